@@ -1,0 +1,437 @@
+"""What the books are made of: lots, reservations, wallets, entries.
+
+A customer is one aggregate: its wallet, lots and reservations change only together with an entry, and
+entries are numbered without gaps. Everything here is a frozen value; the rules that make one from
+another stand in the modules beside this one.
+
+Credits are integer micro-credits (`_micros`), money is integer nano-dollars (`_nanousd`), instants are
+timezone-aware UTC datetimes. Exact amounts that are not rounded yet are `Fraction`s of the same units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from typing import NamedTuple
+
+ZERO = Fraction(0)
+
+
+class Credits(NamedTuple):
+    """Postings to (or balances of) the credit accounts of one customer, in micro-credits."""
+
+    issued: int = 0
+    pending: int = 0
+    available: int = 0
+    held: int = 0
+    consumed: int = 0
+    expired: int = 0
+    voided: int = 0
+    refunded: int = 0
+    debt: int = 0
+
+
+class Dollars(NamedTuple):
+    """Postings to the dollar accounts of one customer, in nano-dollars.
+
+    Liabilities and income are positive, assets and expenses negative.
+    """
+
+    receivable: int = 0
+    unbilled: int = 0
+    refund_payable: int = 0
+    deferred: int = 0
+    revenue: int = 0
+    breakage: int = 0
+    write_off: int = 0
+    cost: int = 0
+    provider_payable: int = 0
+
+
+class GrantKind(StrEnum):
+    PAID = "PAID"
+    PROMO = "PROMO"
+    SUBSCRIPTION = "SUBSCRIPTION"
+    ADJUSTMENT = "ADJUSTMENT"
+
+
+class LotStatus(StrEnum):
+    PENDING_START = "PENDING_START"
+    ACTIVE = "ACTIVE"
+    DEPLETED = "DEPLETED"
+    EXPIRED = "EXPIRED"
+    VOIDED = "VOIDED"
+
+
+class LotKey(NamedTuple):
+    """The entry that made the lot, and the lot's number in it (from 0)."""
+
+    sequence: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Credits of one grant: valid in [effective_at, expires_at).
+
+    `remaining_micros` counts what is neither consumed nor expired, held credits included; `held_micros`
+    is the part of it that open reservations have pinned. A draw of d takes value x d / remaining,
+    rounded down; the last draw takes all.
+    """
+
+    key: LotKey
+    kind: GrantKind
+    amount_micros: int
+    remaining_micros: int
+    held_micros: int
+    value_nanousd: int
+    priority: int
+    scope: str | None
+    """A kind of usage (tokens, compute, units, outcome), or None for any."""
+    effective_at: datetime
+    expires_at: datetime | None
+    status: LotStatus
+
+
+class Pin(NamedTuple):
+    """Credits of one lot that a reservation holds."""
+
+    lot: LotKey
+    micros: int
+
+
+class ReservationState(StrEnum):
+    OPEN = "OPEN"
+    COMMITTED = "COMMITTED"
+    RELEASED = "RELEASED"
+    EXPIRED = "EXPIRED"
+    """Its hold went back by the clock; commits are still taken, as late ones."""
+    REVERSED = "REVERSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a customer's prices rest on; a reservation pins them for its life."""
+
+    card: str
+    card_version: str
+    """Content hash of the card's version."""
+    cost_version: str
+    """Content hash of the cost book's version."""
+    credit_price_nanousd: int
+    """List price of one credit (1,000,000 micros)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationCosts:
+    """What a reservation's parts have cost so far (secret: kept in a table of its own).
+
+    Exact amounts are nano-dollars not rounded yet; the posted and absorbed ones are sums of entries.
+    """
+
+    cost_exact: Fraction = ZERO
+    included_exact: Fraction = ZERO
+    """The part of it on rules that charge nothing themselves."""
+    unpriced_exact: Fraction = ZERO
+    """The part of it on items that could not be priced."""
+    posted_nanousd: int = 0
+    absorbed_failed_outcome_nanousd: int = 0
+    absorbed_uncollected_nanousd: int = 0
+    absorbed_unpriced_nanousd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A hold on credits, and what its parts have charged so far."""
+
+    sequence: int
+    state: ReservationState
+    terms: Terms
+    created_at: datetime
+    expires_at: datetime
+    pins: tuple[Pin, ...]
+    """In burn order; their sum is what is held."""
+    labels: Mapping[str, str]
+    exact_micros: Fraction = ZERO
+    """Sum of its parts' exact prices."""
+    priced_micros: int = 0
+    """Sum of its parts' rounded prices, collected or not."""
+    charged_micros: int = 0
+    """Sum of what was collected, by draw or by debt."""
+    has_outcome_rule: bool = False
+    outcome_charged: bool = False
+    own_run: str | None = None
+    """State of the run of its usage that names no run of its own (opaque: pricing's)."""
+    costs: ReservationCosts = field(default_factory=ReservationCosts)
+
+    @property
+    def held_micros(self) -> int:
+        return sum(pin.micros for pin in self.pins)
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """What the engine keeps in memory of one customer; it decides with it, and never answers a read from it."""
+
+    customer: int
+    sequence: int
+    display_name: str
+    plan: str
+    card: str | None
+    """The card that replaces the plan's, if the customer names one."""
+    zone: str
+    """IANA name of the customer's time zone: calendar windows only."""
+    balances: Credits
+    lots: tuple[Lot, ...]
+    """Lots that are pending, active, or still held by a reservation after their expiry; in burn order."""
+    unbilled_nanousd: int
+    """The price of the debt."""
+    next_due_at: datetime | None
+    """Nothing is due by the clock before this instant (a lower bound); None: nothing will be."""
+    last_instant: datetime
+    """The instant of the newest entry: instants of a customer never go back."""
+
+
+class OverCapture(StrEnum):
+    """What a commit does with a charge that its hold does not cover."""
+
+    CAP = "CAP"
+    REJECT = "REJECT"
+    ALLOW_IF_AVAILABLE = "ALLOW_IF_AVAILABLE"
+    ALLOW_WITH_OVERDRAFT = "ALLOW_WITH_OVERDRAFT"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A customer's policies, as the configuration states them."""
+
+    name: str
+    card: str | None
+    over_capture: OverCapture = OverCapture.ALLOW_IF_AVAILABLE
+    overdraft_limit_micros: int = 0
+    default_ttl: timedelta = timedelta(minutes=5)
+    max_ttl: timedelta = timedelta(hours=24)
+
+
+class Treatment(StrEnum):
+    """How a line's usage is paid for."""
+
+    CHARGED = "CHARGED"
+    INCLUDED = "INCLUDED"
+    """Free on this line, knowingly: another rule (an outcome, say) pays for it."""
+    UNPRICED = "UNPRICED"
+
+
+@dataclass(frozen=True, slots=True)
+class PricedLine:
+    """One usage item with its exact price and cost. `public` may leave by a public door, `internal` never."""
+
+    kind: str
+    treatment: Treatment
+    exact_micros: Fraction
+    cost_exact_nanousd: Fraction
+    public: Mapping[str, object]
+    """title, kind, name (as asked for), quantities: JSON values."""
+    internal: Mapping[str, object]
+    """rule, rates, served_by, lever, list/asked/served cost, source of the cost: JSON values."""
+
+
+class Rounding(NamedTuple):
+    """A card's quantum, and `half_even`, `half_up`, `up` or `down`."""
+
+    quantum_micros: int = 1
+    mode: str = "half_even"
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What pricing said of the usage of one command, in the books' own words."""
+
+    lines: tuple[PricedLine, ...]
+    rounding: Rounding
+    has_outcome_rule: bool
+    """The card prices outcomes: included usage waits for one."""
+    outcome_charged: bool
+    """One of the lines is an outcome that is charged for."""
+    occurred_at: datetime | None
+    """The latest instant that the usage states, if it states any."""
+    runs: Mapping[str, str] = field(default_factory=dict)
+    """New states of the customer's named runs, by run id; the books only carry them to the same statement."""
+    own_run: str | None = None
+    """New state of the run that is the reservation itself; carried on it."""
+
+    @property
+    def exact_micros(self) -> Fraction:
+        return sum((line.exact_micros for line in self.lines), ZERO)
+
+
+class EntryKind(StrEnum):
+    CUSTOMER_CREATED = "CUSTOMER_CREATED"
+    CUSTOMER_UPDATED = "CUSTOMER_UPDATED"
+    GRANT = "GRANT"
+    GRANT_STARTED = "GRANT_STARTED"
+    GRANT_EXPIRED = "GRANT_EXPIRED"
+    RESERVE = "RESERVE"
+    EXTEND = "EXTEND"
+    COMMIT = "COMMIT"
+    RELEASE = "RELEASE"
+    RESERVATION_EXPIRED = "RESERVATION_EXPIRED"
+    CHARGE = "CHARGE"
+    REVERSAL = "REVERSAL"
+
+
+class Draw(NamedTuple):
+    """Credits that left a lot (or came back to it), and the value that went with them."""
+
+    lot: LotKey
+    micros: int
+    value_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLine:
+    """One usage item of a booked charge, as its customer sees it."""
+
+    treatment: Treatment
+    public: Mapping[str, object]
+    credits_micros: int
+    """Its share of the entry's rounded price (collected or not); the shares add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyLine:
+    """The same item as finance sees it; the amounts of all lines add up to the entry's."""
+
+    kind: str
+    treatment: Treatment
+    internal: Mapping[str, object]
+    credits_micros: int
+    revenue_nanousd: int
+    cost_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """The dollar side of an entry, and all that tells cost: in a table of its own."""
+
+    dollars: Dollars
+    lines: tuple[MoneyLine, ...] = ()
+    draws: tuple[Draw, ...] = ()
+    debt_value_nanousd: int = 0
+    """What moved between `unbilled` and revenue (or was paid of it), signed like `unbilled`."""
+    absorbed_failed_outcome_nanousd: int = 0
+    absorbed_uncollected_nanousd: int = 0
+    absorbed_unpriced_nanousd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationImage:
+    """A reservation as an entry left it: what the stored answer to a repeat is made of."""
+
+    sequence: int
+    state: ReservationState
+    held_micros: int
+    charged_micros: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of one customer: its postings sum to 0 in each commodity.
+
+    It is the idempotency record (`request_id`, `fingerprint`) and the statement line too: `after` are the
+    customer's balances after it.
+    """
+
+    customer: int
+    sequence: int
+    kind: EntryKind
+    request_id: str | None
+    """None for what is due by the clock."""
+    fingerprint: bytes | None
+    credits: Credits
+    after: Credits
+    effective_at: datetime
+    booked_at: datetime
+    occurred_at: datetime | None = None
+    reservation: ReservationImage | None = None
+    subject: int | None = None
+    """REVERSAL: the sequence of the charge or reservation undone. Lot events: the lot's sequence."""
+    subject_n: int | None = None
+    terms: Terms | None = None
+    plan: str = ""
+    priced_micros: int = 0
+    """COMMIT, CHARGE: the rounded price. REVERSAL: what was given back, negative."""
+    uncollected_micros: int = 0
+    uncosted: bool = False
+    """A commit stated in credits, without usage."""
+    late: bool = False
+    final: bool = False
+    reason: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lines: tuple[EntryLine, ...] = ()
+    money: Money | None = None
+    """None where no dollars move and no memo is kept."""
+
+    @property
+    def charged_micros(self) -> int:
+        """What a commit or a charge collected, by draw or by debt."""
+        return self.priced_micros - self.uncollected_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a command names beyond the wallet, as the last entry left it; what is missing does not exist."""
+
+    reservation: Reservation | None = None
+    charges: tuple[Entry, ...] = ()
+    """Reverse: the entries to undo, with their money, oldest first."""
+    reversed: bool = False
+    """Reverse: the charge has been undone before."""
+    lots: tuple[Lot, ...] = ()
+    """Reverse: the lots that those entries drew, in whatever state they are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An entry, and the final images of what it changed."""
+
+    entry: Entry
+    wallet: Wallet
+    lots: tuple[Lot, ...] = ()
+    """Born or changed by this entry; depleted ones too (they have left `wallet.lots`)."""
+    reservation: Reservation | None = None
+    runs: Mapping[str, str] = field(default_factory=dict)
+
+
+class RefusalReason(StrEnum):
+    """Why a command has no effect, in order of precedence; `docs/api.md` tells each to callers."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    CUSTOMER_NOT_FOUND = "CUSTOMER_NOT_FOUND"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    RATE_CARD_NOT_FOUND = "RATE_CARD_NOT_FOUND"
+    PLAN_NOT_FOUND = "PLAN_NOT_FOUND"
+    RESERVATION_NOT_FOUND = "RESERVATION_NOT_FOUND"
+    CHARGE_NOT_FOUND = "CHARGE_NOT_FOUND"
+    RESERVATION_CLOSED = "RESERVATION_CLOSED"
+    RESERVATION_EXPIRED = "RESERVATION_EXPIRED"
+    RESERVATION_OPEN = "RESERVATION_OPEN"
+    """A reversal takes a closed reservation."""
+    CHARGE_NOT_REVERSIBLE = "CHARGE_NOT_REVERSIBLE"
+    """Undone before, or a part of a reservation, which is reversed whole."""
+    UNPRICED_USAGE = "UNPRICED_USAGE"
+    OVER_CAPTURE = "OVER_CAPTURE"
+    INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that had no effect, and why. Values, not exceptions: exceptions are faults."""
+
+    reason: RefusalReason
+    detail: Mapping[str, str] = field(default_factory=dict)
+    """The variables of the reason, e.g. available_micros, required_micros, field, description."""

@@ -1,0 +1,225 @@
+-- All tables of the customers of one cell. Keys start with the customer: appends stay local in the index.
+
+CREATE TABLE wallets (
+    customer bigint PRIMARY KEY,
+    sequence bigint NOT NULL,
+    display_name text NOT NULL,
+    plan text NOT NULL,
+    card text,
+    zone text NOT NULL,
+    issued bigint NOT NULL,
+    pending bigint NOT NULL CHECK (pending >= 0),
+    available bigint NOT NULL CHECK (available >= 0),
+    held bigint NOT NULL CHECK (held >= 0),
+    consumed bigint NOT NULL,
+    expired bigint NOT NULL CHECK (expired >= 0),
+    voided bigint NOT NULL CHECK (voided >= 0),
+    refunded bigint NOT NULL CHECK (refunded >= 0),
+    debt bigint NOT NULL CHECK (debt <= 0),
+    next_due_at timestamptz,
+    last_instant timestamptz NOT NULL,
+    created_at timestamptz NOT NULL,
+    CHECK (issued::numeric + pending + available + held + consumed + expired + voided + refunded + debt = 0)
+) WITH (fillfactor = 50);
+CREATE INDEX wallets_due ON wallets (next_due_at) WHERE next_due_at IS NOT NULL;
+
+-- The price of what a customer owes: closed to the reader, as all dollars are.
+CREATE TABLE debts (
+    customer bigint PRIMARY KEY,
+    unbilled_nanousd bigint NOT NULL CHECK (unbilled_nanousd <= 0)
+);
+
+-- The journal: one event, one row. It is the idempotency record and the statement line too.
+CREATE TABLE entries (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL CHECK (sequence > 0),
+    kind text NOT NULL,
+    request_id text CHECK (length(request_id) BETWEEN 1 AND 128),
+    fingerprint bytea,
+    issued bigint NOT NULL,
+    pending bigint NOT NULL,
+    available bigint NOT NULL,
+    held bigint NOT NULL,
+    consumed bigint NOT NULL,
+    expired bigint NOT NULL,
+    voided bigint NOT NULL,
+    refunded bigint NOT NULL,
+    debt bigint NOT NULL,
+    pending_after bigint NOT NULL,
+    available_after bigint NOT NULL,
+    held_after bigint NOT NULL,
+    debt_after bigint NOT NULL,
+    -- Between lots of one customer (rollovers, refunds over expired lots): no posting.
+    moved bigint NOT NULL DEFAULT 0,
+    effective_at timestamptz NOT NULL,
+    booked_at timestamptz NOT NULL,
+    occurred_at timestamptz,
+    reservation bigint,
+    reservation_state text,
+    reservation_held bigint,
+    reservation_charged bigint,
+    reservation_expires_at timestamptz,
+    subject bigint,
+    subject_n integer,
+    card text,
+    card_version text,
+    cost_version text,
+    credit_price_nanousd bigint,
+    plan text NOT NULL,
+    priced bigint NOT NULL,
+    uncollected bigint NOT NULL,
+    uncosted boolean NOT NULL,
+    late boolean NOT NULL,
+    final boolean NOT NULL,
+    reason text,
+    labels jsonb,
+    -- Array of lines as the customer may see them. A line has room for two amounts (a pool's and the rest's).
+    lines jsonb,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (customer, sequence),
+    CHECK (issued::numeric + pending + available + held + consumed + expired + voided + refunded + debt = 0)
+);
+CREATE UNIQUE INDEX entries_request_id ON entries (customer, request_id);
+CREATE UNIQUE INDEX entries_reversed ON entries (customer, subject) WHERE kind = 'REVERSAL';
+CREATE INDEX entries_reservation ON entries (customer, reservation, sequence) WHERE kind = 'COMMIT';
+CREATE INDEX entries_charges ON entries (customer, sequence) WHERE kind IN ('COMMIT', 'CHARGE');
+CREATE INDEX entries_effective ON entries (customer, effective_at, sequence);
+CREATE INDEX entries_xid ON entries (xid);
+
+-- The dollars of an entry, and all that tells cost. A dollar-only entry has no sequence: it counts in a
+-- house_sequence of its own, so that the customer's tells nothing of it.
+CREATE TABLE money (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL,
+    house_sequence bigint NOT NULL DEFAULT 0,
+    receivable bigint NOT NULL,
+    unbilled bigint NOT NULL,
+    refund_payable bigint NOT NULL,
+    deferred bigint NOT NULL,
+    revenue bigint NOT NULL,
+    breakage bigint NOT NULL,
+    write_off bigint NOT NULL,
+    cost bigint NOT NULL,
+    provider_payable bigint NOT NULL,
+    debt_value bigint NOT NULL,
+    absorbed_failed_outcome bigint NOT NULL,
+    absorbed_uncollected bigint NOT NULL,
+    absorbed_unpriced bigint NOT NULL,
+    -- [{kind, treatment, credits_micros, revenue_nanousd, cost_nanousd, …what pricing said}]
+    lines jsonb,
+    -- [[lot sequence, n, micros, value_nanousd]]
+    draws jsonb,
+    booked_at timestamptz NOT NULL,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (customer, sequence, house_sequence),
+    CHECK ((sequence > 0) <> (house_sequence > 0)),
+    CHECK (receivable::numeric + unbilled + refund_payable + deferred + revenue + breakage + write_off + cost
+           + provider_payable = 0)
+);
+
+CREATE TABLE reservations (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL,
+    state text NOT NULL,
+    card text NOT NULL,
+    card_version text NOT NULL,
+    cost_version text NOT NULL,
+    credit_price_nanousd bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    held bigint NOT NULL CHECK (held >= 0),
+    -- [[lot sequence, n, micros]] in burn order
+    pins jsonb NOT NULL,
+    exact_micros text NOT NULL,
+    priced bigint NOT NULL,
+    charged bigint NOT NULL,
+    has_outcome_rule boolean NOT NULL,
+    outcome_charged boolean NOT NULL,
+    own_run text,
+    labels jsonb,
+    PRIMARY KEY (customer, sequence)
+) WITH (fillfactor = 50);
+CREATE INDEX reservations_open ON reservations (customer, expires_at) WHERE state = 'OPEN';
+
+-- What the parts of a reservation that is still open to commits have cost (exact amounts as num/den).
+CREATE TABLE reservation_costs (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL,
+    cost_exact text NOT NULL,
+    included_exact text NOT NULL,
+    unpriced_exact text NOT NULL,
+    posted bigint NOT NULL,
+    absorbed_failed_outcome bigint NOT NULL,
+    absorbed_uncollected bigint NOT NULL,
+    absorbed_unpriced bigint NOT NULL,
+    PRIMARY KEY (customer, sequence)
+);
+
+CREATE TABLE lots (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL,
+    n integer NOT NULL,
+    kind text NOT NULL,
+    amount bigint NOT NULL CHECK (amount > 0),
+    remaining bigint NOT NULL CHECK (remaining >= 0),
+    held bigint NOT NULL CHECK (held BETWEEN 0 AND remaining),
+    moved_in bigint NOT NULL DEFAULT 0,
+    moved_out bigint NOT NULL DEFAULT 0,
+    priority integer NOT NULL,
+    scope text,
+    effective_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    status text NOT NULL,
+    PRIMARY KEY (customer, sequence, n)
+) WITH (fillfactor = 50);
+CREATE INDEX lots_live ON lots (customer) WHERE remaining > 0;
+
+CREATE TABLE lot_values (
+    customer bigint NOT NULL,
+    sequence bigint NOT NULL,
+    n integer NOT NULL,
+    value_nanousd bigint NOT NULL CHECK (value_nanousd >= 0),
+    PRIMARY KEY (customer, sequence, n)
+) WITH (fillfactor = 50);
+
+-- States of runs that callers named: what a minimum and an increment need to know of the past.
+CREATE TABLE runs (
+    customer bigint NOT NULL,
+    run_id text NOT NULL,
+    state text NOT NULL,
+    PRIMARY KEY (customer, run_id)
+) WITH (fillfactor = 50);
+
+-- Derived from the journal by the tailer; its cursor moves in the same transaction.
+CREATE TABLE rollup_lines (
+    day date NOT NULL,
+    customer bigint NOT NULL,
+    plan text NOT NULL,
+    card text NOT NULL,
+    kind text NOT NULL,
+    model text NOT NULL,
+    lever text NOT NULL,
+    lines bigint NOT NULL,
+    unpriced_lines bigint NOT NULL,
+    credits bigint NOT NULL,
+    revenue_nanousd numeric NOT NULL,
+    cost_nanousd numeric NOT NULL,
+    PRIMARY KEY (day, customer, plan, card, kind, model, lever)
+);
+
+CREATE TABLE rollup_accounts (
+    day date NOT NULL,
+    plan text NOT NULL,
+    card text NOT NULL,
+    -- consumed, issued … ; revenue, deferred … ; absorbed_failed_outcome …, uncollected (memos)
+    account text NOT NULL,
+    amount numeric NOT NULL,
+    PRIMARY KEY (day, plan, card, account)
+);
+
+CREATE TABLE tailer (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    cursor xid8 NOT NULL DEFAULT '0',
+    moved_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO tailer DEFAULT VALUES;
