@@ -211,15 +211,22 @@ CREATE TABLE rollup_accounts (
     day date NOT NULL,
     plan text NOT NULL,
     card text NOT NULL,
+    -- Of a line's amounts (revenue, cost, priced, unpriced_lines) the line's kind, else ''.
+    kind text NOT NULL,
     -- consumed, issued … ; revenue, deferred … ; absorbed_failed_outcome …, uncollected (memos)
     account text NOT NULL,
     amount numeric NOT NULL,
-    PRIMARY KEY (day, plan, card, account)
+    PRIMARY KEY (day, plan, card, kind, account)
 );
 
 CREATE TABLE tailer (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    -- Every transaction below this one is in the rollups, none above it.
     cursor xid8 NOT NULL DEFAULT '0',
-    moved_at timestamptz NOT NULL DEFAULT now()
+    -- Everything booked up to this instant is in them; null until that is known of any.
+    as_of timestamptz,
+    -- A transaction id that had not been given out at `marked_at`: once the cursor is there, `as_of` follows.
+    mark xid8,
+    marked_at timestamptz
 );
 INSERT INTO tailer DEFAULT VALUES;
