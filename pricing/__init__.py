@@ -1,0 +1,42 @@
+"""Pricing answers one question: given what was used, how many credits does the customer pay, and what does
+it cost us?
+
+It is pure: no database, no clock, no import of `ledger`.
+"""
+
+from pricing.cards import PriceListItem, Rate, RateCard
+from pricing.config import Config, load
+from pricing.costs import CostBook
+from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units, needs_runs
+from pricing.pricer import price
+from pricing.quote import Line, Memory, Quote, Rounding, Treatment
+from pricing.source import ConfigError, Problem, load_model
+from pricing.terms import Terms, compile_terms
+
+__all__ = [
+    "Compute",
+    "Config",
+    "ConfigError",
+    "CostBook",
+    "Item",
+    "KeyOwner",
+    "Line",
+    "Memory",
+    "Outcome",
+    "PriceListItem",
+    "Problem",
+    "Quote",
+    "Rate",
+    "RateCard",
+    "Result",
+    "Rounding",
+    "Terms",
+    "Tokens",
+    "Treatment",
+    "Units",
+    "compile_terms",
+    "load",
+    "load_model",
+    "needs_runs",
+    "price",
+]

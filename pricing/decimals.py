@@ -1,0 +1,49 @@
+"""Exact decimals: strings at the edge, integers of billionths inside.
+
+A decimal string has at most 15 integer and 9 fractional digits, no sign and no exponent.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from pricing.items import BILLION
+
+_DECIMAL = re.compile(r"(\d{1,15})(?:\.(\d{1,9}))?", re.ASCII)
+_PERCENT = re.compile(r"(.+?)\s*%")
+DECIMAL_RULE = 'a decimal string of at most 15 integer and 9 fractional digits, such as "0.25"'
+
+
+def parse_nanos(text: str) -> int:
+    """Return a decimal string as billionths.
+
+    Raises ValueError on anything else: signs, exponents, blanks, too many digits.
+    """
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not {DECIMAL_RULE}")
+    whole, fraction = match.groups()
+    return int(whole) * BILLION + int((fraction or "").ljust(9, "0"))
+
+
+def format_nanos(nanos: int) -> str:
+    """Return billionths as the shortest decimal string."""
+    whole, fraction = divmod(nanos, BILLION)
+    return f"{whole}.{fraction:09d}".rstrip("0").rstrip(".") if fraction else str(whole)
+
+
+def parse_percent(text: str) -> Fraction:
+    """Return a percentage such as "12.5%" as a ratio.
+
+    Raises ValueError on anything else.
+    """
+    match = _PERCENT.fullmatch(text)
+    if match is None:
+        raise ValueError(f'{text!r} is not a percentage such as "30%"')
+    return Fraction(parse_nanos(match.group(1)), 100 * BILLION)
+
+
+def format_percent(ratio: Fraction) -> str:
+    """Return a ratio that came from a percentage as one again."""
+    return format_nanos(int(ratio * 100 * BILLION)) + "%"
