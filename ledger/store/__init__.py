@@ -1,0 +1,1 @@
+"""PostgreSQL: schema, migrations, the one batched write, loads and reads."""
