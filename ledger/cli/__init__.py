@@ -1,0 +1,1 @@
+"""The command line, `acu-ledger`: serve, drive and read the ledger. It speaks gRPC like any other client."""
