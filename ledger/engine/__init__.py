@@ -1,0 +1,1 @@
+"""Decides commands in memory on arrival, and commits them in groups."""

@@ -1,0 +1,155 @@
+"""The open batch: what has been decided and not yet committed, one part per customer.
+
+A part keeps one final image per row, by key: a row born in the batch is inserted in its last state, a row
+that existed is updated once. It also keeps its commands, in order, with what each came to: if another
+process was faster with that customer, the part is taken out and its commands are decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pricing
+from ledger.books.commands import Command
+from ledger.books.model import Decision, Entry, Facts, Lot, LotKey, Refusal, Reservation, Wallet
+from ledger.engine.outcomes import Committed
+from ledger.store.write import Batch
+
+Answer = Committed | Refusal | None
+"""None answers a look at what is due by the clock."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A command on its way, and the future that its caller waits for."""
+
+    customer: int
+    command: Command | None
+    """None: only what is due by the clock."""
+    usage: tuple[pricing.Item, ...] | None
+    future: asyncio.Future[Answer]
+    arrived_at: float
+    """On the boot clock."""
+    attempts: int = 0
+    """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
+    facts: Facts | None = None
+    """What a reversal undoes, loaded for the wallet as it stands."""
+    alone: bool = False
+    """It shares no batch: one like it was in a batch that the database refused."""
+
+    def answer(self, answer: Answer) -> None:
+        if not self.future.done():
+            self.future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """What a batch does to one customer."""
+
+    customer: int
+    before: int
+    """The sequence that it was decided on."""
+    wallet: Wallet
+    changed: bool = False
+    """The wallet's row changes: not so where everything was refused."""
+    entries: list[Entry] = field(default_factory=list)
+    lots: dict[LotKey, tuple[Lot, bool]] = field(default_factory=dict)
+    reservations: dict[int, tuple[Reservation, bool]] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    debt_nanousd: int | None = None
+    items: list[tuple[Pending, Entry | Refusal | None]] = field(default_factory=list)
+
+    def apply(self, decision: Decision) -> None:
+        """Adds an entry, and the images of the rows that it changes."""
+        entry = decision.entry
+        self.entries.append(entry)
+        for lot in decision.lots:
+            seen = self.lots.get(lot.key)
+            self.lots[lot.key] = (lot, seen[1] if seen else lot.key.sequence == entry.sequence)
+        reservation = decision.reservation
+        if reservation is not None:
+            known = self.reservations.get(reservation.sequence)
+            born = known[1] if known else reservation.sequence == entry.sequence
+            self.reservations[reservation.sequence] = (reservation, born)
+        self.runs.update(decision.runs)
+        self.take(decision.wallet)
+
+    def commands(self) -> list[Pending]:
+        """The part's commands in order. Looks at the clock are answered: the next sweep looks again."""
+        looks = [pending for pending, _ in self.items if pending.command is None]
+        for look in looks:
+            look.answer(None)
+        return [pending for pending, _ in self.items if pending.command is not None]
+
+    def take(self, wallet: Wallet) -> None:
+        """The wallet as the part leaves it."""
+        if wallet.unbilled_nanousd != self.wallet.unbilled_nanousd:
+            self.debt_nanousd = wallet.unbilled_nanousd
+        self.wallet = wallet
+        self.changed = True
+
+
+@dataclass(slots=True, eq=False)
+class OpenBatch:
+    decided_at: datetime
+    """When its first command was decided: a database whose clock disagrees applies nothing of it."""
+    parts: dict[int, Part] = field(default_factory=dict)
+    commands: int = 0
+    alone: bool = False
+
+    def part(self, wallet: Wallet) -> Part:
+        """The part of the wallet's customer, begun on the wallet as it stands if it is new."""
+        part = self.parts.get(wallet.customer)
+        if part is None:
+            part = self.parts[wallet.customer] = Part(wallet.customer, wallet.sequence, wallet)
+        return part
+
+    def has_writes(self) -> bool:
+        return any(part.changed for part in self.parts.values())
+
+    def before(self) -> dict[int, int]:
+        return {part.customer: part.before for part in self.parts.values()}
+
+    def refused(self) -> list[tuple[Pending, Refusal]]:
+        return [
+            (pending, outcome)
+            for part in self.parts.values()
+            for pending, outcome in part.items
+            if isinstance(outcome, Refusal)
+        ]
+
+    def rows(self) -> Batch:
+        """The rows to write, as the store takes them."""
+        batch = Batch(
+            before=self.before(),
+            wallets={},
+            entries=[],
+            lots={},
+            reservations={},
+            runs={},
+            debts={},
+            decided_at=self.decided_at,
+        )
+        for customer, part in self.parts.items():
+            if part.changed:
+                _add_rows(batch, customer, part)
+        return batch
+
+
+def _add_rows(batch: Batch, customer: int, part: Part) -> None:
+    batch.wallets[customer] = part.wallet
+    batch.entries.extend(part.entries)
+    for key, lot in part.lots.items():
+        batch.lots[customer, key] = lot
+    for sequence, reservation in part.reservations.items():
+        batch.reservations[customer, sequence] = reservation
+    for run_id, state in part.runs.items():
+        batch.runs[customer, run_id] = state
+    if part.debt_nanousd is not None:
+        batch.debts[customer] = part.debt_nanousd

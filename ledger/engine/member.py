@@ -1,0 +1,175 @@
+"""A customer in memory, and the deciding of its commands.
+
+Memory decides; it never answers a read. It holds the wallet as the last decided entry left it, the
+reservations and runs in use, and the commands that wait for something that is not in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pricing
+from ledger.books import decide
+from ledger.books.commands import Charge, Command, Commit, Extend, Release, Reserve, Reverse
+from ledger.books.model import (
+    Decision,
+    Facts,
+    Plan,
+    Priced,
+    Refusal,
+    RefusalReason,
+    Reservation,
+    ReservationState,
+    Terms,
+    Wallet,
+)
+from ledger.engine.batch import Part, Pending
+from ledger.engine.prices import PriceBook, priced_of, unpriced_refusal
+
+IN_USE_MAX = 20_000
+"""Reservations and runs of one customer in memory; past it they go, and those in use are loaded again."""
+
+_NO_FACTS = Facts()
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    customer: int
+    wallet: Wallet | None = None
+    reservations: dict[int, Reservation] = field(default_factory=dict)
+    absent: set[int] = field(default_factory=set)
+    """Named by commands, and not there when last looked for."""
+    runs: dict[str, str | None] = field(default_factory=dict)
+    waiting: deque[Pending] = field(default_factory=deque)
+    parts: int = 0
+    """Batches, open or in flight, that hold a part of this customer."""
+    loading: bool = False
+
+    def forget(self) -> None:
+        """Drops all that was read or decided; what waits stays."""
+        self.wallet = None
+        self.reservations.clear()
+        self.absent.clear()
+        self.runs.clear()
+
+    def is_idle(self) -> bool:
+        return not self.parts and not self.waiting and not self.loading
+
+    def lacks(self, pending: Pending, now: datetime) -> bool:
+        """Whether the command needs something that is not in memory, or must wait for what is due."""
+        wallet = self.wallet
+        if wallet is None or len(self.reservations) + len(self.runs) > IN_USE_MAX:
+            return True
+        if wallet.next_due_at is not None and wallet.next_due_at <= now:
+            return True
+        command = pending.command
+        if isinstance(command, Reverse):
+            return pending.facts is None
+        named = named_reservation(command)
+        if named is not None and named not in self.reservations and named not in self.absent:
+            return True
+        return any(run_id not in self.runs for run_id in named_runs(pending))
+
+    def keep(self, decision: Decision) -> None:
+        """Memory as the decision leaves it."""
+        self.wallet = decision.wallet
+        if decision.reservation is not None:
+            self.reservations[decision.reservation.sequence] = decision.reservation
+        self.runs.update(decision.runs)
+
+    def settle(self, part: Part) -> None:
+        """Lets go of the reservations that a committed part has closed."""
+        for sequence, (image, _) in part.reservations.items():
+            closed = image.state is not ReservationState.OPEN
+            if closed and self.reservations.get(sequence) is image:
+                del self.reservations[sequence]
+
+
+def named_reservation(command: Command | None) -> int | None:
+    return command.reservation if isinstance(command, (Commit, Extend, Release)) else None
+
+
+def named_runs(pending: Pending) -> frozenset[str]:
+    if pending.usage is None or isinstance(pending.command, Reserve):
+        return frozenset()
+    return pricing.needs_runs(pending.usage)
+
+
+def decide_in_memory(
+    member: Member, pending: Pending, prices: PriceBook, now: datetime
+) -> Decision | Refusal:
+    """What a command comes to, against its customer's wallet as all earlier commands left it."""
+    wallet, command = member.wallet, pending.command
+    if wallet is None or command is None:
+        raise AssertionError("a command is decided against a wallet in memory")
+    reservation = None
+    named = named_reservation(command)
+    if named is not None:
+        reservation = member.reservations.get(named)
+    plan = prices.plans.get(wallet.plan)
+    terms, priced, refusal = _price(member, pending, reservation, prices, plan)
+    if refusal is not None:
+        return refusal
+    facts = pending.facts or (Facts(reservation=reservation) if reservation else _NO_FACTS)
+    return decide(
+        wallet,
+        command,
+        now=now,
+        plan=plan or Plan(wallet.plan, None),
+        priced=priced,
+        terms=terms,
+        facts=facts,
+    )
+
+
+Pricing = tuple[Terms | None, Priced | None, Refusal | None]
+
+
+def _price(
+    member: Member, pending: Pending, reservation: Reservation | None, prices: PriceBook, plan: Plan | None
+) -> Pricing:
+    command = pending.command
+    match command:
+        case Reserve() | Charge():
+            return _price_anew(member, pending, prices, plan)
+        case Commit() if reservation is not None and pending.usage is not None:
+            memory = pricing.Memory(runs=_known(member, pending), own_run=reservation.own_run)
+            quote = prices.price(pending.usage, reservation.labels, reservation.terms, memory)
+            rounding = prices.rounding_of(reservation.terms)
+            return reservation.terms, priced_of(quote, rounding, pending.usage), None
+        case _:
+            return None, None, None
+
+
+def _price_anew(member: Member, pending: Pending, prices: PriceBook, plan: Plan | None) -> Pricing:
+    """Prices what rests on the customer's card of now; no plan or card, no price."""
+    command, wallet = pending.command, member.wallet
+    if wallet is None or not isinstance(command, (Reserve, Charge)):
+        raise AssertionError("only new work takes the card of now")
+    if plan is None:
+        return None, None, Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
+    card = prices.card_for(wallet.plan, wallet.card)
+    if card is None:
+        name = wallet.card or plan.card or ""
+        return None, None, Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": name})
+    terms = prices.pin(card)
+    if pending.usage is None:
+        return terms, None, None
+    if isinstance(command, Reserve):
+        quote = prices.estimate(pending.usage, command.labels, terms)
+    else:
+        memory = pricing.Memory(runs=_known(member, pending), own_run=None)
+        quote = prices.price(pending.usage, command.labels, terms, memory)
+    if not (isinstance(command, Charge) and command.already_used):
+        refusal = unpriced_refusal(quote)
+        if refusal is not None:
+            return None, None, refusal
+    return terms, priced_of(quote, card.rounding, pending.usage), None
+
+
+def _known(member: Member, pending: Pending) -> Mapping[str, str]:
+    states = ((run_id, member.runs.get(run_id)) for run_id in named_runs(pending))
+    return {run_id: state for run_id, state in states if state is not None}

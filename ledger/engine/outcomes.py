@@ -1,0 +1,27 @@
+"""What a command comes to: an entry, a refusal (a value of the books), or a fault of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.books.model import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The entry is in the journal. `replayed`: it was there before this attempt of the request."""
+
+    entry: Entry
+    replayed: bool
+
+
+class Unavailable(Exception):
+    """The database is away, or the outcome of the write is unknown. A retry with the same id is safe."""
+
+
+class Overloaded(Exception):
+    """Too many commands wait; nothing was decided or written for this one."""
+
+
+class Faulty(Exception):
+    """The write of this command was refused by the database: a bug, whose cause is in the log."""

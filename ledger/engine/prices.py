@@ -1,0 +1,214 @@
+"""Which prices a customer has now, and what usage comes to under them.
+
+The one place where pricing's words become the books' own: a quote turns into `Priced`. Versions of cards
+and cost books are content-addressed; a reservation's pinned version is found again in the database when
+the configuration has moved on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pricing
+from ledger.books.model import Plan, Priced, PricedLine, Refusal, RefusalReason, Rounding, Treatment
+from ledger.books.model import Terms as PinnedTerms
+from ledger.store.database import Database
+from ledger.store.versions import (
+    StoredCard,
+    all_costs,
+    cards_of,
+    get_card,
+    get_costs,
+    store_card,
+    store_costs,
+)
+
+USAGE_REACH = timedelta(days=36)
+"""How far back usage may lie (35 days), and a day."""
+
+
+class PriceBook:
+    """The loaded configuration, with the earlier versions that are still of use."""
+
+    def __init__(
+        self, config: pricing.Config, plans: Mapping[str, Plan], now: Callable[[], datetime]
+    ) -> None:
+        self.plans = plans
+        self._now = now
+        self._costs: list[pricing.CostBook] = [config.costs]
+        self._cards: dict[str, list[pricing.RateCard]] = {name: [card] for name, card in config.cards.items()}
+        self._terms: dict[tuple[str, str], pricing.Terms] = {}
+        self._card_by_version = {card.version: card for card in config.cards.values()}
+        self._costs_by_version = {config.costs.version: config.costs}
+
+    @classmethod
+    async def open(
+        cls,
+        config: pricing.Config,
+        plans: Mapping[str, Plan],
+        database: Database,
+        now: Callable[[], datetime],
+    ) -> PriceBook:
+        """Stores the loaded versions, and fetches those that were in force before them."""
+        book = cls(config, plans, now)
+        costs = config.costs
+        await store_costs(
+            database.writer, costs.version, costs.revision, costs.effective_from, costs.document
+        )
+        for card in config.cards.values():
+            await store_card(
+                database.writer, card.version, card.name, card.revision, card.effective_from, card.document
+            )
+        await book._fetch_earlier(database)
+        return book
+
+    async def _fetch_earlier(self, database: Database) -> None:
+        """Usage may lie 35 days back, and a loaded card may start in the future."""
+        reach = self._now() - USAGE_REACH
+        for header in await all_costs(database.writer):
+            if self._costs[-1].effective_from <= reach:
+                break
+            if header.effective_from < self._costs[-1].effective_from:
+                self._costs.append(await self._stored_costs(database, header.version))
+        for name, versions in self._cards.items():
+            if versions[0].effective_from <= self._now():
+                continue
+            for stored in await cards_of(database.writer, name):
+                if versions[-1].effective_from <= self._now():
+                    break
+                if stored.effective_from < versions[-1].effective_from:
+                    versions.append(self._keep_card(stored))
+
+    def cards(self) -> Mapping[str, pricing.RateCard]:
+        """The cards in force now, by name."""
+        return {name: card for name in self._cards if (card := self._in_force(name)) is not None}
+
+    def card_for(self, plan: str, override: str | None) -> pricing.RateCard | None:
+        """The card of a customer on a plan: its own, else the plan's; None if there is none in force."""
+        policies = self.plans.get(plan)
+        name = override or (policies.card if policies else None)
+        return self._in_force(name) if name else None
+
+    def _in_force(self, name: str) -> pricing.RateCard | None:
+        now = self._now()
+        return next((card for card in self._cards.get(name, ()) if card.effective_from <= now), None)
+
+    def costs_at(self, instant: datetime | None) -> pricing.CostBook:
+        """The cost book in force at an instant (None: now). The first version reaches back for ever."""
+        when = instant if instant is not None else self._now()
+        return next((book for book in self._costs if book.effective_from <= when), self._costs[-1])
+
+    def pin(self, card: pricing.RateCard) -> PinnedTerms:
+        """What a reservation or a charge of now rests on."""
+        costs = self.costs_at(None)
+        self._compiled(card, costs)
+        return PinnedTerms(card.name, card.version, costs.version, card.credit_price_nanousd)
+
+    def knows(self, pinned: PinnedTerms) -> bool:
+        """Whether usage can be priced under these terms without a look at the database."""
+        return pinned.card_version in self._card_by_version and pinned.cost_version in self._costs_by_version
+
+    async def learn(self, pinned: PinnedTerms, database: Database) -> None:
+        """Fetches the versions of terms that the configuration no longer has."""
+        if pinned.card_version not in self._card_by_version:
+            await self._stored_card(database, pinned.card_version)
+        if pinned.cost_version not in self._costs_by_version:
+            await self._stored_costs(database, pinned.cost_version)
+
+    async def _stored_card(self, database: Database, version: str) -> pricing.RateCard:
+        stored = await get_card(database.writer, version)
+        if stored is None:
+            raise LookupError(f"no version {version} of a card is stored")
+        return self._keep_card(stored)
+
+    def _keep_card(self, stored: StoredCard) -> pricing.RateCard:
+        card = pricing.RateCard.from_document(stored.document)
+        self._card_by_version[card.version] = card
+        return card
+
+    async def _stored_costs(self, database: Database, version: str) -> pricing.CostBook:
+        stored = await get_costs(database.writer, version)
+        if stored is None:
+            raise LookupError(f"no version {version} of the cost book is stored")
+        costs = pricing.CostBook.from_document(stored.document)
+        self._costs_by_version[costs.version] = costs
+        return costs
+
+    def _compiled(self, card: pricing.RateCard, costs: pricing.CostBook) -> pricing.Terms:
+        key = (card.version, costs.version)
+        terms = self._terms.get(key)
+        if terms is None:
+            terms = self._terms[key] = pricing.compile_terms(card, costs)
+        return terms
+
+    def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
+        terms = self._terms.get((pinned.card_version, pinned.cost_version))
+        if terms is not None:
+            return terms
+        return self._compiled(
+            self._card_by_version[pinned.card_version], self._costs_by_version[pinned.cost_version]
+        )
+
+    def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
+        """How the card of these terms rounds a charge."""
+        return self._card_by_version[pinned.card_version].rounding
+
+    def estimate(
+        self, items: Sequence[pricing.Item], labels: Mapping[str, str], pinned: PinnedTerms
+    ) -> pricing.Quote:
+        """The price of usage that has not happened: as asked for, whatever may serve it, and no past."""
+        return pricing.price(
+            items, labels, self._terms_of(pinned), pricing.Memory(), now=self._now(), estimate=True
+        )
+
+    def price(
+        self,
+        items: Sequence[pricing.Item],
+        labels: Mapping[str, str],
+        pinned: PinnedTerms,
+        memory: pricing.Memory,
+    ) -> pricing.Quote:
+        """The price of usage that has happened, and its cost by the book in force when it did."""
+        return pricing.price(
+            items, labels, self._terms_of(pinned), memory, now=self._now(), costs_at=self.costs_at
+        )
+
+
+def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[pricing.Item]) -> Priced:
+    """A quote in the books' words."""
+    stated = [item.occurred_at for item in items if item.occurred_at is not None]
+    return Priced(
+        lines=tuple(
+            PricedLine(
+                kind=line.kind,
+                treatment=Treatment(line.treatment),
+                exact_micros=line.exact_micros,
+                cost_exact_nanousd=line.cost_exact_nanousd,
+                public=line.public,
+                internal=line.internal,
+            )
+            for line in quote.lines
+        ),
+        rounding=Rounding(rounding.quantum_micros, rounding.mode),
+        has_outcome_rule=quote.has_outcome_rule,
+        outcome_charged=quote.outcome_charged,
+        occurred_at=max(stated) if stated else None,
+        runs=quote.runs,
+        own_run=quote.own_run,
+    )
+
+
+def unpriced_refusal(quote: pricing.Quote) -> Refusal | None:
+    """The refusal of usage with an item that cannot be priced: which item, and not why.
+
+    Whether the price is missing or the cost is nobody's business outside.
+    """
+    if not quote.unpriced:
+        return None
+    index = quote.unpriced[0]
+    line = quote.lines[index].public
+    return Refusal(
+        RefusalReason.UNPRICED_USAGE,
+        {"field": f"usage.items[{index}]", "kind": str(line["kind"]), "name": str(line["name"])},
+    )

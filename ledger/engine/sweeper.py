@@ -1,0 +1,69 @@
+"""Writes what is due by the clock for customers whom no command wakes: starts, expiries of holds and lots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+
+from ledger.engine.batch import Answer
+from ledger.engine.cell import Cell
+from ledger.engine.clock import DatabaseClock
+from ledger.engine.outcomes import Overloaded
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+from ledger.store.directory import due_customers
+
+PERIOD_SECONDS = 0.5
+"""Half of the second within which what is due is written."""
+CUSTOMERS_MAX = 500
+"""Customers woken in one go; the next go follows at once while there are more."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Wakes the customers of one cell whose `next_due_at` has come."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        database: Database,
+        clock: DatabaseClock,
+        metrics: OperationsMetrics,
+        wake: Callable[[Cell, int], asyncio.Future[Answer]],
+    ) -> None:
+        self._cell = cell
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+        self._wake = wake
+
+    async def run(self) -> None:
+        """Sweeps until cancelled. A database that is away is asked again."""
+        while True:
+            try:
+                swept = await self.step()
+            except (
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                TimeoutError,
+                Overloaded,
+            ) as error:
+                _log.warning("sweeper.waits", cell=self._cell.name, error=repr(error))
+                swept = 0
+            if swept < CUSTOMERS_MAX:
+                await asyncio.sleep(PERIOD_SECONDS)
+
+    async def step(self) -> int:
+        """Writes what is due for some customers, the longest due first; says for how many."""
+        now = self._clock.now()
+        customers = await due_customers(self._database.writer, self._cell.name, now, CUSTOMERS_MAX)
+        lag = (now - customers[0][1]).total_seconds() if customers else 0.0
+        self._metrics.sweeper_lag.set(lag)
+        if customers:
+            await asyncio.wait([self._wake(self._cell, customer) for customer, _ in customers])
+        return len(customers)
