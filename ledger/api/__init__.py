@@ -1,0 +1,1 @@
+"""The gRPC services: from messages to commands, and from entries to answers."""

@@ -1,0 +1,197 @@
+"""Checks of single fields: each gives the value, or notes what is wrong with it and gives a stand-in.
+
+All that is wrong with a request is collected before it is refused, so that a caller sees it at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.api import limits
+from ledger.v1 import credit_service_pb2 as pb
+
+NANOS: Final = 10**9
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+NAMED_LABELS: Final = ("project", "user", "agent", "session")
+"""The labels that have fields of their own."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_DECIMAL = re.compile(
+    f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
+    f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"
+)
+_TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
+"""Years 1 to 9999."""
+
+
+class InvalidArgumentError(Exception):
+    """A request with bad fields: which, what is wrong with each, and what is allowed."""
+
+    def __init__(self, violations: Iterable[tuple[str, str]]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{path}: {description}" for path, description in self.violations))
+
+
+@dataclass(slots=True)
+class Problems:
+    """What is wrong with the fields of one request."""
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+    untimely: list[tuple[str, str]] = field(default_factory=list)
+    """Only wrong by the clock of now: a repeat of a request that was right in its time is answered."""
+
+    def add(self, path: str, description: str) -> None:
+        """Notes that the field is wrong, and what is allowed."""
+        self.found.append((path, description))
+
+    def raise_if_any(self) -> None:
+        """Raises InvalidArgumentError with all that was noted."""
+        if self.found:
+            raise InvalidArgumentError([*self.found, *self.untimely])
+
+
+class _Paged(Protocol):
+    page_size: int
+
+
+def text(problems: Problems, path: str, value: str, length_max: int) -> str:
+    """A string that may be empty, without control characters."""
+    if len(value) > length_max:
+        problems.add(path, f"has {len(value)} characters; at most {length_max} are allowed")
+    elif not value.isprintable() and _CONTROL.search(value):
+        problems.add(path, "has a control character; write printable text")
+    return value
+
+
+def name(problems: Problems, path: str, value: str, length_max: int = limits.NAME_LENGTH_MAX) -> str:
+    """A string of at least one character."""
+    if not value:
+        problems.add(path, f"is empty; 1 to {length_max} characters are required")
+        return value
+    return text(problems, path, value, length_max)
+
+
+def identifier(problems: Problems, path: str, value: str) -> str:
+    """An id of the caller's own, or one that was given out."""
+    return name(problems, path, value, limits.ID_LENGTH_MAX)
+
+
+def amount(problems: Problems, path: str, micros: int, *, least: int) -> int:
+    """An amount in micro-credits."""
+    return integer(problems, path, micros, least, limits.AMOUNT_MICROS_MAX)
+
+
+def integer(problems: Problems, path: str, value: int, least: int, most: int) -> int:
+    """A whole number within bounds."""
+    if not least <= value <= most:
+        problems.add(path, f"is {value}; {least} to {most} is allowed")
+    return value
+
+
+def decimal_nanos(problems: Problems, path: str, value: str) -> int:
+    """A decimal string without sign or exponent, in billionths."""
+    match = _DECIMAL.fullmatch(value)
+    if match is None:
+        problems.add(
+            path,
+            f"{_shown(value)} is not a decimal number; at most {limits.DECIMAL_INTEGER_DIGITS_MAX} digits, "
+            f'then a point and at most {limits.DECIMAL_FRACTION_DIGITS_MAX} digits are allowed, e.g. "0.25"',
+        )
+        return 0
+    whole, fraction = match.groups(default="")
+    return int(whole) * NANOS + int(fraction.ljust(limits.DECIMAL_FRACTION_DIGITS_MAX, "0"))
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:40] + "…")
+
+
+def duration_nanos(problems: Problems, path: str, value: Duration) -> int:
+    """A length of time of some use, zero included."""
+    if not _is_well_formed(value) or value.seconds < 0 or value.nanos < 0:
+        problems.add(path, "is negative or malformed; a duration of 0 s or more is required")
+        return 0
+    nanos = value.seconds * NANOS + value.nanos
+    if nanos > limits.DURATION_SECONDS_MAX * NANOS:
+        problems.add(path, f"is {value.seconds} s; at most {limits.DURATION_SECONDS_MAX} s are allowed")
+    return nanos
+
+
+def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
+    """A time to live of a hold."""
+    if not _is_well_formed(value):
+        problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
+        return limits.TTL_MIN
+    nanos = value.seconds * NANOS + value.nanos
+    least, most = (int(bound.total_seconds()) for bound in (limits.TTL_MIN, limits.TTL_MAX))
+    if not least * NANOS <= nanos <= most * NANOS:
+        problems.add(path, f"is {nanos // NANOS} s; {least} s to {most} s (24 h) are allowed")
+        return limits.TTL_MIN
+    return timedelta(microseconds=nanos // 1000)
+
+
+def _is_well_formed(value: Duration) -> bool:
+    return -NANOS < value.nanos < NANOS and (value.seconds == 0 or value.nanos * value.seconds >= 0)
+
+
+def instant(problems: Problems, path: str, value: Timestamp) -> datetime | None:
+    """An instant to the microsecond; None if the message is no instant."""
+    if value.seconds not in _TIMESTAMP_SECONDS or not 0 <= value.nanos < NANOS:
+        problems.add(path, "is not an instant of the years 1 to 9999 with nanos below a second")
+        return None
+    return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+
+
+def occurred_at(problems: Problems, path: str, value: Timestamp, now: datetime) -> datetime | None:
+    """When usage happened: 35 days back at most, and 5 minutes ahead."""
+    when = instant(problems, path, value)
+    if when is None:
+        return None
+    if not now - limits.OCCURRED_BACK_MAX <= when <= now + limits.OCCURRED_AHEAD_MAX:
+        allowed = "at most 35 days back and 5 minutes ahead of now are allowed"
+        problems.untimely.append((path, f"is {when.isoformat()}; {allowed}"))
+    return when
+
+
+def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]:
+    """Labels as the books keep them: the named ones and the caller's own side by side."""
+    found = {key: getattr(value, key) for key in NAMED_LABELS}
+    found = {key: label for key, label in found.items() if label}
+    for key, label in found.items():
+        text(problems, f"{path}.{key}", label, limits.LABEL_VALUE_LENGTH_MAX)
+    for key, label in value.other.items():
+        own = f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]'
+        if key in NAMED_LABELS:
+            problems.add(own, f"has a field of its own; set {path}.{key}")
+        name(problems, own, key, limits.LABEL_KEY_LENGTH_MAX)
+        text(problems, own, label, limits.LABEL_VALUE_LENGTH_MAX)
+        found[key] = label
+    if len(found) > limits.LABELS_MAX:
+        problems.add(path, f"has {len(found)} labels; at most {limits.LABELS_MAX} are allowed")
+    return found
+
+
+def zone(problems: Problems, path: str, value: str) -> str:
+    """An IANA time zone's name; UTC, if empty."""
+    if not value:
+        return "UTC"
+    try:
+        ZoneInfo(value)
+    except (LookupError, ValueError, OSError):
+        problems.add(path, f"{_shown(value)} is not an IANA time zone, e.g. Europe/Berlin")
+    return value
+
+
+def page_size(problems: Problems, request: _Paged) -> int:
+    """Rows of a page; the default, if unset."""
+    size = integer(problems, "page_size", request.page_size, 0, limits.PAGE_SIZE_MAX)
+    return size or limits.PAGE_SIZE_DEFAULT

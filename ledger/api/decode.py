@@ -1,0 +1,311 @@
+"""Writes: from messages to commands of the books and items of pricing.
+
+Each function takes a request and the instant of now (so that one table serves them all), and gives a `Write`,
+or raises `InvalidArgumentError` with all that is wrong. Checks of shape only: whether a thing exists, or a plan allows it, is decided later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+import pricing
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.api import checks, ids, limits
+from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.usage import decode_usage
+from ledger.books.commands import (
+    Charge,
+    Command,
+    Commit,
+    Extend,
+    Fill,
+    IssueGrant,
+    Release,
+    Reserve,
+    Reverse,
+    UpdateCustomer,
+)
+from ledger.books.model import GrantKind
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
+
+C = TypeVar("C", bound=Command)
+
+KINDS_OF_USAGE: Final = ("tokens", "compute", "units", "outcome")
+"""What a grant's scope may name."""
+
+_FILLS: Final = {
+    pb.FILL_UNSPECIFIED: Fill.ALL_OR_NOTHING,
+    pb.FILL_ALL_OR_NOTHING: Fill.ALL_OR_NOTHING,
+    pb.FILL_UP_TO: Fill.UP_TO,
+}
+GRANT_KINDS: Final = {
+    wallet.GRANT_KIND_PAID: GrantKind.PAID,
+    wallet.GRANT_KIND_PROMO: GrantKind.PROMO,
+    wallet.GRANT_KIND_SUBSCRIPTION: GrantKind.SUBSCRIPTION,
+    wallet.GRANT_KIND_ADJUSTMENT: GrantKind.ADJUSTMENT,
+}
+UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone")
+"""What `update_mask` may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Generic[C]):
+    """A request to change a customer, fit to be decided."""
+
+    customer_id: str
+    command: C
+    usage: tuple[pricing.Item, ...] | None = None
+    untimely: tuple[tuple[str, str], ...] = ()
+    """Fields that are wrong by the clock of now only: the write is refused, unless it is a repeat."""
+
+
+def fingerprint(request: Message) -> bytes:
+    """16 bytes that tell a request from another one under the same id.
+
+    Over the type of the request (each method has its own, also within a batch) and its known fields as they
+    were set, before defaults, map keys sorted.
+    """
+    request.DiscardUnknownFields()
+    name = request.DESCRIPTOR.full_name.encode("ascii")
+    return blake2b(name + b"\0" + request.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
+def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
+    """A hold of an amount, or of usage to be priced."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("hold"):
+        case "amount_micros":
+            amount = checks.amount(problems, "amount_micros", request.amount_micros, least=1)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("hold", "one of amount_micros, usage is required")
+    command = Reserve(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        amount_micros=amount,
+        fill=_fill(problems, request),
+        minimum_micros=_minimum(problems, request, amount),
+        ttl=checks.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
+        labels=checks.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+    )
+    return _write(problems, request.customer_id, command, usage)
+
+
+def _fill(problems: Problems, request: pb.ReserveRequest) -> Fill:
+    fill = _FILLS.get(request.fill)
+    if fill is None:
+        problems.add("fill", f"is {request.fill}; ALL_OR_NOTHING or UP_TO is allowed")
+        return Fill.ALL_OR_NOTHING
+    return fill
+
+
+def _minimum(problems: Problems, request: pb.ReserveRequest, amount: int | None) -> int:
+    minimum = request.minimum_micros
+    if not minimum:
+        return 1
+    if request.fill != pb.FILL_UP_TO:
+        problems.add("minimum_micros", "goes with fill UP_TO only; leave it unset")
+    elif amount is not None and minimum > amount > 0:
+        problems.add("minimum_micros", f"is {minimum}, above amount_micros ({amount})")
+    return checks.amount(problems, "minimum_micros", minimum, least=0)
+
+
+def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]:  # noqa: ARG001
+    """More credits, more time, both or neither."""
+    problems = Problems()
+    command = Extend(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reservation=_reservation(problems, request.customer_id, request.reservation_id),
+        amount_micros=checks.amount(problems, "amount_micros", request.amount_micros, least=0),
+        ttl=checks.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]:
+    """Usage or credits against a hold; 0 credits if nothing was used."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("spent"):
+        case "amount_micros":
+            amount = checks.amount(problems, "amount_micros", request.amount_micros, least=0)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("spent", "one of amount_micros, usage is required; 0 credits if nothing was used")
+    command = Commit(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reservation=_reservation(problems, request.customer_id, request.reservation_id),
+        amount_micros=amount,
+        final=request.final,
+    )
+    return _write(problems, request.customer_id, command, usage)
+
+
+def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001
+    """The end of a hold."""
+    problems = Problems()
+    command = Release(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reservation=_reservation(problems, request.customer_id, request.reservation_id),
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
+    """Usage or credits without a hold."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("spent"):
+        case "amount_micros":
+            amount = checks.amount(problems, "amount_micros", request.amount_micros, least=1)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("spent", "one of amount_micros, usage is required")
+    command = Charge(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        amount_micros=amount,
+        already_used=request.already_used,
+        labels=checks.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+    )
+    return _write(problems, request.customer_id, command, usage)
+
+
+def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]:  # noqa: ARG001
+    """The undoing of a charge, or of a closed reservation."""
+    problems = Problems()
+    charged, reserved = None, None
+    match request.WhichOneof("subject"):
+        case "charge_id":
+            named = checks.identifier(problems, "charge_id", request.charge_id)
+            charged = ids.charge_sequence(request.customer_id, named)
+        case "reservation_id":
+            reserved = _reservation(problems, request.customer_id, request.reservation_id)
+        case _:
+            problems.add("subject", "one of charge_id, reservation_id is required")
+    command = Reverse(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        charge=charged,
+        reservation=reserved,
+        reason=checks.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:
+    """Credits for a customer."""
+    problems = Problems()
+    kind = GRANT_KINDS.get(request.kind)
+    if kind is None:
+        problems.add("kind", f"one of {', '.join(GRANT_KINDS.values())} is required")
+    if request.scope and request.scope not in KINDS_OF_USAGE:
+        problems.add("scope", f"is not one of {', '.join(KINDS_OF_USAGE)}; leave it empty for any usage")
+    effective_at, expires_at = _validity(problems, request, now)
+    command = IssueGrant(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        amount_micros=checks.amount(problems, "amount_micros", request.amount_micros, least=1),
+        kind=kind or GrantKind.ADJUSTMENT,
+        paid_total_nanousd=_paid(problems, request.paid_total_usd),
+        effective_at=effective_at,
+        expires_at=expires_at,
+        priority=request.priority,
+        scope=request.scope or None,
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def _validity(
+    problems: Problems, request: admin.IssueGrantRequest, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    effective_at = expires_at = None
+    if request.HasField("effective_at"):
+        effective_at = checks.instant(problems, "effective_at", request.effective_at)
+    if request.HasField("expires_at"):
+        expires_at = checks.instant(problems, "expires_at", request.expires_at)
+    if expires_at is not None:
+        if effective_at is not None and expires_at <= effective_at:
+            problems.add("expires_at", "is not after effective_at")
+        elif expires_at <= now:
+            problems.untimely.append(
+                ("expires_at", f"is {expires_at.isoformat()}; an instant to come is required")
+            )
+    return effective_at, expires_at
+
+
+def _paid(problems: Problems, value: str) -> int:
+    nanousd = checks.decimal_nanos(problems, "paid_total_usd", value or "0")
+    if nanousd > limits.PAID_NANOUSD_MAX:
+        most = limits.PAID_NANOUSD_MAX // checks.NANOS
+        problems.add("paid_total_usd", f"is {value}; at most {most} is allowed")
+    return nanousd
+
+
+def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Write[UpdateCustomer]:  # noqa: ARG001
+    """Changes of the fields that the mask names; an empty card removes it."""
+    problems = Problems()
+    customer = request.customer
+    paths = set(request.update_mask.paths)
+    if not paths or paths - set(UPDATABLE):
+        problems.add("update_mask", f"name one or more of {', '.join(UPDATABLE)}, and nothing else")
+    if "plan" in paths:
+        checks.identifier(problems, "customer.plan", customer.plan)
+    display_name = checks.text(
+        problems, "customer.display_name", customer.display_name, limits.DISPLAY_NAME_LENGTH_MAX
+    )
+    card = checks.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
+    zone = checks.zone(problems, "customer.zone", customer.zone)
+    values: Mapping[str, str] = {
+        field: value
+        for field, value in zip(UPDATABLE, (display_name, customer.plan, card, zone), strict=True)
+        if field in paths
+    }
+    command = UpdateCustomer(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        display_name=values.get("display_name"),
+        plan=values.get("plan"),
+        card=values.get("rate_card"),
+        zone=values.get("zone"),
+    )
+    checks.identifier(problems, "customer.customer_id", customer.customer_id)
+    problems.raise_if_any()
+    return Write(customer.customer_id, command)
+
+
+def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, ...], Mapping[str, str]]:
+    """The usage to price, and its labels."""
+    problems = Problems()
+    checks.identifier(problems, "customer_id", request.customer_id)
+    usage = decode_usage(problems, "usage", request.usage, now)
+    labels = checks.labels(problems, "labels", request.labels)
+    if problems.untimely or problems.found:
+        raise InvalidArgumentError([*problems.found, *problems.untimely])
+    return usage, labels
+
+
+def _reservation(problems: Problems, customer_id: str, value: str) -> int:
+    return ids.reservation_sequence(customer_id, checks.identifier(problems, "reservation_id", value))
+
+
+def _write(
+    problems: Problems, customer_id: str, command: C, usage: tuple[pricing.Item, ...] | None = None
+) -> Write[C]:
+    checks.identifier(problems, "customer_id", customer_id)
+    problems.raise_if_any()
+    return Write(customer_id, command, usage, tuple(problems.untimely))

@@ -1,0 +1,155 @@
+"""What callers are told when a request has no effect: one table, from reasons to gRPC's codes.
+
+Each error is a `google.rpc.Status` with one `ErrorInfo` (reason, domain, variables), as AIP-193 has it;
+bad fields come as `BadRequest`, overload with a `RetryInfo`. Only UNAVAILABLE (and overload, after its
+delay) is worth an automatic retry, as AIP-194 has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from grpc import StatusCode
+
+from ledger.api.checks import InvalidArgumentError
+from ledger.books.model import Refusal, RefusalReason
+
+DOMAIN: Final = "acu-ledger"
+METADATA_KEY: Final = "grpc-status-details-bin"
+"""Where gRPC carries a `google.rpc.Status`."""
+
+RETRY_SECONDS: Final = 1
+"""How long an overloaded server asks to be left alone: several batches' time."""
+
+OVERLOADED: Final = "OVERLOADED"
+UNAVAILABLE: Final = "UNAVAILABLE"
+INTERNAL: Final = "INTERNAL"
+
+
+class Told(NamedTuple):
+    """How a reason is told."""
+
+    code: StatusCode
+    message: str
+
+
+TABLE: Final[Mapping[RefusalReason, Told]] = {
+    RefusalReason.INVALID_ARGUMENT: Told(StatusCode.INVALID_ARGUMENT, "The request has invalid fields."),
+    RefusalReason.CUSTOMER_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such customer."),
+    RefusalReason.REQUEST_ID_REUSED: Told(
+        StatusCode.ALREADY_EXISTS, "Another request of this customer had this request_id."
+    ),
+    RefusalReason.RATE_CARD_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such rate card in force."),
+    RefusalReason.PLAN_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such plan."),
+    RefusalReason.RESERVATION_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such reservation."),
+    RefusalReason.CHARGE_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such charge."),
+    RefusalReason.RESERVATION_CLOSED: Told(
+        StatusCode.FAILED_PRECONDITION, "The reservation was released, reversed or finally committed."
+    ),
+    RefusalReason.RESERVATION_EXPIRED: Told(
+        StatusCode.FAILED_PRECONDITION, "The reservation has expired; only commits are still taken."
+    ),
+    RefusalReason.RESERVATION_OPEN: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The reservation is still open; commit its last part or release it first.",
+    ),
+    RefusalReason.CHARGE_NOT_REVERSIBLE: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The charge was reversed before, or is a part of a reservation, which is reversed whole.",
+    ),
+    RefusalReason.UNPRICED_USAGE: Told(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
+    RefusalReason.OVER_CAPTURE: Told(
+        StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."
+    ),
+    RefusalReason.INSUFFICIENT_CREDITS: Told(
+        StatusCode.FAILED_PRECONDITION, "The customer has fewer credits available than this needs."
+    ),
+}
+"""Every reason for which a command has no effect."""
+
+_CODES: Final = {code.value[0]: code for code in StatusCode}
+
+
+class StatusError(Exception):
+    """A request that ends with a status."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(status.message)
+
+
+def code_of(status: Status) -> StatusCode:
+    """The gRPC code of a status."""
+    return _CODES[status.code]
+
+
+def refusal_status(refusal: Refusal) -> Status:
+    """How a refusal is told; its variables are the `ErrorInfo`'s metadata."""
+    told = TABLE[refusal.reason]
+    detail = dict(refusal.detail)
+    if refusal.reason is RefusalReason.INVALID_ARGUMENT:
+        return invalid([(detail.get("field", ""), detail.get("description", ""))])
+    variables = ", ".join(f"{name}: {value}" for name, value in detail.items())
+    message = f"{told.message[:-1]} ({variables})." if variables else told.message
+    return _status(told.code, message, refusal.reason, detail)
+
+
+def refused(reason: RefusalReason, **detail: str) -> StatusError:
+    """The error of a read, or of a check before a write, that comes to a refusal."""
+    return StatusError(refusal_status(Refusal(reason, detail)))
+
+
+def invalid_status(error: InvalidArgumentError) -> Status:
+    """How bad fields are told: each, what is wrong with it and what is allowed."""
+    return invalid(error.violations)
+
+
+def invalid(violations: Iterable[tuple[str, str]]) -> Status:
+    """The status of bad fields, as (field, description)."""
+    found = [BadRequest.FieldViolation(field=path, description=text) for path, text in violations]
+    told = TABLE[RefusalReason.INVALID_ARGUMENT]
+    first = f" {found[0].field}: {found[0].description}" if found else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return _status(
+        told.code,
+        f"{told.message}{first}{more}",
+        RefusalReason.INVALID_ARGUMENT,
+        {},
+        BadRequest(field_violations=found),
+    )
+
+
+def overloaded_status() -> Status:
+    """Nothing was written; ask again after the delay."""
+    message = "Too many requests are waiting; nothing was written. Retry after the delay."
+    delay = RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))
+    return _status(StatusCode.RESOURCE_EXHAUSTED, message, OVERLOADED, {}, delay)
+
+
+def unavailable_status() -> Status:
+    """The database is away, or the outcome of the write is unknown."""
+    message = "The ledger cannot answer now. A retry with the same request_id is safe."
+    return _status(StatusCode.UNAVAILABLE, message, UNAVAILABLE, {})
+
+
+def internal_status(error_id: str) -> Status:
+    """A fault of the service: an id that the log has, and nothing else."""
+    return _status(StatusCode.INTERNAL, f"Internal error {error_id}.", INTERNAL, {"error_id": error_id})
+
+
+def _status(
+    code: StatusCode, message: str, reason: str, metadata: Mapping[str, str], *details: Message
+) -> Status:
+    info = ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    packed = []
+    for detail in (info, *details):
+        any_message = AnyMessage()
+        any_message.Pack(detail)
+        packed.append(any_message)
+    return Status(code=code.value[0], message=message, details=packed)

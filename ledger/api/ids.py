@@ -1,0 +1,90 @@
+"""The ids that are given out: `rsv_…` reservations, `chg_…` charges, `grt_…` grants.
+
+An id is the sequence of the entry that made the thing (for a grant the lot's number too) and a seal over
+that, the kind and the customer. So an id needs no look-up, leads to the customer's own rows only, and a
+mistyped one, one of another kind or one of another customer is no id of this customer's: it is answered
+like an id of something that does not exist.
+"""
+
+from __future__ import annotations
+
+from base64 import b32decode, b32encode
+from binascii import Error as NotBase32
+from hashlib import blake2b
+from typing import Final
+
+from ledger.books.model import LotKey
+
+RESERVATION: Final = "rsv_"
+CHARGE: Final = "chg_"
+GRANT: Final = "grt_"
+
+NOTHING: Final = 0
+"""The sequence that names nothing: a customer's entries begin at 1."""
+
+_SEAL_BYTES: Final = 8
+_SEQUENCE_MAX: Final = 2**63 - 1
+
+
+def reservation_id(customer_id: str, sequence: int) -> str:
+    """The id of the reservation that the customer's entry `sequence` made."""
+    return _encode(RESERVATION, customer_id, (sequence,))
+
+
+def charge_id(customer_id: str, sequence: int) -> str:
+    """The id of the charge that the customer's entry `sequence` booked."""
+    return _encode(CHARGE, customer_id, (sequence,))
+
+
+def grant_id(customer_id: str, lot: LotKey) -> str:
+    """The id of a lot of the customer."""
+    return _encode(GRANT, customer_id, lot)
+
+
+def reservation_sequence(customer_id: str, text: str) -> int:
+    """The entry that made the reservation; `NOTHING` if the text is no reservation's id of this customer."""
+    return _decode(RESERVATION, customer_id, text)
+
+
+def charge_sequence(customer_id: str, text: str) -> int:
+    """The entry that booked the charge; `NOTHING` if the text is no charge's id of this customer."""
+    return _decode(CHARGE, customer_id, text)
+
+
+def _encode(prefix: str, customer_id: str, numbers: tuple[int, ...]) -> str:
+    payload = b"".join(_varint(number) for number in numbers)
+    sealed = payload + _seal(prefix, customer_id, payload)
+    return prefix + b32encode(sealed).rstrip(b"=").decode("ascii").lower()
+
+
+def _decode(prefix: str, customer_id: str, text: str) -> int:
+    if not text.startswith(prefix) or not text.islower():
+        return NOTHING
+    body = text[len(prefix) :]
+    try:
+        sealed = b32decode(body.upper() + "=" * (-len(body) % 8))
+    except (NotBase32, ValueError):
+        return NOTHING
+    sequence = _number(sealed[:-_SEAL_BYTES])
+    if sequence > _SEQUENCE_MAX or _encode(prefix, customer_id, (sequence,)) != text:
+        return NOTHING
+    return sequence
+
+
+def _seal(prefix: str, customer_id: str, payload: bytes) -> bytes:
+    keyed = prefix.encode("ascii") + customer_id.encode() + b"\0" + payload
+    return blake2b(keyed, digest_size=_SEAL_BYTES).digest()
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, lowest first; every byte but the last has its top bit set."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _number(varint: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * position for position, byte in enumerate(varint))

@@ -1,0 +1,78 @@
+"""Every limit of the API, with its reason. What is past one is refused with the field and what is allowed.
+
+Amounts are far below what 64 bits hold, so that sums of many of them still fit; where they do not, the
+books refuse.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+BATCH_ITEMS_MAX: Final = 1_000
+"""Writes in one `Batch`: past it a call gains no speed, and keeps others waiting."""
+
+USAGE_ITEMS_MAX: Final = 1_000
+"""Items in one usage list: one command is priced and decided without a pause."""
+
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A request: gRPC's own default, some 4 KiB for each item of the largest batch."""
+
+PAGE_BYTES_MAX: Final = 3 * 1024 * 1024
+"""A page ends early here: a client's default receives no answer above 4 MiB."""
+
+ID_LENGTH_MAX: Final = 128
+"""Characters of an id (1 at least): room for a UUID with a prefix, and for the index that keeps it."""
+
+NAME_LENGTH_MAX: Final = 128
+"""Characters of a model, resource, meter, outcome, subject, tier or run."""
+
+DISPLAY_NAME_LENGTH_MAX: Final = 256
+"""Characters of a customer's name."""
+
+REASON_LENGTH_MAX: Final = 256
+"""Characters of the reason of a reversal (1 at least): a sentence for whoever audits it."""
+
+LABELS_MAX: Final = 16
+"""Labels of one write, named ones included: every entry carries them."""
+
+LABEL_KEY_LENGTH_MAX: Final = 63
+"""Characters of a label's key: what Kubernetes and Prometheus users are used to."""
+
+LABEL_VALUE_LENGTH_MAX: Final = 128
+"""Characters of a label's value: an id fits."""
+
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 1_000
+"""Rows of a page: an answer of some hundred KiB."""
+
+PAGE_TOKEN_LENGTH_MAX: Final = 512
+"""Characters of a page token: none that was given out is longer."""
+
+TTL_MIN: Final = timedelta(seconds=1)
+"""Of a hold: what is due by the clock is swept once a second."""
+
+TTL_MAX: Final = timedelta(hours=24)
+"""Of a hold, in all: credits of a customer are not locked away for longer by a job that died."""
+
+OCCURRED_BACK_MAX: Final = timedelta(days=35)
+"""How old reported usage may be: the longest month, and some days to report it."""
+
+OCCURRED_AHEAD_MAX: Final = timedelta(minutes=5)
+"""How far a caller's clock may be ahead."""
+
+AMOUNT_MICROS_MAX: Final = 10**15
+"""A billion credits in one amount: 9,000 of them still fit into a balance of 64 bits."""
+
+PAID_NANOUSD_MAX: Final = 10**17
+"""A hundred million dollars for one grant: 90 of them still fit into an account of 64 bits."""
+
+QUANTITY_MAX: Final = 10**15
+"""Tokens, requests or outcomes of one item."""
+
+DURATION_SECONDS_MAX: Final = 10**9
+"""Compute of one item: 30 machine-years."""
+
+DECIMAL_INTEGER_DIGITS_MAX: Final = 15
+DECIMAL_FRACTION_DIGITS_MAX: Final = 9
+"""A decimal string, as an exact number of billionths."""

@@ -1,0 +1,151 @@
+"""Usage messages as pricing's items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import pricing
+from ledger.api import checks, limits
+from ledger.api.checks import Problems
+from ledger.v1 import usage_pb2 as pb
+
+STATES: Final = ("active", "idle", "waiting", "asleep")
+"""What a machine may be doing."""
+
+_FIRST_QUANTITY: Final = 10
+"""From this field number on, the fields of `TokenUsage` are quantities."""
+
+_QUANTITIES: Final = tuple(
+    field.name for field in pb.TokenUsage.DESCRIPTOR.fields if field.number >= _FIRST_QUANTITY
+)
+_KEY_OWNERS: Final = {
+    pb.KEY_OWNER_UNSPECIFIED: pricing.KeyOwner.OURS,
+    pb.KEY_OWNER_OURS: pricing.KeyOwner.OURS,
+    pb.KEY_OWNER_CUSTOMER: pricing.KeyOwner.CUSTOMER,
+}
+_RESULTS: Final = {
+    pb.OUTCOME_RESULT_RESOLVED: pricing.Result.RESOLVED,
+    pb.OUTCOME_RESULT_FAILED: pricing.Result.FAILED,
+    pb.OUTCOME_RESULT_ESCALATED: pricing.Result.ESCALATED,
+    pb.OUTCOME_RESULT_ABANDONED: pricing.Result.ABANDONED,
+}
+
+
+def decode_usage(
+    problems: Problems, path: str, usage: pb.UsageList, now: datetime
+) -> tuple[pricing.Item, ...]:
+    """The items of a usage list; what is wrong with any of them is noted."""
+    count = len(usage.items)
+    if not 1 <= count <= limits.USAGE_ITEMS_MAX:
+        problems.add(f"{path}.items", f"has {count} items; 1 to {limits.USAGE_ITEMS_MAX} are allowed")
+        return ()
+    items = []
+    for index, item in enumerate(usage.items):
+        decoded = _item(problems, f"{path}.items[{index}]", item, now)
+        if decoded is not None:
+            items.append(decoded)
+    return tuple(items)
+
+
+def _item(problems: Problems, path: str, item: pb.UsageItem, now: datetime) -> pricing.Item | None:
+    when = None
+    if item.HasField("occurred_at"):
+        when = checks.occurred_at(problems, f"{path}.occurred_at", item.occurred_at, now)
+    kind = item.WhichOneof("kind")
+    if kind is None:
+        problems.add(path, "has no kind; one of tokens, compute, units, outcome is required")
+        return None
+    return _DECODERS[kind](problems, f"{path}.{kind}", getattr(item, kind), when)
+
+
+def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime | None) -> pricing.Tokens:
+    quantities = {}
+    for field, value in usage.ListFields():
+        if field.number >= _FIRST_QUANTITY:
+            quantities[field.name] = value
+            if not 0 <= value <= limits.QUANTITY_MAX:
+                checks.integer(problems, f"{path}.{field.name}", value, 0, limits.QUANTITY_MAX)
+    if not quantities:
+        problems.add(
+            path, f"has no quantity; at least one of {', '.join(_QUANTITIES)} is required (0 is one)"
+        )
+    requests = 1
+    if usage.HasField("requests"):
+        requests = checks.integer(problems, f"{path}.requests", usage.requests, 0, limits.QUANTITY_MAX)
+    key_owner = _KEY_OWNERS.get(usage.key_owner)
+    if key_owner is None:
+        problems.add(f"{path}.key_owner", f"is {usage.key_owner}; OURS or CUSTOMER is allowed")
+        key_owner = pricing.KeyOwner.OURS
+    return pricing.Tokens(
+        model=checks.name(problems, f"{path}.model", usage.model),
+        quantities=quantities,
+        served_by=_optional(problems, f"{path}.served_by", usage.served_by),
+        key_owner=key_owner,
+        service_tier=_text(problems, f"{path}.service_tier", usage.service_tier),
+        requests=requests,
+        occurred_at=when,
+    )
+
+
+def _compute(problems: Problems, path: str, usage: pb.ComputeUsage, when: datetime | None) -> pricing.Compute:
+    duration = 0
+    if usage.HasField("duration"):
+        duration = checks.duration_nanos(problems, f"{path}.duration", usage.duration)
+    else:
+        problems.add(f"{path}.duration", "is required (0 s is allowed)")
+    state = usage.state or STATES[0]
+    if state not in STATES:
+        problems.add(f"{path}.state", f"is not one of {', '.join(STATES)}")
+    return pricing.Compute(
+        resource=checks.name(problems, f"{path}.resource", usage.resource),
+        duration_nanos=duration,
+        count_nanos=checks.decimal_nanos(problems, f"{path}.count", usage.count or "1"),
+        served_by=_optional(problems, f"{path}.served_by", usage.served_by),
+        run_id=_optional(problems, f"{path}.run_id", usage.run_id),
+        state=state,
+        occurred_at=when,
+    )
+
+
+def _units(problems: Problems, path: str, usage: pb.UnitUsage, when: datetime | None) -> pricing.Units:
+    quantity = 0
+    if usage.quantity:
+        quantity = checks.decimal_nanos(problems, f"{path}.quantity", usage.quantity)
+    else:
+        problems.add(f"{path}.quantity", 'is required, as a decimal string ("0" is allowed)')
+    return pricing.Units(checks.name(problems, f"{path}.meter", usage.meter), quantity, when)
+
+
+def _outcome(problems: Problems, path: str, outcome: pb.Outcome, when: datetime | None) -> pricing.Outcome:
+    result = _RESULTS.get(outcome.result)
+    if result is None:
+        problems.add(f"{path}.result", f"one of {', '.join(_RESULTS.values())} is required")
+        result = pricing.Result.FAILED
+    count = 1
+    if outcome.HasField("count"):
+        count = checks.integer(problems, f"{path}.count", outcome.count, 0, limits.QUANTITY_MAX)
+    return pricing.Outcome(
+        name=checks.name(problems, f"{path}.name", outcome.name),
+        result=result,
+        subject=_text(problems, f"{path}.subject", outcome.subject),
+        count=count,
+        occurred_at=when,
+    )
+
+
+def _text(problems: Problems, path: str, value: str) -> str:
+    return checks.text(problems, path, value, limits.NAME_LENGTH_MAX)
+
+
+def _optional(problems: Problems, path: str, value: str) -> str | None:
+    return _text(problems, path, value) if value else None
+
+
+_DECODERS: Final[dict[str, Callable[[Problems, str, object, datetime | None], pricing.Item]]] = {
+    "tokens": _tokens,  # type: ignore[dict-item]
+    "compute": _compute,  # type: ignore[dict-item]
+    "units": _units,  # type: ignore[dict-item]
+    "outcome": _outcome,  # type: ignore[dict-item]
+}

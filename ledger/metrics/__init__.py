@@ -1,0 +1,1 @@
+"""The two metrics ports: operations, without a dollar, and finance."""

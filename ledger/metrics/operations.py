@@ -1,0 +1,101 @@
+"""Metrics of operations: what a process is doing, for whoever keeps it running.
+
+No dollars and no credits here, and no label whose values a caller chooses: methods are those of the
+services, codes gRPC's, pools and their states ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Thread
+from typing import Final
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_RPC_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_BATCH_COMMANDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
+
+
+class OperationsMetrics:
+    """The instruments of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry: Final = CollectorRegistry()
+        self.rpcs = Counter(
+            "acu_ledger_rpcs",
+            "Calls answered, by method and code.",
+            ("method", "code"),
+            registry=self.registry,
+        )
+        self.rpc_seconds = Histogram(
+            "acu_ledger_rpc_seconds",
+            "Time from a call's arrival at the service to its answer.",
+            ("method", "code"),
+            buckets=_RPC_SECONDS,
+            registry=self.registry,
+        )
+        self.rpcs_in_flight = self._gauge("rpcs_in_flight", "Calls that have no answer yet.")
+        self.commands_waiting = self._gauge("commands_waiting", "Commands that have no answer yet.")
+        self.batch_commands = Histogram(
+            "acu_ledger_batch_commands",
+            "Commands in one written batch, refused ones included.",
+            buckets=_BATCH_COMMANDS,
+            registry=self.registry,
+        )
+        self.commit_seconds = Histogram(
+            "acu_ledger_commit_seconds",
+            "Time from sending a batch to the database's answer that it is committed.",
+            buckets=_COMMIT_SECONDS,
+            registry=self.registry,
+        )
+        self.conflicts = Counter(
+            "acu_ledger_conflicts",
+            "Customers of a batch that another process had changed: decided again.",
+            registry=self.registry,
+        )
+        self.sweeper_lag = self._gauge(
+            "sweeper_lag_seconds", "How long what is due by the clock has been due, at the last sweep."
+        )
+        self._pool_connections = Gauge(
+            "acu_ledger_pool_connections",
+            "Connections to the database, by pool and state (in_use, idle).",
+            ("pool", "state"),
+            registry=self.registry,
+        )
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"acu_ledger_{name}", help_text, registry=self.registry)
+
+    def batch(self, commands: int, seconds: float) -> None:
+        """Notes a batch that the database has committed."""
+        self.batch_commands.observe(commands)
+        self.commit_seconds.observe(seconds)
+
+    def watch_pool(self, pool: str, size: Callable[[], int], idle: Callable[[], int]) -> None:
+        """Shows a pool's connections; the two functions are asked at each scrape, on another thread."""
+        self._pool_connections.labels(pool, "idle").set_function(idle)
+        self._pool_connections.labels(pool, "in_use").set_function(lambda: size() - idle())
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPort:
+    """A port where metrics are scraped, served by a thread of its own."""
+
+    port: int
+    _server: WSGIServer
+    _thread: Thread
+
+    def close(self) -> None:
+        """Ends the thread and frees the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve(port: int, address: str, registry: CollectorRegistry) -> MetricsPort:
+    """Serves a registry at `/metrics` of a port; port 0 takes a free one. Raises OSError if it is taken."""
+    server, thread = start_http_server(port, addr=address, registry=registry)
+    return MetricsPort(server.server_port, server, thread)
