@@ -81,7 +81,9 @@ CREATE TABLE entries (
 );
 CREATE UNIQUE INDEX entries_request_id ON entries (customer, request_id);
 CREATE UNIQUE INDEX entries_reversed ON entries (customer, subject) WHERE kind = 'REVERSAL';
-CREATE INDEX entries_reservation ON entries (customer, reservation, sequence) WHERE kind = 'COMMIT';
+-- What a reservation's parts booked; its last entry may carry what was absorbed.
+CREATE INDEX entries_reservation ON entries (customer, reservation, sequence)
+    WHERE kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED');
 CREATE INDEX entries_charges ON entries (customer, sequence) WHERE kind IN ('COMMIT', 'CHARGE');
 CREATE INDEX entries_effective ON entries (customer, effective_at, sequence);
 CREATE INDEX entries_xid ON entries (xid);
@@ -139,7 +141,7 @@ CREATE TABLE reservations (
     labels jsonb,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
-CREATE INDEX reservations_open ON reservations (customer, expires_at) WHERE state = 'OPEN';
+CREATE INDEX reservations_open ON reservations (customer, expires_at, sequence) WHERE state = 'OPEN';
 
 -- What the parts of a reservation that is still open to commits have cost (exact amounts as num/den).
 CREATE TABLE reservation_costs (
@@ -170,9 +172,11 @@ CREATE TABLE lots (
     effective_at timestamptz NOT NULL,
     expires_at timestamptz,
     status text NOT NULL,
+    -- A column of its own: an index on `remaining` itself would cost every draw its in-page (HOT) update.
+    live boolean NOT NULL GENERATED ALWAYS AS (remaining > 0) STORED,
     PRIMARY KEY (customer, sequence, n)
 ) WITH (fillfactor = 50);
-CREATE INDEX lots_live ON lots (customer) WHERE remaining > 0;
+CREATE INDEX lots_live ON lots (customer) WHERE live;
 
 CREATE TABLE lot_values (
     customer bigint NOT NULL,
@@ -230,3 +234,30 @@ CREATE TABLE tailer (
     marked_at timestamptz
 );
 INSERT INTO tailer DEFAULT VALUES;
+
+-- The accountant's journal: a row per posting. `security_invoker`: a plain view would show the tables with
+-- its owner's rights.
+CREATE VIEW journal WITH (security_invoker = true) AS
+SELECT e.customer, e.sequence, e.kind, e.effective_at, e.booked_at, p.account, p.amount_micros
+FROM entries e CROSS JOIN LATERAL (VALUES
+    ('issued', e.issued), ('pending', e.pending), ('available', e.available), ('held', e.held),
+    ('consumed', e.consumed), ('expired', e.expired), ('voided', e.voided), ('refunded', e.refunded),
+    ('debt', e.debt)) AS p (account, amount_micros)
+WHERE p.amount_micros <> 0;
+
+CREATE VIEW dollar_journal WITH (security_invoker = true) AS
+SELECT m.customer, m.sequence, m.house_sequence, m.booked_at, p.account, p.amount_nanousd
+FROM money m CROSS JOIN LATERAL (VALUES
+    ('receivable', m.receivable), ('unbilled', m.unbilled), ('refund_payable', m.refund_payable),
+    ('deferred', m.deferred), ('revenue', m.revenue), ('breakage', m.breakage), ('write_off', m.write_off),
+    ('cost', m.cost), ('provider_payable', m.provider_payable)) AS p (account, amount_nanousd)
+WHERE p.amount_nanousd <> 0;
+
+-- The journal takes inserts and nothing else, from nobody. The reader sees no table that tells a dollar.
+GRANT SELECT, INSERT ON entries, money TO acu_writer;
+GRANT SELECT, INSERT, UPDATE ON wallets, debts, reservations, reservation_costs, lots, lot_values, runs,
+    rollup_lines, rollup_accounts TO acu_writer;
+GRANT SELECT, UPDATE ON tailer TO acu_writer;
+GRANT SELECT ON wallets, entries, reservations, lots, runs, journal TO acu_reader;
+GRANT SELECT ON wallets, debts, entries, money, reservations, reservation_costs, lots, lot_values, runs,
+    rollup_lines, rollup_accounts, tailer, journal, dollar_journal TO acu_finance;

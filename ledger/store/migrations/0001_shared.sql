@@ -24,3 +24,8 @@ CREATE TABLE cost_versions (
     document text NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX card_versions_card ON card_versions (card, effective_from);
+
+GRANT SELECT, INSERT ON customers, card_versions, cost_versions TO acu_writer;
+GRANT SELECT ON customers TO acu_reader;
+GRANT SELECT ON customers, card_versions, cost_versions TO acu_finance;

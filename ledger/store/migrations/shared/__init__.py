@@ -1,0 +1,1 @@
+"""Revisions of the schema that all cells share."""
