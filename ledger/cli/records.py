@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -263,6 +264,10 @@ class RecordFile:
                 yield Skipped(str(not_work))
             except BrokenFieldError as broken:
                 yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken}")
+
+    def take(self, limit: int | None) -> Iterator[Record | Skipped]:
+        """The first `limit` records, or all."""
+        return islice(self, limit)
 
     def _record(self, row: int, line: str) -> Record:
         try:

@@ -1,0 +1,145 @@
+"""A client of the ledger's four services, as any product's backend would write one.
+
+A write keeps its request id over all attempts, so that repeating it is safe. Only what may succeed later is
+repeated: an overloaded or unavailable server, and a deadline that passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceAsyncStub, AdminServiceStub
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceAsyncStub, FinanceServiceStub
+from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
+from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub, CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub, WalletServiceStub
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+CALL_TIMEOUT_SECONDS = 60.0
+ATTEMPTS_MAX = 8
+BACKOFF_SECONDS = 0.05
+"""Before the second attempt; it doubles with each."""
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""A batch answers with every line of every charge."""
+
+_LATER = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+)
+_LATER_CODES = frozenset(code.value[0] for code in _LATER)
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call, or one item of a batch, was refused."""
+
+    code: str
+    reason: str
+    """Of the ErrorInfo; the code's name where there is none."""
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    """What is wrong, field by field."""
+
+    def __str__(self) -> str:
+        """The whole of it, for a person."""
+        return f"{self.reason}: {'; '.join(self.fields) or self.message}"
+
+
+class CallFailedError(Exception):
+    """A call was refused, or failed after every attempt."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The services of one running server."""
+
+    credits: CreditServiceAsyncStub
+    wallet: WalletServiceAsyncStub
+    admin: AdminServiceAsyncStub
+    finance: FinanceServiceAsyncStub
+
+
+@asynccontextmanager
+async def connect(public_target: str, back_office_target: str) -> AsyncIterator[Ledger]:
+    """Opens channels to both ports of a server, `HOST:PORT` each; nothing is sent yet."""
+    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
+    async with (
+        grpc.aio.insecure_channel(public_target, options=options) as public,
+        grpc.aio.insecure_channel(back_office_target, options=options) as back_office,
+    ):
+        yield Ledger(
+            CreditServiceStub(public),
+            WalletServiceStub(public),
+            AdminServiceStub(back_office),
+            FinanceServiceStub(back_office),
+        )
+
+
+async def call(method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+    """Calls a method, again while it may succeed later. Raises CallFailedError."""
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        try:
+            return await method(request, timeout=CALL_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _LATER or attempt == ATTEMPTS_MAX:
+                raise CallFailedError(_failure_of(error)) from None
+            await _back_off(attempt)
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def batch(credit_service: CreditServiceAsyncStub, items: Sequence[BatchItem]) -> list[BatchResult]:
+    """Sends writes in one call; the items that may succeed later are sent again, the others stand.
+
+    Answers in the order of the items. Raises CallFailedError where the call itself failed.
+    """
+    results: list[BatchResult] = [BatchResult()] * len(items)
+    waiting = list(range(len(items)))
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        answer = await call(credit_service.Batch, BatchRequest(items=[items[index] for index in waiting]))
+        for index, result in zip(waiting, answer.results, strict=True):
+            results[index] = result
+        waiting = [index for index in waiting if results[index].error.code in _LATER_CODES]
+        if not waiting:
+            break
+        await _back_off(attempt)
+    return results
+
+
+def failure_of_status(status: Status) -> Failure:
+    """What a google.rpc.Status says."""
+    reason, metadata, fields = "", {}, []
+    for detail in status.details:
+        info, bad = ErrorInfo(), BadRequest()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad):
+            fields = [f"{violation.field}: {violation.description}" for violation in bad.field_violations]
+    code = next((code.name for code in grpc.StatusCode if code.value[0] == status.code), "UNKNOWN")
+    return Failure(code, reason or code, status.message, metadata, tuple(fields))
+
+
+def _failure_of(error: grpc.aio.AioRpcError) -> Failure:
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY:
+            return failure_of_status(Status.FromString(value))
+    return Failure(error.code().name, error.code().name, error.details() or "no answer")
+
+
+async def _back_off(attempt: int) -> None:
+    await asyncio.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))

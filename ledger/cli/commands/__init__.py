@@ -1,0 +1,1 @@
+"""The commands, a module each: options in, a call or a run, an answer out."""

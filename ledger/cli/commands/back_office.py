@@ -1,0 +1,140 @@
+"""`acu-ledger customers` and `acu-ledger grants`: what ops do by hand on a running server."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.cli.client import call, connect
+from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.console import USAGE, fail, out, print_json, table
+from ledger.cli.money import micros, show_credits
+from ledger.cli.stack import run
+from ledger.v1.wallet_service_pb2 import GrantKind
+
+customers = typer.Typer(no_args_is_help=True, help="Customers of a running server.")
+grants = typer.Typer(no_args_is_help=True, help="Grants of credits, on a running server.")
+
+RequestId = Annotated[
+    str | None,
+    typer.Option(help="Repeating a command with the same one has no second effect; random, if not given."),
+]
+
+
+@customers.command("create")
+def create(
+    customer_id: Annotated[str, typer.Argument(help="1 to 128 characters, your own.")],
+    plan: Annotated[str, typer.Option(help="The customer's plan.")] = "standard",
+    card: Annotated[str, typer.Option(help="A card that replaces the plan's.")] = "",
+    name: Annotated[str, typer.Option(help="For people to read.")] = "",
+    zone: Annotated[str, typer.Option(help="IANA time zone.")] = "UTC",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Create a customer."""
+    customer = pb.Customer(customer_id=customer_id, display_name=name, plan=plan, rate_card=card, zone=zone)
+    request = pb.CreateCustomerRequest(request_id=request_id or secrets.token_hex(16), customer=customer)
+    answer = run(_create(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(_customer_table([answer.customer]))
+
+
+async def _create(target: str, request: pb.CreateCustomerRequest) -> pb.CreateCustomerResponse:
+    async with connect(target, target) as ledger:
+        return await call(ledger.admin.CreateCustomer, request)
+
+
+@customers.command("list")
+def list_customers(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+    """List all customers, by id."""
+    found = run(_list(target))
+    if as_json:
+        print_json(pb.ListCustomersResponse(customers=found))
+    else:
+        out().print(_customer_table(found))
+
+
+async def _list(target: str) -> list[pb.Customer]:
+    found: list[pb.Customer] = []
+    token = ""
+    async with connect(target, target) as ledger:
+        while True:
+            request = pb.ListCustomersRequest(page_size=1000, page_token=token)
+            page = await call(ledger.admin.ListCustomers, request)
+            found += page.customers
+            token = page.next_page_token
+            if not token:
+                return found
+
+
+def _customer_table(found: list[pb.Customer]) -> object:
+    made = table("Customers", "id", "name", "plan", "card", "zone", "created")
+    for customer in found:
+        created = customer.created_at.ToDatetime(tzinfo=UTC)
+        card = customer.rate_card or "(the plan's)"
+        made.add_row(
+            customer.customer_id,
+            customer.display_name,
+            customer.plan,
+            card,
+            customer.zone,
+            f"{created:%Y-%m-%d %H:%M:%SZ}",
+        )
+    return made
+
+
+@grants.command("issue")
+def issue(
+    customer_id: str,
+    amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
+    kind: Annotated[Literal["PAID", "PROMO", "SUBSCRIPTION", "ADJUSTMENT"], typer.Option()] = "PAID",
+    paid_total_usd: Annotated[str, typer.Option(help="Paid for the whole grant, in dollars.")] = "0",
+    expires_at: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; never, if not given."),
+    ] = None,
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Issue a grant of credits."""
+    try:
+        amount_micros = micros(amount)
+    except (ArithmeticError, ValueError):
+        fail(f"AMOUNT: {amount!r} is not a number of credits with at most 6 decimal places, e.g. 12.5", USAGE)
+    request = pb.IssueGrantRequest(
+        request_id=request_id or secrets.token_hex(16),
+        customer_id=customer_id,
+        amount_micros=amount_micros,
+        kind=GrantKind.Value(f"GRANT_KIND_{kind}"),
+        paid_total_usd=paid_total_usd,
+    )
+    if expires_at is not None:
+        instant = Timestamp()
+        instant.FromDatetime(expires_at.replace(tzinfo=UTC))
+        request.expires_at.CopyFrom(instant)
+    answer = run(_issue(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        made = table("Grant", "id", "customer", "credits", "available now", numbers=2)
+        made.add_row(
+            answer.grant.grant_id,
+            customer_id,
+            show_credits(answer.grant.amount_micros),
+            show_credits(answer.balance.available_micros),
+        )
+        out().print(made)
+
+
+async def _issue(target: str, request: pb.IssueGrantRequest) -> pb.IssueGrantResponse:
+    async with connect(target, target) as ledger:
+        return await call(ledger.admin.IssueGrant, request)

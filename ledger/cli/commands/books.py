@@ -1,0 +1,166 @@
+"""`acu-ledger books`: finance's reading of the books of a running server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+
+from ledger.cli.client import call, connect
+from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.console import REFUSED, note, out, print_json, table
+from ledger.cli.money import nanousd, show_credits, show_dollars, show_margin
+from ledger.cli.stack import run
+from ledger.finance.v1 import finance_service_pb2 as pb
+
+books = typer.Typer(no_args_is_help=True, help="Trial balance, margin and verification of a running server.")
+
+
+class Dimension(StrEnum):
+    """What a margin report is grouped by."""
+
+    CUSTOMER = "customer"
+    PLAN = "plan"
+    CARD = "card"
+    MODEL = "model"
+    KIND = "kind"
+    LEVER = "lever"
+    DAY = "day"
+
+
+@books.command("trial-balance")
+def trial_balance(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="What was booked until then, UTC."),
+    ] = None,
+    customer: Annotated[str, typer.Option(help="One customer; all, if not given.")] = "",
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """The balance of every account; each commodity sums to 0."""
+    request = pb.GetTrialBalanceRequest(customer_id=customer)
+    if as_of is not None:
+        instant = Timestamp()
+        instant.FromDatetime(as_of.replace(tzinfo=UTC))
+        request.as_of.CopyFrom(instant)
+    answer = run(_trial_balance(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(trial_balance_table(answer))
+
+
+async def _trial_balance(target: str, request: pb.GetTrialBalanceRequest) -> pb.GetTrialBalanceResponse:
+    async with connect(target, target) as ledger:
+        return await call(ledger.finance.GetTrialBalance, request)
+
+
+def trial_balance_table(answer: pb.GetTrialBalanceResponse) -> Table:
+    """Both commodities, account by account, with their sums."""
+    made = table("Trial balance", "commodity", "account", "balance", numbers=1)
+    for commodity, accounts in (("credits", answer.credits), ("dollars", answer.dollars)):
+        for account in accounts:
+            made.add_row(commodity, account.account, _exact(nanousd(account.balance)))
+        total = sum(nanousd(account.balance) for account in accounts)
+        made.add_row(commodity, "sum", _exact(total), style="bold", end_section=True)
+    return made
+
+
+def _exact(billionths: int) -> str:
+    sign = "-" if billionths < 0 else ""
+    whole, fraction = divmod(abs(billionths), 10**9)
+    return f"{sign}{whole:,}.{fraction:09d}"
+
+
+@books.command("margin")
+def margin(
+    by: Annotated[list[Dimension] | None, typer.Option(help="Group by this; may be repeated.")] = None,
+    first_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
+    last_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
+    customer: Annotated[str, typer.Option(help="One customer; all, if not given.")] = "",
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Revenue, cost and margin."""
+    dimensions = by or []
+    request = pb.GetMarginReportRequest(
+        group_by=[pb.MarginDimension.Value(f"MARGIN_DIMENSION_{dimension.name}") for dimension in dimensions],
+        first_day=first_day,
+        last_day=last_day,
+        customer_id=customer,
+    )
+    answer = run(_margin(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(margin_table(answer, dimensions))
+
+
+async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarginReportResponse:
+    async with connect(target, target) as ledger:
+        return await call(ledger.finance.GetMarginReport, request)
+
+
+def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[Dimension]) -> Table:
+    """A row a group, and the sum."""
+    names = [dimension.value for dimension in dimensions]
+    figures = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "")
+    made = table("Revenue, cost and margin", *(names or [""]), *figures, numbers=len(figures))
+    for row in answer.rows:
+        labels = [str(getattr(row, _FIELDS[dimension])) or "-" for dimension in dimensions] or ["all"]
+        made.add_row(*labels, *_figures([row]))
+    if len(answer.rows) > 1:
+        made.add_section()
+        made.add_row("sum", *[""] * (len(names) - 1), *_figures(list(answer.rows)), style="bold")
+    return made
+
+
+_FIELDS = {dimension: dimension.value for dimension in Dimension} | {Dimension.CUSTOMER: "customer_id"}
+
+
+def _figures(rows: list[pb.MarginRow]) -> list[str]:
+    revenue_nanousd = sum(nanousd(row.revenue_usd) for row in rows)
+    cost_nanousd = sum(nanousd(row.cost_usd) for row in rows)
+    return [
+        f"{sum(row.lines for row in rows):,}",
+        f"{sum(row.unpriced_lines for row in rows):,}",
+        show_credits(sum(row.credits_micros for row in rows)),
+        show_dollars(revenue_nanousd),
+        show_dollars(cost_nanousd),
+        show_dollars(revenue_nanousd - cost_nanousd),
+        show_margin(revenue_nanousd, cost_nanousd),
+    ]
+
+
+@books.command("verify")
+def verify(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+    """Check the invariants of the books over the whole journal; exit status 1 where one does not hold."""
+    answer = run(_verify(target))
+    if as_json:
+        print_json(answer)
+    else:
+        for violation in answer.violations:
+            note(f"{violation.invariant}: {violation.customer_id}: {violation.description}")
+        out().print(verification_line(answer))
+    if not answer.holds:
+        raise typer.Exit(REFUSED)
+
+
+async def _verify(target: str) -> pb.VerifyJournalResponse:
+    async with connect(target, target) as ledger:
+        return await call(ledger.finance.VerifyJournal, pb.VerifyJournalRequest())
+
+
+def verification_line(answer: pb.VerifyJournalResponse) -> str:
+    """What was checked, and whether it holds."""
+    checked = f"{answer.entries:,} entries of {answer.customers:,} customers"
+    return (
+        f"The books hold: {checked} verified."
+        if answer.holds
+        else f"The books DO NOT HOLD: {checked} checked."
+    )

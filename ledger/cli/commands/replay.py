@@ -1,0 +1,157 @@
+"""`acu-ledger replay`: a file of usage records, sent through the API."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger.cli.client import Ledger, call, connect
+from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
+from ledger.cli.customers import Customers, UnknownCardError, find_card
+from ledger.cli.money import margin, show_credits, show_dollars, show_margin
+from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
+from ledger.cli.replay import Replay, Tally
+from ledger.cli.stack import SAMPLE_CONFIG, connected, default_data_dir, own_stack, run
+from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    card: str | None
+    customers: int
+    limit: int | None
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Both addresses of a running server, or what a stack of our own rests on."""
+
+    target: str | None
+    admin_target: str | None
+    config: Path
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    tally: Tally
+    seconds: float
+    verified: bool
+
+    def as_json(self) -> dict[str, object]:
+        tally = self.tally
+        return {
+            "records": tally.records,
+            "committed": tally.committed,
+            "refused": dict(sorted(tally.refused.items())),
+            "skipped": dict(sorted(tally.skipped.items())),
+            "credits_micros": tally.credits_micros,
+            "revenue_nanousd": tally.revenue_nanousd,
+            "cost_nanousd": tally.cost_nanousd,
+            "absorbed_cost_nanousd": tally.absorbed_cost_nanousd,
+            "margin": margin(tally.revenue_nanousd, tally.cost_nanousd),
+            "seconds": round(self.seconds, 3),
+            "verified": self.verified,
+        }
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file.")],
+    record_format: Annotated[RecordFormat, typer.Option("--format", help="What its records are.")],
+    card: Annotated[str | None, typer.Option(help="The customers' card; the only one, if not given.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of LLM requests that name none.")] = None,
+    resource: Annotated[str | None, typer.Option(help="What GPU records ran on.")] = None,
+    config: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Cards and costs of the embedded stack.")
+    ] = SAMPLE_CONFIG,
+    customers: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Spread the records that name no customer over so many.")
+    ] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many records.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option(help="Names this run: the same one on the same data books nothing twice.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Directory of the embedded database.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="HOST:PORT of a running server's public API.")] = None,
+    admin_target: Annotated[str | None, typer.Option(help="HOST:PORT of its back office.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Send a file of usage records: each is one reservation and its final commit."""
+    if (target is None) != (admin_target is None):
+        fail("--target and --admin-target belong together: give both or neither", USAGE)
+    run_id = run_id if run_id is not None else f"replay-{secrets.token_hex(6)}"
+    if not 1 <= len(run_id) <= NAME_MAX or not run_id.isprintable():
+        fail(f"--run-id: write 1 to {NAME_MAX} printable characters", USAGE)
+    options = _Options(card, customers, limit, run_id)
+    server = _Server(target, admin_target, config, data or default_data_dir())
+    try:
+        with open_records(file, record_format, RecordOptions(model, resource)) as records:
+            result = run(_replay(records, options, server))
+    except (RecordsError, UnknownCardError) as wrong:
+        fail(str(wrong), USAGE)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        _print(result, run_id)
+    if not result.verified:
+        raise typer.Exit(REFUSED)
+
+
+async def _replay(records: RecordFile, options: _Options, server: _Server) -> _Result:
+    async with AsyncExitStack() as resources:
+        if server.target is not None and server.admin_target is not None:
+            ledger = await resources.enter_async_context(connect(server.target, server.admin_target))
+        else:
+            stack = await resources.enter_async_context(own_stack(server.config, server.data))
+            ledger = await resources.enter_async_context(connected(stack))
+        started = time.monotonic()
+        tally = await _send(ledger, records, options)
+        seconds = time.monotonic() - started
+        verification = await call(ledger.finance.VerifyJournal, VerifyJournalRequest())
+        for violation in verification.violations:
+            note(f"not verified: {violation.invariant}: {violation.customer_id}: {violation.description}")
+        return _Result(tally, seconds, verification.holds)
+
+
+async def _send(ledger: Ledger, records: RecordFile, options: _Options) -> Tally:
+    card, credit_price_nanousd = await find_card(ledger, options.card)
+    customers = Customers(ledger, options.run_id, card, credit_price_nanousd)
+    with progress() as bars:
+        bar = bars.add_task(f"Replaying on card {card}", total=None)
+        replaying = Replay(
+            ledger,
+            customers,
+            options.run_id,
+            options.customers,
+            advance=lambda count: bars.advance(bar, count),
+            warn=note,
+        )
+        return await replaying.run(records.take(options.limit))
+
+
+def _print(result: _Result, run_id: str) -> None:
+    tally = result.tally
+    console = out()
+    rows = table(f"Run {run_id}", "", "", numbers=1)
+    rows.add_row("records", f"{tally.records:,}")
+    rows.add_row("committed", f"{tally.committed:,}")
+    for what, counts in (("refused", tally.refused), ("skipped", tally.skipped)):
+        for reason, count in sorted(counts.items()):
+            rows.add_row(f"{what}: {reason}", f"{count:,}")
+    rows.add_row("credits", show_credits(tally.credits_micros))
+    rows.add_row("revenue", show_dollars(tally.revenue_nanousd))
+    rows.add_row("cost", show_dollars(tally.cost_nanousd))
+    rows.add_row("of it absorbed", show_dollars(tally.absorbed_cost_nanousd))
+    rows.add_row("margin", show_margin(tally.revenue_nanousd, tally.cost_nanousd))
+    rows.add_row("seconds", f"{result.seconds:.1f}")
+    rows.add_row("books verified", "yes" if result.verified else "NO")
+    console.print(rows)

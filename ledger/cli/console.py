@@ -1,0 +1,77 @@
+"""What the command line says, where, and with which exit status.
+
+Answers go to stdout; progress, notes and errors to stderr, so that `--json` leaves stdout to one object. The
+exit status is 0, 1 where something was refused or does not hold, 2 for a command that makes no sense.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+REFUSED = 1
+USAGE = 2
+_PLAIN_WIDTH = 120
+"""Where nobody watches, tables are not squeezed into 80 columns."""
+
+
+def _console(*, stderr: bool) -> Console:
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if terminal else _PLAIN_WIDTH, highlight=False, soft_wrap=False)
+
+
+def out() -> Console:
+    """For answers."""
+    return _console(stderr=False)
+
+
+def note(message: str) -> None:
+    """One line for a person, on stderr, as it is: a path or an id is never wrapped or coloured."""
+    typer.echo(message, err=True)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Ends the command with a message on stderr."""
+    note(message)
+    raise typer.Exit(status)
+
+
+def print_json(answer: Mapping[str, object] | Message) -> None:
+    """One object on stdout; messages in protobuf's own JSON form, with the names of the proto files."""
+    if isinstance(answer, Message):
+        answer = MessageToDict(
+            answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def table(title: str, *columns: str, numbers: int = 0) -> Table:
+    """A table whose last `numbers` columns are right-aligned."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        right = index >= len(columns) - numbers
+        made.add_column(column, justify="right" if right else "left", no_wrap=right)
+    return made
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on stderr; where that is no terminal, each bar's last state, once."""
+    columns = (
+        TextColumn("{task.description:<32}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True)) as bars:
+        yield bars

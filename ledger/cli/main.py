@@ -1,0 +1,30 @@
+"""The entry point of `acu-ledger`."""
+
+from __future__ import annotations
+
+import typer
+
+from ledger.cli.commands.back_office import customers, grants
+from ledger.cli.commands.books import books
+from ledger.cli.commands.demo import demo
+from ledger.cli.commands.replay import replay
+from ledger.cli.commands.serve import migrate, serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Sell abstract compute credits for agent work.",
+)
+app.command()(serve)
+app.command()(migrate)
+app.command()(demo)
+app.command()(replay)
+app.add_typer(books, name="books")
+app.add_typer(customers, name="customers")
+app.add_typer(grants, name="grants")
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()

@@ -1,0 +1,77 @@
+"""A ledger to talk to: one that runs in this process on the embedded database, or one that runs elsewhere.
+
+Either is reached through a gRPC channel only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import uvloop
+
+from ledger.app import Settings, Stack, running
+from ledger.cli.client import CallFailedError, Ledger, connect
+from ledger.cli.console import REFUSED, USAGE, fail
+from pricing import ConfigError
+
+Answer = TypeVar("Answer")
+
+_DATA = Path(__file__).parent / "data"
+SAMPLE_CONFIG = _DATA / "config"
+SAMPLE_RECORDS = _DATA / "records"
+LOOPBACK = "127.0.0.1"
+
+
+def default_data_dir() -> Path:
+    """Where the embedded database of this user lives, as the XDG base directories have it."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "acu-ledger" / "data"
+
+
+def log_to_stderr(level: int) -> None:
+    """Sends the process's logs of a level and above to stderr."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@asynccontextmanager
+async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
+    """Runs a server on free loopback ports. DATABASE_URL, where it is set, wins over the data directory."""
+    log_to_stderr(logging.WARNING)
+    settings = Settings(
+        config_dir=config,
+        data_dir=data,
+        host=LOOPBACK,
+        public_port=0,
+        back_office_port=0,
+        operations_port=0,
+        finance_port=0,
+    )
+    async with running(settings) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def connected(stack: Stack) -> AsyncIterator[Ledger]:
+    """A client of a running stack."""
+    async with connect(stack.public_target, stack.back_office_target) as ledger:
+        yield ledger
+
+
+def run(command: Coroutine[None, None, Answer]) -> Answer:
+    """Runs a command to its end; what it cannot do becomes a message and an exit status."""
+    try:
+        return uvloop.run(command)
+    except CallFailedError as failed:
+        fail(str(failed), REFUSED)
+    except ConfigError as wrong:
+        fail(str(wrong), USAGE)
