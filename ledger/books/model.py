@@ -174,7 +174,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """What the engine keeps in memory of one customer; it decides with it, and never answers a read from it."""
+    """What the engine keeps in memory of one customer: it decides with it, and answers no read from it."""
 
     customer: int
     sequence: int

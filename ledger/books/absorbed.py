@@ -1,0 +1,87 @@
+"""What a reservation has cost, and the part of it that nobody pays for.
+
+Absorbed cost is decided when a reservation closes, and for a charge without one at once. In this order:
+
+- failed_outcome: on a card that prices outcomes, included usage for which no outcome was charged, whole
+  (one charged outcome pays for all included usage of its reservation);
+- unpriced: items that could not be priced, whole;
+- uncollected: of the rest of the cost the share uncollected / priced.
+
+Each is rounded half even to nano-dollars; together they never exceed the cost posted. A late commit
+decides anew over all parts, and its entry carries the signed difference.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from ledger.books.exact import round_exact
+from ledger.books.model import ZERO, Priced, ReservationCosts, Treatment
+
+NO_COSTS = ReservationCosts()
+
+
+class Absorbed(NamedTuple):
+    """Nano-dollars absorbed, by reason."""
+
+    failed_outcome: int = 0
+    uncollected: int = 0
+    unpriced: int = 0
+
+
+def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
+    """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
+    if priced is None or not priced.lines:
+        return costs
+    total, included, unpriced = costs.cost_exact, costs.included_exact, costs.unpriced_exact
+    for line in priced.lines:
+        cost = line.cost_exact_nanousd
+        if not cost:
+            continue
+        total += cost
+        if line.treatment is Treatment.INCLUDED:
+            included += cost
+        elif line.treatment is Treatment.UNPRICED:
+            unpriced += cost
+    return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed_so_far(costs))
+
+
+def settle(
+    costs: ReservationCosts, *, priced_micros: int, charged_micros: int, outcome_missing: bool
+) -> tuple[ReservationCosts, Absorbed]:
+    """Decide what is absorbed: the costs with it, and the difference to what was absorbed before."""
+    before = absorbed_so_far(costs)
+    after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)
+    if after == before:
+        return costs, Absorbed()
+    settled = ReservationCosts(
+        costs.cost_exact, costs.included_exact, costs.unpriced_exact, costs.posted_nanousd, *after
+    )
+    return settled, Absorbed(*(new - old for new, old in zip(after, before, strict=True)))
+
+
+def absorbed_so_far(costs: ReservationCosts) -> Absorbed:
+    """Give what the entries of a reservation have absorbed up to now."""
+    return Absorbed(
+        costs.absorbed_failed_outcome_nanousd,
+        costs.absorbed_uncollected_nanousd,
+        costs.absorbed_unpriced_nanousd,
+    )
+
+
+def _decide(
+    costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
+) -> Absorbed:
+    failed_exact = costs.included_exact if outcome_missing else ZERO
+    left = costs.posted_nanousd
+    failed = min(round_exact(failed_exact), left)
+    left -= failed
+    unpriced = min(round_exact(costs.unpriced_exact), left)
+    left -= unpriced
+    uncollected_micros = priced_micros - charged_micros
+    if uncollected_micros == 0:
+        return Absorbed(failed, 0, unpriced)
+    rest_exact = costs.cost_exact - failed_exact - costs.unpriced_exact
+    share = round_exact(rest_exact * Fraction(uncollected_micros, priced_micros))
+    return Absorbed(failed, min(share, left), unpriced)

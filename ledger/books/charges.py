@@ -1,0 +1,307 @@
+"""Charges: what one commit, or one `Charge`, books.
+
+A commit of usage reports what has happened: it is never refused for its price or its amount. What it may
+draw, in this order: the pins of its own hold; then, as the plan's over-capture allows, what is available;
+then debt, down to the plan's overdraft limit. The rest is not collected, a memo. The cost is posted in
+full, collected or not.
+
+A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
+is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
+
+The price of usage is rounded once over a reservation: a part charges round(exact sum after it) -
+round(exact sum before it), so that a session committed in a hundred parts costs what it costs in one.
+Parts stated in credits stand beside that sum.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fractions import Fraction
+from typing import NamedTuple
+
+from ledger.books import refusals
+from ledger.books.absorbed import NO_COSTS, accrue, settle
+from ledger.books.commands import Charge, Commit
+from ledger.books.cover import Needs, Source, cover, free_sources, pinned_sources
+from ledger.books.draft import Draft
+from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
+from ledger.books.holds import needs_by_kind, refuse_unpriced, settle_reservation, with_changes
+from ledger.books.model import (
+    ZERO,
+    Decision,
+    EntryKind,
+    EntryLine,
+    Facts,
+    MoneyLine,
+    OverCapture,
+    Pin,
+    Plan,
+    Priced,
+    Refusal,
+    Reservation,
+    ReservationCosts,
+    ReservationState,
+    Terms,
+    Wallet,
+)
+
+
+class _Bill(NamedTuple):
+    """What a charge asks for, before anybody has looked whether it can be paid."""
+
+    micros: int
+    shares: tuple[int, ...]
+    """Of the lines of the usage; none for a bill stated in credits."""
+    needs: Needs
+    exact_micros: Fraction
+    """The exact prices of the reservation's usage, this part included."""
+
+
+class _Payment(NamedTuple):
+    """How a bill is paid."""
+
+    taken: list[Source]
+    debt_micros: int
+    uncollected_micros: int
+
+
+def commit(
+    wallet: Wallet,
+    command: Commit,
+    *,
+    now: datetime,
+    plan: Plan,
+    priced: Priced | None,
+    facts: Facts,
+) -> Decision | Refusal:
+    """Charge a part of a reservation's work; a final part gives the rest of the hold back."""
+    refusal = _refuse_amount(command.amount_micros, least=0)
+    if refusal:
+        return refusal
+    before = facts.reservation
+    if before is None:
+        return refusals.RESERVATION_NOT_FOUND
+    if before.state not in (ReservationState.OPEN, ReservationState.EXPIRED):
+        return refusals.RESERVATION_CLOSED
+    bill = _bill(command.amount_micros, priced, before.exact_micros)
+    costs = accrue(before.costs, priced)
+    refusal = _refuse_too_much(bill, before.priced_micros + bill.micros, costs)
+    if refusal:
+        return refusal
+    draft = Draft(wallet, now)
+    late = before.state is ReservationState.EXPIRED
+    held = pinned_sources(draft.lots, before.pins)
+    payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
+    rejects = plan.over_capture is OverCapture.REJECT and priced is None and not late
+    if rejects and payment.uncollected_micros:
+        return refusals.over_capture(bill.micros - payment.uncollected_micros, bill.micros)
+
+    # The charge is taken, whatever of it can be collected.
+    cost_nanousd = costs.posted_nanousd - before.costs.posted_nanousd
+    money_lines = _book(draft, bill, payment, priced, before.terms, cost_nanousd)
+    rest = _rest(before.pins, payment.taken)
+    if command.final:
+        draft.unpin(rest)
+        rest = ()
+    after = _after_commit(before, bill, payment, priced, costs, rest, final=command.final)
+    if command.final or late:
+        settled, absorbed = settle_reservation(after)
+        draft.absorb(*absorbed)
+        after = with_changes(after, after.state, after.pins, costs=settled)
+    return draft.finish(
+        EntryKind.COMMIT,
+        plan.name,
+        command=command,
+        reservation=after,
+        terms=before.terms,
+        labels={**before.labels, **command.labels} if command.labels else before.labels,
+        occurred_at=priced.occurred_at if priced else None,
+        priced_micros=bill.micros,
+        uncollected_micros=payment.uncollected_micros,
+        uncosted=priced is None,
+        late=late,
+        final=command.final,
+        lines=_entry_lines(bill, priced),
+        money_lines=money_lines,
+        runs=priced.runs if priced else {},
+    )
+
+
+def charge(
+    wallet: Wallet,
+    command: Charge,
+    *,
+    now: datetime,
+    plan: Plan,
+    priced: Priced | None,
+    terms: Terms | None,
+) -> Decision | Refusal:
+    """Charge work without a reservation: refused unless available credits cover it in full.
+
+    Work already done is charged as a late commit is: nothing is refused.
+    """
+    if terms is None:
+        raise BooksError("a charge rests on terms: none were given")
+    refusal = _refuse_amount(command.amount_micros, least=1)
+    if not (refusal or command.already_used):
+        refusal = refuse_unpriced(priced)
+    if refusal:
+        return refusal
+    bill = _bill(command.amount_micros, priced, ZERO)
+    costs = accrue(NO_COSTS, priced)
+    refusal = _refuse_too_much(bill, bill.micros, costs)
+    if refusal:
+        return refusal
+    payment = _pay(wallet, bill, [], plan, terms, no_hold=True)
+    unpaid = payment.debt_micros + payment.uncollected_micros
+    if unpaid and not command.already_used:
+        return refusals.insufficient(bill.micros - unpaid, bill.micros)
+
+    # The charge is taken.
+    draft = Draft(wallet, now)
+    money_lines = _book(draft, bill, payment, priced, terms, costs.posted_nanousd)
+    _, absorbed = settle(
+        costs,
+        priced_micros=bill.micros,
+        charged_micros=bill.micros - payment.uncollected_micros,
+        outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
+    )
+    draft.absorb(*absorbed)
+    return draft.finish(
+        EntryKind.CHARGE,
+        plan.name,
+        command=command,
+        terms=terms,
+        labels=command.labels,
+        occurred_at=priced.occurred_at if priced else None,
+        priced_micros=bill.micros,
+        uncollected_micros=payment.uncollected_micros,
+        uncosted=priced is None,
+        lines=_entry_lines(bill, priced),
+        money_lines=money_lines,
+        runs=priced.runs if priced else {},
+    )
+
+
+def _bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction) -> _Bill:
+    if amount_micros is not None:
+        return _Bill(amount_micros, (), {None: amount_micros}, exact_before)
+    if priced is None:
+        raise BooksError("a charge states credits, or usage with its price: neither was given")
+    exact_after = exact_before + priced.exact_micros
+    micros = round_exact(exact_after, priced.rounding) - round_exact(exact_before, priced.rounding)
+    shares = apportion(micros, [line.exact_micros for line in priced.lines])
+    return _Bill(micros, shares, needs_by_kind(priced, shares), exact_after)
+
+
+def _pay(
+    wallet: Wallet, bill: _Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
+) -> _Payment:
+    """Find the credits for a bill; `no_hold`: there is none that could have limited it."""
+    policy = plan.over_capture
+    sources = held
+    if no_hold or policy in (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT):
+        sources = held + free_sources(wallet.lots)
+    taken, uncovered = cover(bill.needs, sources)
+    debt = 0
+    if uncovered and policy is OverCapture.ALLOW_WITH_OVERDRAFT:
+        debt = min(uncovered, _overdraft_left(wallet, plan, terms))
+    return _Payment(taken, debt, uncovered - debt)
+
+
+def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
+    """Give what the customer may still come to owe, in micro-credits, its price within bounds too."""
+    left = min(plan.overdraft_limit_micros, MAX_AMOUNT) + wallet.balances.debt
+    if terms.credit_price_nanousd > 0:
+        value_left = MAX_AMOUNT + wallet.unbilled_nanousd
+        left = min(left, value_left * MICROS_PER_CREDIT // terms.credit_price_nanousd)
+    return max(0, left)
+
+
+def _book(
+    draft: Draft,
+    bill: _Bill,
+    payment: _Payment,
+    priced: Priced | None,
+    terms: Terms,
+    cost_nanousd: int,
+) -> tuple[MoneyLine, ...]:
+    """Post draws, debt and cost, and say which line brought and cost how much of it."""
+    draft.draw(payment.taken)
+    if payment.debt_micros:
+        price = Fraction(payment.debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
+        draft.borrow(payment.debt_micros, round_exact(price))
+    draft.cost(cost_nanousd)
+    if priced is None:
+        return ()
+    revenues = apportion(draft.revenue_nanousd, bill.shares)
+    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
+    return tuple(
+        MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost)
+        for line, micros, revenue, cost in zip(priced.lines, bill.shares, revenues, costs, strict=True)
+    )
+
+
+def _entry_lines(bill: _Bill, priced: Priced | None) -> tuple[EntryLine, ...]:
+    if priced is None:
+        return ()
+    return tuple(
+        EntryLine(line.treatment, line.public, micros)
+        for line, micros in zip(priced.lines, bill.shares, strict=True)
+    )
+
+
+def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
+    """Give what is left of the pins, in their order."""
+    drawn = {source.lot.key: source.micros for source in taken if source.held}
+    if not drawn:
+        return pins
+    left = (Pin(key, micros - drawn.get(key, 0)) for key, micros in pins)
+    return tuple(pin for pin in left if pin.micros)
+
+
+def _after_commit(
+    before: Reservation,
+    bill: _Bill,
+    payment: _Payment,
+    priced: Priced | None,
+    costs: ReservationCosts,
+    pins: tuple[Pin, ...],
+    *,
+    final: bool,
+) -> Reservation:
+    own_run = priced.own_run if priced else None
+    return Reservation(
+        sequence=before.sequence,
+        state=ReservationState.COMMITTED if final else before.state,
+        terms=before.terms,
+        created_at=before.created_at,
+        expires_at=before.expires_at,
+        pins=pins,
+        labels=before.labels,
+        exact_micros=bill.exact_micros,
+        priced_micros=before.priced_micros + bill.micros,
+        charged_micros=before.charged_micros + bill.micros - payment.uncollected_micros,
+        has_outcome_rule=before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
+        outcome_charged=before.outcome_charged or (priced is not None and priced.outcome_charged),
+        own_run=before.own_run if own_run is None else own_run,
+        costs=costs,
+    )
+
+
+def _refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
+    if amount_micros is None or least <= amount_micros <= MAX_AMOUNT:
+        return None
+    return refusals.invalid(
+        "amount_micros", f"must be {least} to {MAX_AMOUNT} micro-credits, got {amount_micros}"
+    )
+
+
+def _refuse_too_much(bill: _Bill, priced_micros: int, costs: ReservationCosts) -> Refusal | None:
+    """Refuse what the books cannot hold: quantities beyond any real use."""
+    field = "usage" if bill.shares else "amount_micros"
+    if priced_micros > MAX_AMOUNT:
+        return refusals.invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
+    if costs.posted_nanousd > MAX_AMOUNT:
+        return refusals.invalid(field, "the quantities are beyond what can be booked")
+    return None

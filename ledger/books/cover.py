@@ -1,0 +1,111 @@
+"""Which credits pay for what: the burn order, and how needs are covered by lots.
+
+Lots burn in this order: priority ascending; scoped before unscoped; earliest expiry, never last; value 0
+before others; lower value per credit; earlier effective; key.
+
+A need is an amount of credits under a kind of usage, or under None where it is stated in credits. A lot
+with a scope pays only for its kind, one without for any. The sources are used in the order given. A lot
+without a scope pays first for what no later source with a scope can pay, then for the kinds in the order
+in which they are needed; so as much is covered as any order could cover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cmp_to_key
+from typing import NamedTuple
+
+from ledger.books.model import Lot, LotKey, LotStatus, Pin
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+Needs = Mapping[str | None, int]
+
+
+class Source(NamedTuple):
+    """Credits of one lot: held ones (a pin of the reservation at hand) or free ones."""
+
+    lot: Lot
+    micros: int
+    held: bool
+
+
+def _compare(a: Lot, b: Lot) -> int:
+    """Compare by burn order: negative where `a` burns first."""
+    first = (a.priority, a.scope is None, a.expires_at or NEVER)
+    second = (b.priority, b.scope is None, b.expires_at or NEVER)
+    if first == second:
+        # Value per credit, exactly: a.value / a.remaining against b.value / b.remaining. Value 0 is lowest.
+        a_value, b_value = a.value_nanousd * b.remaining_micros, b.value_nanousd * a.remaining_micros
+        if a_value != b_value:
+            return -1 if a_value < b_value else 1
+        return -1 if (a.effective_at, a.key) < (b.effective_at, b.key) else 1
+    return -1 if first < second else 1
+
+
+burn_order = cmp_to_key(_compare)
+"""Sort key of lots with remaining credits."""
+
+
+def free_sources(lots: Iterable[Lot]) -> list[Source]:
+    """Give what is available in lots that stand in burn order."""
+    return [
+        Source(lot, lot.remaining_micros - lot.held_micros, held=False)
+        for lot in lots
+        if lot.status is LotStatus.ACTIVE and lot.remaining_micros > lot.held_micros
+    ]
+
+
+def pinned_sources(lots: Mapping[LotKey, Lot], pins: Iterable[Pin]) -> list[Source]:
+    """Give what the pins hold, in the order of the pins."""
+    return [Source(lots[key], micros, held=True) for key, micros in pins]
+
+
+def cover(needs: Needs, sources: Sequence[Source]) -> tuple[list[Source], int]:
+    """Cover needs from sources: what is taken of each, and what stays uncovered (micro-credits)."""
+    left = sum(needs.values())
+    if any(source.lot.scope is not None for source in sources):
+        return _cover_by_kind(needs, sources)
+    taken = []
+    for source in sources:
+        if left == 0:
+            break
+        micros = min(left, source.micros)
+        taken.append(source if micros == source.micros else Source(source.lot, micros, source.held))
+        left -= micros
+    return taken, left
+
+
+def _cover_by_kind(needs: Needs, sources: Sequence[Source]) -> tuple[list[Source], int]:
+    """Cover needs where some sources pay for one kind only."""
+    open_needs = dict(needs)
+    later: dict[str, int] = {}
+    for lot, micros, _ in sources:
+        if lot.scope is not None:
+            later[lot.scope] = later.get(lot.scope, 0) + micros
+    taken = []
+    for source in sources:
+        scope = source.lot.scope
+        if scope is None:
+            micros = _pay_any(open_needs, later, source.micros)
+        else:
+            later[scope] -= source.micros
+            micros = min(source.micros, open_needs.get(scope, 0))
+            if micros:
+                open_needs[scope] -= micros
+        if micros:
+            taken.append(Source(source.lot, micros, source.held))
+    return taken, sum(open_needs.values())
+
+
+def _pay_any(open_needs: dict[str | None, int], later: Mapping[str, int], micros: int) -> int:
+    """Pay needs of any kind from `micros`, those first that `later` cannot pay; give what was paid."""
+    left = micros
+    for leave_to_later in (True, False):
+        for kind, need in open_needs.items():
+            spared = min(need, later.get(kind, 0)) if leave_to_later and kind is not None else 0
+            paid = min(left, need - spared)
+            open_needs[kind] = need - paid
+            left -= paid
+    return micros - left

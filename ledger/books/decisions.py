@@ -1,0 +1,68 @@
+"""The one door of the books: a command and a wallet in, a decision or a refusal out.
+
+Refusals are looked for in the order of `RefusalReason`: the shape of the command, what it names, the
+state of that, the price of its usage, the credits.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ledger.books import charges, customers, grants, holds, reversals
+from ledger.books.commands import (
+    Charge,
+    Command,
+    Commit,
+    Extend,
+    IssueGrant,
+    Release,
+    Reserve,
+    Reverse,
+    UpdateCustomer,
+)
+from ledger.books.exact import BooksError
+from ledger.books.model import Decision, Facts, Plan, Priced, Refusal, Terms, Wallet
+
+
+def decide(
+    wallet: Wallet,
+    command: Command,
+    *,
+    now: datetime,
+    plan: Plan,
+    priced: Priced | None,
+    terms: Terms | None,
+    facts: Facts,
+) -> Decision | Refusal:
+    """Decide a command on a wallet as all earlier entries left it.
+
+    `now` is the entry's instant, not before the wallet's last one; what is due by the clock up to `now` has
+    been written (`due`), so that no command uses an expired lot or hold. `plan` is the customer's plan as it
+    is now; `priced` what the usage of the command costs, None where it has none; `terms` what a `Reserve`
+    pins or a `Charge` rests on (a commit goes by its reservation's); `facts` what the command names.
+
+    Raises `BooksError` where the caller breaks these rules: a fault, never a customer's doing.
+    """
+    if wallet.next_due_at is not None and wallet.next_due_at <= now:
+        raise BooksError(f"customer {wallet.customer}: {wallet.next_due_at} is due and not written")
+    decision: Decision | Refusal
+    match command:
+        case Reserve():
+            decision = holds.reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+        case Commit():
+            decision = charges.commit(wallet, command, now=now, plan=plan, priced=priced, facts=facts)
+        case Release():
+            decision = holds.release(wallet, command, now=now, plan=plan, facts=facts)
+        case Extend():
+            decision = holds.extend(wallet, command, now=now, plan=plan, facts=facts)
+        case Charge():
+            decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+        case Reverse():
+            decision = reversals.reverse(wallet, command, now=now, plan=plan, facts=facts)
+        case IssueGrant():
+            decision = grants.issue(wallet, command, now=now, plan=plan)
+        case UpdateCustomer():
+            decision = customers.update(wallet, command, now=now, plan=plan)
+        case _:
+            raise BooksError(f"no such command: {type(command).__name__}")
+    return decision

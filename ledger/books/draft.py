@@ -1,0 +1,322 @@
+"""One entry in the making: a wallet's lots as they change, and the postings that go with each change.
+
+Every method books one event of the chart of accounts, its credits and its dollars together. A posting
+`a -> b` puts -n on account a and +n on account b, so that whatever a draft does it stays balanced.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from operator import add
+
+from ledger.books.commands import Command
+from ledger.books.cover import Source, burn_order
+from ledger.books.exact import BooksError, share
+from ledger.books.model import (
+    Credits,
+    Decision,
+    Dollars,
+    Draw,
+    Entry,
+    EntryKind,
+    EntryLine,
+    Lot,
+    LotKey,
+    LotStatus,
+    Money,
+    MoneyLine,
+    Pin,
+    Reservation,
+    ReservationImage,
+    Terms,
+    Wallet,
+)
+
+NO_LABELS: Mapping[str, str] = {}
+NO_DOLLARS = Dollars()
+
+
+class Draft:
+    """The next entry of a wallet, open to changes until `finish`.
+
+    An entry due by the clock has an `effective_at` of its own; others take effect when they are booked.
+    Raises `BooksError` where `now` is before the wallet's last instant.
+    """
+
+    def __init__(self, wallet: Wallet, now: datetime, effective_at: datetime | None = None) -> None:
+        if now < wallet.last_instant:
+            raise BooksError(f"customer {wallet.customer}: {now} is before {wallet.last_instant}")
+        self.wallet = wallet
+        self.sequence = wallet.sequence + 1
+        self.booked_at = now
+        self.effective_at = effective_at or now
+        self.lots: dict[LotKey, Lot] = {lot.key: lot for lot in wallet.lots}
+        self._changed: dict[LotKey, Lot] = {}
+        self._credits = dict.fromkeys(Credits._fields, 0)
+        self._dollars = dict.fromkeys(Dollars._fields, 0)
+        self._draws: list[Draw] = []
+        self._debt_value_nanousd = 0
+        self._absorbed = (0, 0, 0)
+        self._due_at = wallet.next_due_at
+
+    @property
+    def revenue_nanousd(self) -> int:
+        """The revenue posted so far."""
+        return self._dollars["revenue"]
+
+    # Lots
+
+    def issue(self, lot: Lot) -> None:
+        """Book a grant: issued -> pending, or -> available; receivable -> deferred, the total paid."""
+        account = "pending" if lot.status is LotStatus.PENDING_START else "available"
+        self._move("issued", account, lot.amount_micros)
+        self._pay("receivable", "deferred", lot.value_nanousd)
+        self._put(lot)
+        self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
+
+    def start(self, key: LotKey) -> None:
+        """Book a grant's start: pending -> available."""
+        lot = self.lots[key]
+        self._move("pending", "available", lot.remaining_micros)
+        self._replace(lot, 0, 0, 0, LotStatus.ACTIVE)
+        self.due(lot.expires_at)
+
+    def expire(self, key: LotKey) -> None:
+        """Book a lot's expiry: what is not held goes available -> expired, deferred -> breakage."""
+        lot = self.lots[key]
+        micros = lot.remaining_micros - lot.held_micros
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        self._move("available", "expired", micros)
+        self._pay("deferred", "breakage", value)
+        self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
+
+    def repay(self, key: LotKey) -> None:
+        """Pay what the customer owes from a lot that has just become active.
+
+        available -> debt; of the lot's value deferred -> unbilled at the debt's price, the difference
+        to revenue.
+        """
+        lot = self.lots[key]
+        owed = -self.wallet.balances.debt
+        micros = min(owed, lot.remaining_micros)
+        if lot.scope is not None or micros == 0:
+            return
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        billed = share(-self.wallet.unbilled_nanousd, micros, owed)
+        self._move("available", "debt", micros)
+        self._pay("deferred", "unbilled", billed)
+        self._pay("deferred", "revenue", value - billed)
+        self._debt_value_nanousd += billed
+        self._draws.append(Draw(key, micros, value))
+        self._replace(lot, -micros, 0, -value, lot.status)
+
+    # Holds
+
+    def pin(self, taken: Iterable[Source]) -> None:
+        """Book a hold: available -> held."""
+        for source in taken:
+            lot = self.lots[source.lot.key]
+            self._move("available", "held", source.micros)
+            self._replace(lot, 0, source.micros, 0, lot.status)
+
+    def unpin(self, pins: Iterable[Pin]) -> None:
+        """Give a hold back, the last pinned first: held -> available.
+
+        Credits whose lot has expired or was voided under the hold go there at once, with their value.
+        """
+        for key, micros in reversed(tuple(pins)):
+            lot = self.lots[key]
+            if lot.status is LotStatus.ACTIVE:
+                self._move("held", "available", micros)
+                self._replace(lot, 0, -micros, 0, lot.status)
+                continue
+            value = share(lot.value_nanousd, micros, lot.remaining_micros)
+            expired = lot.status is LotStatus.EXPIRED
+            self._move("held", "expired" if expired else "voided", micros)
+            self._pay("deferred", "breakage" if expired else "receivable", value)
+            self._replace(lot, -micros, -micros, -value, lot.status)
+
+    # Charges
+
+    def draw(self, taken: Iterable[Source]) -> None:
+        """Book what is consumed: held or available -> consumed, deferred -> revenue."""
+        for source in taken:
+            key, micros = source.lot.key, source.micros
+            lot = self.lots[key]
+            value = share(lot.value_nanousd, micros, lot.remaining_micros)
+            self._move("held" if source.held else "available", "consumed", micros)
+            self._pay("deferred", "revenue", value)
+            self._draws.append(Draw(key, micros, value))
+            self._replace(lot, -micros, -micros if source.held else 0, -value, lot.status)
+
+    def borrow(self, micros: int, value_nanousd: int) -> None:
+        """Book an overdraft: debt -> consumed, unbilled -> revenue."""
+        self._move("debt", "consumed", micros)
+        self._pay("unbilled", "revenue", value_nanousd)
+        self._debt_value_nanousd -= value_nanousd
+
+    def cost(self, nanousd: int) -> None:
+        """Book what is owed to providers: cost -> provider_payable; negative: it is taken back."""
+        self._pay("cost", "provider_payable", nanousd)
+
+    def absorb(self, failed_outcome: int, uncollected: int, unpriced: int) -> None:
+        """Note the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
+        self._absorbed = (failed_outcome, uncollected, unpriced)
+
+    # Returns
+
+    def forgive(self, micros: int) -> None:
+        """Return consumed credits against what the customer owes: consumed -> debt, revenue -> unbilled."""
+        value = share(-self.wallet.unbilled_nanousd, micros, -self.wallet.balances.debt)
+        self._move("consumed", "debt", micros)
+        self._pay("revenue", "unbilled", value)
+        self._debt_value_nanousd += value
+
+    def give_back(self, lot: Lot, drawn: Draw | None, micros: int, value_nanousd: int) -> None:
+        """Return consumed credits to `lot`: consumed -> available, revenue -> deferred.
+
+        `lot` is as it was before, or new and still empty; `drawn` is the draw undone, if there is one.
+        """
+        self._move("consumed", "available", micros)
+        self._pay("revenue", "deferred", value_nanousd)
+        if drawn is not None:
+            self._draws.append(Draw(drawn.lot, -micros, -value_nanousd))
+        self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
+        self.due(lot.expires_at)
+
+    # The entry
+
+    def due(self, at: datetime | None) -> None:
+        """Take note that something will be due by the clock."""
+        if at is not None and (self._due_at is None or at < self._due_at):
+            self._due_at = at
+
+    def finish(
+        self,
+        kind: EntryKind,
+        plan: str,
+        *,
+        command: Command | None = None,
+        reservation: Reservation | None = None,
+        subject: tuple[int | None, int | None] = (None, None),
+        terms: Terms | None = None,
+        labels: Mapping[str, str] = NO_LABELS,
+        occurred_at: datetime | None = None,
+        priced_micros: int = 0,
+        uncollected_micros: int = 0,
+        uncosted: bool = False,
+        late: bool = False,
+        final: bool = False,
+        reason: str | None = None,
+        lines: tuple[EntryLine, ...] = (),
+        money_lines: tuple[MoneyLine, ...] = (),
+        runs: Mapping[str, str] = NO_LABELS,
+    ) -> Decision:
+        """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
+        postings = Credits._make(self._credits.values())
+        balances = Credits._make(map(add, self.wallet.balances, postings))
+        entry = Entry(
+            customer=self.wallet.customer,
+            sequence=self.sequence,
+            kind=kind,
+            request_id=command.request_id if command else None,
+            fingerprint=command.fingerprint if command else None,
+            credits=postings,
+            after=balances,
+            effective_at=self.effective_at,
+            booked_at=self.booked_at,
+            occurred_at=occurred_at,
+            reservation=image(reservation) if reservation else None,
+            subject=subject[0],
+            subject_n=subject[1],
+            terms=terms,
+            plan=plan,
+            priced_micros=priced_micros,
+            uncollected_micros=uncollected_micros,
+            uncosted=uncosted,
+            late=late,
+            final=final,
+            reason=reason,
+            labels=labels,
+            lines=lines,
+            money=self._money(money_lines),
+        )
+        lots = tuple(self._changed.values())
+        return Decision(entry, self._wallet_after(balances), lots, reservation, runs)
+
+    def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
+        dollars = Dollars._make(self._dollars.values())
+        if dollars == NO_DOLLARS and not (lines or self._draws or any(self._absorbed)):
+            return None
+        return Money(dollars, lines, tuple(self._draws), self._debt_value_nanousd, *self._absorbed)
+
+    def _wallet_after(self, balances: Credits) -> Wallet:
+        before = self.wallet
+        return Wallet(
+            customer=before.customer,
+            sequence=self.sequence,
+            display_name=before.display_name,
+            plan=before.plan,
+            card=before.card,
+            zone=before.zone,
+            balances=balances,
+            lots=self._live_lots() if self._changed else before.lots,
+            unbilled_nanousd=before.unbilled_nanousd + self._dollars["unbilled"],
+            next_due_at=self._due_at,
+            last_instant=self.booked_at,
+        )
+
+    def _live_lots(self) -> tuple[Lot, ...]:
+        """Give the lots with credits in them, in burn order: a draw may have moved a lot in it."""
+        changed = self._changed
+        lots = [lot for lot in self.wallet.lots if lot.key not in changed]
+        for lot in changed.values():
+            if lot.remaining_micros > 0:
+                insort(lots, lot, key=burn_order)
+        return tuple(lots)
+
+    def _move(self, source: str, target: str, micros: int) -> None:
+        self._credits[source] -= micros
+        self._credits[target] += micros
+
+    def _pay(self, source: str, target: str, nanousd: int) -> None:
+        self._dollars[source] -= nanousd
+        self._dollars[target] += nanousd
+
+    def _replace(self, lot: Lot, remaining: int, held: int, value: int, status: LotStatus) -> None:
+        """Change a lot by so much; an active one without credits is depleted."""
+        remaining += lot.remaining_micros
+        if remaining == 0 and status is LotStatus.ACTIVE:
+            status = LotStatus.DEPLETED
+        self._put(
+            Lot(
+                key=lot.key,
+                kind=lot.kind,
+                amount_micros=lot.amount_micros,
+                remaining_micros=remaining,
+                held_micros=lot.held_micros + held,
+                value_nanousd=lot.value_nanousd + value,
+                priority=lot.priority,
+                scope=lot.scope,
+                effective_at=lot.effective_at,
+                expires_at=lot.expires_at,
+                status=status,
+            )
+        )
+
+    def _put(self, lot: Lot) -> None:
+        self.lots[lot.key] = lot
+        self._changed[lot.key] = lot
+
+
+def image(reservation: Reservation) -> ReservationImage:
+    """Give what an entry keeps of its reservation."""
+    return ReservationImage(
+        reservation.sequence,
+        reservation.state,
+        reservation.held_micros,
+        reservation.charged_micros,
+        reservation.expires_at,
+    )

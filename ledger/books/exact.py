@@ -1,0 +1,90 @@
+"""Exact arithmetic of the books: one rounding a charge, and shares that add up.
+
+Exact amounts are `Fraction`s of micro-credits or nano-dollars; what is booked is an integer. No float
+and no `Decimal` takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import lcm
+
+from ledger.books.model import Rounding
+
+MICROS_PER_CREDIT = 1_000_000
+
+MAX_AMOUNT = 2**62 - 1
+"""The most that one amount, and one customer's credits issued or owed, may come to, in micro-credits or
+nano-dollars: the sum of two of them still fits the 64-bit columns of the journal."""
+
+HALF_EVEN = Rounding()
+
+
+class BooksError(Exception):
+    """A fault of the caller or of these rules, never something that a customer has done."""
+
+
+def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
+    """Round an exact amount to a whole number of quanta; the result is in the amount's own unit.
+
+    Negative amounts round as positive ones do, away from or towards zero. Raises `BooksError` for a
+    mode that is not `half_even`, `half_up`, `up` or `down`.
+    """
+    if amount < 0:
+        return -round_exact(-amount, rounding)
+    quantum, mode = rounding
+    denominator = amount.denominator * quantum
+    quotient, rest = divmod(amount.numerator, denominator)
+    if rest and _rounds_up(mode, quotient, 2 * rest - denominator):
+        quotient += 1
+    return quotient * quantum
+
+
+def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
+    """Tell whether a quotient with a rest goes up; `above_half` has the sign of rest - 1/2."""
+    if mode == "half_even":
+        return above_half > 0 or (above_half == 0 and quotient % 2 == 1)
+    if mode == "half_up":
+        return above_half >= 0
+    if mode == "up":
+        return True
+    if mode == "down":
+        return False
+    raise BooksError(f"no such rounding mode: {mode!r}; half_even, half_up, up or down")
+
+
+def share(value: int, part: int, whole: int) -> int:
+    """Give the value that goes with `part` of `whole`: rounded down, and all of it with the last part.
+
+    All three are at least 0, `part` at most `whole`, `whole` above 0.
+    """
+    return value * part // whole
+
+
+def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
+    """Divide a whole number over weights by largest remainder; ties go to the earlier weight.
+
+    The shares add up to `total` exactly. A negative total is divided as its magnitude. Raises
+    `BooksError` where there is something to divide and nothing that weighs.
+    """
+    if total == 0:
+        return (0,) * len(weights)
+    if total < 0:
+        return tuple(-part for part in apportion(-total, weights))
+    if len(weights) == 1 and weights[0] > 0:
+        return (total,)
+    denominator = lcm(*(weight.denominator for weight in weights))
+    scaled = [weight.numerator * (denominator // weight.denominator) for weight in weights]
+    whole = sum(scaled)
+    if whole <= 0 or min(scaled) < 0:
+        raise BooksError(f"{total} cannot be divided over the weights {list(weights)}")
+    shares, rests = [], []
+    for weight in scaled:
+        quotient, rest = divmod(total * weight, whole)
+        shares.append(quotient)
+        rests.append(rest)
+    by_rest = sorted(range(len(rests)), key=lambda index: (-rests[index], index))
+    for index in by_rest[: total - sum(shares)]:
+        shares[index] += 1
+    return tuple(shares)

@@ -1,0 +1,272 @@
+"""Reservations: credits held for work that is going on.
+
+A reserve pins the credits that it will draw, in burn order, and nobody else draws them; they do not
+expire under the hold. The pins of a reservation are one list in burn order, also after an extension: a
+commit draws from its front, a release frees it from its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from ledger.books import refusals
+from ledger.books.absorbed import Absorbed, settle
+from ledger.books.commands import Extend, Fill, Release, Reserve
+from ledger.books.cover import Needs, burn_order, cover, free_sources
+from ledger.books.draft import Draft
+from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, round_exact
+from ledger.books.model import (
+    Decision,
+    EntryKind,
+    Facts,
+    Lot,
+    LotKey,
+    Pin,
+    Plan,
+    Priced,
+    Refusal,
+    Reservation,
+    ReservationCosts,
+    ReservationState,
+    Terms,
+    Treatment,
+    Wallet,
+)
+
+MIN_TTL = timedelta(seconds=1)
+MAX_LIFE = timedelta(hours=24)
+"""From the reserve to the last expiry that any extension may reach."""
+
+
+def reserve(
+    wallet: Wallet,
+    command: Reserve,
+    *,
+    now: datetime,
+    plan: Plan,
+    priced: Priced | None,
+    terms: Terms | None,
+) -> Decision | Refusal:
+    """Hold credits: a stated amount from lots without scope, usage also from lots that admit its kinds.
+
+    `UP_TO` holds what there is of what was asked, refused below min(`minimum_micros`, what was asked).
+    """
+    if terms is None:
+        raise BooksError("a reserve pins terms: none were given")
+    refusal = _refuse_ttl(command.ttl, plan) or _refuse_hold(command, priced)
+    if refusal:
+        return refusal
+    needs = needs_of(command.amount_micros, priced)
+    asked = sum(needs.values())
+    if asked > MAX_AMOUNT:
+        return refusals.invalid("usage", f"its price must not exceed {MAX_AMOUNT} micro-credits")
+    taken, uncovered = cover(needs, free_sources(wallet.lots))
+    held = asked - uncovered
+    required = asked if command.fill is Fill.ALL_OR_NOTHING else min(command.minimum_micros, asked)
+    if held < required:
+        return refusals.insufficient(held, required)
+
+    # The hold is granted.
+    draft = Draft(wallet, now)
+    draft.pin(taken)
+    reservation = Reservation(
+        sequence=draft.sequence,
+        state=ReservationState.OPEN,
+        terms=terms,
+        created_at=now,
+        expires_at=now + (command.ttl or plan.default_ttl),
+        pins=tuple(Pin(lot.key, micros) for lot, micros, _ in taken),
+        labels=command.labels,
+        has_outcome_rule=priced is not None and priced.has_outcome_rule,
+    )
+    draft.due(reservation.expires_at)
+    return draft.finish(
+        EntryKind.RESERVE,
+        plan.name,
+        command=command,
+        reservation=reservation,
+        terms=terms,
+        labels=command.labels,
+        occurred_at=priced.occurred_at if priced else None,
+    )
+
+
+def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts: Facts) -> Decision | Refusal:
+    """Add credits (all or nothing, from lots without scope), time, both or neither to an open hold.
+
+    The new expiry is the later of the old one and now + ttl, at most 24 hours after the reserve.
+    """
+    refusal = _refuse_ttl(command.ttl, plan)
+    if refusal:
+        return refusal
+    if not 0 <= command.amount_micros <= MAX_AMOUNT:
+        return refusals.invalid("amount_micros", f"must be 0 to {MAX_AMOUNT} micro-credits")
+    before = facts.reservation
+    refusal = refuse_not_open(before)
+    if refusal or before is None:
+        return refusal or refusals.RESERVATION_NOT_FOUND
+    taken, uncovered = cover({None: command.amount_micros}, free_sources(wallet.lots))
+    if uncovered:
+        return refusals.insufficient(command.amount_micros - uncovered, command.amount_micros)
+
+    # The hold is extended.
+    draft = Draft(wallet, now)
+    draft.pin(taken)
+    expires_at = before.expires_at
+    if command.ttl is not None:
+        expires_at = min(max(expires_at, now + command.ttl), before.created_at + MAX_LIFE)
+    pins = _merge(before.pins, (Pin(lot.key, micros) for lot, micros, _ in taken), draft.lots)
+    after = with_changes(before, before.state, pins, expires_at=expires_at)
+    draft.due(expires_at)
+    return draft.finish(
+        EntryKind.EXTEND,
+        plan.name,
+        command=command,
+        reservation=after,
+        terms=before.terms,
+        labels=before.labels,
+    )
+
+
+def release(
+    wallet: Wallet, command: Release, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    """Give the whole hold back; no commit is taken after it."""
+    before = facts.reservation
+    refusal = refuse_not_open(before)
+    if refusal or before is None:
+        return refusal or refusals.RESERVATION_NOT_FOUND
+    draft = Draft(wallet, now)
+    after = _close(draft, before, ReservationState.RELEASED)
+    return draft.finish(
+        EntryKind.RELEASE,
+        plan.name,
+        command=command,
+        reservation=after,
+        terms=before.terms,
+        labels=before.labels,
+    )
+
+
+def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Plan) -> Decision:
+    """Give a hold back by the clock, at the instant when it expired; late commits are still taken."""
+    draft = Draft(wallet, now, effective_at=before.expires_at)
+    after = _close(draft, before, ReservationState.EXPIRED)
+    return draft.finish(
+        EntryKind.RESERVATION_EXPIRED,
+        plan.name,
+        reservation=after,
+        terms=before.terms,
+        labels=before.labels,
+    )
+
+
+def needs_of(amount_micros: int | None, priced: Priced | None) -> Needs:
+    """Say what must be covered: a stated amount, or by kind of usage the lines' shares of the rounded price.
+
+    A line's share is what the rounded price gives it by largest remainder over the exact prices.
+    """
+    if amount_micros is not None:
+        return {None: amount_micros}
+    if priced is None:
+        raise BooksError("a command states credits, or usage with its price: neither was given")
+    shares = apportion(
+        round_exact(priced.exact_micros, priced.rounding), [line.exact_micros for line in priced.lines]
+    )
+    return needs_by_kind(priced, shares)
+
+
+def needs_by_kind(priced: Priced, shares: Iterable[int]) -> Needs:
+    """Add up the lines' shares by kind of usage, in the order of the lines."""
+    needs: dict[str | None, int] = {}
+    for line, micros in zip(priced.lines, shares, strict=True):
+        needs[line.kind] = needs.get(line.kind, 0) + micros
+    return needs
+
+
+def refuse_not_open(reservation: Reservation | None) -> Refusal | None:
+    """Refuse what needs an open hold."""
+    if reservation is None:
+        return refusals.RESERVATION_NOT_FOUND
+    if reservation.state is ReservationState.EXPIRED:
+        return refusals.RESERVATION_EXPIRED
+    if reservation.state is not ReservationState.OPEN:
+        return refusals.RESERVATION_CLOSED
+    return None
+
+
+def refuse_unpriced(priced: Priced | None) -> Refusal | None:
+    """Refuse usage that has no price, before the work is done."""
+    for item, line in enumerate(priced.lines if priced else ()):
+        if line.treatment is Treatment.UNPRICED:
+            return refusals.unpriced(item)
+    return None
+
+
+def settle_reservation(reservation: Reservation) -> tuple[ReservationCosts, Absorbed]:
+    """Decide what a closing (or closed) reservation absorbs."""
+    return settle(
+        reservation.costs,
+        priced_micros=reservation.priced_micros,
+        charged_micros=reservation.charged_micros,
+        outcome_missing=reservation.has_outcome_rule and not reservation.outcome_charged,
+    )
+
+
+def with_changes(
+    before: Reservation,
+    state: ReservationState,
+    pins: tuple[Pin, ...],
+    *,
+    expires_at: datetime | None = None,
+    costs: ReservationCosts | None = None,
+) -> Reservation:
+    """Copy a reservation with another state and other pins, and what else is given."""
+    return Reservation(
+        sequence=before.sequence,
+        state=state,
+        terms=before.terms,
+        created_at=before.created_at,
+        expires_at=expires_at or before.expires_at,
+        pins=pins,
+        labels=before.labels,
+        exact_micros=before.exact_micros,
+        priced_micros=before.priced_micros,
+        charged_micros=before.charged_micros,
+        has_outcome_rule=before.has_outcome_rule,
+        outcome_charged=before.outcome_charged,
+        own_run=before.own_run,
+        costs=costs or before.costs,
+    )
+
+
+def _close(draft: Draft, before: Reservation, state: ReservationState) -> Reservation:
+    draft.unpin(before.pins)
+    costs, absorbed = settle_reservation(before)
+    draft.absorb(*absorbed)
+    return with_changes(before, state, (), costs=costs)
+
+
+def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
+    longest = min(plan.max_ttl, MAX_LIFE)
+    if ttl is None or MIN_TTL <= ttl <= longest:
+        return None
+    return refusals.invalid("ttl", f"must be 1 s to {longest // MIN_TTL} s, got {ttl}")
+
+
+def _refuse_hold(command: Reserve, priced: Priced | None) -> Refusal | None:
+    amount = command.amount_micros
+    if amount is not None and not 0 < amount <= MAX_AMOUNT:
+        return refusals.invalid("amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got {amount}")
+    if command.minimum_micros < 1:
+        return refusals.invalid("minimum_micros", f"must be 1 or more, got {command.minimum_micros}")
+    return refuse_unpriced(priced)
+
+
+def _merge(pins: tuple[Pin, ...], more: Iterable[Pin], lots: dict[LotKey, Lot]) -> tuple[Pin, ...]:
+    """Make one list of pins, a pin a lot, in the burn order of the lots as they are now."""
+    micros = {pin.lot: pin.micros for pin in pins}
+    for key, added in more:
+        micros[key] = micros.get(key, 0) + added
+    return tuple(Pin(key, micros[key]) for key in sorted(micros, key=lambda key: burn_order(lots[key])))

@@ -1,0 +1,38 @@
+"""The refusals of the books, each with the variables that its reason carries."""
+
+from __future__ import annotations
+
+from ledger.books.model import Refusal, RefusalReason
+
+RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
+CHARGE_NOT_FOUND = Refusal(RefusalReason.CHARGE_NOT_FOUND)
+RESERVATION_CLOSED = Refusal(RefusalReason.RESERVATION_CLOSED)
+RESERVATION_EXPIRED = Refusal(RefusalReason.RESERVATION_EXPIRED)
+RESERVATION_OPEN = Refusal(RefusalReason.RESERVATION_OPEN)
+CHARGE_NOT_REVERSIBLE = Refusal(RefusalReason.CHARGE_NOT_REVERSIBLE)
+
+
+def invalid(field: str, description: str) -> Refusal:
+    """Refuse a field: which, what is wrong, what is allowed."""
+    return Refusal(RefusalReason.INVALID_ARGUMENT, {"field": field, "description": description})
+
+
+def insufficient(available_micros: int, required_micros: int) -> Refusal:
+    """Refuse for want of credits; `available_micros` is what this very command could have had."""
+    return Refusal(
+        RefusalReason.INSUFFICIENT_CREDITS,
+        {"available_micros": str(available_micros), "required_micros": str(required_micros)},
+    )
+
+
+def over_capture(held_micros: int, required_micros: int) -> Refusal:
+    """Refuse a commit in credits above what its hold can pay."""
+    return Refusal(
+        RefusalReason.OVER_CAPTURE,
+        {"held_micros": str(held_micros), "required_micros": str(required_micros)},
+    )
+
+
+def unpriced(item: int) -> Refusal:
+    """Refuse usage before the work; `item` is the index of the first item that has no price."""
+    return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item)})

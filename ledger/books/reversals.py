@@ -1,0 +1,208 @@
+"""Reversals: a charge, or all charges of a closed reservation, did not happen.
+
+The credits that were collected come back, first against what the customer owes now, whichever charge made
+that debt; then to the lots that they were drawn from, the last drawn first. For a lot that has expired or
+was voided since, a new lot of its kind, priority and scope is made, with the value refunded and a life of
+30 days. Credits that were collected as debt, and that a grant has paid since, come back as a new lot too,
+with the value that the charge booked for them: debt is a pool, and no payment of it belongs to one charge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from ledger.books import refusals
+from ledger.books.absorbed import Absorbed, absorbed_so_far
+from ledger.books.commands import Reverse
+from ledger.books.draft import Draft
+from ledger.books.exact import BooksError, apportion, share
+from ledger.books.model import (
+    ZERO,
+    Decision,
+    Draw,
+    Entry,
+    EntryKind,
+    Facts,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    MoneyLine,
+    Plan,
+    Refusal,
+    Reservation,
+    ReservationCosts,
+    ReservationState,
+    Wallet,
+)
+
+NEW_LIFE = timedelta(days=30)
+
+
+def reverse(
+    wallet: Wallet, command: Reverse, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    """Undo a charge made by `Charge`, or all charges of a closed reservation: whole, and once."""
+    refusal = _refuse_charge(facts) if command.charge is not None else _refuse_reservation(facts)
+    if refusal:
+        return refusal
+    undone = facts.charges
+    reservation = facts.reservation if command.charge is None else None
+    costs_nanousd = -sum(entry.money.dollars.cost for entry in undone if entry.money)
+    if reservation is not None and reservation.costs.posted_nanousd != costs_nanousd:
+        raise BooksError(f"customer {wallet.customer}: reservation {reservation.sequence} costs otherwise")
+
+    # The charge is undone.
+    draft = Draft(wallet, now)
+    _return_credits(draft, undone, {lot.key: lot for lot in facts.lots})
+    draft.cost(-costs_nanousd)
+    absorbed = absorbed_so_far(reservation.costs) if reservation else _absorbed_by(undone)
+    draft.absorb(*(-nanousd for nanousd in absorbed))
+    return draft.finish(
+        EntryKind.REVERSAL,
+        plan.name,
+        command=command,
+        reservation=_undo(reservation) if reservation else None,
+        subject=(command.reservation if command.charge is None else command.charge, None),
+        terms=reservation.terms if reservation else undone[0].terms,
+        labels=reservation.labels if reservation else undone[0].labels,
+        priced_micros=-sum(entry.priced_micros for entry in undone),
+        uncollected_micros=-sum(entry.uncollected_micros for entry in undone),
+        reason=command.reason,
+        money_lines=_negated_lines(undone, draft.revenue_nanousd),
+    )
+
+
+def _refuse_charge(facts: Facts) -> Refusal | None:
+    if not facts.charges or facts.charges[0].kind not in (EntryKind.CHARGE, EntryKind.COMMIT):
+        return refusals.CHARGE_NOT_FOUND
+    if facts.reversed or facts.charges[0].kind is EntryKind.COMMIT:
+        return refusals.CHARGE_NOT_REVERSIBLE
+    return None
+
+
+def _refuse_reservation(facts: Facts) -> Refusal | None:
+    if facts.reservation is None:
+        return refusals.RESERVATION_NOT_FOUND
+    if facts.reservation.state is ReservationState.OPEN:
+        return refusals.RESERVATION_OPEN
+    if facts.reversed or facts.reservation.state is ReservationState.REVERSED:
+        return refusals.CHARGE_NOT_REVERSIBLE
+    return None
+
+
+def _return_credits(draft: Draft, undone: Sequence[Entry], known: dict[LotKey, Lot]) -> None:
+    left = sum(entry.charged_micros for entry in undone)
+    borrowed = -sum(entry.credits.debt for entry in undone)
+    drawn = left - borrowed
+    forgiven = min(left, -draft.wallet.balances.debt)
+    if forgiven:
+        draft.forgive(forgiven)
+        left -= forgiven
+    born = 0
+    if left > drawn:
+        paid_since = left - drawn
+        debt_value = -sum(entry.money.debt_value_nanousd for entry in undone if entry.money)
+        lot = _new_lot(draft, born, None, paid_since)
+        draft.give_back(lot, None, paid_since, share(debt_value, paid_since, borrowed))
+        left, born = drawn, 1
+    for draw in _last_drawn_first(undone, left):
+        lot = draft.lots.get(draw.lot) or known[draw.lot]
+        if not _takes_back(lot, draft.booked_at):
+            lot = _new_lot(draft, born, lot, draw.micros)
+            born += 1
+        draft.give_back(lot, draw, draw.micros, draw.value_nanousd)
+
+
+def _last_drawn_first(undone: Sequence[Entry], micros: int) -> Iterable[Draw]:
+    """Give what to return to each lot, one draw a lot, from the newest draw back until `micros` are met."""
+    returned: dict[LotKey, tuple[int, int]] = {}
+    for entry in reversed(undone):
+        for lot, drawn, value in reversed(entry.money.draws if entry.money else ()):
+            part = min(micros, drawn)
+            if part == 0:
+                break
+            before = returned.get(lot, (0, 0))
+            returned[lot] = (before[0] + part, before[1] + share(value, part, drawn))
+            micros -= part
+    return [Draw(lot, part, value) for lot, (part, value) in returned.items()]
+
+
+def _takes_back(lot: Lot, now: datetime) -> bool:
+    if lot.status not in (LotStatus.ACTIVE, LotStatus.DEPLETED):
+        return False
+    return lot.expires_at is None or lot.expires_at > now
+
+
+def _new_lot(draft: Draft, n: int, old: Lot | None, micros: int) -> Lot:
+    """Make an empty lot for `micros` credits that have no lot to go back to."""
+    return Lot(
+        key=LotKey(draft.sequence, n),
+        kind=old.kind if old else GrantKind.ADJUSTMENT,
+        amount_micros=micros,
+        remaining_micros=0,
+        held_micros=0,
+        value_nanousd=0,
+        priority=old.priority if old else 0,
+        scope=old.scope if old else None,
+        effective_at=draft.booked_at,
+        expires_at=draft.booked_at + NEW_LIFE,
+        status=LotStatus.ACTIVE,
+    )
+
+
+def _absorbed_by(undone: Sequence[Entry]) -> Absorbed:
+    """Give what a charge without a reservation absorbed: its own entry says it."""
+    money = undone[0].money
+    if money is None:
+        return Absorbed()
+    return Absorbed(
+        money.absorbed_failed_outcome_nanousd,
+        money.absorbed_uncollected_nanousd,
+        money.absorbed_unpriced_nanousd,
+    )
+
+
+def _negated_lines(undone: Sequence[Entry], revenue_nanousd: int) -> tuple[MoneyLine, ...]:
+    """Negate the lines of what is undone.
+
+    Where the revenue taken back is another than was booked (debt was paid in between), the lines share the
+    difference by their credits.
+    """
+    lines = [line for entry in undone if entry.money for line in entry.money.lines]
+    booked = sum(entry.money.dollars.revenue for entry in undone if entry.money)
+    difference = revenue_nanousd + booked
+    weights = [line.credits_micros for line in lines]
+    corrections = apportion(difference, weights) if any(weights) else (0,) * len(lines)
+    return tuple(
+        MoneyLine(
+            kind=line.kind,
+            treatment=line.treatment,
+            internal=line.internal,
+            credits_micros=-line.credits_micros,
+            revenue_nanousd=correction - line.revenue_nanousd,
+            cost_nanousd=-line.cost_nanousd,
+        )
+        for line, correction in zip(lines, corrections, strict=True)
+    )
+
+
+def _undo(before: Reservation) -> Reservation:
+    """Give the reservation as if nothing had been charged."""
+    return Reservation(
+        sequence=before.sequence,
+        state=ReservationState.REVERSED,
+        terms=before.terms,
+        created_at=before.created_at,
+        expires_at=before.expires_at,
+        pins=(),
+        labels=before.labels,
+        exact_micros=ZERO,
+        priced_micros=0,
+        charged_micros=0,
+        has_outcome_rule=before.has_outcome_rule,
+        outcome_charged=False,
+        own_run=None,
+        costs=ReservationCosts(),
+    )
