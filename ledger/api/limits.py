@@ -46,6 +46,9 @@ PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 1_000
 """Rows of a page: an answer of some hundred KiB."""
 
+MARGIN_ROWS_MAX: Final = 10_000
+"""Rows of a margin report, which has no pages: some 2 MiB, below what a client receives by default."""
+
 PAGE_TOKEN_LENGTH_MAX: Final = 512
 """Characters of a page token: none that was given out is longer."""
 
