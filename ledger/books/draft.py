@@ -162,8 +162,9 @@ class Draft:
         self._pay("cost", "provider_payable", nanousd)
 
     def absorb(self, failed_outcome: int, uncollected: int, unpriced: int) -> None:
-        """Note the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
-        self._absorbed = (failed_outcome, uncollected, unpriced)
+        """Add to the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
+        before = self._absorbed
+        self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
 
     # Returns
 

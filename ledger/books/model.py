@@ -388,7 +388,8 @@ class Facts:
 
     reservation: Reservation | None = None
     charges: tuple[Entry, ...] = ()
-    """Reverse: the entries to undo, with their money, oldest first."""
+    """Reverse: the entries to undo, with their money, oldest first: that of a `Charge`, or all entries of the
+    reservation that keep money (its commits, and the release or expiry that closed it)."""
     reversed: bool = False
     """Reverse: the charge has been undone before."""
     lots: tuple[Lot, ...] = ()

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ledger.books import refusals
-from ledger.books.absorbed import Absorbed, absorbed_so_far
 from ledger.books.commands import Reverse
 from ledger.books.draft import Draft
-from ledger.books.exact import BooksError, apportion, share
+from ledger.books.exact import apportion, share
 from ledger.books.model import (
     ZERO,
     Decision,
@@ -49,16 +48,17 @@ def reverse(
         return refusal
     undone = facts.charges
     reservation = facts.reservation if command.charge is None else None
-    costs_nanousd = -sum(entry.money.dollars.cost for entry in undone if entry.money)
-    if reservation is not None and reservation.costs.posted_nanousd != costs_nanousd:
-        raise BooksError(f"customer {wallet.customer}: reservation {reservation.sequence} costs otherwise")
 
     # The charge is undone.
     draft = Draft(wallet, now)
     _return_credits(draft, undone, {lot.key: lot for lot in facts.lots})
-    draft.cost(-costs_nanousd)
-    absorbed = absorbed_so_far(reservation.costs) if reservation else _absorbed_by(undone)
-    draft.absorb(*(-nanousd for nanousd in absorbed))
+    for money in (entry.money for entry in undone if entry.money):
+        draft.cost(money.dollars.cost)
+        draft.absorb(
+            -money.absorbed_failed_outcome_nanousd,
+            -money.absorbed_uncollected_nanousd,
+            -money.absorbed_unpriced_nanousd,
+        )
     return draft.finish(
         EntryKind.REVERSAL,
         plan.name,
@@ -149,18 +149,6 @@ def _new_lot(draft: Draft, n: int, old: Lot | None, micros: int) -> Lot:
         effective_at=draft.booked_at,
         expires_at=draft.booked_at + NEW_LIFE,
         status=LotStatus.ACTIVE,
-    )
-
-
-def _absorbed_by(undone: Sequence[Entry]) -> Absorbed:
-    """Give what a charge without a reservation absorbed: its own entry says it."""
-    money = undone[0].money
-    if money is None:
-        return Absorbed()
-    return Absorbed(
-        money.absorbed_failed_outcome_nanousd,
-        money.absorbed_uncollected_nanousd,
-        money.absorbed_unpriced_nanousd,
     )
 
 
