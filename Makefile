@@ -1,0 +1,97 @@
+# make setup   prepare .venv from the locked dependencies (the command line is then .venv/bin/acu-ledger)
+# make demo    sell real agent work end to end, on an embedded PostgreSQL
+# make serve   keep a server running, and print how to call it
+# make test    everything: the static part, then the tests
+# make check   the static part alone: lint, types, import contracts, protos, stubs
+# make proto   regenerate the stubs from the protos
+# make lock    resolve the dependencies anew, within what pyproject.toml allows
+# make clean   remove what the targets above have made
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check proto lock clean
+
+BIN := .venv/bin
+STAMPS := .venv/.stamps
+UV_VERSION := 0.13.9
+
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
+	$$(find proto/ledger -name '*.proto' | LC_ALL=C sort)
+STUBS = find ledger/v1 ledger/admin ledger/finance -name '*_pb2*' -not -path '*/__pycache__/*'
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+# The first Python that is new enough and can make environments. PYTHON=... on the command line wins.
+define FIND_PYTHON
+for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		found="$$python"; \
+		if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then echo "$$python"; exit 0; fi; \
+	fi; \
+done; \
+if [ -n "$${found:-}" ]; then \
+	echo "$$found cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; \
+else \
+	echo "Python 3.11 or newer is needed, and none was found. Install it, or name it: make setup PYTHON=/path/to/python3." >&2; \
+fi; \
+exit 1
+endef
+
+setup: $(STAMPS)/project
+
+$(STAMPS)/python:
+	@python=$$($(FIND_PYTHON)); \
+	echo "Making .venv with $$($$python --version)"; \
+	"$$python" -m venv .venv; \
+	mkdir -p $(STAMPS); touch $@
+
+$(STAMPS)/dependencies: requirements-dev.lock | $(STAMPS)/python
+	@echo "Installing the locked dependencies"
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(STAMPS)/project: pyproject.toml $(STAMPS)/dependencies
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/acu-ledger demo --data build/demo
+
+serve: setup
+	@$(BIN)/acu-ledger serve --data build/serve
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	@rm -rf build/stubs build/committed && mkdir -p build/stubs build/committed
+	@$(call PROTOC,build/stubs)
+	@$(STUBS) | xargs tar -cf - | tar -xf - -C build/committed
+	@diff -r build/committed build/stubs || { echo "Stubs are out of date: make proto" >&2; exit 1; }
+	@echo "Stubs are up to date"
+
+test: check
+	$(BIN)/pytest
+
+proto: setup
+	@$(STUBS) | xargs rm -f
+	@$(call PROTOC,.)
+
+# uv resolves for every platform and Python at once, which pip cannot; it stays out of the environment.
+build/uv/bin/uv: | $(STAMPS)/python
+	@$(BIN)/python -m venv build/uv
+	@build/uv/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+LOCK = build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" pyproject.toml
+lock: build/uv/bin/uv
+	$(LOCK) --extra dev --output-file requirements-dev.lock
+	$(LOCK) --constraints requirements-dev.lock --output-file requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,188 @@
+"""`acu-ledger demo`: real records sold end to end, and what everybody then sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ledger.app import Stack
+from ledger.cli.client import Ledger, call
+from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
+from ledger.cli.console import REFUSED, note, out, progress, table
+from ledger.cli.demo import PARTS, ROUNDS_CARD, Blend, open_studio, sell_part, sell_rounds
+from ledger.cli.money import show_credits, show_dollars, show_margin
+from ledger.cli.replay import Tally
+from ledger.cli.stack import SAMPLE_CONFIG, connected, default_data_dir, own_stack, run
+from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.v1 import wallet_service_pb2 as wallet
+
+_POLLS_MAX = 200
+_POLL_SECONDS = 0.1
+_METRIC_LINES = 6
+_STATEMENT_LINES = 30
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Directory of the embedded database.")
+    ] = None,
+) -> None:
+    """Sell real agent work end to end: reserve, price, commit, book; then show the books."""
+    holds = run(_demo(data or default_data_dir().with_name("demo")))
+    if not holds:
+        raise typer.Exit(REFUSED)
+
+
+async def _demo(data: Path) -> bool:
+    run_id = f"demo-{secrets.token_hex(4)}"
+    async with own_stack(SAMPLE_CONFIG, data) as stack, connected(stack) as ledger:
+        note(f"Serving on {stack.public_target} (public) and {stack.back_office_target} (back office)")
+        note(f"Metrics at {stack.operations_url} and, with dollars, {stack.finance_url}")
+        studio = await open_studio(ledger, run_id)
+        blend = Blend()
+        tallies = await _sell(ledger, studio, run_id, blend)
+        console = out()
+        await _print_wallet(console, ledger, studio)
+        _print_sales(console, tallies)
+        _print_blend(console, blend)
+        holds = await _print_books(console, ledger, tallies)
+        await _print_metrics(console, stack)
+        return holds
+
+
+async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[str, Tally]:
+    """What became of each part, by title and card."""
+    tallies: dict[str, Tally] = {}
+    with progress() as bars:
+        bar = bars.add_task("Agent sessions, round by round", total=None)
+        tally = await sell_rounds(ledger, studio, run_id, lambda count: bars.advance(bar, count))
+        bars.update(bar, total=tally.records)
+        tallies[ROUNDS_CARD] = tally
+        for part in PARTS:
+            bar = bars.add_task(part.title, total=None)
+            tallies[part.card] = await sell_part(
+                ledger,
+                part,
+                run_id,
+                advance=lambda count, bar=bar: bars.advance(bar, count),
+                warn=note,
+                observe=blend.observe if part.card == "resolved" else None,
+            )
+            bars.update(bar, total=tallies[part.card].records)
+    return tallies
+
+
+async def _print_wallet(console: Console, ledger: Ledger, customer_id: str) -> None:
+    """Credits only: what the customer is shown."""
+    balance = (
+        await call(ledger.wallet.GetBalance, wallet.GetBalanceRequest(customer_id=customer_id))
+    ).balance
+    shown = table(f"Balance of {customer_id}", "available", "held", "pending", "debt", numbers=4)
+    shown.add_row(
+        show_credits(balance.available_micros),
+        show_credits(balance.held_micros),
+        show_credits(balance.pending_micros),
+        show_credits(balance.debt_micros),
+    )
+    console.print(shown)
+    request = wallet.ListTransactionsRequest(customer_id=customer_id, page_size=_STATEMENT_LINES)
+    page = await call(ledger.wallet.ListTransactions, request)
+    columns = ("available", "held", "used", "available after")
+    statement = table("Statement, newest first", "time (UTC)", "what", "session", *columns, numbers=4)
+    for line in page.transactions:
+        statement.add_row(
+            f"{line.effective_at.ToDatetime():%H:%M:%S.%f}",
+            wallet.TransactionType.Name(line.type).removeprefix("TRANSACTION_TYPE_").lower(),
+            line.labels.session,
+            show_credits(line.available_change_micros),
+            show_credits(line.held_change_micros),
+            show_credits(line.consumed_micros),
+            show_credits(line.balance_after.available_micros),
+        )
+    console.print(statement)
+
+
+def _print_sales(console: Console, tallies: dict[str, Tally]) -> None:
+    columns = ("records", "committed", "credits", "revenue", "cost", "of it absorbed", "margin")
+    sales = table("This run, by card", "card", *columns, numbers=len(columns))
+    for card, tally in tallies.items():
+        sales.add_row(
+            card,
+            f"{tally.records:,}",
+            f"{tally.committed:,}",
+            show_credits(tally.credits_micros),
+            show_dollars(tally.revenue_nanousd),
+            show_dollars(tally.cost_nanousd),
+            show_dollars(tally.absorbed_cost_nanousd),
+            show_margin(tally.revenue_nanousd, tally.cost_nanousd),
+        )
+    console.print(sales)
+    for card, tally in tallies.items():
+        for what, counts in (("refused", tally.refused), ("skipped", tally.skipped)):
+            for reason, count in sorted(counts.items()):
+                console.print(f"{card}: {count} {what}: {reason}")
+
+
+def _print_blend(console: Console, blend: Blend) -> None:
+    """The split of the sessions' input into cached and not is not recorded: blended rates stand for it."""
+    shown = table(
+        "Cost of the agent sessions' tokens: blended rates against the harness's report",
+        "model",
+        "booked",
+        "reported",
+        "difference",
+        numbers=3,
+    )
+    for model, booked_nanousd in sorted(blend.booked_nanousd.items()):
+        reported_nanousd = blend.reported_nanousd[model]
+        difference = (booked_nanousd - reported_nanousd) / reported_nanousd
+        shown.add_row(
+            model, show_dollars(booked_nanousd), show_dollars(reported_nanousd), f"{difference:+.2%}"
+        )
+    console.print(shown)
+
+
+async def _print_books(console: Console, ledger: Ledger, tallies: dict[str, Tally]) -> bool:
+    """Finance's view of everything in this database; whether the books hold."""
+    report = await _settled_report(ledger, tallies)
+    console.print(margin_table(report, [Dimension.CARD]))
+    balance = await call(ledger.finance.GetTrialBalance, finance.GetTrialBalanceRequest())
+    console.print(trial_balance_table(balance))
+    verification = await call(ledger.finance.VerifyJournal, finance.VerifyJournalRequest())
+    console.print(verification_line(verification))
+    for violation in verification.violations:
+        note(f"{violation.invariant}: {violation.customer_id}: {violation.description}")
+    return verification.holds
+
+
+async def _settled_report(ledger: Ledger, tallies: dict[str, Tally]) -> finance.GetMarginReportResponse:
+    """The margin by card, once it holds everything that this run has booked."""
+    booked_at = max(tally.booked_at for tally in tallies.values() if tally.booked_at is not None)
+    request = finance.GetMarginReportRequest(group_by=[finance.MARGIN_DIMENSION_CARD])
+    for _ in range(_POLLS_MAX):
+        report = await call(ledger.finance.GetMarginReport, request)
+        if report.as_of.ToDatetime(tzinfo=booked_at.tzinfo) >= booked_at:
+            return report
+        await asyncio.sleep(_POLL_SECONDS)
+    note(f"the margin report has not reached {booked_at:%H:%M:%S} in time")
+    raise typer.Exit(REFUSED)
+
+
+async def _print_metrics(console: Console, stack: Stack) -> None:
+    for url in (stack.operations_url, stack.finance_url):
+        console.print(f"From {url}:", style="bold")
+        for line in (await asyncio.to_thread(_scrape, url))[:_METRIC_LINES]:
+            console.print(f"  {line}", soft_wrap=True, markup=False)
+
+
+def _scrape(url: str) -> list[str]:
+    """The samples of a metrics port, histograms' buckets left out."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (a URL of our own)
+        lines = answer.read().decode().splitlines()
+    return [line for line in lines if not line.startswith("#") and "_bucket{" not in line]
