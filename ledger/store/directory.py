@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.books.model import Decision, Entry
-from ledger.store.database import Pool
+from ledger.store import codec
+from ledger.store.load import find_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from ledger.books.model import Decision, Entry
+    from ledger.store.database import Pool, PooledConnection
+
+FIND = "SELECT customer_id, customer, cell FROM ledger.customers WHERE customer_id = ANY($1::text[])"
+IDS_OF = "SELECT customer, customer_id FROM ledger.customers WHERE customer = ANY($1::bigint[])"
+# Of two creations at the same instant the second waits here for the first to commit, and then finds it.
+ENTER = """
+INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)
+ON CONFLICT (customer_id) DO NOTHING RETURNING customer
+"""
+DUE = """
+SELECT customer, next_due_at FROM {cell}.wallets
+WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2
+"""
 
 
 class CustomerKey(NamedTuple):
+    """A customer's number, and the cell that it lives in for good."""
+
     customer: int
     cell: str
 
@@ -21,33 +40,75 @@ class Created:
     key: CustomerKey
     entry: Entry
     replayed: bool
+    """The same request had created the customer before."""
 
 
-class CustomerExistsError(Exception):
+class CustomerExists(Exception):
     """Another request has created a customer of this id."""
 
 
-class RequestIdReusedError(Exception):
-    """The request id has the entry of another request."""
+class RequestIdReused(Exception):
+    """The customer has an entry of this request id, made by another request."""
 
 
 async def find_customers(pool: Pool, ids: Iterable[str]) -> dict[str, CustomerKey]:
     """The customers of these ids that exist."""
-    raise NotImplementedError
+    records = await pool.fetch(FIND, list(ids))
+    return {customer_id: CustomerKey(customer, cell) for customer_id, customer, cell in records}
 
 
 async def customer_ids(pool: Pool, customers: Iterable[int]) -> dict[int, str]:
     """The ids of these customers."""
-    raise NotImplementedError
+    records = await pool.fetch(IDS_OF, list(customers))
+    return {customer: customer_id for customer, customer_id in records}
 
 
 async def create_customer(
     pool: Pool, customer_id: str, cell: str, make: Callable[[int], Decision]
 ) -> Created:
-    """Creates a customer: its directory row, wallet and first entry, in one transaction."""
-    raise NotImplementedError
+    """Creates a customer: its directory row, wallet and first entry, in one transaction.
+
+    `make` decides that entry for the number that the customer is given. Safe to repeat: the same request
+    (by request id and fingerprint) gets its entry again. Raises CustomerExists and RequestIdReused.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        customer = await connection.fetchval(ENTER, customer_id, cell)
+        if customer is None:
+            return await _repeated(connection, customer_id, make)
+        decision = make(customer)
+        wallet, entry = codec.wallet_row(decision.wallet), codec.entry_row(decision.entry)
+        created = codec.Columns.of("created_at timestamptz")
+        await connection.execute(
+            _insert(f"{cell}.wallets", codec.WALLET, created), *wallet, decision.entry.booked_at
+        )
+        await connection.execute(_insert(f"{cell}.entries", codec.ENTRY), *entry)
+    return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 
 async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:
-    """Customers of the cell with something due by `now`, most overdue first."""
-    raise NotImplementedError
+    """Customers of the cell with something due by `now`, and since when; the most overdue first."""
+    return [tuple(record) for record in await pool.fetch(DUE.format(cell=cell), now, limit)]
+
+
+async def _repeated(
+    connection: PooledConnection, customer_id: str, make: Callable[[int], Decision]
+) -> Created:
+    """What a creation comes to where the customer is there already."""
+    [(_, customer, cell)] = await connection.fetch(FIND, [customer_id])
+    asked = make(customer).entry
+    if asked.request_id is None:
+        raise CustomerExists(customer_id)
+    entries = await find_entries(connection, cell, [(customer, asked.request_id)])
+    entry = entries.get((customer, asked.request_id))
+    if entry is None:
+        raise CustomerExists(customer_id)
+    if entry.fingerprint != asked.fingerprint:
+        raise RequestIdReused(asked.request_id)
+    return Created(CustomerKey(customer, cell), entry, replayed=True)
+
+
+def _insert(table: str, *columns: codec.Columns) -> str:
+    """An INSERT of one row."""
+    names = [name for part in columns for name in part.names]
+    values = [f"${number}" for number in range(1, len(names) + 1)]
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)})"

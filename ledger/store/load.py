@@ -1,14 +1,31 @@
-"""What memory lacks, loaded for many customers in one statement and so from one snapshot."""
+"""What memory lacks, loaded for many customers in one statement, and so from one snapshot.
+
+Two statements could see two moments, and a reservation that one of them still finds open may be closed in
+the other. So all kinds of rows come out of one: each is a ROW() beside the name of its kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-import asyncpg
+from ledger.books.cover import burn_order
+from ledger.books.model import Facts
+from ledger.store import codec
+from ledger.store.codec import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, WALLET
+from ledger.store.database_errors import told_outcomes
 
-from ledger.books.model import Entry, Facts, Reservation, Wallet
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from ledger.books.model import Entry, Lot, Reservation, Wallet
+    from ledger.store.codec import Fields
+    from ledger.store.database import Connection, PooledConnection
+
+DUE_MAX = 1_000
+"""Expired holds of a customer in one load; the next ones come with the next load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,42 +37,212 @@ class LoadRequest:
     runs: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
     due_at: datetime | None = None
+    """The open reservations that have expired by then; none if it is None."""
 
 
 @dataclass(slots=True)
 class Loaded:
     wallet: Wallet
     reservations: dict[int, Reservation] = field(default_factory=dict)
+    """Those asked for that exist."""
     runs: dict[str, str] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     """By request id, without money."""
     due: tuple[Reservation, ...] = ()
-    """Open reservations with expires_at <= due_at, the oldest 1,000, oldest first."""
+    """Open reservations with expires_at <= due_at, at most 1,000, oldest first."""
     next_reservation_due_at: datetime | None = None
     """The earliest expiry of the open reservations that are not in `due`."""
 
 
-async def load(
-    connection: asyncpg.Connection[asyncpg.Record], cell: str, requests: Sequence[LoadRequest]
-) -> dict[int, Loaded]:
-    """Loads each customer once; those that do not exist are missing from the answer."""
-    raise NotImplementedError
+_RESERVATION_ROW = f"ROW({RESERVATION.select('r')}, {RESERVATION_COSTS.select('c')})"
+# What a closed reservation's parts cost stands in its entries.
+_COSTS_OF_R = """LEFT JOIN {cell}.reservation_costs c
+    ON c.customer = r.customer AND c.sequence = r.sequence AND r.state IN ('OPEN', 'EXPIRED')"""
+
+# $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 runs; $7, $8 request ids.
+LOAD = f"""
+SELECT 'wallet' AS kind, ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0)) AS fields
+FROM unnest($1::bigint[]) AS x(customer)
+JOIN {{cell}}.wallets w ON w.customer = x.customer
+LEFT JOIN {{cell}}.debts d ON d.customer = x.customer
+UNION ALL
+SELECT 'lot', ROW({LOT.select("t")}, v.value_nanousd)
+FROM unnest($1::bigint[]) AS x(customer)
+JOIN {{cell}}.lots t ON t.customer = x.customer AND t.live
+LEFT JOIN {{cell}}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
+UNION ALL
+SELECT 'reservation', {_RESERVATION_ROW}
+FROM unnest($3::bigint[], $4::bigint[]) AS x(customer, sequence)
+JOIN {{cell}}.reservations r ON r.customer = x.customer AND r.sequence = x.sequence
+{_COSTS_OF_R}
+UNION ALL
+SELECT 'run', ROW(u.customer, u.run_id, u.state)
+FROM unnest($5::bigint[], $6::text[]) AS x(customer, run_id)
+JOIN {{cell}}.runs u ON u.customer = x.customer AND u.run_id = x.run_id
+UNION ALL
+SELECT 'entry', ROW({ENTRY.select("e")})
+FROM unnest($7::bigint[], $8::text[]) AS x(customer, request_id)
+JOIN {{cell}}.entries e ON e.customer = x.customer AND e.request_id = x.request_id
+UNION ALL
+SELECT 'due', {_RESERVATION_ROW}
+FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {{cell}}.reservations o
+    WHERE o.customer = x.customer AND o.state = 'OPEN' AND o.expires_at <= x.due_at
+    ORDER BY o.expires_at, o.sequence LIMIT {DUE_MAX + 1}) AS r
+{_COSTS_OF_R}
+UNION ALL
+SELECT 'next', ROW(x.customer, r.expires_at)
+FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
+CROSS JOIN LATERAL (
+    SELECT o.expires_at FROM {{cell}}.reservations o
+    WHERE o.customer = x.customer AND o.state = 'OPEN'
+      AND o.expires_at > coalesce(x.due_at, '-infinity'::timestamptz)
+    ORDER BY o.expires_at LIMIT 1) AS r
+"""
+
+# $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
+# entry comes too where it is no commit: it may carry what was absorbed.
+LOAD_REVERSAL = f"""
+WITH charges AS MATERIALIZED (
+    SELECT e.* FROM {{cell}}.entries e
+    WHERE e.customer = $1 AND e.sequence = $2::bigint AND e.kind IN ('COMMIT', 'CHARGE')
+    UNION ALL
+    SELECT e.* FROM {{cell}}.entries e
+    WHERE e.customer = $1 AND e.reservation = $3::bigint
+      AND e.kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED')
+), dollars AS MATERIALIZED (
+    SELECT m.* FROM charges e
+    JOIN {{cell}}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+), drawn AS MATERIALIZED (
+    SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
+    FROM dollars m CROSS JOIN LATERAL jsonb_array_elements(m.draws) AS d(draw)
+)
+SELECT 'charge' AS kind, ROW({ENTRY.select("e")}, {MONEY.select("m")}) AS fields
+FROM charges e LEFT JOIN dollars m ON m.sequence = e.sequence
+UNION ALL
+SELECT 'lot', ROW({LOT.select("t")}, v.value_nanousd)
+FROM drawn x
+JOIN {{cell}}.lots t ON t.customer = $1 AND t.sequence = x.sequence AND t.n = x.n
+LEFT JOIN {{cell}}.lot_values v ON v.customer = $1 AND v.sequence = x.sequence AND v.n = x.n
+UNION ALL
+SELECT 'reservation', {_RESERVATION_ROW}
+FROM {{cell}}.reservations r {_COSTS_OF_R}
+WHERE r.customer = $1 AND r.sequence = $3::bigint
+UNION ALL
+SELECT 'reversed', ROW(e.sequence)
+FROM {{cell}}.entries e
+WHERE e.customer = $1 AND e.subject = coalesce($2::bigint, $3::bigint) AND e.kind = 'REVERSAL'
+"""
+
+FIND_ENTRIES = f"""
+SELECT {ENTRY.select("e")}
+FROM unnest($1::bigint[], $2::text[]) AS x(customer, request_id)
+JOIN {{cell}}.entries e ON e.customer = x.customer AND e.request_id = x.request_id
+"""
+
+
+async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest]) -> dict[int, Loaded]:
+    """Loads customers, each named once; those that do not exist are missing from the answer.
+
+    Raises WriteRefused and UnknownOutcome where the database does not answer.
+    """
+    reservations = [(r.customer, sequence) for r in requests for sequence in r.reservations]
+    runs = [(r.customer, run_id) for r in requests for run_id in r.runs]
+    request_ids = [(r.customer, request_id) for r in requests for request_id in r.request_ids]
+    with told_outcomes(connection):
+        records = await connection.fetch(
+            LOAD.format(cell=cell),
+            [r.customer for r in requests],
+            [r.due_at for r in requests],
+            *_pair(reservations),
+            *_pair(runs),
+            *_pair(request_ids),
+        )
+    rows: defaultdict[str, defaultdict[int, list[Fields]]] = defaultdict(lambda: defaultdict(list))
+    for kind, fields in records:
+        rows[kind][fields[0]].append(fields)
+    return {
+        customer: _loaded(wallet[0], {kind: found[customer] for kind, found in rows.items()})
+        for customer, wallet in rows["wallet"].items()
+    }
 
 
 async def load_reversal(
-    connection: asyncpg.Connection[asyncpg.Record],
+    connection: Connection,
     cell: str,
     customer: int,
     *,
     charge: int | None,
     reservation: int | None,
 ) -> Facts:
-    """What a reversal needs: the entries to undo with their money, and the lots that they drew."""
-    raise NotImplementedError
+    """What a reversal of a charge, or of a reservation, needs: exactly one of them is given.
+
+    `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
+    closed it without a charge. A charge that does not exist leaves them empty. Errors as in `load`.
+    """
+    with told_outcomes(connection):
+        records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
+    rows: defaultdict[str, list[Fields]] = defaultdict(list)
+    for kind, fields in records:
+        rows[kind].append(fields)
+    width = len(ENTRY.names)
+    entries = [codec.entry_of(row, codec.money_of(row[width:])) for row in rows["charge"]]
+    found = [_reservation_of(row) for row in rows["reservation"]]
+    return Facts(
+        reservation=found[0] if found else None,
+        charges=tuple(sorted(entries, key=lambda entry: entry.sequence)),
+        reversed=bool(rows["reversed"]),
+        lots=_lots_of(rows["lot"]),
+    )
 
 
 async def find_entries(
-    connection: asyncpg.Connection[asyncpg.Record], cell: str, ids: Sequence[tuple[int, str]]
+    connection: Connection | PooledConnection, cell: str, ids: Sequence[tuple[int, str]]
 ) -> dict[tuple[int, str], Entry]:
-    """The entries of (customer, request_id) that exist, without their money."""
-    raise NotImplementedError
+    """The entries of (customer, request id) that exist, without their money. Errors as in `load`."""
+    with told_outcomes(connection):
+        records = await connection.fetch(FIND_ENTRIES.format(cell=cell), *_pair(ids))
+    entries = [codec.entry_of(record) for record in records]
+    return {(entry.customer, entry.request_id): entry for entry in entries if entry.request_id is not None}
+
+
+def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:
+    width = len(WALLET.names)
+    due = [_reservation_of(row) for row in rows.get("due", ())]
+    due.sort(key=lambda reservation: (reservation.expires_at, reservation.sequence))
+    following = [row[1] for row in rows.get("next", ())]
+    if len(due) > DUE_MAX:
+        following = [due[DUE_MAX].expires_at]
+    entries = [codec.entry_of(row) for row in rows.get("entry", ())]
+    return Loaded(
+        wallet=codec.wallet_of(wallet, wallet[width], _lots_of(rows.get("lot", ()))),
+        reservations={row[1]: _reservation_of(row) for row in rows.get("reservation", ())},
+        runs={run_id: state for _, run_id, state in rows.get("run", ())},
+        entries={entry.request_id: entry for entry in entries if entry.request_id is not None},
+        due=tuple(due[:DUE_MAX]),
+        next_reservation_due_at=following[0] if following else None,
+    )
+
+
+def _reservation_of(row: Fields) -> Reservation:
+    width = len(RESERVATION.names)
+    return codec.reservation_of(row, row[width:])
+
+
+def _lots_of(rows: Iterable[Fields]) -> tuple[Lot, ...]:
+    """Lots in burn order."""
+    width = len(LOT.names)
+    return tuple(sorted((codec.lot_of(row, _value_of(row[width])) for row in rows), key=burn_order))
+
+
+def _value_of(value_nanousd: int | None) -> int:
+    if value_nanousd is None:
+        raise ValueError("a lot has no row of its value")
+    return value_nanousd
+
+
+def _pair(pairs: Iterable[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    """Pairs as two arrays."""
+    listed = list(pairs)
+    return [first for first, _ in listed], [second for _, second in listed]

@@ -1,0 +1,419 @@
+"""Rows of a cell's tables and the books' values, both ways.
+
+Every table has its columns named once, in the order in which rows are built and taken apart: a row is a
+plain tuple of them. The customer comes first. Exact amounts are `num/den` texts; pins and draws are arrays
+of arrays; labels and lines are NULL where there are none.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ledger.books.model import (
+    Credits,
+    Dollars,
+    Draw,
+    Entry,
+    EntryKind,
+    EntryLine,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    Money,
+    MoneyLine,
+    Pin,
+    Reservation,
+    ReservationCosts,
+    ReservationImage,
+    ReservationState,
+    Terms,
+    Treatment,
+    Wallet,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import asyncpg
+
+Row = tuple[Any, ...]
+Fields: TypeAlias = "Sequence[Any] | asyncpg.Record"
+"""A row as the driver gives it: of a table's columns, in their order."""
+
+
+class Columns(NamedTuple):
+    """Columns of a table, with their SQL types; `jsonb` is bound as text."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Columns:
+        pairs = [pair.split() for pair in text.split(",")]
+        return cls(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+
+    def select(self, alias: str) -> str:
+        """The columns of a table known as `alias`, for a SELECT."""
+        return ", ".join(f"{alias}.{name}" for name in self.names)
+
+
+WALLET = Columns.of("""
+    customer bigint, sequence bigint, display_name text, plan text, card text, zone text, issued bigint,
+    pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
+    refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz
+""")
+ENTRY = Columns.of("""
+    customer bigint, sequence bigint, kind text, request_id text, fingerprint bytea,
+    issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint,
+    voided bigint, refunded bigint, debt bigint,
+    pending_after bigint, available_after bigint, held_after bigint, debt_after bigint,
+    effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
+    reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
+    reservation_expires_at timestamptz, subject bigint, subject_n integer,
+    card text, card_version text, cost_version text, credit_price_nanousd bigint, plan text,
+    priced bigint, uncollected bigint, uncosted boolean, late boolean, final boolean, reason text,
+    labels jsonb, lines jsonb
+""")
+MONEY = Columns.of("""
+    customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint,
+    deferred bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
+    debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
+    lines jsonb, draws jsonb, booked_at timestamptz
+""")
+RESERVATION = Columns.of("""
+    customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
+    credit_price_nanousd bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
+    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
+    own_run text, labels jsonb
+""")
+RESERVATION_COSTS = Columns.of("""
+    customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text,
+    posted bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint
+""")
+LOT = Columns.of("""
+    customer bigint, sequence bigint, n integer, kind text, amount bigint, remaining bigint, held bigint,
+    priority integer, scope text, effective_at timestamptz, expires_at timestamptz, status text
+""")
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_NO_COSTS = ReservationCosts()
+_ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
+_MONEY_LINE_OWN = frozenset({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"})
+
+
+# -- values to rows ------------------------------------------------------------------------------
+
+
+def wallet_row(wallet: Wallet) -> Row:
+    return (
+        wallet.customer,
+        wallet.sequence,
+        wallet.display_name,
+        wallet.plan,
+        wallet.card,
+        wallet.zone,
+        *wallet.balances,
+        wallet.next_due_at,
+        wallet.last_instant,
+    )
+
+
+def entry_row(entry: Entry) -> Row:
+    after, image, terms = entry.after, entry.reservation, entry.terms
+    return (
+        entry.customer,
+        entry.sequence,
+        entry.kind,
+        entry.request_id,
+        entry.fingerprint,
+        *entry.credits,
+        after.pending,
+        after.available,
+        after.held,
+        after.debt,
+        entry.effective_at,
+        entry.booked_at,
+        entry.occurred_at,
+        *(
+            (image.sequence, image.state, image.held_micros, image.charged_micros, image.expires_at)
+            if image
+            else (None, None, None, None, None)
+        ),
+        entry.subject,
+        entry.subject_n,
+        *(
+            (terms.card, terms.card_version, terms.cost_version, terms.credit_price_nanousd)
+            if terms
+            else (None, None, None, None)
+        ),
+        entry.plan,
+        entry.priced_micros,
+        entry.uncollected_micros,
+        entry.uncosted,
+        entry.late,
+        entry.final,
+        entry.reason,
+        _labels_text(entry.labels),
+        _dumps([_entry_line(line) for line in entry.lines]) if entry.lines else None,
+    )
+
+
+def money_row(entry: Entry, money: Money) -> Row:
+    return (
+        entry.customer,
+        entry.sequence,
+        *money.dollars,
+        money.debt_value_nanousd,
+        money.absorbed_failed_outcome_nanousd,
+        money.absorbed_uncollected_nanousd,
+        money.absorbed_unpriced_nanousd,
+        _dumps([_money_line(line) for line in money.lines]) if money.lines else None,
+        _dumps([(*draw.lot, draw.micros, draw.value_nanousd) for draw in money.draws])
+        if money.draws
+        else None,
+        entry.booked_at,
+    )
+
+
+def reservation_row(customer: int, reservation: Reservation) -> Row:
+    terms = reservation.terms
+    return (
+        customer,
+        reservation.sequence,
+        reservation.state,
+        terms.card,
+        terms.card_version,
+        terms.cost_version,
+        terms.credit_price_nanousd,
+        reservation.created_at,
+        reservation.expires_at,
+        reservation.held_micros,
+        _dumps([(*pin.lot, pin.micros) for pin in reservation.pins]),
+        _fraction_text(reservation.exact_micros),
+        reservation.priced_micros,
+        reservation.charged_micros,
+        reservation.has_outcome_rule,
+        reservation.outcome_charged,
+        reservation.own_run,
+        _labels_text(reservation.labels),
+    )
+
+
+def reservation_costs_row(customer: int, reservation: Reservation) -> Row | None:
+    """None where nothing is to be kept: a closed reservation's costs stand in its entries."""
+    costs = reservation.costs
+    if reservation.state not in OPEN_TO_COMMITS or costs == _NO_COSTS:
+        return None
+    return (
+        customer,
+        reservation.sequence,
+        _fraction_text(costs.cost_exact),
+        _fraction_text(costs.included_exact),
+        _fraction_text(costs.unpriced_exact),
+        costs.posted_nanousd,
+        costs.absorbed_failed_outcome_nanousd,
+        costs.absorbed_uncollected_nanousd,
+        costs.absorbed_unpriced_nanousd,
+    )
+
+
+OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
+
+
+def lot_row(customer: int, lot: Lot) -> Row:
+    return (
+        customer,
+        *lot.key,
+        lot.kind,
+        lot.amount_micros,
+        lot.remaining_micros,
+        lot.held_micros,
+        lot.priority,
+        lot.scope,
+        lot.effective_at,
+        lot.expires_at,
+        lot.status,
+    )
+
+
+# -- rows to values ------------------------------------------------------------------------------
+
+
+def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet:
+    """A wallet of its row, and what stands in other tables; `lots` in burn order."""
+    return Wallet(
+        customer=row[0],
+        sequence=row[1],
+        display_name=row[2],
+        plan=row[3],
+        card=row[4],
+        zone=row[5],
+        balances=Credits(*row[6:15]),
+        lots=tuple(lots),
+        unbilled_nanousd=unbilled_nanousd,
+        next_due_at=row[15],
+        last_instant=row[16],
+    )
+
+
+def entry_of(row: Fields, money: Money | None = None) -> Entry:
+    """An entry of its row.
+
+    Of the balances `after` it the row keeps the four that a statement shows: pending, available, held and
+    debt. The others are sums of the journal, and 0 here.
+    """
+    (image_sequence, image_state, image_held, image_charged, image_expires_at) = row[21:26]
+    return Entry(
+        customer=row[0],
+        sequence=row[1],
+        kind=EntryKind(row[2]),
+        request_id=row[3],
+        fingerprint=row[4],
+        credits=Credits(*row[5:14]),
+        after=Credits(pending=row[14], available=row[15], held=row[16], debt=row[17]),
+        effective_at=row[18],
+        booked_at=row[19],
+        occurred_at=row[20],
+        reservation=ReservationImage(
+            image_sequence, ReservationState(image_state), image_held, image_charged, image_expires_at
+        )
+        if image_sequence is not None
+        else None,
+        subject=row[26],
+        subject_n=row[27],
+        terms=Terms(*row[28:32]) if row[28] is not None else None,
+        plan=row[32],
+        priced_micros=row[33],
+        uncollected_micros=row[34],
+        uncosted=row[35],
+        late=row[36],
+        final=row[37],
+        reason=row[38],
+        labels=row[39] or {},
+        lines=tuple(_entry_line_of(line) for line in row[40] or ()),
+        money=money,
+    )
+
+
+def money_of(row: Fields) -> Money | None:
+    """The dollars of an entry; None where its row is NULL (of an outer join)."""
+    if row[0] is None:
+        return None
+    return Money(
+        dollars=Dollars(*row[2:11]),
+        lines=tuple(_money_line_of(line) for line in row[15] or ()),
+        draws=tuple(Draw(LotKey(s, n), micros, value) for s, n, micros, value in row[16] or ()),
+        debt_value_nanousd=row[11],
+        absorbed_failed_outcome_nanousd=row[12],
+        absorbed_uncollected_nanousd=row[13],
+        absorbed_unpriced_nanousd=row[14],
+    )
+
+
+def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
+    """A reservation of its row, and its row of costs where it has one that is not NULL."""
+    return Reservation(
+        sequence=row[1],
+        state=ReservationState(row[2]),
+        terms=Terms(*row[3:7]),
+        created_at=row[7],
+        expires_at=row[8],
+        pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[10]),
+        labels=row[17] or {},
+        exact_micros=_fraction_of(row[11]),
+        priced_micros=row[12],
+        charged_micros=row[13],
+        has_outcome_rule=row[14],
+        outcome_charged=row[15],
+        own_run=row[16],
+        costs=_costs_of(costs) if costs is not None and costs[0] is not None else _NO_COSTS,
+    )
+
+
+def lot_of(row: Fields, value_nanousd: int) -> Lot:
+    """A lot of its row, and its value, which stands in a table of its own."""
+    return Lot(
+        key=LotKey(row[1], row[2]),
+        kind=GrantKind(row[3]),
+        amount_micros=row[4],
+        remaining_micros=row[5],
+        held_micros=row[6],
+        value_nanousd=value_nanousd,
+        priority=row[7],
+        scope=row[8],
+        effective_at=row[9],
+        expires_at=row[10],
+        status=LotStatus(row[11]),
+    )
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def _labels_text(labels: Mapping[str, str]) -> str | None:
+    return _dumps(dict(labels)) if labels else None
+
+
+def _fraction_text(amount: Fraction) -> str:
+    return f"{amount.numerator}/{amount.denominator}"
+
+
+def _fraction_of(text: str) -> Fraction:
+    numerator, denominator = text.split("/")
+    return Fraction(int(numerator), int(denominator))
+
+
+def _costs_of(row: Fields) -> ReservationCosts:
+    return ReservationCosts(
+        cost_exact=_fraction_of(row[2]),
+        included_exact=_fraction_of(row[3]),
+        unpriced_exact=_fraction_of(row[4]),
+        posted_nanousd=row[5],
+        absorbed_failed_outcome_nanousd=row[6],
+        absorbed_uncollected_nanousd=row[7],
+        absorbed_unpriced_nanousd=row[8],
+    )
+
+
+def _entry_line(line: EntryLine) -> dict[str, object]:
+    _refuse_names(line.public, _ENTRY_LINE_OWN)
+    return {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+
+
+def _entry_line_of(line: Mapping[str, Any]) -> EntryLine:
+    return EntryLine(
+        treatment=Treatment(line["treatment"]),
+        public={name: value for name, value in line.items() if name not in _ENTRY_LINE_OWN},
+        credits_micros=line["credits_micros"],
+    )
+
+
+def _money_line(line: MoneyLine) -> dict[str, object]:
+    _refuse_names(line.internal, _MONEY_LINE_OWN)
+    return {
+        **line.internal,
+        "kind": line.kind,
+        "treatment": line.treatment,
+        "credits_micros": line.credits_micros,
+        "revenue_nanousd": line.revenue_nanousd,
+        "cost_nanousd": line.cost_nanousd,
+    }
+
+
+def _money_line_of(line: Mapping[str, Any]) -> MoneyLine:
+    return MoneyLine(
+        kind=line["kind"],
+        treatment=Treatment(line["treatment"]),
+        internal={name: value for name, value in line.items() if name not in _MONEY_LINE_OWN},
+        credits_micros=line["credits_micros"],
+        revenue_nanousd=line["revenue_nanousd"],
+        cost_nanousd=line["cost_nanousd"],
+    )
+
+
+def _refuse_names(said: Mapping[str, object], own: frozenset[str]) -> None:
+    if not own.isdisjoint(said):
+        raise ValueError(f"a priced line must not use the names {', '.join(sorted(own & said.keys()))}")
