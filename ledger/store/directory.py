@@ -60,7 +60,7 @@ async def find_customers(pool: Pool, ids: Iterable[str]) -> dict[str, CustomerKe
 async def customer_ids(pool: Pool, customers: Iterable[int]) -> dict[int, str]:
     """The ids of these customers."""
     records = await pool.fetch(IDS_OF, list(customers))
-    return {customer: customer_id for customer, customer_id in records}
+    return {record["customer"]: record["customer_id"] for record in records}
 
 
 async def create_customer(
