@@ -1,0 +1,314 @@
+"""The finance service: the books, margin, and why a charge is what it is.
+
+Dollars are decimal strings of nine places, credits of six where they are not micro-credits: exact, and
+of one width, so that columns of them line up.
+"""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from fractions import Fraction
+from typing import Any, Final
+
+from ledger.api import checks, ids, limits
+from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.encode import timestamp
+from ledger.api.errors import refused
+from ledger.books.exact import round_exact
+from ledger.books.model import Dollars, Entry, EntryLine, Money, MoneyLine, RefusalReason
+from ledger.finance.v1 import finance_service_pb2 as pb
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer
+from ledger.store.database import Pool
+from ledger.store.directory import CustomerKey, customer_ids, find_customers
+from ledger.store.finance import (
+    Dimension,
+    Margin,
+    MarginQuery,
+    find_charge,
+    margin_report,
+    trial_balance,
+)
+from ledger.store.verify import verify_journal
+
+DIMENSIONS: Final = {pb.MarginDimension.Value(f"MARGIN_DIMENSION_{each.name}"): each for each in Dimension}
+
+_CREDIT_PLACES = 6
+_DOLLAR_PLACES = 9
+_RATIO_PLACES = 6
+
+
+class FinanceService(FinanceServiceServicer):
+    """Reads of the back office, over all cells."""
+
+    def __init__(self, pool: Pool, cells: Sequence[str]) -> None:
+        self._pool = pool
+        self._cells = cells
+        self._verifying = asyncio.Lock()
+
+    async def GetTrialBalance(
+        self, request: pb.GetTrialBalanceRequest, context: object
+    ) -> pb.GetTrialBalanceResponse:
+        """Balances of all accounts, over all customers or one."""
+        problems = Problems()
+        as_of = checks.instant(problems, "as_of", request.as_of) if request.HasField("as_of") else None
+        key, cells = await self._customer(problems, request.customer_id)
+        number = key.customer if key else None
+        balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
+        return pb.GetTrialBalanceResponse(
+            credits=_accounts(balance.credits._asdict(), _CREDIT_PLACES),
+            dollars=_accounts(balance.dollars._asdict(), _DOLLAR_PLACES),
+            as_of=timestamp(balance.as_of),
+        )
+
+    async def GetMarginReport(
+        self, request: pb.GetMarginReportRequest, context: object
+    ) -> pb.GetMarginReportResponse:
+        """Revenue, cost and margin by dimensions, from the rollups."""
+        problems = Problems()
+        group_by = _dimensions(problems, request.group_by)
+        first_day = _day(problems, "first_day", request.first_day)
+        last_day = _day(problems, "last_day", request.last_day)
+        if first_day and last_day and last_day < first_day:
+            problems.add("last_day", f"is {last_day}, before first_day ({first_day})")
+        key, cells = await self._customer(problems, request.customer_id)
+        number = key.customer if key else None
+        report = await margin_report(
+            self._pool,
+            cells,
+            MarginQuery(group_by, first_day, last_day, number),
+            limits.MARGIN_ROWS_MAX + 1,
+        )
+        if len(report.groups) > limits.MARGIN_ROWS_MAX:
+            raise InvalidArgumentError(
+                [
+                    (
+                        "group_by",
+                        f"makes more than {limits.MARGIN_ROWS_MAX} rows; ask for fewer days or dimensions",
+                    )
+                ]
+            )
+        groups = [dict(zip(group_by, values, strict=True)) for values in report.groups]
+        await self._name_customers(groups)
+        rows = [
+            _margin_row(group, margin) for group, margin in zip(groups, report.groups.values(), strict=True)
+        ]
+        rows.sort(key=lambda row: [getattr(row, _FIELDS[dimension]) for dimension in group_by])
+        return pb.GetMarginReportResponse(rows=rows, as_of=timestamp(report.as_of))
+
+    async def ExplainCharge(
+        self, request: pb.ExplainChargeRequest, context: object
+    ) -> pb.ExplainChargeResponse:
+        """All that a charge rests on: its lines, the lots that it drew, its cost."""
+        problems = Problems()
+        checks.identifier(problems, "customer_id", request.customer_id)
+        checks.identifier(problems, "charge_id", request.charge_id)
+        key, _ = await self._customer(problems, request.customer_id)
+        sequence = ids.charge_sequence(request.customer_id, request.charge_id)
+        charge = await find_charge(self._pool, key, sequence) if key and sequence else None
+        if charge is None:
+            raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=request.charge_id)
+        return _explained(request.customer_id, request.charge_id, charge)
+
+    async def VerifyJournal(
+        self, request: pb.VerifyJournalRequest, context: object
+    ) -> pb.VerifyJournalResponse:
+        """Checks the invariants of the books over the whole journal."""
+        # One at a time: each reads the whole journal, and the pool is small.
+        async with self._verifying:
+            found = await verify_journal(self._pool, self._cells)
+        return pb.VerifyJournalResponse(
+            holds=not found.violations,
+            entries=found.entries,
+            customers=found.customers,
+            violations=[
+                pb.Violation(
+                    invariant=violation.invariant,
+                    customer_id=violation.customer_id,
+                    description=violation.description,
+                )
+                for violation in found.violations
+            ],
+            as_of=timestamp(found.as_of),
+        )
+
+    async def _customer(
+        self, problems: Problems, customer_id: str
+    ) -> tuple[CustomerKey | None, Sequence[str]]:
+        """The customer asked for and its cell; no id: none, and all cells. Refuses what is wrong so far."""
+        if customer_id:
+            checks.identifier(problems, "customer_id", customer_id)
+        problems.raise_if_any()
+        if not customer_id:
+            return None, self._cells
+        key = (await find_customers(self._pool, [customer_id])).get(customer_id)
+        if key is None:
+            raise refused(RefusalReason.CUSTOMER_NOT_FOUND, customer_id=customer_id)
+        return key, (key.cell,)
+
+    async def _name_customers(self, groups: Iterable[dict[Dimension, Any]]) -> None:
+        """Puts customers' ids in the place of their numbers."""
+        numbers = {group[Dimension.CUSTOMER] for group in groups if Dimension.CUSTOMER in group}
+        if numbers:
+            names = await customer_ids(self._pool, numbers)
+            for group in groups:
+                group[Dimension.CUSTOMER] = names[group[Dimension.CUSTOMER]]
+
+
+_FIELDS: Final = {
+    dimension: "customer_id" if dimension is Dimension.CUSTOMER else dimension.value
+    for dimension in Dimension
+}
+"""Fields of a `MarginRow`."""
+
+
+def _dimensions(problems: Problems, values: Sequence[pb.MarginDimension.ValueType]) -> tuple[Dimension, ...]:
+    found: list[Dimension] = []
+    for index, value in enumerate(values):
+        dimension = DIMENSIONS.get(value)
+        if dimension is None:
+            problems.add(
+                f"group_by[{index}]", f"is {value}; one of {', '.join(Dimension.__members__)} is allowed"
+            )
+        elif dimension in found:
+            problems.add(f"group_by[{index}]", f"is {dimension.name}, which is named before")
+        else:
+            found.append(dimension)
+    return tuple(found)
+
+
+def _day(problems: Problems, path: str, value: str) -> date | None:
+    if not value:
+        return None
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != value:
+        problems.add(path, "is not a day as YYYY-MM-DD, e.g. 2026-11-23")
+    return day
+
+
+def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:
+    margin_nanousd = margin.revenue_nanousd - margin.cost_nanousd
+    return pb.MarginRow(
+        **{_FIELDS[dimension]: str(value) for dimension, value in group.items()},
+        lines=margin.lines,
+        unpriced_lines=margin.unpriced_lines,
+        credits_micros=margin.credits_micros,
+        revenue_usd=dollars(margin.revenue_nanousd),
+        cost_usd=dollars(margin.cost_nanousd),
+        margin_usd=dollars(margin_nanousd),
+        margin_ratio=_ratio(margin_nanousd, margin.revenue_nanousd),
+    )
+
+
+def _ratio(margin_nanousd: int, revenue_nanousd: int) -> str:
+    """Margin over revenue to six places, half even; empty without revenue."""
+    if revenue_nanousd == 0:
+        return ""
+    return _fixed(round_exact(Fraction(margin_nanousd, revenue_nanousd) * 10**_RATIO_PLACES), _RATIO_PLACES)
+
+
+def _explained(customer_id: str, charge_id: str, charge: Entry) -> pb.ExplainChargeResponse:
+    money = charge.money or _NO_MONEY
+    response = pb.ExplainChargeResponse(
+        charge_id=charge_id,
+        customer_id=customer_id,
+        plan=charge.plan,
+        priced_micros=charge.priced_micros,
+        charged_micros=charge.charged_micros,
+        uncollected_micros=charge.uncollected_micros,
+        revenue_usd=dollars(money.dollars.revenue),
+        cost_usd=dollars(-money.dollars.cost),
+        absorbed=_absorbed(money),
+        lines=[_explained_line(*pair) for pair in zip(charge.lines, money.lines, strict=True)],
+        draws=[
+            pb.LotDraw(
+                grant_id=ids.grant_id(customer_id, draw.lot),
+                credits_micros=draw.micros,
+                value_usd=dollars(draw.value_nanousd),
+            )
+            for draw in money.draws
+        ],
+        booked_at=timestamp(charge.booked_at),
+    )
+    if charge.terms is not None:
+        response.card = charge.terms.card
+        response.card_version = charge.terms.card_version
+        response.cost_version = charge.terms.cost_version
+        response.credit_price_usd = dollars(charge.terms.credit_price_nanousd)
+    return response
+
+
+_NO_MONEY: Final = Money(Dollars())
+
+
+def _absorbed(money: Money) -> list[pb.Absorbed]:
+    """The reasons that have absorbed something; a late commit may take some of it back."""
+    by_reason = {
+        "failed_outcome": money.absorbed_failed_outcome_nanousd,
+        "uncollected": money.absorbed_uncollected_nanousd,
+        "unpriced": money.absorbed_unpriced_nanousd,
+    }
+    return [
+        pb.Absorbed(reason=reason, amount_usd=dollars(nanousd))
+        for reason, nanousd in by_reason.items()
+        if nanousd
+    ]
+
+
+def _explained_line(public: EntryLine, money: MoneyLine) -> pb.ExplainedLine:
+    said = money.internal
+    quantities = public.public.get("quantities")
+    if not isinstance(quantities, Mapping):
+        raise TypeError("a line has quantities")
+    return pb.ExplainedLine(
+        kind=money.kind,
+        treatment=money.treatment,
+        quantities={str(key): str(value) for key, value in quantities.items()},
+        credits_micros=money.credits_micros,
+        revenue_usd=dollars(money.revenue_nanousd),
+        cost_usd=dollars(money.cost_nanousd),
+        list_cost_usd=_exact_dollars(said.get("list_nanousd")),
+        asked_cost_usd=_exact_dollars(said.get("asked_nanousd")),
+        served_cost_usd=_exact_dollars(said.get("served_nanousd")),
+        **{name: _text(said.get(name)) for name in _DESCRIBED},
+    )
+
+
+_DESCRIBED: Final = ("name", "rule", "price", "served_by", "key_owner", "lever", "cost_source")
+"""What pricing said of a line, in its own words."""
+
+
+def _text(value: object) -> str:
+    """A price is what the card states, in its own shape: JSON, if it is more than a word."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _accounts(balances: Mapping[str, int], places: int) -> list[pb.AccountBalance]:
+    """Every account in the order of the chart."""
+    return [
+        pb.AccountBalance(account=account, balance=_fixed(amount, places))
+        for account, amount in balances.items()
+    ]
+
+
+def _exact_dollars(nanousd: object) -> str:
+    """A cost that may be a fraction of a nano-dollar (`n/d`), half even to nine places; unknown: empty."""
+    return "" if nanousd is None else dollars(round_exact(Fraction(str(nanousd))))
+
+
+def dollars(nanousd: int) -> str:
+    """Nano-dollars as dollars with nine places."""
+    return _fixed(nanousd, _DOLLAR_PLACES)
+
+
+def _fixed(amount: int, places: int) -> str:
+    whole, fraction = divmod(abs(amount), 10**places)
+    return f"{'-' if amount < 0 else ''}{whole}.{fraction:0{places}d}"

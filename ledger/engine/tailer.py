@@ -1,0 +1,72 @@
+"""The tailer: keeps the rollups a second or so behind the journal, and shows finance's metrics.
+
+Every replica runs one. The cursor's row lets one of them step at a time, and each shows the figures of
+the database, whoever stepped: so none is special, and one that dies is not missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.store.rollups import AmountKey, Progress, account_sums, advance, lag
+
+if TYPE_CHECKING:
+    from ledger.store.database import Database
+
+PERIOD_SECONDS = 1.0
+STEP_ENTRIES_MAX = 2_000
+"""Entries of one step: a few tens of milliseconds of the database's time."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Tailer:
+    def __init__(self, database: Database, cells: Sequence[str], metrics: FinanceMetrics) -> None:
+        self._database = database
+        self._cells = cells
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Step and show until cancelled; while the database is away the lag tells."""
+        while True:
+            try:
+                await self.catch_up()
+                await self.show()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("rollups_not_moved", error=str(error))
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    async def catch_up(self) -> None:
+        """Step through every cell until nothing more can be taken, or another replica is at it."""
+        for cell in self._cells:
+            progress = await self.step(cell)
+            while progress is not None and progress.behind:
+                progress = await self.step(cell)
+
+    async def step(self, cell: str) -> Progress | None:
+        """Take one bounded chunk of the cell's journal into its rollups; None: another replica is at it."""
+        return await advance(self._database.writer, cell, STEP_ENTRIES_MAX)
+
+    async def show(self) -> None:
+        """Read the figures of all cells and show them as metrics; the lag first: newer sums keep its word."""
+        pool = self._database.finance
+        lags = [await lag(pool, cell) for cell in self._cells]
+        amounts: Counter[AmountKey] = Counter()
+        for cell in self._cells:
+            amounts.update(await account_sums(pool, cell))
+        known = [each.as_of for each in lags if each.as_of is not None]
+        self._metrics.show(
+            Figures(
+                amounts=amounts,
+                as_of=min(known) if len(known) == len(lags) else None,
+                clock=max(each.clock for each in lags),
+                entries_behind=sum(each.entries_behind for each in lags),
+            )
+        )

@@ -1,0 +1,131 @@
+"""The finance port's metrics: revenue, cost and what else the rollups add up to.
+
+Every replica shows the same figures, those of the database, so a query takes `max by (...)`, never `sum`,
+over replicas. All are gauges: a reversal takes revenue and cost back. They are dollars and credits as
+floats, fit for a graph; exact amounts are the finance service's. Labels are bounded by the configuration
+(plans, cards) and by the four kinds of usage: no customer and no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+NANOUSD = 1_000_000_000
+MICROS = 1_000_000
+
+
+class _Gauge(NamedTuple):
+    """A metric made of the amounts of one account."""
+
+    name: str
+    help: str
+    account: str
+    divisor: int
+    labels: tuple[str, ...]
+
+
+_BY_KIND = ("plan", "card", "kind")
+_BY_CARD = ("plan", "card")
+
+GAUGES = (
+    _Gauge("acu_ledger_revenue_usd", "Revenue earned, dollars.", "revenue", NANOUSD, _BY_KIND),
+    _Gauge("acu_ledger_cost_usd", "Cost of revenue owed to providers, dollars.", "cost", -NANOUSD, _BY_KIND),
+    _Gauge("acu_ledger_priced_credits", "Credits that usage was priced at.", "priced", MICROS, _BY_KIND),
+    _Gauge("acu_ledger_unpriced_lines", "Usage items booked without a price.", "unpriced_lines", 1, _BY_KIND),
+    _Gauge("acu_ledger_consumed_credits", "Credits consumed, debt included.", "consumed", MICROS, _BY_CARD),
+    _Gauge(
+        "acu_ledger_uncollected_credits", "Credits priced, not collected.", "uncollected", MICROS, _BY_CARD
+    ),
+    _Gauge("acu_ledger_breakage_usd", "Value of expired credits, dollars.", "breakage", NANOUSD, ("plan",)),
+    _Gauge(
+        "acu_ledger_deferred_revenue_usd", "Value of credits not used yet, dollars.", "deferred", NANOUSD, ()
+    ),
+    _Gauge("acu_ledger_unbilled_usd", "Price of credits owed, dollars.", "unbilled", -NANOUSD, ()),
+)
+
+ABSORBED = {
+    "absorbed_failed_outcome": "failed_outcome",
+    "absorbed_uncollected": "uncollected",
+    "absorbed_unpriced": "unpriced",
+}
+"""Accounts of absorbed cost, and the reason that each stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the rollups say, read at one moment."""
+
+    amounts: Mapping[tuple[str, str, str, str], int]
+    """By plan, card, kind and account: micro-credits, nano-dollars or lines."""
+    as_of: datetime | None
+    """Everything booked up to this instant is in; None while that is known of none."""
+    clock: datetime
+    """The database's time of the reading."""
+    entries_behind: int
+
+
+class FinanceMetrics(Collector):
+    """Collects the figures shown last; before any are shown there is nothing to collect."""
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._shown: tuple[Figures, float] | None = None
+
+    def show(self, figures: Figures) -> None:
+        self._shown = figures, self._seconds()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if self._shown is None:
+            return
+        figures, shown_at = self._shown
+        for gauge in GAUGES:
+            yield _family(gauge, figures.amounts)
+        yield _absorbed(figures.amounts)
+        yield GaugeMetricFamily(
+            "acu_ledger_rollup_entries_behind",
+            "Entries of the journal that are not in these figures (counted up to 100,000).",
+            value=figures.entries_behind,
+        )
+        if figures.as_of is not None:
+            behind = figures.clock - figures.as_of + timedelta(seconds=self._seconds() - shown_at)
+            yield GaugeMetricFamily(
+                "acu_ledger_rollup_lag_seconds",
+                "Everything booked up to so many seconds ago is in these figures.",
+                value=behind.total_seconds(),
+            )
+
+
+def _family(gauge: _Gauge, amounts: Mapping[tuple[str, str, str, str], int]) -> GaugeMetricFamily:
+    """One sample per combination of labels that has an amount; without labels, one in any case."""
+    sums: dict[tuple[str, ...], int] = {} if gauge.labels else {(): 0}
+    for (plan, card, kind, account), amount in amounts.items():
+        if account == gauge.account:
+            labels = (plan, card, kind)[: len(gauge.labels)]
+            sums[labels] = sums.get(labels, 0) + amount
+    family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+    for labels, total in sums.items():
+        family.add_metric(labels, total / gauge.divisor)
+    return family
+
+
+def _absorbed(amounts: Mapping[tuple[str, str, str, str], int]) -> GaugeMetricFamily:
+    sums: dict[tuple[str, str, str], int] = {}
+    for (plan, card, _, account), amount in amounts.items():
+        if account in ABSORBED:
+            labels = (plan, card, ABSORBED[account])
+            sums[labels] = sums.get(labels, 0) + amount
+    family = GaugeMetricFamily(
+        "acu_ledger_absorbed_cost_usd",
+        "The part of the cost that nobody pays, by reason, dollars.",
+        labels=("plan", "card", "reason"),
+    )
+    for labels, total in sums.items():
+        family.add_metric(labels, total / NANOUSD)
+    return family

@@ -1,0 +1,346 @@
+"""What must hold of the books, each as a query for what breaks it.
+
+A query returns (customer, description) of each break, and no row if the books hold. Where it reads the
+rollups it compares them with the journal below their cursor, in the same snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ledger.books.model import Credits, Dollars
+
+ROLLED_UP = (
+    *Credits._fields,
+    *Dollars._fields,
+    "priced",
+    "uncollected",
+    "absorbed_failed_outcome",
+    "absorbed_uncollected",
+    "absorbed_unpriced",
+)
+"""The columns of entries and money that have an account of that name in the rollups."""
+
+
+class Invariant(NamedTuple):
+    """A rule of the books, and the query for (customer, description) of each break of it."""
+
+    name: str
+    breaks: str
+
+
+POSTINGS_BALANCE = Invariant(
+    "postings_balance",
+    """
+    SELECT customer, format('entry %s: its credits sum to %s', sequence, total) AS description
+    FROM (SELECT customer, sequence, issued::numeric + pending + available + held + consumed + expired
+                 + voided + refunded + debt AS total FROM {cell}.entries) c
+    WHERE total <> 0
+    UNION ALL
+    SELECT customer, format('entry %s: its nano-dollars sum to %s', sequence, total)
+    FROM (SELECT customer, sequence, receivable::numeric + unbilled + refund_payable + deferred + revenue
+                 + breakage + write_off + cost + provider_payable AS total FROM {cell}.money) d
+    WHERE total <> 0
+    """,
+)
+
+SEQUENCES_WITHOUT_GAPS = Invariant(
+    "sequences_without_gaps",
+    """
+    SELECT customer, format('%s entries from %s to %s, and a wallet at %s', n, first, last, w.sequence)
+           AS description
+    FROM (SELECT customer, count(*) AS n, min(sequence) AS first, max(sequence) AS last
+          FROM {cell}.entries GROUP BY customer) e
+    FULL JOIN {cell}.wallets w USING (customer)
+    WHERE (first, last, w.sequence) IS DISTINCT FROM (1, n, n)
+    """,
+)
+
+REQUEST_IDS_UNIQUE = Invariant(
+    "request_ids_unique",
+    """
+    SELECT customer, format('%s entries have the request id %s', count(*), request_id) AS description
+    FROM {cell}.entries WHERE request_id IS NOT NULL
+    GROUP BY customer, request_id HAVING count(*) > 1
+    """,
+)
+
+BALANCES_FOLLOW_POSTINGS = Invariant(
+    "balances_follow_postings",
+    """
+    SELECT customer, format(
+        'entry %s: pending %s, available %s, held %s, debt %s after it; its postings lead to %s, %s, %s, %s',
+        sequence, pending_after, available_after, held_after, debt_after,
+        pending_due, available_due, held_due, debt_due) AS description
+    FROM (
+        SELECT customer, sequence, pending_after, available_after, held_after, debt_after,
+               lag(pending_after, 1, 0::bigint) OVER w + pending AS pending_due,
+               lag(available_after, 1, 0::bigint) OVER w + available AS available_due,
+               lag(held_after, 1, 0::bigint) OVER w + held AS held_due,
+               lag(debt_after, 1, 0::bigint) OVER w + debt AS debt_due
+        FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)
+    ) e
+    WHERE (pending_after, available_after, held_after, debt_after)
+          <> (pending_due, available_due, held_due, debt_due)
+    """,
+)
+
+WALLET_IS_REPLAY = Invariant(
+    "wallet_is_replay",
+    """
+    SELECT customer, format('the wallet has %s, the journal makes %s', kept, replayed) AS description
+    FROM (SELECT customer, ARRAY[issued, pending, available, held, consumed, expired, voided, refunded,
+                                 debt]::numeric[] AS kept FROM {cell}.wallets) w
+    FULL JOIN (SELECT customer, ARRAY[sum(issued), sum(pending), sum(available), sum(held), sum(consumed),
+                                      sum(expired), sum(voided), sum(refunded), sum(debt)] AS replayed
+               FROM {cell}.entries GROUP BY customer) j USING (customer)
+    WHERE kept IS DISTINCT FROM replayed
+    """,
+)
+
+LOTS_ARE_BALANCES = Invariant(
+    "lots_are_balances",
+    """
+    SELECT customer, format('pending, available and held are %s; the lots make %s', kept, lots) AS description
+    FROM (SELECT customer, ARRAY[pending, available, held]::numeric[] AS kept FROM {cell}.wallets) w
+    LEFT JOIN (SELECT customer, ARRAY[
+                   coalesce(sum(remaining) FILTER (WHERE status = 'PENDING_START'), 0),
+                   coalesce(sum(remaining - held) FILTER (WHERE status <> 'PENDING_START'), 0),
+                   sum(held)] AS lots
+               FROM {cell}.lots GROUP BY customer) l USING (customer)
+    WHERE kept <> coalesce(lots, ARRAY[0, 0, 0]::numeric[])
+    """,
+)
+
+HELD_IS_PINS = Invariant(
+    "held_is_pins",
+    """
+    WITH pins AS MATERIALIZED (
+        SELECT r.customer, r.sequence AS reservation, r.held, p.pin
+        FROM {cell}.reservations r
+        LEFT JOIN LATERAL jsonb_array_elements(r.pins) AS p(pin) ON true
+        WHERE r.held <> 0 OR r.pins <> '[]'
+    )
+    SELECT customer, format('reservation %s holds %s, its pins %s', reservation, max(held),
+                            coalesce(sum((pin->>2)::bigint), 0)) AS description
+    FROM pins GROUP BY customer, reservation
+    HAVING max(held) <> coalesce(sum((pin->>2)::bigint), 0)
+    UNION ALL
+    SELECT customer, format('lot %s.%s has %s held, the pins on it %s', sequence, n, l.held, p.pinned)
+    FROM (SELECT customer, sequence, n, held FROM {cell}.lots WHERE held <> 0) l
+    FULL JOIN (SELECT customer, (pin->>0)::bigint AS sequence, (pin->>1)::integer AS n,
+                      sum((pin->>2)::bigint) AS pinned
+               FROM pins WHERE pin IS NOT NULL GROUP BY 1, 2, 3) p USING (customer, sequence, n)
+    WHERE l.held IS DISTINCT FROM p.pinned
+    UNION ALL
+    SELECT customer, format('%s is held, by open reservations %s', w.held, coalesce(r.held, 0))
+    FROM {cell}.wallets w
+    LEFT JOIN (SELECT customer, sum(held) AS held FROM {cell}.reservations WHERE state = 'OPEN'
+               GROUP BY customer) r USING (customer)
+    WHERE w.held <> coalesce(r.held, 0)
+    """,
+)
+
+DEFERRED_IS_LOT_VALUE = Invariant(
+    "deferred_is_lot_value",
+    """
+    SELECT customer, format('%s nano-dollars are deferred, the lots are worth %s', coalesce(deferred, 0),
+                            coalesce(value, 0)) AS description
+    FROM (SELECT customer, sum(deferred) AS deferred FROM {cell}.money GROUP BY customer) m
+    FULL JOIN (SELECT customer, sum(value_nanousd) AS value FROM {cell}.lot_values GROUP BY customer) v
+        USING (customer)
+    WHERE coalesce(deferred, 0) <> coalesce(value, 0)
+    UNION ALL
+    SELECT customer, format('lot %s.%s has nothing left, and a value of %s nano-dollars', sequence, n,
+                            value_nanousd)
+    FROM {cell}.lots l JOIN {cell}.lot_values v USING (customer, sequence, n)
+    WHERE l.remaining = 0 AND v.value_nanousd <> 0
+    """,
+)
+
+UNBILLED_IS_DEBT = Invariant(
+    "unbilled_is_debt",
+    """
+    SELECT customer, format('%s nano-dollars are unbilled, the debt is priced at %s', coalesce(unbilled, 0),
+                            coalesce(d.unbilled_nanousd, 0)) AS description
+    FROM (SELECT customer, sum(unbilled) AS unbilled FROM {cell}.money GROUP BY customer) m
+    FULL JOIN {cell}.debts d USING (customer)
+    WHERE coalesce(unbilled, 0) <> coalesce(d.unbilled_nanousd, 0)
+    """,
+)
+
+DOLLARS_HAVE_ENTRY = Invariant(
+    "dollars_have_entry",
+    """
+    SELECT customer, format('dollars of entry %s, which is not in the journal', m.sequence) AS description
+    FROM {cell}.money m LEFT JOIN {cell}.entries e USING (customer, sequence)
+    WHERE m.house_sequence = 0 AND (e.booked_at, e.xid) IS DISTINCT FROM (m.booked_at, m.xid)
+    """,
+)
+
+# Of a lot, what is neither drawn nor left has lapsed: expired, was voided or refunded. A reversal gives draws
+# back on a lot that has expired by making a new one (on the old they count as lapsed), and may return what
+# was consumed as debt and paid since, which undoes no draw.
+LOT_AMOUNTS_CONSERVED = Invariant(
+    "lot_amounts_conserved",
+    """
+    WITH rests AS MATERIALIZED (
+        SELECT l.customer, l.sequence, l.n, l.status, l.expires_at, l.amount, l.remaining,
+               coalesce(d.drawn, 0) AS drawn,
+               l.amount + l.moved_in - l.moved_out - l.remaining - coalesce(d.drawn, 0) AS lapsed,
+               CASE WHEN e.kind = 'GRANT' THEN l.amount ELSE 0 END AS issued,
+               CASE WHEN e.kind = 'GRANT' THEN 0 ELSE l.amount END AS returned
+        FROM {cell}.lots l
+        LEFT JOIN {cell}.entries e USING (customer, sequence)
+        LEFT JOIN (SELECT customer, (d->>0)::bigint AS sequence, (d->>1)::integer AS n,
+                          sum((d->>2)::bigint) AS drawn
+                   FROM {cell}.money, jsonb_array_elements(draws) AS d
+                   GROUP BY 1, 2, 3) d USING (customer, sequence, n)
+    ), lots AS (
+        SELECT customer, sum(issued) AS issued, sum(lapsed) AS lapsed, sum(returned) AS returned
+        FROM rests GROUP BY customer
+    ), undrawn AS (
+        SELECT e.customer, sum(e.available) + coalesce(sum(d.drawn), 0) AS micros
+        FROM {cell}.entries e
+        LEFT JOIN {cell}.money m USING (customer, sequence)
+        LEFT JOIN LATERAL (SELECT sum((draw->>2)::bigint) AS drawn
+                           FROM jsonb_array_elements(m.draws) AS draw) d ON true
+        WHERE e.kind = 'REVERSAL' GROUP BY e.customer
+    )
+    SELECT customer, format('lot %s.%s (%s) of %s: %s drawn and %s remain', sequence, n, status, amount,
+                            drawn, remaining) AS description
+    FROM rests
+    WHERE lapsed < 0 OR (lapsed > 0 AND (status IN ('PENDING_START', 'ACTIVE') OR expires_at IS NULL))
+    UNION ALL
+    SELECT customer, format('%s is issued, the lots of its grants make %s', -w.issued, coalesce(l.issued, 0))
+    FROM {cell}.wallets w LEFT JOIN lots l USING (customer)
+    WHERE -w.issued <> coalesce(l.issued, 0)
+    UNION ALL
+    SELECT customer, format('%s of its lots have lapsed, %s are booked as expired, voided or refunded',
+                            coalesce(l.lapsed, 0) - coalesce(l.returned, 0) + coalesce(u.micros, 0),
+                            w.expired + w.voided + w.refunded)
+    FROM {cell}.wallets w LEFT JOIN lots l USING (customer) LEFT JOIN undrawn u USING (customer)
+    WHERE w.expired + w.voided + w.refunded
+          <> coalesce(l.lapsed, 0) - coalesce(l.returned, 0) + coalesce(u.micros, 0)
+    """,
+)
+
+# A commit stated in credits has revenue without lines, and so may the reversal of a reservation with one.
+ENTRY_IS_LINES = Invariant(
+    "entry_is_lines",
+    """
+    SELECT customer, format('entry %s: revenue and cost are %s and %s, its lines make %s and %s', sequence,
+                            revenue, cost, line_revenue, line_cost) AS description
+    FROM (
+        SELECT m.customer, m.sequence, e.kind, m.revenue, -m.cost AS cost,
+               coalesce(sum(l.revenue_nanousd), 0) AS line_revenue,
+               coalesce(sum(l.cost_nanousd), 0) AS line_cost,
+               coalesce(jsonb_array_length(m.lines), 0) AS lines
+        FROM {cell}.money m
+        JOIN {cell}.entries e USING (customer, sequence)
+        LEFT JOIN jsonb_to_recordset(m.lines) AS l(revenue_nanousd bigint, cost_nanousd bigint) ON true
+        GROUP BY m.customer, m.sequence, e.kind, m.revenue, m.cost, m.lines
+    ) m
+    WHERE cost <> line_cost OR (kind IN ('COMMIT', 'CHARGE') AND lines > 0 AND revenue <> line_revenue)
+    UNION ALL
+    SELECT customer, format('entry %s: priced at %s, its lines make %s for finance, %s for its customer',
+                            sequence, priced, money_credits, public_credits)
+    FROM (
+        SELECT e.customer, e.sequence, e.priced,
+               (SELECT sum(l.credits_micros) FROM jsonb_to_recordset(m.lines) AS l(credits_micros bigint))
+                   AS money_credits,
+               (SELECT sum(l.credits_micros) FROM jsonb_to_recordset(e.lines) AS l(credits_micros bigint))
+                   AS public_credits
+        FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence)
+        WHERE e.kind IN ('COMMIT', 'CHARGE') AND jsonb_array_length(e.lines) > 0
+    ) c
+    WHERE (priced, priced) IS DISTINCT FROM (money_credits, public_credits)
+    """,
+)
+
+RESERVATION_IS_COMMITS = Invariant(
+    "reservation_is_commits",
+    """
+    SELECT customer, format('reservation %s: priced %s and charged %s, its commits make %s and %s', sequence,
+                            r.priced, r.charged, coalesce(c.priced, 0), coalesce(c.charged, 0)) AS description
+    FROM {cell}.reservations r
+    FULL JOIN (SELECT customer, reservation AS sequence, sum(priced) AS priced,
+                      sum(priced - uncollected) AS charged
+               FROM {cell}.entries WHERE reservation IS NOT NULL GROUP BY 1, 2) c USING (customer, sequence)
+    WHERE (r.priced, r.charged) IS DISTINCT FROM (coalesce(c.priced, 0), coalesce(c.charged, 0))
+    """,
+)
+
+ABSORBED_WITHIN_COST = Invariant(
+    "absorbed_within_cost",
+    """
+    SELECT customer, format('of a cost of %s, absorbed: failed outcome %s, uncollected %s, unpriced %s',
+                            cost, failed_outcome, uncollected, unpriced) AS description
+    FROM (SELECT customer, -sum(cost) AS cost, sum(absorbed_failed_outcome) AS failed_outcome,
+                 sum(absorbed_uncollected) AS uncollected, sum(absorbed_unpriced) AS unpriced
+          FROM {cell}.money GROUP BY customer) m
+    WHERE least(failed_outcome, uncollected, unpriced) < 0 OR failed_outcome + uncollected + unpriced > cost
+    """,
+)
+
+MARGINS_ARE_SUMS = Invariant(
+    "margins_are_sums",
+    """
+    SELECT customer, format('%s: revenue %s, cost %s, credits %s rolled up, of %s, %s, %s booked',
+                            day, coalesce(r.revenue, 0), coalesce(r.cost, 0), coalesce(r.credits, 0),
+                            coalesce(j.revenue, 0), coalesce(j.cost, 0), coalesce(j.credits, 0))
+           AS description
+    FROM (SELECT day, customer, sum(revenue_nanousd) AS revenue, sum(cost_nanousd) AS cost,
+                 sum(credits) AS credits
+          FROM {cell}.rollup_lines GROUP BY day, customer) r
+    FULL JOIN (SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.customer, sum(m.revenue) AS revenue,
+                      -sum(m.cost) AS cost, sum(e.priced) AS credits
+               FROM {cell}.entries e
+               LEFT JOIN {cell}.money m USING (customer, sequence)
+               WHERE e.xid < (SELECT cursor FROM {cell}.tailer) GROUP BY 1, 2) j USING (day, customer)
+    WHERE (coalesce(r.revenue, 0), coalesce(r.cost, 0), coalesce(r.credits, 0))
+          <> (coalesce(j.revenue, 0), coalesce(j.cost, 0), coalesce(j.credits, 0))
+    """,
+)
+
+ACCOUNTS_ARE_SUMS = Invariant(
+    "accounts_are_sums",
+    """
+    SELECT NULL::bigint AS customer, format('%s, plan %s, card %s, account %s: %s rolled up, of %s booked',
+                                            day, plan, card, account, coalesce(r.amount, 0),
+                                            coalesce(j.amount, 0)) AS description
+    FROM (SELECT day, plan, card, account, sum(amount) AS amount
+          FROM {cell}.rollup_accounts WHERE account <> 'unpriced_lines' GROUP BY 1, 2, 3, 4) r
+    FULL JOIN (
+        SELECT day, plan, card, key AS account, sum(value::numeric) AS amount
+        FROM (SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.plan, coalesce(e.card, '') AS card,
+                     {sums}
+              FROM {cell}.entries e
+              LEFT JOIN {cell}.money m USING (customer, sequence)
+              WHERE e.xid < (SELECT cursor FROM {cell}.tailer) GROUP BY 1, 2, 3) s,
+             jsonb_each_text(to_jsonb(s) - 'day' - 'plan' - 'card')
+        GROUP BY 1, 2, 3, 4
+    ) j USING (day, plan, card, account)
+    WHERE coalesce(r.amount, 0) <> coalesce(j.amount, 0)
+    """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP)),
+)
+
+INVARIANTS = (
+    POSTINGS_BALANCE,
+    SEQUENCES_WITHOUT_GAPS,
+    REQUEST_IDS_UNIQUE,
+    BALANCES_FOLLOW_POSTINGS,
+    WALLET_IS_REPLAY,
+    LOTS_ARE_BALANCES,
+    LOT_AMOUNTS_CONSERVED,
+    HELD_IS_PINS,
+    DEFERRED_IS_LOT_VALUE,
+    UNBILLED_IS_DEBT,
+    DOLLARS_HAVE_ENTRY,
+    ENTRY_IS_LINES,
+    ABSORBED_WITHIN_COST,
+    RESERVATION_IS_COMMITS,
+    MARGINS_ARE_SUMS,
+    ACCOUNTS_ARE_SUMS,
+)
+"""In the order in which they are checked: what comes first is often the cause of what comes later."""

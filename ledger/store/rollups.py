@@ -1,0 +1,187 @@
+"""Rollups: what the journal adds up to, by day and dimension, as far as the tailer's cursor.
+
+A step takes the entries of the transactions in [cursor, upto) and moves the cursor to upto, in one
+statement: it happens whole or not at all, so the rollups are the sums of the journal below the cursor
+after any crash. `upto` never passes the oldest transaction that is still open, so a late commit is not
+skipped; the row of the cursor is locked, so of two replicas one steps and the other does nothing.
+
+`as_of` is a promise about `booked_at`, which is chosen before the transaction that writes it begins, but
+not earlier than `LATEST_WRITE`: when everything below a transaction id that was not yet given out
+at an instant t is in, everything booked up to t less that is in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ledger.store.write_statement import FRESH_SECONDS
+
+if TYPE_CHECKING:
+    from ledger.store.database import Pool
+
+LATEST_WRITE = timedelta(seconds=FRESH_SECONDS)
+"""An entry is written at most so long after the instant that it is booked at: a later batch is refused."""
+
+LAG_ENTRIES_MAX = 100_000
+"""Entries behind are counted up to here: the gauge is read every few seconds."""
+
+# What the entries of a group book beyond their lines (a commit stated in credits, the revenue of a grant
+# that paid debt) stands as kind '': the lines add up to the journal. A reversal's lines are negative, and
+# count as lines taken away.
+STEP = """
+WITH here AS MATERIALIZED (
+    SELECT t.cursor, t.as_of, t.mark, t.marked_at,
+           pg_snapshot_xmin(pg_current_snapshot()) AS oldest_open,
+           pg_snapshot_xmax(pg_current_snapshot()) AS not_given_out
+    FROM {cell}.tailer t FOR UPDATE SKIP LOCKED
+), full_at AS MATERIALIZED (
+    SELECT e.xid FROM {cell}.entries e, here h
+    WHERE e.xid >= h.cursor AND e.xid < h.oldest_open ORDER BY e.xid OFFSET $1 - 1 LIMIT 1
+), bounds AS MATERIALIZED (
+    -- Another replica may have moved the cursor after this snapshot was taken, past its oldest open
+    -- transaction: then there is nothing to do.
+    SELECT h.*, greatest(h.cursor, coalesce(
+               (SELECT e.xid FROM {cell}.entries e, full_at f
+                WHERE e.xid > f.xid AND e.xid < h.oldest_open ORDER BY e.xid LIMIT 1),
+               h.oldest_open)) AS upto
+    FROM here h
+), chunk AS MATERIALIZED (
+    SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.customer, e.plan, coalesce(e.card, '') AS card,
+           CASE WHEN e.kind = 'REVERSAL' THEN -1 ELSE 1 END AS sign,
+           e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt,
+           e.priced, e.uncollected,
+           m.receivable, m.unbilled, m.refund_payable, m.deferred, m.revenue, m.breakage, m.write_off, m.cost,
+           m.provider_payable, m.absorbed_failed_outcome, m.absorbed_uncollected, m.absorbed_unpriced, m.lines
+    FROM bounds b
+    JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
+    LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+), stated AS MATERIALIZED (
+    SELECT c.day, c.customer, c.plan, c.card, l.kind,
+           CASE WHEN l.kind = 'tokens' THEN coalesce(l.name, '') ELSE '' END AS model,
+           coalesce(l.lever, '') AS lever, c.sign AS lines,
+           CASE WHEN l.treatment = 'UNPRICED' THEN c.sign ELSE 0 END AS unpriced_lines,
+           l.credits_micros AS credits, l.revenue_nanousd, l.cost_nanousd
+    FROM chunk c, jsonb_to_recordset(c.lines) AS l(
+        kind text, treatment text, name text, lever text,
+        credits_micros bigint, revenue_nanousd bigint, cost_nanousd bigint)
+), lines AS MATERIALIZED (
+    SELECT day, customer, plan, card, kind, model, lever, sum(lines) AS lines,
+           sum(unpriced_lines) AS unpriced_lines, sum(credits) AS credits,
+           sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd
+    FROM (
+        SELECT * FROM stated
+        UNION ALL
+        SELECT day, customer, plan, card, '', '', '', 0, 0, -credits, -revenue_nanousd, -cost_nanousd
+        FROM stated
+        UNION ALL
+        SELECT day, customer, plan, card, '', '', '', 0, 0, priced, coalesce(revenue, 0), -coalesce(cost, 0)
+        FROM chunk
+    ) amounts
+    GROUP BY day, customer, plan, card, kind, model, lever
+    HAVING kind <> '' OR sum(credits) <> 0 OR sum(revenue_nanousd) <> 0 OR sum(cost_nanousd) <> 0
+), line_rollups AS (
+    INSERT INTO {cell}.rollup_lines AS r SELECT * FROM lines
+    ON CONFLICT (day, customer, plan, card, kind, model, lever) DO UPDATE SET
+        lines = r.lines + excluded.lines,
+        unpriced_lines = r.unpriced_lines + excluded.unpriced_lines,
+        credits = r.credits + excluded.credits,
+        revenue_nanousd = r.revenue_nanousd + excluded.revenue_nanousd,
+        cost_nanousd = r.cost_nanousd + excluded.cost_nanousd
+), account_rollups AS (
+    INSERT INTO {cell}.rollup_accounts AS r
+    SELECT day, plan, card, kind, account, sum(amount)
+    FROM (
+        SELECT c.day, c.plan, c.card, '' AS kind, a.account, a.amount
+        FROM chunk c, LATERAL (VALUES
+            ('issued', c.issued), ('pending', c.pending), ('available', c.available), ('held', c.held),
+            ('consumed', c.consumed), ('expired', c.expired), ('voided', c.voided),
+            ('refunded', c.refunded), ('debt', c.debt), ('uncollected', c.uncollected),
+            ('receivable', c.receivable), ('unbilled', c.unbilled), ('refund_payable', c.refund_payable),
+            ('deferred', c.deferred), ('breakage', c.breakage), ('write_off', c.write_off),
+            ('provider_payable', c.provider_payable),
+            ('absorbed_failed_outcome', c.absorbed_failed_outcome),
+            ('absorbed_uncollected', c.absorbed_uncollected),
+            ('absorbed_unpriced', c.absorbed_unpriced)) AS a(account, amount)
+        UNION ALL
+        SELECT l.day, l.plan, l.card, l.kind, a.account, a.amount
+        FROM lines l, LATERAL (VALUES
+            ('revenue', l.revenue_nanousd), ('cost', -l.cost_nanousd), ('priced', l.credits),
+            ('unpriced_lines', l.unpriced_lines)) AS a(account, amount)
+    ) amounts
+    WHERE amount <> 0
+    GROUP BY day, plan, card, kind, account
+    ON CONFLICT (day, plan, card, kind, account) DO UPDATE SET amount = r.amount + excluded.amount
+), moved AS (
+    -- now() is the start of this transaction, and so not after the snapshot that gave `not_given_out`.
+    UPDATE {cell}.tailer t SET
+        cursor = b.upto,
+        as_of = greatest(b.as_of, CASE WHEN b.mark <= b.upto THEN b.marked_at - $2::interval END),
+        mark = CASE WHEN b.mark > b.upto THEN b.mark ELSE b.not_given_out END,
+        marked_at = CASE WHEN b.mark > b.upto THEN b.marked_at ELSE now() END
+    FROM bounds b
+    RETURNING t.as_of, b.upto < b.oldest_open AS behind
+)
+SELECT (SELECT count(*) FROM chunk) AS entries, behind, as_of FROM moved
+"""
+
+LAG = """
+SELECT now() AS clock, t.as_of,
+       (SELECT count(*) FROM (SELECT FROM {cell}.entries e WHERE e.xid >= t.cursor LIMIT $1) n) AS behind
+FROM {cell}.tailer t
+"""
+
+SUMS = """
+SELECT plan, card, kind, account, sum(amount) AS amount
+FROM {cell}.rollup_accounts GROUP BY plan, card, kind, account
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one step did."""
+
+    entries: int
+    behind: bool
+    """More can be taken at once."""
+    as_of: datetime | None
+    """Everything booked up to this instant is in the rollups; None before that is known of any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the rollups are behind the journal."""
+
+    clock: datetime
+    """The database's time of this look."""
+    as_of: datetime | None
+    entries_behind: int
+    """Entries not in the rollups yet, counted up to `LAG_ENTRIES_MAX`."""
+
+
+AmountKey = tuple[str, str, str, str]
+"""Plan, card, kind of usage, account."""
+
+
+async def advance(pool: Pool, cell: str, entries_max: int) -> Progress | None:
+    """Take up to some `entries_max` entries, whole transactions (one at least), into the cell's rollups.
+
+    None: another replica is at it.
+    """
+    row = await pool.fetchrow(STEP.format(cell=cell), entries_max, LATEST_WRITE)
+    return Progress(row["entries"], row["behind"], row["as_of"]) if row else None
+
+
+async def lag(pool: Pool, cell: str) -> Lag:
+    """How far the cell's rollups are behind its journal."""
+    row = await pool.fetchrow(LAG.format(cell=cell), LAG_ENTRIES_MAX)
+    if row is None:
+        raise LookupError(f"{cell}.tailer has no row: the cell is not migrated")
+    return Lag(row["clock"], row["as_of"], row["behind"])
+
+
+async def account_sums(pool: Pool, cell: str) -> dict[AmountKey, int]:
+    """All that the cell's rollups hold of each account, in micro-credits, nano-dollars or lines."""
+    rows = await pool.fetch(SUMS.format(cell=cell))
+    return {(row["plan"], row["card"], row["kind"], row["account"]): int(row["amount"]) for row in rows}
