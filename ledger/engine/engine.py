@@ -12,13 +12,14 @@ from collections.abc import Mapping
 import structlog
 
 import pricing
+from ledger.books import refusals
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.batch import Answer, Pending
 from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.outcomes import Committed, Unavailable
-from ledger.engine.prices import PriceBook, unpriced_refusal
+from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
@@ -117,7 +118,9 @@ class Engine:
         if card is None:
             return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": policies.card or ""})
         quote = self.prices.estimate(items, labels, self.prices.pin(card))
-        return unpriced_refusal(quote) or (card, quote)
+        if quote.unpriced:
+            return refusals.unpriced(quote.unpriced[0])
+        return card, quote
 
     async def _find(self, customer_id: str) -> CustomerKey | None:
         """Looks a customer up, once for all who ask at the same time. Raises Unavailable."""

@@ -12,7 +12,7 @@ import uuid
 import asyncpg
 import structlog
 
-from ledger.store.database import Database
+from ledger.store.database import Connection, Database
 
 CLOSE_SECONDS = 2.0
 """How long a connection may take to close in good manners."""
@@ -36,12 +36,12 @@ class Link:
     def __init__(self, database: Database, purpose: str) -> None:
         self._database = database
         self._purpose = purpose
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Connection | None = None
         self._old_names: list[str] = []
         """Backends that may still be at work on what this process has forgotten."""
         self._name = ""
 
-    async def connection(self) -> asyncpg.Connection:
+    async def connection(self) -> Connection:
         """The live connection, or a new one. Raises LinkDown."""
         connection = self._connection
         if connection is not None and not connection.is_closed():
@@ -57,17 +57,25 @@ class Link:
         name = f"{self._purpose} {uuid.uuid4().hex[:16]}"
         try:
             connection = await self._database.connect_writer(name)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except Exception as error:  # whatever stands in the way, there is no connection
             raise LinkDown(repr(error)) from error
         try:
-            for old in self._old_names:
-                while await connection.fetch(_END_BACKEND, old):
-                    _log.info("backend.ended", application_name=old)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            await self._end_old_backends(connection)
+        except Exception as error:
             connection.terminate()
             raise LinkDown(repr(error)) from error
         self._old_names.clear()
         self._connection, self._name = connection, name
+
+    async def _end_old_backends(self, connection: Connection) -> None:
+        if not self._old_names:
+            return
+        # Whoever logged in may end its own sessions; a role that was only set may not.
+        await connection.execute("SET ROLE NONE")
+        for old in self._old_names:
+            while await connection.fetch(_END_BACKEND, old):
+                _log.info("backend.ended", application_name=old)
+        await connection.execute("RESET ROLE")
 
     async def drop(self) -> None:
         """Lets go of the connection, whatever its state."""

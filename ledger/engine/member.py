@@ -27,7 +27,7 @@ from ledger.books.model import (
     Wallet,
 )
 from ledger.engine.batch import Part, Pending
-from ledger.engine.prices import PriceBook, priced_of, unpriced_refusal
+from ledger.engine.prices import PriceBook, priced_of
 
 IN_USE_MAX = 20_000
 """Reservations and runs of one customer in memory; past it they go, and those in use are loaded again."""
@@ -163,10 +163,6 @@ def _price_anew(member: Member, pending: Pending, prices: PriceBook, plan: Plan 
     else:
         memory = pricing.Memory(runs=_known(member, pending), own_run=None)
         quote = prices.price(pending.usage, command.labels, terms, memory)
-    if not (isinstance(command, Charge) and command.already_used):
-        refusal = unpriced_refusal(quote)
-        if refusal is not None:
-            return None, None, refusal
     return terms, priced_of(quote, card.rounding, pending.usage), None
 
 

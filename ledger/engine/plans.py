@@ -8,16 +8,16 @@ plans:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ledger.books.model import OverCapture, Plan
-from pricing.source import load_model
+from pricing.source import ConfigError, RefusedError, Strict, read_file
 
 MICROS = 1_000_000
 TTL_MIN = timedelta(seconds=1)
@@ -41,56 +41,76 @@ _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?")
 def _duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("write a whole number of s, m or h, e.g. 5m")
+        raise RefusedError("is no duration", "write a whole number of s, m or h, e.g. 5m")
     ttl = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     if not TTL_MIN <= ttl <= TTL_MAX:
-        raise ValueError("write a time to live from 1s to 24h")
+        raise RefusedError("is no time to live of a reservation", "write 1s to 24h")
     return ttl
 
 
 def _credits_micros(value: object) -> int:
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
-        raise ValueError('write credits as a quoted decimal with at most 6 places, e.g. "100"')
+        raise RefusedError(
+            "is no amount of credits", 'write a quoted decimal with at most 6 places, e.g. "100"'
+        )
     return int(Decimal(value).scaleb(6))
+
+
+def _over_capture(value: object) -> OverCapture:
+    if not isinstance(value, str) or value not in list(OverCapture):
+        raise RefusedError("is no way to treat what a hold does not cover", "write " + ", ".join(OverCapture))
+    return OverCapture(value)
 
 
 Ttl = Annotated[timedelta, BeforeValidator(_duration)]
 
 
-class _PlanModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _PlanModel(Strict):
     card: str | None = None
-    over_capture: OverCapture = OverCapture.ALLOW_IF_AVAILABLE
+    over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
     overdraft_limit: Annotated[int, BeforeValidator(_credits_micros)] = 0
     default_ttl: Ttl = timedelta(minutes=5)
     max_ttl: Ttl = TTL_MAX
 
     @model_validator(mode="after")
-    def _agrees(self) -> _PlanModel:
+    def _agrees(self) -> Self:
         if self.default_ttl > self.max_ttl:
-            raise ValueError("default_ttl is longer than max_ttl")
+            raise RefusedError("default_ttl is longer than max_ttl", "shorten it", ("default_ttl",))
         if self.overdraft_limit and self.over_capture is not OverCapture.ALLOW_WITH_OVERDRAFT:
-            raise ValueError("overdraft_limit needs over_capture: ALLOW_WITH_OVERDRAFT")
+            raise RefusedError(
+                "an overdraft_limit that over_capture does not use",
+                "write over_capture: ALLOW_WITH_OVERDRAFT, or leave the limit out",
+                ("overdraft_limit",),
+            )
         return self
 
 
-class _PlansModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _PlansModel(Strict):
     plans: dict[str, _PlanModel] = Field(min_length=1)
 
 
-def load_plans(directory: Path) -> Mapping[str, Plan]:
+def load_plans(directory: Path, cards: Collection[str]) -> Mapping[str, Plan]:
     """The plans of `directory/plans.yaml`, or the built-in ones where there is no such file.
 
-    Raises pricing.ConfigError with file, line and column.
+    `cards` are the names of the loaded cards: a plan can name no other. Raises pricing.ConfigError with
+    file, line and column.
     """
     path = directory / "plans.yaml"
     if not path.exists():
         return BUILT_IN
-    document = load_model(path, _PlansModel)
+    document = read_file(path, _PlansModel)
+    unknown = [
+        document.places.problem(
+            ("plans", name, "card"),
+            f"there is no card {plan.card!r}",
+            f"name one of {', '.join(sorted(cards))}",
+        )
+        for name, plan in document.model.plans.items()
+        if plan.card is not None and plan.card not in cards
+    ]
+    if unknown:
+        raise ConfigError(unknown)
     return {
         name: Plan(name, plan.card, plan.over_capture, plan.overdraft_limit, plan.default_ttl, plan.max_ttl)
-        for name, plan in document.plans.items()
+        for name, plan in document.model.plans.items()
     }

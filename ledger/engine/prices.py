@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pricing
-from ledger.books.model import Plan, Priced, PricedLine, Refusal, RefusalReason, Rounding, Treatment
+from ledger.books.model import Plan, Priced, PricedLine, Rounding, Treatment
 from ledger.books.model import Terms as PinnedTerms
 from ledger.store.database import Database
 from ledger.store.versions import (
@@ -78,7 +78,7 @@ class PriceBook:
                 if versions[-1].effective_from <= self._now():
                     break
                 if stored.effective_from < versions[-1].effective_from:
-                    versions.append(self._keep_card(stored))
+                    versions.append(await self._stored_card(database, stored.version))
 
     def cards(self) -> Mapping[str, pricing.RateCard]:
         """The cards in force now, by name."""
@@ -117,21 +117,12 @@ class PriceBook:
             await self._stored_costs(database, pinned.cost_version)
 
     async def _stored_card(self, database: Database, version: str) -> pricing.RateCard:
-        stored = await get_card(database.writer, version)
-        if stored is None:
-            raise LookupError(f"no version {version} of a card is stored")
-        return self._keep_card(stored)
-
-    def _keep_card(self, stored: StoredCard) -> pricing.RateCard:
-        card = pricing.RateCard.from_document(stored.document)
+        card = pricing.RateCard.from_document(await get_card(database.writer, version))
         self._card_by_version[card.version] = card
         return card
 
     async def _stored_costs(self, database: Database, version: str) -> pricing.CostBook:
-        stored = await get_costs(database.writer, version)
-        if stored is None:
-            raise LookupError(f"no version {version} of the cost book is stored")
-        costs = pricing.CostBook.from_document(stored.document)
+        costs = pricing.CostBook.from_document(await get_costs(database.writer, version))
         self._costs_by_version[costs.version] = costs
         return costs
 
@@ -196,19 +187,4 @@ def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[
         occurred_at=max(stated) if stated else None,
         runs=quote.runs,
         own_run=quote.own_run,
-    )
-
-
-def unpriced_refusal(quote: pricing.Quote) -> Refusal | None:
-    """The refusal of usage with an item that cannot be priced: which item, and not why.
-
-    Whether the price is missing or the cost is nobody's business outside.
-    """
-    if not quote.unpriced:
-        return None
-    index = quote.unpriced[0]
-    line = quote.lines[index].public
-    return Refusal(
-        RefusalReason.UNPRICED_USAGE,
-        {"field": f"usage.items[{index}]", "kind": str(line["kind"]), "name": str(line["name"])},
     )
