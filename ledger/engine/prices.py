@@ -15,7 +15,6 @@ from ledger.books.model import Plan, Priced, PricedLine, Rounding, Treatment
 from ledger.books.model import Terms as PinnedTerms
 from ledger.store.database import Database
 from ledger.store.versions import (
-    StoredCard,
     all_costs,
     cards_of,
     get_card,
