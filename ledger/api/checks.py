@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,6 +20,9 @@ from ledger.v1 import credit_service_pb2 as pb
 
 NANOS: Final = 10**9
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+UTC_ZONE: Final = "UTC"
+"""The zone of customers that name none."""
 
 NAMED_LABELS: Final = ("project", "user", "agent", "session")
 """The labels that have fields of their own."""
@@ -57,10 +60,6 @@ class Problems:
         """Raises InvalidArgumentError with all that was noted."""
         if self.found:
             raise InvalidArgumentError([*self.found, *self.untimely])
-
-
-class _Paged(Protocol):
-    page_size: int
 
 
 def text(problems: Problems, path: str, value: str, length_max: int) -> str:
@@ -181,17 +180,9 @@ def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]
 
 
 def zone(problems: Problems, path: str, value: str) -> str:
-    """An IANA time zone's name; UTC, if empty."""
-    if not value:
-        return "UTC"
+    """An IANA time zone's name; may be empty."""
     try:
-        ZoneInfo(value)
+        ZoneInfo(value or UTC_ZONE)
     except (LookupError, ValueError, OSError):
         problems.add(path, f"{_shown(value)} is not an IANA time zone, e.g. Europe/Berlin")
     return value
-
-
-def page_size(problems: Problems, request: _Paged) -> int:
-    """Rows of a page; the default, if unset."""
-    size = integer(problems, "page_size", request.page_size, 0, limits.PAGE_SIZE_MAX)
-    return size or limits.PAGE_SIZE_DEFAULT

@@ -1,7 +1,8 @@
 """Writes: from messages to commands of the books and items of pricing.
 
-Each function takes a request and the instant of now (so that one table serves them all), and gives a `Write`,
-or raises `InvalidArgumentError` with all that is wrong. Checks of shape only: whether a thing exists, or a plan allows it, is decided later.
+Each function takes a request and the instant of now (so that one table serves them all), and gives a
+`Write`, or raises `InvalidArgumentError` with all that is wrong. Checks of shape only: whether a thing
+exists, or a plan allows it, is decided later.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]: 
     return _write(problems, request.customer_id, command)
 
 
-def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:
+def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001
     """Credits for a customer."""
     problems = Problems()
     kind = GRANT_KINDS.get(request.kind)
@@ -215,37 +216,20 @@ def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueG
         problems.add("kind", f"one of {', '.join(GRANT_KINDS.values())} is required")
     if request.scope and request.scope not in KINDS_OF_USAGE:
         problems.add("scope", f"is not one of {', '.join(KINDS_OF_USAGE)}; leave it empty for any usage")
-    effective_at, expires_at = _validity(problems, request, now)
+    starts = request.HasField("effective_at")
+    ends = request.HasField("expires_at")
     command = IssueGrant(
         request_id=checks.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),
         amount_micros=checks.amount(problems, "amount_micros", request.amount_micros, least=1),
         kind=kind or GrantKind.ADJUSTMENT,
         paid_total_nanousd=_paid(problems, request.paid_total_usd),
-        effective_at=effective_at,
-        expires_at=expires_at,
+        effective_at=checks.instant(problems, "effective_at", request.effective_at) if starts else None,
+        expires_at=checks.instant(problems, "expires_at", request.expires_at) if ends else None,
         priority=request.priority,
         scope=request.scope or None,
     )
     return _write(problems, request.customer_id, command)
-
-
-def _validity(
-    problems: Problems, request: admin.IssueGrantRequest, now: datetime
-) -> tuple[datetime | None, datetime | None]:
-    effective_at = expires_at = None
-    if request.HasField("effective_at"):
-        effective_at = checks.instant(problems, "effective_at", request.effective_at)
-    if request.HasField("expires_at"):
-        expires_at = checks.instant(problems, "expires_at", request.expires_at)
-    if expires_at is not None:
-        if effective_at is not None and expires_at <= effective_at:
-            problems.add("expires_at", "is not after effective_at")
-        elif expires_at <= now:
-            problems.untimely.append(
-                ("expires_at", f"is {expires_at.isoformat()}; an instant to come is required")
-            )
-    return effective_at, expires_at
 
 
 def _paid(problems: Problems, value: str) -> int:
@@ -257,7 +241,7 @@ def _paid(problems: Problems, value: str) -> int:
 
 
 def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Write[UpdateCustomer]:  # noqa: ARG001
-    """Changes of the fields that the mask names; an empty card removes it."""
+    """Changes of the fields that the mask names; an empty card removes it, an empty zone is UTC."""
     problems = Problems()
     customer = request.customer
     paths = set(request.update_mask.paths)
@@ -265,27 +249,39 @@ def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Writ
         problems.add("update_mask", f"name one or more of {', '.join(UPDATABLE)}, and nothing else")
     if "plan" in paths:
         checks.identifier(problems, "customer.plan", customer.plan)
-    display_name = checks.text(
-        problems, "customer.display_name", customer.display_name, limits.DISPLAY_NAME_LENGTH_MAX
-    )
-    card = checks.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
-    zone = checks.zone(problems, "customer.zone", customer.zone)
-    values: Mapping[str, str] = {
-        field: value
-        for field, value in zip(UPDATABLE, (display_name, customer.plan, card, zone), strict=True)
-        if field in paths
-    }
+    _named(problems, customer)
     command = UpdateCustomer(
         request_id=checks.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),
-        display_name=values.get("display_name"),
-        plan=values.get("plan"),
-        card=values.get("rate_card"),
-        zone=values.get("zone"),
+        display_name=customer.display_name if "display_name" in paths else None,
+        plan=customer.plan if "plan" in paths else None,
+        card=customer.rate_card if "rate_card" in paths else None,
+        zone=(customer.zone or checks.UTC_ZONE) if "zone" in paths else None,
     )
-    checks.identifier(problems, "customer.customer_id", customer.customer_id)
     problems.raise_if_any()
     return Write(customer.customer_id, command)
+
+
+def create_customer(request: admin.CreateCustomerRequest) -> Write[Command]:
+    """A new customer: who asks. What it is to be called, and its policies, stay in the request."""
+    problems = Problems()
+    customer = request.customer
+    checks.identifier(problems, "customer.plan", customer.plan)
+    _named(problems, customer)
+    command = Command(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+    )
+    problems.raise_if_any()
+    return Write(customer.customer_id, command)
+
+
+def _named(problems: Problems, customer: admin.Customer) -> None:
+    checks.identifier(problems, "customer.customer_id", customer.customer_id)
+    display_name = customer.display_name
+    checks.text(problems, "customer.display_name", display_name, limits.DISPLAY_NAME_LENGTH_MAX)
+    checks.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
+    checks.zone(problems, "customer.zone", customer.zone)
 
 
 def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, ...], Mapping[str, str]]:

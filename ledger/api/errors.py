@@ -8,8 +8,11 @@ delay) is worth an automatic retry, as AIP-194 has it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from secrets import token_hex
 from typing import Final, NamedTuple
 
+import asyncpg
+import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -19,6 +22,8 @@ from grpc import StatusCode
 
 from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
+from ledger.engine.outcomes import Overloaded, Unavailable
+from ledger.store.reads import CustomerNotFoundError
 
 DOMAIN: Final = "acu-ledger"
 METADATA_KEY: Final = "grpc-status-details-bin"
@@ -31,6 +36,17 @@ OVERLOADED: Final = "OVERLOADED"
 UNAVAILABLE: Final = "UNAVAILABLE"
 INTERNAL: Final = "INTERNAL"
 
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+_log = structlog.get_logger(__name__)
+
 
 class Told(NamedTuple):
     """How a reason is told."""
@@ -42,6 +58,9 @@ class Told(NamedTuple):
 TABLE: Final[Mapping[RefusalReason, Told]] = {
     RefusalReason.INVALID_ARGUMENT: Told(StatusCode.INVALID_ARGUMENT, "The request has invalid fields."),
     RefusalReason.CUSTOMER_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such customer."),
+    RefusalReason.CUSTOMER_EXISTS: Told(
+        StatusCode.ALREADY_EXISTS, "Another request created a customer of this id."
+    ),
     RefusalReason.REQUEST_ID_REUSED: Told(
         StatusCode.ALREADY_EXISTS, "Another request of this customer had this request_id."
     ),
@@ -105,11 +124,6 @@ def refused(reason: RefusalReason, **detail: str) -> StatusError:
     return StatusError(refusal_status(Refusal(reason, detail)))
 
 
-def invalid_status(error: InvalidArgumentError) -> Status:
-    """How bad fields are told: each, what is wrong with it and what is allowed."""
-    return invalid(error.violations)
-
-
 def invalid(violations: Iterable[tuple[str, str]]) -> Status:
     """The status of bad fields, as (field, description)."""
     found = [BadRequest.FieldViolation(field=path, description=text) for path, text in violations]
@@ -153,3 +167,38 @@ def _status(
         any_message.Pack(detail)
         packed.append(any_message)
     return Status(code=code.value[0], message=message, details=packed)
+
+
+def status_of(error: Exception, where: str) -> Status:
+    """What a caller is told of an exception. A fault goes to the log, under an id that the caller gets."""
+    known = _known_status(error)
+    if known is not None:
+        return known
+    if is_away(error):
+        _log.warning("database.away", where=where, error=repr(error))
+        return unavailable_status()
+    error_id = token_hex(8)
+    _log.error("rpc.fault", where=where, error_id=error_id, exc_info=error)
+    return internal_status(error_id)
+
+
+def _known_status(error: Exception) -> Status | None:
+    match error:
+        case StatusError():
+            return error.status
+        case InvalidArgumentError():
+            return invalid(error.violations)
+        case CustomerNotFoundError():
+            detail = {"customer_id": error.customer_id}
+            return refusal_status(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, detail))
+        case Overloaded():
+            return overloaded_status()
+        case Unavailable():
+            return unavailable_status()
+        case _:
+            return None
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database could not be reached, or ended the session: no fault of the request's."""
+    return isinstance(error, _AWAY) and not isinstance(error, asyncpg.DataError | asyncpg.InternalClientError)

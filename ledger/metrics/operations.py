@@ -6,13 +6,15 @@ services, codes gRPC's, pools and their states ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Thread
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _RPC_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -59,12 +61,6 @@ class OperationsMetrics:
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due, at the last sweep."
         )
-        self._pool_connections = Gauge(
-            "acu_ledger_pool_connections",
-            "Connections to the database, by pool and state (in_use, idle).",
-            ("pool", "state"),
-            registry=self.registry,
-        )
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"acu_ledger_{name}", help_text, registry=self.registry)
@@ -74,10 +70,34 @@ class OperationsMetrics:
         self.batch_commands.observe(commands)
         self.commit_seconds.observe(seconds)
 
-    def watch_pool(self, pool: str, size: Callable[[], int], idle: Callable[[], int]) -> None:
-        """Shows a pool's connections; the two functions are asked at each scrape, on another thread."""
-        self._pool_connections.labels(pool, "idle").set_function(idle)
-        self._pool_connections.labels(pool, "in_use").set_function(lambda: size() - idle())
+    def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
+        """Shows the pools of connections: by name, how many are busy, open and allowed.
+
+        `use` is asked at each scrape, on the port's thread.
+        """
+        self.registry.register(_Pools(use))
+
+
+class _Pools(Collector):
+    """Connections to the database, as the pools count them at the instant of a scrape."""
+
+    def __init__(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
+        self._use = use
+
+    def collect(self) -> Iterable[Metric]:
+        connections = GaugeMetricFamily(
+            "acu_ledger_pool_connections",
+            "Connections to the database, by pool and state (busy, idle).",
+            labels=("pool", "state"),
+        )
+        limit = GaugeMetricFamily(
+            "acu_ledger_pool_connections_limit", "The most that a pool may open.", labels=("pool",)
+        )
+        for pool, (busy, opened, allowed) in self._use().items():
+            connections.add_metric((pool, "busy"), busy)
+            connections.add_metric((pool, "idle"), opened - busy)
+            limit.add_metric((pool,), allowed)
+        return connections, limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""AdminService: for ops. Customers, grants, rate cards."""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+import pricing
+from ledger import books
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.admin.v1 import admin_service_pb2_grpc
+from ledger.api import checks, decode, encode, pages, writes
+from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.decode import Write
+from ledger.api.errors import StatusError, refused
+from ledger.api.writes import Writes
+from ledger.books.commands import Command
+from ledger.books.model import Decision, RefusalReason
+from ledger.engine.engine import Engine
+from ledger.engine.outcomes import Committed
+from ledger.store.database import Pool
+from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
+from ledger.store.migrate import DEFAULT_CELLS
+from ledger.store.reads import Profile, Reads
+
+NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
+"""Where new customers live."""
+
+
+class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
+    """Who the customers are, what they were granted, which cards are in force."""
+
+    def __init__(self, engine: Engine, reads: Reads, writer: Pool, clock: Callable[[], datetime]) -> None:
+        self._prices = engine.prices
+        self._reads = reads
+        self._writer = writer
+        self._clock = clock
+        self._writes = Writes(engine, reads, clock)
+
+    async def CreateCustomer(
+        self, request: pb.CreateCustomerRequest, context: object
+    ) -> pb.CreateCustomerResponse:
+        """Makes a customer, on a plan and maybe a card of its own."""
+        write = decode.create_customer(request)
+        customer = request.customer
+        try:
+            self._require_prices(customer.plan, customer.rate_card)
+        except (StatusError, InvalidArgumentError) as error:
+            done = await self._writes.repeat(write, error)
+        else:
+            done = await self._create(write, customer)
+        return pb.CreateCustomerResponse(
+            customer=pb.Customer(
+                customer_id=customer.customer_id,
+                display_name=customer.display_name,
+                plan=customer.plan,
+                rate_card=customer.rate_card,
+                zone=customer.zone or checks.UTC_ZONE,
+                created_at=encode.timestamp(done.entry.effective_at),
+            ),
+            sequence=done.entry.sequence,
+            replayed=done.replayed,
+        )
+
+    async def _create(self, write: Write[Command], customer: pb.Customer) -> Committed:
+        command = write.command
+
+        def make(number: int) -> Decision:
+            return books.create(
+                number,
+                customer.display_name,
+                customer.plan,
+                customer.rate_card or None,
+                customer.zone or checks.UTC_ZONE,
+                command.request_id,
+                command.fingerprint,
+                self._clock(),
+            )
+
+        try:
+            created = await create_customer(self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make)
+        except CustomerExistsError:
+            raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
+        except RequestIdReusedError:
+            raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
+        return Committed(created.entry, created.replayed)
+
+    async def UpdateCustomer(
+        self, request: pb.UpdateCustomerRequest, context: object
+    ) -> pb.UpdateCustomerResponse:
+        """Changes names and policies; answers with the customer as it now stands."""
+        write = decode.update_customer(request, self._clock())
+        command = write.command
+        before = await self._reads.profile(write.customer_id)
+        plan = before.plan if command.plan is None else command.plan
+        card = before.card if command.card is None else command.card
+        try:
+            self._require_prices(plan, card or "")
+        except (StatusError, InvalidArgumentError) as error:
+            done = await self._writes.repeat(write, error)
+        else:
+            done = await self._writes.carry_out(write)
+        return pb.UpdateCustomerResponse(
+            customer=_customer(await self._reads.profile(write.customer_id)),
+            sequence=done.entry.sequence,
+            replayed=done.replayed,
+        )
+
+    def _require_prices(self, plan: str, card: str) -> None:
+        """A customer's plan exists, and so does a card to price its usage by."""
+        plans = self._prices.plans
+        if plan not in plans:
+            raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=", ".join(sorted(plans)))
+        cards = self._prices.cards()
+        allowed = ", ".join(sorted(cards))
+        if card and card not in cards:
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
+        if self._prices.card_for(plan, card or None) is None:
+            description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
+            raise InvalidArgumentError([("customer.rate_card", description)])
+
+    async def GetCustomer(self, request: pb.GetCustomerRequest, context: object) -> pb.GetCustomerResponse:
+        """One customer."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        problems.raise_if_any()
+        return pb.GetCustomerResponse(customer=_customer(await self._reads.profile(customer_id)))
+
+    async def ListCustomers(
+        self, request: pb.ListCustomersRequest, context: object
+    ) -> pb.ListCustomersResponse:
+        """Customers in the order of their ids."""
+        problems = Problems()
+        size = pages.page_size(problems, request)
+        (after,) = pages.last_key(problems, request, ("",))
+        problems.raise_if_any()
+        rows = await self._reads.profiles(after, size + 1)
+        token = pages.next_page_token(request, (rows[size - 1].customer_id,)) if len(rows) > size else ""
+        return pb.ListCustomersResponse(
+            customers=[_customer(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
+        """Gives credits to a customer."""
+        return await self._writes.answer(writes.ISSUE_GRANT, request)
+
+    async def ListRateCards(
+        self, request: pb.ListRateCardsRequest, context: object
+    ) -> pb.ListRateCardsResponse:
+        """The cards in force, by name."""
+        problems = Problems()
+        size = pages.page_size(problems, request)
+        (after,) = pages.last_key(problems, request, ("",))
+        problems.raise_if_any()
+        cards = sorted(
+            (card for card in self._prices.cards().values() if card.name > after), key=lambda card: card.name
+        )
+        token = pages.next_page_token(request, (cards[size - 1].name,)) if len(cards) > size else ""
+        return pb.ListRateCardsResponse(
+            rate_cards=[_rate_card(card) for card in cards[:size]], next_page_token=token
+        )
+
+    async def GetRateCard(self, request: pb.GetRateCardRequest, context: object) -> pb.GetRateCardResponse:
+        """One card in force, with its document."""
+        problems = Problems()
+        name = checks.identifier(problems, "name", request.name)
+        problems.raise_if_any()
+        cards = self._prices.cards()
+        card = cards.get(name)
+        if card is None:
+            allowed = ", ".join(sorted(cards))
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=allowed)
+        return pb.GetRateCardResponse(rate_card=_rate_card(card), document=card.document)
+
+
+def _customer(profile: Profile) -> pb.Customer:
+    return pb.Customer(
+        customer_id=profile.customer_id,
+        display_name=profile.display_name,
+        plan=profile.plan,
+        rate_card=profile.card or "",
+        zone=profile.zone,
+        created_at=encode.timestamp(profile.created_at),
+    )
+
+
+def _rate_card(card: pricing.RateCard) -> pb.RateCard:
+    return pb.RateCard(
+        name=card.name,
+        revision=card.revision,
+        version=card.version,
+        credit_name=card.credit_name,
+        credit_price_usd=encode.decimal(card.credit_price_nanousd),
+        effective_from=encode.timestamp(card.effective_from),
+        rules=len(card.price_list()),
+    )

@@ -1,0 +1,173 @@
+"""CreditService: for the product's backend."""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from ledger.api import checks, decode, encode, ids, limits, pages, writes
+from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.errors import StatusError, invalid, refusal_status, refused, status_of
+from ledger.api.writes import OF_BATCH, Writes
+from ledger.books.exact import apportion, round_exact
+from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
+from ledger.engine.engine import Engine
+from ledger.store.reads import NEWEST, Reads
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import credit_service_pb2_grpc
+
+_STATES: Final = {
+    pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}"): state for state in ReservationState
+}
+
+
+class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
+    """Holds credits before an agent works, charges what it used."""
+
+    def __init__(self, engine: Engine, reads: Reads, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reads = reads
+        self._clock = clock
+        self._writes = Writes(engine, reads, clock)
+
+    async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
+        """Prices usage; no effect."""
+        usage, labels = decode.quote(request, self._clock())
+        found = await self._engine.quote(request.customer_id, usage, labels)
+        if isinstance(found, Refusal):
+            raise StatusError(refusal_status(found))
+        card, quote = found
+        priced = round_exact(quote.exact_micros, Rounding(*card.rounding))
+        shares = apportion(priced, [line.exact_micros for line in quote.lines])
+        return encode.quote(card.name, quote.lines, shares)
+
+    async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:
+        """Holds credits."""
+        return await self._writes.answer(writes.RESERVE, request)
+
+    async def ExtendReservation(
+        self, request: pb.ExtendReservationRequest, context: object
+    ) -> pb.ExtendReservationResponse:
+        """More credits, more time, both or neither."""
+        return await self._writes.answer(writes.EXTEND, request)
+
+    async def CommitReservation(
+        self, request: pb.CommitReservationRequest, context: object
+    ) -> pb.CommitReservationResponse:
+        """Charges usage against a hold."""
+        return await self._writes.answer(writes.COMMIT, request)
+
+    async def ReleaseReservation(
+        self, request: pb.ReleaseReservationRequest, context: object
+    ) -> pb.ReleaseReservationResponse:
+        """Gives a hold back."""
+        return await self._writes.answer(writes.RELEASE, request)
+
+    async def Charge(self, request: pb.ChargeRequest, context: object) -> pb.ChargeResponse:
+        """Charges usage without a hold."""
+        return await self._writes.answer(writes.CHARGE, request)
+
+    async def ReverseCharge(
+        self, request: pb.ReverseChargeRequest, context: object
+    ) -> pb.ReverseChargeResponse:
+        """Undoes a charge, or all charges of a closed reservation."""
+        return await self._writes.answer(writes.REVERSE, request)
+
+    async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
+        """Carries out writes, each by itself; those of one customer in the order of the items.
+
+        The engine decides in the order in which it is asked, and tasks start in the order in which they
+        are made.
+        """
+        count = len(request.items)
+        if not 1 <= count <= limits.BATCH_ITEMS_MAX:
+            allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
+            raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
+        outcomes = await asyncio.gather(*(self._item(item) for item in request.items))
+        return pb.BatchResponse(results=outcomes)
+
+    async def _item(self, item: pb.BatchItem) -> pb.BatchResult:
+        """The outcome of one item, errors included."""
+        name = item.WhichOneof("write")
+        if name is None:
+            return pb.BatchResult(error=invalid([("write", f"one of {', '.join(OF_BATCH)} is required")]))
+        try:
+            answer = await self._writes.answer(OF_BATCH[name], getattr(item, name))
+        except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+            return pb.BatchResult(error=status_of(error, "ledger.v1.CreditService/Batch"))
+        return pb.BatchResult(**{name: answer})
+
+    async def GetReservation(
+        self, request: pb.GetReservationRequest, context: object
+    ) -> pb.GetReservationResponse:
+        """One reservation as it stands."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        named = checks.identifier(problems, "reservation_id", request.reservation_id)
+        problems.raise_if_any()
+        row = await self._reads.reservation(customer_id, ids.reservation_sequence(customer_id, named))
+        if row is None:
+            raise refused(RefusalReason.RESERVATION_NOT_FOUND, reservation_id=named)
+        return pb.GetReservationResponse(reservation=encode.reservation(customer_id, row))
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: object
+    ) -> pb.ListReservationsResponse:
+        """Reservations in a state, with labels; newest first."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        size = pages.page_size(problems, request)
+        (before,) = pages.last_key(problems, request, (NEWEST,))
+        labels = checks.labels(problems, "labels", request.labels)
+        state = _STATES.get(request.state)
+        if state is None and request.state != pb.RESERVATION_STATE_UNSPECIFIED:
+            problems.add("state", f"is {request.state}; one of {', '.join(_STATES.values())} is allowed")
+        problems.raise_if_any()
+        rows = await self._reads.reservations(customer_id, before, size + 1, state=state, labels=labels)
+        token = pages.next_page_token(request, (rows[size - 1].sequence,)) if len(rows) > size else ""
+        return pb.ListReservationsResponse(
+            reservations=[encode.reservation(customer_id, row) for row in rows[:size]],
+            next_page_token=token,
+        )
+
+    async def GetCharge(self, request: pb.GetChargeRequest, context: object) -> pb.GetChargeResponse:
+        """One charge, with its lines."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        named = checks.identifier(problems, "charge_id", request.charge_id)
+        problems.raise_if_any()
+        booked = await self._reads.charge(customer_id, ids.charge_sequence(customer_id, named))
+        if booked is None:
+            raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=named)
+        charge = encode.charge(customer_id, booked.entry, is_reversed=booked.is_reversed)
+        return pb.GetChargeResponse(charge=charge)
+
+    async def ListCharges(self, request: pb.ListChargesRequest, context: object) -> pb.ListChargesResponse:
+        """Charges, newest first; a page ends early where its answer would grow too large to receive."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        size = pages.page_size(problems, request)
+        (before,) = pages.last_key(problems, request, (NEWEST,))
+        labels = checks.labels(problems, "labels", request.labels)
+        reservation = None
+        if request.reservation_id:
+            named = checks.identifier(problems, "reservation_id", request.reservation_id)
+            reservation = ids.reservation_sequence(customer_id, named)
+        problems.raise_if_any()
+        rows = await self._reads.charges(
+            customer_id, before, size + 1, reservation=reservation, labels=labels
+        )
+        response = pb.ListChargesResponse()
+        total_bytes = 0
+        for index, (entry, is_reversed) in enumerate(rows):
+            charge = encode.charge(customer_id, entry, is_reversed=is_reversed)
+            total_bytes += charge.ByteSize()
+            if index and (index == size or total_bytes > limits.PAGE_BYTES_MAX):
+                last = rows[index - 1].entry.sequence
+                response.next_page_token = pages.next_page_token(request, (last,))
+                break
+            response.charges.append(charge)
+        return response

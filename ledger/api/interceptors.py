@@ -1,0 +1,96 @@
+"""What every call passes through: metrics, and the one place where exceptions become statuses.
+
+A call that its caller has given up (a cancel, or a deadline that passed) ends at once: the wait for the
+engine is cancelled, never the write behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc import StatusCode
+
+from ledger.api.errors import METADATA_KEY, code_of, status_of
+from ledger.metrics.operations import OperationsMetrics
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Counts and times unary calls, and answers what they raise. Streams (health, reflection) pass by."""
+
+    def __init__(self, metrics: OperationsMetrics) -> None:
+        self._metrics = metrics
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Gives the method's handler with the boundary around it; one for each method, made once."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
+            self._around(method, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return self._wrapped[method]
+
+    def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
+        calls = _Calls(method.lstrip("/"), self._metrics)
+
+        async def answer(request: Any, context: Context) -> Any:
+            started = perf_counter()
+            calls.in_flight.inc()
+            code = StatusCode.OK
+            try:
+                return await behaviour(request, context)
+            except asyncio.CancelledError:
+                left = context.time_remaining()
+                late = left is not None and left <= 0
+                code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
+                status = status_of(error, calls.method)
+                code = code_of(status)
+                details = ((METADATA_KEY, status.SerializeToString()),)
+                await context.abort(code, status.message, trailing_metadata=details)
+            finally:
+                calls.in_flight.dec()
+                calls.done(code, perf_counter() - started)
+
+        return answer
+
+
+class _Calls:
+    """The instruments of one method; the children for each code are looked up once."""
+
+    def __init__(self, method: str, metrics: OperationsMetrics) -> None:
+        self.method: Final = method
+        self.in_flight = metrics.rpcs_in_flight
+        self._metrics = metrics
+        self._by_code: dict[StatusCode, tuple[Callable[[], None], Callable[[float], None]]] = {}
+
+    def done(self, code: StatusCode, seconds: float) -> None:
+        """Notes a call that has its answer."""
+        children = self._by_code.get(code)
+        if children is None:
+            count = self._metrics.rpcs.labels(self.method, code.name)
+            timing = self._metrics.rpc_seconds.labels(self.method, code.name)
+            children = self._by_code[code] = (count.inc, timing.observe)
+        inc, observe = children
+        inc()
+        observe(seconds)

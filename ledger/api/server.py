@@ -1,0 +1,129 @@
+"""Servers: a port, the services behind it, their health and their descriptors.
+
+Reflection tells only of the services of its own port: the public one does not know that the back office
+exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import grpc.aio
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
+
+from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
+from ledger.api import limits
+from ledger.api.interceptors import Boundary
+from ledger.api.scopes import require_scopes
+from ledger.finance.v1 import finance_service_pb2, finance_service_pb2_grpc
+from ledger.metrics.operations import OperationsMetrics
+from ledger.v1 import (
+    credit_service_pb2,
+    credit_service_pb2_grpc,
+    wallet_service_pb2,
+    wallet_service_pb2_grpc,
+)
+
+DRAIN_SECONDS: Final = 20.0
+"""How long calls may take to end once a server is told to stop: longer than any write is retried inside."""
+
+_OPTIONS: Final = (
+    # Two processes on one port would share its calls without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+)
+
+
+class Service(NamedTuple):
+    """A service and who serves it."""
+
+    descriptor: ServiceDescriptor
+    add: Callable[[Any, grpc.aio.Server], None]
+    servicer: object
+
+
+def credit_service(servicer: credit_service_pb2_grpc.CreditServiceServicer) -> Service:
+    """`ledger.v1.CreditService`."""
+    descriptor = credit_service_pb2.DESCRIPTOR.services_by_name["CreditService"]
+    return Service(descriptor, credit_service_pb2_grpc.add_CreditServiceServicer_to_server, servicer)
+
+
+def wallet_service(servicer: wallet_service_pb2_grpc.WalletServiceServicer) -> Service:
+    """`ledger.v1.WalletService`."""
+    descriptor = wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"]
+    return Service(descriptor, wallet_service_pb2_grpc.add_WalletServiceServicer_to_server, servicer)
+
+
+def admin_service(servicer: admin_service_pb2_grpc.AdminServiceServicer) -> Service:
+    """`ledger.admin.v1.AdminService`."""
+    descriptor = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
+    return Service(descriptor, admin_service_pb2_grpc.add_AdminServiceServicer_to_server, servicer)
+
+
+def finance_service(servicer: finance_service_pb2_grpc.FinanceServiceServicer) -> Service:
+    """`ledger.finance.v1.FinanceService`."""
+    descriptor = finance_service_pb2.DESCRIPTOR.services_by_name["FinanceService"]
+    return Service(descriptor, finance_service_pb2_grpc.add_FinanceServiceServicer_to_server, servicer)
+
+
+class ApiServer:
+    """One port with its services."""
+
+    def __init__(self, address: str, services: Sequence[Service], metrics: OperationsMetrics) -> None:
+        """Prepares to serve at `host:port` (port 0: a free one).
+
+        Raises ScopeMissingError if a method does not say who may call it, and RuntimeError if the address
+        cannot be bound.
+        """
+        descriptors = [service.descriptor for service in services]
+        require_scopes(descriptors)
+        self._server = grpc.aio.server(interceptors=[Boundary(metrics)], options=_OPTIONS)
+        for service in services:
+            service.add(service.servicer, self._server)
+        self._names = [descriptor.full_name for descriptor in descriptors]
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, self._server, pool=_pool(descriptors))
+        self._host = address.rpartition(":")[0]
+        self._port = self._server.add_insecure_port(address)
+
+    @property
+    def address(self) -> str:
+        """Where the server listens, as host:port."""
+        return f"{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Begins to serve, and says so in its health."""
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Says NOT_SERVING, takes no new call, and ends when those in flight have their answers."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(DRAIN_SECONDS)
+
+
+def _pool(services: Sequence[ServiceDescriptor]) -> DescriptorPool:
+    """The descriptors of these services, and of what they are made of: nothing else."""
+    pool = DescriptorPool()
+    seen: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name in seen:
+            return
+        seen.add(file.name)
+        for dependency in file.dependencies:
+            add(dependency)
+        pool.AddSerializedFile(file.serialized_pb)
+
+    for service in services:
+        add(service.file)
+    add(health_pb2.DESCRIPTOR)
+    add(reflection_pb2.DESCRIPTOR)
+    return pool

@@ -1,0 +1,102 @@
+"""WalletService: for the customer, through the product. Own credits, read only."""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from ledger.api import checks, encode, pages
+from ledger.api.checks import Problems
+from ledger.api.errors import refused
+from ledger.books.model import LotKey, RefusalReason
+from ledger.engine.prices import PriceBook
+from ledger.store.reads import NEWEST, Reads
+from ledger.v1 import wallet_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2_grpc
+
+
+class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
+    """What a customer has, what moved it, and what it buys."""
+
+    def __init__(self, prices: PriceBook, reads: Reads, clock: Callable[[], datetime]) -> None:
+        self._prices = prices
+        self._reads = reads
+        self._clock = clock
+
+    async def GetBalance(self, request: pb.GetBalanceRequest, context: object) -> pb.GetBalanceResponse:
+        """The balance as it stands, or at an instant of the past."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        instant = None
+        if request.HasField("as_of"):
+            instant = checks.instant(problems, "as_of", request.as_of)
+            if instant is not None and instant > self._clock():
+                problems.add("as_of", f"is {instant.isoformat()}; an instant of the past is required")
+        problems.raise_if_any()
+        if instant is not None:
+            past = await self._reads.balance_at(customer_id, instant)
+            return pb.GetBalanceResponse(balance=encode.balance(past), as_of=encode.timestamp(instant))
+        now = await self._reads.balance(customer_id)
+        return pb.GetBalanceResponse(
+            balance=encode.balance(now.credits),
+            by_kind=[
+                pb.KindBalance(
+                    kind=encode.grant_kind(kind.kind),
+                    available_micros=kind.available_micros,
+                    held_micros=kind.held_micros,
+                )
+                for kind in now.by_kind
+            ],
+            next_expiry=pb.NextExpiry(
+                expires_at=encode.timestamp(now.next_expiry.expires_at),
+                amount_micros=now.next_expiry.amount_micros,
+            )
+            if now.next_expiry is not None
+            else None,
+            as_of=encode.timestamp(now.as_of),
+        )
+
+    async def ListGrants(self, request: pb.ListGrantsRequest, context: object) -> pb.ListGrantsResponse:
+        """The customer's grants, newest first."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        size = pages.page_size(problems, request)
+        before = LotKey(*pages.last_key(problems, request, (NEWEST, NEWEST)))
+        problems.raise_if_any()
+        rows = await self._reads.lots(customer_id, before, size + 1)
+        return pb.ListGrantsResponse(
+            grants=[encode.grant(customer_id, row) for row in rows[:size]],
+            next_page_token=pages.next_page_token(request, rows[size - 1].key) if len(rows) > size else "",
+        )
+
+    async def ListTransactions(
+        self, request: pb.ListTransactionsRequest, context: object
+    ) -> pb.ListTransactionsResponse:
+        """The statement, newest first."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        size = pages.page_size(problems, request)
+        (before,) = pages.last_key(problems, request, (NEWEST,))
+        problems.raise_if_any()
+        rows = await self._reads.statement(customer_id, before, size + 1)
+        token = pages.next_page_token(request, (rows[size - 1].sequence,)) if len(rows) > size else ""
+        return pb.ListTransactionsResponse(
+            transactions=[encode.transaction(customer_id, row) for row in rows[:size]],
+            next_page_token=token,
+        )
+
+    async def GetPriceList(self, request: pb.GetPriceListRequest, context: object) -> pb.GetPriceListResponse:
+        """What a credit buys under the customer's card of now."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        problems.raise_if_any()
+        profile = await self._reads.profile(customer_id)
+        card = self._prices.card_for(profile.plan, profile.card)
+        if card is None:
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=profile.card or "")
+        return pb.GetPriceListResponse(
+            rate_card=card.name,
+            credit_name=card.credit_name,
+            items=[encode.price_list_item(item) for item in card.price_list()],
+        )

@@ -1,0 +1,89 @@
+"""How a write is carried out: decoded, given to the engine, and answered from its entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from ledger.api import decode, encode
+from ledger.api.checks import InvalidArgumentError
+from ledger.api.decode import Write
+from ledger.api.errors import StatusError, refusal_status
+from ledger.books.commands import Command
+from ledger.books.model import Entry, Refusal
+from ledger.engine.engine import Engine
+from ledger.engine.outcomes import Committed
+from ledger.store.reads import CustomerNotFoundError, Reads
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+C = TypeVar("C", bound=Command)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request, C, Response]):
+    """A method that writes: how its request is read, and how its entry is told."""
+
+    decode: Callable[[Request, datetime], Write[C]]
+    encode: Callable[[Write[C], Entry, bool], Response]
+
+
+RESERVE: Final = Method(decode.reserve, encode.reserved)
+EXTEND: Final = Method(decode.extend, encode.extended)
+COMMIT: Final = Method(decode.commit, encode.committed)
+RELEASE: Final = Method(decode.release, encode.released)
+CHARGE: Final = Method(decode.charge, encode.charged)
+REVERSE: Final = Method(decode.reverse, encode.reversed_)
+ISSUE_GRANT: Final = Method(decode.issue_grant, encode.granted)
+
+OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
+    "reserve": RESERVE,
+    "extend": EXTEND,
+    "commit": COMMIT,
+    "release": RELEASE,
+    "charge": CHARGE,
+    "reverse": REVERSE,
+}
+"""The writes that a batch may hold, by their names in it."""
+
+
+class Writes:
+    """Carries out writes."""
+
+    def __init__(self, engine: Engine, reads: Reads, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._reads = reads
+        self._clock = clock
+        """The database's time, as the process knows it."""
+
+    async def answer(self, method: Method[Request, C, Response], request: Request) -> Response:
+        """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
+        write = method.decode(request, self._clock())
+        done = await self.carry_out(write)
+        return method.encode(write, done.entry, done.replayed)
+
+    async def carry_out(self, write: Write[Any]) -> Committed:
+        """The entry of a write. Raises StatusError for a refusal, or what the engine raises."""
+        if write.untimely:
+            return await self.repeat(write, InvalidArgumentError(write.untimely))
+        outcome = await self._engine.execute(write.customer_id, write.command, write.usage)
+        if isinstance(outcome, Refusal):
+            raise StatusError(refusal_status(outcome))
+        return outcome
+
+    async def repeat(self, write: Write[Any], error: Exception) -> Committed:
+        """The entry of a write that can no longer be carried out, if it was booked while it could.
+
+        Raises the error if it was not: a request that had an effect is answered from it for ever.
+        """
+        try:
+            entry = await self._reads.entry_of_request(write.customer_id, write.command.request_id)
+        except CustomerNotFoundError:
+            entry = None
+        if entry is None or entry.fingerprint != write.command.fingerprint:
+            raise error
+        return Committed(entry, replayed=True)

@@ -1,0 +1,326 @@
+"""What callers read: always from the database, as the reader's role, by key or index; never from memory.
+
+The reader's role cannot see a dollar. Lists go newest first by key, so that a page's end stays where it
+is while others write: `before` is the last key of the page before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
+from ledger.store.codec import ENTRY, LOT, RESERVATION, entry_of, lot_of, reservation_of
+from ledger.store.database import Pool, PooledConnection
+from ledger.store.directory import CustomerKey, find_customers
+from ledger.store.migrate import SHARED_SCHEMA
+
+NEWEST: Final = 2**63 - 1
+"""A `before` above every sequence."""
+
+DIRECTORY_MAX: Final = 100_000
+"""Customers whose key and cell are remembered; neither ever changes."""
+
+_PROFILE = "SELECT display_name, plan, card, zone, created_at FROM {cell}.wallets WHERE customer = $1"
+
+_PROFILES = """
+SELECT customer, display_name, plan, card, zone, created_at
+FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
+"""
+
+_CUSTOMERS = f"""
+SELECT customer, customer_id, cell FROM {SHARED_SCHEMA}.customers
+WHERE customer_id > $1 ORDER BY customer_id LIMIT $2
+"""
+
+# One statement, one snapshot. Lots that are neither used up nor expired are few, whatever the history.
+_BALANCE = """
+WITH live AS MATERIALIZED (
+    SELECT kind, status, expires_at, remaining - held AS free, held
+    FROM {cell}.lots WHERE customer = $1 AND remaining > 0
+)
+SELECT now() AS as_of, w.pending, w.available, w.held, w.debt, kinds.by_kind, next.expires_at, next.micros
+FROM {cell}.wallets w
+CROSS JOIN (
+    SELECT coalesce(jsonb_agg(jsonb_build_array(kind, available, held) ORDER BY kind), '[]') AS by_kind
+    FROM (
+        SELECT kind, coalesce(sum(free) FILTER (WHERE status = 'ACTIVE'), 0)::bigint AS available,
+               sum(held)::bigint AS held
+        FROM live GROUP BY kind
+    ) sums
+    WHERE available > 0 OR held > 0
+) kinds
+LEFT JOIN (
+    SELECT expires_at, sum(free)::bigint AS micros
+    FROM live WHERE status = 'ACTIVE' AND free > 0 AND expires_at IS NOT NULL
+    GROUP BY expires_at ORDER BY expires_at LIMIT 1
+) next ON true
+WHERE w.customer = $1
+"""
+
+_BALANCE_AT = """
+SELECT pending_after, available_after, held_after, debt_after
+FROM {cell}.entries WHERE customer = $1 AND effective_at <= $2
+ORDER BY effective_at DESC, sequence DESC LIMIT 1
+"""
+
+_LOTS = f"""
+SELECT {LOT.select("l")} FROM {{cell}}.lots l
+WHERE l.customer = $1 AND (l.sequence, l.n) < ($2::bigint, $3::bigint)
+ORDER BY l.sequence DESC, l.n DESC LIMIT $4
+"""
+
+_STATEMENT = f"""
+SELECT {ENTRY.select("e")} FROM {{cell}}.entries e
+WHERE e.customer = $1 AND e.sequence < $2
+  AND (e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt)
+      <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+ORDER BY e.sequence DESC LIMIT $3
+"""
+
+_RESERVATION = f"""
+SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r WHERE r.customer = $1 AND r.sequence = $2
+"""
+
+_RESERVATIONS = f"""
+SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r
+WHERE r.customer = $1 AND r.sequence < $2 AND ($4::text IS NULL OR r.state = $4)
+  AND ($5::jsonb IS NULL OR r.labels @> $5)
+ORDER BY r.sequence DESC LIMIT $3
+"""
+
+# A reversal names the charge, or the reservation that the charge was a part of.
+_CHARGE_COLUMNS = f"""
+{ENTRY.select("e")}, EXISTS (
+    SELECT 1 FROM {{cell}}.entries r
+    WHERE r.customer = e.customer AND r.kind = 'REVERSAL' AND r.subject IN (e.sequence, e.reservation)
+) AS reversed
+"""
+
+_CHARGE = (
+    f"SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e"
+    " WHERE e.customer = $1 AND e.sequence = $2 AND e.kind IN ('COMMIT', 'CHARGE')"
+)
+
+_CHARGES = f"""
+SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
+WHERE e.customer = $1 AND e.sequence < $2 AND e.kind IN ('COMMIT', 'CHARGE')
+  AND ($4::jsonb IS NULL OR e.labels @> $4)
+ORDER BY e.sequence DESC LIMIT $3
+"""
+
+_CHARGES_OF_RESERVATION = f"""
+SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
+WHERE e.customer = $1 AND e.sequence < $2 AND e.kind = 'COMMIT' AND e.reservation = $5
+  AND ($4::jsonb IS NULL OR e.labels @> $4)
+ORDER BY e.sequence DESC LIMIT $3
+"""
+
+_REQUEST = f"""
+SELECT {ENTRY.select("e")} FROM {{cell}}.entries e WHERE e.customer = $1 AND e.request_id = $2
+"""
+
+
+class CustomerNotFoundError(LookupError):
+    """There is no customer of this id."""
+
+    def __init__(self, customer_id: str) -> None:
+        self.customer_id = customer_id
+        super().__init__(customer_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A customer, without its credits."""
+
+    customer_id: str
+    display_name: str
+    plan: str
+    card: str | None
+    zone: str
+    created_at: datetime
+
+
+class KindBalance(NamedTuple):
+    """Credits of one kind of grant, in micro-credits."""
+
+    kind: str
+    available_micros: int
+    held_micros: int
+
+
+class NextExpiry(NamedTuple):
+    """The available credits that expire next."""
+
+    expires_at: datetime
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceNow:
+    """A customer's credits; all that was committed before `as_of` is in them."""
+
+    credits: Credits
+    by_kind: tuple[KindBalance, ...]
+    next_expiry: NextExpiry | None
+    as_of: datetime
+
+
+class Booked(NamedTuple):
+    """What a commit or a charge booked, and whether it was undone."""
+
+    entry: Entry
+    is_reversed: bool
+
+
+class Reads:
+    """Reads of one database. Each raises CustomerNotFoundError, or the driver's errors if it is away."""
+
+    def __init__(self, reader: Pool) -> None:
+        self._reader = reader
+        self._directory: OrderedDict[str, CustomerKey] = OrderedDict()
+
+    async def profile(self, customer_id: str) -> Profile:
+        """The customer's name and policies."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
+        if row is None:
+            raise CustomerNotFoundError(customer_id)
+        return Profile(customer_id=customer_id, **row)
+
+    async def profiles(self, after: str, limit: int) -> list[Profile]:
+        """Customers in the order of their ids, those beyond `after` ('' for the first)."""
+        async with self._snapshot() as connection:
+            rows = await connection.fetch(_CUSTOMERS, after, limit)
+            by_customer: dict[int, Mapping[str, object]] = {}
+            for cell in {row["cell"] for row in rows}:
+                customers = [row["customer"] for row in rows if row["cell"] == cell]
+                for wallet in await connection.fetch(_PROFILES.format(cell=cell), customers):
+                    fields = dict(wallet)
+                    by_customer[fields.pop("customer")] = fields
+        return [
+            Profile(customer_id=row["customer_id"], **by_customer[row["customer"]])  # type: ignore[arg-type]
+            for row in rows
+        ]
+
+    async def balance(self, customer_id: str) -> BalanceNow:
+        """What the customer has, in all, by kind of grant, and what expires next."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_BALANCE.format(cell=key.cell), key.customer)
+        if row is None:
+            raise CustomerNotFoundError(customer_id)
+        return BalanceNow(
+            credits=Credits(
+                pending=row["pending"], available=row["available"], held=row["held"], debt=row["debt"]
+            ),
+            by_kind=tuple(KindBalance(*kind) for kind in row["by_kind"]),
+            next_expiry=NextExpiry(row["expires_at"], row["micros"]) if row["expires_at"] else None,
+            as_of=row["as_of"],
+        )
+
+    async def balance_at(self, customer_id: str, instant: datetime) -> Credits:
+        """What the customer had at an instant, as the wallet dates it; nothing before it was created."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_BALANCE_AT.format(cell=key.cell), key.customer, instant)
+        if row is None:
+            return Credits()
+        return Credits(
+            pending=row["pending_after"],
+            available=row["available_after"],
+            held=row["held_after"],
+            debt=row["debt_after"],
+        )
+
+    async def lots(self, customer_id: str, before: LotKey, limit: int) -> list[Lot]:
+        """The customer's lots, without their values."""
+        key = await self._key(customer_id)
+        rows = await self._reader.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
+        return [lot_of(tuple(row), value_nanousd=0) for row in rows]
+
+    async def statement(self, customer_id: str, before: int, limit: int) -> list[Entry]:
+        """The entries that moved credits of the customer's."""
+        key = await self._key(customer_id)
+        rows = await self._reader.fetch(_STATEMENT.format(cell=key.cell), key.customer, before, limit)
+        return [entry_of(tuple(row)) for row in rows]
+
+    async def reservation(self, customer_id: str, sequence: int) -> Reservation | None:
+        """The reservation that the entry `sequence` made."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_RESERVATION.format(cell=key.cell), key.customer, sequence)
+        return reservation_of(tuple(row)) if row is not None else None
+
+    async def reservations(
+        self,
+        customer_id: str,
+        before: int,
+        limit: int,
+        *,
+        state: ReservationState | None,
+        labels: Mapping[str, str],
+    ) -> list[Reservation]:
+        """Reservations in a state (None: any) with all of these labels."""
+        key = await self._key(customer_id)
+        rows = await self._reader.fetch(
+            _RESERVATIONS.format(cell=key.cell), key.customer, before, limit, state, _filter(labels)
+        )
+        return [reservation_of(tuple(row)) for row in rows]
+
+    async def charge(self, customer_id: str, sequence: int) -> Booked | None:
+        """The charge that the entry `sequence` booked."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_CHARGE.format(cell=key.cell), key.customer, sequence)
+        return Booked(entry_of(tuple(row)), row["reversed"]) if row is not None else None
+
+    async def charges(
+        self,
+        customer_id: str,
+        before: int,
+        limit: int,
+        *,
+        reservation: int | None,
+        labels: Mapping[str, str],
+    ) -> list[Booked]:
+        """Charges of a reservation (None: of any, and of none) with all of these labels."""
+        key = await self._key(customer_id)
+        text = _CHARGES if reservation is None else _CHARGES_OF_RESERVATION
+        of = () if reservation is None else (reservation,)
+        rows = await self._reader.fetch(
+            text.format(cell=key.cell), key.customer, before, limit, _filter(labels), *of
+        )
+        return [Booked(entry_of(tuple(row)), row["reversed"]) for row in rows]
+
+    async def entry_of_request(self, customer_id: str, request_id: str) -> Entry | None:
+        """The entry that a request made, without its money."""
+        key = await self._key(customer_id)
+        row = await self._reader.fetchrow(_REQUEST.format(cell=key.cell), key.customer, request_id)
+        return entry_of(tuple(row)) if row is not None else None
+
+    async def _key(self, customer_id: str) -> CustomerKey:
+        key = self._directory.get(customer_id)
+        if key is not None:
+            return key
+        key = (await find_customers(self._reader, [customer_id])).get(customer_id)
+        if key is None:
+            raise CustomerNotFoundError(customer_id)
+        self._directory[customer_id] = key
+        if len(self._directory) > DIRECTORY_MAX:
+            self._directory.popitem(last=False)
+        return key
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[PooledConnection]:
+        """A connection on which all statements see one state of the database."""
+        async with (
+            self._reader.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+
+def _filter(labels: Mapping[str, str]) -> str | None:
+    return json.dumps(labels) if labels else None
