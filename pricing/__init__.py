@@ -1,15 +1,17 @@
-"""Pricing answers one question: given what was used, how many credits does the customer pay, and what does
-it cost us?
+"""From usage to credits and cost.
 
-It is pure: no database, no clock, no import of `ledger`.
+One question is answered here: given what was used, how many credits does the customer pay, and what does it
+cost us? `load` reads the cost book and the rate cards, `compile_terms` makes of one of each what `price`
+rests on. It is pure: no database, no clock, no import of `ledger`.
 """
 
-from pricing.cards import PriceListItem, Rate, RateCard
+from pricing.cards import PriceListItem, Rate, RateCard, Rounding
 from pricing.config import Config, load
 from pricing.costs import CostBook
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units, needs_runs
 from pricing.pricer import price
-from pricing.quote import Line, Memory, Quote, Rounding, Treatment
+from pricing.quote import Line, Quote, Treatment
+from pricing.runs import Memory
 from pricing.source import ConfigError, Problem, load_model
 from pricing.terms import Terms, compile_terms
 

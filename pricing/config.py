@@ -1,18 +1,143 @@
-"""Configuration directory."""
+"""The directory of prices: `costs.yaml` and `cards/*.yaml`, read whole, or refused with all that is wrong."""
 
 from __future__ import annotations
-from collections.abc import Mapping
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from pricing.cards import RateCard
-from pricing.costs import CostBook
+
+from pricing.card_document import CardDoc, MatchDoc, RuleDoc
+from pricing.cards import RateCard, read_card
+from pricing.costs import CostBook, RateCost, read_costs
+from pricing.items import KeyOwner, Result
+from pricing.selectors import covers, matches
+from pricing.source import ConfigError, Located, Problem
+
+_ALL_VALUES: Mapping[str, tuple[str, ...]] = {"key_owner": tuple(KeyOwner), "result": tuple(Result)}
+"""What a rule stands for that does not state a condition, where that is few values and not any text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """What is priced by: one cost book, and the cards by their names."""
+
     costs: CostBook
     cards: Mapping[str, RateCard]
 
 
 def load(directory: Path) -> Config:
-    raise NotImplementedError
+    """Read the cost book and all cards of a directory.
+
+    Raises ConfigError with every problem of every file: what a file says by itself, names that two cards
+    share, rules that can never match, and rules for what the cost book does not know.
+    """
+    problems: list[Problem] = []
+    costs: CostBook | None = None
+    try:
+        costs = read_costs(directory / "costs.yaml")
+    except ConfigError as error:
+        problems += error.problems
+    cards: list[Located[CardDoc]] = []
+    for path in _card_files(directory, problems):
+        try:
+            cards.append(read_card(path))
+        except ConfigError as error:
+            problems += error.problems
+    problems += _shared_names(cards)
+    for card in cards:
+        problems += _shadowed(card)
+        problems += _unknown(card, costs) if costs else ()
+    if problems or costs is None:
+        raise ConfigError(sorted(problems, key=lambda problem: problem[:3]))
+    return Config(costs, {card.model.card: RateCard(card) for card in cards})
+
+
+def _card_files(directory: Path, problems: list[Problem]) -> Sequence[Path]:
+    folder = directory / "cards"
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    problems += [
+        Problem(str(path), 0, 0, "would not be read", "name it .yaml")
+        for path in files
+        if path.suffix == ".yml"
+    ]
+    cards = [path for path in files if path.suffix == ".yaml" and not path.name.startswith(".")]
+    if not cards:
+        problems.append(
+            Problem(str(folder), 0, 0, "holds no rate card", "add a file such as cards/basic.yaml")
+        )
+    return cards
+
+
+def _shared_names(cards: Sequence[Located[CardDoc]]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for card in cards:
+        name = card.model.card
+        if name in first:
+            hint = f"give it a name of its own: {first[name]} has this one"
+            yield card.places.problem(("card",), f"two cards are named {name!r}", hint)
+        first.setdefault(name, card.places.file)
+
+
+def _unknown(card: Located[CardDoc], costs: CostBook) -> Iterator[Problem]:
+    for index, rule in enumerate(card.model.rules):
+        kind = rule.match.kind
+        if kind not in {"compute", "units"}:
+            continue
+        known, what = (costs.resources, "resource") if kind == "compute" else (costs.units, "unit")
+        example = 'per_hour: "2.49"' if kind == "compute" else 'each: "0.01"'
+        for pattern in rule.match.names:
+            loc = ("rules", index, "match", kind)
+            found = [name for name in known if covers(pattern, name)]
+            if not found:
+                hint = f"the book knows {', '.join(sorted(known)) or 'none'}; add to costs.yaml {kind}: "
+                hint += f"{{{pattern}: {{{example}}}}}, or cost: none"
+                yield card.places.problem(loc, f"the cost book knows no {what} {pattern!r}", hint)
+            elif _cost_plus_nothing(rule, [known[name] for name in found]):
+                message = f"cost_plus on {pattern!r}, which costs nothing, would charge nothing"
+                hint = "write included: true if that is meant"
+                yield card.places.problem(("rules", index, "price"), message, hint)
+
+
+def _cost_plus_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
+    return rule.price.cost_plus is not None and all(cost.numerator == 0 for cost in costs)
+
+
+def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:
+    """Find rules all of whose cases an earlier rule takes."""
+    rules = card.model.rules
+    for index, rule in enumerate(rules):
+        takers = []
+        for case in _cases(rule.match):
+            taker = next((other for other in rules[:index] if _takes(other.match, rule.match, case)), None)
+            if taker is None:
+                break
+            takers.append(taker.name)
+        else:
+            names = ", ".join(repr(name) for name in dict.fromkeys(takers))
+            message = f"the rule {rule.name!r} can never match: {names} above it takes all that it would"
+            yield card.places.problem(("rules", index), message, "move it up, or leave it out")
+
+
+_Case = Mapping[str, str]
+
+
+def _cases(match: MatchDoc) -> Iterator[_Case]:
+    """Split a rule by its lists: each case has one name, and one value for each condition."""
+    alternatives: dict[str, tuple[str, ...]] = {"": match.names}
+    for condition in match.conditions_of_kind:
+        alternatives[condition] = match.conditions.get(condition) or _ALL_VALUES.get(condition, ("*",))
+    for values in product(*alternatives.values()):
+        yield dict(zip(alternatives, values, strict=True))
+
+
+def _takes(earlier: MatchDoc, later: MatchDoc, case: _Case) -> bool:
+    if earlier.kind != later.kind or not matches(earlier.names, case[""]):
+        return False
+    for condition, patterns in earlier.conditions.items():
+        if not matches(patterns, case[condition]):
+            return False
+    return all(
+        label in later.labels and all(matches(patterns, pattern) for pattern in later.labels[label])
+        for label, patterns in earlier.labels.items()
+    )

@@ -6,10 +6,15 @@ Nothing here is rounded: a charge is rounded once, where it is made, to the card
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import NamedTuple
+
+from pricing.costing import Costs
+from pricing.decimals import format_nanos
+from pricing.items import Compute, Item, Outcome, Tokens, Units
+from pricing.pairs import Pair
+from pricing.terms import Rule
 
 
 class Treatment(StrEnum):
@@ -22,39 +27,69 @@ class Treatment(StrEnum):
     """No price or no cost was found: 0 credits, flagged, to be corrected later."""
 
 
-class Rounding(NamedTuple):
-    """A card's quantum, and `half_even`, `half_up`, `up` or `down`."""
-
-    quantum_micros: int = 1
-    mode: str = "half_even"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What rules with a past need to know of it: opaque, kept by the caller, given back in the quote."""
-
-    runs: Mapping[str, str] = field(default_factory=dict)
-    """States of the customer's named runs, by run id."""
-    own_run: str | None = None
-    """State of the run that is the reservation itself."""
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One usage item, priced. `public` may leave by a public door, `internal` never."""
+    """One usage item, priced. Amounts are made fractions, and words, only when they are asked for."""
 
+    item: Item
     kind: str
     """tokens, compute, units, outcome."""
     treatment: Treatment
-    exact_micros: Fraction
-    """The price in micro-credits."""
-    cost_exact_nanousd: Fraction
-    """The cost to post: of what was served; 0 on the customer's own key."""
-    public: Mapping[str, object]
-    """title, kind, name (as asked for), quantities: JSON values."""
-    internal: Mapping[str, object]
-    """JSON values: rule, price, name, served_by, key_owner, lever, list_nanousd, asked_nanousd, served_nanousd
-    (exact: an integer or `n/d`; None: unknown), cost_source, unpriced_reason."""
+    price_micros: Pair
+    costs: Costs
+    rule: Rule | None
+    """The rule that matched, priced or not."""
+    unpriced_reason: str
+    """no_rule, no_rate or no_cost where the line is unpriced, else empty. Never to leave by a public door."""
+
+    @property
+    def exact_micros(self) -> Fraction:
+        """The price in micro-credits."""
+        return Fraction(*self.price_micros)
+
+    @property
+    def cost_exact_nanousd(self) -> Fraction:
+        """The cost to post: of what was served; 0 on the customer's own key."""
+        return Fraction(*self.costs.posted)
+
+    @property
+    def public(self) -> dict[str, object]:
+        """What may leave by a public door, as JSON values: title, kind, name (as asked for), quantities.
+
+        An unpriced line has a title made of its name: that of a rule would tell that only a cost is missing.
+        """
+        name = _name(self.item)
+        titled = self.rule is not None and self.treatment is not Treatment.UNPRICED
+        return {
+            "title": self.rule.title if titled and self.rule else f"{self.kind}: {name}",
+            "kind": self.kind,
+            "name": name,
+            "quantities": _quantities(self.item),
+        }
+
+    @property
+    def internal(self) -> dict[str, object]:
+        """What never leaves by one, as JSON values.
+
+        rule and price (as the card states it), name (as asked for), served_by, key_owner, lever, cost_source,
+        unpriced_reason: empty where there is none. list_nanousd, asked_nanousd, served_nanousd: exact, an
+        integer or `n/d`; None where it is unknown.
+        """
+        item, costs = self.item, self.costs
+        served_by = item.served_by if isinstance(item, Tokens | Compute) else None
+        return {
+            "rule": self.rule.name if self.rule else "",
+            "price": self.rule.price if self.rule else "",
+            "name": _name(item),
+            "served_by": served_by or "",
+            "key_owner": item.key_owner.value if isinstance(item, Tokens) else "",
+            "lever": costs.lever,
+            "list_nanousd": _exact(costs.listed),
+            "asked_nanousd": _exact(costs.asked),
+            "served_nanousd": _exact(costs.served),
+            "cost_source": costs.source,
+            "unpriced_reason": self.unpriced_reason,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +97,57 @@ class Quote:
     """The items' prices and costs, in their order, and the memory as they leave it."""
 
     lines: tuple[Line, ...]
-    exact_micros: Fraction
-    """The sum of the lines."""
     runs: Mapping[str, str]
     """New states of named runs: only those that changed."""
     own_run: str | None
-    """New state of the reservation's own run; None if it has none."""
+    """State of the reservation's own run; None if it has none."""
     has_outcome_rule: bool
     """The card prices outcomes: included usage waits for one."""
     outcome_charged: bool
     """One of the lines is an outcome that is charged for."""
     unpriced: tuple[int, ...]
     """Indexes of the lines that could not be priced."""
+
+    @property
+    def exact_micros(self) -> Fraction:
+        """The sum of the lines."""
+        sums: dict[int, int] = {}
+        for line in self.lines:
+            numerator, denominator = line.price_micros
+            sums[denominator] = sums.get(denominator, 0) + numerator
+        return sum((Fraction(numerator, denominator) for denominator, numerator in sums.items()), Fraction(0))
+
+
+def _name(item: Item) -> str:
+    match item:
+        case Tokens():
+            return item.model
+        case Compute():
+            return item.resource
+        case Units():
+            return item.meter
+        case Outcome():
+            return item.name
+
+
+def _quantities(item: Item) -> dict[str, str]:
+    """Return the quantities as they were reported; durations in seconds."""
+    match item:
+        case Tokens():
+            return {
+                **{key: str(quantity) for key, quantity in item.quantities.items()},
+                "requests": str(item.requests),
+            }
+        case Compute():
+            return {
+                "duration_seconds": format_nanos(item.duration_nanos),
+                "count": format_nanos(item.count_nanos),
+            }
+        case Units():
+            return {"quantity": format_nanos(item.quantity_nanos)}
+        case Outcome():
+            return {"count": str(item.count)}
+
+
+def _exact(amount: Pair | None) -> str | None:
+    return None if amount is None else str(Fraction(*amount))

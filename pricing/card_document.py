@@ -1,0 +1,142 @@
+"""The document of a rate card: what ops write, and what is refused in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pricing.fields import EPOCH, CardName, Instant, Percent, Rate, Revision, Selector, Text
+from pricing.items import KeyOwner, Result
+from pricing.schemes import KINDS, PriceDoc
+from pricing.source import RefusedError, Strict
+
+NANOS_PER_MICRO = 1000
+"""Billionths of a credit in a micro-credit."""
+_CONDITIONS = {
+    "tokens": ("key_owner", "service_tier"),
+    "compute": ("state",),
+    "units": (),
+    "outcome": ("result",),
+}
+
+
+def _members(members: type[KeyOwner | Result]) -> BeforeValidator:
+    """Return a validator of one or more names of an enumeration, in either case."""
+
+    def check(value: object) -> object:
+        names = [str(name).upper() for name in (value if isinstance(value, list) else [value])]
+        if not names or not set(names) <= set(members):
+            raise RefusedError(f"{value!r} is not known here", f"allowed here: {', '.join(members)}")
+        return tuple(names)
+
+    return BeforeValidator(check)
+
+
+class MatchDoc(Strict):
+    """What a rule applies to: names of one kind of usage, and conditions that all have to hold."""
+
+    tokens: Selector | None = None
+    compute: Selector | None = None
+    units: Selector | None = None
+    outcome: Selector | None = None
+    key_owner: Annotated[tuple[str, ...], _members(KeyOwner)] | None = None
+    service_tier: Selector | None = None
+    state: Selector | None = None
+    result: Annotated[tuple[str, ...], _members(Result)] | None = None
+    labels: Mapping[str, Selector] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            found = f"names {len(kinds)} kinds of usage" if kinds else "names no kind of usage"
+            raise RefusedError(found, f"write one of {', '.join(KINDS)}: a rule prices one kind")
+        for other, conditions in _CONDITIONS.items():
+            for condition in conditions:
+                if other != kinds[0] and getattr(self, condition) is not None:
+                    raise RefusedError(
+                        f"{condition} is a condition of {other} only", "leave it out", (condition,)
+                    )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """tokens, compute, units or outcome."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names or globs of that kind."""
+        names: tuple[str, ...] = getattr(self, self.kind)
+        return names
+
+    @property
+    def conditions_of_kind(self) -> tuple[str, ...]:
+        """The conditions that a rule of this kind may state."""
+        return _CONDITIONS[self.kind]
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[str, ...]]:
+        """The conditions that the rule states, but for labels."""
+        stated = {condition: getattr(self, condition) for condition in self.conditions_of_kind}
+        return {condition: patterns for condition, patterns in stated.items() if patterns is not None}
+
+
+class RuleDoc(Strict):
+    """`name` is ours, `title` is what customers see."""
+
+    name: Text
+    title: Text | None = None
+    match: MatchDoc
+    price: PriceDoc
+
+    @model_validator(mode="after")
+    def _price_fits(self) -> Self:
+        try:
+            self.price.refuse_other_kinds(self.match.kind)
+        except RefusedError as error:
+            raise RefusedError(error.message, error.hint, ("price", *error.at)) from error
+        return self
+
+    @property
+    def public_title(self) -> str:
+        """The title, or one made of what the rule matches; never of its name."""
+        return self.title or f"{self.match.kind}: {', '.join(self.match.names)}"
+
+
+class RoundDoc(Strict):
+    to: Rate = NANOS_PER_MICRO
+    mode: Literal["half_even", "half_up", "up", "down"] = "half_even"
+
+    @model_validator(mode="after")
+    def _whole_micros(self) -> Self:
+        if self.to == 0 or self.to % NANOS_PER_MICRO:
+            hint = 'write "0.000001" or a multiple of it'
+            raise RefusedError("must be a multiple of a micro-credit", hint, ("to",))
+        return self
+
+
+class CardDoc(Strict):
+    """The document of one file in `cards/`."""
+
+    card: CardName
+    revision: Revision = 1
+    credit: Text
+    credit_price_usd: Rate
+    effective_from: Instant = EPOCH
+    margin_floor: Percent | None = None
+    round: RoundDoc = Field(default_factory=RoundDoc)
+    rules: Annotated[list[RuleDoc], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.credit_price_usd == 0:
+            raise RefusedError("a credit needs a price above 0", 'write "1"', ("credit_price_usd",))
+        names = [rule.name for rule in self.rules]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                hint = "give each rule a name of its own"
+                raise RefusedError(f"two rules are named {name!r}", hint, ("rules", index, "name"))
+        return self

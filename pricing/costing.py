@@ -1,0 +1,116 @@
+"""What one item costs us: at list prices, at ours for what was asked, at ours for what was served.
+
+Amounts are pairs (numerator, denominator) of nano-dollars: exact, and cheaper than fractions. What is posted
+is the cost of what was served, or 0 on the customer's own key. Where that cannot be known:
+
+1. `unknown_cost`, if the book names it (tokens only). An item asked for by a known name is still priced.
+2. else the cost of what was asked for, if that is known: the item counts as unpriced.
+3. else 0: unpriced too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from pricing.costs import CostBook, ModelCost, RateCost
+from pricing.items import CACHE, Compute, KeyOwner, Tokens, Units
+from pricing.pairs import NOTHING, Pair, times
+
+
+class Costs(NamedTuple):
+    """The costs of one item; None: unknown."""
+
+    listed: Pair | None
+    asked: Pair | None
+    served: Pair | None
+    posted: Pair
+    known: bool
+    """What the item costs is known well enough to price it."""
+    source: str
+    """Where `posted` comes from: catalog, models, compute or units of the book; free (nothing is paid for it),
+    cache, customer_key; unknown_cost, asked or none where the true cost is unknown."""
+    lever: str
+    """What saved the difference between asked and served; empty if they are the same."""
+
+
+FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, known=True, source="free", lever="")
+"""What an outcome costs."""
+
+
+def tokens_costs(item: Tokens, book: CostBook, instant: datetime, *, estimate: bool) -> Costs:
+    """Return what tokens cost by a book; on the customer's own key at list prices, and none is posted."""
+    ours = item.key_owner is KeyOwner.OURS
+    model = book.model(item.model, item.service_tier)
+    listed = _listed(item, model, instant)
+    asked = _share(listed, model, ours=ours)
+    served, source, lever = asked, model.source if model else "none", ""
+    if item.served_by is not None and item.served_by != item.model and not estimate:
+        if item.served_by == CACHE:
+            served, source, lever = NOTHING, "cache", "caching"
+        else:
+            other = book.model(item.served_by, item.service_tier)
+            served = _share(_listed(item, other, instant), other, ours=ours)
+            source = other.source if other else "none"
+            lever = (other.lever if other else None) or "routing"
+    if not ours:
+        return Costs(listed, asked, served, NOTHING, known=True, source="customer_key", lever=lever)
+    if served is not None:
+        return Costs(listed, asked, served, served, known=True, source=source, lever=lever)
+    unknown = book.unknown.total(item) if book.unknown else None
+    if book.unknown is not None and unknown is not None:
+        posted = (unknown, book.unknown.denominator)
+        return Costs(listed, asked, None, posted, known=asked is not None, source="unknown_cost", lever=lever)
+    return _unknown(listed, asked, lever)
+
+
+def compute_costs(item: Compute, book: CostBook, *, estimate: bool) -> Costs:
+    """Return what machine time costs by a book; its state makes no difference."""
+    quantity = item.duration_nanos * item.count_nanos
+    resource = book.resources.get(item.resource)
+    asked = _times(quantity, resource)
+    if item.served_by is None or item.served_by == item.resource or estimate:
+        return _of_rate(asked, resource)
+    if item.served_by == CACHE:
+        return Costs(asked, asked, NOTHING, NOTHING, known=True, source="cache", lever="caching")
+    other = book.resources.get(item.served_by)
+    served = _times(quantity, other)
+    lever = (other.lever if other else None) or "routing"
+    if other is None or served is None:
+        return _unknown(asked, asked, lever)
+    return Costs(asked, asked, served, served, known=True, source=other.source, lever=lever)
+
+
+def units_costs(item: Units, book: CostBook) -> Costs:
+    """Return what units cost by a book."""
+    rate = book.units.get(item.meter)
+    return _of_rate(_times(item.quantity_nanos, rate), rate)
+
+
+def _listed(item: Tokens, model: ModelCost | None, instant: datetime) -> Pair | None:
+    if model is None:
+        return None
+    rates = model.rates(instant)
+    total = rates.total(item)
+    return None if total is None else (total, rates.denominator)
+
+
+def _share(listed: Pair | None, model: ModelCost | None, *, ours: bool) -> Pair | None:
+    if listed is None or model is None or not ours:
+        return listed
+    return times(listed, model.share)
+
+
+def _times(quantity: int, rate: RateCost | None) -> Pair | None:
+    return None if rate is None else (quantity * rate.numerator, rate.denominator)
+
+
+def _of_rate(cost: Pair | None, rate: RateCost | None) -> Costs:
+    if cost is None or rate is None:
+        return _unknown(None, None, "")
+    return Costs(cost, cost, cost, cost, known=True, source=rate.source, lever="")
+
+
+def _unknown(listed: Pair | None, asked: Pair | None, lever: str) -> Costs:
+    source = "none" if asked is None else "asked"
+    return Costs(listed, asked, None, asked or NOTHING, known=False, source=source, lever=lever)

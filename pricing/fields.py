@@ -1,0 +1,103 @@
+"""The kinds of values that cost books and rate cards are written in, and how each is checked."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+from pricing.decimals import DECIMAL_RULE, parse_nanos, parse_percent
+from pricing.items import BILLION
+from pricing.rates import RATED_QUANTITIES
+from pricing.source import RefusedError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""In force from here: reaches back for ever."""
+
+_DURATION = re.compile(r"([0-9.]+)\s*(ms|s|m|h)?")
+_UNIT_NANOS = {"ms": 10**6, "s": BILLION, None: BILLION, "m": 60 * BILLION, "h": 3600 * BILLION}
+_NAME = re.compile(r"\S{1,128}")
+_CARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _rate(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise RefusedError("a rate must be a number", f"write {DECIMAL_RULE}")
+    if value.lstrip().startswith("-"):
+        raise RefusedError(f"the rate {value} is negative", 'write a rate of "0" or more')
+    try:
+        return parse_nanos(value)
+    except ValueError as error:
+        raise RefusedError(f"{value!r} is not a rate", f"write {DECIMAL_RULE}") from error
+
+
+def _percent(value: object) -> Fraction:
+    hint = 'write a percentage of at most 9 fractional digits, such as "30%"'
+    if not isinstance(value, str):
+        raise RefusedError("a share must be a percentage", hint)
+    if value.lstrip().startswith("-"):
+        raise RefusedError(f"{value} is negative", 'write "0%" or more')
+    try:
+        return parse_percent(value)
+    except ValueError as error:
+        raise RefusedError(f"{value!r} is not a percentage", hint) from error
+
+
+def _duration(value: object) -> int:
+    match = _DURATION.fullmatch(str(value)) if isinstance(value, str | int) else None
+    try:
+        nanos = Fraction(parse_nanos(match.group(1)), BILLION) * _UNIT_NANOS[match.group(2)] if match else 0
+    except ValueError:
+        nanos = 0
+    if nanos <= 0 or nanos != int(nanos) or isinstance(value, bool):
+        raise RefusedError(
+            f"{value!r} is not a duration", 'write seconds above 0, or "500ms", "60s", "1m", "1h"'
+        )
+    return int(nanos)
+
+
+def _quantity(value: str) -> str:
+    if value not in RATED_QUANTITIES:
+        raise RefusedError(f"unknown quantity {value!r}", f"allowed here: {', '.join(RATED_QUANTITIES)}")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise RefusedError(f"{value!r} is not a name", "write 1 to 128 characters without blanks")
+    return value
+
+
+def _card_name(value: object) -> str:
+    if not isinstance(value, str) or not _CARD.fullmatch(value):
+        hint = "write up to 64 letters, digits, dots, dashes and underscores"
+        raise RefusedError(f"{value!r} is not the name of a card", hint)
+    return value
+
+
+def _selector(value: object) -> tuple[str, ...]:
+    patterns = value if isinstance(value, list) else [value]
+    if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise RefusedError("cannot be matched", 'write a name, a glob such as "gpu-*", or a list of them')
+    return tuple(patterns)
+
+
+Rate = Annotated[int, BeforeValidator(_rate)]
+"""A decimal string, as billionths."""
+Percent = Annotated[Fraction, BeforeValidator(_percent), Field(strict=False)]
+"""A percentage, as a ratio."""
+Duration = Annotated[int, BeforeValidator(_duration)]
+"""Seconds, or a number with its unit, as nanoseconds."""
+TokenQuantity = Annotated[str, BeforeValidator(_quantity)]
+Name = Annotated[str, BeforeValidator(_name)]
+CardName = Annotated[str, BeforeValidator(_card_name)]
+Selector = Annotated[tuple[str, ...], BeforeValidator(_selector)]
+"""One or more names or globs."""
+Instant = Annotated[AwareDatetime, Field(strict=False)]
+Revision = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]

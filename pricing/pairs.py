@@ -1,0 +1,18 @@
+"""Exact amounts as pairs (numerator, denominator): cheaper than fractions where none is reduced."""
+
+from __future__ import annotations
+
+Pair = tuple[int, int]
+NOTHING: Pair = (0, 1)
+
+
+def add(left: Pair, right: Pair) -> Pair:
+    """Return the sum of two pairs."""
+    if left[1] == right[1]:
+        return left[0] + right[0], left[1]
+    return left[0] * right[1] + right[0] * left[1], left[1] * right[1]
+
+
+def times(left: Pair, right: Pair) -> Pair:
+    """Return the product of two pairs."""
+    return left[0] * right[0], left[1] * right[1]
