@@ -69,7 +69,9 @@ ENTRY = Columns.of("""
     customer bigint, sequence bigint, kind text, request_id text, fingerprint bytea,
     issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint,
     voided bigint, refunded bigint, debt bigint,
-    pending_after bigint, available_after bigint, held_after bigint, debt_after bigint,
+    issued_after bigint, pending_after bigint, available_after bigint, held_after bigint,
+    consumed_after bigint, expired_after bigint, voided_after bigint, refunded_after bigint,
+    debt_after bigint,
     effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
     reservation_expires_at timestamptz, subject bigint, subject_n integer,
@@ -122,7 +124,7 @@ def wallet_row(wallet: Wallet) -> Row:
 
 
 def entry_row(entry: Entry) -> Row:
-    after, image, terms = entry.after, entry.reservation, entry.terms
+    image, terms = entry.reservation, entry.terms
     return (
         entry.customer,
         entry.sequence,
@@ -130,10 +132,7 @@ def entry_row(entry: Entry) -> Row:
         entry.request_id,
         entry.fingerprint,
         *entry.credits,
-        after.pending,
-        after.available,
-        after.held,
-        after.debt,
+        *entry.after,
         entry.effective_at,
         entry.booked_at,
         entry.occurred_at,
@@ -260,12 +259,8 @@ def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet
 
 
 def entry_of(row: Fields, money: Money | None = None) -> Entry:
-    """An entry of its row.
-
-    Of the balances `after` it the row keeps the four that a statement shows: pending, available, held and
-    debt. The others are sums of the journal, and 0 here.
-    """
-    (image_sequence, image_state, image_held, image_charged, image_expires_at) = row[21:26]
+    """An entry of its row, and its money where that was read."""
+    (image_sequence, image_state, image_held, image_charged, image_expires_at) = row[26:31]
     return Entry(
         customer=row[0],
         sequence=row[1],
@@ -273,27 +268,27 @@ def entry_of(row: Fields, money: Money | None = None) -> Entry:
         request_id=row[3],
         fingerprint=row[4],
         credits=Credits(*row[5:14]),
-        after=Credits(pending=row[14], available=row[15], held=row[16], debt=row[17]),
-        effective_at=row[18],
-        booked_at=row[19],
-        occurred_at=row[20],
+        after=Credits(*row[14:23]),
+        effective_at=row[23],
+        booked_at=row[24],
+        occurred_at=row[25],
         reservation=ReservationImage(
             image_sequence, ReservationState(image_state), image_held, image_charged, image_expires_at
         )
         if image_sequence is not None
         else None,
-        subject=row[26],
-        subject_n=row[27],
-        terms=Terms(*row[28:32]) if row[28] is not None else None,
-        plan=row[32],
-        priced_micros=row[33],
-        uncollected_micros=row[34],
-        uncosted=row[35],
-        late=row[36],
-        final=row[37],
-        reason=row[38],
-        labels=row[39] or {},
-        lines=tuple(_entry_line_of(line) for line in row[40] or ()),
+        subject=row[31],
+        subject_n=row[32],
+        terms=Terms(*row[33:37]) if row[33] is not None else None,
+        plan=row[37],
+        priced_micros=row[38],
+        uncollected_micros=row[39],
+        uncosted=row[40],
+        late=row[41],
+        final=row[42],
+        reason=row[43],
+        labels=row[44] or {},
+        lines=tuple(_entry_line_of(line) for line in row[45] or ()),
         money=money,
     )
 

@@ -45,9 +45,15 @@ CREATE TABLE entries (
     voided bigint NOT NULL,
     refunded bigint NOT NULL,
     debt bigint NOT NULL,
+    -- The customer's balances after it: any balance of the past is one look-up.
+    issued_after bigint NOT NULL,
     pending_after bigint NOT NULL,
     available_after bigint NOT NULL,
     held_after bigint NOT NULL,
+    consumed_after bigint NOT NULL,
+    expired_after bigint NOT NULL,
+    voided_after bigint NOT NULL,
+    refunded_after bigint NOT NULL,
     debt_after bigint NOT NULL,
     -- Between lots of one customer (rollovers, refunds over expired lots): no posting.
     moved bigint NOT NULL DEFAULT 0,

@@ -1,0 +1,83 @@
+"""One embedded server a session; a migrated database of its own for each test that asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import asyncpg
+import pytest
+
+from ledger.store.database import Database
+from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_TEMPLATE = "migrated"
+_numbers = count(1)
+
+
+class DatabaseUrls(NamedTuple):
+    """Of one database, by role."""
+
+    owner: str
+    reader: str
+    finance: str
+    writer: str
+
+    @classmethod
+    def of(cls, server: EmbeddedPostgres, name: str) -> DatabaseUrls:
+        urls = (server.url, server.reader_url, server.finance_url, server.writer_url)
+        return cls(*(url.replace("/postgres?", f"/{name}?") for url in urls))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The session's server, with a migrated database to copy."""
+    server = EmbeddedPostgres.start(Path(tmp_path_factory.mktemp("postgres")))
+    asyncio.run(_make_template(server))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def database_urls(postgres: EmbeddedPostgres) -> AsyncIterator[DatabaseUrls]:
+    """A migrated database of the test's own, with one cell (cell_00), as URLs by role."""
+    name = f"test_{next(_numbers)}"
+    await _execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    yield DatabaseUrls.of(postgres, name)
+    await _execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(database_urls: DatabaseUrls) -> str:
+    """The same database, as its owner's URL."""
+    return database_urls.owner
+
+
+@pytest.fixture
+async def database(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
+    """The same database, with its pools open."""
+    urls = database_urls
+    opened = await Database.open(
+        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+    )
+    yield opened
+    await opened.close()
+
+
+async def _make_template(server: EmbeddedPostgres) -> None:
+    await _execute(server.url, f"CREATE DATABASE {_TEMPLATE}")
+    await migrate(DatabaseUrls.of(server, _TEMPLATE).owner)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,154 @@
+"""Customers whose commands the real books decide, gathered in batches as an engine gathers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ledger import books
+from ledger.books import Decision, Facts, GrantKind, Plan, Priced, PricedLine, Rounding, Terms, Treatment
+from ledger.store.directory import create_customer
+from ledger.store.write import Batch
+
+if TYPE_CHECKING:
+    from ledger.books import Command, Refusal, Reservation, Wallet
+    from ledger.store.database import Database
+
+CELL = "cell_00"
+CREDIT = books.MICROS_PER_CREDIT
+DOLLAR = 1_000_000_000
+PLAN = Plan(
+    "team", "standard", over_capture=books.OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=CREDIT
+)
+TERMS = Terms("standard", "card-1", "costs-1", 10_000_000)
+
+
+def priced(micros: int, cost_nanousd: int = 7, **more: Any) -> Priced:
+    """Usage of one line with a price and a cost that are not whole."""
+    line = PricedLine(
+        kind="tokens",
+        treatment=Treatment.CHARGED,
+        exact_micros=Fraction(micros * 3 + 1, 3),
+        cost_exact_nanousd=Fraction(cost_nanousd * 7 + 1, 7),
+        public={"title": "Räknare", "kind": "tokens", "name": "m-1", "quantities": {"input": 1200}},
+        internal={"rule": "r", "name": "m-1", "lever": "cache", "served_by": "m-1-mini"},
+    )
+    return Priced(
+        (line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None, **more
+    )
+
+
+@dataclass
+class World:
+    """Customers in memory, ahead of the database by one open batch."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    wallets: dict[int, Wallet] = field(default_factory=dict)
+    reservations: dict[tuple[int, int], Reservation] = field(default_factory=dict)
+    batch: Batch = field(init=False)
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self.take()
+
+    def take(self) -> Batch:
+        """The open batch, closed; a new one opens."""
+        taken = getattr(self, "batch", None)
+        self.now = max(self.now, datetime.now(UTC))
+        self.batch = Batch(decided_at=self.now)
+        return taken if taken is not None else self.batch
+
+    async def new_customer(self, database: Database, name: str = "", credits_count: int = 1_000) -> int:
+        """A customer in the database, and a grant to it in the open batch."""
+        created = await create_customer(
+            database.writer,
+            name or f"customer-{len(self.wallets)}-{self.request_id()}",
+            CELL,
+            self._created,
+        )
+        customer = created.key.customer
+        if credits_count:
+            self.grant(customer, credits_count)
+        return customer
+
+    def _created(self, customer: int) -> Decision:
+        decision = books.create(
+            customer, "Åsa", PLAN.name, None, "Europe/Stockholm", self.request_id(), b"f", self.now
+        )
+        self.wallets[customer] = decision.wallet
+        return decision
+
+    def request_id(self) -> str:
+        self.requests += 1
+        return f"request-{self.requests}"
+
+    def grant(self, customer: int, credits_count: int, **more: Any) -> Decision:
+        options: dict[str, Any] = {
+            "kind": GrantKind.PAID,
+            "paid_total_nanousd": credits_count * DOLLAR // 100,
+            **more,
+        }
+        return self.do(
+            customer,
+            books.IssueGrant(self.request_id(), b"f", amount_micros=credits_count * CREDIT, **options),
+        )
+
+    def reserve(self, customer: int, micros: int = CREDIT, **more: Any) -> int:
+        """Its sequence."""
+        return self.do(
+            customer, books.Reserve(self.request_id(), b"f", amount_micros=micros, **more)
+        ).entry.sequence
+
+    def commit(
+        self, customer: int, sequence: int, usage: Priced | None = None, *, final: bool = True
+    ) -> Decision:
+        command = books.Commit(self.request_id(), b"f", sequence, None, final)
+        return self.do(customer, command, usage or priced(CREDIT // 2))
+
+    def do(
+        self, customer: int, command: Command, usage: Priced | None = None, facts: Facts | None = None
+    ) -> Decision:
+        outcome = self.decide(customer, command, usage, facts)
+        assert isinstance(outcome, Decision), outcome
+        self.apply(outcome)
+        return outcome
+
+    def decide(
+        self, customer: int, command: Command, usage: Priced | None = None, facts: Facts | None = None
+    ) -> Decision | Refusal:
+        named = getattr(command, "reservation", None)
+        return books.decide(
+            self.wallets[customer],
+            command,
+            now=max(self.now, self.wallets[customer].last_instant),
+            plan=PLAN,
+            priced=usage,
+            terms=TERMS,
+            facts=facts or Facts(reservation=self.reservations.get((customer, named))),
+        )
+
+    def apply(self, decision: Decision) -> None:
+        """Adds a decision to the open batch: one final image per row, by key."""
+        entry, batch = decision.entry, self.batch
+        customer = entry.customer
+        before = self.wallets[customer]
+        batch.before.setdefault(customer, before.sequence)
+        batch.entries.append(entry)
+        for lot in decision.lots:
+            known = batch.lots.get((customer, lot.key))
+            batch.lots[customer, lot.key] = (lot, known[1] if known else lot.key.sequence == entry.sequence)
+        reservation = decision.reservation
+        if reservation is not None:
+            key = (customer, reservation.sequence)
+            seen = batch.reservations.get(key)
+            batch.reservations[key] = (reservation, seen[1] if seen else key[1] == entry.sequence)
+            self.reservations[key] = reservation
+        batch.runs.update({(customer, run_id): state for run_id, state in decision.runs.items()})
+        if decision.wallet.unbilled_nanousd != before.unbilled_nanousd:
+            batch.debts[customer] = decision.wallet.unbilled_nanousd
+        self.wallets[customer] = batch.wallets[customer] = decision.wallet
+
+    def tick(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
