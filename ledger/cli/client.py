@@ -10,18 +10,24 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceAsyncStub, AdminServiceStub
-from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceAsyncStub, FinanceServiceStub
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
-from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub, CreditServiceStub
-from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub, WalletServiceStub
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+
+if TYPE_CHECKING:
+    from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceAsyncStub
+    from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceAsyncStub
+    from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
+    from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)

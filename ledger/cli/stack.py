@@ -6,7 +6,6 @@ Either is reached through a gRPC channel only.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -23,16 +22,7 @@ from pricing import ConfigError
 
 Answer = TypeVar("Answer")
 
-_DATA = Path(__file__).parent / "data"
-SAMPLE_CONFIG = _DATA / "config"
-SAMPLE_RECORDS = _DATA / "records"
-LOOPBACK = "127.0.0.1"
-
-
-def default_data_dir() -> Path:
-    """Where the embedded database of this user lives, as the XDG base directories have it."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "acu-ledger" / "data"
+SAMPLE_RECORDS = Path(__file__).parent / "data" / "records"
 
 
 def log_to_stderr(level: int) -> None:
@@ -45,12 +35,11 @@ def log_to_stderr(level: int) -> None:
 
 @asynccontextmanager
 async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
-    """Runs a server on free loopback ports. DATABASE_URL, where it is set, wins over the data directory."""
+    """Runs a server on free ports. DATABASE_URL, where it is set, wins over the data directory."""
     log_to_stderr(logging.WARNING)
     settings = Settings(
         config_dir=config,
         data_dir=data,
-        host=LOOPBACK,
         public_port=0,
         back_office_port=0,
         operations_port=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -65,16 +66,10 @@ def trial_balance_table(answer: pb.GetTrialBalanceResponse) -> Table:
     made = table("Trial balance", "commodity", "account", "balance", numbers=1)
     for commodity, accounts in (("credits", answer.credits), ("dollars", answer.dollars)):
         for account in accounts:
-            made.add_row(commodity, account.account, _exact(nanousd(account.balance)))
-        total = sum(nanousd(account.balance) for account in accounts)
-        made.add_row(commodity, "sum", _exact(total), style="bold", end_section=True)
+            made.add_row(commodity, account.account, f"{Decimal(account.balance):,f}")
+        total = sum((Decimal(account.balance) for account in accounts), Decimal(0))
+        made.add_row(commodity, "sum", f"{total:,f}", style="bold", end_section=True)
     return made
-
-
-def _exact(billionths: int) -> str:
-    sign = "-" if billionths < 0 else ""
-    whole, fraction = divmod(abs(billionths), 10**9)
-    return f"{sign}{whole:,}.{fraction:09d}"
 
 
 @books.command("margin")

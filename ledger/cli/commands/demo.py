@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ledger.app import Stack
+from ledger.app import SAMPLE_CONFIG, Stack, default_data_dir
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.console import REFUSED, note, out, progress, table
-from ledger.cli.demo import PARTS, ROUNDS_CARD, Blend, open_studio, sell_part, sell_rounds
+from ledger.cli.demo import PARTS, ROUNDS_CARD, SESSIONS_FILE, Blend, open_studio, sell_part, sell_rounds
 from ledger.cli.money import show_credits, show_dollars, show_margin
 from ledger.cli.replay import Tally
-from ledger.cli.stack import SAMPLE_CONFIG, connected, default_data_dir, own_stack, run
+from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -61,20 +62,21 @@ async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[
     tallies: dict[str, Tally] = {}
     with progress() as bars:
         bar = bars.add_task("Agent sessions, round by round", total=None)
-        tally = await sell_rounds(ledger, studio, run_id, lambda count: bars.advance(bar, count))
+        tally = await sell_rounds(ledger, studio, run_id, partial(bars.advance, bar))
         bars.update(bar, total=tally.records)
         tallies[ROUNDS_CARD] = tally
         for part in PARTS:
             bar = bars.add_task(part.title, total=None)
-            tallies[part.card] = await sell_part(
+            tally = await sell_part(
                 ledger,
                 part,
                 run_id,
-                advance=lambda count, bar=bar: bars.advance(bar, count),
+                advance=partial(bars.advance, bar),
                 warn=note,
-                observe=blend.observe if part.card == "resolved" else None,
+                observe=blend.observe if part.file == SESSIONS_FILE else None,
             )
-            bars.update(bar, total=tallies[part.card].records)
+            bars.update(bar, total=tally.records)
+            tallies[part.card] = tally
     return tallies
 
 

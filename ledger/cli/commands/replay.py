@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
+from ledger.app import SAMPLE_CONFIG, default_data_dir
 from ledger.cli.client import Ledger, call, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
 from ledger.cli.money import margin, show_credits, show_dollars, show_margin
 from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
 from ledger.cli.replay import Replay, Tally
-from ledger.cli.stack import SAMPLE_CONFIG, connected, default_data_dir, own_stack, run
+from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ledger.app import Settings, Stack, migrated, running
-from ledger.cli.stack import LOOPBACK, SAMPLE_CONFIG, default_data_dir, log_to_stderr, run
+from ledger.cli.stack import log_to_stderr, run
 
 Data = Annotated[
     Path | None,
@@ -42,8 +42,11 @@ def migrate(data: Data = None) -> None:
 
 
 def _settings(config: Path | None, data: Path | None) -> Settings:
-    given = {"config_dir": config, "data_dir": data}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    """Of the environment; what the command line says wins."""
+    settings = Settings()
+    return settings.model_copy(
+        update={"config_dir": config or settings.config_dir, "data_dir": data or settings.data_dir}
+    )
 
 
 async def _serve(settings: Settings) -> None:
@@ -61,11 +64,12 @@ def _addresses(stack: Stack) -> str:
     """Where it serves, and calls that work as they stand, one after the other."""
     beside = Path(sys.executable).with_name("buf")
     curl = f"{beside if beside.exists() else 'buf'} curl --protocol grpc --http2-prior-knowledge"
+    host = stack.public_target.rpartition(":")[0]
     customer = '{"request_id": "1", "customer": {"customer_id": "me", "plan": "standard"}}'
     admin = f"http://{stack.back_office_target}/ledger.admin.v1.AdminService"
     public = f"http://{stack.public_target}/ledger.v1"
     return f"""\
-Serving on {LOOPBACK} only: there are no API keys yet.
+Serving on {host} only: there are no API keys yet.
   public API           {stack.public_target}
   back office          {stack.back_office_target}
   operations metrics   {stack.operations_url}

@@ -1,0 +1,35 @@
+"""Amounts cross the edge exactly, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.cli.money import dollars, margin, micros, nanousd, show_credits, show_dollars, show_margin
+
+
+def test_amounts_are_exact_both_ways() -> None:
+    """A decimal string and its integer name the same amount."""
+    assert nanousd("1000000000.000000001") == 1_000_000_000_000_000_001
+    assert nanousd("-0.5") == -500_000_000
+    assert dollars(1_000_000_000_000_000_001) == "1000000000.000000001"
+    assert micros("12.5") == 12_500_000
+
+
+@pytest.mark.parametrize("text", ["0.0000000001", "NaN", "Infinity"])
+def test_what_is_finer_or_no_amount_is_refused(text: str) -> None:
+    """Nothing is rounded on the way in."""
+    with pytest.raises(ValueError, match=r"decimal places|not an amount"):
+        nanousd(text)
+
+
+def test_margin_is_what_is_left_of_revenue() -> None:
+    """The margin is (revenue - cost) / revenue, and none without revenue."""
+    assert margin(10, 4) == 0.6
+    assert margin(0, 4) is None
+    assert [show_margin(10, 14), show_margin(0, 4)] == ["-40.0%", "-"]
+
+
+def test_amounts_as_people_read_them() -> None:
+    """Thousands are grouped, credits show all their places, dollars a hundredth of a cent."""
+    assert show_credits(-1_234_500_000) == "-1,234.500000"
+    assert show_dollars(-1_234_567_891_234) == "-$1,234.5679"
