@@ -28,7 +28,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     """Holds credits before an agent works, charges what it used."""
 
     def __init__(self, engine: Engine, reads: Reads, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
+        self._prices = engine.prices
         self._reads = reads
         self._clock = clock
         self._writes = Writes(engine, reads, clock)
@@ -36,7 +36,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
         """Prices usage; no effect."""
         usage, labels = decode.quote(request, self._clock())
-        found = await self._engine.quote(request.customer_id, usage, labels)
+        profile = await self._reads.profile(request.customer_id)
+        found = self._prices.quote(profile.plan, profile.card, usage, labels)
         if isinstance(found, Refusal):
             raise StatusError(refusal_status(found))
         card, quote = found

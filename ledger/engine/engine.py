@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
 
 import structlog
 
 import pricing
-from ledger.books import refusals
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.batch import Answer, Pending
@@ -24,7 +22,6 @@ from ledger.engine.sweeper import Sweeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.directory import CustomerKey, find_customers
-from ledger.store.policies import find_policies
 
 DIRECTORY_MAX = 100_000
 """Customers whose key and cell are remembered; neither ever changes."""
@@ -102,25 +99,6 @@ class Engine:
         pending = self._pending(customer, None, None)
         cell.submit(pending)
         return pending.future
-
-    async def quote(
-        self, customer_id: str, items: tuple[pricing.Item, ...], labels: Mapping[str, str]
-    ) -> tuple[pricing.RateCard, pricing.Quote] | Refusal:
-        """The price of usage under the customer's card, as an estimate; no effect.
-
-        Raises Unavailable.
-        """
-        key = self._directory.get(customer_id) or await self._find(customer_id)
-        if key is None:
-            return Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id})
-        policies = await find_policies(self._database.reader, key)
-        card = self.prices.card_for(policies.plan, policies.card)
-        if card is None:
-            return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": policies.card or ""})
-        quote = self.prices.estimate(items, labels, self.prices.pin(card))
-        if quote.unpriced:
-            return refusals.unpriced(quote.unpriced[0])
-        return card, quote
 
     async def _find(self, customer_id: str) -> CustomerKey | None:
         """Looks a customer up, once for all who ask at the same time. Raises Unavailable."""

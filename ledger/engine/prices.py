@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pricing
-from ledger.books.model import Plan, Priced, PricedLine, Rounding, Treatment
+from ledger.books import refusals
+from ledger.books.model import Plan, Priced, PricedLine, Refusal, RefusalReason, Rounding, Treatment
 from ledger.books.model import Terms as PinnedTerms
 from ledger.store.database import Database
 from ledger.store.versions import (
@@ -151,6 +152,20 @@ class PriceBook:
         return pricing.price(
             items, labels, self._terms_of(pinned), pricing.Memory(), now=self._now(), estimate=True
         )
+
+    def quote(
+        self, plan: str, override: str | None, items: Sequence[pricing.Item], labels: Mapping[str, str]
+    ) -> tuple[pricing.RateCard, pricing.Quote] | Refusal:
+        """What usage would cost a customer of a plan, with a card of its own or not; no effect."""
+        if plan not in self.plans:
+            return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
+        card = self.card_for(plan, override)
+        if card is None:
+            return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
+        quote = self.estimate(items, labels, self.pin(card))
+        if quote.unpriced:
+            return refusals.unpriced(quote.unpriced[0])
+        return card, quote
 
     def price(
         self,

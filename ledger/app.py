@@ -1,0 +1,195 @@
+"""The composition root: wires all parts into a running service. The one module that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import pricing
+from ledger.api.admin import AdminService
+from ledger.api.credit import CreditService
+from ledger.api.finance import FinanceService
+from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
+from ledger.api.wallet import WalletService
+from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.engine import Engine
+from ledger.engine.plans import load_plans
+from ledger.engine.prices import PriceBook
+from ledger.engine.tailer import Tailer
+from ledger.metrics.finance import FinanceMetrics
+from ledger.metrics.operations import OperationsMetrics
+from ledger.metrics.operations import serve as serve_metrics
+from ledger.store.database import Database
+from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.migrate import DEFAULT_CELLS, migrate
+from ledger.store.reads import Reads
+
+SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
+CLOCK_READINGS = 5
+"""The one with the shortest round trip counts."""
+
+
+def default_data_dir() -> Path:
+    """Where the embedded database of this user lives, as the XDG base directories have it."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "acu-ledger" / "data"
+
+
+class Settings(BaseSettings):
+    """Where the service finds its things. From the environment: ACU_LEDGER_…, and DATABASE_URL."""
+
+    model_config = SettingsConfigDict(env_prefix="ACU_LEDGER_", populate_by_name=True)
+
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
+    """The owner's URL; the embedded database where there is none."""
+    reader_url: str | None = None
+    finance_url: str | None = None
+    writer_url: str | None = None
+    """Of the three roles; where one is missing its role is set on sessions of `database_url`."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Of the embedded database."""
+    config_dir: Path = SAMPLE_CONFIG
+    """Holds costs.yaml, cards/*.yaml and, if wanted, plans.yaml."""
+    host: str = "127.0.0.1"
+    """Loopback: there are no API keys yet."""
+    public_port: int = Field(default=50051, ge=0, le=65535)
+    back_office_port: int = Field(default=50052, ge=0, le=65535)
+    operations_port: int = Field(default=9464, ge=0, le=65535)
+    finance_port: int = Field(default=9465, ge=0, le=65535)
+    """0: any free port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running service, and where it is reached."""
+
+    public_target: str
+    back_office_target: str
+    operations_url: str
+    finance_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Urls:
+    owner: str
+    reader: str | None
+    finance: str | None
+    writer: str | None
+
+
+async def migrated(settings: Settings) -> list[str]:
+    """Brings the database to this version's schema; what was applied."""
+    async with AsyncExitStack() as life:
+        return await migrate((await _urls(settings, life)).owner)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Stack]:
+    """A service that answers on its ports, until the block ends; then it drains.
+
+    Raises pricing.ConfigError for configuration that cannot be used, OSError for a port that is taken.
+    """
+    config = pricing.load(settings.config_dir)
+    plans = load_plans(settings.config_dir, config.cards)
+    async with AsyncExitStack() as life:
+        database = await _database(settings, life)
+        clock = DatabaseClock()
+        await _read_clock(database, clock)
+        prices = await PriceBook.open(config, plans, database, clock.now)
+        operations = OperationsMetrics()
+        operations.watch_pools(database.use)
+        finance = CollectorRegistry()
+        figures = FinanceMetrics()
+        finance.register(figures)
+        engine = Engine(database, prices, clock, operations)
+        engine.start(DEFAULT_CELLS)
+        life.push_async_callback(engine.drain)
+        _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
+        operations_url = _serve_metrics(settings, settings.operations_port, operations.registry, life)
+        finance_url = _serve_metrics(settings, settings.finance_port, finance, life)
+        doors = await _open_doors(settings, database, engine, clock, operations)
+        for door in doors:
+            life.push_async_callback(door.drain)
+            await door.start()
+        yield Stack(doors[0].address, doors[1].address, operations_url, finance_url)
+
+
+async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
+    if settings.database_url is not None:
+        return _Urls(settings.database_url, settings.reader_url, settings.finance_url, settings.writer_url)
+    server = await asyncio.to_thread(EmbeddedPostgres.start, settings.data_dir)
+    life.push_async_callback(asyncio.to_thread, server.stop)
+    return _Urls(server.url, server.reader_url, server.finance_url, server.writer_url)
+
+
+async def _database(settings: Settings, life: AsyncExitStack) -> Database:
+    urls = await _urls(settings, life)
+    await migrate(urls.owner)
+    database = await Database.open(
+        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+    )
+    life.push_async_callback(database.close)
+    return database
+
+
+async def _read_clock(database: Database, clock: DatabaseClock) -> None:
+    readings = []
+    for _ in range(CLOCK_READINGS):
+        asked_at = boot_seconds()
+        now = await database.reader.fetchval("SELECT clock_timestamp()")
+        answered_at = boot_seconds()
+        readings.append((answered_at - asked_at, now, asked_at, answered_at))
+    _, now, asked_at, answered_at = min(readings)
+    clock.observe(now, asked_at, answered_at)
+
+
+def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
+    """Runs work beside the rest until the service ends."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    life.push_async_callback(end)
+
+
+async def _open_doors(
+    settings: Settings,
+    database: Database,
+    engine: Engine,
+    clock: DatabaseClock,
+    operations: OperationsMetrics,
+) -> tuple[ApiServer, ApiServer]:
+    reads = Reads(database.reader)
+    public = ApiServer(
+        f"{settings.host}:{settings.public_port}",
+        [
+            credit_service(CreditService(engine, reads, clock.now)),
+            wallet_service(WalletService(engine.prices, reads, clock.now)),
+        ],
+        operations,
+    )
+    back_office = ApiServer(
+        f"{settings.host}:{settings.back_office_port}",
+        [
+            admin_service(AdminService(engine, reads, database.writer, clock.now)),
+            finance_service(FinanceService(database.finance, DEFAULT_CELLS)),
+        ],
+        operations,
+    )
+    return public, back_office
+
+
+def _serve_metrics(settings: Settings, port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
+    served = serve_metrics(port, settings.host, registry)
+    life.push_async_callback(asyncio.to_thread, served.close)
+    return f"http://{settings.host}:{served.port}/metrics"
