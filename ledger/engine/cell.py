@@ -67,6 +67,8 @@ class Cell:
         self._members: OrderedDict[int, Member] = OrderedDict()
         self._by_request: dict[tuple[int, str], Pending] = {}
         self._batches: deque[OpenBatch] = deque()
+        self._shipping: OpenBatch | None = None
+        """The batch that is being written."""
         self._wanting: OrderedDict[int, Member] = OrderedDict()
         self._has_batch = asyncio.Event()
         self._has_wanting = asyncio.Event()
@@ -181,8 +183,9 @@ class Cell:
 
     def _answer_look(self, member: Member, pending: Pending) -> None:
         """A look at what is due is answered when that is committed, at once if there was nothing."""
-        batch = self._batches[-1] if self._batches else None
-        part = batch.parts.get(member.customer) if batch else None
+        underway = (*reversed(self._batches), self._shipping)
+        parts = (batch.parts.get(member.customer) for batch in underway if batch is not None)
+        part = next((part for part in parts if part is not None), None)
         if part is None:
             pending.answer(None)
         else:
@@ -208,13 +211,14 @@ class Cell:
     async def _write_forever(self) -> None:
         while True:
             await self._has_batch.wait()
-            batch = self._batches.popleft()
+            batch = self._shipping = self._batches.popleft()
             if not self._batches:
                 self._has_batch.clear()
             try:
                 await self._ship(batch)
             except Exception as error:  # noqa: BLE001 -- nobody would write on: all would wait for ever
                 self._take_apart(batch, error)
+            self._shipping = None
 
     async def _ship(self, batch: OpenBatch) -> None:
         """Writes a batch, and answers or takes back each of its parts."""

@@ -42,6 +42,7 @@ class Engine:
         self._cells: dict[str, Cell] = {}
         self._directory: OrderedDict[str, CustomerKey] = OrderedDict()
         self._lookups: dict[str, asyncio.Future[CustomerKey | None]] = {}
+        self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []
 
     def start(self, cells: tuple[str, ...]) -> None:
@@ -51,6 +52,7 @@ class Engine:
             cell.start()
             self._cells[name] = cell
             sweeper = Sweeper(cell, self._database, self._clock, self._metrics, self._wake)
+            self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
 
     async def drain(self) -> None:

@@ -1,0 +1,48 @@
+"""An engine on a database of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from engine_world import World, write_config
+
+import pricing
+from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.engine import Engine
+from ledger.engine.plans import load_plans
+from ledger.engine.prices import PriceBook
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+
+Start = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture
+async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts engines on the test's database; each is drained at the end."""
+    async with AsyncExitStack() as life:
+
+        async def begin(each: str = "1", name: str = "config") -> World:
+            directory = write_config(tmp_path / name, each)
+            config = pricing.load(directory)
+            clock = DatabaseClock()
+            asked_at = boot_seconds()
+            clock.observe(
+                await database.reader.fetchval("SELECT clock_timestamp()"), asked_at, boot_seconds()
+            )
+            plans = load_plans(directory, config.cards)
+            prices = await PriceBook.open(config, plans, database, clock.now)
+            engine = Engine(database, prices, clock, OperationsMetrics())
+            engine.start(("cell_00",))
+            life.push_async_callback(engine.drain)
+            return World(engine, database, clock)
+
+        yield begin
+
+
+@pytest.fixture
+async def world(start: Start) -> World:
+    return await start()

@@ -1,0 +1,86 @@
+"""A shorthand for commands to an engine, and a configuration with one simple card."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pricing
+from ledger import books
+from ledger.engine.clock import DatabaseClock
+from ledger.engine.engine import Engine
+from ledger.engine.outcomes import Committed
+from ledger.store.database import Database
+from ledger.store.directory import create_customer
+
+COSTS = """
+units:
+  page: {each: "0.001"}
+"""
+CARD = """
+card: basic
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - name: pages
+    match: {units: page}
+    price: {each: "%s"}
+"""
+
+
+def fingerprint(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def write_config(directory: Path, each: str = "1") -> Path:
+    (directory / "cards").mkdir(parents=True, exist_ok=True)
+    (directory / "costs.yaml").write_text(COSTS)
+    (directory / "cards" / "basic.yaml").write_text(CARD % each)
+    return directory
+
+
+def pages(quantity: int) -> tuple[pricing.Item, ...]:
+    return (pricing.Units(meter="page", quantity_nanos=quantity * 10**9),)
+
+
+class World:
+    """One engine, and commands by their request ids."""
+
+    def __init__(self, engine: Engine, database: Database, clock: DatabaseClock) -> None:
+        self.engine = engine
+        self.database = database
+        self.clock = clock
+
+    async def customer(self, customer_id: str, credits_micros: int = 0) -> str:
+        def make(customer: int) -> books.Decision:
+            return books.create(
+                customer,
+                display_name=customer_id,
+                plan="standard",
+                card="basic",
+                zone="UTC",
+                request_id="create",
+                fingerprint=fingerprint("create"),
+                now=self.clock.now(),
+            )
+
+        await create_customer(self.database.writer, customer_id, "cell_00", make)
+        if credits_micros:
+            command = books.IssueGrant(
+                "grant", fingerprint("grant"), credits_micros, books.GrantKind.PAID, credits_micros * 10
+            )
+            await self.engine.execute(customer_id, command)
+        return customer_id
+
+    async def reserve(
+        self, customer_id: str, request_id: str, micros: int, body: str | None = None
+    ) -> Committed | books.Refusal:
+        command = books.Reserve(request_id, fingerprint(body or f"reserve {micros}"), micros)
+        return await self.engine.execute(customer_id, command)
+
+    async def commit(
+        self, customer_id: str, request_id: str, reservation: int, quantity: int, *, final: bool = True
+    ) -> Committed | books.Refusal:
+        print_ = fingerprint(f"commit {reservation} {quantity} {final}")
+        command = books.Commit(request_id, print_, reservation, None, final)
+        return await self.engine.execute(customer_id, command, pages(quantity))
