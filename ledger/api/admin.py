@@ -21,7 +21,7 @@ from ledger.books.model import Decision, RefusalReason
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
 from ledger.store.database import Pool
-from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
+from ledger.store.directory import CustomerExists, RequestIdReused, create_customer
 from ledger.store.migrate import DEFAULT_CELLS
 from ledger.store.reads import Profile, Reads
 
@@ -81,9 +81,9 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
 
         try:
             created = await create_customer(self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make)
-        except CustomerExistsError:
+        except CustomerExists:
             raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
-        except RequestIdReusedError:
+        except RequestIdReused:
             raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
         return Committed(created.entry, created.replayed)
 

@@ -49,7 +49,7 @@ PAGE_SIZE_MAX: Final = 1_000
 MARGIN_ROWS_MAX: Final = 10_000
 """Rows of a margin report, which has no pages: some 2 MiB, below what a client receives by default."""
 
-PAGE_TOKEN_LENGTH_MAX: Final = 512
+PAGE_TOKEN_LENGTH_MAX: Final = 1_024
 """Characters of a page token: none that was given out is longer."""
 
 TTL_MIN: Final = timedelta(seconds=1)

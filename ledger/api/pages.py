@@ -54,7 +54,7 @@ def last_key(problems: Problems, request: ListRequest, first: Key) -> Key:
 
 def next_page_token(request: ListRequest, key: tuple[int | str, ...]) -> str:
     """The token of the page after the row of this key."""
-    body = json.dumps(key, separators=(",", ":")).encode()
+    body = json.dumps(key, separators=(",", ":"), ensure_ascii=False).encode()
     return urlsafe_b64encode(_seal(request, body) + body).decode("ascii").rstrip("=")
 
 
@@ -69,7 +69,7 @@ def _key(token: str, request: ListRequest, like: Key) -> Key | None:
         return None
     if not isinstance(key, list) or [type(part) for part in key] != [type(part) for part in like]:
         return None
-    if any(isinstance(part, int) and not 0 <= part <= _INTEGER_MAX for part in key):
+    if any("\0" in part if isinstance(part, str) else not 0 <= part <= _INTEGER_MAX for part in key):
         return None
     return cast("Key", tuple(key))
 

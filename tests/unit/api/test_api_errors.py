@@ -1,0 +1,116 @@
+"""Reasons, and how they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc import StatusCode
+
+from ledger.api import errors
+from ledger.api.checks import InvalidArgumentError
+from ledger.books.model import Refusal, RefusalReason
+from ledger.engine.outcomes import Faulty, Overloaded, Unavailable
+from ledger.store.reads import CustomerNotFoundError
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+def details(status):
+    found = {}
+    for packed in status.details:
+        for kind in (ErrorInfo, BadRequest, RetryInfo):
+            message = kind()
+            if isinstance(packed, AnyMessage) and packed.Is(kind.DESCRIPTOR):
+                packed.Unpack(message)
+                found[kind] = message
+    return found
+
+
+@pytest.mark.parametrize("reason", RefusalReason)
+def test_every_reason_is_in_the_table(reason):
+    """A refusal is told by its reason, under a code, with its variables as metadata."""
+    status = errors.refusal_status(Refusal(reason, {"available_micros": "5"}))
+    info = details(status)[ErrorInfo]
+    assert errors.code_of(status) is errors.TABLE[reason].code
+    assert (info.reason, info.domain) == (reason, "acu-ledger")
+    if reason is not RefusalReason.INVALID_ARGUMENT:
+        assert dict(info.metadata) == {"available_micros": "5"}
+        assert "available_micros: 5" in status.message
+
+
+@pytest.mark.parametrize("reason", [*RefusalReason, "OVERLOADED", "UNAVAILABLE", "INTERNAL"])
+def test_every_reason_is_documented(reason):
+    """Whoever gets a reason finds it in docs/api.md, beside its code."""
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{reason}`")]
+    assert len(rows) == 1
+    codes = {
+        "OVERLOADED": StatusCode.RESOURCE_EXHAUSTED,
+        "UNAVAILABLE": StatusCode.UNAVAILABLE,
+        "INTERNAL": StatusCode.INTERNAL,
+    }
+    code = codes.get(reason) or errors.TABLE[reason].code
+    assert f"| {code.name} |" in rows[0]
+
+
+def test_bad_fields():
+    """Bad fields come as BadRequest: each, what is wrong, what is allowed."""
+    status = errors.status_of(InvalidArgumentError([("a", "is bad"), ("b", "is worse")]), "here")
+    found = details(status)
+    assert found[ErrorInfo].reason == "INVALID_ARGUMENT"
+    assert [(each.field, each.description) for each in found[BadRequest].field_violations] == [
+        ("a", "is bad"),
+        ("b", "is worse"),
+    ]
+    refused = errors.refusal_status(
+        Refusal(RefusalReason.INVALID_ARGUMENT, {"field": "ttl", "description": "too long"})
+    )
+    assert [each.field for each in details(refused)[BadRequest].field_violations] == ["ttl"]
+
+
+def test_overload_asks_for_a_delay():
+    """An overloaded server says when to come back."""
+    status = errors.status_of(Overloaded(), "here")
+    assert errors.code_of(status) is StatusCode.RESOURCE_EXHAUSTED
+    assert details(status)[RetryInfo].retry_delay.seconds >= 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable(),
+        ConnectionRefusedError(),
+        TimeoutError(),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.ConnectionDoesNotExistError(),
+        asyncpg.AdminShutdownError(),
+        asyncpg.CannotConnectNowError(),
+        asyncpg.TooManyConnectionsError(),
+        asyncpg.QueryCanceledError(),
+    ],
+)
+def test_a_database_that_is_away_is_worth_a_retry(error):
+    """UNAVAILABLE, and only it, is what clients retry by themselves."""
+    assert errors.code_of(errors.status_of(error, "here")) is StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("secret cost"), Faulty("secret"), asyncpg.DataError("secret")]
+)
+def test_a_fault_tells_an_id_and_nothing_else(error):
+    """What went wrong inside is in the log, under the id that the caller has."""
+    status = errors.status_of(error, "here")
+    info = details(status)[ErrorInfo]
+    assert errors.code_of(status) is StatusCode.INTERNAL
+    assert dict(info.metadata).keys() == {"error_id"}
+    assert status.message == f"Internal error {info.metadata['error_id']}."
+    assert b"secret" not in status.SerializeToString()
+
+
+def test_unknown_customer_of_a_read():
+    """A read of an unknown customer is refused like a write to it."""
+    info = details(errors.status_of(CustomerNotFoundError("cus_9"), "here"))[ErrorInfo]
+    assert (info.reason, dict(info.metadata)) == ("CUSTOMER_NOT_FOUND", {"customer_id": "cus_9"})

@@ -1,0 +1,64 @@
+"""Ids that are given out."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.api import ids
+from ledger.books.model import LotKey
+
+SEQUENCES = st.integers(1, 2**63 - 1)
+CUSTOMERS = st.text(min_size=1, max_size=128)
+
+
+@given(CUSTOMERS, SEQUENCES)
+def test_an_id_leads_back_to_its_entry(customer_id, sequence):
+    """An id of a customer is the sequence of the entry that made the thing."""
+    reservation = ids.reservation_id(customer_id, sequence)
+    assert ids.reservation_sequence(customer_id, reservation) == sequence
+    assert ids.charge_sequence(customer_id, ids.charge_id(customer_id, sequence)) == sequence
+
+
+@given(CUSTOMERS, CUSTOMERS, SEQUENCES)
+def test_another_customers_id_names_nothing(customer_id, other, sequence):
+    """An id is sealed to its customer: under another one it names nothing."""
+    expected = sequence if other == customer_id else ids.NOTHING
+    assert ids.reservation_sequence(other, ids.reservation_id(customer_id, sequence)) == expected
+
+
+@given(SEQUENCES, st.data())
+def test_a_mistyped_id_names_nothing(sequence, data):
+    """One wrong character is caught by the seal: it never leads to another of the customer's things."""
+    text = ids.reservation_id("cus_1", sequence)
+    place = data.draw(st.integers(0, len(text) - 1))
+    wrong = data.draw(st.characters().filter(lambda character: character != text[place]))
+    assert ids.reservation_sequence("cus_1", text[:place] + wrong + text[place + 1 :]) == ids.NOTHING
+
+
+@given(st.text())
+def test_garbage_names_nothing(text):
+    """Whatever is sent as an id, it is answered, never a fault."""
+    for garbage in (text, ids.RESERVATION + text):
+        assert ids.reservation_sequence("cus_1", garbage) == ids.NOTHING
+
+
+def test_kinds_do_not_mix():
+    """A charge's id is no reservation's, though both come from entry 7."""
+    assert ids.reservation_sequence("cus_1", ids.charge_id("cus_1", 7)) == ids.NOTHING
+    assert ids.charge_sequence("cus_1", ids.reservation_id("cus_1", 7)) == ids.NOTHING
+    swapped = ids.RESERVATION + ids.charge_id("cus_1", 7).removeprefix(ids.CHARGE)
+    assert ids.reservation_sequence("cus_1", swapped) == ids.NOTHING
+
+
+def test_lots_of_one_entry_have_ids_of_their_own():
+    """An entry may make several lots: each has its own id."""
+    made = {ids.grant_id("cus_1", LotKey(5, n)) for n in range(300)}
+    assert len(made) == 300
+
+
+def test_ids_do_not_change():
+    """Callers keep ids for years: how they are made is fixed."""
+    assert ids.reservation_id("cus_1", 12_345) == "rsv_xfqbbodx4edcawfa"
+    assert ids.charge_id("cus_1", 12_346) == "chg_xjqotdqhncd4hne7"
+    assert ids.grant_id("cus_1", LotKey(2, 1)) == "grt_aia6sbip3hp6pigj"
