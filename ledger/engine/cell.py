@@ -18,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import asyncpg
 import structlog
 
 from ledger.books import due
@@ -44,6 +45,11 @@ LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
 PATIENCE_SECONDS = 10.0
 """How long a command is retried inside before it is answered UNAVAILABLE."""
+
+PAUSE_SECONDS = 0.1
+"""Between two attempts while the database is away or out of something."""
+_PASSING = ("40", "53", "57", "58", "55P03")
+"""Classes of SQLSTATE that say nothing of the batch: conflicts, resources, operators, I/O, a lock not had."""
 
 _log = structlog.get_logger(__name__)
 
@@ -235,7 +241,12 @@ class Cell:
             self._retract(batch.parts, batch)
             return
         except WriteRefused as error:
-            self._take_apart(batch, error)
+            if will_pass(error):
+                _log.warning("write.waits", cell=self.name, error=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+                self._retract(batch.parts, batch)
+            else:
+                self._take_apart(batch, error)
             return
         except (UnknownOutcome, LinkDown) as error:
             await self._recover(batch, error)
@@ -330,7 +341,7 @@ class Cell:
                 break
             except LinkDown:
                 self._give_up_on_the_old()
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(PAUSE_SECONDS)
         self._settled.set()
 
     # -- loading ---------------------------------------------------------------------------------
@@ -367,7 +378,8 @@ class Cell:
             found = await load(connection, self.name, [_request(member, due_at) for member in members])
             for member in members:
                 await self._load_facts(member, found.get(member.customer))
-        except (UnknownOutcome, LinkDown) as down:
+        except (UnknownOutcome, WriteRefused, LinkDown) as down:
+            _log.warning("load.waits", cell=self.name, error=repr(down))
             error = down
             await self._loader.drop()
         except Exception as fault:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
@@ -382,7 +394,7 @@ class Cell:
                 self._want(member)
         if error is not None:
             self._give_up_on_the_old()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _load_facts(self, member: Member, loaded: Loaded | None) -> None:
         """What the load of the rows does not bring: a reversal's entries, versions of prices."""
@@ -454,6 +466,12 @@ class Cell:
             return False
         pending.fail(Unavailable())
         return True
+
+
+def will_pass(error: WriteRefused) -> bool:
+    """Whether the database refused a batch for a reason that may be gone at the next attempt."""
+    cause = error.__cause__
+    return isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith(_PASSING)
 
 
 def reversed_by(pending: Pending) -> tuple[int | None, int | None] | None:
