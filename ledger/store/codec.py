@@ -128,7 +128,7 @@ def entry_row(entry: Entry) -> Row:
     return (
         entry.customer,
         entry.sequence,
-        entry.kind,
+        entry.kind.value,
         entry.request_id,
         entry.fingerprint,
         *entry.credits,
@@ -137,7 +137,7 @@ def entry_row(entry: Entry) -> Row:
         entry.booked_at,
         entry.occurred_at,
         *(
-            (image.sequence, image.state, image.held_micros, image.charged_micros, image.expires_at)
+            (image.sequence, image.state.value, image.held_micros, image.charged_micros, image.expires_at)
             if image
             else (None, None, None, None, None)
         ),
@@ -170,7 +170,7 @@ def money_row(entry: Entry, money: Money) -> Row:
         money.absorbed_uncollected_nanousd,
         money.absorbed_unpriced_nanousd,
         _dumps([_money_line(line) for line in money.lines]) if money.lines else None,
-        _dumps([(*draw.lot, draw.micros, draw.value_nanousd) for draw in money.draws])
+        "[" + ",".join([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws]) + "]"
         if money.draws
         else None,
         entry.booked_at,
@@ -182,7 +182,7 @@ def reservation_row(customer: int, reservation: Reservation) -> Row:
     return (
         customer,
         reservation.sequence,
-        reservation.state,
+        reservation.state.value,
         terms.card,
         terms.card_version,
         terms.cost_version,
@@ -190,7 +190,7 @@ def reservation_row(customer: int, reservation: Reservation) -> Row:
         reservation.created_at,
         reservation.expires_at,
         reservation.held_micros,
-        _dumps([(*pin.lot, pin.micros) for pin in reservation.pins]),
+        "[" + ",".join([f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]) + "]",
         _fraction_text(reservation.exact_micros),
         reservation.priced_micros,
         reservation.charged_micros,
@@ -226,7 +226,7 @@ def lot_row(customer: int, lot: Lot) -> Row:
     return (
         customer,
         *lot.key,
-        lot.kind,
+        lot.kind.value,
         lot.amount_micros,
         lot.remaining_micros,
         lot.held_micros,
@@ -234,7 +234,7 @@ def lot_row(customer: int, lot: Lot) -> Row:
         lot.scope,
         lot.effective_at,
         lot.expires_at,
-        lot.status,
+        lot.status.value,
     )
 
 

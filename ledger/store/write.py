@@ -83,7 +83,7 @@ async def write(connection: Connection, cell: str, batch: Batch) -> Written:
     parameters = _head(batch, scalar=scalar)
     for part in parts:
         part_rows = rows[part.name]
-        parameters.extend(part_rows[0] if scalar and part.scalar else zip(*part_rows, strict=True))
+        parameters.extend(part_rows[0] if scalar and part.scalar else _arrays(part_rows))
     with told_outcomes(connection):
         record = await connection.fetchrow(text, *parameters)
     if record is None:
@@ -103,6 +103,12 @@ async def check(connection: Connection, cell: str, before: Mapping[int, int]) ->
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
     return Written(frozenset(record["customers"] or ()), record["clock"])
+
+
+def _arrays(rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """Rows as an array per column. `unnest` fills short arrays up with NULL: all NULLs need not be sent."""
+    count = len(rows)
+    return [() if column.count(None) == count else column for column in zip(*rows, strict=True)]
 
 
 def _head(batch: Batch, *, scalar: bool) -> list[Any]:
@@ -149,6 +155,6 @@ def _add_lots(rows: dict[str, list[Row]], batch: Batch) -> None:
             rows[statement.LOTS_BORN.name].append(codec.lot_row(customer, lot))
             rows[statement.VALUES_BORN.name].append(value)
         else:
-            changed = (customer, *key, lot.remaining_micros, lot.held_micros, lot.status)
+            changed = (customer, *key, lot.remaining_micros, lot.held_micros, lot.status.value)
             rows[statement.LOTS_CHANGED.name].append(changed)
             rows[statement.VALUES_CHANGED.name].append(value)
