@@ -175,15 +175,14 @@ class Draft:
         self._pay("revenue", "unbilled", value)
         self._debt_value_nanousd += value
 
-    def give_back(self, lot: Lot, drawn: Draw | None, micros: int, value_nanousd: int) -> None:
-        """Return consumed credits to `lot`: consumed -> available, revenue -> deferred.
+    def give_back(self, lot: Lot, micros: int, value_nanousd: int) -> None:
+        """Return consumed credits to a lot as it is, or to a new and empty one.
 
-        `lot` is as it was before, or new and still empty; `drawn` is the draw undone, if there is one.
+        consumed -> available, revenue -> deferred.
         """
         self._move("consumed", "available", micros)
         self._pay("revenue", "deferred", value_nanousd)
-        if drawn is not None:
-            self._draws.append(Draw(drawn.lot, -micros, -value_nanousd))
+        self._draws.append(Draw(lot.key, -micros, -value_nanousd))
         self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
         self.due(lot.expires_at)
 

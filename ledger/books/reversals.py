@@ -105,14 +105,14 @@ def _return_credits(draft: Draft, undone: Sequence[Entry], known: dict[LotKey, L
         paid_since = left - drawn
         debt_value = -sum(entry.money.debt_value_nanousd for entry in undone if entry.money)
         lot = _new_lot(draft, born, None, paid_since)
-        draft.give_back(lot, None, paid_since, share(debt_value, paid_since, borrowed))
+        draft.give_back(lot, paid_since, share(debt_value, paid_since, borrowed))
         left, born = drawn, 1
     for draw in _last_drawn_first(undone, left):
         lot = draft.lots.get(draw.lot) or known[draw.lot]
         if not _takes_back(lot, draft.booked_at):
             lot = _new_lot(draft, born, lot, draw.micros)
             born += 1
-        draft.give_back(lot, draw, draw.micros, draw.value_nanousd)
+        draft.give_back(lot, draw.micros, draw.value_nanousd)
 
 
 def _last_drawn_first(undone: Sequence[Entry], micros: int) -> Iterable[Draw]:

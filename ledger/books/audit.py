@@ -1,0 +1,320 @@
+"""What must hold of a customer's books at any time, as pure functions over what was kept.
+
+The invariants are the same in tests, after a crash and in production: each takes values as they were
+decided or as they were read back from a store, and gives the violations that it finds, none where the
+books are right. A `History` is one customer's whole state: every entry from the first on, every lot ever
+made, every reservation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from operator import add
+
+from ledger.books.cover import burn_order
+from ledger.books.model import (
+    Credits,
+    Dollars,
+    Entry,
+    EntryKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    Reservation,
+    ReservationState,
+    Wallet,
+)
+
+
+class Invariant(StrEnum):
+    """What can be violated."""
+
+    BALANCED = "BALANCED"
+    """The postings of an entry sum to 0 in each commodity."""
+    CONSERVED = "CONSERVED"
+    """pending + available + held + consumed + expired + voided + refunded = -(issued + debt), no account on
+    the wrong side of 0; per lot what it has given is what it lacks; no lot below 0."""
+    HELD = "HELD"
+    """Held credits are the sum of open reservations' pins: of the customer and of each lot."""
+    DEFERRED = "DEFERRED"
+    """Deferred revenue is the value of the lots; the price of the debt is what `unbilled` says."""
+    REPLAYED = "REPLAYED"
+    """The balances kept are those that the journal replays to, after each entry and now."""
+    COSTED = "COSTED"
+    """A charge posts the cost that was priced, collected or not; its lines add up to it."""
+    SEQUENCED = "SEQUENCED"
+    """Sequences without gaps, one effect a request id, instants that never go back."""
+    LIVE = "LIVE"
+    """The wallet holds exactly the lots with credits in them, in burn order, each in its right status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold of a customer, and how."""
+
+    invariant: Invariant
+    customer: int
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that was kept of one customer."""
+
+    wallet: Wallet
+    lots: Sequence[Lot]
+    reservations: Sequence[Reservation]
+    entries: Sequence[Entry]
+    """Oldest first, with their money."""
+
+
+Found = Iterator[tuple[Invariant, str]]
+
+
+def audit(
+    wallet: Wallet, lots: Sequence[Lot], reservations: Sequence[Reservation], entries: Sequence[Entry]
+) -> list[Violation]:
+    """Check all invariants of one customer; see `History` for what is needed."""
+    history = History(wallet, lots, reservations, entries)
+    return [
+        Violation(invariant, wallet.customer, description)
+        for check in CHECKS
+        for invariant, description in check(history)
+    ]
+
+
+def balanced(history: History) -> Found:
+    """Check that every entry's postings sum to 0."""
+    for entry in history.entries:
+        credits_sum = sum(entry.credits)
+        dollars_sum = sum(entry.money.dollars) if entry.money is not None else 0
+        if credits_sum or dollars_sum:
+            yield (
+                Invariant.BALANCED,
+                f"entry {entry.sequence}: {credits_sum} micro-credits, {dollars_sum} nano-dollars",
+            )
+
+
+def conserved(history: History) -> Found:
+    """Check the accounts' signs, and that each lot lacks what it gave."""
+    balances = history.wallet.balances
+    for name, micros in balances._asdict().items():
+        if (micros > 0) if name in ("issued", "debt") else (micros < 0):
+            yield Invariant.CONSERVED, f"{name} is {micros}"
+    if sum(balances):
+        yield Invariant.CONSERVED, f"the balances sum to {sum(balances)}"
+    yield from _lots_conserved(history)
+
+
+def _lots_conserved(history: History) -> Found:
+    """Check each lot: what it got, less what it gave, is what it has, but for what ended with it."""
+    moved = {entry.sequence for entry in history.entries if entry.kind is EntryKind.REVERSAL}
+    drawn = _drawn(history.entries)
+    granted = ended = 0
+    for lot in history.lots:
+        if not 0 <= lot.held_micros <= lot.remaining_micros <= lot.amount_micros:
+            yield (
+                Invariant.CONSERVED,
+                f"lot {lot.key}: {lot.held_micros} held of {lot.remaining_micros} of {lot.amount_micros}",
+            )
+        # A lot that a reversal made was granted nothing: its credits came from other lots.
+        issued = 0 if lot.key.sequence in moved else lot.amount_micros
+        gone = issued - drawn[lot.key] - lot.remaining_micros
+        if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):
+            yield Invariant.CONSERVED, f"lot {lot.key}: {gone} is gone, and it is {lot.status}"
+        granted += issued
+        ended += gone
+    balances = history.wallet.balances
+    if granted != -balances.issued:
+        yield Invariant.CONSERVED, f"lots of {granted} were granted, {-balances.issued} was issued"
+    if ended != balances.expired + balances.voided + balances.refunded:
+        yield Invariant.CONSERVED, f"{ended} ended with its lots, the balances say otherwise: {balances}"
+
+
+def held(history: History) -> Found:
+    """Check pins against the lots and the balances."""
+    pinned: Counter[LotKey] = Counter()
+    for reservation in history.reservations:
+        if reservation.pins and reservation.state is not ReservationState.OPEN:
+            yield Invariant.HELD, f"reservation {reservation.sequence} is {reservation.state} and holds"
+        if any(pin.micros <= 0 for pin in reservation.pins):
+            yield Invariant.HELD, f"reservation {reservation.sequence} has an empty pin"
+        for pin in reservation.pins:
+            pinned[pin.lot] += pin.micros
+    for lot in history.lots:
+        if lot.held_micros != pinned[lot.key]:
+            yield Invariant.HELD, f"lot {lot.key}: {lot.held_micros} held, {pinned[lot.key]} pinned"
+    if history.wallet.balances.held != pinned.total():
+        yield Invariant.HELD, f"{history.wallet.balances.held} held, {pinned.total()} pinned"
+
+
+def deferred(history: History) -> Found:
+    """Check deferred revenue and the price of the debt against the journal."""
+    dollars = _dollars(history.entries)
+    value = sum(lot.value_nanousd for lot in history.lots)
+    if dollars.deferred != value:
+        yield Invariant.DEFERRED, f"deferred is {dollars.deferred}, the lots are worth {value}"
+    unbilled = history.wallet.unbilled_nanousd
+    if dollars.unbilled != unbilled:
+        yield Invariant.DEFERRED, f"unbilled is {dollars.unbilled}, the debt is priced {unbilled}"
+    if unbilled > 0 or (unbilled and not history.wallet.balances.debt):
+        yield Invariant.DEFERRED, f"debt of {history.wallet.balances.debt} is priced {unbilled}"
+    for lot in history.lots:
+        if lot.value_nanousd < 0 or (lot.value_nanousd and not lot.remaining_micros):
+            yield Invariant.DEFERRED, f"lot {lot.key}: {lot.remaining_micros} worth {lot.value_nanousd}"
+
+
+def replayed(history: History) -> Found:
+    """Check that the journal replays to the balances kept, and the reservations' sums to their parts."""
+    balances = Credits()
+    for entry in history.entries:
+        balances = Credits._make(map(add, balances, entry.credits))
+        if entry.after != balances:
+            yield Invariant.REPLAYED, f"entry {entry.sequence}: {entry.after} after it, {balances} replayed"
+    if history.wallet.balances != balances:
+        yield Invariant.REPLAYED, f"{history.wallet.balances} is kept, {balances} replayed"
+    consumed = sum(entry.charged_micros for entry in history.entries)
+    if balances.consumed != consumed:
+        yield Invariant.REPLAYED, f"{balances.consumed} consumed, {consumed} charged"
+    for reservation in history.reservations:
+        yield from _reservation_replayed(reservation, history.entries)
+
+
+def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) -> Found:
+    name = f"reservation {reservation.sequence}"
+    own = [e for e in entries if e.reservation is not None and e.reservation.sequence == reservation.sequence]
+    priced = sum(entry.priced_micros for entry in own)
+    charged = sum(entry.charged_micros for entry in own)
+    if (reservation.priced_micros, reservation.charged_micros) != (priced, charged):
+        kept = (reservation.priced_micros, reservation.charged_micros)
+        yield Invariant.REPLAYED, f"{name}: {kept} priced and charged kept, {(priced, charged)} replayed"
+    newest = own[-1].reservation if own else None
+    if newest is None or (newest.state, newest.held_micros, newest.charged_micros, newest.expires_at) != (
+        reservation.state,
+        reservation.held_micros,
+        reservation.charged_micros,
+        reservation.expires_at,
+    ):
+        yield Invariant.REPLAYED, f"{name}: kept otherwise than its newest entry says"
+
+
+def costed(history: History) -> Found:
+    """Check each charge's lines against its postings, and absorbed cost against cost."""
+    for entry in history.entries:
+        if entry.kind in (EntryKind.COMMIT, EntryKind.CHARGE):
+            yield from _charge_costed(entry)
+        elif entry.money is not None and entry.kind is not EntryKind.REVERSAL and entry.money.dollars.cost:
+            yield Invariant.COSTED, f"entry {entry.sequence}: {entry.kind} posts a cost"
+    for reservation in history.reservations:
+        own = [
+            entry.money
+            for entry in history.entries
+            if entry.money and entry.reservation and entry.reservation.sequence == reservation.sequence
+        ]
+        cost = -sum(money.dollars.cost for money in own)
+        absorbed = [
+            sum(money.absorbed_failed_outcome_nanousd for money in own),
+            sum(money.absorbed_uncollected_nanousd for money in own),
+            sum(money.absorbed_unpriced_nanousd for money in own),
+        ]
+        if min(absorbed) < 0 or sum(absorbed) > cost:
+            yield Invariant.COSTED, f"reservation {reservation.sequence}: {absorbed} absorbed of {cost}"
+
+
+def _charge_costed(entry: Entry) -> Found:
+    name = f"entry {entry.sequence}"
+    if not 0 <= entry.uncollected_micros <= entry.priced_micros:
+        yield Invariant.COSTED, f"{name}: {entry.uncollected_micros} uncollected of {entry.priced_micros}"
+    if entry.credits.consumed != entry.charged_micros:
+        yield Invariant.COSTED, f"{name}: {entry.credits.consumed} consumed, {entry.charged_micros} charged"
+    lines = entry.money.lines if entry.money else ()
+    if [line.credits_micros for line in lines] != [line.credits_micros for line in entry.lines]:
+        yield Invariant.COSTED, f"{name}: its two sides have other lines"
+    dollars = entry.money.dollars if entry.money else Dollars()
+    if entry.uncosted or not lines:
+        if dollars.cost:
+            yield Invariant.COSTED, f"{name}: without usage, costs {-dollars.cost}"
+        return
+    sums = [
+        ("credits", sum(line.credits_micros for line in lines), entry.priced_micros),
+        ("revenue", sum(line.revenue_nanousd for line in lines), dollars.revenue),
+        ("cost", sum(line.cost_nanousd for line in lines), -dollars.cost),
+    ]
+    for what, of_lines, of_entry in sums:
+        if of_lines != of_entry:
+            yield Invariant.COSTED, f"{name}: {what} of the lines {of_lines}, of the entry {of_entry}"
+
+
+def sequenced(history: History) -> Found:
+    """Check sequences, request ids and instants."""
+    sequences = [entry.sequence for entry in history.entries]
+    if sequences != list(range(1, history.wallet.sequence + 1)):
+        yield Invariant.SEQUENCED, f"entries {sequences} of a wallet at {history.wallet.sequence}"
+    ids = Counter(entry.request_id for entry in history.entries if entry.request_id is not None)
+    for request_id, times in ids.items():
+        if times > 1:
+            yield Invariant.SEQUENCED, f"request id {request_id} took effect {times} times"
+    for before, after in pairwise(history.entries):
+        if after.booked_at < before.booked_at or after.effective_at < before.effective_at:
+            yield Invariant.SEQUENCED, f"entry {after.sequence} is before entry {before.sequence}"
+        if after.effective_at > after.booked_at:
+            yield Invariant.SEQUENCED, f"entry {after.sequence} takes effect after it was booked"
+
+
+def live(history: History) -> Found:
+    """Check the wallet's lots: which, in what order, in what status, and when the clock is due."""
+    wallet = history.wallet
+    alive = sorted((lot for lot in history.lots if lot.remaining_micros), key=burn_order)
+    if list(wallet.lots) != alive:
+        keys = [lot.key for lot in wallet.lots], [lot.key for lot in alive]
+        yield Invariant.LIVE, f"the wallet holds lots {keys[0]}, {keys[1]} have credits, in this order"
+    by_status = {status: [lot for lot in history.lots if lot.status is status] for status in LotStatus}
+    pending = sum(lot.remaining_micros for lot in by_status[LotStatus.PENDING_START])
+    free = sum(lot.remaining_micros - lot.held_micros for lot in by_status[LotStatus.ACTIVE])
+    if (pending, free) != (wallet.balances.pending, wallet.balances.available):
+        yield Invariant.LIVE, f"lots have {pending} pending and {free} available: {wallet.balances}"
+    for lot in by_status[LotStatus.DEPLETED]:
+        if lot.remaining_micros:
+            yield Invariant.LIVE, f"lot {lot.key} is depleted and has {lot.remaining_micros}"
+    for lot in [*by_status[LotStatus.EXPIRED], *by_status[LotStatus.VOIDED]]:
+        if lot.remaining_micros != lot.held_micros:
+            yield Invariant.LIVE, f"lot {lot.key} is {lot.status} and has credits that nobody holds"
+    instants = [lot.effective_at for lot in by_status[LotStatus.PENDING_START]]
+    instants += [lot.expires_at for lot in by_status[LotStatus.ACTIVE] if lot.expires_at]
+    instants += [r.expires_at for r in history.reservations if r.state is ReservationState.OPEN]
+    earliest = min(instants, default=None)
+    if earliest and (wallet.next_due_at is None or wallet.next_due_at > earliest):
+        yield Invariant.LIVE, f"{earliest} is due before {wallet.next_due_at}"
+
+
+CHECKS: tuple[Callable[[History], Found], ...] = (
+    balanced,
+    conserved,
+    held,
+    deferred,
+    replayed,
+    costed,
+    sequenced,
+    live,
+)
+
+
+def _drawn(entries: Iterable[Entry]) -> Counter[LotKey]:
+    """Add up what each lot gave to charges and debts, less what came back."""
+    drawn: Counter[LotKey] = Counter()
+    for entry in entries:
+        for draw in entry.money.draws if entry.money else ():
+            drawn[draw.lot] += draw.micros
+    return drawn
+
+
+def _dollars(entries: Iterable[Entry]) -> Dollars:
+    total = Dollars()
+    for entry in entries:
+        if entry.money is not None:
+            total = Dollars._make(map(add, total, entry.money.dollars))
+    return total

@@ -1,0 +1,353 @@
+"""Reads text tables of the books' rules: a case is a title, and steps that whoever knows credits can read.
+
+A file holds cases, each `== what it proves`, then a step a line; `#` begins a comment. A step is a verb,
+its words, and after `->` what must come of it. Credits and dollars are decimals or fractions, instants
+`10:00` or `2d`, counted from the start of the case; durations `90s`, `5m`, `24h`, `30d`.
+
+    plan     over_capture=CAP overdraft=50 ttl=10m max_ttl=1h      policies from here on
+    card     price=2.25 round=0.01/up outcomes                     credit price, rounding, outcome rule
+    grant    G1 100 PAID 1.00 starts=10:00 expires=2d priority=1 scope=tokens
+    reserve  R1 60 ttl=5m up_to minimum=10       or usage: reserve R1 tokens:60
+    extend   R1 20 ttl=5m
+    commit   R1 10 final                         or usage: commit R1 tokens:10:0.25 compute:1/3:0.01:INCLUDED
+    charge   C1 10 used
+    release  R1
+    reverse  V1 C1 (or R1)
+    update   plan=other card=own
+    tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
+    balance | books | lot G1 | reservation R1 | order              what is kept
+
+A usage item is kind:credits:cost:treatment:result; a result `charged` is an outcome that is charged for.
+After `->` stands `ok` or a refusal's reason, and fields that must be so (those of `_entry_view` and its
+neighbours); what is not named is not looked at, but the audit runs after each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+from books_world import START, World
+
+from ledger.books import (
+    Charge,
+    Command,
+    Commit,
+    Decision,
+    Dollars,
+    Entry,
+    EntryKind,
+    Extend,
+    Fill,
+    GrantKind,
+    IssueGrant,
+    LotKey,
+    OverCapture,
+    Priced,
+    PricedLine,
+    Refusal,
+    Release,
+    Reserve,
+    Reverse,
+    Rounding,
+    Treatment,
+    UpdateCustomer,
+)
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A titled list of steps."""
+
+    title: str
+    steps: tuple[tuple[int, str], ...]
+
+
+def read_cases(path: Path) -> Iterator[Case]:
+    """Read the cases of a file, with line numbers."""
+    title, steps = "", []
+    for number, raw in enumerate(path.read_text().splitlines(), 1):
+        line = raw.split("#")[0].strip()
+        if line.startswith("=="):
+            if steps:
+                yield Case(title, tuple(steps))
+            title, steps = line[2:].strip(), []
+        elif line:
+            steps.append((number, line))
+    yield Case(title, tuple(steps))
+
+
+class Table:
+    """Runs the steps of one case."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.rounding = Rounding()
+        self.outcomes = False
+        self.names: dict[str, int] = {}
+        self.requests = 0
+
+    def step(self, line: str) -> None:
+        """Run one step and hold its outcome against what stands behind the arrow."""
+        left, _, right = line.partition("->")
+        verb, *words = left.split()
+        outcome = getattr(self, f"do_{verb}")(*_split(words))
+        if isinstance(outcome, list):
+            assert [decision.entry.kind for decision in outcome] == right.split()
+        elif outcome is not None:
+            expected = right.split()
+            if verb not in ("balance", "books", "lot", "reservation"):
+                assert expected, f"{line}: say what comes of it"
+                head, *expected = expected
+                assert head == outcome.pop("outcome"), outcome
+            _hold(outcome, expected)
+
+    def do_plan(self, words: list[str], options: dict[str, str]) -> None:
+        plan = self.world.plan
+        self.world.plan = replace(
+            plan,
+            over_capture=OverCapture(options.get("over_capture", plan.over_capture)),
+            overdraft_limit_micros=_micros(options.get("overdraft", "0")),
+            default_ttl=_duration(options["ttl"]) if "ttl" in options else plan.default_ttl,
+            max_ttl=_duration(options["max_ttl"]) if "max_ttl" in options else plan.max_ttl,
+        )
+
+    def do_card(self, words: list[str], options: dict[str, str]) -> None:
+        self.outcomes = "outcomes" in words
+        if "price" in options:
+            terms = self.world.terms
+            self.world.terms = replace(terms, credit_price_nanousd=_nanousd(options["price"]))
+        if "round" in options:
+            quantum, mode = options["round"].split("/")
+            self.rounding = Rounding(_micros(quantum), mode)
+
+    def do_grant(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, amount, kind, paid = words
+        command = IssueGrant(
+            *self.request(),
+            amount_micros=_micros(amount),
+            kind=GrantKind(kind),
+            paid_total_nanousd=_nanousd(paid),
+            effective_at=_instant(options["starts"]) if "starts" in options else None,
+            expires_at=_instant(options["expires"]) if "expires" in options else None,
+            priority=int(options.get("priority", 0)),
+            scope=options.get("scope"),
+        )
+        return self.run(name, command)
+
+    def do_reserve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *rest = words
+        fill = Fill.UP_TO if "up_to" in rest else Fill.ALL_OR_NOTHING
+        amount, priced = self.spent([word for word in rest if word != "up_to"])
+        minimum = _micros(options["minimum"]) if "minimum" in options else 1
+        ttl = _duration(options["ttl"]) if "ttl" in options else None
+        return self.run(name, Reserve(*self.request(), amount, fill, minimum, ttl, {"agent": name}), priced)
+
+    def do_extend(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *rest = words
+        ttl = _duration(options["ttl"]) if "ttl" in options else None
+        command = Extend(*self.request(), self.number(name), _micros(rest[0]) if rest else 0, ttl)
+        return self.run("", command)
+
+    def do_commit(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *rest = words
+        amount, priced = self.spent([word for word in rest if word != "final"])
+        command = Commit(*self.request(), self.number(name), amount, final="final" in rest)
+        return self.run(options.get("as", ""), command, priced)
+
+    def do_charge(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *rest = words
+        amount, priced = self.spent([word for word in rest if word != "used"])
+        return self.run(name, Charge(*self.request(), amount, already_used="used" in rest), priced)
+
+    def do_release(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return self.run("", Release(*self.request(), self.number(words[0])))
+
+    def do_reverse(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, subject = words
+        number = self.number(subject)
+        held = any(e.sequence == number and e.kind is EntryKind.RESERVE for e in self.world.entries)
+        if held or subject.startswith("R"):
+            return self.run(name, Reverse(*self.request(), None, number, "did not happen"))
+        return self.run(name, Reverse(*self.request(), number, None, "did not happen"))
+
+    def do_update(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        outcome = self.run("", UpdateCustomer(*self.request(), **options))
+        wallet = self.world.wallet
+        return outcome | {"name": wallet.display_name, "plan": wallet.plan, "card": str(wallet.card)}
+
+    def do_tick(self, words: list[str], options: dict[str, str]) -> list[Decision]:
+        return self.world.pass_time(_duration(words[0]))
+
+    def do_due_batch(self, words: list[str], options: dict[str, str]) -> None:
+        self.world.due_batch = int(words[0])
+
+    def do_balance(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return {name: _credits(micros) for name, micros in self.world.wallet.balances._asdict().items()}
+
+    def do_books(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        money = [entry.money for entry in self.world.entries if entry.money]
+        return {name: _dollars(sum(getattr(m.dollars, name) for m in money)) for name in Dollars._fields}
+
+    def do_lot(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        lot = self.world.lots[self.lot_key(words[0])]
+        return {
+            "amount": _credits(lot.amount_micros),
+            "remaining": _credits(lot.remaining_micros),
+            "held": _credits(lot.held_micros),
+            "value": _dollars(lot.value_nanousd),
+            "status": lot.status,
+            "kind": lot.kind,
+            "scope": str(lot.scope),
+            "expires": _when(lot.expires_at),
+        }
+
+    def do_reservation(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        reservation = self.world.reservations[self.number(words[0])]
+        pins = (f"{self.lot_name(pin.lot)}:{_credits(pin.micros)}" for pin in reservation.pins)
+        return {
+            "state": reservation.state,
+            "held": _credits(reservation.held_micros),
+            "priced": _credits(reservation.priced_micros),
+            "charged": _credits(reservation.charged_micros),
+            "expires": _when(reservation.expires_at),
+            "pins": ",".join(pins) or "none",
+            "posted": _dollars(reservation.costs.posted_nanousd),
+        }
+
+    def do_order(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return {"outcome": ",".join(self.lot_name(lot.key) for lot in self.world.wallet.lots)}
+
+    def do_due_at(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return {"outcome": _when(self.world.wallet.next_due_at)}
+
+    def run(self, name: str, command: Command, priced: Priced | None = None) -> dict[str, str]:
+        outcome = self.world.run(command, priced)
+        if isinstance(outcome, Refusal):
+            detail = {key: _credits(int(v)) if v.isdigit() else v for key, v in outcome.detail.items()}
+            return {"outcome": outcome.reason} | {k.removesuffix("_micros"): v for k, v in detail.items()}
+        if name:
+            self.names[name] = outcome.entry.sequence
+        return self.entry_view(outcome.entry)
+
+    def entry_view(self, entry: Entry) -> dict[str, str]:
+        """Give an entry's fields by the names that tables use."""
+        view = {"outcome": "ok", "effective": _when(entry.effective_at), "labels": str(dict(entry.labels))}
+        view |= {name: _credits(micros) for name, micros in entry.credits._asdict().items()}
+        view |= {
+            "priced": _credits(entry.priced_micros),
+            "uncollected": _credits(entry.uncollected_micros),
+            "charged": _credits(entry.charged_micros),
+            "lines": ",".join(_credits(line.credits_micros) for line in entry.lines),
+            "flags": "+".join(f for f in ("late", "final", "uncosted") if getattr(entry, f)) or "none",
+            "money": "some" if entry.money else "none",
+        }
+        money = entry.money
+        if money is not None:
+            view |= {name: _dollars(nanousd) for name, nanousd in money.dollars._asdict().items()}
+            draws = (
+                f"{self.lot_name(d.lot)}:{_credits(d.micros)}:{_dollars(d.value_nanousd)}"
+                for d in money.draws
+            )
+            view |= {
+                "draws": ",".join(draws) or "none",
+                "debt_value": _dollars(money.debt_value_nanousd),
+                "failed_outcome": _dollars(money.absorbed_failed_outcome_nanousd),
+                "absorbed_uncollected": _dollars(money.absorbed_uncollected_nanousd),
+                "unpriced": _dollars(money.absorbed_unpriced_nanousd),
+                "revenues": ",".join(_dollars(line.revenue_nanousd) for line in money.lines),
+                "costs": ",".join(_dollars(line.cost_nanousd) for line in money.lines),
+            }
+        if entry.reservation is not None:
+            view |= {"state": entry.reservation.state, "expires": _when(entry.reservation.expires_at)}
+        return view
+
+    def spent(self, words: list[str]) -> tuple[int | None, Priced | None]:
+        """Read an amount of credits, or usage items with their prices."""
+        if len(words) == 1 and ":" not in words[0] and words[0] != "nothing":
+            return _micros(words[0]), None
+        items = [word.split(":") for word in words if word != "nothing"]
+        lines = tuple(_line(*item) for item in items)
+        charged = any("charged" in item for item in items)
+        return None, Priced(lines, self.rounding, self.outcomes, charged, None)
+
+    def request(self) -> tuple[str, bytes]:
+        self.requests += 1
+        return f"request-{self.requests}", b"fingerprint"
+
+    def number(self, name: str) -> int:
+        return self.names.get(name, 999)
+
+    def lot_key(self, name: str) -> LotKey:
+        label, _, n = name.partition(".")
+        return LotKey(self.names[label], int(n or 0))
+
+    def lot_name(self, key: LotKey) -> str:
+        names = {number: name for name, number in self.names.items()}
+        name = names.get(key.sequence, f"#{key.sequence}")
+        return f"{name}.{key.n}" if name.startswith("V") else name
+
+
+def _line(
+    kind: str, micros: str, cost: str = "0", treatment: str = "CHARGED", result: str = ""
+) -> PricedLine:
+    exact = Fraction(micros) * 10**6
+    return PricedLine(kind, Treatment(treatment or "CHARGED"), exact, Fraction(cost) * 10**9, {}, {})
+
+
+def _split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    return [word for word in words if "=" not in word], options
+
+
+def _hold(view: dict[str, str], expected: Iterable[str]) -> None:
+    wanted = dict(word.split("=", 1) for word in expected)
+    unknown = wanted.keys() - view.keys()
+    assert not unknown, f"{sorted(unknown)} is not in {view}"
+    assert {name: view[name] for name in wanted} == wanted, view
+
+
+def _micros(text: str) -> int:
+    return int(Fraction(text) * 10**6)
+
+
+def _nanousd(text: str) -> int:
+    return int(Fraction(text) * 10**9)
+
+
+def _credits(micros: int) -> str:
+    return _decimal(micros, 6)
+
+
+def _dollars(nanousd: int) -> str:
+    return _decimal(nanousd, 9)
+
+
+def _decimal(amount: int, digits: int) -> str:
+    whole, part = divmod(abs(amount), 10**digits)
+    text = f"{whole}.{part:0{digits}}".rstrip("0").rstrip(".")
+    return f"-{text}" if amount < 0 else text
+
+
+def _duration(text: str) -> timedelta:
+    return timedelta(seconds=float(text[:-1]) * UNITS[text[-1]])
+
+
+def _instant(text: str) -> datetime:
+    if ":" not in text:
+        return START + _duration(text)
+    hours, minutes = text.split(":")
+    return START + timedelta(hours=int(hours), minutes=int(minutes))
+
+
+def _when(instant: datetime | None) -> str:
+    if instant is None:
+        return "never"
+    minutes, seconds = divmod(round((instant - START).total_seconds()), 60)
+    text = f"{minutes // 60:02}:{minutes % 60:02}"
+    return f"{text}:{seconds:02}" if seconds else text

@@ -1,0 +1,137 @@
+"""One customer as a store keeps it: runs commands through the books, and audits all of it after each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from ledger.books import (
+    Command,
+    Commit,
+    Decision,
+    Entry,
+    EntryKind,
+    Extend,
+    Facts,
+    Lot,
+    LotKey,
+    Plan,
+    Priced,
+    Refusal,
+    Release,
+    Reservation,
+    ReservationCosts,
+    ReservationState,
+    Reverse,
+    Terms,
+    create,
+    decide,
+    due,
+)
+from ledger.books.audit import audit
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
+
+
+class World:
+    """The customer's wallet, and all that was ever kept of it."""
+
+    def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = 1_000_000_000) -> None:
+        self.plan = plan or Plan("standard", None)
+        self.terms = Terms("card", "card-1", "costs-1", credit_price_nanousd)
+        self.now = START
+        self.due_batch = 1000
+        self.entries: list[Entry] = []
+        self.lots: dict[LotKey, Lot] = {}
+        self.reservations: dict[int, Reservation] = {}
+        self.runs: dict[str, str] = {}
+        self.keep(create(1, "Ada", self.plan.name, None, "UTC", "create", b"", START))
+
+    def run(self, command: Command, priced: Priced | None = None) -> Decision | Refusal:
+        """Write what is due, then decide the command, at the instant that it is."""
+        self.write_due()
+        before = self.wallet
+        outcome = decide(
+            self.wallet,
+            command,
+            now=self.now,
+            plan=self.plan,
+            priced=priced,
+            terms=self.terms,
+            facts=self.facts(command),
+        )
+        if isinstance(outcome, Decision):
+            self.keep(outcome)
+        else:
+            assert self.wallet == before
+        return outcome
+
+    def pass_time(self, duration: timedelta) -> list[Decision]:
+        """Let the clock run, and write what has become due."""
+        self.now += duration
+        return self.write_due()
+
+    def write_due(self) -> list[Decision]:
+        """Write what is due by the clock, in batches of at most `due_batch` holds."""
+        written: list[Decision] = []
+        while self.wallet.next_due_at is not None and self.wallet.next_due_at <= self.now:
+            open_ones = [r for r in self.reservations.values() if r.state is ReservationState.OPEN]
+            open_ones.sort(key=lambda r: (r.expires_at, r.sequence))
+            late = [r for r in open_ones if r.expires_at <= self.now][: self.due_batch]
+            rest = open_ones[len(late) :]
+            next_at = rest[0].expires_at if rest else None
+            decisions, wallet = due(self.wallet, late, next_at, now=self.now, plan=self.plan)
+            for decision in decisions:
+                self.keep(decision)
+            self.wallet = wallet
+            written += decisions
+            self.check()
+        return written
+
+    def facts(self, command: Command) -> Facts:
+        """Give what the command names, as a store reads it back."""
+        if isinstance(command, (Extend, Commit, Release)):
+            return Facts(reservation=self.stored_reservation(command.reservation))
+        if not isinstance(command, Reverse):
+            return Facts()
+        if command.charge is not None:
+            undone = [entry for entry in self.entries if entry.sequence == command.charge]
+        else:
+            undone = [
+                entry
+                for entry in self.entries
+                if entry.reservation and entry.reservation.sequence == command.reservation and entry.money
+            ]
+        subject = command.reservation if command.charge is None else command.charge
+        drawn = {draw.lot for entry in undone if entry.money for draw in entry.money.draws}
+        return Facts(
+            reservation=self.stored_reservation(command.reservation),
+            charges=tuple(undone),
+            reversed=any(e.kind is EntryKind.REVERSAL and e.subject == subject for e in self.entries),
+            lots=tuple(self.lots[key] for key in sorted(drawn)),
+        )
+
+    def stored_reservation(self, sequence: int | None) -> Reservation | None:
+        """Give a reservation as it is read back: a closed one's costs stand in its entries alone."""
+        found = self.reservations.get(sequence or 0)
+        if found is None or found.state in OPEN_TO_COMMITS:
+            return found
+        return replace(found, costs=ReservationCosts())
+
+    def keep(self, decision: Decision) -> None:
+        """Keep the final images of a decision."""
+        self.wallet = decision.wallet
+        self.entries.append(decision.entry)
+        self.lots.update((lot.key, lot) for lot in decision.lots)
+        if decision.reservation is not None:
+            self.reservations[decision.reservation.sequence] = decision.reservation
+        self.runs.update(decision.runs)
+        self.check()
+
+    def check(self) -> None:
+        """Hold all invariants against all that was kept."""
+        violations = audit(
+            self.wallet, list(self.lots.values()), list(self.reservations.values()), self.entries
+        )
+        assert violations == []
