@@ -1,0 +1,261 @@
+"""Replays on the real stack: their figures are those of the records and the rates, to the last unit."""
+
+from __future__ import annotations
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from command_line import acu_ledger, lines, replay, write_config
+
+from ledger.cli.stack import SAMPLE_RECORDS
+
+KEYS = {
+    "records",
+    "committed",
+    "refused",
+    "skipped",
+    "credits_micros",
+    "revenue_nanousd",
+    "cost_nanousd",
+    "absorbed_cost_nanousd",
+    "margin",
+    "seconds",
+    "verified",
+}
+BLENDED_USD = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.944", "15")}
+COSTS = """
+tokens: {models: {acme/code: {per_million: {input: "0.1", output: "0.7"}}}}
+compute: {t4: {per_hour: "0.35"}, sandbox: {per_hour: "0.12"}}
+"""
+CODE = """
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - name: code
+    match: {tokens: "acme/*"}
+    price: {per_million: {input: "33.3", output: "77.7"}}
+"""
+GPU = """
+credit: credit
+credit_price_usd: "0.25"
+rules:
+  - name: gpu
+    match: {compute: t4}
+    price: {per_hour: "4.4"}
+"""
+DEAR = """
+credit: gold
+credit_price_usd: "10000000"
+rules:
+  - name: gpu
+    match: {compute: t4}
+    price: {per_hour: "6"}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cards and costs of the tests' own."""
+    return write_config(tmp_path_factory.mktemp("config") / "own", COSTS, code=CODE, gpu=GPU, dear=DEAR)
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    with (SAMPLE_RECORDS / name).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_agent_sessions(data: Path) -> None:
+    """A resolved issue costs 20 credits of $1, a failed one nothing: its cost is absorbed."""
+    answer = replay(
+        data, "agent_sessions", SAMPLE_RECORDS / "agent_sessions.csv", "--card", "resolved"
+    ).json()
+    rows = rows_of("agent_sessions.csv")
+    costs = {}
+    for row in rows:
+        blended, listed = BLENDED_USD[row["model"]]
+        tokens = int(row["input_tokens"]) * Fraction(blended) + int(row["output_tokens"]) * Fraction(listed)
+        usd = tokens / 1_000_000 + Fraction(row["sandbox_seconds"]) * Fraction("0.12") / 3600
+        costs[row["session_id"]] = round(usd * 10**9)
+    resolved = sum(row["resolved"] == "1" for row in rows)
+    revenue_nanousd, cost_nanousd = resolved * 20 * 10**9, sum(costs.values())
+    seconds = answer.pop("seconds")
+    assert isinstance(seconds, float)
+    assert answer == {
+        "records": len(rows),
+        "committed": len(rows),
+        "refused": {},
+        "skipped": {},
+        "credits_micros": resolved * 20 * 10**6,
+        "revenue_nanousd": revenue_nanousd,
+        "cost_nanousd": cost_nanousd,
+        "absorbed_cost_nanousd": sum(costs[row["session_id"]] for row in rows if row["resolved"] == "0"),
+        "margin": (revenue_nanousd - cost_nanousd) / revenue_nanousd,
+        "verified": True,
+    }
+    assert answer.keys() | {"seconds"} == KEYS
+
+
+def test_llm_requests(data: Path, config: Path) -> None:
+    """Each request is charged once rounded, half even; revenue is the credits at the card's credit price."""
+    answer = replay(
+        data,
+        "llm_requests",
+        SAMPLE_RECORDS / "llm_requests.csv",
+        *("--config", config, "--card", "code", "--model", "acme/code"),
+        *("--customers", 3, "--limit", 700),
+    ).json()
+    sizes = [
+        (int(row["ContextTokens"]), int(row["GeneratedTokens"])) for row in rows_of("llm_requests.csv")[:700]
+    ]
+    micros = sum(round(read * Fraction("33.3") + wrote * Fraction("77.7")) for read, wrote in sizes)
+    cost_nanousd = sum(
+        round((read * Fraction("0.1") + wrote * Fraction("0.7")) * 1000) for read, wrote in sizes
+    )
+    assert answer["records"] == answer["committed"] == 700
+    assert answer["credits_micros"] == micros
+    assert answer["revenue_nanousd"] == micros * 10
+    assert answer["cost_nanousd"] == cost_nanousd
+    assert answer["absorbed_cost_nanousd"] == 0
+    assert answer["verified"] is True
+
+
+def test_gpu_jobs(data: Path) -> None:
+    """Images that succeed are charged by number, jobs of another status are counted by its name."""
+    file = SAMPLE_RECORDS / "gpu_jobs.csv"
+    answer = replay(data, "gpu_jobs", file, "--card", "images", "--resource", "l40s").json()
+    rows = rows_of("gpu_jobs.csv")
+    done = [row for row in rows if row["status"] != "PENDING"]
+    costs = [round(Fraction(row["gpu_seconds"]) * Fraction("0.99") / 3600 * 10**9) for row in done]
+    images = sum(int(Fraction(row["images"])) for row in done if row["status"] == "SUCCEED")
+    assert answer["records"] == len(rows)
+    assert answer["committed"] == len(done)
+    assert answer["skipped"] == {"PENDING": len(rows) - len(done)}
+    assert answer["credits_micros"] == images * 10**6
+    assert answer["revenue_nanousd"] == images * 10**7
+    assert answer["cost_nanousd"] == sum(costs)
+    assert answer["absorbed_cost_nanousd"] == sum(
+        cost for row, cost in zip(done, costs, strict=True) if row["status"] == "FAILED"
+    )
+
+
+def test_gpu_pods(data: Path, config: Path) -> None:
+    """A pod pays for its share of GPUs while it ran; one that was never scheduled is skipped."""
+    options = ("--config", config, "--card", "gpu", "--resource", "t4")
+    answer = replay(data, "gpu_pods", SAMPLE_RECORDS / "gpu_pods.csv", *options).json()
+    rows = rows_of("gpu_pods.csv")
+    ran = [row for row in rows if row["scheduled_s"]]
+    hours = [
+        (int(row["deletion_s"]) - int(row["scheduled_s"]))
+        * Fraction(int(row["num_gpu"]) * int(row["gpu_milli"]), 1000)
+        / 3600
+        for row in ran
+    ]
+    micros = sum(round(hour * Fraction("4.4") * 10**6) for hour in hours)
+    assert answer["committed"] == len(ran)
+    assert answer["skipped"] == {"not_scheduled": len(rows) - len(ran)}
+    assert answer["credits_micros"] == micros
+    assert answer["revenue_nanousd"] == micros * 250
+    assert answer["cost_nanousd"] == sum(round(hour * Fraction("0.35") * 10**9) for hour in hours)
+
+
+def test_same_run_again_books_nothing_twice(data: Path) -> None:
+    """A run id names the run: its second time gives the same answers, and the books stay as they are."""
+    options = ("--card", "resolved", "--run-id", "twice", "--limit", 20, "--customers", 2)
+    first, second = (
+        replay(data, "agent_sessions", SAMPLE_RECORDS / "agent_sessions.csv", *options).json()
+        for _ in range(2)
+    )
+    for answer in (first, second):
+        del answer["seconds"]
+    assert first == second
+    assert first["committed"] == 20
+
+
+def test_credits_run_out_and_more_are_issued(data: Path, config: Path, tmp_path: Path) -> None:
+    """Where one grant is too small, more follow and the same request goes through."""
+    file = tmp_path / "pods.csv"
+    pods = [(f"p{number}", 1, 1000, 0, 3600) for number in range(7)]
+    file.write_text(lines(("pod", "num_gpu", "gpu_milli", "scheduled_s", "deletion_s"), *pods))
+    answer = replay(data, "gpu_pods", file, "--config", config, "--card", "dear", "--resource", "t4").json()
+    assert (answer["committed"], answer["refused"]) == (7, {})
+    assert answer["credits_micros"] == 7 * 6 * 10**6
+    assert answer["revenue_nanousd"] == 7 * 6 * 10**16
+
+
+def test_broken_row_is_told_and_the_rest_runs(data: Path, tmp_path: Path) -> None:
+    """The message names file and line; the row counts as skipped."""
+    file = tmp_path / "requests.csv"
+    file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1000, 10), (1000, "ten"), (2000, 20)))
+    ran = replay(data, "llm_requests", file, "--card", "completions", "--model", "acme/code-13b")
+    answer = ran.json()
+    assert f"{file}:3: GeneratedTokens: 'ten' is not a number" in ran.stderr
+    assert (answer["records"], answer["committed"], answer["skipped"]) == (3, 2, {"broken_row": 1})
+
+
+def test_unknown_model_is_refused_and_booked_nowhere(data: Path, tmp_path: Path) -> None:
+    """What the card has no price for is refused before the work, counted by reason."""
+    file = tmp_path / "requests.csv"
+    file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1000, 10)))
+    answer = replay(data, "llm_requests", file, "--card", "completions", "--model", "who/knows").json()
+    assert (answer["records"], answer["committed"]) == (1, 0)
+    assert answer["refused"] == {"UNPRICED_USAGE": 1}
+    assert answer["margin"] is None
+
+
+def test_file_without_records(data: Path, tmp_path: Path) -> None:
+    """No records, no effect, no margin."""
+    file = tmp_path / "requests.csv"
+    file.write_text("ContextTokens,GeneratedTokens\n")
+    answer = replay(data, "llm_requests", file, "--card", "completions", "--model", "acme/code-13b").json()
+    assert (answer["records"], answer["credits_micros"], answer["margin"]) == (0, 0, None)
+
+
+def test_unknown_card_is_a_usage_error(data: Path) -> None:
+    """The message lists the cards in force; so it does where none is named and there are several."""
+    file = SAMPLE_RECORDS / "agent_sessions.csv"
+    unknown = replay(data, "agent_sessions", file, "--card", "nope")
+    unnamed = replay(data, "agent_sessions", file)
+    for ran in (unknown, unnamed):
+        assert (ran.status, ran.stdout) == (2, "")
+        assert "the cards in force are: agents, completions, images, resolved" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "says"),
+    [
+        (
+            "ContextTokens,Other",
+            ("--model", "m/x"),
+            "missing column GeneratedTokens; the file has ContextTokens",
+        ),
+        ("ContextTokens,GeneratedTokens", (), "give --model"),
+        ("ContextTokens,GeneratedTokens", ("--model", "m/x", "--target", "h:1"), "belong together"),
+        (
+            "ContextTokens,GeneratedTokens",
+            ("--model", "m/x", "--run-id", "x" * 61),
+            "--run-id: write 1 to 60",
+        ),
+    ],
+)
+def test_usage_errors_send_nothing(tmp_path: Path, header: str, options: tuple[str, ...], says: str) -> None:
+    """A command that makes no sense ends with status 2 before anything is started."""
+    file = tmp_path / "requests.csv"
+    file.write_text(f"{header}\n1,2\n")
+    ran = acu_ledger(
+        "replay", "--format", "llm_requests", file, "--json", "--data", tmp_path / "none", *options
+    )
+    assert (ran.status, ran.stdout) == (2, "")
+    assert says in ran.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_bad_configuration_is_a_usage_error(tmp_path: Path) -> None:
+    """The message has file, line and column of what is wrong."""
+    config = write_config(tmp_path / "bad", COSTS, code=CODE.replace('"33.3"', "33.3"))
+    file = tmp_path / "requests.csv"
+    file.write_text("ContextTokens,GeneratedTokens\n1,2\n")
+    ran = replay(tmp_path / "data", "llm_requests", file, "--model", "acme/code", "--config", config)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert f"{config / 'cards' / 'code.yaml'}:8:34:" in ran.stderr
