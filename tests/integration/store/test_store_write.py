@@ -1,0 +1,323 @@
+"""The batched write: verdict per customer, all or nothing per customer, definite and unknown failures."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from store_world import CELL, CREDIT, World, priced
+
+from ledger import books
+from ledger.store.load import LoadRequest, find_entries, load
+from ledger.store.write import Batch, RepeatedRequest, UnknownOutcome, WriteRefused, check, write
+
+TABLES = (
+    "wallets",
+    "debts",
+    "entries",
+    "money",
+    "reservations",
+    "reservation_costs",
+    "lots",
+    "lot_values",
+    "runs",
+)
+
+
+async def contents(database, cell=CELL):
+    """All rows of a cell but what differs from run to run."""
+    return {
+        table: [
+            dict(row) for row in await database.finance.fetch(f"SELECT * FROM {cell}.{table} ORDER BY 1, 2")
+        ]
+        for table in TABLES
+    }
+
+
+async def assert_as_in_memory(world, connection):
+    loaded = await load(connection, CELL, [LoadRequest(customer) for customer in world.wallets])
+    assert {customer: found.wallet for customer, found in loaded.items()} == world.wallets
+
+
+async def test_what_was_decided_is_what_is_loaded(world, connection):
+    """After any batch the loaded wallets, lots in burn order included, are those in memory."""
+    first, second, _ = world.wallets
+    held = [world.reserve(first, 2 * CREDIT), world.reserve(second, CREDIT), world.reserve(first)]
+    written = await write(connection, CELL, world.take())
+    assert written.customers == {first, second}
+    assert not written.stale
+    await assert_as_in_memory(world, connection)
+    world.commit(first, held[0], priced(CREDIT, runs={"run-1": "state"}), final=False)
+    world.commit(first, held[0], priced(3 * CREDIT), final=True)
+    world.do(second, books.Release(world.request_id(), b"f", held[1]))
+    world.commit(second, world.reserve(second, 7), priced(1_003 * CREDIT))
+    await write(connection, CELL, world.take())
+    await assert_as_in_memory(world, connection)
+
+
+async def test_partial_commits_keep_the_exact_amounts(world, connection):
+    """A reservation open to commits comes back as it was, its exact price and costs included."""
+    customer = next(iter(world.wallets))
+    sequence = world.reserve(customer, 5 * CREDIT, labels={"project": "å"})
+    world.commit(customer, sequence, priced(CREDIT, 11, own_run="run"), final=False)
+    await write(connection, CELL, world.take())
+    world.commit(customer, sequence, priced(CREDIT, 13), final=False)
+    await write(connection, CELL, world.take())
+    loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
+    kept = world.reservations[customer, sequence]
+    assert kept.costs.cost_exact.denominator == 7
+    assert loaded[customer].reservations == {sequence: kept}
+
+
+async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world, connection):
+    """A row born in a batch is inserted as the batch leaves it."""
+    customer = next(iter(world.wallets))
+    sequence = world.reserve(customer)
+    world.commit(customer, sequence)
+    await write(connection, CELL, world.take())
+    loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
+    reservation = loaded[customer].reservations[sequence]
+    assert reservation == replace(world.reservations[customer, sequence], costs=books.ReservationCosts())
+    assert reservation.state is books.ReservationState.COMMITTED
+
+
+async def test_one_entry_by_scalars_equals_one_entry_by_arrays(database, connection, world):
+    """The text with scalar parameters leaves the same rows as the text with arrays."""
+    alone, together = list(world.wallets)[:2]
+
+    def steps(customer):
+        yield lambda: world.reserve(customer, 4 * CREDIT, labels={"a": "b"})
+        sequence = world.wallets[customer].sequence
+        yield lambda: world.commit(customer, sequence, priced(CREDIT, runs={"r": "s"}), final=False)
+        yield lambda: world.commit(customer, sequence, priced(2_000 * CREDIT), final=True)
+        yield lambda: world.grant(customer, 5, scope="tokens")
+        yield lambda: world.do(customer, books.UpdateCustomer(world.request_id(), b"f", display_name="B"))
+
+    for one, other in zip(steps(alone), steps(together), strict=True):
+        world.requests = 1_000 * alone + world.wallets[alone].sequence
+        one()
+        await write(connection, CELL, world.take())
+        world.requests = 1_000 * together + world.wallets[together].sequence
+        other()
+        batch = world.take()
+        batch.before[10**9] = 1  # A customer that does not exist: so the batch is not of one customer.
+        assert (await write(connection, CELL, batch)).customers == {together}
+    changing = ("customer", "request_id", "xid", "booked_at", "effective_at", "created_at", "last_instant")
+    changing += ("expires_at", "next_due_at", "reservation_expires_at")
+    rows = {
+        customer: [
+            (table, {name: value for name, value in row.items() if name not in changing})
+            for table, found in (await contents(database)).items()
+            for row in found
+            if row["customer"] == customer
+        ]
+        for customer in (alone, together)
+    }
+    assert {table for table, _ in rows[alone]} == set(TABLES)
+    assert rows[alone] == rows[together]
+
+
+@pytest.mark.parametrize("off_by", [-1, 1])
+async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connection, database, off_by):
+    """A customer whose sequence is not the one decided upon is not written at all; the others are."""
+    first, second, _ = world.wallets
+    before = await contents(database)
+    world.reserve(first)
+    world.reserve(second)
+    batch = world.take()
+    batch.before[first] += off_by
+    written = await write(connection, CELL, batch)
+    assert written.customers == {second}
+    after = await contents(database)
+    for table in TABLES:
+        rows = [row for row in after[table] if row["customer"] == first]
+        assert rows == [row for row in before[table] if row["customer"] == first]
+    assert after["entries"] != before["entries"]
+
+
+async def test_of_two_processes_one_wins_each_customer(world, connection, other):
+    """Two batches decided upon the same wallets: each customer is written by exactly one of them."""
+    twin = World(now=world.now, wallets=dict(world.wallets), requests=10_000)
+    for round_number in range(20):
+        for process in (world, twin):
+            customers = list(process.wallets)
+            for customer in customers if (round_number + (process is twin)) % 2 else reversed(customers):
+                process.reserve(customer, 1)
+        one, two = await asyncio.gather(
+            write(connection, CELL, world.take()), write(other, CELL, twin.take())
+        )
+        assert one.customers | two.customers == set(world.wallets)
+        assert not one.customers & two.customers
+        loaded = await load(connection, CELL, [LoadRequest(customer) for customer in world.wallets])
+        for process in (world, twin):
+            process.wallets = {customer: found.wallet for customer, found in loaded.items()}
+    assert all(found.wallet.sequence == 3 + 20 for found in loaded.values())
+
+
+async def test_batches_in_opposite_orders_do_not_deadlock(database, connection, other):
+    """Locks are taken in the order of customers, whatever the order of the arrays."""
+    world = World()
+    customers = [await world.new_customer(database) for _ in range(40)]
+    await write(connection, CELL, world.take())
+    twin = World(now=world.now, wallets=dict(world.wallets), requests=10_000)
+    for _ in range(10):
+        for up, down in zip(customers, reversed(customers), strict=True):
+            world.reserve(up, 1)
+            twin.reserve(down, 1)
+        await asyncio.gather(write(connection, CELL, world.take()), write(other, CELL, twin.take()))
+        loaded = await load(connection, CELL, [LoadRequest(customer) for customer in customers])
+        for process in (world, twin):
+            process.wallets = {customer: found.wallet for customer, found in loaded.items()}
+
+
+async def test_refusals_are_checked_with_the_writes(world, connection):
+    """A customer with refusals only is in the verdict if its sequence still stands."""
+    first, second, third = world.wallets
+    world.reserve(first)
+    batch = world.take()
+    batch.before[second] = world.wallets[second].sequence
+    batch.before[third] = world.wallets[third].sequence - 1
+    assert (await write(connection, CELL, batch)).customers == {first, second}
+
+
+async def test_a_batch_of_refusals_is_one_read(world, connection):
+    """`check` gives the customers whose sequence stands, and the database's clock."""
+    first, second, third = world.wallets
+    before = {first: world.wallets[first].sequence, second: 1, 10**9: 1}
+    told = await check(connection, CELL, before)
+    assert told.customers == {first}
+    assert abs(told.clock - world.now) < timedelta(minutes=1)
+    assert (await check(connection, CELL, {third: 99})).customers == frozenset()
+
+
+async def test_a_wallet_may_change_without_an_entry(world, connection):
+    """What is due next may be known better than it was: the row is written, the sequence stays."""
+    customer = next(iter(world.wallets))
+    wallet = replace(world.wallets[customer], next_due_at=world.now + timedelta(days=3))
+    batch = world.take()
+    batch.before[customer] = wallet.sequence
+    batch.wallets[customer] = world.wallets[customer] = wallet
+    assert (await write(connection, CELL, batch)).customers == {customer}
+    await assert_as_in_memory(world, connection)
+
+
+@pytest.mark.parametrize("seconds", [-6, 6])
+async def test_nothing_is_written_that_was_decided_off_the_clock(world, connection, database, seconds):
+    """A batch decided more than 5 s off the database's clock is not applied, and told so."""
+    before = await contents(database)
+    world.reserve(next(iter(world.wallets)))
+    batch = world.take()
+    batch.decided_at += timedelta(seconds=seconds)
+    written = await write(connection, CELL, batch)
+    assert written.stale
+    assert written.customers == frozenset()
+    assert await contents(database) == before
+
+
+async def test_an_entry_that_waited_too_long_makes_its_batch_stale(world, connection):
+    """The oldest entry counts, not only the instant when the batch was sent."""
+    first, second, _ = world.wallets
+    world.reserve(first)
+    world.reserve(second)
+    batch = world.take()
+    batch.entries[0] = replace(batch.entries[0], booked_at=batch.entries[0].booked_at - timedelta(seconds=6))
+    assert (await write(connection, CELL, batch)).stale
+
+
+async def test_a_known_request_id_is_definite_and_writes_nothing(world, connection, database):
+    """A repeat that memory did not know raises RepeatedRequest, for the whole batch."""
+    first, second, _ = world.wallets
+    world.reserve(first)
+    known = world.batch.entries[0].request_id
+    await write(connection, CELL, world.take())
+    before = await contents(database)
+    world.reserve(second)
+    world.do(first, books.Reserve(known, b"f", amount_micros=5))
+    with pytest.raises(RepeatedRequest):
+        await write(connection, CELL, world.take())
+    assert await contents(database) == before
+    assert set(await find_entries(connection, CELL, [(first, known), (second, known)])) == {(first, known)}
+
+
+async def test_an_update_that_finds_no_row_raises(world, connection, database):
+    """A lost update would be silent: the rows are counted, and a mismatch refuses the whole statement."""
+    customer = next(iter(world.wallets))
+    before = await contents(database)
+    world.reserve(customer)
+    batch = world.take()
+    [(key, (reservation, _))] = batch.reservations.items()
+    batch.reservations[key] = (reservation, False)
+    with pytest.raises(WriteRefused, match="division by zero"):
+        await write(connection, CELL, batch)
+    assert await contents(database) == before
+
+
+@pytest.mark.parametrize("commodity", ["credits", "dollars"])
+async def test_the_database_refuses_unbalanced_entries(world, connection, database, commodity):
+    """Postings that do not sum to 0 are refused by a CHECK, in credits and in dollars."""
+    customer = next(iter(world.wallets))
+    before = await contents(database)
+    world.grant(customer, 1)
+    batch = world.take()
+    entry = batch.entries[0]
+    if commodity == "credits":
+        entry = replace(entry, credits=entry.credits._replace(held=1))
+    else:
+        entry = replace(entry, money=replace(entry.money, dollars=entry.money.dollars._replace(cost=1)))
+    batch.entries[0] = entry
+    with pytest.raises(WriteRefused, match="check constraint"):
+        await write(connection, CELL, batch)
+    assert await contents(database) == before
+
+
+async def test_an_amount_that_fits_no_column_is_definite(world, connection):
+    """A value beyond 64 bits is found before anything is sent."""
+    customer = next(iter(world.wallets))
+    batch = world.take()
+    batch.before[customer] = 2**63
+    with pytest.raises(WriteRefused):
+        await write(connection, CELL, batch)
+
+
+async def _wait_for_lock(database, application_name):
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+    while not await database.writer.fetchval(waiting, application_name):
+        continue
+
+
+async def test_a_lost_connection_leaves_the_outcome_unknown(world, connection, other, database):
+    """Whatever is no ERROR on a connection that stays open is unknown, not refused."""
+    customer = next(iter(world.wallets))
+    world.reserve(customer)
+    async with other.transaction():
+        await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {customer} FOR UPDATE")
+        writing = asyncio.create_task(write(connection, CELL, world.take()))
+        await _wait_for_lock(database, "test writer")
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test writer'"
+            " AND datname = current_database()"
+        )
+        with pytest.raises(UnknownOutcome):
+            await writing
+    with pytest.raises(UnknownOutcome):
+        await check(connection, CELL, {customer: 1})
+
+
+async def test_a_time_out_of_the_server_is_definite(world, connection, other):
+    """The server's lock time-out undoes the statement and leaves the connection open."""
+    customer = next(iter(world.wallets))
+    world.reserve(customer)
+    await connection.execute("SET lock_timeout = '20ms'")
+    async with other.transaction():
+        await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {customer} FOR UPDATE")
+        with pytest.raises(WriteRefused, match="lock timeout"):
+            await write(connection, CELL, world.take())
+
+
+async def test_an_empty_batch_writes_nothing(connection):
+    """No customers, no verdict."""
+    world = World()
+    written = await write(connection, CELL, Batch(decided_at=world.now))
+    assert written.customers == frozenset()
