@@ -27,8 +27,10 @@ class _Gauge(NamedTuple):
     name: str
     help: str
     account: str
-    divisor: int
+    unit: int
     labels: tuple[str, ...]
+    sign: int = 1
+    """-1 where the books post what it counts as a negative amount."""
 
 
 _BY_KIND = ("plan", "card", "kind")
@@ -36,7 +38,9 @@ _BY_CARD = ("plan", "card")
 
 GAUGES = (
     _Gauge("acu_ledger_revenue_usd", "Revenue earned, dollars.", "revenue", NANOUSD, _BY_KIND),
-    _Gauge("acu_ledger_cost_usd", "Cost of revenue owed to providers, dollars.", "cost", -NANOUSD, _BY_KIND),
+    _Gauge(
+        "acu_ledger_cost_usd", "Cost of revenue owed to providers, dollars.", "cost", NANOUSD, _BY_KIND, -1
+    ),
     _Gauge("acu_ledger_priced_credits", "Credits that usage was priced at.", "priced", MICROS, _BY_KIND),
     _Gauge("acu_ledger_unpriced_lines", "Usage items booked without a price.", "unpriced_lines", 1, _BY_KIND),
     _Gauge("acu_ledger_consumed_credits", "Credits consumed, debt included.", "consumed", MICROS, _BY_CARD),
@@ -47,7 +51,7 @@ GAUGES = (
     _Gauge(
         "acu_ledger_deferred_revenue_usd", "Value of credits not used yet, dollars.", "deferred", NANOUSD, ()
     ),
-    _Gauge("acu_ledger_unbilled_usd", "Price of credits owed, dollars.", "unbilled", -NANOUSD, ()),
+    _Gauge("acu_ledger_unbilled_usd", "Price of credits owed, dollars.", "unbilled", NANOUSD, (), -1),
 )
 
 ABSORBED = {
@@ -111,7 +115,7 @@ def _family(gauge: _Gauge, amounts: Mapping[tuple[str, str, str, str], int]) -> 
             sums[labels] = sums.get(labels, 0) + amount
     family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
     for labels, total in sums.items():
-        family.add_metric(labels, total / gauge.divisor)
+        family.add_metric(labels, gauge.sign * total / gauge.unit)
     return family
 
 
