@@ -55,14 +55,24 @@ async def _card_names(ledger: Ledger) -> list[str]:
 
 
 class Customers:
-    """The customers of one run. A run of the same id finds them, and their credits, as they are."""
+    """The customers of one run. A run of the same id finds them, and their credits, as they are.
 
-    def __init__(self, ledger: Ledger, run_id: str, card: str, credit_price_nanousd: int) -> None:
+    A grant is of `grant_credits`, or fewer where those would be worth more than one grant may be.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        run_id: str,
+        card: str,
+        credit_price_nanousd: int,
+        grant_credits: int = GRANT_CREDITS_MAX,
+    ) -> None:
         self._ledger = ledger
         self._run_id = run_id
         self._card = card
-        worth_max = GRANT_NANOUSD_MAX // credit_price_nanousd if credit_price_nanousd else GRANT_CREDITS_MAX
-        credits_each = max(1, min(GRANT_CREDITS_MAX, worth_max))
+        worth_max = GRANT_NANOUSD_MAX // credit_price_nanousd if credit_price_nanousd else grant_credits
+        credits_each = max(1, min(grant_credits, worth_max))
         self.grant_micros = credits_each * _MICROS
         self._paid_total_usd = dollars(credits_each * credit_price_nanousd)
         self._grants: dict[str, int] = {}

@@ -32,6 +32,8 @@ ROUNDS_CARD = "agents"
 _PAID_MICROS = 100_000_000
 _PAID_USD = "100"
 _PROMO_MICROS = 250_000
+_GRANT_CREDITS = 500
+"""Of the others: they buy as many again when they run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ async def sell_part(
 ) -> Tally:
     """Replays the records of a part. Raises CallFailedError."""
     card, credit_price_nanousd = await find_card(ledger, part.card)
-    customers = Customers(ledger, f"{run_id}/{part.card}", card, credit_price_nanousd)
+    customers = Customers(ledger, f"{run_id}/{part.card}", card, credit_price_nanousd, _GRANT_CREDITS)
     replay = Replay(ledger, customers, run_id, part.customers, advance=advance, warn=warn, observe=observe)
     with open_records(part.file, part.record_format, part.options) as records:
         return await replay.run(records)

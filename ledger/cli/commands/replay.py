@@ -136,7 +136,9 @@ async def _send(ledger: Ledger, records: RecordFile, options: _Options) -> Tally
             advance=lambda count: bars.advance(bar, count),
             warn=note,
         )
-        return await replaying.run(records.take(options.limit))
+        tally = await replaying.run(records.take(options.limit))
+        bars.update(bar, total=tally.records)
+        return tally
 
 
 def _print(result: _Result, run_id: str) -> None:
