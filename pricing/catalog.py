@@ -149,16 +149,19 @@ class CatalogPrice:
         """Take the standard prices, and those of the tier, which go before them quantity by quantity."""
         self._prices = prices
         self._variants = variants
-        self._steady = len(prices) == 1 and all(variant.constraint is None for variant in variants)
+        steady = len(prices) == 1 and all(variant.constraint is None for variant in variants)
         self._known: dict[tuple[int, ...], TokenRates] = {}
+        self._always = self._rates(0, tuple(range(len(variants)))) if steady else None
 
     def at(self, instant: datetime) -> TokenRates:
         """Return the prices that hold at an instant: the last whose condition is met, else the first."""
-        standard, variants = 0, tuple(range(len(self._variants)))
-        if not self._steady:
-            last_first = reversed(range(len(self._prices)))
-            standard = next((n for n in last_first if self._prices[n].holds(instant)), 0)
-            variants = tuple(n for n in variants if self._variants[n].holds(instant))
+        if self._always is not None:
+            return self._always
+        last_first = reversed(range(len(self._prices)))
+        standard = next((n for n in last_first if self._prices[n].holds(instant)), 0)
+        return self._rates(standard, tuple(n for n, v in enumerate(self._variants) if v.holds(instant)))
+
+    def _rates(self, standard: int, variants: tuple[int, ...]) -> TokenRates:
         key = (standard, *variants)
         if key not in self._known:
             rates = dict(self._prices[standard].rates)

@@ -28,13 +28,13 @@ class Costs(NamedTuple):
     known: bool
     """What the item costs is known well enough to price it."""
     source: str
-    """Where `posted` comes from: catalog, models, compute or units of the book; free (nothing is paid for it),
-    cache, customer_key; unknown_cost, asked or none where the true cost is unknown."""
+    """Where `posted` comes from: catalog, models, compute or units of the book; free (nothing is paid for
+    it), cache, customer_key; unknown_cost, asked or none where the true cost is unknown."""
     lever: str
     """What saved the difference between asked and served; empty if they are the same."""
 
 
-FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, known=True, source="free", lever="")
+FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
 """What an outcome costs."""
 
 
@@ -54,13 +54,13 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime, *, estimate: b
             source = other.source if other else "none"
             lever = (other.lever if other else None) or "routing"
     if not ours:
-        return Costs(listed, asked, served, NOTHING, known=True, source="customer_key", lever=lever)
+        return Costs(listed, asked, served, NOTHING, True, "customer_key", lever)
     if served is not None:
-        return Costs(listed, asked, served, served, known=True, source=source, lever=lever)
+        return Costs(listed, asked, served, served, True, source, lever)
     unknown = book.unknown.total(item) if book.unknown else None
     if book.unknown is not None and unknown is not None:
         posted = (unknown, book.unknown.denominator)
-        return Costs(listed, asked, None, posted, known=asked is not None, source="unknown_cost", lever=lever)
+        return Costs(listed, asked, None, posted, asked is not None, "unknown_cost", lever)
     return _unknown(listed, asked, lever)
 
 
@@ -72,13 +72,13 @@ def compute_costs(item: Compute, book: CostBook, *, estimate: bool) -> Costs:
     if item.served_by is None or item.served_by == item.resource or estimate:
         return _of_rate(asked, resource)
     if item.served_by == CACHE:
-        return Costs(asked, asked, NOTHING, NOTHING, known=True, source="cache", lever="caching")
+        return Costs(asked, asked, NOTHING, NOTHING, True, "cache", "caching")
     other = book.resources.get(item.served_by)
     served = _times(quantity, other)
     lever = (other.lever if other else None) or "routing"
     if other is None or served is None:
         return _unknown(asked, asked, lever)
-    return Costs(asked, asked, served, served, known=True, source=other.source, lever=lever)
+    return Costs(asked, asked, served, served, True, other.source, lever)
 
 
 def units_costs(item: Units, book: CostBook) -> Costs:
@@ -108,9 +108,9 @@ def _times(quantity: int, rate: RateCost | None) -> Pair | None:
 def _of_rate(cost: Pair | None, rate: RateCost | None) -> Costs:
     if cost is None or rate is None:
         return _unknown(None, None, "")
-    return Costs(cost, cost, cost, cost, known=True, source=rate.source, lever="")
+    return Costs(cost, cost, cost, cost, True, rate.source, "")
 
 
 def _unknown(listed: Pair | None, asked: Pair | None, lever: str) -> Costs:
     source = "none" if asked is None else "asked"
-    return Costs(listed, asked, None, asked or NOTHING, known=False, source=source, lever=lever)
+    return Costs(listed, asked, None, asked or NOTHING, False, source, lever)

@@ -67,7 +67,8 @@ class _Pricer:
     def line(self, item: Item, labels: Labels) -> Line:
         kind = _KINDS[type(item)]
         rule = self.terms.rule(item, labels)
-        book = self.terms.costs if self.costs_at is None else self.costs_at(item.occurred_at)
+        pinned_book = self.terms.costs
+        book = pinned_book if self.costs_at is None else self.costs_at(item.occurred_at)
         costs = self.costs(item, book)
         if rule is None:
             return _unpriced(item, kind, costs, None, "no_rule")
@@ -75,7 +76,8 @@ class _Pricer:
             return _unpriced(item, kind, costs, rule, "no_cost")
         if rule.included:
             return Line(item, kind, Treatment.INCLUDED, NOTHING, costs, rule, "")
-        pinned = costs if book is self.terms.costs else self.costs(item, self.terms.costs)
+        same = book is pinned_book or book.version == pinned_book.version
+        pinned = costs if same else self.costs(item, pinned_book)
         price = self.charge(item, rule.tariff, pinned)
         if price is None:
             return _unpriced(item, kind, costs, rule, "no_cost" if pinned.asked is None else "no_rate")
@@ -92,15 +94,14 @@ class _Pricer:
 
     def charge(self, item: Item, tariff: Tariff, costs: Costs) -> Pair | None:
         """Return the price of an item that has a rule; None if a rate, or a cost to build on, is missing."""
-        match item, tariff:
-            case Tokens(), TokensTariff():
-                return tariff.charge(item, costs.asked)
-            case Compute(), ComputeTariff():
-                return tariff.charge(item, costs.asked, self.runs)
-            case Units(), UnitsTariff():
-                return tariff.charge(item, costs.asked)
-            case Outcome(), OutcomeTariff():
-                return tariff.charge(item)
+        if isinstance(tariff, TokensTariff) and isinstance(item, Tokens):
+            return tariff.charge(item, costs.asked)
+        if isinstance(tariff, ComputeTariff) and isinstance(item, Compute):
+            return tariff.charge(item, costs.asked, self.runs)
+        if isinstance(tariff, UnitsTariff) and isinstance(item, Units):
+            return tariff.charge(item, costs.asked)
+        if isinstance(tariff, OutcomeTariff) and isinstance(item, Outcome):
+            return tariff.charge(item)
         raise AssertionError("a rule prices the kind that it matches")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import NamedTuple
 
 from pricing.costing import Costs
 from pricing.decimals import format_nanos
@@ -27,8 +28,7 @@ class Treatment(StrEnum):
     """No price or no cost was found: 0 credits, flagged, to be corrected later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One usage item, priced. Amounts are made fractions, and words, only when they are asked for."""
 
     item: Item
@@ -76,6 +76,7 @@ class Line:
         integer or `n/d`; None where it is unknown.
         """
         item, costs = self.item, self.costs
+        asked = _exact(costs.asked)
         served_by = item.served_by if isinstance(item, Tokens | Compute) else None
         return {
             "rule": self.rule.name if self.rule else "",
@@ -85,8 +86,8 @@ class Line:
             "key_owner": item.key_owner.value if isinstance(item, Tokens) else "",
             "lever": costs.lever,
             "list_nanousd": _exact(costs.listed),
-            "asked_nanousd": _exact(costs.asked),
-            "served_nanousd": _exact(costs.served),
+            "asked_nanousd": asked,
+            "served_nanousd": asked if costs.served is costs.asked else _exact(costs.served),
             "cost_source": costs.source,
             "unpriced_reason": self.unpriced_reason,
         }
@@ -150,4 +151,7 @@ def _quantities(item: Item) -> dict[str, str]:
 
 
 def _exact(amount: Pair | None) -> str | None:
-    return None if amount is None else str(Fraction(*amount))
+    if amount is None:
+        return None
+    whole, rest = divmod(*amount)
+    return str(Fraction(*amount)) if rest else str(whole)

@@ -62,8 +62,10 @@ class TokenRates:
         return total
 
     def _band(self, quantities: Mapping[str, int], requests: int) -> Mapping[str, int]:
-        context = sum(quantity for key, quantity in quantities.items() if key in _INPUT)
         requests = requests or 1
+        if sum(quantities.values()) <= self.bands[1][0] * requests:
+            return self.bands[0][1]
+        context = sum(quantity for key, quantity in quantities.items() if key in _INPUT)
         return next(rates for start, rates in reversed(self.bands) if context > start * requests)
 
 

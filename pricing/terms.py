@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pricing.card_document import MatchDoc
 from pricing.cards import RateCard, Rounding
 from pricing.costs import CostBook
-from pricing.items import Compute, Item, Tokens, Units
+from pricing.items import Compute, Item, KeyOwner, Tokens, Units
 from pricing.selectors import matches
 from pricing.tariffs import Tariff, compile_tariff
 
@@ -74,11 +74,12 @@ class Terms:
 
     def rule(self, item: Item, labels: Labels) -> Rule | None:
         """Return the first rule that matches an item; None if none does."""
-        key = (_facts(item), labels)
+        facts = _facts(item)
+        key = (facts, labels)
         try:
             return self._known[key]
         except KeyError:
-            found = next((rule for rule in self._rules if self._applies(rule.match, *key)), None)
+            found = next((rule for rule in self._rules if self._applies(rule.match, facts, labels)), None)
             if len(self._known) >= _MATCHES_KNOWN:
                 self._known.clear()
             self._known[key] = found
@@ -107,9 +108,10 @@ def compile_terms(card: RateCard, costs: CostBook) -> Terms:
 
 def _facts(item: Item) -> _Facts:
     if isinstance(item, Tokens):
-        return ("tokens", item.model, item.key_owner, item.service_tier)
+        key_owner = "OURS" if item.key_owner is KeyOwner.OURS else "CUSTOMER"  # an enum's hash is slow
+        return ("tokens", item.model, key_owner, item.service_tier)
     if isinstance(item, Compute):
         return ("compute", item.resource, item.state)
     if isinstance(item, Units):
         return ("units", item.meter)
-    return ("outcome", item.name, item.result)
+    return ("outcome", item.name, str(item.result))

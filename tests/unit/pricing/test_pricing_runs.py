@@ -1,0 +1,106 @@
+"""Runs: minimum and increment over the parts in which usage comes."""
+
+import json
+
+import pytest
+from pricing_world import compute, credits, priced, terms
+
+from pricing import Memory, needs_runs
+
+MINUTE = "match: {compute: h100}, price: {per_hour: '3600', minimum: 60s}"
+
+
+def _bills(made, *parts):
+    """What each part costs, one call each, the memory carried along."""
+    memory, bills = Memory(), []
+    for part in parts:
+        quote = priced(made, part, memory=memory)
+        memory = Memory({**memory.runs, **quote.runs}, quote.own_run)
+        bills.append(credits(quote))
+    return bills
+
+
+def test_a_part_costs_the_run_after_it_less_the_run_before_it(tmp_path):
+    """20 s, 30 s and 20 s at a minimum of 60 s bill 60, 0 and 10."""
+    made = terms(tmp_path, MINUTE)
+    assert _bills(made, *(compute("h100", seconds) for seconds in (20, 30, 20))) == [60, 0, 10]
+
+
+def test_items_of_one_call_share_the_run(tmp_path):
+    """The same three parts in one call cost the same."""
+    made = terms(tmp_path, MINUTE)
+    quote = priced(made, *(compute("h100", seconds) for seconds in (20, 30, 20)))
+    assert [int(line.exact_micros) for line in quote.lines] == [60_000_000, 0, 10_000_000]
+
+
+def test_usage_of_no_time_opens_no_minimum(tmp_path):
+    """A run of zero duration, or of no machine, has not begun."""
+    made = terms(tmp_path, MINUTE)
+    assert _bills(made, compute("h100", 0), compute("h100", 9, "0"), compute("h100", 5)) == [0, 0, 60]
+
+
+@pytest.mark.parametrize(("seconds", "billed"), [(1, 60), (60, 60), (61, 70), (70, 70), (70.5, 80)])
+def test_an_increment_rounds_up_after_the_minimum(tmp_path, seconds, billed):
+    """increment: the billed duration goes up to a multiple of it."""
+    made = terms(tmp_path, "match: {compute: h100}, price: {per_hour: '3600', minimum: 55s, increment: 10s}")
+    assert _bills(made, compute("h100", seconds)) == [billed]
+
+
+def test_each_run_has_a_minimum_of_its_own(tmp_path):
+    """A run is the run_id; usage without one belongs to the reservation."""
+    made = terms(tmp_path, MINUTE)
+    parts = [compute("h100", 10, run_id=run) for run in ("a", "b", None, "a")]
+    assert _bills(made, *parts) == [60, 60, 60, 0]
+    assert needs_runs(parts) == {"a", "b"}
+
+
+def test_only_runs_that_changed_come_back(tmp_path):
+    """The quote gives back the states of the runs that its items touched, and the own run as it stands."""
+    made = terms(tmp_path, MINUTE)
+    before = priced(made, compute("h100", 10, run_id="a"), compute("h100", 10))
+    memory = Memory(before.runs, before.own_run)
+    after = priced(made, compute("h100", 10, run_id="b"), memory=memory)
+    assert set(after.runs) == {"b"}
+    assert after.own_run == before.own_run
+    assert priced(made).own_run is None
+
+
+def test_each_count_meters_by_itself(tmp_path):
+    """Three clusters of one warehouse start with a minimum each; another count is another meter."""
+    made = terms(tmp_path, MINUTE)
+    parts = [compute("h100", 10, count) for count in ("3", "3", "1", "0.5")]
+    assert _bills(made, *parts) == [180, 0, 60, 30]
+
+
+def test_each_rule_meters_by_itself(tmp_path):
+    """A run that two rules price has a minimum of each."""
+    made = terms(
+        tmp_path,
+        "match: {compute: h100, state: idle}, price: {per_hour: '360', minimum: 60s}",
+        "match: {compute: h100}, price: {per_hour: '3600', minimum: 60s}",
+    )
+    parts = [compute("h100", 30), compute("h100", 30, state="idle"), compute("h100", 30)]
+    assert _bills(made, *parts) == [60, 6, 0]
+
+
+def test_states_are_text_that_does_not_depend_on_the_parts(tmp_path):
+    """However a run is cut, its state ends the same."""
+    made = terms(tmp_path, MINUTE)
+    whole = priced(made, compute("h100", 100))
+    parts = priced(made, *(compute("h100", 25) for _ in range(4)))
+    assert whole.own_run == parts.own_run
+    assert json.loads(whole.own_run or "")
+
+
+def test_seconds_alone_need_no_state(tmp_path):
+    """An hourly rate without minimum and increment leaves no state behind."""
+    made = terms(tmp_path, "match: {compute: h100}, price: {per_hour: '4'}")
+    quote = priced(made, compute("h100", 10), compute("h100", 10, run_id="a"))
+    assert (quote.runs, quote.own_run) == ({}, None)
+
+
+def test_usage_that_is_not_priced_moves_no_run(tmp_path):
+    """An unpriced item opens no minimum: it can be priced later, by a correction."""
+    made = terms(tmp_path, MINUTE)
+    quote = priced(made, compute("h100", 10, served_by="nowhere"))
+    assert (quote.unpriced, quote.own_run) == ((0,), None)
