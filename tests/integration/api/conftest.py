@@ -1,0 +1,59 @@
+"""A running service for the whole session, and customers of their own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+import asyncpg
+import grpc.aio
+import pytest
+import pytest_asyncio
+from api_world import CONFIG, World
+
+from ledger.app import Settings, running
+from ledger.store.embedded import EmbeddedPostgres
+
+_numbers = count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
+    """The whole service on a database of its own, reached through real channels."""
+    connection = await asyncpg.connect(postgres.url)
+    await connection.execute("CREATE DATABASE api TEMPLATE migrated")
+    await connection.close()
+    urls = {
+        name: getattr(postgres, name).replace("/postgres?", "/api?")
+        for name in ("url", "reader_url", "finance_url", "writer_url")
+    }
+    settings = Settings(
+        DATABASE_URL=urls.pop("url"),
+        config_dir=CONFIG,
+        public_port=0,
+        back_office_port=0,
+        operations_port=0,
+        finance_port=0,
+        **urls,
+    )
+    async with (
+        running(settings) as stack,
+        grpc.aio.insecure_channel(stack.public_target) as public,
+        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
+    ):
+        owner = await asyncpg.connect(settings.database_url)
+        yield World(stack, public, back_office, owner)
+        await owner.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(service: World) -> World:
+    """The service, with a new customer on the standard plan who was granted 100 credits."""
+    await service.new_customer(f"cus_{next(_numbers)}")
+    return service
+
+
+@pytest.fixture
+def customer(world: World) -> str:
+    """The id of the test's customer."""
+    return world.customer_id
