@@ -12,6 +12,7 @@ from engine_world import World, fingerprint, pages
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine import cell as cell_module
+from ledger.engine import memory as memory_module
 from ledger.engine.outcomes import Committed, Faulty, Overloaded
 from ledger.store.database import Database
 
@@ -211,12 +212,12 @@ async def test_too_many_commands_are_refused_before_they_are_decided(
 
 async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More customers than fit are served all the same, each from its last entry."""
-    monkeypatch.setattr(cell_module, "WALLETS_MAX", 2)
+    monkeypatch.setattr(memory_module, "WALLETS_MAX", 2)
     names = [await world.customer(f"c{n}", 10 * CREDIT) for n in range(10)]
     for turn in range(3):
         outcomes = await asyncio.gather(*(world.reserve(name, f"r{turn}", CREDIT) for name in names))
         assert [entry_of(outcome).sequence for outcome in outcomes] == [3 + turn] * 10
-    assert len(world.engine._cells["cell_00"]._members) <= 2
+    assert len(world.engine._cells["cell_00"].memory) <= 2
 
 
 async def test_an_unknown_customer_is_refused(world: World) -> None:

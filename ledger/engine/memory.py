@@ -1,0 +1,315 @@
+"""A cell's memory: its customers, the open batches, and what waits to be loaded. Nothing here waits.
+
+A command is decided on arrival against its customer's wallet as all earlier commands left it, and joins the
+open batch. What memory lacks is asked of the loader; a customer is loaded while nothing of it is undecided
+or uncommitted, and its commands wait in order of arrival. When a batch does not commit, the customers
+concerned leave memory, and their commands are decided again on a fresh load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from datetime import datetime
+
+import structlog
+
+from ledger.books import due
+from ledger.books.model import Entry, Plan, Refusal, RefusalReason
+from ledger.engine.batch import OpenBatch, Part, Pending
+from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.member import Member, decide_in_memory, named_reservation, named_runs
+from ledger.engine.outcomes import Committed, Faulty, Unavailable
+from ledger.engine.prices import PriceBook
+from ledger.store.load import Loaded
+
+WALLETS_MAX = 10_000
+"""Customers in memory; idle ones leave it first."""
+BATCH_COMMANDS_MAX = 2_000
+"""Commands in one statement; what arrives beyond it forms the next."""
+LOAD_CUSTOMERS_MAX = 500
+"""Customers in one load."""
+PATIENCE_SECONDS = 10.0
+"""How long a command is retried inside before it is answered UNAVAILABLE."""
+
+Repeats = dict[tuple[int, str], Entry]
+"""Entries found under the request ids of refused commands."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Memory:
+    """What one process knows of one cell, and has not committed yet."""
+
+    def __init__(self, name: str, prices: PriceBook, clock: DatabaseClock) -> None:
+        self.name = name
+        self._prices = prices
+        self._clock = clock
+        self._members: OrderedDict[int, Member] = OrderedDict()
+        self._batches: deque[OpenBatch] = deque()
+        self._shipping: OpenBatch | None = None
+        """The batch that is being written."""
+        self._wanting: OrderedDict[int, Member] = OrderedDict()
+        self.has_batch = asyncio.Event()
+        self.has_wanting = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    # -- arrival and deciding --------------------------------------------------------------------
+
+    def arrive(self, pending: Pending) -> None:
+        """Decides a command at once, if nothing of its customer waits and memory has what it needs."""
+        member = self._member(pending.customer)
+        member.waiting.append(pending)
+        if len(member.waiting) == 1:
+            self._advance(member)
+
+    def _member(self, customer: int) -> Member:
+        member = self._members.get(customer)
+        if member is None:
+            self._evict(room_for=1)
+            member = self._members[customer] = Member(customer)
+        else:
+            self._members.move_to_end(customer)
+        return member
+
+    def _evict(self, room_for: int = 0) -> None:
+        """Idle customers leave memory, the longest unused first; a busy one is passed over."""
+        surplus = len(self._members) + room_for - WALLETS_MAX
+        if surplus <= 0:
+            return
+        idle = (customer for customer, member in self._members.items() if member.is_idle())
+        for customer in [next(idle, None) for _ in range(surplus)]:
+            if customer is not None:
+                del self._members[customer]
+
+    def _advance(self, member: Member) -> None:
+        """Decides what waits, in order of arrival, up to a command that needs what is not in memory."""
+        if member.loading:
+            return
+        while member.waiting:
+            pending = member.waiting[0]
+            now = self._now(member)
+            if member.lacks(pending, now):
+                self._want(member)
+                return
+            member.waiting.popleft()
+            self._decide(member, pending, now)
+
+    def _now(self, member: Member) -> datetime:
+        """The instant of a decision: a customer's instants never go back, whichever process wrote last."""
+        now = self._clock.now()
+        return max(now, member.wallet.last_instant) if member.wallet is not None else now
+
+    def _decide(self, member: Member, pending: Pending, now: datetime) -> None:
+        if pending.command is None:
+            self._answer_look(member, pending)
+            return
+        try:
+            outcome = decide_in_memory(member, pending, self._prices, now)
+        except Exception as error:  # noqa: BLE001 -- deciding has no effect: its fault is this command's alone
+            pending.fail(error)
+            return
+        part = self._part(member, alone=pending.alone)
+        if isinstance(outcome, Refusal):
+            part.items.append((pending, outcome))
+            return
+        part.apply(outcome)
+        part.items.append((pending, outcome.entry))
+        member.keep(outcome)
+
+    def _answer_look(self, member: Member, pending: Pending) -> None:
+        """A look at what is due is answered when that is committed, at once if there was nothing."""
+        underway = (*reversed(self._batches), self._shipping)
+        parts = (batch.parts.get(member.customer) for batch in underway if batch is not None)
+        part = next((part for part in parts if part is not None), None)
+        if part is None:
+            pending.answer(None)
+        else:
+            part.items.append((pending, None))
+
+    def _part(self, member: Member, *, alone: bool) -> Part:
+        """The customer's part of the open batch; a batch opens where there is none to join."""
+        wallet = member.wallet
+        if wallet is None:
+            raise AssertionError("a part begins on a wallet")
+        batch = self._batches[-1] if self._batches else None
+        if batch is None or alone or batch.alone or batch.commands >= BATCH_COMMANDS_MAX:
+            batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
+            self._batches.append(batch)
+            self.has_batch.set()
+        batch.commands += 1
+        if member.customer not in batch.parts:
+            member.parts += 1
+        return batch.part(wallet)
+
+    # -- what the writer does --------------------------------------------------------------------
+
+    def next_batch(self) -> OpenBatch:
+        """The oldest batch, to be written now; the next command opens another if it was the last."""
+        batch = self._shipping = self._batches.popleft()
+        if not self._batches:
+            self.has_batch.clear()
+        return batch
+
+    def finish(self, batch: OpenBatch, written: frozenset[int], repeats: Repeats) -> None:
+        """Answers the commands of a batch, all of whose customers were written."""
+        for customer, part in batch.parts.items():
+            if customer not in written:
+                continue
+            member = self._members[customer]
+            member.parts -= 1
+            member.settle(part)
+            for pending, outcome in part.items:
+                _answer(pending, outcome, repeats)
+            self._wake(member)
+        self._shipping = None
+        self._evict()
+
+    def retract(self, customers: Iterable[int], shipped: OpenBatch) -> None:
+        """Takes customers out of memory and of all batches; their commands wait to be decided again."""
+        for customer in list(customers):
+            own = shipped.parts.get(customer)
+            self._decide_again(customer, own.commands() if own else [])
+        self._shipping = None
+        self._drop_empty_batches()
+
+    def take_apart(self, batch: OpenBatch, error: Exception) -> None:
+        """One bad command fails alone: each is written by itself, and what fails again is at fault."""
+        _log.error("write.refused", cell=self.name, alone=batch.alone, exc_info=error)
+        for customer, part in batch.parts.items():
+            commands = part.commands()
+            for pending in commands:
+                pending.alone = True
+                if batch.alone:
+                    pending.fail(Faulty(repr(error)))
+            self._decide_again(customer, [] if batch.alone else commands)
+        self._shipping = None
+        self._drop_empty_batches()
+
+    def forget_all(self, shipped: OpenBatch) -> None:
+        """Takes every customer out of memory: nothing that is in it can be relied on."""
+        self.retract({customer for batch in (shipped, *self._batches) for customer in batch.parts}, shipped)
+        for customer in [customer for customer, member in self._members.items() if member.is_idle()]:
+            del self._members[customer]
+
+    def _decide_again(self, customer: int, shipped: list[Pending]) -> None:
+        """Puts commands back in line, before what came later, with those decided on top of them."""
+        member = self._members[customer]
+        later = [batch.parts.pop(customer) for batch in self._batches if customer in batch.parts]
+        again = shipped + [pending for part in later for pending in part.commands()]
+        for pending in again:
+            pending.attempts += 1
+            pending.facts = None
+        member.waiting.extendleft(pending for pending in reversed(again) if not _gave_up(pending))
+        member.parts = 0
+        member.forget()
+        self._advance(member)
+
+    def _drop_empty_batches(self) -> None:
+        self._batches = deque(batch for batch in self._batches if batch.parts)
+        if not self._batches:
+            self.has_batch.clear()
+
+    # -- what the loader does --------------------------------------------------------------------
+
+    def _want(self, member: Member) -> None:
+        self._wanting[member.customer] = member
+        self._wake(member)
+
+    def _wake(self, member: Member) -> None:
+        if member.customer in self._wanting and not member.parts:
+            self.has_wanting.set()
+
+    def next_to_load(self) -> list[Member]:
+        """Customers to load now: those that want it, and have nothing uncommitted."""
+        members = [member for member in self._wanting.values() if not member.parts][:LOAD_CUSTOMERS_MAX]
+        for member in members:
+            del self._wanting[member.customer]
+            member.loading = True
+        if not any(not member.parts for member in self._wanting.values()):
+            self.has_wanting.clear()
+        return members
+
+    def not_loaded(self, members: Iterable[Member]) -> None:
+        """The load failed: its customers want it still."""
+        for member in members:
+            member.loading = False
+            self._want(member)
+
+    def loaded(self, member: Member, loaded: Loaded | None, due_at: datetime) -> None:
+        """Memory as loaded; then what is due by the clock, then what waits."""
+        member.loading = False
+        if loaded is None:
+            for pending in member.waiting:
+                pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND))
+            member.waiting.clear()
+            return
+        member.wallet = loaded.wallet
+        member.reservations = dict(loaded.reservations)
+        named = {named_reservation(pending.command) for pending in member.waiting}
+        member.absent = {sequence for sequence in named if sequence is not None} - loaded.reservations.keys()
+        wanted_runs = {run_id for pending in member.waiting for run_id in named_runs(pending)}
+        member.runs = {run_id: loaded.runs.get(run_id) for run_id in wanted_runs}
+        _answer_repeats(member, loaded.entries)
+        self._write_due(member, loaded, due_at)
+        self._advance(member)
+
+    def _write_due(self, member: Member, loaded: Loaded, due_at: datetime) -> None:
+        """What is due is written ahead of the customer's next command, in the same batch."""
+        wallet = loaded.wallet
+        if wallet.next_due_at is None or wallet.next_due_at > due_at:
+            return
+        now = max(due_at, wallet.last_instant)
+        plan = self._prices.plans.get(wallet.plan) or Plan(wallet.plan, None)
+        decisions, after = due(wallet, loaded.due, loaded.next_reservation_due_at, now=now, plan=plan)
+        part = self._part(member, alone=False)
+        for decision in decisions:
+            part.apply(decision)
+            member.keep(decision)
+        part.take(after)
+        member.wallet = after
+
+    def give_up_on_the_old(self) -> None:
+        """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""
+        for member in list(self._wanting.values()):
+            member.waiting = deque(pending for pending in member.waiting if not _gave_up(pending))
+            if not member.waiting:
+                del self._wanting[member.customer]
+
+
+def _gave_up(pending: Pending) -> bool:
+    """Answers a command UNAVAILABLE if it has been retried for too long; its id makes a retry safe."""
+    if boot_seconds() - pending.arrived_at < PATIENCE_SECONDS:
+        return False
+    pending.fail(Unavailable())
+    return True
+
+
+def _answer_repeats(member: Member, entries: dict[str, Entry]) -> None:
+    """Answers what waits and has an entry already: it was committed by an earlier attempt."""
+    for pending in list(member.waiting):
+        entry = entries.get(pending.command.request_id) if pending.command is not None else None
+        if entry is not None:
+            member.waiting.remove(pending)
+            pending.answer(_entry_or_reuse(pending, entry))
+
+
+def _entry_or_reuse(pending: Pending, entry: Entry) -> Committed | Refusal:
+    """The answer to a request whose id has an entry: that entry, if it was this request's."""
+    if pending.command is not None and entry.fingerprint == pending.command.fingerprint:
+        return Committed(entry, replayed=True)
+    return Refusal(RefusalReason.REQUEST_ID_REUSED, {"request_id": entry.request_id or ""})
+
+
+def _answer(pending: Pending, outcome: Entry | Refusal | None, repeats: Repeats) -> None:
+    """The answer to a command of a committed batch. A refused one may be the repeat of a success."""
+    if isinstance(outcome, Entry):
+        pending.answer(Committed(outcome, replayed=False))
+    elif outcome is not None and pending.command is not None:
+        entry = repeats.get((pending.customer, pending.command.request_id))
+        pending.answer(_entry_or_reuse(pending, entry) if entry is not None else outcome)
+    else:
+        pending.answer(outcome)
