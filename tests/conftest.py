@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
@@ -36,12 +37,15 @@ class DatabaseUrls(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """The session's server, with a migrated database to copy."""
-    server = EmbeddedPostgres.start(Path(tmp_path_factory.mktemp("postgres")))
-    asyncio.run(_make_template(server))
-    yield server
-    server.stop()
+    # Not in pytest's own directory: each session closes that to all but its user, and as root the server
+    # is another one.
+    with TemporaryDirectory(prefix="acu-ledger-") as directory:
+        server = EmbeddedPostgres.start(Path(directory) / "data")
+        asyncio.run(_make_template(server))
+        yield server
+        server.stop()
 
 
 @pytest.fixture

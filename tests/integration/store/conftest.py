@@ -37,6 +37,6 @@ async def world(database: Database, connection: Connection) -> World:
     world = World()
     for _ in range(3):
         customer = await world.new_customer(database, credits_count=1_000)
-        world.grant(customer, 3, paid_total_nanousd=1, priority=1)
+        world.grant(customer, 3, paid_total_nanousd=1, priority=-1)
     await write(connection, CELL, world.take())
     return world

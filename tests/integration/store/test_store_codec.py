@@ -1,0 +1,246 @@
+"""Every value of the books comes back from its row as it went in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from fractions import Fraction
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_world import CELL
+
+from ledger import books
+from ledger.books.model import (
+    Credits,
+    Dollars,
+    Draw,
+    Entry,
+    EntryKind,
+    EntryLine,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    Money,
+    MoneyLine,
+    Pin,
+    Reservation,
+    ReservationCosts,
+    ReservationImage,
+    ReservationState,
+    Terms,
+    Treatment,
+)
+from ledger.store import codec
+from ledger.store.load import LoadRequest, find_entries, load, load_reversal
+from ledger.store.write import Batch, write
+
+INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+AMOUNTS = st.integers(-(2**58), 2**58)
+COUNTS = st.integers(0, 2**40)
+FRACTIONS = st.fractions()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
+TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS)
+LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
+COSTS = st.builds(ReservationCosts, FRACTIONS, FRACTIONS, FRACTIONS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
+OPEN_STATES = st.sampled_from(sorted(codec.OPEN_TO_COMMITS))
+
+
+def balanced(kind):
+    """Postings that sum to 0."""
+    parts = st.lists(AMOUNTS, min_size=len(kind._fields) - 1, max_size=len(kind._fields) - 1)
+    return parts.filter(lambda amounts: abs(sum(amounts)) < 2**62).map(
+        lambda amounts: kind(*amounts, -sum(amounts))
+    )
+
+
+def said(own):
+    """What pricing says of a line, beside the books' own fields."""
+    return st.dictionaries(TEXTS.filter(lambda name: name not in own), JSON, max_size=3)
+
+
+ENTRY_LINES = st.builds(EntryLine, st.sampled_from(Treatment), said({"treatment", "credits_micros"}), AMOUNTS)
+MONEY_LINES = st.builds(
+    MoneyLine,
+    TEXTS,
+    st.sampled_from(Treatment),
+    said({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"}),
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+)
+MONEY = st.builds(
+    Money,
+    balanced(Dollars),
+    st.lists(MONEY_LINES, max_size=3).map(tuple),
+    st.lists(st.builds(Draw, LOT_KEYS, AMOUNTS, AMOUNTS), max_size=3).map(tuple),
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+)
+IMAGES = st.builds(
+    ReservationImage, st.integers(1, 2**40), st.sampled_from(ReservationState), AMOUNTS, AMOUNTS, INSTANTS
+)
+RESERVATIONS = st.builds(
+    Reservation,
+    sequence=st.just(0),
+    state=OPEN_STATES,
+    terms=TERMS,
+    created_at=INSTANTS,
+    expires_at=INSTANTS,
+    pins=st.lists(st.builds(Pin, LOT_KEYS, COUNTS), max_size=3).map(tuple),
+    labels=LABELS,
+    exact_micros=FRACTIONS,
+    priced_micros=AMOUNTS,
+    charged_micros=AMOUNTS,
+    has_outcome_rule=st.booleans(),
+    outcome_charged=st.booleans(),
+    own_run=st.none() | TEXTS,
+    costs=COSTS,
+)
+
+
+@st.composite
+def entries(draw, customer, sequence, booked_at):
+    """An entry with any content; its money can be read back because it is a charge."""
+    return Entry(
+        customer=customer,
+        sequence=sequence,
+        kind=EntryKind.CHARGE,
+        request_id=f"request-{sequence}",
+        fingerprint=draw(st.binary(max_size=40)),
+        credits=draw(balanced(Credits)),
+        after=draw(st.builds(Credits, *[AMOUNTS] * 9)),
+        effective_at=draw(INSTANTS),
+        booked_at=booked_at,
+        occurred_at=draw(st.none() | INSTANTS),
+        reservation=draw(st.none() | IMAGES),
+        subject=draw(st.none() | COUNTS),
+        subject_n=draw(st.none() | st.integers(0, 1000)),
+        terms=draw(st.none() | TERMS),
+        plan=draw(TEXTS),
+        priced_micros=draw(AMOUNTS),
+        uncollected_micros=draw(AMOUNTS),
+        uncosted=draw(st.booleans()),
+        late=draw(st.booleans()),
+        final=draw(st.booleans()),
+        reason=draw(st.none() | TEXTS),
+        labels=draw(LABELS),
+        lines=draw(st.lists(ENTRY_LINES, max_size=3).map(tuple)),
+        money=draw(st.none() | MONEY),
+    )
+
+
+@st.composite
+def lots(draw, sequence):
+    """A lot with credits left."""
+    remaining = draw(st.integers(1, 2**40))
+    return Lot(
+        key=LotKey(sequence, draw(st.integers(0, 1000))),
+        kind=draw(st.sampled_from(GrantKind)),
+        amount_micros=draw(st.integers(1, 2**40)),
+        remaining_micros=remaining,
+        held_micros=draw(st.integers(0, remaining)),
+        value_nanousd=draw(COUNTS),
+        priority=draw(st.integers(-(2**31), 2**31 - 1)),
+        scope=draw(st.none() | TEXTS),
+        effective_at=draw(INSTANTS),
+        expires_at=draw(st.none() | INSTANTS),
+        status=draw(st.sampled_from(LotStatus)),
+    )
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+@pytest.mark.parametrize("together", [1, 3])
+async def test_rows_hold_every_field(world, connection, data, together):
+    """An entry with its money, a reservation, a lot and a run are read as they were written."""
+    customer = next(iter(world.wallets))
+    wallet = world.wallets[customer]
+    batch = Batch(decided_at=world.take().decided_at, before={customer: wallet.sequence})
+    sequences = range(wallet.sequence + 1, wallet.sequence + 1 + together)
+    for sequence in sequences:
+        batch.entries.append(data.draw(entries(customer, sequence, batch.decided_at)))
+        reservation = data.draw(RESERVATIONS)
+        batch.reservations[customer, sequence] = (_numbered(reservation, sequence), True)
+        lot = data.draw(lots(sequence))
+        batch.lots[customer, lot.key] = (lot, True)
+        batch.runs[customer, f"run-{sequence}"] = data.draw(TEXTS)
+    world.wallets[customer] = batch.wallets[customer] = books.Wallet(
+        customer=customer,
+        sequence=sequences[-1],
+        display_name=data.draw(TEXTS),
+        plan=data.draw(TEXTS),
+        card=data.draw(st.none() | TEXTS),
+        zone=data.draw(TEXTS),
+        balances=Credits(-6, 1, 2, 3),
+        lots=(),
+        unbilled_nanousd=-data.draw(COUNTS),
+        next_due_at=data.draw(st.none() | INSTANTS),
+        last_instant=data.draw(INSTANTS),
+    )
+    batch.debts[customer] = batch.wallets[customer].unbilled_nanousd
+    assert (await write(connection, CELL, batch)).customers == {customer}
+    await _assert_read_as_written(connection, batch, customer, sequences)
+
+
+async def _assert_read_as_written(connection, batch, customer, sequences):
+    request = LoadRequest(customer, tuple(sequences), tuple(f"run-{sequence}" for sequence in sequences))
+    loaded = (await load(connection, CELL, [request]))[customer]
+    kept = {lot.key: lot for lot in loaded.wallet.lots}
+    assert {key: kept[key] for _, key in batch.lots} == {
+        key: lot for (_, key), (lot, _) in batch.lots.items()
+    }
+    assert loaded.wallet == books.Wallet(
+        **{name: getattr(batch.wallets[customer], name) for name in books.Wallet.__slots__ if name != "lots"},
+        lots=loaded.wallet.lots,
+    )
+    assert loaded.reservations == {sequence: r for (_, sequence), (r, _) in batch.reservations.items()}
+    assert loaded.runs == {run_id: state for (_, run_id), state in batch.runs.items()}
+    for entry in batch.entries:
+        facts = await load_reversal(connection, CELL, customer, charge=entry.sequence, reservation=None)
+        assert facts.charges == (entry,)
+    found = await find_entries(
+        connection, CELL, [(customer, str(entry.request_id)) for entry in batch.entries]
+    )
+    assert [entry.lines for entry in found.values()] == [entry.lines for entry in batch.entries]
+
+
+def _numbered(reservation, sequence):
+    return Reservation(
+        **{name: getattr(reservation, name) for name in Reservation.__slots__ if name != "sequence"},
+        sequence=sequence,
+    )
+
+
+def test_a_line_may_not_use_the_books_own_names():
+    """What pricing says of a line must not hide what the books say."""
+    line = EntryLine(Treatment.CHARGED, {"credits_micros": 0}, 5)
+    entry = Entry(
+        customer=1,
+        sequence=1,
+        kind=EntryKind.CHARGE,
+        request_id=None,
+        fingerprint=None,
+        credits=Credits(),
+        after=Credits(),
+        effective_at=datetime.now(UTC),
+        booked_at=datetime.now(UTC),
+        lines=(line,),
+    )
+    with pytest.raises(ValueError, match="credits_micros"):
+        codec.entry_row(entry)
+
+
+def test_exact_amounts_are_kept_exactly():
+    """A reservation's exact price is `num/den`, whatever its size."""
+    exact = Fraction(10**30 + 1, 3**40)
+    assert codec._fraction_of(codec._fraction_text(exact)) == exact

@@ -1,0 +1,146 @@
+"""Who may do what: the structure that hides cost and keeps the journal append-only."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from store_world import CELL
+
+from ledger.store.database import FINANCE, READER, WRITER, Database, RoleTooStrongError
+
+DOLLAR_TABLES = (
+    "money",
+    "debts",
+    "lot_values",
+    "reservation_costs",
+    "rollup_lines",
+    "rollup_accounts",
+    "tailer",
+    "dollar_journal",
+)
+DENIED = asyncpg.InsufficientPrivilegeError
+
+
+@pytest.fixture(params=["own URLs", "the owner's URL"])
+async def by_either_way(request, database_urls):
+    """A database whose roles log in, and one whose roles are set on the owner's session."""
+    urls = database_urls
+    own = {"reader_url": urls.reader, "finance_url": urls.finance, "writer_url": urls.writer}
+    opened = await Database.open(urls.owner, **(own if request.param == "own URLs" else {}))
+    yield opened
+    await opened.close()
+
+
+async def test_each_pool_is_its_role(by_either_way):
+    """A pool's sessions run as its role, and so do the writers of cells."""
+    for pool, role in (
+        (by_either_way.reader, READER),
+        (by_either_way.finance, FINANCE),
+        (by_either_way.writer, WRITER),
+    ):
+        assert await pool.fetchval("SELECT current_user") == role
+    connection = await by_either_way.connect_writer("a cell's writer")
+    assert await connection.fetchval("SELECT current_user || ' ' || current_setting('application_name')") == (
+        f"{WRITER} a cell's writer"
+    )
+    await connection.close()
+
+
+async def test_a_session_of_its_own_url_can_become_no_other_role(database):
+    """A statement injected into a public read cannot take another role."""
+    for role in (WRITER, FINANCE, "postgres"):
+        with pytest.raises(DENIED):
+            await database.reader.execute(f"SET ROLE {role}")
+
+
+@pytest.mark.parametrize("table", [f"{CELL}.{table}" for table in DOLLAR_TABLES] + [
+    "ledger.card_versions",
+    "ledger.cost_versions",
+])  # fmt: skip
+async def test_the_reader_sees_no_dollars(by_either_way, table):
+    """Neither a table that tells a dollar, nor a view on one, can be read by the reader."""
+    with pytest.raises(DENIED):
+        await by_either_way.reader.fetch(f"SELECT * FROM {table}")
+
+
+async def test_the_reader_sees_the_credits(by_either_way):
+    """Public reads find what they need."""
+    for table in ("wallets", "entries", "reservations", "lots", "runs", "journal"):
+        await by_either_way.reader.fetch(f"SELECT * FROM {CELL}.{table}")
+    await by_either_way.reader.fetch("SELECT * FROM ledger.customers")
+
+
+@pytest.mark.parametrize("role", ["reader", "finance"])
+async def test_readers_write_nothing(by_either_way, role):
+    """Neither reading role may write a row, also where the session is not read only."""
+    pool = getattr(by_either_way, role)
+    tables = await by_either_way.finance.fetch(
+        "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('ledger', $1)",
+        CELL,
+    )
+    async with pool.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        for (table,) in tables:
+            with pytest.raises(DENIED):
+                await connection.execute(f"INSERT INTO {table} DEFAULT VALUES")
+            with pytest.raises(DENIED):
+                await connection.execute(f"DELETE FROM {table}")
+
+
+@pytest.mark.parametrize("table", ["entries", "money"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET booked_at = now()", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_the_journal_is_append_only(by_either_way, table, statement):
+    """The service's role can neither update nor delete an entry, nor empty the table."""
+    with pytest.raises(DENIED):
+        await by_either_way.writer.execute(statement.format(f"{CELL}.{table}"))
+
+
+@pytest.mark.parametrize("table", ["card_versions", "cost_versions"])
+async def test_versions_are_immutable(database, table):
+    """A stored version of prices can neither be changed nor removed by the service."""
+    with pytest.raises(DENIED):
+        await database.writer.execute(f"UPDATE ledger.{table} SET document = ''")
+    with pytest.raises(DENIED):
+        await database.writer.execute(f"DELETE FROM ledger.{table}")
+
+
+async def test_every_view_runs_with_its_callers_rights(database):
+    """A plain view shows its tables with its owner's rights: every view is security_invoker."""
+    views = await database.finance.fetch(
+        "SELECT relname, reloptions FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relkind = 'v' AND nspname IN ('ledger', $1)",
+        CELL,
+    )
+    assert {view["relname"] for view in views} >= {"journal", "dollar_journal"}
+    assert all("security_invoker=true" in (view["reloptions"] or ()) for view in views)
+
+
+async def test_a_reader_that_may_read_dollars_is_refused(database_urls):
+    """A reader's URL that leads to a stronger role would leak costs: the service does not start with it."""
+    with pytest.raises(RoleTooStrongError, match="money"):
+        await Database.open(database_urls.owner, reader_url=database_urls.finance)
+
+
+async def test_pools_tell_their_use(database):
+    """Connections in use, open and allowed, by role."""
+    async with database.finance.acquire():
+        use = database.use()
+        assert use.keys() == {READER, FINANCE, WRITER}
+        assert (use[FINANCE].busy, use[READER].busy) == (1, 0)
+        assert use[FINANCE].open <= use[FINANCE].limit
+
+
+async def test_the_journal_is_a_row_per_posting(world, database):
+    """The accountant's views show each posting once, and each commodity sums to 0."""
+    rows = await database.finance.fetch(
+        f"SELECT account, sum(amount_micros)::bigint FROM {CELL}.journal GROUP BY account"
+    )
+    total = await database.finance.fetchrow(f"SELECT sum(issued), sum(available) FROM {CELL}.wallets")
+    assert dict(rows) == {"issued": total[0], "available": total[1]}
+    dollars = dict(
+        await database.finance.fetch(
+            f"SELECT account, sum(amount_nanousd)::bigint FROM {CELL}.dollar_journal GROUP BY account"
+        )
+    )
+    assert dollars.keys() == {"receivable", "deferred"}
+    assert sum(dollars.values()) == 0
