@@ -7,10 +7,6 @@ full, collected or not.
 
 A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
 is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
-
-The price of usage is rounded once over a reservation: a part charges round(exact sum after it) -
-round(exact sum before it), so that a session committed in a hundred parts costs what it costs in one.
-Parts stated in credits stand beside that sum.
 """
 
 from __future__ import annotations
@@ -21,13 +17,13 @@ from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.absorbed import NO_COSTS, accrue, settle
+from ledger.books.bills import Bill, make_bill, refuse_amount, refuse_price, refuse_unpriced
 from ledger.books.commands import Charge, Commit
-from ledger.books.cover import Needs, Source, cover, free_sources, pinned_sources
+from ledger.books.cover import Source, cover, free_sources, pinned_sources
 from ledger.books.draft import Draft
 from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
-from ledger.books.holds import needs_by_kind, refuse_unpriced, settle_reservation, with_changes
+from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.model import (
-    ZERO,
     Decision,
     EntryKind,
     EntryLine,
@@ -46,19 +42,8 @@ from ledger.books.model import (
 )
 
 
-class _Bill(NamedTuple):
-    """What a charge asks for, before anybody has looked whether it can be paid."""
-
-    micros: int
-    shares: tuple[int, ...]
-    """Of the lines of the usage; none for a bill stated in credits."""
-    needs: Needs
-    exact_micros: Fraction
-    """The exact prices of the reservation's usage, this part included."""
-
-
 class _Payment(NamedTuple):
-    """How a bill is paid."""
+    """How a bill is paid, and what of it is not."""
 
     taken: list[Source]
     debt_micros: int
@@ -75,7 +60,7 @@ def commit(
     facts: Facts,
 ) -> Decision | Refusal:
     """Charge a part of a reservation's work; a final part gives the rest of the hold back."""
-    refusal = _refuse_amount(command.amount_micros, least=0)
+    refusal = refuse_amount(command.amount_micros, least=0)
     if refusal:
         return refusal
     before = facts.reservation
@@ -83,9 +68,9 @@ def commit(
         return refusals.RESERVATION_NOT_FOUND
     if before.state not in (ReservationState.OPEN, ReservationState.EXPIRED):
         return refusals.RESERVATION_CLOSED
-    bill = _bill(command.amount_micros, priced, before.exact_micros)
+    bill = make_bill(command.amount_micros, priced, before.exact_micros)
     costs = accrue(before.costs, priced)
-    refusal = _refuse_too_much(bill, before.priced_micros + bill.micros, costs)
+    refusal = _refuse_too_much(priced, before.priced_micros + bill.micros, costs)
     if refusal:
         return refusal
     draft = Draft(wallet, now)
@@ -142,14 +127,14 @@ def charge(
     """
     if terms is None:
         raise BooksError("a charge rests on terms: none were given")
-    refusal = _refuse_amount(command.amount_micros, least=1)
+    refusal = refuse_amount(command.amount_micros, least=1)
     if not (refusal or command.already_used):
         refusal = refuse_unpriced(priced)
     if refusal:
         return refusal
-    bill = _bill(command.amount_micros, priced, ZERO)
+    bill = make_bill(command.amount_micros, priced)
     costs = accrue(NO_COSTS, priced)
-    refusal = _refuse_too_much(bill, bill.micros, costs)
+    refusal = _refuse_too_much(priced, bill.micros, costs)
     if refusal:
         return refusal
     payment = _pay(wallet, bill, [], plan, terms, no_hold=True)
@@ -183,19 +168,8 @@ def charge(
     )
 
 
-def _bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction) -> _Bill:
-    if amount_micros is not None:
-        return _Bill(amount_micros, (), {None: amount_micros}, exact_before)
-    if priced is None:
-        raise BooksError("a charge states credits, or usage with its price: neither was given")
-    exact_after = exact_before + priced.exact_micros
-    micros = round_exact(exact_after, priced.rounding) - round_exact(exact_before, priced.rounding)
-    shares = apportion(micros, [line.exact_micros for line in priced.lines])
-    return _Bill(micros, shares, needs_by_kind(priced, shares), exact_after)
-
-
 def _pay(
-    wallet: Wallet, bill: _Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
+    wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
 ) -> _Payment:
     """Find the credits for a bill; `no_hold`: there is none that could have limited it."""
     policy = plan.over_capture
@@ -220,7 +194,7 @@ def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 
 def _book(
     draft: Draft,
-    bill: _Bill,
+    bill: Bill,
     payment: _Payment,
     priced: Priced | None,
     terms: Terms,
@@ -242,7 +216,7 @@ def _book(
     )
 
 
-def _entry_lines(bill: _Bill, priced: Priced | None) -> tuple[EntryLine, ...]:
+def _entry_lines(bill: Bill, priced: Priced | None) -> tuple[EntryLine, ...]:
     if priced is None:
         return ()
     return tuple(
@@ -262,7 +236,7 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
 
 def _after_commit(
     before: Reservation,
-    bill: _Bill,
+    bill: Bill,
     payment: _Payment,
     priced: Priced | None,
     costs: ReservationCosts,
@@ -289,19 +263,9 @@ def _after_commit(
     )
 
 
-def _refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
-    if amount_micros is None or least <= amount_micros <= MAX_AMOUNT:
-        return None
-    return refusals.invalid(
-        "amount_micros", f"must be {least} to {MAX_AMOUNT} micro-credits, got {amount_micros}"
-    )
-
-
-def _refuse_too_much(bill: _Bill, priced_micros: int, costs: ReservationCosts) -> Refusal | None:
-    """Refuse what the books cannot hold: quantities beyond any real use."""
-    field = "usage" if bill.shares else "amount_micros"
-    if priced_micros > MAX_AMOUNT:
-        return refusals.invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
-    if costs.posted_nanousd > MAX_AMOUNT:
-        return refusals.invalid(field, "the quantities are beyond what can be booked")
-    return None
+def _refuse_too_much(priced: Priced | None, priced_micros: int, costs: ReservationCosts) -> Refusal | None:
+    """Refuse what the books cannot hold; `priced_micros` and `costs` are those of all parts so far."""
+    refusal = refuse_price(priced_micros, "amount_micros" if priced is None else "usage")
+    if refusal or costs.posted_nanousd <= MAX_AMOUNT:
+        return refusal
+    return refusals.invalid("usage", "the quantities are beyond what can be booked")

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 
 from ledger.books import refusals
 from ledger.books.absorbed import Absorbed, settle
+from ledger.books.bills import make_bill, refuse_amount, refuse_price, refuse_unpriced
 from ledger.books.commands import Extend, Fill, Release, Reserve
-from ledger.books.cover import Needs, burn_order, cover, free_sources
+from ledger.books.cover import burn_order, cover, free_sources
 from ledger.books.draft import Draft
-from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, round_exact
+from ledger.books.exact import BooksError
 from ledger.books.model import (
     Decision,
     EntryKind,
@@ -30,7 +31,6 @@ from ledger.books.model import (
     ReservationCosts,
     ReservationState,
     Terms,
-    Treatment,
     Wallet,
 )
 
@@ -54,14 +54,16 @@ def reserve(
     """
     if terms is None:
         raise BooksError("a reserve pins terms: none were given")
-    refusal = _refuse_ttl(command.ttl, plan) or _refuse_hold(command, priced)
+    refusal = _refuse_ttl(command.ttl, plan) or refuse_amount(command.amount_micros, least=1)
+    refusal = refusal or _refuse_minimum(command.minimum_micros) or refuse_unpriced(priced)
     if refusal:
         return refusal
-    needs = needs_of(command.amount_micros, priced)
-    asked = sum(needs.values())
-    if asked > MAX_AMOUNT:
-        return refusals.invalid("usage", f"its price must not exceed {MAX_AMOUNT} micro-credits")
-    taken, uncovered = cover(needs, free_sources(wallet.lots))
+    bill = make_bill(command.amount_micros, priced)
+    asked = bill.micros
+    refusal = refuse_price(asked, "usage")
+    if refusal:
+        return refusal
+    taken, uncovered = cover(bill.needs, free_sources(wallet.lots))
     held = asked - uncovered
     required = asked if command.fill is Fill.ALL_OR_NOTHING else min(command.minimum_micros, asked)
     if held < required:
@@ -88,7 +90,6 @@ def reserve(
         reservation=reservation,
         terms=terms,
         labels=command.labels,
-        occurred_at=priced.occurred_at if priced else None,
     )
 
 
@@ -97,11 +98,9 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
 
     The new expiry is the later of the old one and now + ttl, at most 24 hours after the reserve.
     """
-    refusal = _refuse_ttl(command.ttl, plan)
+    refusal = _refuse_ttl(command.ttl, plan) or refuse_amount(command.amount_micros, least=0)
     if refusal:
         return refusal
-    if not 0 <= command.amount_micros <= MAX_AMOUNT:
-        return refusals.invalid("amount_micros", f"must be 0 to {MAX_AMOUNT} micro-credits")
     before = facts.reservation
     refusal = refuse_not_open(before)
     if refusal or before is None:
@@ -162,29 +161,6 @@ def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Pla
     )
 
 
-def needs_of(amount_micros: int | None, priced: Priced | None) -> Needs:
-    """Say what must be covered: a stated amount, or by kind of usage the lines' shares of the rounded price.
-
-    A line's share is what the rounded price gives it by largest remainder over the exact prices.
-    """
-    if amount_micros is not None:
-        return {None: amount_micros}
-    if priced is None:
-        raise BooksError("a command states credits, or usage with its price: neither was given")
-    shares = apportion(
-        round_exact(priced.exact_micros, priced.rounding), [line.exact_micros for line in priced.lines]
-    )
-    return needs_by_kind(priced, shares)
-
-
-def needs_by_kind(priced: Priced, shares: Iterable[int]) -> Needs:
-    """Add up the lines' shares by kind of usage, in the order of the lines."""
-    needs: dict[str | None, int] = {}
-    for line, micros in zip(priced.lines, shares, strict=True):
-        needs[line.kind] = needs.get(line.kind, 0) + micros
-    return needs
-
-
 def refuse_not_open(reservation: Reservation | None) -> Refusal | None:
     """Refuse what needs an open hold."""
     if reservation is None:
@@ -193,14 +169,6 @@ def refuse_not_open(reservation: Reservation | None) -> Refusal | None:
         return refusals.RESERVATION_EXPIRED
     if reservation.state is not ReservationState.OPEN:
         return refusals.RESERVATION_CLOSED
-    return None
-
-
-def refuse_unpriced(priced: Priced | None) -> Refusal | None:
-    """Refuse usage that has no price, before the work is done."""
-    for item, line in enumerate(priced.lines if priced else ()):
-        if line.treatment is Treatment.UNPRICED:
-            return refusals.unpriced(item)
     return None
 
 
@@ -255,13 +223,10 @@ def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
     return refusals.invalid("ttl", f"must be 1 s to {longest // MIN_TTL} s, got {ttl}")
 
 
-def _refuse_hold(command: Reserve, priced: Priced | None) -> Refusal | None:
-    amount = command.amount_micros
-    if amount is not None and not 0 < amount <= MAX_AMOUNT:
-        return refusals.invalid("amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got {amount}")
-    if command.minimum_micros < 1:
-        return refusals.invalid("minimum_micros", f"must be 1 or more, got {command.minimum_micros}")
-    return refuse_unpriced(priced)
+def _refuse_minimum(minimum_micros: int) -> Refusal | None:
+    if minimum_micros >= 1:
+        return None
+    return refusals.invalid("minimum_micros", f"must be 1 or more, got {minimum_micros}")
 
 
 def _merge(pins: tuple[Pin, ...], more: Iterable[Pin], lots: dict[LotKey, Lot]) -> tuple[Pin, ...]:

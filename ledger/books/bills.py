@@ -1,0 +1,71 @@
+"""What a command asks for: credits that it states, or usage at its price.
+
+The price of usage is rounded once over a reservation: a part is billed round(exact sum after it) -
+round(exact sum before it), so that a session committed in a hundred parts costs what it costs in one.
+Parts stated in credits stand beside that sum.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from ledger.books import refusals
+from ledger.books.cover import Needs
+from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, round_exact
+from ledger.books.model import ZERO, Priced, Refusal, Treatment
+
+
+class Bill(NamedTuple):
+    """What is asked for, before anybody has looked whether it can be paid."""
+
+    micros: int
+    shares: tuple[int, ...]
+    """What each line has of it, by largest remainder over the exact prices; none if credits are stated."""
+    needs: Needs
+    """The shares by kind of usage, in the order of the lines; credits stated have no kind."""
+    exact_micros: Fraction
+    """The exact price of all usage so far, this part included."""
+
+
+def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction = ZERO) -> Bill:
+    """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`."""
+    if priced is None:
+        if amount_micros is None:
+            raise BooksError("a command states credits, or usage with its price: neither was given")
+        return Bill(amount_micros, (), {None: amount_micros}, exact_before)
+    if amount_micros is not None:
+        raise BooksError("a command states credits, or usage with its price: both were given")
+    exact_after, rounding = exact_before + priced.exact_micros, priced.rounding
+    micros = round_exact(exact_after, rounding)
+    if exact_before:
+        micros -= round_exact(exact_before, rounding)
+    shares = apportion(micros, [line.exact_micros for line in priced.lines])
+    needs: dict[str | None, int] = {}
+    for line, share in zip(priced.lines, shares, strict=True):
+        needs[line.kind] = needs.get(line.kind, 0) + share
+    return Bill(micros, shares, needs, exact_after)
+
+
+def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
+    """Refuse a stated amount out of bounds."""
+    if amount_micros is None or least <= amount_micros <= MAX_AMOUNT:
+        return None
+    return refusals.invalid(
+        "amount_micros", f"must be {least} to {MAX_AMOUNT} micro-credits, got {amount_micros}"
+    )
+
+
+def refuse_unpriced(priced: Priced | None) -> Refusal | None:
+    """Refuse usage that has no price, before the work is done."""
+    for item, line in enumerate(priced.lines if priced else ()):
+        if line.treatment is Treatment.UNPRICED:
+            return refusals.unpriced(item)
+    return None
+
+
+def refuse_price(priced_micros: int, field: str) -> Refusal | None:
+    """Refuse a price that the books cannot hold: quantities beyond any real use."""
+    if priced_micros <= MAX_AMOUNT:
+        return None
+    return refusals.invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
