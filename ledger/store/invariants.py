@@ -22,6 +22,11 @@ ROLLED_UP = (
 """The columns of entries and money that have an account of that name in the rollups."""
 
 
+def _each_credit(expression: str) -> str:
+    """The expression for each credit account, as a list."""
+    return ", ".join(expression.replace("{account}", account) for account in Credits._fields)
+
+
 class Invariant(NamedTuple):
     """A rule of the books, and the query for (customer, description) of each break of it."""
 
@@ -68,20 +73,24 @@ REQUEST_IDS_UNIQUE = Invariant(
 BALANCES_FOLLOW_POSTINGS = Invariant(
     "balances_follow_postings",
     """
-    SELECT customer, format(
-        'entry %s: pending %s, available %s, held %s, debt %s after it; its postings lead to %s, %s, %s, %s',
-        sequence, pending_after, available_after, held_after, debt_after,
-        pending_due, available_due, held_due, debt_due) AS description
-    FROM (
-        SELECT customer, sequence, pending_after, available_after, held_after, debt_after,
-               lag(pending_after, 1, 0::bigint) OVER w + pending AS pending_due,
-               lag(available_after, 1, 0::bigint) OVER w + available AS available_due,
-               lag(held_after, 1, 0::bigint) OVER w + held AS held_due,
-               lag(debt_after, 1, 0::bigint) OVER w + debt AS debt_due
-        FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)
-    ) e
-    WHERE (pending_after, available_after, held_after, debt_after)
-          <> (pending_due, available_due, held_due, debt_due)
+    SELECT customer, format('entry %s: %s after it, its postings lead to %s', sequence, kept, due)
+           AS description
+    FROM (SELECT customer, sequence, ARRAY[{after}] AS kept, ARRAY[{due}] AS due
+          FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)) e
+    WHERE kept <> due
+    """.replace("{after}", _each_credit("{account}_after")).replace(
+        "{due}", _each_credit("lag({account}_after, 1, 0::bigint) OVER w + {account}")
+    ),
+)
+
+INSTANTS_NEVER_GO_BACK = Invariant(
+    "instants_never_go_back",
+    """
+    SELECT customer, format('entry %s is booked at %s, the one before it at %s', sequence, booked_at,
+                            before) AS description
+    FROM (SELECT customer, sequence, booked_at, lag(booked_at) OVER w AS before
+          FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)) e
+    WHERE booked_at < before
     """,
 )
 
@@ -89,13 +98,11 @@ WALLET_IS_REPLAY = Invariant(
     "wallet_is_replay",
     """
     SELECT customer, format('the wallet has %s, the journal makes %s', kept, replayed) AS description
-    FROM (SELECT customer, ARRAY[issued, pending, available, held, consumed, expired, voided, refunded,
-                                 debt]::numeric[] AS kept FROM {cell}.wallets) w
-    FULL JOIN (SELECT customer, ARRAY[sum(issued), sum(pending), sum(available), sum(held), sum(consumed),
-                                      sum(expired), sum(voided), sum(refunded), sum(debt)] AS replayed
-               FROM {cell}.entries GROUP BY customer) j USING (customer)
+    FROM (SELECT customer, ARRAY[{kept}]::numeric[] AS kept FROM {cell}.wallets) w
+    FULL JOIN (SELECT customer, ARRAY[{replayed}] AS replayed FROM {cell}.entries GROUP BY customer) j
+        USING (customer)
     WHERE kept IS DISTINCT FROM replayed
-    """,
+    """.replace("{kept}", _each_credit("{account}")).replace("{replayed}", _each_credit("sum({account})")),
 )
 
 LOTS_ARE_BALANCES = Invariant(
@@ -178,50 +185,33 @@ DOLLARS_HAVE_ENTRY = Invariant(
     """,
 )
 
-# Of a lot, what is neither drawn nor left has lapsed: expired, was voided or refunded. A reversal gives draws
-# back on a lot that has expired by making a new one (on the old they count as lapsed), and may return what
-# was consumed as debt and paid since, which undoes no draw.
+# A lot that a reversal made was issued nothing: its credits came back as draws below 0.
 LOT_AMOUNTS_CONSERVED = Invariant(
     "lot_amounts_conserved",
     """
     WITH rests AS MATERIALIZED (
-        SELECT l.customer, l.sequence, l.n, l.status, l.expires_at, l.amount, l.remaining,
-               coalesce(d.drawn, 0) AS drawn,
-               l.amount + l.moved_in - l.moved_out - l.remaining - coalesce(d.drawn, 0) AS lapsed,
-               CASE WHEN e.kind = 'GRANT' THEN l.amount ELSE 0 END AS issued,
-               CASE WHEN e.kind = 'GRANT' THEN 0 ELSE l.amount END AS returned
+        SELECT l.customer, l.sequence, l.n, l.status, l.amount, l.remaining, coalesce(d.drawn, 0) AS drawn,
+               i.issued + l.moved_in - l.moved_out - coalesce(d.drawn, 0) - l.remaining AS gone, i.issued
         FROM {cell}.lots l
         LEFT JOIN {cell}.entries e USING (customer, sequence)
         LEFT JOIN (SELECT customer, (d->>0)::bigint AS sequence, (d->>1)::integer AS n,
                           sum((d->>2)::bigint) AS drawn
                    FROM {cell}.money, jsonb_array_elements(draws) AS d
-                   GROUP BY 1, 2, 3) d USING (customer, sequence, n)
-    ), lots AS (
-        SELECT customer, sum(issued) AS issued, sum(lapsed) AS lapsed, sum(returned) AS returned
-        FROM rests GROUP BY customer
-    ), undrawn AS (
-        SELECT e.customer, sum(e.available) + coalesce(sum(d.drawn), 0) AS micros
-        FROM {cell}.entries e
-        LEFT JOIN {cell}.money m USING (customer, sequence)
-        LEFT JOIN LATERAL (SELECT sum((draw->>2)::bigint) AS drawn
-                           FROM jsonb_array_elements(m.draws) AS draw) d ON true
-        WHERE e.kind = 'REVERSAL' GROUP BY e.customer
+                   GROUP BY 1, 2, 3) d USING (customer, sequence, n),
+             LATERAL (SELECT CASE WHEN e.kind = 'GRANT' THEN l.amount ELSE 0 END AS issued) i
     )
     SELECT customer, format('lot %s.%s (%s) of %s: %s drawn and %s remain', sequence, n, status, amount,
                             drawn, remaining) AS description
-    FROM rests
-    WHERE lapsed < 0 OR (lapsed > 0 AND (status IN ('PENDING_START', 'ACTIVE') OR expires_at IS NULL))
+    FROM rests WHERE gone < 0 OR (gone > 0 AND status NOT IN ('EXPIRED', 'VOIDED'))
     UNION ALL
-    SELECT customer, format('%s is issued, the lots of its grants make %s', -w.issued, coalesce(l.issued, 0))
-    FROM {cell}.wallets w LEFT JOIN lots l USING (customer)
-    WHERE -w.issued <> coalesce(l.issued, 0)
-    UNION ALL
-    SELECT customer, format('%s of its lots have lapsed, %s are booked as expired, voided or refunded',
-                            coalesce(l.lapsed, 0) - coalesce(l.returned, 0) + coalesce(u.micros, 0),
-                            w.expired + w.voided + w.refunded)
-    FROM {cell}.wallets w LEFT JOIN lots l USING (customer) LEFT JOIN undrawn u USING (customer)
-    WHERE w.expired + w.voided + w.refunded
-          <> coalesce(l.lapsed, 0) - coalesce(l.returned, 0) + coalesce(u.micros, 0)
+    SELECT customer, format('%s issued, grants of %s; %s expired, voided or refunded, %s gone from lots',
+                            booked_issued, issued, booked_gone, gone)
+    FROM (SELECT w.customer, -w.issued AS booked_issued, coalesce(r.issued, 0) AS issued,
+                 w.expired + w.voided + w.refunded AS booked_gone, coalesce(r.gone, 0) AS gone
+          FROM {cell}.wallets w
+          LEFT JOIN (SELECT customer, sum(issued) AS issued, sum(gone) AS gone FROM rests GROUP BY customer) r
+              USING (customer)) c
+    WHERE (booked_issued, booked_gone) <> (issued, gone)
     """,
 )
 
@@ -258,27 +248,50 @@ ENTRY_IS_LINES = Invariant(
     """,
 )
 
-RESERVATION_IS_COMMITS = Invariant(
-    "reservation_is_commits",
+RESERVATION_IS_ENTRIES = Invariant(
+    "reservation_is_entries",
     """
-    SELECT customer, format('reservation %s: priced %s and charged %s, its commits make %s and %s', sequence,
-                            r.priced, r.charged, coalesce(c.priced, 0), coalesce(c.charged, 0)) AS description
+    SELECT customer, format('reservation %s: priced %s and charged %s, its entries make %s and %s', sequence,
+                            r.priced, r.charged, e.priced, e.charged) AS description
     FROM {cell}.reservations r
     FULL JOIN (SELECT customer, reservation AS sequence, sum(priced) AS priced,
                       sum(priced - uncollected) AS charged
-               FROM {cell}.entries WHERE reservation IS NOT NULL GROUP BY 1, 2) c USING (customer, sequence)
-    WHERE (r.priced, r.charged) IS DISTINCT FROM (coalesce(c.priced, 0), coalesce(c.charged, 0))
+               FROM {cell}.entries WHERE reservation IS NOT NULL GROUP BY 1, 2) e USING (customer, sequence)
+    WHERE (r.priced, r.charged) IS DISTINCT FROM (e.priced, e.charged)
+    UNION ALL
+    SELECT customer, format('reservation %s is %s, holds %s until %s; its newest entry has %s, %s, %s',
+                            sequence, r.state, r.held, r.expires_at, e.state, e.held, e.expires_at)
+    FROM {cell}.reservations r
+    JOIN (SELECT DISTINCT ON (customer, reservation) customer, reservation AS sequence,
+                 reservation_state AS state, reservation_held AS held, reservation_expires_at AS expires_at
+          FROM {cell}.entries e
+          WHERE reservation IS NOT NULL
+          ORDER BY customer, reservation, e.sequence DESC) e USING (customer, sequence)
+    WHERE (r.state, r.held, r.expires_at) <> (e.state, e.held, e.expires_at)
+    """,
+)
+
+CHARGE_IS_CONSUMED = Invariant(
+    "charge_is_consumed",
+    """
+    SELECT customer, format('entry %s: %s consumed, of a price of %s %s uncollected', sequence, consumed,
+                            priced, uncollected) AS description
+    FROM {cell}.entries
+    WHERE consumed <> priced - uncollected
+       OR (kind IN ('COMMIT', 'CHARGE') AND uncollected NOT BETWEEN 0 AND priced)
     """,
 )
 
 ABSORBED_WITHIN_COST = Invariant(
     "absorbed_within_cost",
     """
-    SELECT customer, format('of a cost of %s, absorbed: failed outcome %s, uncollected %s, unpriced %s',
-                            cost, failed_outcome, uncollected, unpriced) AS description
-    FROM (SELECT customer, -sum(cost) AS cost, sum(absorbed_failed_outcome) AS failed_outcome,
-                 sum(absorbed_uncollected) AS uncollected, sum(absorbed_unpriced) AS unpriced
-          FROM {cell}.money GROUP BY customer) m
+    SELECT customer, format('%s: of a cost of %s, absorbed: failed outcome %s, uncollected %s, unpriced %s',
+                            coalesce('reservation ' || reservation, 'charges'), cost, failed_outcome,
+                            uncollected, unpriced) AS description
+    FROM (SELECT m.customer, e.reservation, -sum(m.cost) AS cost,
+                 sum(m.absorbed_failed_outcome) AS failed_outcome,
+                 sum(m.absorbed_uncollected) AS uncollected, sum(m.absorbed_unpriced) AS unpriced
+          FROM {cell}.money m JOIN {cell}.entries e USING (customer, sequence) GROUP BY 1, 2) m
     WHERE least(failed_outcome, uncollected, unpriced) < 0 OR failed_outcome + uncollected + unpriced > cost
     """,
 )
@@ -329,6 +342,7 @@ INVARIANTS = (
     POSTINGS_BALANCE,
     SEQUENCES_WITHOUT_GAPS,
     REQUEST_IDS_UNIQUE,
+    INSTANTS_NEVER_GO_BACK,
     BALANCES_FOLLOW_POSTINGS,
     WALLET_IS_REPLAY,
     LOTS_ARE_BALANCES,
@@ -338,8 +352,9 @@ INVARIANTS = (
     UNBILLED_IS_DEBT,
     DOLLARS_HAVE_ENTRY,
     ENTRY_IS_LINES,
+    CHARGE_IS_CONSUMED,
     ABSORBED_WITHIN_COST,
-    RESERVATION_IS_COMMITS,
+    RESERVATION_IS_ENTRIES,
     MARGINS_ARE_SUMS,
     ACCOUNTS_ARE_SUMS,
 )

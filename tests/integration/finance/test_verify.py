@@ -1,0 +1,177 @@
+"""Verification: a clean journal holds, and every planted break is found and named."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, line, varied_history
+
+from ledger.engine.tailer import Tailer
+from ledger.metrics.finance import FinanceMetrics
+from ledger.store.invariants import INVARIANTS
+from ledger.store.verify import VIOLATIONS_MAX, verify_journal
+
+UNGUARDED = f"""
+ALTER TABLE {CELL}.entries DROP CONSTRAINT entries_check;
+ALTER TABLE {CELL}.money DROP CONSTRAINT money_check1;
+ALTER TABLE {CELL}.wallets DROP CONSTRAINT wallets_check;
+DROP INDEX {CELL}.entries_request_id;
+"""
+"""The schema refuses most of what is planted here: verification must not rest on that."""
+
+A_COMMIT = f"""(SELECT max(e.sequence) FROM {CELL}.entries e JOIN {CELL}.money m USING (customer, sequence)
+              WHERE e.customer = 1 AND e.kind = 'COMMIT' AND m.draws IS NOT NULL AND m.lines IS NOT NULL)"""
+A_LOT = (
+    f"(SELECT max(sequence) FROM {CELL}.lots WHERE customer = 1 AND status = 'ACTIVE' AND remaining > held)"
+)
+
+PLANTED = [
+    ("postings_balance", "entries SET consumed = consumed + 1 WHERE customer = 1 AND sequence = 2"),
+    ("postings_balance", "money SET cost = cost - 1 WHERE customer = 1 AND sequence = {commit}"),
+    ("sequences_without_gaps", "wallets SET sequence = sequence + 1 WHERE customer = 1"),
+    ("sequences_without_gaps", "entries SET sequence = 99 WHERE customer = 1 AND sequence = {commit}"),
+    ("request_ids_unique", "entries SET request_id = 'r' WHERE customer = 1 AND sequence IN (2, 3)"),
+    ("instants_never_go_back", "entries SET booked_at = '2026-01-01Z' WHERE customer = 1 AND sequence = 5"),
+    (
+        "balances_follow_postings",
+        "entries SET held_after = held_after + 1 WHERE customer = 1 AND sequence = 5",
+    ),
+    ("wallet_is_replay", "wallets SET available = available + 1, consumed = consumed - 1 WHERE customer = 1"),
+    ("lots_are_balances", "lots SET remaining = remaining - 1 WHERE customer = 1 AND sequence = {lot}"),
+    ("lots_are_balances", "wallets SET pending = pending + 1 WHERE customer = 1"),
+    ("lot_amounts_conserved", "lots SET amount = amount + 1 WHERE customer = 1 AND sequence = {lot}"),
+    ("lot_amounts_conserved", "lots SET status = 'ACTIVE' WHERE customer = 1 AND status = 'EXPIRED'"),
+    (
+        "lot_amounts_conserved",
+        "money SET draws = jsonb_set(draws, '{0,2}', '1') WHERE customer = 1 AND sequence = {commit}",
+    ),
+    ("held_is_pins", "wallets SET held = held + 1, available = available - 1 WHERE customer = 1"),
+    (
+        "held_is_pins",
+        "reservations SET pins = jsonb_set(pins, '{0,2}', '1') WHERE customer = 1 AND state = 'OPEN'",
+    ),
+    ("held_is_pins", "reservations SET state = 'RELEASED' WHERE customer = 1 AND state = 'OPEN'"),
+    (
+        "deferred_is_lot_value",
+        "lot_values SET value_nanousd = value_nanousd + 1 WHERE customer = 1 AND sequence = {lot}",
+    ),
+    (
+        "deferred_is_lot_value",
+        (
+            "lot_values v SET value_nanousd = 1 FROM {cell}.lots l WHERE l.customer = 1 AND v.customer = 1 "
+            "AND v.sequence = l.sequence AND l.remaining = 0"
+        ),
+    ),
+    ("unbilled_is_debt", "debts SET unbilled_nanousd = unbilled_nanousd - 1 WHERE customer = 1"),
+    ("dollars_have_entry", "money SET sequence = 99 WHERE customer = 1 AND sequence = {commit}"),
+    (
+        "entry_is_lines",
+        (
+            "money SET cost = cost - 1, provider_payable = provider_payable + 1 "
+            "WHERE customer = 1 AND sequence = {commit}"
+        ),
+    ),
+    (
+        "entry_is_lines",
+        "money SET revenue = revenue + 1, deferred = deferred - 1 WHERE customer = 1 AND sequence = {commit}",
+    ),
+    (
+        "entry_is_lines",
+        (
+            "entries SET lines = jsonb_set(lines, '{0,credits_micros}', '1') "
+            "WHERE customer = 1 AND sequence = {commit}"
+        ),
+    ),
+    ("charge_is_consumed", "entries SET uncollected = 1 WHERE customer = 1 AND sequence = {commit}"),
+    (
+        "absorbed_within_cost",
+        "money SET absorbed_unpriced = -1 WHERE customer = 1 AND sequence = {commit}",
+    ),
+    ("reservation_is_entries", "reservations SET charged = charged + 1 WHERE customer = 1"),
+    ("reservation_is_entries", "reservations SET expires_at = now() WHERE customer = 1 AND state = 'OPEN'"),
+    ("margins_are_sums", "rollup_lines SET revenue_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
+    ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'deferred'"),
+]
+"""What each invariant must find: an UPDATE, of customer 1."""
+
+
+async def _history(database, writer) -> None:
+    """Both customers' books, one of them with an open reservation, and rolled up."""
+    acme, _ = await varied_history(database, writer)
+    await acme.grant(20 * CREDIT, 5 * DOLLAR)
+    await acme.reserve(10 * CREDIT)
+    await Tailer(database, [CELL], FinanceMetrics()).catch_up()
+
+
+async def test_a_clean_journal_holds(database, writer):
+    """Whatever commands have made the journal, no invariant is broken."""
+    await _history(database, writer)
+    found = await verify_journal(database.finance, [CELL])
+    assert found.violations == ()
+    assert found.customers == 2
+    assert found.entries > 35
+
+
+@pytest.mark.parametrize(("invariant", "damage"), PLANTED)
+async def test_a_planted_break_is_found(database, writer, owner, invariant, damage):
+    """Damage that the service cannot do is found, under the name of the invariant, at its customer."""
+    await _history(database, writer)
+    await owner.execute(UNGUARDED)
+    for name, text in (("{cell}", CELL), ("{commit}", A_COMMIT), ("{lot}", A_LOT)):
+        damage = damage.replace(name, text)
+    status = await owner.execute(f"UPDATE {CELL}.{damage}")
+    assert not status.endswith(" 0"), "something was damaged"
+    found = (await verify_journal(database.finance, [CELL])).violations
+    named = [each for each in found if each.invariant == invariant]
+    assert named, f"found only {found}"
+    assert {each.customer_id for each in named} == {"" if invariant == "accounts_are_sums" else "acme"}
+
+
+def test_every_invariant_is_planted_against():
+    """No invariant is trusted that has not been seen to find a break."""
+    assert {name for name, _ in PLANTED} == {invariant.name for invariant in INVARIANTS}
+
+
+async def test_a_lost_wallet_is_found(database, writer, owner):
+    """A customer with entries and without a wallet is told too, by the directory's name of it."""
+    await _history(database, writer)
+    await owner.execute(f"DELETE FROM {CELL}.wallets WHERE customer = 1")
+    found = (await verify_journal(database.finance, [CELL])).violations
+    assert {"sequences_without_gaps", "wallet_is_replay"} <= {each.invariant for each in found}
+    assert {each.customer_id for each in found} == {"acme"}
+
+
+async def test_at_most_a_hundred_violations_are_told(database, writer, owner):
+    """Who has very many breaks gets the first hundred, in an answer of bounded size."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    for _ in range(30):
+        await customer.charge(line(cost_nanousd=1))
+    await owner.execute(UNGUARDED)
+    await owner.execute(
+        f"UPDATE {CELL}.entries SET pending_after = sequence * sequence, consumed = 1, request_id = 'same'"
+    )
+    await owner.execute(f"UPDATE {CELL}.money SET cost = cost - 7, lines = NULL")
+    found = await verify_journal(database.finance, [CELL])
+    assert len(found.violations) == VIOLATIONS_MAX
+
+
+async def test_verification_is_of_one_instant(database, writer):
+    """What is written meanwhile is wholly in or wholly out: no break is seen that is none."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(1_000 * CREDIT, 1_000 * DOLLAR)
+    done = asyncio.Event()
+
+    async def verify() -> None:
+        while not done.is_set():
+            found = await verify_journal(database.finance, [CELL])
+            assert found.violations == ()
+
+    verifying = asyncio.create_task(verify())
+    tail = Tailer(database, [CELL], FinanceMetrics())
+    for _ in range(20):
+        session = await customer.reserve(10 * CREDIT)
+        await customer.commit(session, line(micros=3 * CREDIT, cost_nanousd=DOLLAR))
+        await tail.step(CELL)
+    done.set()
+    await verifying
