@@ -1,0 +1,253 @@
+"""A model of the wallet, written apart from the books: every micro-credit is an object of its own.
+
+It knows amounts only, no dollars. Credits are moved one by one, lots are put in order by a key that is
+computed when they are granted (each has a price per credit that never changes), and the clock goes minute
+by minute. Slow, and simple enough to be believed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+NEVER = 10**9
+DEBT_PRICE = 5
+"""Nano-dollars a micro-credit; dearer than any lot, so that no two prices are close."""
+NEW_LIFE_MINUTES = 30 * 24 * 60
+
+
+@dataclass(eq=False)
+class Credit:
+    """One micro-credit: pending, available, held, consumed, expired."""
+
+    lot: ModelLot
+    state: str
+    holder: object = None
+    """The hold that it is in."""
+
+
+@dataclass(eq=False)
+class ModelLot:
+    """A lot, by the key that orders it."""
+
+    order: tuple[object, ...]
+    scope: str | None
+    starts: int
+    expires: int
+    status: str
+    credits: list[Credit] = field(default_factory=list)
+
+    def count(self, *states: str) -> int:
+        """Count the credits in these states."""
+        return sum(credit.state in states for credit in self.credits)
+
+
+@dataclass(eq=False)
+class ModelHold:
+    """A reservation."""
+
+    expires: int
+    born: int
+    state: str = "OPEN"
+    used: list[Credit] = field(default_factory=list)
+    """Credits of its charges, in the order drawn."""
+    borrowed: int = 0
+    priced: int = 0
+    charged: int = 0
+
+
+Needs = dict[str | None, int]
+
+
+class Model:
+    """The wallet of one customer."""
+
+    def __init__(self) -> None:
+        self.minute = 0
+        self.lots: list[ModelLot] = []
+        self.holds: list[ModelHold] = []
+        self.debt = 0
+        self.over_capture = "ALLOW_IF_AVAILABLE"
+        self.limit = 0
+
+    # The clock
+
+    def pass_minutes(self, minutes: int) -> None:
+        """Let holds expire, lots start and lots expire, minute by minute."""
+        for _ in range(minutes):
+            self.minute += 1
+            for hold in self.holds:
+                if hold.state == "OPEN" and hold.expires == self.minute:
+                    self._give_up(hold)
+                    hold.state = "EXPIRED"
+            for lot in self.lots:
+                if lot.status == "PENDING" and lot.starts == self.minute:
+                    self._start(lot)
+            for lot in self.lots:
+                if lot.status == "ACTIVE" and lot.expires == self.minute:
+                    lot.status = "EXPIRED"
+                    for credit in lot.credits:
+                        if credit.state == "available":
+                            credit.state = "expired"
+
+    def _start(self, lot: ModelLot) -> None:
+        lot.status = "ACTIVE"
+        for credit in lot.credits:
+            credit.state = "available"
+            if self.debt and lot.scope is None:
+                self.debt -= 1
+                credit.state = "consumed"
+
+    def _give_up(self, hold: ModelHold) -> None:
+        for lot in self.lots:
+            for credit in lot.credits:
+                if credit.state == "held" and credit.holder is hold:
+                    credit.state = "available" if lot.status == "ACTIVE" else "expired"
+                    credit.holder = None
+
+    # Commands
+
+    def grant(
+        self, amount: int, price: int, priority: int, scope: str | None, starts: int, expires: int
+    ) -> None:
+        """Grant credits, in [starts, expires)."""
+        order = (priority, scope is None, expires, price, starts, len(self.lots))
+        lot = ModelLot(order, scope, starts, expires, "PENDING")
+        lot.credits = [Credit(lot, "pending") for _ in range(amount)]
+        self.lots.append(lot)
+        if starts <= self.minute:
+            self._start(lot)
+
+    def reserve(self, needs: Needs, minutes: int, minimum: int | None) -> ModelHold | None:
+        """Hold credits; `minimum` None: all or nothing."""
+        asked = sum(needs.values())
+        found = self._find(needs, self._free())
+        if len(found) < (asked if minimum is None else min(minimum, asked)):
+            return None
+        hold = ModelHold(self.minute + minutes, self.minute)
+        self._pin(hold, found)
+        self.holds.append(hold)
+        return hold
+
+    def extend(self, hold: ModelHold, amount: int, minutes: int) -> str:
+        """Hold more, for longer."""
+        if hold.state != "OPEN":
+            return "RESERVATION_EXPIRED" if hold.state == "EXPIRED" else "RESERVATION_CLOSED"
+        found = self._find({None: amount}, self._free())
+        if len(found) < amount:
+            return "INSUFFICIENT_CREDITS"
+        self._pin(hold, found)
+        hold.expires = min(max(hold.expires, self.minute + minutes), hold.born + 24 * 60)
+        return "ok"
+
+    def release(self, hold: ModelHold) -> str:
+        """Give a hold back."""
+        if hold.state != "OPEN":
+            return "RESERVATION_EXPIRED" if hold.state == "EXPIRED" else "RESERVATION_CLOSED"
+        self._give_up(hold)
+        hold.state = "RELEASED"
+        return "ok"
+
+    def commit(self, hold: ModelHold, needs: Needs, *, stated: bool, final: bool) -> str:
+        """Charge a part of a hold's work."""
+        if hold.state not in ("OPEN", "EXPIRED"):
+            return "RESERVATION_CLOSED"
+        late = hold.state == "EXPIRED"
+        own = [c for lot in self._ordered() for c in lot.credits if c.holder is hold and c.state == "held"]
+        beyond = late or self.over_capture in ("ALLOW_IF_AVAILABLE", "ALLOW_WITH_OVERDRAFT")
+        found = self._find(needs, own + (self._free() if beyond else []))
+        if self.over_capture == "REJECT" and stated and not late and len(found) < sum(needs.values()):
+            return "OVER_CAPTURE"
+        self._charge(hold, sum(needs.values()), found)
+        if final:
+            self._give_up(hold)
+            hold.state = "COMMITTED"
+        return "ok"
+
+    def charge(self, needs: Needs, *, used: bool) -> ModelHold | None:
+        """Charge without a hold: a hold that was never open stands for it."""
+        found = self._find(needs, self._free())
+        if not used and len(found) < sum(needs.values()):
+            return None
+        charge = ModelHold(0, self.minute, "CHARGED")
+        self._charge(charge, sum(needs.values()), found)
+        return charge
+
+    def reverse(self, hold: ModelHold) -> str:
+        """Undo a charge, or all charges of a hold."""
+        if hold.state == "OPEN":
+            return "RESERVATION_OPEN"
+        if hold.state == "REVERSED":
+            return "CHARGE_NOT_REVERSIBLE"
+        left = len(hold.used) + hold.borrowed
+        forgiven = min(left, self.debt)
+        self.debt -= forgiven
+        left -= forgiven
+        if left > len(hold.used):
+            self._born_of_reversal((0, True), left - len(hold.used), None)
+            left = len(hold.used)
+        back = hold.used[len(hold.used) - left :]
+        for lot in sorted({credit.lot for credit in back}, key=lambda lot: -_last_index(back, lot)):
+            mine = [credit for credit in back if credit.lot is lot]
+            if lot.status == "ACTIVE" and lot.expires > self.minute:
+                for credit in mine:
+                    credit.state = "available"
+                continue
+            for credit in mine:
+                lot.credits.remove(credit)
+            self._born_of_reversal(lot.order[:2], len(mine), lot)
+        hold.state = "REVERSED"
+        hold.priced = hold.charged = 0
+        return "ok"
+
+    # How
+
+    def _born_of_reversal(self, order: tuple[object, ...], amount: int, old: ModelLot | None) -> None:
+        expires = self.minute + NEW_LIFE_MINUTES
+        price = old.order[3] if old else DEBT_PRICE
+        key = (*order, expires, price, self.minute, len(self.lots))
+        lot = ModelLot(key, old.scope if old else None, self.minute, expires, "ACTIVE")
+        lot.credits = [Credit(lot, "available") for _ in range(amount)]
+        self.lots.append(lot)
+
+    def _ordered(self) -> list[ModelLot]:
+        return sorted(self.lots, key=lambda lot: lot.order)
+
+    def _free(self) -> list[Credit]:
+        return [credit for lot in self._ordered() for credit in lot.credits if credit.state == "available"]
+
+    def _find(self, needs: Needs, sources: list[Credit]) -> list[Credit]:
+        """Take credit by credit: a scoped one for its kind, another first for what needs it most."""
+        needs = dict(needs)
+        later = Counter(credit.lot.scope for credit in sources)
+        found = []
+        for credit in sources:
+            scope = credit.lot.scope
+            later[scope] -= 1
+            wanting = [kind for kind, need in needs.items() if need > 0 and scope in (None, kind)]
+            pressing = [kind for kind in wanting if kind is None or needs[kind] > later[kind]]
+            for kind in (pressing or wanting)[:1]:
+                needs[kind] -= 1
+                found.append(credit)
+        return found
+
+    def _pin(self, hold: ModelHold, found: list[Credit]) -> None:
+        for credit in found:
+            credit.state, credit.holder = "held", hold
+
+    def _charge(self, hold: ModelHold, asked: int, found: list[Credit]) -> None:
+        for credit in found:
+            credit.state, credit.holder = "consumed", None
+        missing = asked - len(found)
+        borrowed = 0
+        if self.over_capture == "ALLOW_WITH_OVERDRAFT":
+            borrowed = min(missing, max(0, self.limit - self.debt))
+        self.debt += borrowed
+        hold.used += found
+        hold.borrowed += borrowed
+        hold.priced += asked
+        hold.charged += len(found) + borrowed
+
+
+def _last_index(back: list[Credit], lot: ModelLot) -> int:
+    return max(index for index, credit in enumerate(back) if credit.lot is lot)

@@ -1,0 +1,13 @@
+"""Makes the helpers of the unit tests importable, and a profile for long runs of random histories.
+
+pytest tests/property/books --hypothesis-profile=thorough
+"""
+
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "books"))
+
+settings.register_profile("thorough", max_examples=3000, stateful_step_count=80, deadline=None)

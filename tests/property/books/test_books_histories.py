@@ -1,0 +1,214 @@
+"""Random histories: the books agree with a model of single credits, and pass the audit after each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from books_model import DEBT_PRICE, NEVER, Model, ModelHold, ModelLot
+from books_world import START, World
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ledger.books import (
+    MICROS_PER_CREDIT,
+    Charge,
+    Command,
+    Commit,
+    Decision,
+    Extend,
+    Fill,
+    GrantKind,
+    IssueGrant,
+    LotKey,
+    OverCapture,
+    Priced,
+    PricedLine,
+    Release,
+    Reserve,
+    Reverse,
+    Rounding,
+    Treatment,
+)
+
+KINDS = ("tokens", "compute")
+AMOUNTS = st.integers(1, 30)
+MINUTES = st.integers(1, 40)
+USAGE = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 20)), min_size=1, max_size=4)
+SPENT = st.one_of(AMOUNTS, USAGE)
+PICK = st.integers(0, 10**6)
+
+Spent = int | list[tuple[str, int]]
+
+
+class Histories(RuleBasedStateMachine):
+    """Does the same to the books and to the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(credit_price_nanousd=DEBT_PRICE * MICROS_PER_CREDIT)
+        self.model = Model()
+        self.lots: dict[LotKey, ModelLot] = {}
+        self.holds: list[tuple[int, ModelHold]] = []
+        self.charges: list[tuple[int, ModelHold]] = []
+        self.requests = 0
+
+    @rule(
+        amount=AMOUNTS,
+        price=st.integers(0, 3),
+        priority=st.integers(0, 1),
+        scope=st.sampled_from([None, None, *KINDS]),
+        starts=st.sampled_from([0, 0, 0, 3, 20]),
+        lives=st.one_of(st.none(), MINUTES),
+    )
+    def grant(
+        self, amount: int, price: int, priority: int, scope: str | None, starts: int, lives: int | None
+    ) -> None:
+        """Grant credits at a price each, now or later, for a while or for ever."""
+        starts_at = self.model.minute + starts
+        expires_at = NEVER if lives is None else starts_at + lives
+        outcome = self.run(
+            IssueGrant,
+            amount,
+            GrantKind.PAID,
+            amount * price,
+            effective_at=_instant(starts_at) if starts else None,
+            expires_at=None if lives is None else _instant(expires_at),
+            priority=priority,
+            scope=scope,
+        )
+        assert isinstance(outcome, Decision)
+        self.model.grant(amount, price, priority, scope, starts_at, expires_at)
+
+    @rule(spent=SPENT, minutes=MINUTES, minimum=st.one_of(st.none(), st.integers(1, 15)))
+    def reserve(self, spent: Spent, minutes: int, minimum: int | None) -> None:
+        """Hold credits or the price of usage, all or up to it."""
+        fill = Fill.ALL_OR_NOTHING if minimum is None else Fill.UP_TO
+        outcome = self.run(
+            Reserve, _amount(spent), fill, minimum or 1, timedelta(minutes=minutes), spent=spent
+        )
+        hold = self.model.reserve(_needs(spent), minutes, minimum)
+        self.expect(outcome, "ok" if hold else "INSUFFICIENT_CREDITS")
+        if hold and isinstance(outcome, Decision):
+            self.holds.append((outcome.entry.sequence, hold))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=PICK, amount=st.integers(0, 20), minutes=MINUTES)
+    def extend(self, pick: int, amount: int, minutes: int) -> None:
+        """Add credits and time to a hold."""
+        sequence, hold = self.holds[pick % len(self.holds)]
+        outcome = self.run(Extend, sequence, amount, timedelta(minutes=minutes))
+        self.expect(outcome, self.model.extend(hold, amount, minutes))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=PICK, spent=SPENT, final=st.booleans())
+    def commit(self, pick: int, spent: Spent, final: bool) -> None:
+        """Commit a part, or the last one."""
+        sequence, hold = self.holds[pick % len(self.holds)]
+        outcome = self.run(Commit, sequence, _amount(spent), final, spent=spent)
+        stated = isinstance(spent, int)
+        self.expect(outcome, self.model.commit(hold, _needs(spent), stated=stated, final=final))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=PICK)
+    def release(self, pick: int) -> None:
+        """Give a hold back."""
+        sequence, hold = self.holds[pick % len(self.holds)]
+        self.expect(self.run(Release, sequence), self.model.release(hold))
+
+    @rule(spent=SPENT, used=st.booleans())
+    def charge(self, spent: Spent, used: bool) -> None:
+        """Charge without a hold."""
+        outcome = self.run(Charge, _amount(spent), used, spent=spent)
+        charge = self.model.charge(_needs(spent), used=used)
+        self.expect(outcome, "ok" if charge else "INSUFFICIENT_CREDITS")
+        if charge and isinstance(outcome, Decision):
+            self.charges.append((outcome.entry.sequence, charge))
+
+    @precondition(lambda self: self.charges)
+    @rule(pick=PICK)
+    def reverse_charge(self, pick: int) -> None:
+        """Undo a charge."""
+        sequence, charge = self.charges[pick % len(self.charges)]
+        self.expect(self.run(Reverse, sequence, None, "why"), self.model.reverse(charge))
+
+    @precondition(lambda self: self.holds)
+    @rule(pick=PICK)
+    def reverse_reservation(self, pick: int) -> None:
+        """Undo all charges of a reservation."""
+        sequence, hold = self.holds[pick % len(self.holds)]
+        self.expect(self.run(Reverse, None, sequence, "why"), self.model.reverse(hold))
+
+    @rule(minutes=MINUTES, batch=st.integers(1, 3))
+    def pass_time(self, minutes: int, batch: int) -> None:
+        """Let the clock run; what is due is written in batches of any size."""
+        self.world.due_batch = batch
+        self.world.pass_time(timedelta(minutes=minutes))
+        self.model.pass_minutes(minutes)
+
+    @rule(policy=st.sampled_from(list(OverCapture)), limit=st.integers(0, 40))
+    def change_policy(self, policy: OverCapture, limit: int) -> None:
+        """Put the customer on another plan."""
+        self.world.plan = replace(self.world.plan, over_capture=policy, overdraft_limit_micros=limit)
+        self.model.over_capture, self.model.limit = policy.value, limit
+
+    @invariant()
+    def they_agree(self) -> None:
+        """Compare balances, each lot and each reservation."""
+        for key, lot in zip(sorted(self.world.lots), self.model.lots, strict=True):
+            kept = self.world.lots[key]
+            assert kept.held_micros == lot.count("held"), key
+            assert kept.remaining_micros == lot.count("held", "available", "pending"), key
+        balances = self.world.wallet.balances
+        for account in ("pending", "available", "held", "expired"):
+            assert getattr(balances, account) == sum(lot.count(account) for lot in self.model.lots), account
+        assert -balances.debt == self.model.debt
+        for sequence, hold in self.holds:
+            reservation = self.world.reservations[sequence]
+            assert reservation.state == hold.state
+            assert (reservation.priced_micros, reservation.charged_micros) == (hold.priced, hold.charged)
+            assert reservation.expires_at == _instant(hold.expires)
+
+    def run(
+        self, command: type[Command], *arguments: Any, spent: Spent = 0, **fields: Any
+    ) -> Decision | object:
+        """Run a command on the books, with usage as the spent says."""
+        self.requests += 1
+        request = command(f"request-{self.requests}", b"", *arguments, **fields)
+        return self.world.run(request, None if isinstance(spent, int) else _priced(spent))
+
+    def expect(self, outcome: object, expected: str) -> None:
+        """Hold an outcome against the model's."""
+        assert getattr(outcome, "reason", "ok") == expected
+
+
+def _amount(spent: Spent) -> int | None:
+    return spent if isinstance(spent, int) else None
+
+
+def _needs(spent: Spent) -> dict[str | None, int]:
+    if isinstance(spent, int):
+        return {None: spent}
+    needs: dict[str | None, int] = {}
+    for kind, micros in spent:
+        needs[kind] = needs.get(kind, 0) + micros
+    return needs
+
+
+def _priced(spent: list[tuple[str, int]]) -> Priced:
+    lines = tuple(
+        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(micros, 3), {}, {})
+        for kind, micros in spent
+    )
+    return Priced(lines, Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+
+
+def _instant(minute: int) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(deadline=None)

@@ -1,0 +1,198 @@
+"""The audit finds each kind of break: books that are right are changed in one place."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from books_tables import Table
+
+from ledger.books import Credits, LotKey, LotStatus, Pin
+from ledger.books.audit import History, Invariant, audit
+
+STEPS = """
+plan over_capture=ALLOW_WITH_OVERDRAFT overdraft=50
+grant   G1 100 PAID 100 expires=2d -> ok
+grant   G2 50 PAID 50 expires=1d -> ok
+reserve R1 40 -> ok
+commit  R1 tokens:10:3 units:5:1 -> ok
+reserve R2 20 -> ok
+charge  C1 tokens:160:2 used -> ok
+"""
+
+
+def right_books() -> History:
+    """Give the history of a customer with lots, holds, charges and a debt."""
+    table = Table()
+    for line in STEPS.strip().splitlines():
+        table.step(line)
+    world = table.world
+    return History(world.wallet, list(world.lots.values()), list(world.reservations.values()), world.entries)
+
+
+def with_entry(history: History, index: int, **changes: object) -> History:
+    """Change one entry."""
+    entries = list(history.entries)
+    entries[index] = replace(entries[index], **changes)  # type: ignore[arg-type]
+    return replace(history, entries=entries)
+
+
+def with_money(history: History, index: int, **changes: object) -> History:
+    """Change the money of one entry."""
+    money = history.entries[index].money
+    assert money is not None
+    return with_entry(history, index, money=replace(money, **changes))  # type: ignore[arg-type]
+
+
+def with_lot(history: History, index: int, **changes: object) -> History:
+    """Change one lot, in the wallet too."""
+    lots = list(history.lots)
+    lots[index] = replace(lots[index], **changes)  # type: ignore[arg-type]
+    live = tuple(lots[index] if lot.key == lots[index].key else lot for lot in history.wallet.lots)
+    return replace(history, lots=lots, wallet=replace(history.wallet, lots=live))
+
+
+def with_wallet(history: History, **changes: object) -> History:
+    """Change the wallet."""
+    return replace(history, wallet=replace(history.wallet, **changes))  # type: ignore[arg-type]
+
+
+def with_reservation(history: History, **changes: object) -> History:
+    """Change the first reservation."""
+    first, *others = history.reservations
+    return replace(history, reservations=[replace(first, **changes), *others])  # type: ignore[arg-type]
+
+
+def moved(credits_: Credits, **micros: int) -> Credits:
+    """Add to some accounts."""
+    return credits_._replace(**{name: getattr(credits_, name) + n for name, n in micros.items()})
+
+
+BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
+    "an entry's credits do not sum to 0": (
+        Invariant.BALANCED,
+        lambda h: with_entry(h, 2, credits=moved(h.entries[2].credits, consumed=1)),
+    ),
+    "an entry's dollars do not sum to 0": (
+        Invariant.BALANCED,
+        lambda h: with_money(h, 1, dollars=h.entries[1].money.dollars._replace(cost=7)),  # type: ignore[union-attr]
+    ),
+    "the balances do not sum to 0": (
+        Invariant.CONSERVED,
+        lambda h: with_wallet(h, balances=moved(h.wallet.balances, expired=1)),
+    ),
+    "an account is below 0": (
+        Invariant.CONSERVED,
+        lambda h: with_wallet(h, balances=moved(h.wallet.balances, expired=-1, consumed=1)),
+    ),
+    "more is held of a lot than it has": (
+        Invariant.CONSERVED,
+        lambda h: with_lot(h, 0, held_micros=h.lots[0].remaining_micros + 1),
+    ),
+    "a lot has lost credits": (
+        Invariant.CONSERVED,
+        lambda h: with_lot(h, 0, remaining_micros=h.lots[0].remaining_micros - 1),
+    ),
+    "a lot was never granted": (
+        Invariant.CONSERVED,
+        lambda h: replace(h, lots=[*h.lots, replace(h.lots[0], key=LotKey(99, 0), remaining_micros=0)]),
+    ),
+    "a lot is called expired, and nothing expired": (
+        Invariant.CONSERVED,
+        lambda h: with_lot(h, 0, status=LotStatus.EXPIRED, remaining_micros=1, held_micros=1),
+    ),
+    "a closed reservation holds": (
+        Invariant.HELD,
+        lambda h: with_reservation(h, state="RELEASED"),
+    ),
+    "a pin was lost": (Invariant.HELD, lambda h: with_reservation(h, pins=())),
+    "a pin is empty": (
+        Invariant.HELD,
+        lambda h: with_reservation(h, pins=(*h.reservations[0].pins, Pin(h.lots[0].key, 0))),
+    ),
+    "a lot's value is another than was deferred": (
+        Invariant.DEFERRED,
+        lambda h: with_lot(h, 0, value_nanousd=h.lots[0].value_nanousd + 1),
+    ),
+    "the price of the debt was lost": (Invariant.DEFERRED, lambda h: with_wallet(h, unbilled_nanousd=0)),
+    "an empty lot has value": (
+        Invariant.DEFERRED,
+        lambda h: replace(
+            h, lots=[*h.lots, replace(h.lots[0], key=LotKey(99, 0), remaining_micros=0, value_nanousd=1)]
+        ),
+    ),
+    "an entry is missing in the balances": (
+        Invariant.REPLAYED,
+        lambda h: with_wallet(h, balances=moved(h.wallet.balances, available=1, consumed=-1)),
+    ),
+    "an entry says other balances after it": (
+        Invariant.REPLAYED,
+        lambda h: with_entry(h, 3, after=moved(h.entries[3].after, available=1, held=-1)),
+    ),
+    "more was charged than was consumed": (
+        Invariant.REPLAYED,
+        lambda h: with_entry(h, -1, uncollected_micros=0),
+    ),
+    "a reservation forgot a part": (Invariant.REPLAYED, lambda h: with_reservation(h, charged_micros=0)),
+    "a reservation lives longer than its entries say": (
+        Invariant.REPLAYED,
+        lambda h: with_reservation(h, expires_at=h.reservations[0].expires_at + timedelta(seconds=1)),
+    ),
+    "a charge's cost is not that of its lines": (
+        Invariant.COSTED,
+        lambda h: with_money(
+            h,
+            -1,
+            dollars=h.entries[-1].money.dollars._replace(cost=0, provider_payable=0),  # type: ignore[union-attr]
+        ),
+    ),
+    "a line's credits were lost": (Invariant.COSTED, lambda h: with_entry(h, -1, lines=())),
+    "a reserve posts a cost": (
+        Invariant.COSTED,
+        lambda h: with_entry(h, 3, money=h.entries[4].money),
+    ),
+    "more is absorbed than was spent": (
+        Invariant.COSTED,
+        lambda h: with_money(h, 4, absorbed_unpriced_nanousd=10**12),
+    ),
+    "an entry is missing": (
+        Invariant.SEQUENCED,
+        lambda h: replace(h, entries=[*h.entries[:3], *h.entries[4:]]),
+    ),
+    "a request took effect twice": (
+        Invariant.SEQUENCED,
+        lambda h: with_entry(h, 3, request_id=h.entries[2].request_id),
+    ),
+    "an instant went back": (
+        Invariant.SEQUENCED,
+        lambda h: with_entry(h, 3, booked_at=h.entries[3].booked_at + timedelta(seconds=1)),
+    ),
+    "the wallet has lost a lot": (Invariant.LIVE, lambda h: with_wallet(h, lots=h.wallet.lots[1:])),
+    "the wallet's lots stand in another order": (
+        Invariant.LIVE,
+        lambda h: with_wallet(h, lots=h.wallet.lots[::-1]),
+    ),
+    "a lot that is used up counts as active": (
+        Invariant.LIVE,
+        lambda h: with_lot(h, 0, status=LotStatus.DEPLETED),
+    ),
+    "what is due is not known": (Invariant.LIVE, lambda h: with_wallet(h, next_due_at=None)),
+}
+
+
+def test_right_books_have_no_violations() -> None:
+    """The audit finds nothing where nothing is wrong."""
+    history = right_books()
+    assert len(history.wallet.lots) == 2
+    assert history.wallet.balances.debt < 0
+    assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_break_is_found(name: str) -> None:
+    """A planted break is named by its invariant, with the customer that has it."""
+    invariant, break_ = BREAKS[name]
+    history = break_(right_books())
+    found = audit(history.wallet, history.lots, history.reservations, history.entries)
+    assert invariant in {violation.invariant for violation in found}
+    assert {violation.customer for violation in found} == {1}

@@ -1,0 +1,320 @@
+"""What the door of the books asks of its callers, and what it carries along."""
+
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from books_world import START, World
+
+from ledger.books import (
+    MAX_AMOUNT,
+    BooksError,
+    Charge,
+    Command,
+    Commit,
+    Credits,
+    Decision,
+    EntryKind,
+    Facts,
+    GrantKind,
+    IssueGrant,
+    LotKey,
+    LotStatus,
+    OverCapture,
+    Plan,
+    Priced,
+    PricedLine,
+    Refusal,
+    RefusalReason,
+    Release,
+    ReservationState,
+    Reserve,
+    Reverse,
+    Rounding,
+    Treatment,
+    create,
+    decide,
+)
+
+CREDIT = 1_000_000
+
+
+def decided(outcome: Decision | Refusal) -> Decision:
+    """Give a decision, never a refusal."""
+    assert isinstance(outcome, Decision), outcome
+    return outcome
+
+
+def refused(outcome: Decision | Refusal) -> Refusal:
+    """Give a refusal, never a decision."""
+    assert isinstance(outcome, Refusal), outcome
+    return outcome
+
+
+def priced(micros: Fraction | int, cost: Fraction | int = 0, **fields: Any) -> Priced:
+    """Give one tokens line at a price and a cost."""
+    line = PricedLine("tokens", Treatment.CHARGED, Fraction(micros), Fraction(cost), {}, {})
+    return replace(
+        Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None), **fields
+    )
+
+
+@pytest.fixture
+def world() -> World:
+    """Give a customer with 100 paid credits."""
+    world = World()
+    decided(world.run(IssueGrant("grant", b"", 100 * CREDIT, GrantKind.PAID, 10**11)))
+    return world
+
+
+def decide_now(world: World, command: Command, **changes: Any) -> Decision | Refusal:
+    """Decide without keeping anything."""
+    arguments: dict[str, Any] = {
+        "now": world.now,
+        "plan": world.plan,
+        "priced": None,
+        "terms": world.terms,
+        "facts": Facts(),
+    }
+    return decide(changes.pop("wallet", world.wallet), command, **(arguments | changes))
+
+
+def test_a_customer_begins_with_an_entry_and_an_empty_wallet() -> None:
+    """Entry 1 makes the customer; the wallet is empty and nothing is due."""
+    decision = create(7, "Ada", "standard", "own", "Europe/Berlin", "create", b"print", START)
+    wallet, entry = decision.wallet, decision.entry
+    assert (wallet.customer, wallet.sequence, wallet.plan, wallet.card) == (7, 1, "standard", "own")
+    assert (wallet.zone, wallet.balances, wallet.lots) == ("Europe/Berlin", Credits(), ())
+    assert (wallet.next_due_at, wallet.last_instant) == (None, START)
+    assert (entry.sequence, entry.kind, entry.request_id) == (1, EntryKind.CUSTOMER_CREATED, "create")
+    assert (entry.fingerprint, entry.money, entry.plan) == (b"print", None, "standard")
+
+
+def test_instants_of_a_customer_never_go_back(world: World) -> None:
+    """A decision before the wallet's last instant is a fault."""
+    with pytest.raises(BooksError, match="is before"):
+        decide_now(world, Charge("c", b"", 5), now=world.wallet.last_instant - timedelta(microseconds=1))
+
+
+def test_no_command_is_decided_before_what_is_due(world: World) -> None:
+    """A command at or after the instant when something is due finds it written, or it is a fault."""
+    decided(world.run(Reserve("r", b"", 5)))
+    due_at = START + world.plan.default_ttl
+    with pytest.raises(BooksError, match="due and not written"):
+        decide_now(world, Charge("c", b"", 5), now=due_at)
+    assert isinstance(
+        decide_now(world, Charge("c", b"", 5), now=due_at - timedelta(microseconds=1)), Decision
+    )
+
+
+@pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])
+def test_a_command_states_credits_or_usage(world: World, command: Command) -> None:
+    """Neither is a fault, and so are both."""
+    with pytest.raises(BooksError, match="neither"):
+        decide_now(world, command)
+    with pytest.raises(BooksError, match="both"):
+        decide_now(world, replace(command, amount_micros=5), priced=priced(5))
+
+
+@pytest.mark.parametrize("command", [Reserve("r", b"", 5), Charge("c", b"", 5)])
+def test_a_reserve_and_a_charge_rest_on_terms(world: World, command: Command) -> None:
+    """Without terms there is no price of the debt, and nothing to pin: a fault."""
+    with pytest.raises(BooksError, match="terms"):
+        decide_now(world, command, terms=None)
+
+
+def test_a_command_that_nobody_knows_is_a_fault(world: World) -> None:
+    """The books decide the commands that they know, and no other in their place."""
+    with pytest.raises(BooksError, match="no such command"):
+        decide_now(world, Command("x", b""))
+
+
+def test_an_entry_is_the_record_of_its_request(world: World) -> None:
+    """It keeps request id, fingerprint, plan, instant, and the balances after it."""
+    world.now += timedelta(seconds=3)
+    entry = decided(world.run(Charge("request", b"print", 5 * CREDIT))).entry
+    assert (entry.request_id, entry.fingerprint, entry.plan) == ("request", b"print", "standard")
+    assert entry.effective_at == entry.booked_at == world.now == world.wallet.last_instant
+    assert (entry.after, entry.sequence) == (world.wallet.balances, world.wallet.sequence)
+    assert entry.terms == world.terms
+
+
+def test_what_is_due_has_two_dates(world: World) -> None:
+    """It takes effect when it was due and is booked when it is written; nobody requested it."""
+    decided(world.run(Reserve("r", b"", 5)))
+    (expiry,) = world.pass_time(timedelta(hours=1))
+    entry = expiry.entry
+    assert (entry.effective_at, entry.booked_at) == (START + timedelta(minutes=5), world.now)
+    assert (entry.request_id, entry.fingerprint) == (None, None)
+    assert world.wallet.last_instant == world.now
+
+
+def test_entries_of_a_reservation_carry_its_image_its_terms_and_its_labels(world: World) -> None:
+    """From the reserve to the release, late price changes notwithstanding."""
+    terms = world.terms
+    sequence = decided(world.run(Reserve("r", b"", 9 * CREDIT, labels={"agent": "a"}))).entry.sequence
+    world.terms = replace(terms, card_version="card-2", credit_price_nanousd=5)
+    decided(world.run(Commit("c", b"", sequence, 2 * CREDIT, final=False, labels={"step": "1"})))
+    decided(world.run(Release("x", b"", sequence)))
+    reserve, commit, release = world.entries[-3:]
+    assert [entry.terms for entry in (reserve, commit, release)] == [terms] * 3
+    assert reserve.labels == release.labels == {"agent": "a"}
+    assert commit.labels == {"agent": "a", "step": "1"}
+    image = commit.reservation
+    assert image is not None
+    assert (image.sequence, image.state, image.held_micros) == (sequence, ReservationState.OPEN, 7 * CREDIT)
+    assert (image.charged_micros, image.expires_at) == (2 * CREDIT, START + timedelta(minutes=5))
+
+
+def test_runs_and_the_instant_of_use_travel_with_a_commit_not_with_an_estimate(world: World) -> None:
+    """The books carry the states of runs to the same statement, and keep the reservation's own run."""
+    when = START - timedelta(days=1)
+    usage = priced(5, runs={"vm-1": "60 s"}, own_run="30 s", occurred_at=when)
+    reserve = decided(world.run(Reserve("r", b"", None), usage))
+    assert (reserve.runs, reserve.entry.occurred_at) == ({}, None)
+    assert reserve.reservation is not None
+    assert reserve.reservation.own_run is None
+    sequence = reserve.entry.sequence
+    part = decided(world.run(Commit("c1", b"", sequence, None, final=False), usage))
+    assert (part.runs, part.entry.occurred_at) == ({"vm-1": "60 s"}, when)
+    assert part.reservation is not None
+    assert part.reservation.own_run == "30 s"
+    last = decided(world.run(Commit("c2", b"", sequence, 5, final=True)))
+    assert last.reservation is not None
+    assert last.reservation.own_run == "30 s"
+
+
+def test_lines_keep_what_pricing_said(world: World) -> None:
+    """The public side of a line stands on the entry, the internal side with the money."""
+    line = PricedLine("units", Treatment.CHARGED, Fraction(5), Fraction(3), {"title": "A"}, {"rule": "b"})
+    usage = Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+    entry = decided(world.run(Charge("c", b"", None), usage)).entry
+    assert entry.money is not None
+    assert [(e.public, e.treatment, e.credits_micros) for e in entry.lines] == [
+        ({"title": "A"}, "CHARGED", 5)
+    ]
+    assert [(m.kind, m.internal, m.cost_nanousd) for m in entry.money.lines] == [("units", {"rule": "b"}, 3)]
+
+
+def test_a_reversal_says_what_it_undoes_and_why(world: World) -> None:
+    """Its subject is the charge's sequence, its reason the caller's."""
+    charge = decided(world.run(Charge("c", b"", 5))).entry
+    entry = decided(world.run(Reverse("v", b"", charge.sequence, None, "duplicate"))).entry
+    assert (entry.kind, entry.subject, entry.reason) == (EntryKind.REVERSAL, charge.sequence, "duplicate")
+    assert (entry.terms, entry.reservation) == (charge.terms, None)
+
+
+def test_entries_of_lots_name_the_lot(world: World) -> None:
+    """A grant, its start and its expiry have the lot's key as their subject."""
+    starts, ends = START + timedelta(hours=1), START + timedelta(hours=2)
+    grant = decided(world.run(IssueGrant("g", b"", 5, GrantKind.PROMO, 0, starts, ends))).entry
+    start, expiry = (decision.entry for decision in world.pass_time(timedelta(hours=3)))
+    assert [start.kind, expiry.kind] == [EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED]
+    assert {(e.subject, e.subject_n) for e in (grant, start, expiry)} == {(grant.sequence, 0)}
+
+
+def test_credits_released_after_their_lot_was_voided_are_voided_at_once(world: World) -> None:
+    """They go held -> voided, and their value is no longer to be received: deferred -> receivable."""
+    reserve = decided(world.run(Reserve("r", b"", 60 * CREDIT)))
+    key = LotKey(2, 0)
+    lot = replace(
+        world.lots[key], status=LotStatus.VOIDED, remaining_micros=60 * CREDIT, value_nanousd=60 * 10**9
+    )
+    wallet = replace(
+        world.wallet,
+        lots=(lot,),
+        balances=world.wallet.balances._replace(available=0, voided=40 * CREDIT),
+    )
+    facts = Facts(reservation=reserve.reservation)
+    release = decided(decide_now(world, Release("x", b"", 3), wallet=wallet, facts=facts))
+    assert release.entry.credits == Credits(held=-60 * CREDIT, voided=60 * CREDIT)
+    assert release.entry.money is not None
+    assert release.entry.money.dollars.receivable == 60 * 10**9
+    assert release.entry.money.dollars.deferred == -60 * 10**9
+    assert (release.lots[0].remaining_micros, release.lots[0].status) == (0, LotStatus.VOIDED)
+    assert release.wallet.lots == ()
+
+    drawn = decided(
+        decide_now(world, Commit("c", b"", 3, 10 * CREDIT, final=True), wallet=wallet, facts=facts)
+    )
+    assert drawn.entry.credits == Credits(held=-60 * CREDIT, consumed=10 * CREDIT, voided=50 * CREDIT)
+
+
+def field_of(outcome: Decision | Refusal) -> str:
+    """Give the field that a refusal names."""
+    refusal = refused(outcome)
+    assert refusal.reason is RefusalReason.INVALID_ARGUMENT
+    assert refusal.detail["description"]
+    return refusal.detail["field"]
+
+
+def test_a_customer_is_never_granted_more_than_the_books_can_hold() -> None:
+    """At the limit, and one past it; also what was used or has expired counts."""
+    world = World()
+    assert field_of(world.run(IssueGrant("g", b"", MAX_AMOUNT + 1, GrantKind.PROMO, 0))) == "amount_micros"
+    decided(world.run(IssueGrant("g1", b"", MAX_AMOUNT - 1, GrantKind.PROMO, 0)))
+    decided(world.run(Charge("c", b"", MAX_AMOUNT - 1)))
+    decided(world.run(IssueGrant("g2", b"", 1, GrantKind.PROMO, 0)))
+    assert field_of(world.run(IssueGrant("g3", b"", 1, GrantKind.PROMO, 0))) == "amount_micros"
+
+
+def test_grants_are_never_worth_more_than_the_books_can_hold() -> None:
+    """At the limit, and one past it, over all lots with credits in them."""
+    world = World()
+    assert field_of(world.run(IssueGrant("g", b"", 5, GrantKind.PAID, MAX_AMOUNT + 1))) == "paid_total_usd"
+    decided(world.run(IssueGrant("g1", b"", 5, GrantKind.PAID, MAX_AMOUNT - 1)))
+    decided(world.run(IssueGrant("g2", b"", 5, GrantKind.PAID, 1)))
+    assert field_of(world.run(IssueGrant("g3", b"", 5, GrantKind.PAID, 1))) == "paid_total_usd"
+    decided(world.run(Charge("c", b"", 10)))
+    decided(world.run(IssueGrant("g4", b"", 5, GrantKind.PAID, MAX_AMOUNT)))
+
+
+def test_a_priority_fits_its_column(world: World) -> None:
+    """32 bits, at the limits and one past them."""
+    for priority in (2**31 - 1, -(2**31)):
+        assert isinstance(
+            decide_now(world, IssueGrant("g", b"", 5, GrantKind.PROMO, 0, priority=priority)), Decision
+        )
+    for priority in (2**31, -(2**31) - 1):
+        grant = IssueGrant("g", b"", 5, GrantKind.PROMO, 0, priority=priority)
+        assert field_of(decide_now(world, grant)) == "priority"
+
+
+@pytest.mark.parametrize("usage", [priced(MAX_AMOUNT + 1), priced(10**40), priced(5, MAX_AMOUNT + 1)])
+def test_quantities_that_overflow_are_refused_not_booked(world: World, usage: Priced) -> None:
+    """A price or a cost that 64 bits cannot hold is refused as usage, by commits too, and nothing changes."""
+    sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
+    assert field_of(world.run(Commit("c", b"", sequence, None, final=True), usage)) == "usage"
+    assert field_of(world.run(Charge("c", b"", None, already_used=True), usage)) == "usage"
+
+
+def test_a_reserve_at_a_price_that_overflows_is_refused(world: World) -> None:
+    """An estimate too is refused as usage."""
+    assert field_of(world.run(Reserve("r", b"", None), priced(MAX_AMOUNT + 1))) == "usage"
+
+
+def test_parts_of_a_reservation_never_add_up_to_more_than_the_books_can_hold(world: World) -> None:
+    """The largest commit goes through uncollected; one micro-credit or nano-dollar more does not."""
+    sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
+    largest = priced(MAX_AMOUNT, MAX_AMOUNT)
+    entry = decided(world.run(Commit("c1", b"", sequence, None, final=False), largest)).entry
+    assert entry.uncollected_micros == MAX_AMOUNT - 100 * CREDIT
+    assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(1))) == "usage"
+    assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(0, 1))) == "usage"
+    assert field_of(world.run(Commit("c2", b"", sequence, 1, final=True))) == "amount_micros"
+    decided(world.run(Commit("c2", b"", sequence, 0, final=True)))
+
+
+def test_debt_stays_within_what_the_books_can_hold() -> None:
+    """However high the limit and the price, neither the debt nor its price overflows."""
+    plan = Plan("p", None, OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=2**70)
+    world = World(plan, credit_price_nanousd=10**15)
+    decided(world.run(Charge("c1", b"", MAX_AMOUNT, already_used=True)))
+    assert 0 < -world.wallet.unbilled_nanousd <= MAX_AMOUNT
+    assert -world.wallet.balances.debt == MAX_AMOUNT // 10**9
+    world = World(plan, credit_price_nanousd=0)
+    decided(world.run(Charge("c1", b"", MAX_AMOUNT, already_used=True)))
+    decided(world.run(Charge("c2", b"", MAX_AMOUNT, already_used=True)))
+    assert (world.wallet.balances.debt, world.wallet.unbilled_nanousd) == (-MAX_AMOUNT, 0)
