@@ -139,10 +139,13 @@ async def trial_balance(
 async def margin_report(
     pool: Pool, cells: Sequence[str], query: MarginQuery, groups_max: int
 ) -> MarginReport:
-    """Add up the rollups by the dimensions asked for; at most so many groups of each cell."""
+    """Add up the rollups by the dimensions asked for; at most so many groups of each cell.
+
+    Without a dimension there is one group, of everything.
+    """
     names = [dimension.value for dimension in query.group_by]
     columns, grouping = "".join(f"{name}, " for name in names), ", ".join(names) or "()"
-    groups: dict[tuple[Any, ...], Margin] = {}
+    groups: dict[tuple[Any, ...], Margin] = {} if names else {(): Margin()}
     instants: list[datetime | None] = []
     async with snapshot(pool) as connection:
         for cell in cells:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import asyncpg
+import grpc
 import pytest
+from bookkeeper import CELL
 
+from ledger.api.finance import FinanceService
+from ledger.api.server import ApiServer, finance_service
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection, Database
 
 
@@ -24,3 +30,14 @@ async def writer(database: Database) -> AsyncIterator[Connection]:
     connection = await database.connect_writer("finance tests")
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
+    """The finance service, called through a channel."""
+    service = finance_service(FinanceService(database.finance, [CELL]))
+    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics())
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield FinanceServiceStub(channel)
+    await server.drain()

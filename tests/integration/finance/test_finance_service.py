@@ -1,0 +1,412 @@
+"""The finance service, through its channel: trial balance, margins, explanations, verification."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import grpc
+import pytest
+from bookkeeper import CELL, CREDIT, DOLLAR, OVERDRAFT, Bookkeeper, line, varied_history
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
+
+from ledger.api import ids, limits
+from ledger.api.encode import timestamp
+from ledger.books import Credits, Dollars, Treatment
+from ledger.engine.tailer import Tailer
+from ledger.finance.v1 import finance_service_pb2 as pb
+from ledger.metrics.finance import FinanceMetrics
+from ledger.store.database import Connection, Database
+
+WHOLE_CREDITS = {name: Decimal(0) for name in Credits._fields}
+WHOLE_DOLLARS = {name: Decimal(0) for name in Dollars._fields}
+
+
+async def roll_up(database: Database) -> None:
+    await Tailer(database, [CELL], FinanceMetrics()).catch_up()
+
+
+async def refusal(call) -> tuple[grpc.StatusCode, str, dict[str, str]]:
+    """Code, reason, and the bad fields or the variables."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in rpc_status.from_call(caught.value).details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    fields = {violation.field: violation.description for violation in bad.field_violations}
+    return caught.value.code(), info.reason, fields or dict(info.metadata)
+
+
+def balances(accounts) -> dict[str, Decimal]:
+    """Balances that are not 0."""
+    return {each.account: Decimal(each.balance) for each in accounts if Decimal(each.balance)}
+
+
+async def worked_example(database: Database, writer: Connection) -> Bookkeeper:
+    """1,000 credits for $1,000 and 100 promotional ones that burn first; 600 used at a cost of $210."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(100 * CREDIT)
+    soon = await customer.now() + timedelta(seconds=1)
+    await customer.grant(1_000 * CREDIT, 1_000 * DOLLAR, expires_at=soon, priority=1)
+    await customer.charge(line(micros=600 * CREDIT, cost_nanousd=210 * DOLLAR))
+    return customer
+
+
+# -- GetTrialBalance ---------------------------------------------------------------------------------
+
+
+async def test_the_worked_example(database, writer, finance):
+    """Revenue $500, cost $210, deferred $500 after 600 of 1,100 credits; breakage of the rest at the end."""
+    customer = await worked_example(database, writer)
+    trial = await finance.GetTrialBalance(pb.GetTrialBalanceRequest())
+    assert balances(trial.credits) == {"issued": -1100, "available": 500, "consumed": 600}
+    assert balances(trial.dollars) == {
+        "receivable": -1000,
+        "deferred": 500,
+        "revenue": 500,
+        "cost": -210,
+        "provider_payable": 210,
+    }
+    customer.ahead = timedelta(seconds=2)
+    await customer.pass_time(await customer.now())
+    trial = await finance.GetTrialBalance(pb.GetTrialBalanceRequest())
+    assert balances(trial.credits) == {"issued": -1100, "expired": 500, "consumed": 600}
+    assert balances(trial.dollars) == {
+        "receivable": -1000,
+        "breakage": 500,
+        "revenue": 500,
+        "cost": -210,
+        "provider_payable": 210,
+    }
+
+
+async def test_every_account_is_there_and_sums_to_nothing(database, writer, finance):
+    """All accounts stand in the order of the chart, as decimals of fixed places; each commodity sums to 0."""
+    await varied_history(database, writer)
+    trial = await finance.GetTrialBalance(pb.GetTrialBalanceRequest())
+    assert tuple(each.account for each in trial.credits) == Credits._fields
+    assert tuple(each.account for each in trial.dollars) == Dollars._fields
+    for accounts, places in ((trial.credits, 6), (trial.dollars, 9)):
+        assert {len(each.balance.partition(".")[2]) for each in accounts} == {places}
+        assert sum(Decimal(each.balance) for each in accounts) == 0
+
+
+async def test_a_trial_balance_of_one_customer(database, writer, finance):
+    """The balances of all customers are the sums of each one's."""
+    await varied_history(database, writer)
+    whole = await finance.GetTrialBalance(pb.GetTrialBalanceRequest())
+    parts = [
+        await finance.GetTrialBalance(pb.GetTrialBalanceRequest(customer_id=name))
+        for name in ("acme", "globex")
+    ]
+    for account in Dollars._fields:
+        of_parts = sum(balances(part.dollars).get(account, Decimal(0)) for part in parts)
+        assert of_parts == balances(whole.dollars).get(account, Decimal(0))
+
+
+async def test_a_trial_balance_as_of_an_instant(database, writer, finance):
+    """What was booked later is not in it; the instant itself is."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    granted = await customer.grant(10 * CREDIT, 20 * DOLLAR)
+    charged = await customer.charge(line(micros=5 * CREDIT, cost_nanousd=DOLLAR))
+    before = timestamp(charged.booked_at - timedelta(microseconds=1))
+    for as_of, revenue in ((before, {}), (timestamp(charged.booked_at), {"revenue": 10})):
+        trial = await finance.GetTrialBalance(pb.GetTrialBalanceRequest(as_of=as_of))
+        assert {"revenue": 10}.items() & balances(trial.dollars).items() == revenue.items()
+        assert trial.as_of == as_of
+    early = await finance.GetTrialBalance(
+        pb.GetTrialBalanceRequest(as_of=timestamp(granted.booked_at - timedelta(microseconds=1)))
+    )
+    assert balances(early.dollars) == balances(early.credits) == {}
+
+
+async def test_a_trial_balance_of_nobody(finance):
+    """An unknown customer is an error, not a row of zeros; an instant that is none is told."""
+    unknown = finance.GetTrialBalance(pb.GetTrialBalanceRequest(customer_id="nobody"))
+    assert await refusal(unknown) == (
+        grpc.StatusCode.NOT_FOUND,
+        "CUSTOMER_NOT_FOUND",
+        {"customer_id": "nobody"},
+    )
+    request = pb.GetTrialBalanceRequest()
+    request.as_of.nanos = -1
+    code, _, fields = await refusal(finance.GetTrialBalance(request))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(fields) == ["as_of"]
+
+
+# -- GetMarginReport ---------------------------------------------------------------------------------
+
+
+async def test_margin_is_revenue_less_cost(database, writer, finance):
+    """The worked example has a gross margin of 58 %; as_of is unset while it is known of no instant."""
+    await worked_example(database, writer)
+    await roll_up(database)
+    report = await finance.GetMarginReport(pb.GetMarginReportRequest())
+    [row] = report.rows
+    assert row == pb.MarginRow(
+        lines=1,
+        credits_micros=600 * CREDIT,
+        revenue_usd="500.000000000",
+        cost_usd="210.000000000",
+        margin_usd="290.000000000",
+        margin_ratio="0.580000",
+    )
+    assert not report.HasField("as_of")
+
+
+async def test_margins_add_up_by_every_dimension(database, writer, finance, owner):
+    """Whatever they are told apart by, the rows' revenue and cost are the journal's, to the nano-dollar."""
+    await varied_history(database, writer)
+    await roll_up(database)
+    revenue, cost = await owner.fetchrow(f"SELECT sum(revenue), -sum(cost) FROM {CELL}.money")
+    dimensions = pb.MarginDimension.values()[1:]
+    for group_by in [[each] for each in dimensions] + [dimensions, []]:
+        report = await finance.GetMarginReport(pb.GetMarginReportRequest(group_by=group_by))
+        assert sum(Decimal(row.revenue_usd) for row in report.rows) == revenue / DOLLAR
+        assert sum(Decimal(row.cost_usd) for row in report.rows) == cost / DOLLAR
+
+
+async def test_margins_by_name(database, writer, finance):
+    """Rows name their group in its own fields and leave the others empty; they come sorted."""
+    acme = await Bookkeeper.open(database, writer, "acme")
+    globex = await Bookkeeper.open(database, writer, "globex", OVERDRAFT)
+    await globex.charge(line(name="m/b", micros=2 * CREDIT, cost_nanousd=DOLLAR, lever="routing"))
+    await acme.charge(line("compute", "h100", cost_nanousd=3), line(name="m/a", cost_nanousd=4))
+    await roll_up(database)
+    everything = pb.MarginDimension.values()[1:]
+    report = await finance.GetMarginReport(pb.GetMarginReportRequest(group_by=everything))
+    told = [(row.customer_id, row.plan, row.card, row.kind, row.model, row.lever) for row in report.rows]
+    assert told == [
+        ("acme", "standard", "agents", "compute", "", ""),
+        ("acme", "standard", "agents", "tokens", "m/a", ""),
+        ("globex", "overdraft", "agents", "tokens", "m/b", "routing"),
+    ]
+    by_model = await finance.GetMarginReport(pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_MODEL]))
+    assert [(row.model, row.customer_id, row.day) for row in by_model.rows] == [
+        ("", "", ""),
+        ("m/a", "", ""),
+        ("m/b", "", ""),
+    ]
+
+
+async def test_margins_of_days_and_of_a_customer(database, writer, finance, owner):
+    """Days are those of booking in UTC, both ends included; a customer's report has nobody else's figures."""
+    acme = await Bookkeeper.open(database, writer, "acme")
+    other = await Bookkeeper.open(database, writer, "globex")
+    for day in (1, 2, 3):
+        charge = await acme.charge(line(cost_nanousd=day))
+        await owner.execute(
+            f"UPDATE {CELL}.entries SET booked_at = $1 WHERE customer = $2 AND sequence = $3",
+            charge.booked_at.replace(month=1, day=day, hour=23, minute=59, second=59),
+            acme.customer,
+            charge.sequence,
+        )
+    await other.charge(line(cost_nanousd=100))
+    await roll_up(database)
+    year = charge.booked_at.year
+    for first, last, costs in (
+        ("", "", [1, 2, 3]),
+        (f"{year}-01-02", "", [2, 3]),
+        ("", f"{year}-01-02", [1, 2]),
+        (f"{year}-01-02", f"{year}-01-02", [2]),
+    ):
+        request = pb.GetMarginReportRequest(
+            group_by=[pb.MARGIN_DIMENSION_DAY], first_day=first, last_day=last, customer_id="acme"
+        )
+        rows = (await finance.GetMarginReport(request)).rows
+        assert [Decimal(row.cost_usd) * DOLLAR for row in rows] == costs
+        assert [row.day for row in rows] == [f"{year}-01-0{cost}" for cost in costs]
+
+
+async def test_no_ratio_without_revenue(database, writer, finance):
+    """Without revenue the ratio is empty, never 0 or an infinity; with a loss it is negative."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.charge(line(cost_nanousd=DOLLAR))
+    await roll_up(database)
+    [row] = (await finance.GetMarginReport(pb.GetMarginReportRequest())).rows
+    assert (row.revenue_usd, row.margin_usd, row.margin_ratio) == ("0.000000000", "-1.000000000", "")
+    await customer.grant(3 * CREDIT, 3 * DOLLAR)
+    await customer.charge(line(micros=3 * CREDIT, cost_nanousd=6 * DOLLAR))
+    await roll_up(database)
+    [row] = (await finance.GetMarginReport(pb.GetMarginReportRequest())).rows
+    assert row.margin_ratio == "-1.333333"
+
+
+async def test_a_report_of_nothing(finance):
+    """Before anything is rolled up there is one row of nothing for all, and none for any group."""
+    [row] = (await finance.GetMarginReport(pb.GetMarginReportRequest())).rows
+    assert (row.lines, row.revenue_usd, row.margin_ratio) == (0, "0.000000000", "")
+    by_card = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_CARD])
+    assert list((await finance.GetMarginReport(by_card)).rows) == []
+
+
+async def test_as_of_of_a_margin_report(database, writer, finance):
+    """The report says up to when everything booked is in it: the tailer's as-of."""
+    tail = Tailer(database, [CELL], FinanceMetrics())
+    await tail.step(CELL)
+    progress = await tail.step(CELL)
+    report = await finance.GetMarginReport(pb.GetMarginReportRequest())
+    assert progress is not None
+    assert report.as_of == timestamp(progress.as_of)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"group_by": [99]}, "group_by[0]"),
+        ({"group_by": [0]}, "group_by[0]"),
+        ({"group_by": [1, 1]}, "group_by[1]"),
+        ({"first_day": "2026-1-1"}, "first_day"),
+        ({"first_day": "20260101"}, "first_day"),
+        ({"last_day": "2026-02-30"}, "last_day"),
+        ({"first_day": "2026-01-02", "last_day": "2026-01-01"}, "last_day"),
+        ({"customer_id": "x" * 129}, "customer_id"),
+    ],
+)
+async def test_bad_margin_requests(finance, request_, field):
+    """Each bad field is named, with what is allowed."""
+    code, reason, fields = await refusal(finance.GetMarginReport(pb.GetMarginReportRequest(**request_)))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert list(fields) == [field]
+
+
+async def test_a_report_has_a_size(finance, owner):
+    """More rows than an answer may have are refused whole: half a report would be a wrong one."""
+    insert = f"""INSERT INTO {CELL}.rollup_lines
+                 SELECT '2026-01-01', 1, 'p', 'c', 'tokens', 'm' || i, '', 1, 0, 0, 0, 1
+                 FROM generate_series($1::bigint, $2::bigint) i"""
+    await owner.execute(insert, 1, limits.MARGIN_ROWS_MAX)
+    by_model = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_MODEL])
+    assert len((await finance.GetMarginReport(by_model)).rows) == limits.MARGIN_ROWS_MAX
+    await owner.execute(insert, limits.MARGIN_ROWS_MAX + 1, limits.MARGIN_ROWS_MAX + 1)
+    code, _, fields = await refusal(finance.GetMarginReport(by_model))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(fields) == ["group_by"]
+
+
+# -- ExplainCharge -----------------------------------------------------------------------------------
+
+
+async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, finance):
+    """Each line with its rule, price and three costs, and the lots drawn; what adds up does so exactly."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    first = await customer.grant(10 * CREDIT, 3 * DOLLAR)
+    second = await customer.grant(100 * CREDIT, 70 * DOLLAR, priority=1)
+    charge = await customer.charge(
+        line(
+            micros=30 * CREDIT,
+            cost_nanousd=Fraction(10, 3),
+            served_by="acme/small",
+            lever="distillation",
+            list_nanousd=12,
+            asked_nanousd="21/2",
+            served_nanousd="10/3",
+            cost_source="costs.yaml",
+        ),
+        line("compute", "h100", micros=10 * CREDIT, cost_nanousd=DOLLAR, price="4 an hour"),
+    )
+    request = pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
+    told = await finance.ExplainCharge(request)
+    assert told.lines[0] == pb.ExplainedLine(
+        kind="tokens",
+        name="acme/large",
+        rule="tokens rule",
+        price='{"each":"1"}',
+        treatment="CHARGED",
+        quantities={"quantity": "1"},
+        served_by="acme/small",
+        key_owner="OURS",
+        lever="distillation",
+        credits_micros=30 * CREDIT,
+        revenue_usd="18.000000000",
+        cost_usd="0.000000003",
+        list_cost_usd="0.000000012",
+        asked_cost_usd="0.000000010",
+        served_cost_usd="0.000000003",
+        cost_source="costs.yaml",
+    )
+    assert (told.lines[1].price, told.lines[1].served_cost_usd, told.lines[1].lever) == ("4 an hour", "", "")
+    assert [(draw.grant_id, draw.credits_micros, draw.value_usd) for draw in told.draws] == [
+        (ids.grant_id("acme", (first.sequence, 0)), 10 * CREDIT, "3.000000000"),
+        (ids.grant_id("acme", (second.sequence, 0)), 30 * CREDIT, "21.000000000"),
+    ]
+    assert (told.revenue_usd, told.cost_usd) == ("24.000000000", "1.000000003")
+    assert (told.card, told.card_version, told.cost_version) == ("agents", "card-v1", "cost-v1")
+    assert (told.plan, told.credit_price_usd) == ("standard", "1.000000000")
+    assert (told.priced_micros, told.charged_micros) == (40 * CREDIT, 40 * CREDIT)
+    assert told.booked_at == timestamp(charge.booked_at)
+    assert list(told.absorbed) == []
+
+
+async def test_absorbed_cost_is_explained_by_reason(database, writer, finance):
+    """What nobody pays for is told by reason, beside the credits that were not collected."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(6 * CREDIT, 6 * DOLLAR)
+    unpriced = line(treatment=Treatment.UNPRICED, cost_nanousd=2 * DOLLAR)
+    charge = await customer.charge(unpriced, line(micros=8 * CREDIT, cost_nanousd=4 * DOLLAR))
+    told = await finance.ExplainCharge(
+        pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
+    )
+    assert {each.reason: each.amount_usd for each in told.absorbed} == {
+        "uncollected": "1.000000000",
+        "unpriced": "2.000000000",
+    }
+    assert (told.priced_micros, told.charged_micros, told.uncollected_micros) == (
+        8 * CREDIT,
+        6 * CREDIT,
+        2 * CREDIT,
+    )
+    assert [each.treatment for each in told.lines] == ["UNPRICED", "CHARGED"]
+
+
+async def test_a_commit_in_credits_is_explained_without_lines(database, writer, finance):
+    """A commit stated in credits has revenue and draws, and no lines."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(10 * CREDIT, 5 * DOLLAR)
+    commit = await customer.commit_credits(await customer.reserve(10 * CREDIT), 4 * CREDIT)
+    told = await finance.ExplainCharge(
+        pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", commit.sequence))
+    )
+    assert (list(told.lines), told.revenue_usd, told.cost_usd) == ([], "2.000000000", "0.000000000")
+    assert [draw.value_usd for draw in told.draws] == ["2.000000000"]
+
+
+async def test_only_charges_of_the_customer_are_explained(database, writer, finance):
+    """Another customer's charge, another entry, and an id that is none: there is no such charge."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await Bookkeeper.open(database, writer, "globex")
+    charge = await customer.charge(line(cost_nanousd=1))
+    for name, charge_id in (
+        ("globex", ids.charge_id("acme", charge.sequence)),
+        ("globex", ids.charge_id("globex", charge.sequence)),
+        ("acme", ids.charge_id("acme", 1)),
+        ("acme", "chg_nonsense"),
+    ):
+        request = pb.ExplainChargeRequest(customer_id=name, charge_id=charge_id)
+        code, reason, _ = await refusal(finance.ExplainCharge(request))
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "CHARGE_NOT_FOUND")
+    unknown = finance.ExplainCharge(pb.ExplainChargeRequest(customer_id="nobody", charge_id="chg_x"))
+    assert (await refusal(unknown))[1] == "CUSTOMER_NOT_FOUND"
+    empty = await refusal(finance.ExplainCharge(pb.ExplainChargeRequest()))
+    assert set(empty[2]) == {"customer_id", "charge_id"}
+
+
+# -- VerifyJournal -----------------------------------------------------------------------------------
+
+
+async def test_verification_tells_what_it_looked_at(database, writer, finance, owner):
+    """A journal that holds says so, with its size; one that does not names the rule and the customer."""
+    await varied_history(database, writer)
+    held = await finance.VerifyJournal(pb.VerifyJournalRequest())
+    assert held.holds
+    assert (held.customers, held.entries) == (2, await owner.fetchval(f"SELECT count(*) FROM {CELL}.entries"))
+    await owner.execute(f"UPDATE {CELL}.lot_values SET value_nanousd = value_nanousd + 1 WHERE customer = 2")
+    broken = await finance.VerifyJournal(pb.VerifyJournalRequest())
+    assert not broken.holds
+    assert {(each.invariant, each.customer_id) for each in broken.violations} == {
+        ("deferred_is_lot_value", "globex")
+    }
