@@ -115,7 +115,7 @@ def entries(draw, customer, sequence, booked_at):
         customer=customer,
         sequence=sequence,
         kind=EntryKind.CHARGE,
-        request_id=f"request-{sequence}",
+        request_id=f"charge-{sequence}",
         fingerprint=draw(st.binary(max_size=40)),
         credits=draw(balanced(Credits)),
         after=draw(st.builds(Credits, *[AMOUNTS] * 9)),
@@ -165,7 +165,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
     """An entry with its money, a reservation, a lot and a run are read as they were written."""
     customer = next(iter(world.wallets))
     wallet = world.wallets[customer]
-    batch = Batch(decided_at=world.take().decided_at, before={customer: wallet.sequence})
+    batch = Batch(decided_at=datetime.now(UTC), before={customer: wallet.sequence})
     sequences = range(wallet.sequence + 1, wallet.sequence + 1 + together)
     for sequence in sequences:
         batch.entries.append(data.draw(entries(customer, sequence, batch.decided_at)))
@@ -174,7 +174,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
         lot = data.draw(lots(sequence))
         batch.lots[customer, lot.key] = (lot, True)
         batch.runs[customer, f"run-{sequence}"] = data.draw(TEXTS)
-    world.wallets[customer] = batch.wallets[customer] = books.Wallet(
+    batch.wallets[customer] = books.Wallet(
         customer=customer,
         sequence=sequences[-1],
         display_name=data.draw(TEXTS),
@@ -189,6 +189,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
     )
     batch.debts[customer] = batch.wallets[customer].unbilled_nanousd
     assert (await write(connection, CELL, batch)).customers == {customer}
+    world.wallets[customer] = batch.wallets[customer]
     await _assert_read_as_written(connection, batch, customer, sequences)
 
 
