@@ -17,6 +17,7 @@ from ledger.cli.money import dollars, nanousd
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 
 PLAN = "standard"
+"""Of the built-in plans and of the sample's; where a configuration has no such plan, its first by name."""
 GRANT_CREDITS_MAX = 10**9
 GRANT_NANOUSD_MAX = 10**17
 """The API's own limits for one grant: a billion credits, a hundred million dollars."""
@@ -71,6 +72,7 @@ class Customers:
         self._ledger = ledger
         self._run_id = run_id
         self._card = card
+        self._plan = PLAN
         worth_max = GRANT_NANOUSD_MAX // credit_price_nanousd if credit_price_nanousd else grant_credits
         credits_each = max(1, min(grant_credits, worth_max))
         self.grant_micros = credits_each * _MICROS
@@ -93,17 +95,29 @@ class Customers:
         await asyncio.gather(*(self._open(customer_id) for customer_id in new))
 
     async def _open(self, customer_id: str) -> None:
-        request = CreateCustomerRequest(
-            request_id=f"{self._run_id}/create",
-            customer=Customer(customer_id=customer_id, plan=PLAN, rate_card=self._card),
-        )
         try:
             async with self._slots:
-                await call(self._ledger.admin.CreateCustomer, request)
+                await self._create(customer_id)
                 self._grants[customer_id] = 1
                 await self._grant(customer_id)
         except CallFailedError as refused:
             self._refused[customer_id] = refused.failure
+
+    async def _create(self, customer_id: str) -> None:
+        try:
+            await call(self._ledger.admin.CreateCustomer, self._create_request(customer_id))
+        except CallFailedError as refused:
+            plans = refused.failure.metadata.get("allowed")
+            if refused.failure.reason != "PLAN_NOT_FOUND" or not plans:
+                raise
+            self._plan = plans.split(", ")[0]
+            await call(self._ledger.admin.CreateCustomer, self._create_request(customer_id))
+
+    def _create_request(self, customer_id: str) -> CreateCustomerRequest:
+        return CreateCustomerRequest(
+            request_id=f"{self._run_id}/create",
+            customer=Customer(customer_id=customer_id, plan=self._plan, rate_card=self._card),
+        )
 
     async def add_credits(self, customer_id: str, required_micros: int) -> None:
         """Issues as many more grants as cover an amount. Raises CallFailedError."""

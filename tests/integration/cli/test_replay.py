@@ -184,6 +184,16 @@ def test_credits_run_out_and_more_are_issued(data: Path, config: Path, tmp_path:
     assert answer["revenue_nanousd"] == 7 * 6 * 10**16
 
 
+def test_configuration_with_plans_of_its_own(data: Path, tmp_path: Path) -> None:
+    """Where there is no plan `standard` the customers are on the first by name."""
+    config = write_config(tmp_path / "config", COSTS, code=CODE)
+    (config / "plans.yaml").write_text("plans: {team: {card: code}, solo: {over_capture: CAP}}\n")
+    file = tmp_path / "requests.csv"
+    file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1_000_000, 0)))
+    answer = replay(data, "llm_requests", file, "--config", config, "--model", "acme/code").json()
+    assert (answer["committed"], answer["credits_micros"]) == (1, 33_300_000)
+
+
 def test_broken_row_is_told_and_the_rest_runs(data: Path, tmp_path: Path) -> None:
     """The message names file and line; the row counts as skipped."""
     file = tmp_path / "requests.csv"
