@@ -49,6 +49,7 @@ DO $$ BEGIN
     IF NOT pg_has_role(current_user, '{role}', 'SET') THEN
         EXECUTE format('GRANT {role} TO %I', current_user);
     END IF;
+EXCEPTION WHEN insufficient_privilege THEN NULL;
 END $$
 """
 

@@ -15,8 +15,8 @@ its rows are scalar parameters, which is faster. Lots and what else may be sever
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from ledger.store.codec import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, WALLET, Columns
 
@@ -24,7 +24,8 @@ FRESH_SECONDS = 5
 """Nothing is written that was decided further than this off the database's clock."""
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
     """Rows of one kind, and what is done with them: `sql` reads them as `x`."""
 
     name: str

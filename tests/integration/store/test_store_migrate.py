@@ -8,6 +8,7 @@ import re
 import asyncpg
 import pytest
 
+from ledger.store.database import Database
 from ledger.store.migrate import migrate
 
 COLUMNS = """
@@ -80,3 +81,24 @@ async def test_a_cell_has_a_cells_name(empty_url):
     """Names of cells become part of statements: nothing else is taken."""
     with pytest.raises(ValueError, match="cell_00 to cell_99"):
         await migrate(empty_url, ["cell_00; DROP TABLE x"])
+
+
+async def test_an_owner_that_is_no_superuser(postgres, empty_url):
+    """It migrates where others have created the roles; these then need URLs of their own."""
+    admin = await asyncpg.connect(empty_url)
+    await admin.execute("CREATE ROLE boss LOGIN; ALTER DATABASE empty OWNER TO boss")
+    owner_url = empty_url.replace("//postgres:", "//boss:")
+    assert len(await migrate(owner_url)) == 2
+    reader_url, finance_url, writer_url = (
+        url.replace("/postgres?", "/empty?")
+        for url in (postgres.reader_url, postgres.finance_url, postgres.writer_url)
+    )
+    database = await Database.open(
+        owner_url, reader_url=reader_url, finance_url=finance_url, writer_url=writer_url
+    )
+    assert await database.reader.fetchval("SELECT count(*) FROM cell_00.entries") == 0
+    await database.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="role"):
+        await Database.open(owner_url)
+    await admin.execute("ALTER DATABASE empty OWNER TO postgres; DROP OWNED BY boss CASCADE; DROP ROLE boss")
+    await admin.close()

@@ -281,6 +281,16 @@ async def test_an_amount_that_fits_no_column_is_definite(world, connection):
         await write(connection, CELL, batch)
 
 
+@pytest.mark.parametrize("labels", [{"a": "\0"}, {"\ud800": "b"}])
+async def test_a_text_that_the_database_cannot_keep_is_definite(world, connection, database, labels):
+    """NUL and half a surrogate pair are refused, and nothing is written."""
+    before = await contents(database)
+    world.reserve(next(iter(world.wallets)), labels=labels)
+    with pytest.raises(WriteRefused):
+        await write(connection, CELL, world.take())
+    assert await contents(database) == before
+
+
 async def _wait_for_lock(database, application_name):
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
     while not await database.writer.fetchval(waiting, application_name):
