@@ -8,7 +8,6 @@ of one width, so that columns of them line up.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from fractions import Fraction
@@ -285,10 +284,7 @@ _DESCRIBED: Final = ("name", "rule", "price", "served_by", "key_owner", "lever",
 
 
 def _text(value: object) -> str:
-    """A price is what the card states, in its own shape: JSON, if it is more than a word."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return "" if value is None else str(value)
 
 
 def _accounts(balances: Mapping[str, int], places: int) -> list[pb.AccountBalance]:

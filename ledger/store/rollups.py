@@ -6,8 +6,8 @@ after any crash. `upto` never passes the oldest transaction that is still open, 
 skipped; the row of the cursor is locked, so of two replicas one steps and the other does nothing.
 
 `as_of` is a promise about `booked_at`, which is chosen before the transaction that writes it begins, but
-not earlier than `LATEST_WRITE`: when everything below a transaction id that was not yet given out
-at an instant t is in, everything booked up to t less that is in.
+not earlier than `LATEST_WRITE`: when everything below a transaction id that was given out after an
+instant t is in, everything booked up to t less that is in.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ LAG_ENTRIES_MAX = 100_000
 STEP = """
 WITH here AS MATERIALIZED (
     SELECT t.cursor, t.as_of, t.mark, t.marked_at,
-           pg_snapshot_xmin(pg_current_snapshot()) AS oldest_open,
-           pg_snapshot_xmax(pg_current_snapshot()) AS not_given_out
+           pg_snapshot_xmin(pg_current_snapshot()) AS oldest_open, pg_current_xact_id() AS own
     FROM {cell}.tailer t FOR UPDATE SKIP LOCKED
 ), full_at AS MATERIALIZED (
     SELECT e.xid FROM {cell}.entries e, here h
@@ -114,11 +113,13 @@ WITH here AS MATERIALIZED (
     GROUP BY day, plan, card, kind, account
     ON CONFLICT (day, plan, card, kind, account) DO UPDATE SET amount = r.amount + excluded.amount
 ), moved AS (
-    -- now() is the start of this transaction, and so not after the snapshot that gave `not_given_out`.
+    -- now() is the start of this transaction: ids above its own are given out later. (A snapshot's xmax
+    -- would not do: ids above that may be in use.)
     UPDATE {cell}.tailer t SET
         cursor = b.upto,
-        as_of = greatest(b.as_of, CASE WHEN b.mark <= b.upto THEN b.marked_at - $2::interval END),
-        mark = CASE WHEN b.mark > b.upto THEN b.mark ELSE b.not_given_out END,
+        as_of = greatest(b.as_of, CASE WHEN b.own <= b.upto THEN now() - $2::interval
+                                       WHEN b.mark <= b.upto THEN b.marked_at - $2::interval END),
+        mark = CASE WHEN b.mark > b.upto THEN b.mark ELSE b.own END,
         marked_at = CASE WHEN b.mark > b.upto THEN b.marked_at ELSE now() END
     FROM bounds b
     RETURNING t.as_of, b.upto < b.oldest_open AS behind

@@ -235,7 +235,7 @@ CREATE TABLE tailer (
     cursor xid8 NOT NULL DEFAULT '0',
     -- Everything booked up to this instant is in them; null until that is known of any.
     as_of timestamptz,
-    -- A transaction id that had not been given out at `marked_at`: once the cursor is there, `as_of` follows.
+    -- A transaction id that was given out after `marked_at`: once the cursor is there, `as_of` follows.
     mark xid8,
     marked_at timestamptz
 );

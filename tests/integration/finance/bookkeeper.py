@@ -58,7 +58,7 @@ def line(
     **internal: Any,
 ) -> PricedLine:
     """A line of usage as pricing would say it."""
-    said = {"rule": f"{kind} rule", "price": {"each": "1"}, "name": name, "key_owner": "OURS", **internal}
+    said = {"rule": f"{kind} rule", "price": "each 1", "name": name, "key_owner": "OURS", **internal}
     public = {"title": kind.title(), "kind": kind, "name": name, "quantities": {"quantity": "1"}}
     return PricedLine(kind, treatment, Fraction(micros), Fraction(cost_nanousd), public, said)
 

@@ -152,17 +152,26 @@ async def test_as_of_waits_for_open_transactions(database, writer, owner):
     tail = tailer(database)
     async with open_transaction(database, "late") as late:
         entry = await late.charge(line(cost_nanousd=3))
-        for _ in range(3):
-            progress = await tail.step(CELL)
-            assert progress is not None
-            assert progress.as_of is None or progress.as_of < entry.booked_at
-        stalled = progress.as_of
-    [first, second] = [await tail.step(CELL) for _ in range(2)]
-    assert first is not None
-    assert second is not None
-    assert second.as_of is not None
-    assert stalled is None or second.as_of > stalled
-    assert second.as_of <= await owner.fetchval("SELECT clock_timestamp()") - LATEST_WRITE
+        stalled = [await tail.step(CELL) for _ in range(3)]
+        assert all(step.as_of is None or step.as_of < entry.booked_at for step in stalled)
+    freed = await tail.step(CELL)
+    assert freed.as_of is not None
+    assert all(step.as_of is None or step.as_of < freed.as_of for step in stalled)
+    assert freed.as_of <= await owner.fetchval("SELECT clock_timestamp()") - LATEST_WRITE
+
+
+async def test_as_of_goes_on_under_traffic(database, owner):
+    """Where something is always open, `as_of` follows what was given out before each look at the clock."""
+    tail = tailer(database)
+    async with open_transaction(database, "first") as first:
+        await first.charge(line(cost_nanousd=3))
+        assert (await tail.step(CELL)).as_of is None
+        async with open_transaction(database, "second") as second:
+            await second.charge(line(cost_nanousd=3))
+            await first.connection.execute("COMMIT; BEGIN")
+            step = await tail.step(CELL)
+            assert step.as_of is not None
+            assert step.entries == 2
 
 
 async def test_a_step_ends_at_the_end_of_a_transaction(database, writer, owner):
