@@ -12,7 +12,9 @@ from typing import Any
 import asyncpg
 import grpc
 import grpc.aio
+import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -89,15 +91,14 @@ class Refused:
 
 async def refusal(call: Awaitable[Any]) -> Refused:
     """The status that a call ends with. Fails if it succeeds."""
-    try:
-        answer = await call
-    except grpc.aio.AioRpcError as error:
-        trailing = dict(error.trailing_metadata() or ())
-        status = Status.FromString(trailing["grpc-status-details-bin"])
-        assert status.code == error.code().value[0]
-        assert status.message == error.details()
-        return Refused.of(status)
-    raise AssertionError(f"was not refused: {answer}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    error = caught.value
+    trailing = dict(error.trailing_metadata() or ())
+    status = Status.FromString(trailing["grpc-status-details-bin"])
+    assert status.code == error.code().value[0]
+    assert status.message == error.details()
+    return Refused.of(status)
 
 
 class World:
@@ -120,13 +121,13 @@ class World:
         self.finance = FinanceServiceStub(back_office)
         self.customer_id = ""
 
-    async def new_customer(self, customer_id: str, plan: str = "standard", credits: int = 100) -> str:
+    async def new_customer(self, customer_id: str, plan: str = "standard", granted: int = 100) -> str:
         """Makes a customer the subject of what follows."""
         customer = admin.Customer(customer_id=customer_id, plan=plan)
         await self.admin.CreateCustomer(admin.CreateCustomerRequest(request_id=fresh(), customer=customer))
         self.customer_id = customer_id
-        if credits:
-            await self.grant(credits * CREDIT)
+        if granted:
+            await self.grant(granted * CREDIT)
         return customer_id
 
     async def grant(self, amount_micros: int, **fields: Any) -> admin.IssueGrantResponse:
@@ -140,6 +141,15 @@ class World:
                     "paid_total_usd": "31.4159265",
                     **fields,
                 }
+            )
+        )
+
+    async def update(self, **fields: str) -> admin.UpdateCustomerResponse:
+        return await self.admin.UpdateCustomer(
+            admin.UpdateCustomerRequest(
+                request_id=fresh(),
+                customer=admin.Customer(customer_id=self.customer_id, **fields),
+                update_mask=FieldMask(paths=list(fields)),
             )
         )
 

@@ -116,7 +116,7 @@ async def test_commit_beyond_hold_and_balance(world):
 
 async def test_overdraft(world):
     """On a plan with an overdraft a commit goes into debt, down to the limit."""
-    await world.new_customer(fresh(), plan="overdraft", credits=1)
+    await world.new_customer(fresh(), plan="overdraft", granted=1)
     named = await world.reservation(amount_micros=CREDIT)
     answer = await world.commit(named, usage=usage(tokens()), final=True)
     assert answer.balance == pb.Balance(debt_micros=5 * CREDIT)

@@ -1,0 +1,240 @@
+"""AdminService: customers, grants, rate cards."""
+
+from __future__ import annotations
+
+import pytest
+from api_world import CREDIT, fresh, refusal, tokens, usage
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.v1 import credit_service_pb2 as credit
+from ledger.v1 import wallet_service_pb2 as wallet
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def create(**fields):
+    given = {"customer_id": fresh(), "plan": "standard", **fields}
+    return pb.CreateCustomerRequest(request_id=fresh(), customer=pb.Customer(**given))
+
+
+async def test_create_and_get(world):
+    """A customer is what it was created as, with its zone and the instant it was made."""
+    request = create(display_name="Zoë & Söhne", rate_card="following", zone="Europe/Berlin")
+    made = await world.admin.CreateCustomer(request)
+    assert (made.sequence, made.replayed) == (1, False)
+    assert made.customer.created_at.seconds > 0
+    expected = pb.Customer.FromString(request.customer.SerializeToString())
+    expected.created_at.CopyFrom(made.customer.created_at)
+    assert made.customer == expected
+    read = await world.admin.GetCustomer(pb.GetCustomerRequest(customer_id=expected.customer_id))
+    assert read.customer == made.customer
+
+
+async def test_create_again(world):
+    """The same request is a repeat; another request for the same customer is an error."""
+    request = create(display_name="one")
+    first = await world.admin.CreateCustomer(request)
+    second = await world.admin.CreateCustomer(request)
+    assert second.replayed
+    assert second.customer == first.customer
+    world.customer_id = request.customer.customer_id
+    async with world.nothing_changed():
+        reused = pb.CreateCustomerRequest.FromString(request.SerializeToString())
+        reused.customer.display_name = "two"
+        refused = await refusal(world.admin.CreateCustomer(reused))
+        assert (refused.code.name, refused.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
+        reused.request_id = fresh()
+        refused = await refusal(world.admin.CreateCustomer(reused))
+        assert (refused.code.name, refused.reason) == ("ALREADY_EXISTS", "CUSTOMER_EXISTS")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason", "named"),
+    [
+        ({"plan": "platinum"}, "NOT_FOUND", "PLAN_NOT_FOUND", "plan"),
+        ({"rate_card": "nobody"}, "NOT_FOUND", "RATE_CARD_NOT_FOUND", "rate_card"),
+        ({"plan": "cardless"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.rate_card"),
+        ({"plan": ""}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.plan"),
+        ({"customer_id": ""}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.customer_id"),
+        ({"customer_id": "x" * 129}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.customer_id"),
+        ({"zone": "Mars/Olympus"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.zone"),
+        ({"zone": "../../etc/passwd"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.zone"),
+        ({"display_name": "x" * 257}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.display_name"),
+    ],
+)
+async def test_bad_customers(world, fields, code, reason, named):
+    """Unknown plans, cards and zones are refused by name, with what there is; no customer is made."""
+    async with world.nothing_changed():
+        refused = await refusal(world.admin.CreateCustomer(create(**fields)))
+    assert (refused.code.name, refused.reason) == (code, reason)
+    assert named in (refused.fields or refused.metadata)
+    if reason == "RATE_CARD_NOT_FOUND":
+        assert refused.metadata["allowed"] == "following, metered"
+
+
+async def test_a_plan_without_a_card_takes_a_customers_own(world):
+    """A customer on a plan that has no card names one."""
+    made = await world.admin.CreateCustomer(create(plan="cardless", rate_card="metered"))
+    assert made.customer.rate_card == "metered"
+
+
+async def test_update(world, customer):
+    """What the mask names changes; a repeat is told apart, and answers with the customer as it stands."""
+    request = pb.UpdateCustomerRequest(
+        request_id=fresh(),
+        customer=pb.Customer(customer_id=customer, display_name="new", rate_card="following", plan="capped"),
+        update_mask=FieldMask(paths=["display_name", "rate_card"]),
+    )
+    first = await world.admin.UpdateCustomer(request)
+    assert (first.customer.display_name, first.customer.rate_card) == ("new", "following")
+    assert (first.customer.plan, first.sequence, first.replayed) == ("standard", 3, False)
+    cleared = await world.update(rate_card="")
+    assert cleared.customer.rate_card == ""
+    again = await world.admin.UpdateCustomer(request)
+    assert (again.sequence, again.replayed) == (3, True)
+    assert again.customer == cleared.customer
+
+
+async def test_an_update_reaches_the_next_price(world, customer):
+    """A customer's new card prices its next charge; a reservation keeps the card that it was made on."""
+    named = await world.reservation(amount_micros=30 * CREDIT)
+    await world.update(rate_card="following")
+    charged = (await world.charge(usage=usage(tokens()))).charge
+    kept = (await world.commit(named, usage=usage(tokens()), final=True)).charge
+    assert (charged.rate_card, kept.rate_card) == ("following", "metered")
+    assert kept.charged_micros == 10 * CREDIT
+    assert charged.charged_micros != kept.charged_micros
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"plan": "platinum"}, "PLAN_NOT_FOUND"),
+        ({"rate_card": "nobody"}, "RATE_CARD_NOT_FOUND"),
+        ({"plan": "cardless"}, "INVALID_ARGUMENT"),
+        ({"plan": ""}, "INVALID_ARGUMENT"),
+        ({"zone": "nowhere"}, "INVALID_ARGUMENT"),
+        ({"created_at": None}, "INVALID_ARGUMENT"),
+        ({}, "INVALID_ARGUMENT"),
+    ],
+)
+async def test_bad_updates(world, customer, fields, reason):
+    """A change that would leave a customer without a plan, a card or a zone is refused."""
+    async with world.nothing_changed():
+        assert (await refusal(world.update(**fields))).reason == reason
+
+
+async def test_unknown_customers(world):
+    """What does not exist is neither read, changed nor granted credits."""
+    await world.new_customer(fresh())
+    known, world.customer_id = world.customer_id, "nobody"
+    read = world.admin.GetCustomer(pb.GetCustomerRequest(customer_id="nobody"))
+    for call in (read, world.update(display_name="x"), world.grant(1)):
+        refused = await refusal(call)
+        assert (refused.code.name, refused.reason) == ("NOT_FOUND", "CUSTOMER_NOT_FOUND")
+    world.customer_id = known
+
+
+async def test_list_customers(world):
+    """All customers, in the order of their ids, in pages that hold while others are made."""
+    made = sorted([await world.new_customer(f"list-{fresh()}", granted=0) for _ in range(5)])
+    request, found = pb.ListCustomersRequest(page_size=3), []
+    while True:
+        answer = await world.admin.ListCustomers(request)
+        assert len(answer.customers) <= 3
+        found += [row.customer_id for row in answer.customers]
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+        await world.new_customer(f"aaa-{fresh()}", granted=0)
+    assert found == sorted(found)
+    assert [name for name in found if name.startswith("list-")] == made
+    assert len(found) == len(set(found))
+
+
+async def test_issue_grant(world, customer):
+    """A grant is available at once, or pending until it starts; the answer is the grant as issued."""
+    now = (await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=customer))).as_of.seconds
+    start, end = Timestamp(seconds=now + 3_600), Timestamp(seconds=now + 7_200)
+    request_id = fresh()
+    fields = {
+        "request_id": request_id,
+        "effective_at": start,
+        "expires_at": end,
+        "scope": "tokens",
+        "priority": 4,
+        "paid_total_usd": "012.500",
+    }
+    issued = await world.grant(9 * CREDIT, **fields)
+    assert issued.grant.status == wallet.GRANT_STATUS_PENDING_START
+    assert issued.paid_total_usd == "12.5"
+    assert issued.balance == credit.Balance(available_micros=100 * CREDIT, pending_micros=9 * CREDIT)
+    again = await world.grant(9 * CREDIT, **fields)
+    assert again.replayed
+    again.replayed = False
+    assert again == issued
+    listed = await world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id=customer))
+    assert listed.grants[0] == issued.grant
+
+
+async def test_a_grant_pays_debt_first(world):
+    """What is owed is paid before anything becomes available."""
+    await world.new_customer(fresh(), plan="overdraft", granted=0)
+    await world.charge(amount_micros=3 * CREDIT, already_used=True)
+    assert await world.balance() == credit.Balance(debt_micros=3 * CREDIT)
+    partly = await world.grant(CREDIT)
+    assert partly.grant.status == wallet.GRANT_STATUS_DEPLETED
+    assert partly.balance == credit.Balance(debt_micros=2 * CREDIT)
+    issued = await world.grant(5 * CREDIT)
+    assert (issued.grant.amount_micros, issued.grant.remaining_micros) == (5 * CREDIT, 3 * CREDIT)
+    assert issued.balance == credit.Balance(available_micros=3 * CREDIT)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"amount_micros": 0}, "amount_micros"),
+        ({"amount_micros": -5}, "amount_micros"),
+        ({"amount_micros": 10**15 + 1}, "amount_micros"),
+        ({"kind": 0}, "kind"),
+        ({"kind": 99}, "kind"),
+        ({"paid_total_usd": "-1"}, "paid_total_usd"),
+        ({"paid_total_usd": "NaN"}, "paid_total_usd"),
+        ({"paid_total_usd": "1e3"}, "paid_total_usd"),
+        ({"paid_total_usd": "100000001"}, "paid_total_usd"),
+        ({"kind": wallet.GRANT_KIND_PROMO, "paid_total_usd": "1"}, "paid_total_usd"),
+        ({"scope": "gpus"}, "scope"),
+        ({"expires_at": Timestamp(seconds=1)}, "expires_at"),
+        (
+            {"effective_at": Timestamp(seconds=5 * 10**9), "expires_at": Timestamp(seconds=4 * 10**9)},
+            "expires_at",
+        ),
+        ({"request_id": ""}, "request_id"),
+    ],
+    ids=str,
+)
+async def test_bad_grants(world, customer, fields, named):
+    """Amounts, prices, scopes and instants out of range are refused by field."""
+    async with world.nothing_changed():
+        assert (await refusal(world.grant(**{"amount_micros": CREDIT, **fields}))).fields.keys() == {named}
+
+
+async def test_rate_cards(world):
+    """The cards in force, by name, in pages; one of them with the document as it was loaded."""
+    first = await world.admin.ListRateCards(pb.ListRateCardsRequest(page_size=1))
+    second = await world.admin.ListRateCards(
+        pb.ListRateCardsRequest(page_size=1, page_token=first.next_page_token)
+    )
+    assert [card.name for card in first.rate_cards] == ["following"]
+    [card] = second.rate_cards
+    assert second.next_page_token == ""
+    assert (card.name, card.revision, card.credit_name, card.credit_price_usd) == ("metered", 3, "ACU", "1.5")
+    assert (len(card.version), card.rules) == (64, 4)
+    one = await world.admin.GetRateCard(pb.GetRateCardRequest(name="metered"))
+    assert one.rate_card == card
+    assert "hushed rule of large" in one.document
+    refused = await refusal(world.admin.GetRateCard(pb.GetRateCardRequest(name="nobody")))
+    assert refused.reason == "RATE_CARD_NOT_FOUND"
+    assert "name" in (await refusal(world.admin.GetRateCard(pb.GetRateCardRequest()))).fields

@@ -1,0 +1,187 @@
+"""A service whose clock, load or database is not as it should be, and one that is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+
+import asyncpg
+import grpc
+import grpc.aio
+import pytest
+from api_world import CONFIG, CREDIT, World, fresh, refusal, tokens, usage
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2
+
+import pricing
+from ledger.api.admin import AdminService
+from ledger.api.credit import CreditService
+from ledger.api.scopes import ScopeMissingError
+from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
+from ledger.api.wallet import WalletService
+from ledger.app import Stack
+from ledger.engine import cell
+from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.engine import Engine
+from ledger.engine.plans import load_plans
+from ledger.engine.prices import PriceBook
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+from ledger.store.reads import Reads
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
+
+
+class OwnService:
+    """A service of one test's own, with its parts in reach."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = DatabaseClock()
+        self.ahead = timedelta()
+        """How far the API's clock is ahead of the database's."""
+
+    def now(self) -> datetime:
+        return self.clock.now() + self.ahead
+
+    async def start(self, life: AsyncExitStack) -> None:
+        asked_at = boot_seconds()
+        now = await self.database.reader.fetchval("SELECT clock_timestamp()")
+        self.clock.observe(now, asked_at, boot_seconds())
+        config = pricing.load(CONFIG)
+        plans = load_plans(CONFIG, config.cards)
+        prices = await PriceBook.open(config, plans, self.database, self.clock.now)
+        metrics = OperationsMetrics()
+        engine = Engine(self.database, prices, self.clock, metrics)
+        engine.start(("cell_00",))
+        life.push_async_callback(engine.drain)
+        reads = Reads(self.database.reader)
+        services = [
+            credit_service(CreditService(engine, reads, self.now)),
+            wallet_service(WalletService(prices, reads, self.now)),
+            admin_service(AdminService(engine, reads, self.database.writer, self.now)),
+        ]
+        self.server = ApiServer("127.0.0.1:0", services, metrics)
+        await self.server.start()
+        life.push_async_callback(self.server.drain)
+
+
+@pytest.fixture
+async def own(database: Database) -> AsyncIterator[OwnService]:
+    service = OwnService(database)
+    async with AsyncExitStack() as life:
+        await service.start(life)
+        yield service
+
+
+@pytest.fixture
+async def world(own: OwnService, database_url: str) -> AsyncIterator[World]:
+    """A customer of that service, with 100 credits."""
+    owner = await asyncpg.connect(database_url)
+    async with grpc.aio.insecure_channel(own.server.address) as channel:
+        world = World(Stack("", "", "", ""), channel, channel, owner)
+        await world.new_customer("cus_own")
+        yield world
+    await owner.close()
+
+
+def item_of(when: datetime):
+    item = tokens()
+    stamp = Timestamp()
+    stamp.FromDatetime(when.replace(tzinfo=None))
+    item.occurred_at.CopyFrom(stamp)
+    return item
+
+
+async def code_of(call):
+    """The code that a call ends with."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def test_a_repeat_is_answered_however_late(own, world):
+    """Usage too old to be booked anew is answered if it was booked in its time, and only then."""
+    item = item_of(own.now() - timedelta(days=34))
+    named = await world.reservation()
+    for write, arguments in ((world.charge, ()), (world.commit, (named,))):
+        request_id = fresh()
+        first = await write(*arguments, usage=usage(item), request_id=request_id)
+        own.ahead = timedelta(days=2)
+        async with world.nothing_changed():
+            again = await write(*arguments, usage=usage(item), request_id=request_id)
+            refused = await refusal(write(*arguments, usage=usage(item), request_id=fresh()))
+        assert again.replayed
+        assert again.charge == first.charge
+        assert refused.fields.keys() == {"usage.items[0].occurred_at"}
+        own.ahead = timedelta()
+
+
+async def test_untimely_usage_of_an_unknown_customer(own, world):
+    """Who does not exist has no repeats: the field is what is wrong."""
+    item = item_of(own.now() - timedelta(days=40))
+    refused = await refusal(world.charge(customer_id="nobody", usage=usage(item)))
+    assert refused.fields.keys() == {"usage.items[0].occurred_at"}
+
+
+async def test_overload(world, monkeypatch):
+    """When too many commands wait, one more is sent away with a delay, and nothing of it is written."""
+    monkeypatch.setattr(cell, "WAITING_MAX", 0)
+    async with world.nothing_changed():
+        refused = await refusal(world.reserve())
+    assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    assert b"RetryInfo" in refused.raw
+    item = pb.ReserveRequest(request_id=fresh(), customer_id=world.customer_id, amount_micros=1)
+    [result] = (await world.credit.Batch(pb.BatchRequest(items=[pb.BatchItem(reserve=item)]))).results
+    assert result.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+
+async def test_reads_without_a_database(own, world):
+    """A database that is away is UNAVAILABLE: worth a retry, and no fault of the request."""
+    own.database.reader.terminate()
+    request = wallet.GetBalanceRequest(customer_id=world.customer_id)
+    refused = await refusal(world.wallet.GetBalance(request))
+    assert (refused.code.name, refused.reason) == ("UNAVAILABLE", "UNAVAILABLE")
+
+
+async def test_a_fault_tells_only_an_id(world):
+    """A broken rule of the database is INTERNAL with an id: no statement, no table, no amount leaves."""
+    await world.owner.execute("ALTER TABLE cell_00.lots RENAME TO broken")
+    refused = await refusal(world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id=world.customer_id)))
+    assert (refused.code.name, refused.reason) == ("INTERNAL", "INTERNAL")
+    assert refused.metadata.keys() == {"error_id"}
+    assert b"lots" not in refused.raw
+
+
+async def test_drain(own, world):
+    """A server that is told to end answers what is in flight, and takes nothing new."""
+    async with world.owner.transaction():
+        await world.owner.execute("SELECT 1 FROM cell_00.wallets FOR UPDATE")
+        waiting = asyncio.create_task(world.reserve())
+        while not await world.owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            pass
+        draining = asyncio.create_task(own.server.drain())
+        while (code := await code_of(world.balance())) is grpc.StatusCode.OK:
+            pass
+        # gRPC's own: CANCELLED where the call was on its way in when the server stopped listening.
+        assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    answer = await waiting
+    assert answer.balance.held_micros == 10 * CREDIT
+    await draining
+
+
+async def test_a_port_is_of_one_server(own):
+    """Two servers do not share a port without a word: the second does not start."""
+    with pytest.raises(RuntimeError):
+        ApiServer(own.server.address, [], OperationsMetrics())
+
+
+def test_a_method_without_a_scope_stops_the_start():
+    """A service with a method that does not say who may call it is not served."""
+    service = Service(health_pb2.DESCRIPTOR.services_by_name["Health"], lambda *_: None, None)
+    with pytest.raises(ScopeMissingError, match="Check"):
+        ApiServer("127.0.0.1:0", [service], OperationsMetrics())

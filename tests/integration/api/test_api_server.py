@@ -1,0 +1,144 @@
+"""The ports: health, reflection, metrics, and calls that their callers give up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import urllib.request
+
+import grpc
+import grpc.aio
+import pytest
+from api_world import CREDIT, fresh, refusal, tokens, usage
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from ledger.api import limits
+from ledger.v1 import credit_service_pb2 as pb
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PUBLIC = ("ledger.v1.CreditService", "ledger.v1.WalletService")
+BACK_OFFICE = ("ledger.admin.v1.AdminService", "ledger.finance.v1.FinanceService")
+
+
+async def reflect(channel, **asked):
+    request = reflection_pb2.ServerReflectionRequest(**asked)
+    call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
+    return await anext(aiter(call))
+
+
+async def test_health(world):
+    """Each port is healthy as a whole and service by service, and knows no other service."""
+    for channel, services in ((world.public, PUBLIC), (world.back_office, BACK_OFFICE)):
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", *services):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health_pb2_grpc.HealthStub(world.public).Check(
+            health_pb2.HealthCheckRequest(service=BACK_OFFICE[1])
+        )
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_reflection(world):
+    """Each port tells of its own services; the public one does not know that the others exist."""
+    for channel, services, others in (
+        (world.public, PUBLIC, BACK_OFFICE),
+        (world.back_office, BACK_OFFICE, PUBLIC),
+    ):
+        answer = await reflect(channel, list_services="")
+        listed = {service.name for service in answer.list_services_response.service}
+        assert listed >= set(services)
+        assert not listed & set(others)
+        for service in services:
+            found = await reflect(channel, file_containing_symbol=service)
+            files = found.file_descriptor_response.file_descriptor_proto
+            names = {FileDescriptorProto.FromString(file).name for file in files}
+            assert "ledger/v1/scope.proto" in names
+    for hidden in BACK_OFFICE:
+        answer = await reflect(world.public, file_containing_symbol=hidden)
+        assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_services_are_on_their_own_ports(world, customer):
+    """A method of the back office is unknown on the public port."""
+    call = world.public.unary_unary("/ledger.admin.v1.AdminService/ListCustomers")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def scrape(world):
+    with await asyncio.to_thread(urllib.request.urlopen, world.stack.operations_url) as response:
+        return response.read().decode()
+
+
+def sample(text, name, **labels):
+    """One sample of a scrape; 0 if it is not there."""
+    wanted = "".join(sorted(f'{key}="{value}"' for key, value in labels.items()))
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if match and match[1] == name and "".join(sorted((match[2] or "").split(","))) == wanted:
+            return float(match[3])
+    return 0.0
+
+
+async def test_metrics(world):
+    """Calls are counted and timed by method and code; what the engine and the pools do is shown."""
+    labels = {"method": "ledger.v1.CreditService/Reserve"}
+    before = await scrape(world)
+    await world.reserve()
+    await refusal(world.reserve(amount_micros=1_000 * CREDIT))
+    after = await scrape(world)
+    for code in ("OK", "FAILED_PRECONDITION"):
+        for name in ("acu_ledger_rpcs_total", "acu_ledger_rpc_seconds_count"):
+            counted = sample(after, name, code=code, **labels) - sample(before, name, code=code, **labels)
+            assert counted == 1
+    assert sample(after, "acu_ledger_batch_commands_count") > sample(
+        before, "acu_ledger_batch_commands_count"
+    )
+    assert sample(after, "acu_ledger_commit_seconds_count") > sample(
+        before, "acu_ledger_commit_seconds_count"
+    )
+    assert sample(after, "acu_ledger_rpcs_in_flight") == 0
+    for name in ("commands_waiting", "conflicts_total", "sweeper_lag_seconds", "pool_connections"):
+        assert f"\nacu_ledger_{name}" in after
+
+
+async def test_metrics_have_no_unbounded_labels(world):
+    """Unknown methods, customers and ids make no new series."""
+    call = world.public.unary_unary(f"/ledger.v1.CreditService/{fresh()}")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(b"")
+    methods = set(re.findall(r'method="([^"]*)"', await scrape(world)))
+    assert all(method.startswith(("ledger.", "grpc.health.v1.Health/")) for method in methods)
+    assert not any("req_" in method for method in methods)
+
+
+async def test_large_messages(world, customer):
+    """A request above the limit is refused by gRPC itself; nothing is decoded."""
+    item = tokens("x" * (limits.MESSAGE_BYTES_MAX + 1))
+    async with world.nothing_changed():
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.charge(usage=usage(item))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_deadline_ends_the_wait_and_not_the_write(world, customer):
+    """A caller that gives up is let go at once; what it asked for is done all the same, once."""
+    request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=CREDIT)
+    async with world.owner.transaction():
+        await world.owner.execute(
+            "SELECT 1 FROM cell_00.wallets w JOIN ledger.customers c USING (customer)"
+            " WHERE c.customer_id = $1 FOR UPDATE OF w",
+            customer,
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.credit.Reserve(request, timeout=0.2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    again = await world.credit.Reserve(request)
+    assert again.replayed
+    assert await world.balance() == pb.Balance(available_micros=99 * CREDIT, held_micros=CREDIT)
