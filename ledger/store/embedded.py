@@ -103,6 +103,8 @@ class _Server(PostgresServer):
     def _cleanup(self) -> None:
         _forget_dead_owners(self.pgdata)
         super()._cleanup()
+        # Also where others still use the server: a later start must sign in to it again.
+        self._instances.pop(self.pgdata, None)
 
 
 def _forget_dead_owners(directory: Path) -> None:

@@ -104,8 +104,9 @@ def test_two_users_in_one_process_share_it(data_dir):
 
 
 def test_two_processes_share_it(data_dir):
-    """A second process joins the running server, which outlives the first."""
+    """A second process joins the running server, leaves and joins again; the server outlives the first."""
     owner = start_owner(data_dir)
+    EmbeddedPostgres.start(data_dir).stop()
     server = EmbeddedPostgres.start(data_dir)
     end(owner)
     assert ask(server.url) == 1
