@@ -11,7 +11,7 @@ from pricing.card_document import CardDoc, MatchDoc, RuleDoc
 from pricing.cards import RateCard, read_card
 from pricing.costs import CostBook, RateCost, read_costs
 from pricing.items import KeyOwner, Result
-from pricing.selectors import covers, matches
+from pricing.selectors import covers, is_glob, matches
 from pricing.source import ConfigError, Located, Problem
 
 _ALL_VALUES: Mapping[str, tuple[str, ...]] = {"key_owner": tuple(KeyOwner), "result": tuple(Result)}
@@ -90,8 +90,9 @@ def _unknown(card: Located[CardDoc], costs: CostBook) -> Iterator[Problem]:
             loc = ("rules", index, "match", kind)
             found = [name for name in known if covers(pattern, name)]
             if not found:
-                hint = f"the book knows {', '.join(sorted(known)) or 'none'}; add to costs.yaml {kind}: "
-                hint += f"{{{pattern}: {{{example}}}}}, or cost: none"
+                hint = f"it knows {', '.join(sorted(known)) or 'none'}"
+                if not is_glob(pattern):
+                    hint += f"; add to costs.yaml {kind}: {{{pattern}: {{{example}}}}}, or {{cost: none}}"
                 yield card.places.problem(loc, f"the cost book knows no {what} {pattern!r}", hint)
             elif _cost_plus_nothing(rule, [known[name] for name in found]):
                 message = f"cost_plus on {pattern!r}, which costs nothing, would charge nothing"

@@ -60,7 +60,10 @@ class ConfigError(Exception):
 
 
 class RefusedError(ValueError):
-    """Raised by a model's validator: what is wrong, what to write instead, and where below the model."""
+    """Raised by a model's validator: what is wrong, what to write instead, and where.
+
+    `at` is a path below what is validated; if it ends in a key, the problem is shown at the key itself.
+    """
 
     def __init__(self, message: str, hint: str = "", at: Loc = ()) -> None:
         self.message = message
@@ -129,7 +132,9 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
     try:
         found = model.model_validate(value)
     except ValidationError as error:
-        reader.problems += _problems(error, model, places)
+        refused = {problem[:3] for problem in reader.problems}
+        found_too = _problems(error, model, places)
+        reader.problems += [problem for problem in found_too if problem[:3] not in refused]
     if reader.problems:
         raise ConfigError(sorted(set(reader.problems), key=lambda problem: problem[:3]))
     return Located(found, value, text, places)
@@ -221,14 +226,15 @@ def _problems(error: ValidationError, model: type[BaseModel], places: Places) ->
         cause = found.get("ctx", {}).get("error")
         name = repr(loc[-1]) if loc else "the document"
         if isinstance(cause, RefusedError):
-            yield places.problem(loc + cause.at, cause.message, cause.hint, key="[key]" in found["loc"])
+            key = "[key]" in found["loc"] or bool(cause.at and isinstance(cause.at[-1], str))
+            yield places.problem(loc + cause.at, cause.message, cause.hint, key=key)
         elif found["type"] == "extra_forbidden":
             allowed = ", ".join(_keys_allowed(model, loc[:-1]))
             yield places.problem(loc, f"unknown key {name}", f"allowed here: {allowed}", key=True)
         elif found["type"] == "missing":
             yield places.problem(loc[:-1], f"the key {name} is missing", "", key=bool(loc[:-1]))
         else:
-            message = _MESSAGES.get(found["type"]) or found["msg"].removeprefix("Value error, ")
+            message = _MESSAGES.get(found["type"]) or found["msg"].replace("Input should", "should")
             yield places.problem(loc, f"{name}: {message}")
 
 

@@ -88,7 +88,7 @@ def priced(
     return price(items, labels or {}, terms, memory or Memory(), now=NOW, **more)
 
 
-def credits(quote: Quote) -> Fraction:
+def paid(quote: Quote) -> Fraction:
     """The exact price in credits."""
     return quote.exact_micros / 10**6
 

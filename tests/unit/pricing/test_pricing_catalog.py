@@ -71,7 +71,9 @@ def test_every_priced_model_costs_what_the_package_says(catalog, size, instant, 
             if price is None or total is None:
                 continue
             expected = _cost_of_package(provider.id, model.id, used, instant)
-            assert abs(Fraction(total, price.at(instant).denominator) - expected) < Fraction(1, 10**6), model.id
+            assert abs(Fraction(total, price.at(instant).denominator) - expected) < Fraction(1, 10**6), (
+                model.id
+            )
             seen += 1
     assert seen > (1900 if plain_ones else 250)
 
@@ -91,7 +93,7 @@ def test_every_priced_model_costs_what_the_package_says(catalog, size, instant, 
     ],
 )
 def test_names_and_tiers_are_matched_as_the_package_does(book, model, tier):
-    """Ids, dated names, names in other letters, models of another provider; a tier that is not known is none."""
+    """Ids, dated names, names in other letters, models of another provider; an unknown tier is none."""
     instant = INSTANTS[-1]
     used = {"input": 1000, "cache_read": 500, "output": 300}
     quote = priced(book, tokens(model, service_tier=tier, occurred_at=instant, **used))
@@ -111,7 +113,7 @@ def test_batch_is_a_tier_of_service(book):
 
 
 def test_context_cliffs_are_judged_by_request(book):
-    """All that went in counts, cached or not, divided by the requests; the output's price is judged by it too."""
+    """All that went in counts, cached or not, by the request; the output's price is judged by it too."""
     cliff = 200_000
     model = "anthropic/claude-sonnet-4-5"
 
@@ -151,7 +153,7 @@ def test_an_embedding_model_has_no_price_for_output(book):
 
 
 def test_a_discount_is_the_providers_and_models_of_our_own_have_none(tmp_path):
-    """list keeps the catalog's price, asked is ours; a model of our own goes before the catalog's."""
+    """List keeps the catalog's price, asked is ours; a model of our own goes before the catalog's."""
     costs = """
 tokens:
   catalog: genai-prices
@@ -169,14 +171,15 @@ tokens:
 
 
 def test_a_document_restores_the_book(tmp_path):
-    """The version covers the prices that it resolved, and its document brings them back without the package."""
+    """The version covers the prices that it resolved; its document brings them back without the package."""
     card = card_text(ANY)
     made = config(tmp_path / "a", CATALOG, card)
     restored = CostBook.from_document(made.costs.document)
     assert (restored.version, restored.document) == (made.costs.version, made.costs.document)
     item = tokens("anthropic/claude-sonnet-4-5", input=1000, cache_read=7)
     before, after = (
-        priced(compile_terms(made.cards["test"], book), item).lines[0].costs for book in (made.costs, restored)
+        priced(compile_terms(made.cards["test"], book), item).lines[0].costs
+        for book in (made.costs, restored)
     )
     assert before == after
     document = json.loads(made.costs.document)

@@ -46,7 +46,9 @@ def test_the_first_rule_that_matches_prices(tmp_path):
         f"match: {{tokens: [acme/small, 'x/*-mini']}}, {PER}",
         f"match: {{tokens: 'acme/*'}}, {PER}",
     )
-    items = [tokens(name) for name in ("acme/large", "acme/small", "x/y-mini", "acme/other", "Acme/large", "z/z")]
+    items = [
+        tokens(name) for name in ("acme/large", "acme/small", "x/y-mini", "acme/other", "Acme/large", "z/z")
+    ]
     assert _rules(made, *items) == ["r0", "r1", "r1", "r2", "", ""]
 
 
@@ -93,8 +95,8 @@ def test_a_price_list_tells_prices_and_nothing_else(tmp_path):
         tmp_path,
         COSTS,
         card_text(
-            "title: Large, match: {tokens: acme/large, key_owner: OURS}, price: {per_million: {input: '1.50', "
-            "cache_read: '0.1'}}",
+            "title: Large, match: {tokens: acme/large, key_owner: OURS}, "
+            "price: {per_million: {input: '1.50', cache_read: '0.1'}}",
             "match: {tokens: 'acme/*'}, price: {cost_plus: {margin: 42%}}",
             "match: {tokens: '*'}, price: {plus: [{cost_plus: {markup: 7%}}, {each: {requests: 2}}]}",
             "match: {compute: h100, state: [idle, x], labels: {team: a, internal.cohort: b}}, "

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from pricing_world import compute, credits, priced, terms
+from pricing_world import compute, paid, priced, terms
 
 from pricing import Memory, needs_runs
 
@@ -16,7 +16,7 @@ def _bills(made, *parts):
     for part in parts:
         quote = priced(made, part, memory=memory)
         memory = Memory({**memory.runs, **quote.runs}, quote.own_run)
-        bills.append(credits(quote))
+        bills.append(paid(quote))
     return bills
 
 

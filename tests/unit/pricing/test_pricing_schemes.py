@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from pricing_world import COSTS, compute, credits, dollars, outcome, priced, terms, tokens, units
+from pricing_world import COSTS, compute, dollars, outcome, paid, priced, terms, tokens, units
 
 from pricing import KeyOwner, Result, Treatment
 
@@ -13,7 +13,7 @@ LARGE = 'match: {tokens: acme/large}, price: {per_million: {input: "1.5", output
 def test_per_million_multiplies_each_quantity_by_its_rate(tmp_path):
     """per_million: the sum of quantity x rate / 1,000,000 over the quantities."""
     quote = priced(terms(tmp_path, LARGE), tokens(input=2_000_000, output=1_000))
-    assert credits(quote) == Fraction("3.0075")
+    assert paid(quote) == Fraction("3.0075")
     assert dollars(quote) == Fraction("6.015")
 
 
@@ -36,7 +36,7 @@ def test_missing_rates_fall_back(tmp_path, rates, used, expected):
     rule = f"match: {{tokens: '*'}}, price: {{per_million: {{{rates}}}}}"
     quote = priced(terms(tmp_path, rule, costs=book), tokens(**used))
     assert quote.unpriced == ()
-    assert (credits(quote), dollars(quote)) == (expected, expected)
+    assert (paid(quote), dollars(quote)) == (expected, expected)
 
 
 @pytest.mark.parametrize("quantity", ["output", "input_audio", "output_audio", "input_image", "output_image"])
@@ -51,16 +51,16 @@ def test_each_prices_requests_pieces_and_outcomes(tmp_path):
     """each: quantity x rate; of tokens by quantity, requests among them."""
     made = terms(
         tmp_path,
-        "match: {tokens: '*'}, price: {plus: [{each: {requests: '0.5'}}, {per_million: {input: '0', output: '0'}}]}",
+        "match: {tokens: '*'}, price: {plus: [{each: {requests: '0.5'}}, {per_million: {input: '0'}}]}",
         "match: {units: web_search}, price: {each: '0.25'}",
         "match: {units: mail}, price: {per_million: '100'}",
         "match: {outcome: lead}, price: {each: '2'}",
     )
-    assert credits(priced(made, tokens(input=10, requests=3))) == Fraction("1.5")
-    assert credits(priced(made, units("web_search", "2.5"))) == Fraction("0.625")
-    assert credits(priced(made, units("mail", "5000"))) == Fraction("0.5")
+    assert paid(priced(made, tokens(input=10, requests=3))) == Fraction("1.5")
+    assert paid(priced(made, units("web_search", "2.5"))) == Fraction("0.625")
+    assert paid(priced(made, units("mail", "5000"))) == Fraction("0.5")
     assert dollars(priced(made, units("mail", "5000"))) == 2
-    assert credits(priced(made, outcome("lead", Result.FAILED, 3))) == 6
+    assert paid(priced(made, outcome("lead", Result.FAILED, 3))) == 6
     assert not priced(made, outcome("lead")).outcome_charged
 
 
@@ -68,7 +68,7 @@ def test_per_hour_multiplies_duration_by_count(tmp_path):
     """per_hour: duration x count x rate; half a machine costs half."""
     made = terms(tmp_path, "match: {compute: h100}, price: {per_hour: '4'}")
     quote = priced(made, compute("h100", 900, "0.5"))
-    assert (credits(quote), dollars(quote)) == (Fraction(1, 2), Fraction("2.49") / 8)
+    assert (paid(quote), dollars(quote)) == (Fraction(1, 2), Fraction("2.49") / 8)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_markup_and_margin_are_not_the_same(tmp_path, scheme, dollars_charged):
     """$7 at a markup of 30 % is $9.10 = 910 credits of $0.01, at a margin of 30 % $10.00 = 1,000."""
     made = terms(tmp_path, f"match: {{units: web_search}}, price: {{cost_plus: {{{scheme}}}}}", price="0.01")
     quote = priced(made, units("web_search", "700"))
-    assert (dollars(quote), credits(quote)) == (7, dollars_charged * 100)
+    assert (dollars(quote), paid(quote)) == (7, dollars_charged * 100)
 
 
 def test_a_discount_comes_before_the_markup(tmp_path):
@@ -87,18 +87,19 @@ def test_a_discount_comes_before_the_markup(tmp_path):
     rule = "match: {tokens: '*'}, price: {cost_plus: {markup: 10%}}"
     quote = priced(terms(tmp_path, rule, costs=book), tokens("anthropic/claude-haiku-4-5", input=1_000_000))
     assert (quote.lines[0].internal["list_nanousd"], dollars(quote)) == ("1000000000", Fraction("0.95"))
-    assert credits(quote) == Fraction("1.045")
+    assert paid(quote) == Fraction("1.045")
 
 
 def test_cost_plus_builds_on_what_was_asked_for(tmp_path):
     """A saving is the seller's: cost_plus charges by the cost of what was asked, whatever served it."""
     made = terms(tmp_path, "match: {tokens: '*'}, price: {cost_plus: {markup: 100%}}")
     quote = priced(made, tokens(input=1_000_000, served_by="acme/small"))
-    assert (credits(quote), dollars(quote)) == (6, Fraction("0.05"))
+    assert (paid(quote), dollars(quote)) == (6, Fraction("0.05"))
 
 
 @pytest.mark.parametrize(
-    ("scheme", "charged"), [("markup: 30%", Fraction("0.3")), ("margin: 30%", Fraction(3, 7)), ("margin: 0%", 0)]
+    ("scheme", "charged"),
+    [("markup: 30%", Fraction("0.3")), ("margin: 30%", Fraction(3, 7)), ("margin: 0%", 0)],
 )
 def test_on_the_customers_key_cost_plus_charges_the_markup_alone_on_list_prices(tmp_path, scheme, charged):
     """The customer pays its provider; we post no cost, and our discount does not show in the charge."""
@@ -106,7 +107,7 @@ def test_on_the_customers_key_cost_plus_charges_the_markup_alone_on_list_prices(
     rule = f"match: {{tokens: '*'}}, price: {{cost_plus: {{{scheme}}}}}"
     item = tokens("anthropic/claude-haiku-4-5", input=1_000_000, key_owner=KeyOwner.CUSTOMER)
     quote = priced(terms(tmp_path, rule, costs=book), item)
-    assert (credits(quote), dollars(quote)) == (charged, 0)
+    assert (paid(quote), dollars(quote)) == (charged, 0)
     assert quote.lines[0].internal["cost_source"] == "customer_key"
     assert quote.lines[0].internal["asked_nanousd"] == "1000000000"
 
@@ -115,13 +116,15 @@ def test_per_million_charges_the_same_whoever_holds_the_key(tmp_path):
     """Only cost_plus looks at whose key it was; the cost on the customer's own key is 0."""
     made = terms(tmp_path, LARGE)
     ours, theirs = (priced(made, tokens(input=1000, key_owner=owner)) for owner in KeyOwner)
-    assert credits(ours) == credits(theirs)
+    assert paid(ours) == paid(theirs)
     assert dollars(theirs) == 0 < dollars(ours)
 
 
 def test_outcomes_are_charged_by_their_result(tmp_path):
     """A result that is not named costs 0 and is charged, not unpriced; it is no charged outcome."""
-    made = terms(tmp_path, "match: {outcome: 'ticket.*'}, price: {outcome: {resolved: '2', escalated: '0.5'}}")
+    made = terms(
+        tmp_path, "match: {outcome: 'ticket.*'}, price: {outcome: {resolved: '2', escalated: '0.5'}}"
+    )
     assert made.has_outcome_rule
     resolved, escalated, failed, none = (
         priced(made, outcome("ticket.resolved", result, count))
@@ -132,15 +135,20 @@ def test_outcomes_are_charged_by_their_result(tmp_path):
             (Result.RESOLVED, 0),
         ]
     )
-    assert [credits(quote) for quote in (resolved, escalated, failed, none)] == [6, Fraction(1, 2), 0, 0]
-    assert [quote.outcome_charged for quote in (resolved, escalated, failed, none)] == [True, True, False, False]
+    assert [paid(quote) for quote in (resolved, escalated, failed, none)] == [6, Fraction(1, 2), 0, 0]
+    assert [quote.outcome_charged for quote in (resolved, escalated, failed, none)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert failed.lines[0].treatment is Treatment.CHARGED
 
 
 def test_included_is_free_knowingly_and_its_cost_is_posted(tmp_path):
     """included: 0 credits, treated as INCLUDED, its cost known and posted."""
     quote = priced(terms(tmp_path, "match: {compute: h100}, price: {included: true}"), compute("h100", 3600))
-    assert (credits(quote), dollars(quote)) == (0, Fraction("2.49"))
+    assert (paid(quote), dollars(quote)) == (0, Fraction("2.49"))
     assert quote.lines[0].treatment is Treatment.INCLUDED
     assert not quote.has_outcome_rule
 
@@ -155,11 +163,11 @@ def test_plus_adds_schemes_up(tmp_path):
         "match: {units: mail}, price: {plus: [{each: '1'}, {per_million: '5'}, {cost_plus: {markup: 0%}}]}",
         "match: {outcome: x}, price: {plus: [{each: '0.1'}, {outcome: {resolved: '1'}}]}",
     )
-    assert credits(priced(made, tokens(input=1_000_000))) == Fraction("3.5")
-    assert credits(priced(made, compute("h100", 30))) == Fraction(4, 120) + 1 + Fraction("2.49") / 120
-    assert credits(priced(made, units("mail", "1000000"))) == 1_000_405
-    assert credits(priced(made, outcome("x"))) == Fraction("1.1")
-    assert credits(priced(made, outcome("x", Result.FAILED))) == Fraction("0.1")
+    assert paid(priced(made, tokens(input=1_000_000))) == Fraction("3.5")
+    assert paid(priced(made, compute("h100", 30))) == Fraction(4, 120) + 1 + Fraction("2.49") / 120
+    assert paid(priced(made, units("mail", "1000000"))) == 1_000_405
+    assert paid(priced(made, outcome("x"))) == Fraction("1.1")
+    assert paid(priced(made, outcome("x", Result.FAILED))) == Fraction("0.1")
     assert made.has_outcome_rule
     assert not priced(made, outcome("x", Result.FAILED)).outcome_charged
 
@@ -170,5 +178,5 @@ def test_the_parts_of_plus_rate_what_another_does_not(tmp_path):
         tmp_path,
         "match: {tokens: '*'}, price: {plus: [{per_million: {input: '1'}}, {per_million: {output: '2'}}]}",
     )
-    assert credits(priced(made, tokens(input=1_000_000, output=1_000_000))) == 3
+    assert paid(priced(made, tokens(input=1_000_000, output=1_000_000))) == 3
     assert priced(made, tokens(input=1, input_audio=1)).unpriced == (0,)

@@ -4,7 +4,19 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from pricing_world import COSTS, compute, config, credits, dollars, outcome, priced, terms, tokens, units
+from pricing_world import (
+    COSTS,
+    card_text,
+    compute,
+    config,
+    dollars,
+    outcome,
+    paid,
+    priced,
+    terms,
+    tokens,
+    units,
+)
 
 from pricing import KeyOwner, Treatment
 
@@ -28,14 +40,14 @@ def test_an_item_that_no_rule_matches_is_unpriced_at_its_cost(tmp_path):
         (outcome("done"), Fraction(0)),
     ]:
         quote = priced(made, item)
-        assert (quote.unpriced, credits(quote), dollars(quote)) == ((0,), 0, cost)
+        assert (quote.unpriced, paid(quote), dollars(quote)) == ((0,), 0, cost)
         assert _only(quote).internal["unpriced_reason"] == "no_rule"
 
 
 def test_an_unknown_model_is_booked_at_the_unknown_cost(tmp_path):
     """Its cost is not known, so it is unpriced, whatever the card would charge; the source is flagged."""
     quote = priced(terms(tmp_path, ANY, costs=UNKNOWN), tokens("who/knows", input=MILLION))
-    assert (quote.unpriced, credits(quote), dollars(quote)) == ((0,), 0, 5)
+    assert (quote.unpriced, paid(quote), dollars(quote)) == ((0,), 0, 5)
     assert _only(quote).internal["cost_source"] == "unknown_cost"
     assert _only(quote).internal["unpriced_reason"] == "no_cost"
 
@@ -55,7 +67,7 @@ def test_without_an_unknown_cost_nothing_is_posted_and_flagged(tmp_path, item):
 def test_an_unknown_server_of_a_known_model_is_posted_at_the_unknown_cost(tmp_path):
     """The price looks at what was asked for, so it is charged; the cost is a guess, and says so."""
     quote = priced(terms(tmp_path, ANY, costs=UNKNOWN), tokens(input=MILLION, served_by="who/knows"))
-    assert (quote.unpriced, credits(quote), dollars(quote)) == ((), 1, 5)
+    assert (quote.unpriced, paid(quote), dollars(quote)) == ((), 1, 5)
     assert _only(quote).internal["cost_source"] == "unknown_cost"
 
 
@@ -70,7 +82,7 @@ def test_an_unknown_server_without_an_unknown_cost_is_unpriced_at_what_was_asked
     """The best that is known of its cost is posted, flagged `asked`."""
     made = terms(tmp_path, ANY, "match: {compute: '*'}, price: {per_hour: '1'}")
     quote = priced(made, item)
-    assert (quote.unpriced, credits(quote), dollars(quote)) == ((0,), 0, cost)
+    assert (quote.unpriced, paid(quote), dollars(quote)) == ((0,), 0, cost)
     assert _only(quote).internal["cost_source"] == "asked"
 
 
@@ -99,7 +111,9 @@ def test_the_public_side_does_not_tell_why(tmp_path):
     no_rate = _only(priced(terms(tmp_path / "a", titled), tokens(input=1, output=1)))
     no_rule = _only(priced(terms(tmp_path / "b", other), tokens(input=1, output=1)))
     no_cost = _only(
-        priced(terms(tmp_path / "c", titled, costs=COSTS.replace("acme/large", "x/y")), tokens(input=1, output=1))
+        priced(
+            terms(tmp_path / "c", titled, costs=COSTS.replace("acme/large", "x/y")), tokens(input=1, output=1)
+        )
     )
     assert no_rate.public == no_rule.public == no_cost.public
     reasons = [line.internal["unpriced_reason"] for line in (no_rate, no_rule, no_cost)]
@@ -110,7 +124,7 @@ def test_zero_usage_of_a_known_thing_costs_nothing(tmp_path):
     """Zero quantities are priced, at 0."""
     made = terms(tmp_path, ANY, "match: {compute: h100}, price: {per_hour: '1'}")
     quote = priced(made, tokens(input=0), tokens(), compute("h100", 0), compute("h100", 5, "0"))
-    assert (quote.unpriced, credits(quote), dollars(quote)) == ((), 0, 0)
+    assert (quote.unpriced, paid(quote), dollars(quote)) == ((), 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +138,9 @@ def test_zero_usage_of_a_known_thing_costs_nothing(tmp_path):
     ],
 )
 def test_the_lever_is_what_saved_the_difference(tmp_path, served_by, lever, cost):
-    """caching for a cache, else the lever that the book names for the server, else routing."""
+    """Caching for a cache, else the lever that the book names for the server, else routing."""
     quote = priced(terms(tmp_path, ANY), tokens(input=MILLION, served_by=served_by))
-    assert (credits(quote), dollars(quote)) == (1, Fraction(cost))
+    assert (paid(quote), dollars(quote)) == (1, Fraction(cost))
     internal = _only(quote).internal
     assert (internal["lever"], internal["asked_nanousd"]) == (lever, "3000000000")
     assert internal["served_nanousd"] == str(int(Fraction(cost) * 10**9))
@@ -140,7 +154,7 @@ def test_machines_have_levers_too(tmp_path, served_by, lever, cost):
     """The same rule for compute."""
     made = terms(tmp_path, "match: {compute: '*'}, price: {per_hour: '4'}")
     quote = priced(made, compute("h100", 3600, served_by=served_by))
-    assert (credits(quote), dollars(quote), _only(quote).internal["lever"]) == (4, Fraction(cost), lever)
+    assert (paid(quote), dollars(quote), _only(quote).internal["lever"]) == (4, Fraction(cost), lever)
 
 
 def test_an_estimate_ignores_what_served(tmp_path):
@@ -174,7 +188,11 @@ def test_public_lines_are_free_of_cost(tmp_path):
 def test_cost_is_posted_by_the_book_in_force_then_and_charged_by_the_pinned_one(tmp_path):
     """A dearer provider during a run is ours to bear: cost_plus goes on by the pinned book."""
     made = terms(tmp_path / "old", "match: {tokens: '*'}, price: {cost_plus: {markup: 0%}}")
-    dearer = config(tmp_path / "new", COSTS.replace('input: "3"', 'input: "4"'), CARD).costs
+    dearer = config(
+        tmp_path / "new",
+        COSTS.replace('input: "3"', 'input: "4"'),
+        card_text("match: {units: mail}, price: {each: '1'}"),
+    ).costs
     march = datetime(2026, 3, 1, tzinfo=UTC)
     asked = []
 
@@ -183,7 +201,7 @@ def test_cost_is_posted_by_the_book_in_force_then_and_charged_by_the_pinned_one(
         return dearer
 
     quote = priced(made, tokens(input=MILLION, occurred_at=march), costs_at=costs_at)
-    assert (credits(quote), dollars(quote), asked) == (3, 4, [march])
+    assert (paid(quote), dollars(quote), asked) == (3, 4, [march])
 
 
 def test_lines_are_exact(tmp_path):
@@ -192,6 +210,3 @@ def test_lines_are_exact(tmp_path):
     assert line.exact_micros == Fraction(10**6, 3600)
     assert line.internal["served_nanousd"] == str(Fraction(8 * 10**8, 3600))
     assert line.treatment is Treatment.CHARGED
-
-
-CARD = "card: c\ncredit: c\ncredit_price_usd: '1'\nrules: [{name: a, match: {units: mail}, price: {each: '1'}}]\n"
