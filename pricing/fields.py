@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from pricing.decimals import DECIMAL_RULE, parse_nanos, parse_percent
 from pricing.items import BILLION
@@ -61,6 +61,16 @@ def _duration(value: object) -> int:
     return int(nanos)
 
 
+def _instant(value: object) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise RefusedError(f"{value!r} is not an instant", "write date, time and zone: 2026-11-01T00:00:00Z")
+    return instant
+
+
 def _quantity(value: str) -> str:
     if value not in RATED_QUANTITIES:
         raise RefusedError(f"unknown quantity {value!r}", f"allowed here: {', '.join(RATED_QUANTITIES)}")
@@ -98,6 +108,7 @@ Name = Annotated[str, BeforeValidator(_name)]
 CardName = Annotated[str, BeforeValidator(_card_name)]
 Selector = Annotated[tuple[str, ...], BeforeValidator(_selector)]
 """One or more names or globs."""
-Instant = Annotated[AwareDatetime, Field(strict=False)]
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+"""An instant with its zone."""
 Revision = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]

@@ -153,5 +153,5 @@ def _quantities(item: Item) -> dict[str, str]:
 def _exact(amount: Pair | None) -> str | None:
     if amount is None:
         return None
-    whole, rest = divmod(*amount)
+    whole, rest = divmod(amount[0], amount[1])
     return str(Fraction(*amount)) if rest else str(whole)

@@ -32,7 +32,6 @@ _MESSAGES = {
     "list_type": "must be a list",
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
-    "timezone_aware": "must name its zone, such as 2026-11-01T00:00:00Z",
 }
 
 
