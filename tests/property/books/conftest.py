@@ -10,4 +10,4 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "books"))
 
-settings.register_profile("thorough", max_examples=3000, stateful_step_count=80, deadline=None)
+settings.register_profile("thorough", max_examples=1000, stateful_step_count=80, deadline=None)

@@ -11,7 +11,7 @@ from books_model import DEBT_PRICE, NEVER, Model, ModelHold, ModelLot
 from books_world import START, World
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ledger.books import (
     MICROS_PER_CREDIT,
@@ -36,9 +36,11 @@ from ledger.books import (
 
 KINDS = ("tokens", "compute")
 AMOUNTS = st.integers(1, 30)
-MINUTES = st.integers(1, 40)
+MINUTES = st.integers(1, 12)
 USAGE = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 20)), min_size=1, max_size=4)
 SPENT = st.one_of(AMOUNTS, USAGE)
+POLICIES = st.sampled_from([OverCapture.ALLOW_WITH_OVERDRAFT, *OverCapture])
+LIMITS = st.integers(0, 40)
 PICK = st.integers(0, 10**6)
 
 Spent = int | list[tuple[str, int]]
@@ -61,7 +63,7 @@ class Histories(RuleBasedStateMachine):
         price=st.integers(0, 3),
         priority=st.integers(0, 1),
         scope=st.sampled_from([None, None, *KINDS]),
-        starts=st.sampled_from([0, 0, 0, 3, 20]),
+        starts=st.sampled_from([0, 0, 0, 3, 8]),
         lives=st.one_of(st.none(), MINUTES),
     )
     def grant(
@@ -149,7 +151,14 @@ class Histories(RuleBasedStateMachine):
         self.world.pass_time(timedelta(minutes=minutes))
         self.model.pass_minutes(minutes)
 
-    @rule(policy=st.sampled_from(list(OverCapture)), limit=st.integers(0, 40))
+    @initialize(policy=POLICIES, limit=LIMITS, amounts=st.lists(AMOUNTS, min_size=1, max_size=3))
+    def begin(self, policy: OverCapture, limit: int, amounts: list[int]) -> None:
+        """Begin with a plan and some credits, those of one kind of usage last to burn."""
+        self.change_policy(policy, limit)
+        for priority, (amount, scope) in enumerate(zip(amounts, (None, *KINDS), strict=False)):
+            self.grant(amount, 1, priority, scope, 0, None)
+
+    @rule(policy=POLICIES, limit=LIMITS)
     def change_policy(self, policy: OverCapture, limit: int) -> None:
         """Put the customer on another plan."""
         self.world.plan = replace(self.world.plan, over_capture=policy, overdraft_limit_micros=limit)
@@ -211,4 +220,4 @@ def _instant(minute: int) -> datetime:
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(deadline=None)
+TestHistories.settings = settings(deadline=None, max_examples=3 * settings.default.max_examples)
