@@ -9,16 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ledger.books.model import Credits, Dollars
+from ledger.store.rollups import MEMOS
 
-ROLLED_UP = (
-    *Credits._fields,
-    *Dollars._fields,
-    "priced",
-    "uncollected",
-    "absorbed_failed_outcome",
-    "absorbed_uncollected",
-    "absorbed_unpriced",
-)
+ROLLED_UP = (*Credits._fields, *Dollars._fields, *MEMOS)
 """The columns of entries and money that have an account of that name in the rollups."""
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ledger.books.model import Credits, Dollars
 from ledger.store.write_statement import FRESH_SECONDS
 
 if TYPE_CHECKING:
@@ -24,8 +25,19 @@ if TYPE_CHECKING:
 LATEST_WRITE = timedelta(seconds=FRESH_SECONDS)
 """An entry is written at most so long after the instant that it is booked at: a later batch is refused."""
 
+MEMOS = ("priced", "uncollected", "absorbed_failed_outcome", "absorbed_uncollected", "absorbed_unpriced")
+"""What is rolled up beside the chart of accounts: columns of entries and of money."""
+
 LAG_ENTRIES_MAX = 100_000
 """Entries behind are counted up to here: the gauge is read every few seconds."""
+
+OF_LINES = ("revenue", "cost", "priced")
+"""Accounts that are rolled up by kind of usage: what an entry's lines say of them."""
+
+OF_ENTRIES = tuple(
+    account for account in (*Credits._fields, *Dollars._fields, *MEMOS) if account not in OF_LINES
+)
+"""Accounts that only an entry as a whole says something of: rolled up as kind ''."""
 
 # What the entries of a group book beyond their lines (a commit stated in credits, the revenue of a grant
 # that paid debt) stands as kind '': the lines add up to the journal. A reversal's lines are negative, and
@@ -35,17 +47,20 @@ WITH here AS MATERIALIZED (
     SELECT t.cursor, t.as_of, t.mark, t.marked_at,
            pg_snapshot_xmin(pg_current_snapshot()) AS oldest_open, pg_current_xact_id() AS own
     FROM {cell}.tailer t FOR UPDATE SKIP LOCKED
-), full_at AS MATERIALIZED (
-    SELECT e.xid FROM {cell}.entries e, here h
-    WHERE e.xid >= h.cursor AND e.xid < h.oldest_open ORDER BY e.xid OFFSET $1 - 1 LIMIT 1
+), reach AS MATERIALIZED (
+    -- As correlated subqueries these two read the index from the cursor on; joined, they read all of it.
+    SELECT h.*, (SELECT e.xid FROM {cell}.entries e
+                 WHERE e.xid >= h.cursor AND e.xid < h.oldest_open
+                 ORDER BY e.xid OFFSET $1 - 1 LIMIT 1) AS full_at
+    FROM here h
 ), bounds AS MATERIALIZED (
     -- Another replica may have moved the cursor after this snapshot was taken, past its oldest open
     -- transaction: then there is nothing to do.
-    SELECT h.*, greatest(h.cursor, coalesce(
-               (SELECT e.xid FROM {cell}.entries e, full_at f
-                WHERE e.xid > f.xid AND e.xid < h.oldest_open ORDER BY e.xid LIMIT 1),
-               h.oldest_open)) AS upto
-    FROM here h
+    SELECT r.*, greatest(r.cursor, coalesce(
+               (SELECT e.xid FROM {cell}.entries e
+                WHERE e.xid > r.full_at AND e.xid < r.oldest_open ORDER BY e.xid LIMIT 1),
+               r.oldest_open)) AS upto
+    FROM reach r
 ), chunk AS MATERIALIZED (
     SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.customer, e.plan, coalesce(e.card, '') AS card,
            CASE WHEN e.kind = 'REVERSAL' THEN -1 ELSE 1 END AS sign,
@@ -90,27 +105,20 @@ WITH here AS MATERIALIZED (
         cost_nanousd = r.cost_nanousd + excluded.cost_nanousd
 ), account_rollups AS (
     INSERT INTO {cell}.rollup_accounts AS r
-    SELECT day, plan, card, kind, account, sum(amount)
+    SELECT day, plan, card, kind, account, amount
     FROM (
         SELECT c.day, c.plan, c.card, '' AS kind, a.account, a.amount
-        FROM chunk c, LATERAL (VALUES
-            ('issued', c.issued), ('pending', c.pending), ('available', c.available), ('held', c.held),
-            ('consumed', c.consumed), ('expired', c.expired), ('voided', c.voided),
-            ('refunded', c.refunded), ('debt', c.debt), ('uncollected', c.uncollected),
-            ('receivable', c.receivable), ('unbilled', c.unbilled), ('refund_payable', c.refund_payable),
-            ('deferred', c.deferred), ('breakage', c.breakage), ('write_off', c.write_off),
-            ('provider_payable', c.provider_payable),
-            ('absorbed_failed_outcome', c.absorbed_failed_outcome),
-            ('absorbed_uncollected', c.absorbed_uncollected),
-            ('absorbed_unpriced', c.absorbed_unpriced)) AS a(account, amount)
+        FROM (SELECT day, plan, card, {sums} FROM chunk GROUP BY day, plan, card) c,
+             LATERAL (VALUES {accounts}) AS a(account, amount)
         UNION ALL
         SELECT l.day, l.plan, l.card, l.kind, a.account, a.amount
-        FROM lines l, LATERAL (VALUES
-            ('revenue', l.revenue_nanousd), ('cost', -l.cost_nanousd), ('priced', l.credits),
-            ('unpriced_lines', l.unpriced_lines)) AS a(account, amount)
+        FROM (SELECT day, plan, card, kind, sum(revenue_nanousd) AS revenue, -sum(cost_nanousd) AS cost,
+                     sum(credits) AS priced, sum(unpriced_lines) AS unpriced_lines
+              FROM lines GROUP BY day, plan, card, kind) l,
+             LATERAL (VALUES ('revenue', l.revenue), ('cost', l.cost), ('priced', l.priced),
+                             ('unpriced_lines', l.unpriced_lines)) AS a(account, amount)
     ) amounts
     WHERE amount <> 0
-    GROUP BY day, plan, card, kind, account
     ON CONFLICT (day, plan, card, kind, account) DO UPDATE SET amount = r.amount + excluded.amount
 ), moved AS (
     -- now() is the start of this transaction: ids above its own are given out later. (A snapshot's xmax
@@ -125,7 +133,9 @@ WITH here AS MATERIALIZED (
     RETURNING t.as_of, b.upto < b.oldest_open AS behind
 )
 SELECT (SELECT count(*) FROM chunk) AS entries, behind, as_of FROM moved
-"""
+""".replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in OF_ENTRIES)).replace(
+    "{accounts}", ", ".join(f"('{account}', c.{account})" for account in OF_ENTRIES)
+)
 
 LAG = """
 SELECT now() AS clock, t.as_of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -14,7 +15,7 @@ from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, line, varied_history
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import Figures, FinanceMetrics
 from ledger.store.database import Connection, Database
-from ledger.store.rollups import LATEST_WRITE, advance
+from ledger.store.rollups import LATEST_WRITE, STEP, advance
 
 ROLLED_UP = f"""
 SELECT (SELECT coalesce(sum(revenue_nanousd), 0) FROM {CELL}.rollup_lines) AS revenue,
@@ -307,3 +308,38 @@ async def test_it_runs_until_cancelled_and_outlives_lost_connections(database, w
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+def scans_of_entries(node) -> list[dict]:
+    """The scans of the journal in a plan."""
+    own = [node] if node.get("Relation Name") == "entries" else []
+    return own + [scan for child in node.get("Plans", ()) for scan in scans_of_entries(child)]
+
+
+async def test_a_step_reads_the_journal_from_its_cursor_on(database, writer, owner):
+    """Every scan of the journal is of the index on xid with both bounds: a step costs what is new."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.charge(line(cost_nanousd=1))
+    columns = [
+        row["column_name"]
+        for row in await owner.fetch(
+            """SELECT column_name FROM information_schema.columns
+               WHERE table_schema = $1 AND table_name = 'entries'
+                 AND column_name NOT IN ('sequence', 'request_id', 'xid')""",
+            CELL,
+        )
+    ]
+    names = ", ".join(columns)
+    await owner.execute(
+        f"""INSERT INTO {CELL}.entries (sequence, {names})
+            SELECT i, {names} FROM {CELL}.entries, generate_series(3, 5000) i WHERE sequence = 2"""
+    )
+    await owner.execute(f"ANALYZE {CELL}.entries")
+    await owner.execute("SET plan_cache_mode = force_generic_plan")
+    await owner.execute(f"PREPARE step AS {STEP.format(cell=CELL)}")
+    [[plan]] = await owner.fetch("EXPLAIN (FORMAT json) EXECUTE step(100, '5 s')")
+    scans = scans_of_entries(json.loads(plan)[0]["Plan"])
+    assert len(scans) == 3
+    for scan in scans:
+        assert scan["Index Name"] == "entries_xid"
+        assert scan["Index Cond"].count("xid >") == scan["Index Cond"].count("xid <") == 1
