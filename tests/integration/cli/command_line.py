@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from ledger.cli.main import app
+
 REPOSITORY = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-c", "from ledger.cli.main import main; main()")
+FREE_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
+START_LINES = 9
+"""What `serve` prints when it serves: a heading, four addresses, and calls to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,42 @@ class Ran:
         answer = json.loads(self.stdout)
         assert isinstance(answer, dict)
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server in a process of its own; `said` is what it printed when it began to serve."""
+
+    said: str
+
+    def address(self, name: str) -> str:
+        found = re.search(rf"{name} +(\S+)", self.said)
+        assert found, self.said
+        return found[1]
+
+    @property
+    def public(self) -> str:
+        return self.address("public API")
+
+    @property
+    def back_office(self) -> str:
+        return self.address("back office")
+
+
+@contextmanager
+def serving(config: Path, data: Path) -> Iterator[Server]:
+    """Runs `acu-ledger serve` on free ports; it ends by SIGTERM with status 0."""
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--config", str(config), "--data", str(data)],
+        cwd=REPOSITORY,
+        env={**environment(), **FREE_PORTS},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        yield Server("".join(server.stdout.readline() for _ in range(START_LINES)))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
 
 
 def environment() -> Mapping[str, str]:
@@ -48,24 +94,25 @@ def acu_ledger(*arguments: object) -> Ran:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-def replay(data: Path, record_format: str, file: Path, *options: object) -> Ran:
-    """Replays a file on an embedded database, for a program to read."""
-    return acu_ledger("replay", "--format", record_format, file, "--data", data, "--json", *options)
+def refused_at_once(*arguments: object) -> str:
+    """What a command that makes no sense says on stderr; it ends with status 2 and says nothing else."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    return result.stderr
 
 
-def write_config(directory: Path, costs: str, **cards: str) -> Path:
-    """A directory of costs.yaml and cards, without revisions and plans."""
-    (directory / "cards").mkdir(parents=True)
-    (directory / "costs.yaml").write_text(costs)
-    for name, card in cards.items():
-        (directory / "cards" / f"{name}.yaml").write_text(f"card: {name}\n{card}")
-    return directory
+def replay(on: Path | Server, record_format: str, file: Path, *options: object) -> Ran:
+    """Replays a file, for a program to read: on an embedded database, or on a running server."""
+    where = (
+        ("--data", on) if isinstance(on, Path) else ("--target", on.public, "--admin-target", on.back_office)
+    )
+    return acu_ledger("replay", "--format", record_format, file, "--json", *where, *options)
 
 
 def lines(*rows: Sequence[object]) -> str:

@@ -1,13 +1,54 @@
-"""An embedded database for the command line's tests."""
+"""A server with the sample configuration and some cards more, for the command line's tests."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import REPOSITORY, Server, serving
+
+CARDS = {
+    "code": """
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - name: code
+    match: {tokens: "acme/*"}
+    price: {per_million: {input: "33.3", output: "77.7"}}
+""",
+    "gpu": """
+credit: credit
+credit_price_usd: "0.25"
+rules:
+  - name: gpu
+    match: {compute: l40s}
+    price: {per_hour: "4.4"}
+""",
+    "dear": """
+credit: gold
+credit_price_usd: "10000000"
+rules:
+  - name: gpu
+    match: {compute: l40s}
+    price: {per_hour: "6"}
+""",
+}
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the replays share; each has a run id of its own."""
+    """Where replays without a server share an embedded database; each has a run id of its own."""
     return tmp_path_factory.mktemp("embedded")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server."""
+    directory = tmp_path_factory.mktemp("serve")
+    config = shutil.copytree(REPOSITORY / "deploy" / "config", directory / "config")
+    for name, card in CARDS.items():
+        (config / "cards" / f"{name}.yaml").write_text(f"card: {name}{card}")
+    with serving(config, directory / "data") as running:
+        yield running
