@@ -297,9 +297,13 @@ def labels(kept: Mapping[str, str]) -> pb.Labels | None:
     """Labels without the internal ones; None if there are none."""
     if not kept:
         return None
-    named = {key: kept[key] for key in NAMED_LABELS if key in kept}
-    other = {key: value for key, value in kept.items() if key not in named and not key.startswith(INTERNAL)}
-    return pb.Labels(**named, other=other)
+    shown = pb.Labels()
+    for key, value in kept.items():
+        if key in NAMED_LABELS:
+            setattr(shown, key, value)
+        elif not key.startswith(INTERNAL):
+            shown.other[key] = value
+    return shown
 
 
 def timestamp(when: datetime | None) -> Timestamp | None:

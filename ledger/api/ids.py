@@ -8,8 +8,6 @@ like an id of something that does not exist.
 
 from __future__ import annotations
 
-from base64 import b32decode, b32encode
-from binascii import Error as NotBase32
 from hashlib import blake2b
 from typing import Final
 
@@ -53,22 +51,23 @@ def charge_sequence(customer_id: str, text: str) -> int:
 
 def _encode(prefix: str, customer_id: str, numbers: tuple[int, ...]) -> str:
     payload = b"".join(_varint(number) for number in numbers)
-    sealed = payload + _seal(prefix, customer_id, payload)
-    return prefix + b32encode(sealed).rstrip(b"=").decode("ascii").lower()
+    return prefix + (payload + _seal(prefix, customer_id, payload)).hex()
 
 
 def _decode(prefix: str, customer_id: str, text: str) -> int:
-    if not text.startswith(prefix) or not text.islower():
+    if not text.startswith(prefix):
         return NOTHING
     body = text[len(prefix) :]
     try:
-        sealed = b32decode(body.upper() + "=" * (-len(body) % 8))
-    except (NotBase32, ValueError):
+        sealed = bytes.fromhex(body)
+    except ValueError:
         return NOTHING
-    sequence = _number(sealed[:-_SEAL_BYTES])
-    if sequence > _SEQUENCE_MAX or _encode(prefix, customer_id, (sequence,)) != text:
+    payload = sealed[:-_SEAL_BYTES]
+    # One text for each id: neither capitals nor blanks, which fromhex takes.
+    if sealed.hex() != body or sealed[-_SEAL_BYTES:] != _seal(prefix, customer_id, payload):
         return NOTHING
-    return sequence
+    sequence = _number(payload)
+    return sequence if sequence <= _SEQUENCE_MAX else NOTHING
 
 
 def _seal(prefix: str, customer_id: str, payload: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import grpc.aio
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
@@ -110,7 +111,7 @@ class ApiServer:
 
 
 def _pool(services: Sequence[ServiceDescriptor]) -> DescriptorPool:
-    """The descriptors of these services, and of what they are made of: nothing else."""
+    """The descriptors of these services, of what they are made of, and of their errors: nothing else."""
     pool = DescriptorPool()
     seen: set[str] = set()
 
@@ -124,6 +125,8 @@ def _pool(services: Sequence[ServiceDescriptor]) -> DescriptorPool:
 
     for service in services:
         add(service.file)
+    for details in (status_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR):
+        add(details)
     add(health_pb2.DESCRIPTOR)
     add(reflection_pb2.DESCRIPTOR)
     return pool

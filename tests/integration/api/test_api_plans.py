@@ -1,0 +1,30 @@
+"""Reads go by key or index, whatever the size of the tables."""
+
+from __future__ import annotations
+
+import re
+
+from ledger.store import reads
+
+STATEMENTS = {
+    name.removeprefix("_").lower(): text
+    for name, text in vars(reads).items()
+    if isinstance(text, str) and "SELECT" in text and name not in ("_CHARGE_COLUMNS", "__doc__")
+}
+
+
+async def test_reads_go_by_index(database):
+    """No read scans a table, and no list is sorted: the plan that serves any arguments walks an index."""
+    async with database.reader.acquire() as connection:
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        for name, template in STATEMENTS.items():
+            text = template.format(cell="cell_00")
+            await connection.execute(f"PREPARE {name} AS {text}")
+            nulls = ", ".join(["NULL"] * max(map(int, re.findall(r"\$(\d)", text))))
+            rows = await connection.fetch(f"EXPLAIN EXECUTE {name}({nulls})")
+            plan = "\n".join(row[0] for row in rows)
+            assert "Seq Scan" not in plan, plan
+            assert "Index" in plan, plan
+            # A balance groups the few lots that are live.
+            assert "Sort" not in plan or name == "balance", plan
+    assert len(STATEMENTS) == 13
