@@ -14,7 +14,7 @@ from ledger.admin.v1 import admin_service_pb2_grpc
 from ledger.api import checks, decode, encode, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
-from ledger.api.errors import StatusError, refused
+from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.writes import Writes
 from ledger.books.commands import Command
 from ledger.books.model import Decision, RefusalReason
@@ -112,9 +112,9 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         """A customer's plan exists, and so does a card to price its usage by."""
         plans = self._prices.plans
         if plan not in plans:
-            raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=", ".join(sorted(plans)))
+            raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
         cards = self._prices.cards()
-        allowed = ", ".join(sorted(cards))
+        allowed = some_of(cards)
         if card and card not in cards:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
         if self._prices.card_for(plan, card or None) is None:
@@ -170,8 +170,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         cards = self._prices.cards()
         card = cards.get(name)
         if card is None:
-            allowed = ", ".join(sorted(cards))
-            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=allowed)
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=some_of(cards))
         return pb.GetRateCardResponse(rate_card=_rate_card(card), document=card.document)
 
 

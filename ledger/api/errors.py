@@ -7,7 +7,7 @@ delay) is worth an automatic retry, as AIP-194 has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
 from typing import Final, NamedTuple
 
@@ -20,6 +20,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # typ
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from ledger.api import limits
 from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Overloaded, Unavailable
@@ -124,19 +125,26 @@ def refused(reason: RefusalReason, **detail: str) -> StatusError:
     return StatusError(refusal_status(Refusal(reason, detail)))
 
 
-def invalid(violations: Iterable[tuple[str, str]]) -> Status:
-    """The status of bad fields, as (field, description)."""
-    found = [BadRequest.FieldViolation(field=path, description=text) for path, text in violations]
+def invalid(violations: Sequence[tuple[str, str]]) -> Status:
+    """The status of bad fields, as (field, description): the first of them, and how many more there are."""
+    shown = violations[: limits.VIOLATIONS_MAX]
+    found = [BadRequest.FieldViolation(field=path, description=text) for path, text in shown]
     told = TABLE[RefusalReason.INVALID_ARGUMENT]
-    first = f" {found[0].field}: {found[0].description}" if found else ""
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
     return _status(
         told.code,
-        f"{told.message}{first}{more}",
+        f"{told.message} {found[0].field}: {found[0].description}{more}",
         RefusalReason.INVALID_ARGUMENT,
         {},
         BadRequest(field_violations=found),
     )
+
+
+def some_of(names: Iterable[str]) -> str:
+    """What there is, for whoever asked for what there is not."""
+    ordered = sorted(names)
+    more = ["…"] if len(ordered) > limits.NAMES_TOLD_MAX else []
+    return ", ".join([*ordered[: limits.NAMES_TOLD_MAX], *more])
 
 
 def overloaded_status() -> Status:

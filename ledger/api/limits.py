@@ -18,6 +18,12 @@ USAGE_ITEMS_MAX: Final = 1_000
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A request: gRPC's own default, some 4 KiB for each item of the largest batch."""
 
+VIOLATIONS_MAX: Final = 16
+"""Bad fields told of one request: errors travel as trailing metadata, of which clients take 8 KiB."""
+
+NAMES_TOLD_MAX: Final = 20
+"""Names told of what there is (plans, cards), for the same reason."""
+
 PAGE_BYTES_MAX: Final = 3 * 1024 * 1024
 """A page ends early here: a client's default receives no answer above 4 MiB."""
 

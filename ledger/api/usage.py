@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -53,11 +52,18 @@ def _item(problems: Problems, path: str, item: pb.UsageItem, now: datetime) -> p
     when = None
     if item.HasField("occurred_at"):
         when = checks.occurred_at(problems, f"{path}.occurred_at", item.occurred_at, now)
-    kind = item.WhichOneof("kind")
-    if kind is None:
-        problems.add(path, "has no kind; one of tokens, compute, units, outcome is required")
-        return None
-    return _DECODERS[kind](problems, f"{path}.{kind}", getattr(item, kind), when)
+    match item.WhichOneof("kind"):
+        case "tokens":
+            return _tokens(problems, f"{path}.tokens", item.tokens, when)
+        case "compute":
+            return _compute(problems, f"{path}.compute", item.compute, when)
+        case "units":
+            return _units(problems, f"{path}.units", item.units, when)
+        case "outcome":
+            return _outcome(problems, f"{path}.outcome", item.outcome, when)
+        case _:
+            problems.add(path, "has no kind; one of tokens, compute, units, outcome is required")
+            return None
 
 
 def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime | None) -> pricing.Tokens:
@@ -141,11 +147,3 @@ def _text(problems: Problems, path: str, value: str) -> str:
 
 def _optional(problems: Problems, path: str, value: str) -> str | None:
     return _text(problems, path, value) if value else None
-
-
-_DECODERS: Final[dict[str, Callable[[Problems, str, object, datetime | None], pricing.Item]]] = {
-    "tokens": _tokens,  # type: ignore[dict-item]
-    "compute": _compute,  # type: ignore[dict-item]
-    "units": _units,  # type: ignore[dict-item]
-    "outcome": _outcome,  # type: ignore[dict-item]
-}

@@ -12,10 +12,12 @@ import grpc
 import grpc.aio
 import pytest
 from api_world import CONFIG, CREDIT, World, fresh, refusal, tokens, usage
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
 import pricing
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.scopes import ScopeMissingError
@@ -52,7 +54,7 @@ class OwnService:
         self.clock.observe(now, asked_at, boot_seconds())
         config = pricing.load(CONFIG)
         plans = load_plans(CONFIG, config.cards)
-        prices = await PriceBook.open(config, plans, self.database, self.clock.now)
+        prices = self.prices = await PriceBook.open(config, plans, self.database, self.clock.now)
         metrics = OperationsMetrics()
         engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))
@@ -126,6 +128,23 @@ async def test_untimely_usage_of_an_unknown_customer(own, world):
     item = item_of(own.now() - timedelta(days=40))
     refused = await refusal(world.charge(customer_id="nobody", usage=usage(item)))
     assert refused.fields.keys() == {"usage.items[0].occurred_at"}
+
+
+async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
+    """Who made a customer on a plan that is no longer there is answered; nobody else is."""
+    made = admin.Customer(customer_id=fresh(), plan="brief")
+    create = admin.CreateCustomerRequest(request_id=fresh(), customer=made)
+    update = admin.UpdateCustomerRequest(
+        request_id=fresh(), customer=made, update_mask=FieldMask(paths=["plan"])
+    )
+    first = await world.admin.CreateCustomer(create)
+    second = await world.admin.UpdateCustomer(update)
+    own.prices.plans = {}
+    assert (await world.admin.CreateCustomer(create)).customer == first.customer
+    assert (await world.admin.UpdateCustomer(update)).sequence == second.sequence
+    create.request_id = update.request_id = fresh()
+    for call in (world.admin.CreateCustomer(create), world.admin.UpdateCustomer(update)):
+        assert (await refusal(call)).reason == "PLAN_NOT_FOUND"
 
 
 async def test_overload(world, monkeypatch):

@@ -211,6 +211,15 @@ async def test_bad_usage(world, customer, write, item):
     assert all(refused.fields.values())
 
 
+async def test_a_thousand_bad_items(world):
+    """However much is wrong, the answer arrives: the first bad fields, and how many more there are."""
+    items = [searches("NaN")] * 1_000
+    refused = await refused_without_a_trace(world, world.charge(usage=usage(*items)))
+    assert refused.reason == "INVALID_ARGUMENT"
+    assert len(refused.fields) == 16
+    assert "and 999 more" in refused.message
+
+
 @pytest.mark.parametrize("write", ["reserve", "charge", "commit"])
 async def test_price_that_overflows(world, write):
     """Quantities that are each allowed, and whose price no account holds, are refused; nothing is booked."""

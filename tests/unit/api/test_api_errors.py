@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import asyncpg
@@ -69,6 +70,22 @@ def test_bad_fields():
         Refusal(RefusalReason.INVALID_ARGUMENT, {"field": "ttl", "description": "too long"})
     )
     assert [each.field for each in details(refused)[BadRequest].field_violations] == ["ttl"]
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(16, 16), (17, 16), (5_000, 16)])
+def test_errors_fit_into_metadata(wrong, told):
+    """An error is trailing metadata, of which clients take 8 KiB: 16 bad fields are told, and the number."""
+    path = f'labels.other["{chr(0x1F600) * 63}"]'
+    status = errors.invalid([(path, "is " + "x" * 60)] * wrong)
+    assert len(details(status)[BadRequest].field_violations) == told
+    assert f"and {wrong - 1} more" in status.message
+    assert len(b64encode(status.SerializeToString())) < 8_192
+
+
+def test_what_there_is_fits_too():
+    """Of many plans or cards the first 20 are told."""
+    assert errors.some_of(f"card{n:02}" for n in range(20)).endswith("card19")
+    assert errors.some_of(f"card{n:02}" for n in range(21)).endswith("card19, …")
 
 
 def test_overload_asks_for_a_delay():
