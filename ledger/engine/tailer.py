@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import asyncpg
 import structlog
 
 from ledger.metrics.finance import Figures, FinanceMetrics
@@ -35,20 +34,24 @@ class Tailer:
 
     async def run(self) -> None:
         """Step and show until cancelled; while the database is away the lag tells."""
+        is_away = False
         while True:
+            is_behind = False
             try:
-                await self.catch_up()
+                is_behind = await self.step_all()
                 await self.show()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.warning("rollups_not_moved", error=str(error))
-            await asyncio.sleep(PERIOD_SECONDS)
+                is_away = False
+            except Exception as error:  # noqa: BLE001 -- no round that fails may end the rounds
+                if not is_away:
+                    _log.warning("rollups_not_moved", exc_info=error)
+                is_away = True
+            if not is_behind:
+                await asyncio.sleep(PERIOD_SECONDS)
 
-    async def catch_up(self) -> None:
-        """Step through every cell until nothing more can be taken, or another replica is at it."""
-        for cell in self._cells:
-            progress = await self.step(cell)
-            while progress is not None and progress.behind:
-                progress = await self.step(cell)
+    async def step_all(self) -> bool:
+        """Take one chunk of every cell's journal; True if more can be taken at once."""
+        steps = [await self.step(cell) for cell in self._cells]
+        return any(step.behind for step in steps if step is not None)
 
     async def step(self, cell: str) -> Progress | None:
         """Take one bounded chunk of the cell's journal into its rollups; None: another replica is at it."""

@@ -33,6 +33,7 @@ from ledger.books import (
     decide,
     due,
 )
+from ledger.engine.tailer import Tailer
 from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.load import LoadRequest, load, load_reversal
@@ -184,6 +185,12 @@ def rows(customer: int, before: int, decisions: list[Decision]) -> Batch:
 def _request() -> tuple[str, bytes]:
     number = next(_request_numbers)
     return f"request-{number}", number.to_bytes(8)
+
+
+async def catch_up(tailer: Tailer) -> None:
+    """Rolls up all that can be."""
+    while await tailer.step_all():
+        pass
 
 
 async def varied_history(database: Database, connection: Connection) -> list[Bookkeeper]:

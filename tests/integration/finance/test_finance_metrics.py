@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, line, varied_history
+from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ledger.books import Treatment
@@ -34,7 +34,7 @@ class Replica:
         self.registry.register(metrics)
 
     async def refresh(self) -> None:
-        await self.tailer.catch_up()
+        await catch_up(self.tailer)
         await self.tailer.show()
 
     def samples(self, name: str) -> dict[tuple[str, ...], float]:
@@ -181,6 +181,6 @@ async def test_the_lag_is_told(database, writer):
     assert lag >= 5
     seconds[0] += 60
     assert shown("acu_ledger_rollup_lag_seconds") == pytest.approx(lag + 60)
-    await tail.catch_up()
+    await catch_up(tail)
     await tail.show()
     assert shown("acu_ledger_rollup_entries_behind") == 0

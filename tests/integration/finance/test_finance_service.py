@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import grpc
 import pytest
-from bookkeeper import CELL, CREDIT, DOLLAR, OVERDRAFT, Bookkeeper, line, varied_history
+from bookkeeper import CELL, CREDIT, DOLLAR, OVERDRAFT, Bookkeeper, catch_up, line, varied_history
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
@@ -25,7 +25,7 @@ WHOLE_DOLLARS = {name: Decimal(0) for name in Dollars._fields}
 
 
 async def roll_up(database: Database) -> None:
-    await Tailer(database, [CELL], FinanceMetrics()).catch_up()
+    await catch_up(Tailer(database, [CELL], FinanceMetrics()))
 
 
 async def refusal(call) -> tuple[grpc.StatusCode, str, dict[str, str]]:

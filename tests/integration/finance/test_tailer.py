@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, line, varied_history
+from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import Figures, FinanceMetrics
@@ -227,7 +227,7 @@ async def test_replicas_that_race_count_nothing_twice(database, database_url, ow
     await asyncio.gather(*(work(customer) for customer in customers))
     done.set()
     await asyncio.gather(*tailers)
-    await tailer(database).catch_up()
+    await catch_up(tailer(database))
     sums = await booked(owner)
     assert sums["cost"] == 160
     assert await rolled_up(owner) == sums
@@ -259,7 +259,7 @@ async def test_a_step_whose_backend_is_killed_moves_nothing(database, writer, ow
             await step
     assert not any((await rolled_up(owner)).values())
     assert await owner.fetchval(f"SELECT cursor = '0' FROM {CELL}.tailer")
-    await tailer(database).catch_up()
+    await catch_up(tailer(database))
     assert await rolled_up(owner) == await booked(owner)
 
 
@@ -270,7 +270,7 @@ async def test_a_cancelled_step_moves_all_or_nothing(database, writer, owner):
         step.cancel()
         with pytest.raises(asyncio.CancelledError):
             await step
-    await tailer(database).catch_up()
+    await catch_up(tailer(database))
     assert await rolled_up(owner) == await booked(owner)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, line, varied_history
+from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
@@ -101,7 +101,7 @@ async def _history(database, writer) -> None:
     acme, _ = await varied_history(database, writer)
     await acme.grant(20 * CREDIT, 5 * DOLLAR)
     await acme.reserve(10 * CREDIT)
-    await Tailer(database, [CELL], FinanceMetrics()).catch_up()
+    await catch_up(Tailer(database, [CELL], FinanceMetrics()))
 
 
 async def test_a_clean_journal_holds(database, writer):
