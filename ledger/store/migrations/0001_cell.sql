@@ -211,7 +211,7 @@ CREATE TABLE rollup_lines (
     lever text NOT NULL,
     lines bigint NOT NULL,
     unpriced_lines bigint NOT NULL,
-    credits bigint NOT NULL,
+    credits numeric NOT NULL,
     revenue_nanousd numeric NOT NULL,
     cost_nanousd numeric NOT NULL,
     PRIMARY KEY (day, customer, plan, card, kind, model, lever)

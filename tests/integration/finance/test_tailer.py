@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
+from ledger.books import MAX_AMOUNT
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import Figures, FinanceMetrics
 from ledger.store.database import Connection, Database
@@ -118,6 +119,16 @@ async def test_only_tokens_are_told_apart_by_model(database, writer, owner):
     await tailer(database).step(CELL)
     rows = await owner.fetch(f"SELECT kind, model FROM {CELL}.rollup_lines ORDER BY kind")
     assert [tuple(row) for row in rows] == [("compute", ""), ("tokens", "acme/large")]
+
+
+async def test_sums_have_no_limit(database, writer, owner):
+    """Charges that each just fit the journal's columns do not stop the tailer when they add up."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    for _ in range(3):
+        await customer.charge(line(micros=MAX_AMOUNT, cost_nanousd=MAX_AMOUNT))
+    await tailer(database).step(CELL)
+    assert await rolled_up(owner) == await booked(owner)
+    assert (await rolled_up(owner))["priced"] > 2**63
 
 
 @asynccontextmanager
