@@ -14,10 +14,11 @@ from typing import TypeVar
 
 import structlog
 import uvloop
+from pydantic import ValidationError
 
 from ledger.app import Settings, Stack, running
 from ledger.cli.client import CallFailedError, Ledger, connect
-from ledger.cli.console import REFUSED, USAGE, fail
+from ledger.cli.console import REFUSED, USAGE, fail, note
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
@@ -45,6 +46,8 @@ async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
         operations_port=0,
         finance_port=0,
     )
+    if settings.database_url is not None:
+        note("Using the database of DATABASE_URL")
     async with running(settings) as stack:
         yield stack
 
@@ -60,7 +63,7 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
     """Runs a command to its end; what it cannot do becomes a message and an exit status."""
     try:
         return uvloop.run(command)
-    except CallFailedError as failed:
+    except (CallFailedError, OSError) as failed:
         fail(str(failed), REFUSED)
-    except ConfigError as wrong:
+    except (ConfigError, ValidationError) as wrong:
         fail(str(wrong), USAGE)

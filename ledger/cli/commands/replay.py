@@ -125,6 +125,7 @@ async def _replay(records: RecordFile, options: _Options, server: _Server) -> _R
 
 async def _send(ledger: Ledger, records: RecordFile, options: _Options) -> Tally:
     card, credit_price_nanousd = await find_card(ledger, options.card)
+    note(f"Run {options.run_id}: repeated with this --run-id on the same data it books nothing twice")
     customers = Customers(ledger, options.run_id, card, credit_price_nanousd)
     with progress() as bars:
         bar = bars.add_task(f"Replaying on card {card}", total=None)

@@ -31,13 +31,13 @@ def serve(
     Settings come from the environment, ACU_LEDGER_... and DATABASE_URL.
     """
     log_to_stderr(logging.INFO)
-    run(_serve(_settings(config, data)))
+    run(_serve(config, data))
 
 
 def migrate(data: Data = None) -> None:
     """Bring the database to this version's schema, and end."""
     log_to_stderr(logging.INFO)
-    for step in run(migrated(_settings(None, data))):
+    for step in run(_migrate(data)):
         typer.echo(step)
 
 
@@ -49,7 +49,12 @@ def _settings(config: Path | None, data: Path | None) -> Settings:
     )
 
 
-async def _serve(settings: Settings) -> None:
+async def _migrate(data: Path | None) -> list[str]:
+    return await migrated(_settings(None, data))
+
+
+async def _serve(config: Path | None, data: Path | None) -> None:
+    settings = _settings(config, data)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
