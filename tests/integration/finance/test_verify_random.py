@@ -1,0 +1,143 @@
+"""Verification against random histories, which the pure audit of the books has held at every step."""
+
+from __future__ import annotations
+
+import random
+import sys
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from bookkeeper import CELL, catch_up, line, priced
+
+from ledger.books import (
+    Charge,
+    Command,
+    Commit,
+    GrantKind,
+    IssueGrant,
+    OverCapture,
+    Plan,
+    Release,
+    Reserve,
+    Reverse,
+    Treatment,
+)
+from ledger.engine.tailer import Tailer
+from ledger.metrics.finance import FinanceMetrics
+from ledger.store import codec
+from ledger.store.codec import Columns, Row
+from ledger.store.database import Connection
+from ledger.store.verify import verify_journal
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "books"))
+
+from books_world import World
+
+STEPS = 60
+
+
+class RandomWorld(World):
+    """A customer to whom random things happen."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)  # noqa: S311 -- the same history again for the same seed
+        policy = self.dice.choice(list(OverCapture))
+        super().__init__(Plan("standard", "agents", policy, self.dice.choice([0, 7, 50])), 3)
+        for step in range(STEPS):
+            self.run(*self.random_command(step))
+            if self.dice.random() < 0.3:
+                self.pass_time(timedelta(seconds=self.dice.randrange(200)))
+
+    def random_command(self, step: int) -> tuple[Command, object]:
+        dice, request = self.dice, (f"request-{step}", b"")
+        usage = priced(
+            *(self.random_line() for _ in range(dice.randrange(1, 4))), outcomes=dice.random() < 0.3
+        )
+        stated = dice.choice([None, None, dice.randrange(1, 30)])
+        usage = usage if stated is None else None
+        named = dice.randrange(1, self.wallet.sequence + 1)
+        match dice.randrange(8):
+            case 0 | 1:
+                kind, paid = dice.choice([(GrantKind.PROMO, 0), (GrantKind.PAID, dice.randrange(200))])
+                return IssueGrant(*request, dice.randrange(1, 60), kind, paid, **self.random_validity()), None
+            case 2 | 3:
+                return Reserve(*request, stated, ttl=timedelta(seconds=dice.randrange(1, 300))), usage
+            case 4 | 5:
+                reservation = dice.choice([*self.reservations, named])
+                return Commit(*request, reservation, stated, dice.random() < 0.5), usage
+            case 6:
+                return Charge(*request, stated, already_used=True), usage
+            case _:
+                reservation = dice.choice([*self.reservations, named])
+                return dice.choice(
+                    [
+                        Release(*request, reservation),
+                        Reverse(*request, named, None, "why"),
+                        Reverse(*request, None, reservation, "why"),
+                    ]
+                ), None
+
+    def random_line(self) -> object:
+        treatment = self.dice.choice([*[Treatment.CHARGED] * 4, *Treatment])
+        micros = self.dice.randrange(20) if treatment is Treatment.CHARGED else 0
+        cost = Fraction(self.dice.randrange(100), self.dice.randrange(1, 4))
+        kind = self.dice.choice(["tokens", "compute", "units", "outcome"])
+        return line(kind, micros=micros, cost_nanousd=cost, treatment=treatment)
+
+    def random_validity(self) -> dict[str, object]:
+        dice = self.dice
+        starts = self.now + timedelta(seconds=dice.randrange(1, 100)) if dice.random() < 0.2 else None
+        ends = self.now + timedelta(seconds=dice.randrange(101, 400)) if dice.random() < 0.5 else None
+        scope = dice.choice([None, None, "tokens", "compute"])
+        return {"effective_at": starts, "expires_at": ends, "scope": scope, "priority": dice.randrange(2)}
+
+
+async def store(owner: Connection, customer: int, world: World) -> None:
+    """Writes all that the world has kept as the rows that the service would write."""
+
+    def rename(row: Row) -> Row:
+        return (customer, *row[1:])
+
+    entries = world.entries
+    moneys = [(entry, entry.money) for entry in entries if entry.money is not None]
+    lots, reservations = world.lots.values(), world.reservations.values()
+    created = Columns.of("created_at timestamptz")
+    await owner.execute(
+        "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
+    )
+    wallet = (*codec.wallet_row(world.wallet), world.now)
+    await insert(owner, "wallets", [codec.WALLET, created], [rename(wallet)])
+    await insert(owner, "entries", [codec.ENTRY], [rename(codec.entry_row(entry)) for entry in entries])
+    await insert(owner, "money", [codec.MONEY], [rename(codec.money_row(*each)) for each in moneys])
+    await insert(owner, "lots", [codec.LOT], [codec.lot_row(customer, lot) for lot in lots])
+    values = Columns.of("customer bigint, sequence bigint, n integer, value_nanousd bigint")
+    await insert(owner, "lot_values", [values], [(customer, *lot.key, lot.value_nanousd) for lot in lots])
+    rows = [codec.reservation_row(customer, reservation) for reservation in reservations]
+    await insert(owner, "reservations", [codec.RESERVATION], rows)
+    debts = Columns.of("customer bigint, unbilled_nanousd bigint")
+    await insert(owner, "debts", [debts], [(customer, world.wallet.unbilled_nanousd)])
+
+
+async def insert(owner: Connection, table: str, parts: list[Columns], rows: list[Row]) -> None:
+    names = [name for part in parts for name in part.names]
+    types = [kind for part in parts for kind in part.types]
+    values = ", ".join(f"${number}::{kind}" for number, kind in enumerate(types, 1))
+    await owner.executemany(f"INSERT INTO {CELL}.{table} ({', '.join(names)}) VALUES ({values})", rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_histories_hold(database, owner, seed):
+    """The queries agree with the books' own audit: no history that it holds breaks an invariant here."""
+    kinds = set()
+    async with owner.transaction():
+        for customer in range(1, 11):
+            world = RandomWorld(100 * seed + customer)
+            kinds |= {entry.kind for entry in world.entries}
+            await store(owner, customer, world)
+    await catch_up(Tailer(database, [CELL], FinanceMetrics()))
+    found = await verify_journal(database.finance, [CELL])
+    assert found.violations == ()
+    assert found.customers == 10
+    assert len(kinds) >= 9, "the dice reach almost every kind of entry"
