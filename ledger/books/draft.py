@@ -175,13 +175,17 @@ class Draft:
         self._pay("revenue", "unbilled", value)
         self._debt_value_nanousd += value
 
-    def give_back(self, lot: Lot, micros: int, value_nanousd: int) -> None:
+    def give_back(self, lot: Lot, micros: int, value_nanousd: int, moved_from: LotKey | None = None) -> None:
         """Return consumed credits to a lot as it is, or to a new and empty one.
 
-        consumed -> available, revenue -> deferred.
+        consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
+        to it and move on: three draws, so that each lot's draws tell what it gave.
         """
         self._move("consumed", "available", micros)
         self._pay("revenue", "deferred", value_nanousd)
+        if moved_from is not None:
+            self._draws.append(Draw(moved_from, -micros, -value_nanousd))
+            self._draws.append(Draw(moved_from, micros, value_nanousd))
         self._draws.append(Draw(lot.key, -micros, -value_nanousd))
         self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
         self.due(lot.expires_at)

@@ -388,12 +388,15 @@ class Facts:
 
     reservation: Reservation | None = None
     charges: tuple[Entry, ...] = ()
-    """Reverse: the entries to undo, with their money, oldest first: that of a `Charge`, or all entries of the
-    reservation that keep money (its commits, and the release or expiry that closed it)."""
+    """Reverse: the entries to undo, with their money, oldest first: that of a `Charge`, or all commits of the
+    reservation and the release or expiry that ended its hold."""
+    later: tuple[Entry, ...] = ()
+    """Reverse of a charge that made debt: the grants, starts and reversals since the first of `charges` that
+    paid debt or gave credits back, with their money, oldest first."""
     reversed: bool = False
     """Reverse: the charge has been undone before."""
     lots: tuple[Lot, ...] = ()
-    """Reverse: the lots that those entries drew, in whatever state they are now."""
+    """Reverse: the lots that `charges` and `later` drew; those in the wallet count as they stand there."""
 
 
 @dataclass(frozen=True, slots=True)

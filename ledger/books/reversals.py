@@ -1,15 +1,22 @@
 """Reversals: a charge, or all charges of a closed reservation, did not happen.
 
 The credits that were collected come back, first against what the customer owes now, whichever charge made
-that debt; then to the lots that they were drawn from, the last drawn first. For a lot that has expired or
-was voided since, a new lot of its kind, priority and scope is made, with the value refunded and a life of
-30 days. Credits that were collected as debt, and that a grant has paid since, come back as a new lot too,
-with the value that the charge booked for them: debt is a pool, and no payment of it belongs to one charge.
+that debt. What is left goes to lots, the last drawn first:
+
+1. What was collected as debt, and has been paid since: to the lots that paid debt after the charge, the
+   newest first, each with the value that it gave. A lot to which a reversal has returned anything since is
+   passed over, so that no payment comes back twice. What no such lot has paid (other credits that came back
+   did) makes a new lot, with the value that the charge booked for it.
+2. What was drawn from lots: to those lots, with the value drawn.
+
+For a lot that has expired or was voided since, a new lot of its kind, priority and scope is made, with the
+value refunded and a life of 30 days.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ledger.books import refusals
@@ -51,7 +58,7 @@ def reverse(
 
     # The charge is undone.
     draft = Draft(wallet, now)
-    _return_credits(draft, undone, {lot.key: lot for lot in facts.lots})
+    _return_credits(draft, facts)
     for money in (entry.money for entry in undone if entry.money):
         draft.cost(money.dollars.cost)
         draft.absorb(
@@ -92,47 +99,71 @@ def _refuse_reservation(facts: Facts) -> Refusal | None:
     return None
 
 
-def _return_credits(draft: Draft, undone: Sequence[Entry], known: dict[LotKey, Lot]) -> None:
-    left = sum(entry.charged_micros for entry in undone)
+def _return_credits(draft: Draft, facts: Facts) -> None:
+    undone = facts.charges
+    collected = sum(entry.charged_micros for entry in undone)
     borrowed = -sum(entry.credits.debt for entry in undone)
-    drawn = left - borrowed
-    forgiven = min(left, -draft.wallet.balances.debt)
+    drawn = collected - borrowed
+    forgiven = min(collected, -draft.wallet.balances.debt)
     if forgiven:
         draft.forgive(forgiven)
-        left -= forgiven
+    left = collected - forgiven
+    paid_since = max(0, left - drawn)
+    own = _take(_draws(undone), left - paid_since)
+    payments = _take(_payments(facts.later), paid_since)
+    unknown = paid_since - sum(micros for micros, _ in payments.values())
     born = 0
-    if left > drawn:
-        paid_since = left - drawn
-        debt_value = -sum(entry.money.debt_value_nanousd for entry in undone if entry.money)
-        lot = _new_lot(draft, born, None, paid_since)
-        draft.give_back(lot, paid_since, share(debt_value, paid_since, borrowed))
-        left, born = drawn, 1
-    for draw in _last_drawn_first(undone, left):
-        lot = draft.lots.get(draw.lot) or known[draw.lot]
-        if not _takes_back(lot, draft.booked_at):
-            lot = _new_lot(draft, born, lot, draw.micros)
+    if unknown:
+        booked = -sum(entry.money.debt_value_nanousd for entry in undone if entry.money)
+        draft.give_back(_new_lot(draft, born, None, unknown), unknown, share(booked, unknown, borrowed))
+        born += 1
+    known = {lot.key: lot for lot in facts.lots}
+    for key in {**payments, **own}:
+        parts = [returned[key] for returned in (payments, own) if key in returned]
+        micros, value = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        lot = draft.lots.get(key) or _emptied(known[key])
+        if _takes_back(lot, draft.booked_at):
+            draft.give_back(lot, micros, value)
+        else:
+            draft.give_back(_new_lot(draft, born, lot, micros), micros, value, moved_from=key)
             born += 1
-        draft.give_back(lot, draw.micros, draw.value_nanousd)
 
 
-def _last_drawn_first(undone: Sequence[Entry], micros: int) -> Iterable[Draw]:
-    """Give what to return to each lot, one draw a lot, from the newest draw back until `micros` are met."""
+def _draws(entries: Sequence[Entry]) -> Iterable[Draw]:
+    """Give the draws of entries, the last drawn first."""
+    return (draw for e in reversed(entries) for draw in reversed(e.money.draws if e.money else ()))
+
+
+def _payments(later: Sequence[Entry]) -> Iterable[Draw]:
+    """Give what lots have paid of debt, the newest first, but for lots that got anything back."""
+    reversals = [entry for entry in later if entry.kind is EntryKind.REVERSAL]
+    payers = [entry for entry in later if entry.kind is not EntryKind.REVERSAL]
+    returned = {draw.lot for draw in _draws(reversals) if draw.micros < 0}
+    return (draw for draw in _draws(payers) if draw.lot not in returned)
+
+
+def _take(draws: Iterable[Draw], micros: int) -> dict[LotKey, tuple[int, int]]:
+    """Say how much of `micros`, and what value, goes back to each lot; of a part its share of the value."""
     returned: dict[LotKey, tuple[int, int]] = {}
-    for entry in reversed(undone):
-        for lot, drawn, value in reversed(entry.money.draws if entry.money else ()):
-            part = min(micros, drawn)
-            if part == 0:
-                break
-            before = returned.get(lot, (0, 0))
-            returned[lot] = (before[0] + part, before[1] + share(value, part, drawn))
-            micros -= part
-    return [Draw(lot, part, value) for lot, (part, value) in returned.items()]
+    for key, drawn, value in draws:
+        part = min(micros, drawn)
+        if part == 0:
+            break
+        before = returned.get(key, (0, 0))
+        returned[key] = (before[0] + part, before[1] + share(value, part, drawn))
+        micros -= part
+    return returned
 
 
 def _takes_back(lot: Lot, now: datetime) -> bool:
     if lot.status not in (LotStatus.ACTIVE, LotStatus.DEPLETED):
         return False
     return lot.expires_at is None or lot.expires_at > now
+
+
+def _emptied(lot: Lot) -> Lot:
+    """Give a lot that the wallet does not hold: it is empty by now, whatever it was when it was read."""
+    return replace(lot, remaining_micros=0, held_micros=0, value_nanousd=0)
 
 
 def _new_lot(draft: Draft, n: int, old: Lot | None, micros: int) -> Lot:

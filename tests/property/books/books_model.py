@@ -43,6 +43,16 @@ class ModelLot:
 
 
 @dataclass(eq=False)
+class ModelPayment:
+    """What a lot paid of debt when it became active."""
+
+    lot: ModelLot
+    credits: list[Credit]
+    intact: bool = True
+    """Nothing has come back to the lot since."""
+
+
+@dataclass(eq=False)
 class ModelHold:
     """A reservation."""
 
@@ -51,6 +61,8 @@ class ModelHold:
     state: str = "OPEN"
     used: list[Credit] = field(default_factory=list)
     """Credits of its charges, in the order drawn."""
+    since: int = 0
+    """How many payments of debt there were before its first charge."""
     borrowed: int = 0
     priced: int = 0
     charged: int = 0
@@ -66,6 +78,7 @@ class Model:
         self.minute = 0
         self.lots: list[ModelLot] = []
         self.holds: list[ModelHold] = []
+        self.payments: list[ModelPayment] = []
         self.debt = 0
         self.over_capture = "ALLOW_IF_AVAILABLE"
         self.limit = 0
@@ -92,11 +105,12 @@ class Model:
 
     def _start(self, lot: ModelLot) -> None:
         lot.status = "ACTIVE"
+        paid = lot.credits[: self.debt] if lot.scope is None else []
         for credit in lot.credits:
-            credit.state = "available"
-            if self.debt and lot.scope is None:
-                self.debt -= 1
-                credit.state = "consumed"
+            credit.state = "consumed" if credit in paid else "available"
+        self.debt -= len(paid)
+        if paid:
+            self.payments.append(ModelPayment(lot, paid))
 
     def _give_up(self, hold: ModelHold) -> None:
         for lot in self.lots:
@@ -183,24 +197,31 @@ class Model:
         forgiven = min(left, self.debt)
         self.debt -= forgiven
         left -= forgiven
-        if left > len(hold.used):
-            self._born_of_reversal((0, True), left - len(hold.used), None)
-            left = len(hold.used)
-        back = hold.used[len(hold.used) - left :]
-        for lot in sorted({credit.lot for credit in back}, key=lambda lot: -_last_index(back, lot)):
-            mine = [credit for credit in back if credit.lot is lot]
-            if lot.status == "ACTIVE" and lot.expires > self.minute:
-                for credit in mine:
-                    credit.state = "available"
-                continue
-            for credit in mine:
-                lot.credits.remove(credit)
-            self._born_of_reversal(lot.order[:2], len(mine), lot)
+        own = min(left, len(hold.used))
+        back = []
+        for payment in reversed(self.payments[hold.since :]):
+            back += payment.credits[: left - own - len(back)] if payment.intact else []
+        if left - own > len(back):
+            self._born_of_reversal((0, True), left - own - len(back), None)
+        back += reversed(hold.used[len(hold.used) - own :])
+        for lot in dict.fromkeys(credit.lot for credit in back):
+            self._return([credit for credit in back if credit.lot is lot], lot)
         hold.state = "REVERSED"
         hold.priced = hold.charged = 0
         return "ok"
 
     # How
+
+    def _return(self, back: list[Credit], lot: ModelLot) -> None:
+        for payment in self.payments:
+            payment.intact = payment.intact and payment.lot is not lot
+        if lot.status == "ACTIVE" and lot.expires > self.minute:
+            for credit in back:
+                credit.state = "available"
+        else:
+            for credit in back:
+                lot.credits.remove(credit)
+            self._born_of_reversal(lot.order[:2], len(back), lot)
 
     def _born_of_reversal(self, order: tuple[object, ...], amount: int, old: ModelLot | None) -> None:
         expires = self.minute + NEW_LIFE_MINUTES
@@ -243,11 +264,9 @@ class Model:
         if self.over_capture == "ALLOW_WITH_OVERDRAFT":
             borrowed = min(missing, max(0, self.limit - self.debt))
         self.debt += borrowed
+        if not hold.priced:
+            hold.since = len(self.payments)
         hold.used += found
         hold.borrowed += borrowed
         hold.priced += asked
         hold.charged += len(found) + borrowed
-
-
-def _last_index(back: list[Credit], lot: ModelLot) -> int:
-    return max(index for index, credit in enumerate(back) if credit.lot is lot)

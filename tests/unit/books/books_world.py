@@ -32,6 +32,7 @@ from ledger.books.audit import audit
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
+UNDONE_WITH_A_RESERVATION = (EntryKind.COMMIT, EntryKind.RELEASE, EntryKind.RESERVATION_EXPIRED)
 
 
 class World:
@@ -101,13 +102,19 @@ class World:
             undone = [
                 entry
                 for entry in self.entries
-                if entry.reservation and entry.reservation.sequence == command.reservation and entry.money
+                if entry.kind in UNDONE_WITH_A_RESERVATION
+                and entry.reservation
+                and entry.reservation.sequence == command.reservation
             ]
         subject = command.reservation if command.charge is None else command.charge
-        drawn = {draw.lot for entry in undone if entry.money for draw in entry.money.draws}
+        later: list[Entry] = []
+        if any(entry.credits.debt for entry in undone):
+            later = [entry for entry in self.entries[undone[0].sequence :] if _may_have_paid(entry)]
+        drawn = {draw.lot for entry in (*undone, *later) if entry.money for draw in entry.money.draws}
         return Facts(
             reservation=self.stored_reservation(command.reservation),
             charges=tuple(undone),
+            later=tuple(later),
             reversed=any(e.kind is EntryKind.REVERSAL and e.subject == subject for e in self.entries),
             lots=tuple(self.lots[key] for key in sorted(drawn)),
         )
@@ -135,3 +142,9 @@ class World:
             self.wallet, list(self.lots.values()), list(self.reservations.values()), self.entries
         )
         assert violations == []
+
+
+def _may_have_paid(entry: Entry) -> bool:
+    if entry.kind in (EntryKind.GRANT, EntryKind.GRANT_STARTED):
+        return entry.credits.debt > 0
+    return entry.kind is EntryKind.REVERSAL

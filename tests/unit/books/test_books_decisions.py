@@ -242,6 +242,22 @@ def test_credits_released_after_their_lot_was_voided_are_voided_at_once(world: W
     assert drawn.entry.credits == Credits(held=-60 * CREDIT, consumed=10 * CREDIT, voided=50 * CREDIT)
 
 
+def test_a_lot_counts_as_the_wallet_holds_it_however_it_was_read(world: World) -> None:
+    """What was due after a lot was read has emptied it: it does not come back as it was."""
+    decided(
+        world.run(
+            IssueGrant("g", b"", 50 * CREDIT, GrantKind.PROMO, 0, expires_at=START + timedelta(hours=1))
+        )
+    )
+    charge = decided(world.run(Charge("c", b"", 30 * CREDIT))).entry
+    reverse = Reverse("v", b"", charge.sequence, None, "why")
+    read = world.facts(reverse)
+    world.pass_time(timedelta(hours=1))
+    reversal = decided(decide_now(world, reverse, facts=read))
+    assert reversal == decided(decide_now(world, reverse, facts=world.facts(reverse)))
+    assert [(lot.key, lot.remaining_micros) for lot in reversal.lots] == [((6, 0), 30 * CREDIT)]
+
+
 def field_of(outcome: Decision | Refusal) -> str:
     """Give the field that a refusal names."""
     refusal = refused(outcome)
