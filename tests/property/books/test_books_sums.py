@@ -1,0 +1,169 @@
+"""What is divided adds up, and what is covered is as much as could be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from fractions import Fraction
+
+from books_world import START, World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.books import (
+    Charge,
+    Commit,
+    Decision,
+    GrantKind,
+    IssueGrant,
+    Lot,
+    LotKey,
+    LotStatus,
+    Priced,
+    PricedLine,
+    Reserve,
+    Rounding,
+    Treatment,
+    apportion,
+    round_exact,
+)
+from ledger.books.cover import Source, cover
+
+EXACT = st.fractions(0, 10**7, max_denominator=10**6)
+KINDS = ("tokens", "compute", "units")
+ROUNDINGS = st.builds(
+    Rounding, st.sampled_from([1, 7, 10_000]), st.sampled_from(["half_even", "half_up", "up", "down"])
+)
+TREATMENTS = st.sampled_from([Treatment.CHARGED, Treatment.INCLUDED, Treatment.UNPRICED])
+
+
+@st.composite
+def line(draw: st.DrawFn) -> PricedLine:
+    """Draw a line; only charged ones have a price."""
+    treatment = draw(TREATMENTS)
+    exact = draw(EXACT) if treatment is Treatment.CHARGED else Fraction(0)
+    return PricedLine(draw(st.sampled_from(KINDS)), treatment, exact, draw(EXACT), {}, {})
+
+
+def priced(lines: list[PricedLine], rounding: Rounding, *, outcomes: bool = False) -> Priced:
+    """Give lines as pricing does."""
+    return Priced(tuple(lines), rounding, has_outcome_rule=outcomes, outcome_charged=False, occurred_at=None)
+
+
+@given(st.integers(-(10**12), 10**12), st.lists(EXACT, min_size=1).filter(any))
+@settings(deadline=None)
+def test_shares_add_up_and_are_near_their_weight(total: int, weights: list[Fraction]) -> None:
+    """Largest remainder: no share is off its exact value by one or more."""
+    shares = apportion(total, weights)
+    assert sum(shares) == total
+    whole = sum(weights)
+    assert all(abs(share - total * weight / whole) < 1 for share, weight in zip(shares, weights, strict=True))
+
+
+@given(EXACT, ROUNDINGS)
+@settings(deadline=None)
+def test_a_rounded_amount_is_the_nearest_that_its_mode_allows(amount: Fraction, rounding: Rounding) -> None:
+    """Always a whole number of quanta, off by less than one, and by at most a half where halves decide."""
+    rounded = round_exact(amount, rounding)
+    assert rounded % rounding.quantum_micros == 0
+    off = Fraction(rounded - amount, rounding.quantum_micros)
+    if rounding.mode == "up":
+        assert 0 <= off < 1
+    elif rounding.mode == "down":
+        assert -1 < off <= 0
+    else:
+        assert abs(off) <= Fraction(1, 2)
+
+
+@given(st.lists(st.lists(line(), max_size=4), min_size=1, max_size=6), ROUNDINGS, st.booleans())
+@settings(deadline=None)
+def test_a_session_in_parts_costs_what_it_costs_in_one(
+    parts: list[list[PricedLine]], rounding: Rounding, outcomes: bool
+) -> None:
+    """Price, cost, revenue and absorbed cost are the same, however the work is cut into commits."""
+    in_parts, in_one = (
+        commit_parts(parts, rounding, outcomes=outcomes),
+        commit_parts([[line for part in parts for line in part]], rounding, outcomes=outcomes),
+    )
+    assert in_parts == in_one
+
+
+def commit_parts(
+    parts: list[list[PricedLine]], rounding: Rounding, *, outcomes: bool
+) -> tuple[int, int, int, int, int, int]:
+    """Commit parts against a small hold and few credits; give what is booked of them all."""
+    world = World()
+    world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
+    world.run(Reserve("r", b"", 10**6))
+    first = len(world.entries)
+    for number, lines in enumerate(parts):
+        final = number == len(parts) - 1
+        outcome = world.run(
+            Commit(f"c{number}", b"", 3, None, final), priced(lines, rounding, outcomes=outcomes)
+        )
+        assert isinstance(outcome, Decision)
+    booked = world.entries[first:]
+    money = [entry.money for entry in booked if entry.money]
+    cost = sum(m.dollars.cost for m in money)
+    absorbed = sum(
+        m.absorbed_failed_outcome_nanousd + m.absorbed_uncollected_nanousd + m.absorbed_unpriced_nanousd
+        for m in money
+    )
+    assert 0 <= absorbed <= -cost
+    return (
+        sum(entry.priced_micros for entry in booked),
+        sum(entry.uncollected_micros for entry in booked),
+        cost,
+        sum(m.absorbed_failed_outcome_nanousd for m in money),
+        sum(m.absorbed_uncollected_nanousd for m in money),
+        sum(m.absorbed_unpriced_nanousd for m in money),
+    )
+
+
+@given(st.lists(line(), min_size=1, max_size=5), ROUNDINGS, st.booleans())
+@settings(deadline=None)
+def test_a_charge_absorbs_what_a_final_commit_absorbs(
+    lines: list[PricedLine], rounding: Rounding, outcomes: bool
+) -> None:
+    """A charge of work already done and a late final commit book the same."""
+    world = World()
+    world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
+    usage = priced(lines, rounding, outcomes=outcomes)
+    charge = world.run(Charge("c", b"", None, already_used=True), usage)
+    world = World()
+    world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
+    world.run(Reserve("r", b"", 1))
+    world.pass_time(timedelta(hours=1))
+    commit = world.run(Commit("c", b"", 3, None, final=True), usage)
+    assert isinstance(charge, Decision)
+    assert isinstance(commit, Decision)
+    assert (charge.entry.credits, charge.entry.money) == (commit.entry.credits, commit.entry.money)
+
+
+@given(
+    st.dictionaries(st.sampled_from(KINDS), st.integers(0, 30), min_size=1),
+    st.lists(st.tuples(st.sampled_from([None, *KINDS]), st.integers(1, 20)), max_size=8),
+)
+@settings(deadline=None)
+def test_as_much_is_covered_as_any_order_could_cover(
+    needs: dict[str | None, int], lots: list[tuple[str | None, int]]
+) -> None:
+    """Scoped credits cover their kind, the others what is left, whatever the burn order is."""
+    sources = [Source(a_lot(n, scope, micros), micros, held=False) for n, (scope, micros) in enumerate(lots)]
+    taken, uncovered = cover(needs, sources)
+    scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
+    free = sum(micros for scope, micros in lots if scope is None)
+    missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items() if kind)
+    assert uncovered == max(0, missing - free)
+    assert sum(source.micros for source in taken) == sum(needs.values()) - uncovered
+    keys = [source.lot.key for source in taken]
+    assert keys == sorted(set(keys))
+    for source in taken:
+        assert 0 < source.micros <= source.lot.remaining_micros
+    for kind in KINDS:
+        paid = sum(source.micros for source in taken if source.lot.scope == kind)
+        assert paid <= needs.get(kind, 0)
+
+
+def a_lot(n: int, scope: str | None, micros: int) -> Lot:
+    """Give a lot of the test above."""
+    return Lot(LotKey(1, n), GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
