@@ -102,7 +102,8 @@ CROSS JOIN LATERAL (
 """
 
 # $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
-# entry comes too where it is no commit: it may carry what was absorbed.
+# entry comes too where it is no commit: it may carry what was absorbed. Where the charges made debt, what
+# may have paid it since comes as well: grants and their starts, and reversals, which give credits back.
 LOAD_REVERSAL = f"""
 WITH charges AS MATERIALIZED (
     SELECT e.* FROM {{cell}}.entries e
@@ -111,8 +112,12 @@ WITH charges AS MATERIALIZED (
     SELECT e.* FROM {{cell}}.entries e
     WHERE e.customer = $1 AND e.reservation = $3::bigint
       AND e.kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED')
+), later AS MATERIALIZED (
+    SELECT e.* FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0) AS first
+    JOIN {{cell}}.entries e ON e.customer = $1 AND e.sequence > first.sequence
+    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL')
 ), dollars AS MATERIALIZED (
-    SELECT m.* FROM charges e
+    SELECT m.* FROM (TABLE charges UNION ALL TABLE later) AS e
     JOIN {{cell}}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
 ), drawn AS MATERIALIZED (
     SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
@@ -120,6 +125,10 @@ WITH charges AS MATERIALIZED (
 )
 SELECT 'charge' AS kind, ROW({ENTRY.select("e")}, {MONEY.select("m")}) AS fields
 FROM charges e LEFT JOIN dollars m ON m.sequence = e.sequence
+UNION ALL
+SELECT 'later', ROW({ENTRY.select("e")}, {MONEY.select("m")})
+FROM later e JOIN dollars m ON m.sequence = e.sequence
+WHERE m.draws IS NOT NULL
 UNION ALL
 SELECT 'lot', ROW({LOT.select("t")}, v.value_nanousd)
 FROM drawn x
@@ -179,19 +188,19 @@ async def load_reversal(
     """What a reversal of a charge, or of a reservation, needs: exactly one of them is given.
 
     `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
-    closed it without a charge. A charge that does not exist leaves them empty. Errors as in `load`.
+    closed it without a charge. A charge that does not exist leaves them empty. `later` are the entries that
+    drew on lots since then, if the charges made debt. Errors as in `load`.
     """
     with told_outcomes(connection):
         records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
     rows: defaultdict[str, list[Fields]] = defaultdict(list)
     for kind, fields in records:
         rows[kind].append(fields)
-    width = len(ENTRY.names)
-    entries = [codec.entry_of(row, codec.money_of(row[width:])) for row in rows["charge"]]
     found = [_reservation_of(row) for row in rows["reservation"]]
     return Facts(
         reservation=found[0] if found else None,
-        charges=tuple(sorted(entries, key=lambda entry: entry.sequence)),
+        charges=_with_money(rows["charge"]),
+        later=_with_money(rows["later"]),
         reversed=bool(rows["reversed"]),
         lots=_lots_of(rows["lot"]),
     )
@@ -205,6 +214,13 @@ async def find_entries(
         records = await connection.fetch(FIND_ENTRIES.format(cell=cell), *_pair(ids))
     entries = [codec.entry_of(record) for record in records]
     return {(entry.customer, entry.request_id): entry for entry in entries if entry.request_id is not None}
+
+
+def _with_money(rows: Iterable[Fields]) -> tuple[Entry, ...]:
+    """Entries with their dollars, oldest first."""
+    width = len(ENTRY.names)
+    entries = (codec.entry_of(row, codec.money_of(row[width:])) for row in rows)
+    return tuple(sorted(entries, key=lambda entry: entry.sequence))
 
 
 def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:

@@ -51,12 +51,12 @@ class World:
         self.database = database
         self.clock = clock
 
-    async def customer(self, customer_id: str, credits_micros: int = 0) -> str:
+    async def customer(self, customer_id: str, credits_micros: int = 0, plan: str = "standard") -> str:
         def make(customer: int) -> books.Decision:
             return books.create(
                 customer,
                 display_name=customer_id,
-                plan="standard",
+                plan=plan,
                 card="basic",
                 zone="UTC",
                 request_id="create",

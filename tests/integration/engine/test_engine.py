@@ -309,3 +309,18 @@ async def test_a_reversal_undoes_a_closed_reservation_once(world: World) -> None
     assert sum(isinstance(outcome, Committed) for outcome in outcomes) == 1
     assert (await wallet(world.database))["available"] == 10 * CREDIT
     assert await world.database.finance.fetchval("SELECT sum(revenue) FROM cell_00.money") == 0
+
+
+async def test_a_lot_that_paid_debt_gets_that_back(world: World) -> None:
+    """A charge that made debt is reversed after a grant has paid it: the grant's lot is whole again."""
+    acme = await world.customer("acme", 2 * CREDIT, plan="overdraft")
+    charge = books.Charge("c", fingerprint("c"), None, already_used=True)
+    made = entry_of(await world.engine.execute(acme, charge, pages(5)))
+    assert made.credits.debt == -3 * CREDIT
+    grant = books.IssueGrant("more", fingerprint("more"), 10 * CREDIT, books.GrantKind.PAID, 10**9)
+    assert entry_of(await world.engine.execute(acme, grant)).after.available == 7 * CREDIT
+    undo = books.Reverse("undo", fingerprint("undo"), made.sequence, None, "test")
+    assert entry_of(await world.engine.execute(acme, undo)).after.available == 12 * CREDIT
+    lots = await world.database.finance.fetch("SELECT amount, remaining FROM cell_00.lots ORDER BY sequence")
+    assert [(lot["amount"], lot["remaining"]) for lot in lots] == [(2 * CREDIT,) * 2, (10 * CREDIT,) * 2]
+    assert await world.database.finance.fetchval("SELECT sum(revenue) FROM cell_00.money") == 0
