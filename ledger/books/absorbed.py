@@ -13,11 +13,12 @@ decides anew over all parts, and its entry carries the signed difference.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-from ledger.books.exact import round_exact
-from ledger.books.model import ZERO, Priced, ReservationCosts, Treatment
+from ledger.books.exact import exact_sum, round_exact
+from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
 
 NO_COSTS = ReservationCosts()
 
@@ -34,17 +35,15 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
     if priced is None or not priced.lines:
         return costs
-    total, included, unpriced = costs.cost_exact, costs.included_exact, costs.unpriced_exact
-    for line in priced.lines:
-        cost = line.cost_exact_nanousd
-        if not cost:
-            continue
-        total += cost
-        if line.treatment is Treatment.INCLUDED:
-            included += cost
-        elif line.treatment is Treatment.UNPRICED:
-            unpriced += cost
+    lines = priced.lines
+    total = exact_sum((line.cost_exact_nanousd for line in lines), costs.cost_exact)
+    included = exact_sum(_costs_of(Treatment.INCLUDED, lines), costs.included_exact)
+    unpriced = exact_sum(_costs_of(Treatment.UNPRICED, lines), costs.unpriced_exact)
     return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed_so_far(costs))
+
+
+def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> Iterable[Fraction]:
+    return (line.cost_exact_nanousd for line in lines if line.treatment is treatment)
 
 
 def settle(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.cover import Needs
-from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, round_exact
+from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
 from ledger.books.model import ZERO, Priced, Refusal, Treatment
 
 
@@ -36,11 +36,10 @@ def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fr
         return Bill(amount_micros, (), {None: amount_micros}, exact_before)
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
-    exact_after, rounding = exact_before + priced.exact_micros, priced.rounding
-    micros = round_exact(exact_after, rounding)
-    if exact_before:
-        micros -= round_exact(exact_before, rounding)
-    shares = apportion(micros, [line.exact_micros for line in priced.lines])
+    exact = [line.exact_micros for line in priced.lines]
+    exact_after = exact_sum(exact, exact_before)
+    micros = round_exact(exact_after, priced.rounding) - round_exact(exact_before, priced.rounding)
+    shares = apportion(micros, exact)
     needs: dict[str | None, int] = {}
     for line, share in zip(priced.lines, shares, strict=True):
         needs[line.kind] = needs.get(line.kind, 0) + share

@@ -92,7 +92,8 @@ def commit(
     if command.final or late:
         settled, absorbed = settle_reservation(after)
         draft.absorb(*absorbed)
-        after = with_changes(after, after.state, after.pins, costs=settled)
+        if settled is not after.costs:
+            after = with_changes(after, after.state, after.pins, costs=settled)
     return draft.finish(
         EntryKind.COMMIT,
         plan.name,

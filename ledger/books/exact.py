@@ -6,11 +6,11 @@ and no `Decimal` takes part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import lcm
 
-from ledger.books.model import Rounding
+from ledger.books.model import ZERO, Rounding
 
 MICROS_PER_CREDIT = 1_000_000
 
@@ -31,14 +31,23 @@ def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
     Negative amounts round as positive ones do, away from or towards zero. Raises `BooksError` for a
     mode that is not `half_even`, `half_up`, `up` or `down`.
     """
-    if amount < 0:
-        return -round_exact(-amount, rounding)
     quantum, mode = rounding
-    denominator = amount.denominator * quantum
-    quotient, rest = divmod(amount.numerator, denominator)
+    numerator, denominator = amount.numerator, amount.denominator * quantum
+    if numerator < 0:
+        return -round_exact(-amount, rounding)
+    quotient, rest = divmod(numerator, denominator)
     if rest and _rounds_up(mode, quotient, 2 * rest - denominator):
         quotient += 1
     return quotient * quantum
+
+
+def exact_sum(amounts: Iterable[Fraction], start: Fraction = ZERO) -> Fraction:
+    """Add exact amounts; zeros and a start of 0, which are the rule, cost nothing."""
+    total = start
+    for amount in amounts:
+        if amount.numerator:
+            total = total + amount if total.numerator else amount
+    return total
 
 
 def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
@@ -72,7 +81,7 @@ def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
         return (0,) * len(weights)
     if total < 0:
         return tuple(-part for part in apportion(-total, weights))
-    if len(weights) == 1 and weights[0] > 0:
+    if len(weights) == 1 and weights[0].numerator > 0:
         return (total,)
     denominator = lcm(*(weight.denominator for weight in weights))
     scaled = [weight.numerator * (denominator // weight.denominator) for weight in weights]
