@@ -67,7 +67,7 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint
 	@rm -rf build/stubs build/committed && mkdir -p build/stubs build/committed
 	@$(call PROTOC,build/stubs)

@@ -104,7 +104,7 @@ async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarg
 def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[Dimension]) -> Table:
     """A row a group, and the sum."""
     names = [dimension.value for dimension in dimensions]
-    figures = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "")
+    figures = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "margin %")
     made = table("Revenue, cost and margin", *(names or [""]), *figures, numbers=len(figures))
     for row in answer.rows:
         labels = [str(getattr(row, _FIELDS[dimension])) or "-" for dimension in dimensions] or ["all"]
