@@ -391,8 +391,8 @@ class Facts:
     """Reverse: the entries to undo, with their money, oldest first: that of a `Charge`, or all commits of the
     reservation and the release or expiry that ended its hold."""
     later: tuple[Entry, ...] = ()
-    """Reverse of a charge that made debt: the grants, starts and reversals since the first of `charges` that
-    paid debt or gave credits back, with their money, oldest first."""
+    """Reverse of a charge that made debt: the grants, starts and reversals since it first did that paid debt
+    or gave credits back, with their money, oldest first."""
     reversed: bool = False
     """Reverse: the charge has been undone before."""
     lots: tuple[Lot, ...] = ()

@@ -62,7 +62,7 @@ class ModelHold:
     used: list[Credit] = field(default_factory=list)
     """Credits of its charges, in the order drawn."""
     since: int = 0
-    """How many payments of debt there were before its first charge."""
+    """How many payments of debt there were before it first made debt."""
     borrowed: int = 0
     priced: int = 0
     charged: int = 0
@@ -264,7 +264,7 @@ class Model:
         if self.over_capture == "ALLOW_WITH_OVERDRAFT":
             borrowed = min(missing, max(0, self.limit - self.debt))
         self.debt += borrowed
-        if not hold.priced:
+        if not hold.borrowed:
             hold.since = len(self.payments)
         hold.used += found
         hold.borrowed += borrowed

@@ -107,9 +107,8 @@ class World:
                 and entry.reservation.sequence == command.reservation
             ]
         subject = command.reservation if command.charge is None else command.charge
-        later: list[Entry] = []
-        if any(entry.credits.debt for entry in undone):
-            later = [entry for entry in self.entries[undone[0].sequence :] if _may_have_paid(entry)]
+        made_debt = [entry.sequence for entry in undone if entry.credits.debt]
+        later = [e for e in self.entries[made_debt[0] :] if _may_have_paid(e)] if made_debt else []
         drawn = {draw.lot for entry in (*undone, *later) if entry.money for draw in entry.money.draws}
         return Facts(
             reservation=self.stored_reservation(command.reservation),
