@@ -271,6 +271,10 @@ class Memory:
             member.keep(decision)
         part.take(after)
         member.wallet = after
+        if decisions:
+            # What a reversal is to undo was read before this: a hold that it found open may have expired.
+            for pending in member.waiting:
+                pending.facts = None
 
     def give_up_on_the_old(self) -> None:
         """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""

@@ -324,3 +324,15 @@ async def test_a_lot_that_paid_debt_gets_that_back(world: World) -> None:
     lots = await world.database.finance.fetch("SELECT amount, remaining FROM cell_00.lots ORDER BY sequence")
     assert [(lot["amount"], lot["remaining"]) for lot in lots] == [(2 * CREDIT,) * 2, (10 * CREDIT,) * 2]
     assert await world.database.finance.fetchval("SELECT sum(revenue) FROM cell_00.money") == 0
+
+
+async def test_a_reversal_sees_what_was_due_before_it(world: World, start: Start, database_url: str) -> None:
+    """A hold that expired unseen is closed, and its charges can be undone."""
+    acme = await world.customer("acme", 10 * CREDIT)
+    held = entry_of(await world.reserve(acme, "r", 5 * CREDIT)).sequence
+    await world.commit(acme, "part", held, 2, final=False)
+    await world.engine.drain()
+    await overdue(database_url)
+    later = await start()
+    undo = books.Reverse("undo", fingerprint("undo"), None, held, "test")
+    assert entry_of(await later.engine.execute(acme, undo)).after.available == 10 * CREDIT
