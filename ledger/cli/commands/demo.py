@@ -134,7 +134,7 @@ def _print_sales(console: Console, tallies: dict[str, Tally]) -> None:
 def _print_blend(console: Console, blend: Blend) -> None:
     """The split of the sessions' input into cached and not is not recorded: blended rates stand for it."""
     shown = table(
-        "Cost of the agent sessions' tokens: blended rates against the harness's report",
+        "Cost of the agent sessions' tokens, at blended rates",
         "model",
         "booked",
         "reported",
