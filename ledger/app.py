@@ -33,12 +33,19 @@ from ledger.store.migrate import DEFAULT_CELLS, migrate
 from ledger.store.reads import Reads
 
 SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
+LOOPBACK = "127.0.0.1"
+"""All that the service binds to: there are no API keys yet."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
 
 
 def default_data_dir() -> Path:
-    """Where the embedded database of this user lives, as the XDG base directories have it."""
+    """Where the embedded database of this user lives, as the XDG base directories have it.
+
+    Root's runs as a system user of its own, who cannot see into root's home.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/acu-ledger/data")
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "acu-ledger" / "data"
 
@@ -58,8 +65,6 @@ class Settings(BaseSettings):
     """Of the embedded database."""
     config_dir: Path = SAMPLE_CONFIG
     """Holds costs.yaml, cards/*.yaml and, if wanted, plans.yaml."""
-    host: str = "127.0.0.1"
-    """Loopback: there are no API keys yet."""
     public_port: int = Field(default=50051, ge=0, le=65535)
     back_office_port: int = Field(default=50052, ge=0, le=65535)
     operations_port: int = Field(default=9464, ge=0, le=65535)
@@ -113,8 +118,8 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
-        operations_url = _serve_metrics(settings, settings.operations_port, operations.registry, life)
-        finance_url = _serve_metrics(settings, settings.finance_port, finance, life)
+        operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
+        finance_url = _serve_metrics(settings.finance_port, finance, life)
         doors = await _open_doors(settings, database, engine, clock, operations)
         for door in doors:
             life.push_async_callback(door.drain)
@@ -171,7 +176,7 @@ async def _open_doors(
 ) -> tuple[ApiServer, ApiServer]:
     reads = Reads(database.reader)
     public = ApiServer(
-        f"{settings.host}:{settings.public_port}",
+        f"{LOOPBACK}:{settings.public_port}",
         [
             credit_service(CreditService(engine, reads, clock.now)),
             wallet_service(WalletService(engine.prices, reads, clock.now)),
@@ -179,7 +184,7 @@ async def _open_doors(
         operations,
     )
     back_office = ApiServer(
-        f"{settings.host}:{settings.back_office_port}",
+        f"{LOOPBACK}:{settings.back_office_port}",
         [
             admin_service(AdminService(engine, reads, database.writer, clock.now)),
             finance_service(FinanceService(database.finance, DEFAULT_CELLS)),
@@ -189,7 +194,10 @@ async def _open_doors(
     return public, back_office
 
 
-def _serve_metrics(settings: Settings, port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
-    served = serve_metrics(port, settings.host, registry)
+def _serve_metrics(port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
+    try:
+        served = serve_metrics(port, LOOPBACK, registry)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot serve metrics on {LOOPBACK}:{port}: {error.strerror}") from error
     life.push_async_callback(asyncio.to_thread, served.close)
-    return f"http://{settings.host}:{served.port}/metrics"
+    return f"http://{LOOPBACK}:{served.port}/metrics"

@@ -6,32 +6,23 @@ Either is reached through a gRPC channel only.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 import uvloop
 from pydantic import ValidationError
 
 from ledger.app import Settings, Stack, running
 from ledger.cli.client import CallFailedError, Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
+from ledger.logs import log_to_stderr
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
 
 SAMPLE_RECORDS = Path(__file__).parent / "data" / "records"
-
-
-def log_to_stderr(level: int) -> None:
-    """Sends the process's logs of a level and above to stderr."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 @asynccontextmanager

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from ledger.app import Settings, Stack, migrated, running
-from ledger.cli.stack import log_to_stderr, run
+from ledger.app import LOOPBACK, Settings, Stack, migrated, running
+from ledger.cli.stack import run
+from ledger.logs import log_to_stderr
 
 Data = Annotated[
     Path | None,
@@ -69,12 +70,11 @@ def _addresses(stack: Stack) -> str:
     """Where it serves, and calls that work as they stand, one after the other."""
     beside = Path(sys.executable).with_name("buf")
     curl = f"{beside if beside.exists() else 'buf'} curl --protocol grpc --http2-prior-knowledge"
-    host = stack.public_target.rpartition(":")[0]
     customer = '{"request_id": "1", "customer": {"customer_id": "me", "plan": "standard"}}'
     admin = f"http://{stack.back_office_target}/ledger.admin.v1.AdminService"
     public = f"http://{stack.public_target}/ledger.v1"
     return f"""\
-Serving on {host} only: there are no API keys yet.
+Serving on {LOOPBACK} only: there are no API keys yet.
   public API           {stack.public_target}
   back office          {stack.back_office_target}
   operations metrics   {stack.operations_url}
