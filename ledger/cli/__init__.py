@@ -5,8 +5,3 @@ import os
 # The embedded database's tools are run by fork and exec; gRPC would say on stderr, each time, that it does
 # nothing about that. It reads this once, when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-
-import os
-
-# Children are PostgreSQL's tools, never users of gRPC: its fork handlers would only tell that they are skipped.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

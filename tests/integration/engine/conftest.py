@@ -25,7 +25,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts engines on the test's database; each is drained at the end."""
     async with AsyncExitStack() as life:
 
-        async def begin(each: str = "1", name: str = "config") -> World:
+        async def begin(each: str = "1", name: str = "config", database: Database = database) -> World:
             directory = write_config(tmp_path / name, each)
             config = pricing.load(directory)
             clock = DatabaseClock()

@@ -144,12 +144,10 @@ async def test_two_engines_cannot_spend_one_credit_twice(world: World, start: St
     assert (await wallet(world.database))["held"] == 0
 
 
-async def test_killed_backends_lose_and_double_nothing(
-    world: World, database_urls: object, postgres: object
-) -> None:
-    """Backends of the writer and the loader are ended under load: every command takes effect once."""
+async def under_load_and_killed(world: World, url: str) -> list[int]:
+    """The sequences of 400 reserves, while backends of writer and loader are ended again and again."""
     acme = await world.customer("acme", 1_000 * CREDIT)
-    admin = await asyncpg.connect(database_urls.owner)  # type: ignore[attr-defined]
+    admin = await asyncpg.connect(url)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'acu cell_00%'"
 
     async def load(client: int) -> list[Committed | books.Refusal]:
@@ -158,11 +156,25 @@ async def test_killed_backends_lose_and_double_nothing(
     clients = [asyncio.create_task(load(client)) for client in range(20)]
     while not all(client.done() for client in clients):
         await admin.fetch(kill)
-        await asyncio.wait(clients, timeout=0.05)
+        await asyncio.wait(clients, timeout=0.2)
     await admin.close()
-    outcomes = [outcome for client in clients for outcome in await client]
-    assert sorted(entry_of(outcome).sequence for outcome in outcomes) == list(range(3, 403))
+    outcomes = [outcome for client in clients for outcome in client.result()]
+    return sorted(entry_of(outcome).sequence for outcome in outcomes)
+
+
+async def test_killed_backends_lose_and_double_nothing(world: World, database_url: str) -> None:
+    """Every command takes effect once, and its caller is told of that."""
+    assert await under_load_and_killed(world, database_url) == list(range(3, 403))
     assert await sequences(world.database) == list(range(1, 403))
+
+
+async def test_killed_backends_of_a_role_that_was_only_set(start: Start, database_url: str) -> None:
+    """With the owner's URL alone old backends are ended too, though the role itself may not end them."""
+    database = await Database.open(database_url)
+    world = await start(database=database)
+    assert await under_load_and_killed(world, database_url) == list(range(3, 403))
+    await world.engine.drain()
+    await database.close()
 
 
 async def test_a_caller_that_gives_up_cancels_its_wait_only(world: World) -> None:
