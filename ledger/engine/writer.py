@@ -16,11 +16,14 @@ from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.links import Link, LinkDown
 from ledger.engine.memory import Memory, Repeats
 from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Connection
 from ledger.store.load import find_entries
-from ledger.store.write import RepeatedRequest, UnknownOutcome, WriteRefused, Written, check, write
+from ledger.store.write import RepeatedRequest, UnknownOutcome, WriteError, WriteRefused, Written, check, write
 
 PAUSE_SECONDS = 0.1
 """Between two attempts while the database is away or out of something."""
+PROBE_SECONDS = 60.0
+"""How long every batch is probed for repeats after one was met."""
 _PASSING = ("40", "53", "57", "58", "55P03")
 """Classes of SQLSTATE that say nothing of the batch: conflicts, resources, operators, I/O, a lock not had."""
 
@@ -35,6 +38,7 @@ class Writer:
         self._link = link
         self._clock = clock
         self._metrics = metrics
+        self._probe_until = 0.0
         self.settled = asyncio.Event()
         """Cleared while the outcome of a write is unknown."""
         self.settled.set()
@@ -55,14 +59,12 @@ class Writer:
         try:
             connection = await self._link.connection()
             if batch.has_writes():
-                written = await write(connection, self._memory.name, batch.rows())
+                written = await self._write(connection, batch)
             else:
                 written = await check(connection, self._memory.name, batch.before())
             answered = boot_seconds()
             repeats = await self._repeats(batch, written)
-        except RepeatedRequest:
-            self._memory.retract(batch.parts, batch)
-        except WriteRefused as error:
+        except (WriteRefused, RepeatedRequest) as error:
             await self._refused(batch, error)
         except (UnknownOutcome, LinkDown) as error:
             await self._recover(batch, error)
@@ -70,6 +72,20 @@ class Writer:
             self._clock.observe(written.clock, started, answered)
             self._metrics.batch(batch.commands, answered - started)
             self._finish(batch, written, repeats)
+
+    async def _write(self, connection: Connection, batch: OpenBatch) -> Written:
+        """Writes a batch; after a repeat with the text that probes the ids, and so for a while.
+
+        Where one request is repeated more tend to be, and each that is met without probing costs all who
+        share its batch a round trip.
+        """
+        rows = batch.rows()
+        if boot_seconds() >= self._probe_until:
+            try:
+                return await write(connection, self._memory.name, rows)
+            except RepeatedRequest:
+                self._probe_until = boot_seconds() + PROBE_SECONDS
+        return await write(connection, self._memory.name, rows, probe=True)
 
     def _finish(self, batch: OpenBatch, written: Written, repeats: Repeats) -> None:
         """Answers the customers that were written; the others have been changed by another process."""
@@ -90,7 +106,7 @@ class Writer:
             return {}
         return await find_entries(await self._link.connection(), self._memory.name, ids)
 
-    async def _refused(self, batch: OpenBatch, error: WriteRefused) -> None:
+    async def _refused(self, batch: OpenBatch, error: WriteError) -> None:
         """The database has said for certain that nothing was written."""
         if not _will_pass(error):
             self._memory.take_apart(batch, error)
@@ -118,7 +134,7 @@ class Writer:
         self.settled.set()
 
 
-def _will_pass(error: WriteRefused) -> bool:
+def _will_pass(error: WriteError) -> bool:
     """Whether the database refused a batch for a reason that may be gone at the next attempt."""
     cause = error.__cause__
     return isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith(_PASSING)

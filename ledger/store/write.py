@@ -68,18 +68,21 @@ class Written:
     """The database's clock when the statement held its locks."""
     stale: bool = False
     """Some of the batch was decided more than 5 s off that clock: nothing was written."""
+    repeated: frozenset[int] = frozenset()
+    """Of a write that probed: those left out because one of their request ids has an entry already."""
 
 
-async def write(connection: Connection, cell: str, batch: Batch) -> Written:
+async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool = False) -> Written:
     """Writes the batch's customers that are still at their `before`, in a transaction of its own.
 
+    With `probe` the customers of a repeated request are left out; without it a repeat fails the batch.
     The connection is one of `Database.connect_writer`. Raises RepeatedRequest and WriteRefused, after which
     nothing is written, and UnknownOutcome. Not to be cancelled: whoever does knows nothing of the outcome.
     """
     rows = _rows(batch)
     scalar = len(batch.before) == 1 and len(batch.entries) == 1 and _has_single_rows(rows)
     parts = tuple(part for part in statement.PARTS if rows[part.name])
-    text = statement.write_statement(cell, parts, scalar=scalar)
+    text = statement.write_statement(cell, parts, scalar=scalar, probe=probe)
     parameters = _head(batch, scalar=scalar)
     for part in parts:
         part_rows = rows[part.name]
@@ -88,7 +91,12 @@ async def write(connection: Connection, cell: str, batch: Batch) -> Written:
         record = await connection.fetchrow(text, *parameters)
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
-    return Written(frozenset(record["customers"] or ()), record["clock"], record["stale"])
+    return Written(
+        customers=frozenset(record["customers"] or ()),
+        clock=record["clock"],
+        stale=record["stale"],
+        repeated=frozenset(record["repeated"] or ()),
+    )
 
 
 async def check(connection: Connection, cell: str, before: Mapping[int, int]) -> Written:

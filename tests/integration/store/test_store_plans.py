@@ -10,10 +10,17 @@ from store_world import CELL, CREDIT, World, priced
 from ledger.store import directory, load, write_statement
 from ledger.store.write import write
 
-WRITE_ARRAYS = write_statement.write_statement(CELL, write_statement.PARTS, scalar=False)
+
+def write_text(*, scalar, probe):
+    return write_statement.write_statement(CELL, write_statement.PARTS, scalar=scalar, probe=probe)
+
+
+WRITE_ARRAYS = write_text(scalar=False, probe=False)
 STATEMENTS = {
     "write, all parts, arrays": WRITE_ARRAYS,
-    "write, all parts, scalars": write_statement.write_statement(CELL, write_statement.PARTS, scalar=True),
+    "write, all parts, scalars": write_text(scalar=True, probe=False),
+    "write and probe, arrays": write_text(scalar=False, probe=True),
+    "write and probe, scalars": write_text(scalar=True, probe=True),
     "check": write_statement.CHECK.format(cell=CELL),
     "load": load.LOAD.format(cell=CELL),
     "load a reversal": load.LOAD_REVERSAL.format(cell=CELL),
