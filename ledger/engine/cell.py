@@ -1,4 +1,4 @@
-"""One cell of a process: its memory, its writer, its loader, and the commands on their way."""
+"""One cell of a process: its memory, its writer, loader and contender, and the commands on their way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from ledger.engine.batch import Pending
 from ledger.engine.clock import DatabaseClock
+from ledger.engine.contender import Contender
 from ledger.engine.links import Link
 from ledger.engine.loader import Loader
 from ledger.engine.memory import Memory
@@ -34,15 +35,20 @@ class Cell:
         self.memory = Memory(name, prices, clock)
         self._metrics = metrics
         self._by_request: dict[tuple[int, str], Pending] = {}
-        self._links = (Link(database, f"acu {name} writer"), Link(database, f"acu {name} loader"))
-        self._writer = Writer(self.memory, self._links[0], clock, metrics)
-        self._loader = Loader(self.memory, self._links[1], self._writer, clock, prices, database)
+        writes, loads, rounds = (
+            Link(database, f"acu {name} {purpose}") for purpose in ("writer", "loader", "contender")
+        )
+        self._links = (writes, loads, rounds)
+        self._writer = Writer(self.memory, writes, clock, metrics)
+        self._loader = Loader(self.memory, loads, self._writer, clock, prices, database)
+        self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._writer.run(), name=f"writer of {self.name}"),
             asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
+            asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
         ]
 
     async def drain(self) -> None:

@@ -6,7 +6,6 @@ A caller that goes away cancels its wait, never the write.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 
 import structlog
 
@@ -21,10 +20,7 @@ from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
-from ledger.store.directory import CustomerKey, find_customers
-
-DIRECTORY_MAX = 100_000
-"""Customers whose key and cell are remembered; neither ever changes."""
+from ledger.store.directory import CustomerKey, Directory
 
 _log = structlog.get_logger(__name__)
 
@@ -36,12 +32,11 @@ class Engine:
         self, database: Database, prices: PriceBook, clock: DatabaseClock, metrics: OperationsMetrics
     ) -> None:
         self.prices = prices
+        self.directory = Directory(database.reader)
         self._database = database
         self._clock = clock
         self._metrics = metrics
         self._cells: dict[str, Cell] = {}
-        self._directory: OrderedDict[str, CustomerKey] = OrderedDict()
-        self._lookups: dict[str, asyncio.Future[CustomerKey | None]] = {}
         self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []
 
@@ -70,7 +65,7 @@ class Engine:
 
         Raises Unavailable (retry with the same id), Overloaded (nothing was written), Faulty.
         """
-        key = self._directory.get(customer_id) or await self._find(customer_id)
+        key = self.directory.known(customer_id) or await self._find(customer_id)
         if key is None:
             return Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id})
         cell = self._cells[key.cell]
@@ -103,25 +98,11 @@ class Engine:
         return pending.future
 
     async def _find(self, customer_id: str) -> CustomerKey | None:
-        """Looks a customer up, once for all who ask at the same time. Raises Unavailable."""
-        lookup = self._lookups.get(customer_id)
-        if lookup is None:
-            lookup = asyncio.ensure_future(self._look_up(customer_id))
-            self._lookups[customer_id] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(customer_id, None))
-        return await asyncio.shield(lookup)
-
-    async def _look_up(self, customer_id: str) -> CustomerKey | None:
         try:
-            key = (await find_customers(self._database.reader, [customer_id])).get(customer_id)
+            return await self.directory.find(customer_id)
         except Exception as error:
             _log.warning("directory.away", error=repr(error))
             raise Unavailable from error
-        if key is not None:
-            self._directory[customer_id] = key
-            if len(self._directory) > DIRECTORY_MAX:
-                self._directory.popitem(last=False)
-        return key
 
 
 def _again(answer: Answer) -> Committed | Refusal:

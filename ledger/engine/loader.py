@@ -12,14 +12,13 @@ from datetime import datetime
 import structlog
 
 from ledger.books.commands import Reverse
-from ledger.engine.batch import Pending
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
 from ledger.engine.member import Member, named_reservation, named_runs
 from ledger.engine.memory import Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
-from ledger.store.database import Database
+from ledger.store.database import Connection, Database
 from ledger.store.load import Loaded, LoadRequest, load, load_reversal
 
 _log = structlog.get_logger(__name__)
@@ -50,9 +49,11 @@ class Loader:
             await self._memory.has_wanting.wait()
             await self._writer.settled.wait()
             members = self._memory.next_to_load()
+            if not members:
+                continue
             due_at = self._clock.now()
             try:
-                found = await self._load(members, due_at)
+                found = await self.fetch(await self._link.connection(), members, due_at, all_ids=False)
             except Exception as error:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
                 _log.warning("load.failed", cell=self._memory.name, error=repr(error))
                 await self._link.drop()
@@ -63,16 +64,21 @@ class Loader:
             for member in members:
                 self._memory.loaded(member, found.get(member.customer), due_at)
 
-    async def _load(self, members: Sequence[Member], due_at: datetime) -> dict[int, Loaded]:
-        if not members:
-            return {}
-        requests = [_request(member, due_at) for member in members]
-        found = await load(await self._link.connection(), self._memory.name, requests)
+    async def fetch(
+        self, connection: Connection, members: Sequence[Member], due_at: datetime, *, all_ids: bool
+    ) -> dict[int, Loaded]:
+        """What customers' waiting commands need, of one moment.
+
+        Their request ids are looked up where they may be in the journal: after an attempt that did not
+        commit, or `all_ids`.
+        """
+        requests = [_request(member, due_at, all_ids=all_ids) for member in members]
+        found = await load(connection, self._memory.name, requests)
         for member in members:
             loaded = found.get(member.customer)
             if loaded is not None:
                 await self._load_prices(loaded)
-                await self._load_undone(member)
+                await self._load_undone(connection, member)
         return found
 
     async def _load_prices(self, loaded: Loaded) -> None:
@@ -81,7 +87,7 @@ class Loader:
             if not self._prices.knows(reservation.terms):
                 await self._prices.learn(reservation.terms, self._database)
 
-    async def _load_undone(self, member: Member) -> None:
+    async def _load_undone(self, connection: Connection, member: Member) -> None:
         """What the reversal at the head of the line undoes.
 
         Read after the wallet, so never older than it; if it is newer, the wallet's sequence has moved too,
@@ -91,7 +97,7 @@ class Loader:
         if head is None or not isinstance(head.command, Reverse):
             return
         head.facts = await load_reversal(
-            await self._link.connection(),
+            connection,
             self._memory.name,
             member.customer,
             charge=head.command.charge,
@@ -99,20 +105,17 @@ class Loader:
         )
 
 
-def _request(member: Member, due_at: datetime) -> LoadRequest:
+def _request(member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:
     """What the commands that wait will need, in one look."""
     named = {named_reservation(pending.command) for pending in member.waiting}
     return LoadRequest(
         customer=member.customer,
         reservations=tuple(sorted(sequence for sequence in named if sequence is not None)),
         runs=tuple(sorted({run_id for pending in member.waiting for run_id in named_runs(pending)})),
-        request_ids=tuple(_tried_ids(member.waiting)),
+        request_ids=tuple(
+            pending.command.request_id
+            for pending in member.waiting
+            if pending.command is not None and (all_ids or pending.attempts)
+        ),
         due_at=due_at,
     )
-
-
-def _tried_ids(waiting: Sequence[Pending]) -> list[str]:
-    """Ids that may be in the journal by now: of commands whose batch did not commit."""
-    return [
-        pending.command.request_id for pending in waiting if pending.attempts and pending.command is not None
-    ]

@@ -26,7 +26,7 @@ from ledger.books.model import (
     Terms,
     Wallet,
 )
-from ledger.engine.batch import Part, Pending
+from ledger.engine.batch import OpenBatch, Part, Pending
 from ledger.engine.prices import PriceBook, priced_of
 
 IN_USE_MAX = 20_000
@@ -47,6 +47,12 @@ class Member:
     parts: int = 0
     """Batches, open or in flight, that hold a part of this customer."""
     loading: bool = False
+    contended: int = 0
+    """Undisturbed rounds under the lock that it still needs before it is decided in memory again."""
+    last_sequence: int = 0
+    """As the last round under the lock left it."""
+    batch: OpenBatch | None = None
+    """Of the round under the lock that decides for it right now."""
 
     def forget(self) -> None:
         """Drops all that was read or decided; what waits stays."""

@@ -30,6 +30,10 @@ BATCH_COMMANDS_MAX = 2_000
 """Commands in one statement; what arrives beyond it forms the next."""
 LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
+CONTENDED_MAX = 100
+"""Customers in one round under the lock."""
+UNDISTURBED_ROUNDS = 3
+"""After so many a customer that another process wrote too is decided in memory again."""
 PATIENCE_SECONDS = 10.0
 """How long a command is retried inside before it is answered UNAVAILABLE."""
 
@@ -51,8 +55,11 @@ class Memory:
         self._shipping: OpenBatch | None = None
         """The batch that is being written."""
         self._wanting: OrderedDict[int, Member] = OrderedDict()
+        self._contended: OrderedDict[int, Member] = OrderedDict()
+        """Those that want a round under the lock instead of a load."""
         self.has_batch = asyncio.Event()
         self.has_wanting = asyncio.Event()
+        self.has_contended = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -135,15 +142,19 @@ class Memory:
         wallet = member.wallet
         if wallet is None:
             raise AssertionError("a part begins on a wallet")
+        batch = member.batch or self._open_batch(alone=alone)
+        batch.commands += 1
+        if member.customer not in batch.parts:
+            member.parts += 1
+        return batch.part(wallet)
+
+    def _open_batch(self, *, alone: bool) -> OpenBatch:
         batch = self._batches[-1] if self._batches else None
         if batch is None or alone or batch.alone or batch.commands >= BATCH_COMMANDS_MAX:
             batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
             self._batches.append(batch)
             self.has_batch.set()
-        batch.commands += 1
-        if member.customer not in batch.parts:
-            member.parts += 1
-        return batch.part(wallet)
+        return batch
 
     # -- what the writer does --------------------------------------------------------------------
 
@@ -153,6 +164,10 @@ class Memory:
         if not self._batches:
             self.has_batch.clear()
         return batch
+
+    def shipped(self) -> None:
+        """The batch that was being written is settled, one way or the other."""
+        self._shipping = None
 
     def finish(self, batch: OpenBatch, written: frozenset[int], repeats: Repeats) -> None:
         """Answers the commands of a batch, all of whose customers were written."""
@@ -165,7 +180,6 @@ class Memory:
             for pending, outcome in part.items:
                 _answer(pending, outcome, repeats)
             self._wake(member)
-        self._shipping = None
         self._evict()
 
     def retract(self, customers: Iterable[int], shipped: OpenBatch) -> None:
@@ -173,7 +187,6 @@ class Memory:
         for customer in list(customers):
             own = shipped.parts.get(customer)
             self._decide_again(customer, own.commands() if own else [])
-        self._shipping = None
         self._drop_empty_batches()
 
     def take_apart(self, batch: OpenBatch, error: Exception) -> None:
@@ -186,7 +199,6 @@ class Memory:
                 if batch.alone:
                     pending.fail(Faulty(repr(error)))
             self._decide_again(customer, [] if batch.alone else commands)
-        self._shipping = None
         self._drop_empty_batches()
 
     def forget_all(self, shipped: OpenBatch) -> None:
@@ -216,22 +228,21 @@ class Memory:
     # -- what the loader does --------------------------------------------------------------------
 
     def _want(self, member: Member) -> None:
-        self._wanting[member.customer] = member
+        line = self._contended if member.contended else self._wanting
+        line[member.customer] = member
         self._wake(member)
 
     def _wake(self, member: Member) -> None:
-        if member.customer in self._wanting and not member.parts:
+        if member.parts:
+            return
+        if member.customer in self._wanting:
             self.has_wanting.set()
+        if member.customer in self._contended:
+            self.has_contended.set()
 
     def next_to_load(self) -> list[Member]:
         """Customers to load now: those that want it, and have nothing uncommitted."""
-        members = [member for member in self._wanting.values() if not member.parts][:LOAD_CUSTOMERS_MAX]
-        for member in members:
-            del self._wanting[member.customer]
-            member.loading = True
-        if not any(not member.parts for member in self._wanting.values()):
-            self.has_wanting.clear()
-        return members
+        return _take_from(self._wanting, LOAD_CUSTOMERS_MAX, self.has_wanting)
 
     def not_loaded(self, members: Iterable[Member]) -> None:
         """The load failed: its customers want it still."""
@@ -278,10 +289,72 @@ class Memory:
 
     def give_up_on_the_old(self) -> None:
         """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""
-        for member in list(self._wanting.values()):
-            member.waiting = deque(pending for pending in member.waiting if not _gave_up(pending))
-            if not member.waiting:
-                del self._wanting[member.customer]
+        for line in (self._wanting, self._contended):
+            for member in list(line.values()):
+                member.waiting = deque(pending for pending in member.waiting if not _gave_up(pending))
+                if not member.waiting:
+                    del line[member.customer]
+
+    # -- rounds under the lock -------------------------------------------------------------------
+
+    def contend(self, customers: Iterable[int]) -> None:
+        """Another process has changed these: their commands are decided under the lock from now on."""
+        for customer in customers:
+            self._members[customer].contended = UNDISTURBED_ROUNDS
+
+    def next_contended(self) -> list[Member]:
+        """Customers for a round now: those that want one, and have nothing uncommitted."""
+        return _take_from(self._contended, CONTENDED_MAX, self.has_contended)
+
+    def decide_under_lock(
+        self, member: Member, loaded: Loaded | None, due_at: datetime, batch: OpenBatch
+    ) -> None:
+        """Decides what waits into the round's own batch. What arrives now waits for the next round."""
+        if loaded is not None:
+            undisturbed = loaded.wallet.sequence == member.last_sequence
+            member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
+        member.batch = batch
+        self.loaded(member, loaded, due_at)
+        member.batch = None
+        member.loading = True
+
+    def finish_round(self, members: Iterable[Member], batch: OpenBatch) -> None:
+        """The round is committed: answers its commands, and lets its customers go on."""
+        self.finish(batch, frozenset(batch.parts), {})
+        for member in members:
+            if member.wallet is not None:
+                member.last_sequence = member.wallet.sequence
+            self._leave_round(member)
+
+    def lose_round(self, members: Iterable[Member], batch: OpenBatch, error: Exception | None = None) -> None:
+        """The round has no effect: its commands wait again, alone if the database refused one of them."""
+        for member in members:
+            if error is not None:
+                member.contended = 0
+        if error is not None:
+            self.take_apart(batch, error)
+        else:
+            self.retract(batch.parts, batch)
+        for member in members:
+            self._leave_round(member)
+
+    def _leave_round(self, member: Member) -> None:
+        self._contended.pop(member.customer, None)
+        member.loading = False
+        if member.contended:
+            member.forget()
+        self._advance(member)
+
+
+def _take_from(line: OrderedDict[int, Member], limit: int, has_some: asyncio.Event) -> list[Member]:
+    """The first in a line that have nothing uncommitted; what is left keeps the event set."""
+    members = [member for member in line.values() if not member.parts][:limit]
+    for member in members:
+        del line[member.customer]
+        member.loading = True
+    if all(member.parts for member in line.values()):
+        has_some.clear()
+    return members
 
 
 def _gave_up(pending: Pending) -> bool:

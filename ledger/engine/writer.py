@@ -18,7 +18,15 @@ from ledger.engine.memory import Memory, Repeats
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection
 from ledger.store.load import find_entries
-from ledger.store.write import RepeatedRequest, UnknownOutcome, WriteError, WriteRefused, Written, check, write
+from ledger.store.write import (
+    RepeatedRequest,
+    UnknownOutcome,
+    WriteError,
+    WriteRefused,
+    Written,
+    check,
+    write,
+)
 
 PAUSE_SECONDS = 0.1
 """Between two attempts while the database is away or out of something."""
@@ -52,6 +60,7 @@ class Writer:
                 await self._ship(batch)
             except Exception as error:  # noqa: BLE001 -- nobody would write on: all would wait for ever
                 self._memory.take_apart(batch, error)
+            self._memory.shipped()
 
     async def _ship(self, batch: OpenBatch) -> None:
         """Writes a batch, and answers or takes back each of its parts."""
@@ -90,10 +99,11 @@ class Writer:
     def _finish(self, batch: OpenBatch, written: Written, repeats: Repeats) -> None:
         """Answers the customers that were written; the others have been changed by another process."""
         self._memory.finish(batch, written.customers, repeats)
-        behind = batch.parts.keys() - written.customers
-        if behind:
-            self._metrics.conflicts.inc(len(behind))
-            self._memory.retract(behind, batch)
+        changed = batch.parts.keys() - written.customers - written.repeated
+        if changed and not written.stale:
+            self._metrics.conflicts.inc(len(changed))
+            self._memory.contend(changed)
+        self._memory.retract(batch.parts.keys() - written.customers, batch)
 
     async def _repeats(self, batch: OpenBatch, written: Written) -> Repeats:
         """Entries under the ids of refused requests: a refusal may be the repeat of one that succeeded."""
@@ -108,7 +118,7 @@ class Writer:
 
     async def _refused(self, batch: OpenBatch, error: WriteError) -> None:
         """The database has said for certain that nothing was written."""
-        if not _will_pass(error):
+        if not will_pass(error):
             self._memory.take_apart(batch, error)
             return
         _log.warning("write.waits", cell=self._memory.name, error=str(error))
@@ -134,7 +144,7 @@ class Writer:
         self.settled.set()
 
 
-def _will_pass(error: WriteError) -> bool:
+def will_pass(error: WriteError) -> bool:
     """Whether the database refused a batch for a reason that may be gone at the next attempt."""
     cause = error.__cause__
     return isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith(_PASSING)

@@ -144,6 +144,11 @@ FROM {{cell}}.entries e
 WHERE e.customer = $1 AND e.subject = coalesce($2::bigint, $3::bigint) AND e.kind = 'REVERSAL'
 """
 
+LOCK_WALLETS = """
+SELECT w.customer FROM {cell}.wallets w WHERE w.customer = ANY($1::bigint[])
+ORDER BY w.customer FOR UPDATE
+"""
+
 FIND_ENTRIES = f"""
 SELECT {ENTRY.select("e")}
 FROM unnest($1::bigint[], $2::text[]) AS x(customer, request_id)
@@ -175,6 +180,12 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
         customer: _loaded(wallet[0], {kind: found[customer] for kind, found in rows.items()})
         for customer, wallet in rows["wallet"].items()
     }
+
+
+async def lock_wallets(connection: Connection, cell: str, customers: Sequence[int]) -> None:
+    """Locks wallets, in order of customer, until the transaction ends. Errors as in `load`."""
+    with told_outcomes(connection):
+        await connection.fetch(LOCK_WALLETS.format(cell=cell), customers)
 
 
 async def load_reversal(

@@ -131,6 +131,21 @@ async def test_two_engines_share_a_customer(world: World, start: Start) -> None:
     assert isinstance(await world.reserve(acme, "large", 1_500 * CREDIT), Committed)
 
 
+async def test_a_contended_customer_returns_to_memory(world: World, start: Start) -> None:
+    """Once nobody else changes it, a few rounds under the lock are enough, and nothing is lost on the way."""
+    other = await start()
+    acme = await world.customer("acme", 100 * CREDIT)
+    for n in range(3):
+        await world.reserve(acme, f"mine-{n}", CREDIT)
+        await other.reserve(acme, f"theirs-{n}", CREDIT)
+    member = next(iter(world.engine._cells["cell_00"].memory._members.values()))
+    assert member.contended
+    for n in range(5):
+        await world.reserve(acme, f"alone-{n}", CREDIT)
+    assert not member.contended
+    assert await sequences(world.database) == list(range(1, 14))
+
+
 async def test_two_engines_cannot_spend_one_credit_twice(world: World, start: Start) -> None:
     """Of two final commits of one reservation one is refused, and the hold is given back once."""
     other = await start()

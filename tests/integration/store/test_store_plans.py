@@ -24,6 +24,7 @@ STATEMENTS = {
     "check": write_statement.CHECK.format(cell=CELL),
     "load": load.LOAD.format(cell=CELL),
     "load a reversal": load.LOAD_REVERSAL.format(cell=CELL),
+    "lock wallets": load.LOCK_WALLETS.format(cell=CELL),
     "find entries": load.FIND_ENTRIES.format(cell=CELL),
 }
 FORBIDDEN = {"Seq Scan", "Hash Join", "Merge Join"}
