@@ -20,8 +20,6 @@ from typing import NamedTuple
 from ledger.books.exact import exact_sum, round_exact
 from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
 
-NO_COSTS = ReservationCosts()
-
 
 class Absorbed(NamedTuple):
     """Nano-dollars absorbed, by reason."""

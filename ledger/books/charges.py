@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.absorbed import NO_COSTS, accrue, settle
+from ledger.books.absorbed import accrue, settle
 from ledger.books.bills import Bill, make_bill, refuse_amount, refuse_price, refuse_unpriced
 from ledger.books.commands import Charge, Commit
 from ledger.books.cover import Source, cover, free_sources, pinned_sources
@@ -24,6 +24,7 @@ from ledger.books.draft import Draft
 from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
 from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.model import (
+    NO_COSTS,
     Decision,
     EntryKind,
     EntryLine,

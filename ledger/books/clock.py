@@ -8,7 +8,6 @@ that ends at that instant expires with it. Within one kind the order is that of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from enum import IntEnum
 
@@ -58,9 +57,9 @@ def due(
         if decision is not None:
             decisions.append(decision)
             wallet = decision.wallet
-    wallet = replace(wallet, next_due_at=_next_due_at(wallet.lots, next_reservation_due_at))
+    wallet = wallet._replace(next_due_at=_next_due_at(wallet.lots, next_reservation_due_at))
     if decisions:
-        decisions[-1] = replace(decisions[-1], wallet=wallet)
+        decisions[-1] = decisions[-1]._replace(wallet=wallet)
     return decisions, wallet
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from ledger.books.commands import Command, UpdateCustomer
@@ -41,8 +40,7 @@ def create(
 
 def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan) -> Decision:
     """Change what the command names; an empty card removes the customer's own. The names are valid."""
-    changed = replace(
-        wallet,
+    changed = wallet._replace(
         display_name=wallet.display_name if command.display_name is None else command.display_name,
         plan=wallet.plan if command.plan is None else command.plan,
         card=wallet.card if command.card is None else command.card or None,

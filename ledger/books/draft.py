@@ -15,6 +15,7 @@ from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
 from ledger.books.exact import BooksError, share
 from ledger.books.model import (
+    NOTHING,
     Credits,
     Decision,
     Dollars,
@@ -34,7 +35,6 @@ from ledger.books.model import (
     Wallet,
 )
 
-NO_LABELS: Mapping[str, str] = {}
 NO_DOLLARS = Dollars()
 
 
@@ -206,7 +206,7 @@ class Draft:
         reservation: Reservation | None = None,
         subject: tuple[int | None, int | None] = (None, None),
         terms: Terms | None = None,
-        labels: Mapping[str, str] = NO_LABELS,
+        labels: Mapping[str, str] = NOTHING,
         occurred_at: datetime | None = None,
         priced_micros: int = 0,
         uncollected_micros: int = 0,
@@ -216,7 +216,7 @@ class Draft:
         reason: str | None = None,
         lines: tuple[EntryLine, ...] = (),
         money_lines: tuple[MoneyLine, ...] = (),
-        runs: Mapping[str, str] = NO_LABELS,
+        runs: Mapping[str, str] = NOTHING,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
         postings = Credits._make(self._credits.values())

@@ -1,8 +1,8 @@
 """What the books are made of: lots, reservations, wallets, entries.
 
 A customer is one aggregate: its wallet, lots and reservations change only together with an entry, and
-entries are numbered without gaps. Everything here is a frozen value; the rules that make one from
-another stand in the modules beside this one.
+entries are numbered without gaps. Everything here is a frozen value, a named tuple because those are the
+cheapest to make; the rules that make one from another stand in the modules beside this one.
 
 Credits are integer micro-credits (`_micros`), money is integer nano-dollars (`_nanousd`), instants are
 timezone-aware UTC datetimes. Exact amounts that are not rounded yet are `Fraction`s of the same units.
@@ -11,13 +11,16 @@ timezone-aware UTC datetimes. Exact amounts that are not rounded yet are `Fracti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from types import MappingProxyType
 from typing import NamedTuple
 
 ZERO = Fraction(0)
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""No labels, no runs, no details."""
 
 
 class Credits(NamedTuple):
@@ -73,8 +76,7 @@ class LotKey(NamedTuple):
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lot:
+class Lot(NamedTuple):
     """Credits of one grant: valid in [effective_at, expires_at).
 
     `remaining_micros` counts what is neither consumed nor expired, held credits included; `held_micros`
@@ -112,8 +114,7 @@ class ReservationState(StrEnum):
     REVERSED = "REVERSED"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What a customer's prices rest on; a reservation pins them for its life."""
 
     card: str
@@ -125,8 +126,7 @@ class Terms:
     """List price of one credit (1,000,000 micros)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationCosts:
+class ReservationCosts(NamedTuple):
     """What a reservation's parts have cost so far (secret: kept in a table of its own).
 
     Exact amounts are nano-dollars not rounded yet; the posted and absorbed ones are sums of entries.
@@ -143,8 +143,10 @@ class ReservationCosts:
     absorbed_unpriced_nanousd: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+NO_COSTS = ReservationCosts()
+
+
+class Reservation(NamedTuple):
     """A hold on credits, and what its parts have charged so far."""
 
     sequence: int
@@ -165,15 +167,14 @@ class Reservation:
     outcome_charged: bool = False
     own_run: str | None = None
     """State of the run of its usage that names no run of its own (opaque: pricing's)."""
-    costs: ReservationCosts = field(default_factory=ReservationCosts)
+    costs: ReservationCosts = NO_COSTS
 
     @property
     def held_micros(self) -> int:
         return sum(pin.micros for pin in self.pins)
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(NamedTuple):
     """What the engine keeps in memory of one customer: it decides with it, and answers no read from it."""
 
     customer: int
@@ -204,8 +205,7 @@ class OverCapture(StrEnum):
     ALLOW_WITH_OVERDRAFT = "ALLOW_WITH_OVERDRAFT"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A customer's policies, as the configuration states them."""
 
     name: str
@@ -225,8 +225,7 @@ class Treatment(StrEnum):
     UNPRICED = "UNPRICED"
 
 
-@dataclass(frozen=True, slots=True)
-class PricedLine:
+class PricedLine(NamedTuple):
     """One usage item with its exact price and cost. `public` may leave by a public door, `internal` never."""
 
     kind: str
@@ -246,8 +245,7 @@ class Rounding(NamedTuple):
     mode: str = "half_even"
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """What pricing said of the usage of one command, in the books' own words."""
 
     lines: tuple[PricedLine, ...]
@@ -258,7 +256,7 @@ class Priced:
     """One of the lines is an outcome that is charged for."""
     occurred_at: datetime | None
     """The latest instant that the usage states, if it states any."""
-    runs: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = NOTHING
     """New states of the customer's named runs, by run id; the books only carry them to the same statement."""
     own_run: str | None = None
     """New state of the run that is the reservation itself; carried on it."""
@@ -291,8 +289,7 @@ class Draw(NamedTuple):
     value_nanousd: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntryLine:
+class EntryLine(NamedTuple):
     """One usage item of a booked charge, as its customer sees it."""
 
     treatment: Treatment
@@ -301,8 +298,7 @@ class EntryLine:
     """Its share of the entry's rounded price (collected or not); the shares add up."""
 
 
-@dataclass(frozen=True, slots=True)
-class MoneyLine:
+class MoneyLine(NamedTuple):
     """The same item as finance sees it; the amounts of all lines add up to the entry's."""
 
     kind: str
@@ -313,8 +309,7 @@ class MoneyLine:
     cost_nanousd: int
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """The dollar side of an entry, and all that tells cost: in a table of its own."""
 
     dollars: Dollars
@@ -327,8 +322,7 @@ class Money:
     absorbed_unpriced_nanousd: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationImage:
+class ReservationImage(NamedTuple):
     """A reservation as an entry left it: what the stored answer to a repeat is made of."""
 
     sequence: int
@@ -338,8 +332,7 @@ class ReservationImage:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event of one customer: its postings sum to 0 in each commodity.
 
     It is the idempotency record (`request_id`, `fingerprint`) and the statement line too: `after` are the
@@ -371,7 +364,7 @@ class Entry:
     late: bool = False
     final: bool = False
     reason: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = NOTHING
     lines: tuple[EntryLine, ...] = ()
     money: Money | None = None
     """None where no dollars move and no memo is kept."""
@@ -382,8 +375,7 @@ class Entry:
         return self.priced_micros - self.uncollected_micros
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a command names beyond the wallet, as the last entry left it; what is missing does not exist."""
 
     reservation: Reservation | None = None
@@ -399,8 +391,7 @@ class Facts:
     """Reverse: the lots that `charges` and `later` drew; those in the wallet count as they stand there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """An entry, and the final images of what it changed."""
 
     entry: Entry
@@ -408,7 +399,7 @@ class Decision:
     lots: tuple[Lot, ...] = ()
     """Born or changed by this entry; depleted ones too (they have left `wallet.lots`)."""
     reservation: Reservation | None = None
-    runs: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = NOTHING
 
 
 class RefusalReason(StrEnum):
@@ -434,10 +425,9 @@ class RefusalReason(StrEnum):
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A command that had no effect, and why. Values, not exceptions: exceptions are faults."""
 
     reason: RefusalReason
-    detail: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = NOTHING
     """The variables of the reason, e.g. available_micros, required_micros, field, description."""

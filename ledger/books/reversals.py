@@ -16,7 +16,6 @@ value refunded and a life of 30 days.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ledger.books import refusals
@@ -24,6 +23,7 @@ from ledger.books.commands import Reverse
 from ledger.books.draft import Draft
 from ledger.books.exact import apportion, share
 from ledger.books.model import (
+    NO_COSTS,
     ZERO,
     Decision,
     Draw,
@@ -38,7 +38,6 @@ from ledger.books.model import (
     Plan,
     Refusal,
     Reservation,
-    ReservationCosts,
     ReservationState,
     Wallet,
 )
@@ -163,7 +162,7 @@ def _takes_back(lot: Lot, now: datetime) -> bool:
 
 def _emptied(lot: Lot) -> Lot:
     """Give a lot that the wallet does not hold: it is empty by now, whatever it was when it was read."""
-    return replace(lot, remaining_micros=0, held_micros=0, value_nanousd=0)
+    return lot._replace(remaining_micros=0, held_micros=0, value_nanousd=0)
 
 
 def _new_lot(draft: Draft, n: int, old: Lot | None, micros: int) -> Lot:
@@ -223,5 +222,5 @@ def _undo(before: Reservation) -> Reservation:
         has_outcome_rule=before.has_outcome_rule,
         outcome_charged=False,
         own_run=None,
-        costs=ReservationCosts(),
+        costs=NO_COSTS,
     )

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ledger.books.model import (
+    NO_COSTS,
     Credits,
     Dollars,
     Draw,
@@ -101,7 +102,6 @@ LOT = Columns.of("""
 """)
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_NO_COSTS = ReservationCosts()
 _ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
 _MONEY_LINE_OWN = frozenset({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"})
 
@@ -204,7 +204,7 @@ def reservation_row(customer: int, reservation: Reservation) -> Row:
 def reservation_costs_row(customer: int, reservation: Reservation) -> Row | None:
     """None where nothing is to be kept: a closed reservation's costs stand in its entries."""
     costs = reservation.costs
-    if reservation.state not in OPEN_TO_COMMITS or costs == _NO_COSTS:
+    if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
         return None
     return (
         customer,
@@ -324,7 +324,7 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
         has_outcome_rule=row[14],
         outcome_charged=row[15],
         own_run=row[16],
-        costs=_costs_of(costs) if costs is not None and costs[0] is not None else _NO_COSTS,
+        costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 
 

@@ -170,7 +170,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
     for sequence in sequences:
         batch.entries.append(data.draw(entries(customer, sequence, batch.decided_at)))
         reservation = data.draw(RESERVATIONS)
-        batch.reservations[customer, sequence] = (_numbered(reservation, sequence), True)
+        batch.reservations[customer, sequence] = (reservation._replace(sequence=sequence), True)
         lot = data.draw(lots(sequence))
         batch.lots[customer, lot.key] = (lot, True)
         batch.runs[customer, f"run-{sequence}"] = data.draw(TEXTS)
@@ -200,10 +200,7 @@ async def _assert_read_as_written(connection, batch, customer, sequences):
     assert {key: kept[key] for _, key in batch.lots} == {
         key: lot for (_, key), (lot, _) in batch.lots.items()
     }
-    assert loaded.wallet == books.Wallet(
-        **{name: getattr(batch.wallets[customer], name) for name in books.Wallet.__slots__ if name != "lots"},
-        lots=loaded.wallet.lots,
-    )
+    assert loaded.wallet == batch.wallets[customer]._replace(lots=loaded.wallet.lots)
     assert loaded.reservations == {sequence: r for (_, sequence), (r, _) in batch.reservations.items()}
     assert loaded.runs == {run_id: state for (_, run_id), state in batch.runs.items()}
     for entry in batch.entries:
@@ -213,13 +210,6 @@ async def _assert_read_as_written(connection, batch, customer, sequences):
         connection, CELL, [(customer, str(entry.request_id)) for entry in batch.entries]
     )
     assert [entry.lines for entry in found.values()] == [entry.lines for entry in batch.entries]
-
-
-def _numbered(reservation, sequence):
-    return Reservation(
-        **{name: getattr(reservation, name) for name in Reservation.__slots__ if name != "sequence"},
-        sequence=sequence,
-    )
 
 
 def test_a_line_may_not_use_the_books_own_names():

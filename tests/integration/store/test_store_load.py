@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -37,7 +36,7 @@ async def test_each_customer_gets_what_was_asked_of_it(world, connection):
     assert loaded.keys() == {first, second, third}
     assert loaded[first].reservations.keys() == {mine}
     assert loaded[first].runs == {"run": "state"}
-    assert loaded[first].entries == {request_id: replace(batch.entries[0], money=None)}
+    assert loaded[first].entries == {request_id: batch.entries[0]._replace(money=None)}
     assert loaded[second].reservations == {theirs: world.reservations[second, theirs]}
     assert (loaded[second].runs, loaded[second].entries) == ({}, {})
     assert (loaded[third].reservations, loaded[third].due) == ({}, ())
@@ -169,7 +168,7 @@ async def test_a_reservation_to_reverse_comes_with_all_its_entries(world, connec
     facts = await load_reversal(connection, CELL, customer, charge=None, reservation=sequence)
     assert facts.charges == (*parts, release)
     kept = world.reservations[customer, sequence]
-    assert facts.reservation == replace(kept, costs=books.ReservationCosts())
+    assert facts.reservation == kept._replace(costs=books.ReservationCosts())
     assert kept.state is ReservationState.RELEASED
     command = books.Reverse(world.request_id(), b"f", None, sequence, "by mistake")
     world.do(customer, command, facts=facts)

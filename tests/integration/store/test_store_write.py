@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -85,7 +84,7 @@ async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world,
     await write(connection, CELL, world.take())
     loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
     reservation = loaded[customer].reservations[sequence]
-    assert reservation == replace(world.reservations[customer, sequence], costs=books.ReservationCosts())
+    assert reservation == world.reservations[customer, sequence]._replace(costs=books.ReservationCosts())
     assert reservation.state is books.ReservationState.COMMITTED
 
 
@@ -206,7 +205,7 @@ async def test_a_batch_of_refusals_is_one_read(world, connection):
 async def test_a_wallet_may_change_without_an_entry(world, connection):
     """What is due next may be known better than it was: the row is written, the sequence stays."""
     customer = next(iter(world.wallets))
-    wallet = replace(world.wallets[customer], next_due_at=world.now + timedelta(days=3))
+    wallet = world.wallets[customer]._replace(next_due_at=world.now + timedelta(days=3))
     batch = world.take()
     batch.before[customer] = wallet.sequence
     batch.wallets[customer] = world.wallets[customer] = wallet
@@ -233,7 +232,7 @@ async def test_an_entry_that_waited_too_long_makes_its_batch_stale(world, connec
     world.reserve(first)
     world.reserve(second)
     batch = world.take()
-    batch.entries[0] = replace(batch.entries[0], booked_at=batch.entries[0].booked_at - timedelta(seconds=6))
+    batch.entries[0] = batch.entries[0]._replace(booked_at=batch.entries[0].booked_at - timedelta(seconds=6))
     assert (await write(connection, CELL, batch)).stale
 
 
@@ -274,9 +273,9 @@ async def test_the_database_refuses_unbalanced_entries(world, connection, databa
     batch = world.take()
     entry = batch.entries[0]
     if commodity == "credits":
-        entry = replace(entry, credits=entry.credits._replace(held=1))
+        entry = entry._replace(credits=entry.credits._replace(held=1))
     else:
-        entry = replace(entry, money=replace(entry.money, dollars=entry.money.dollars._replace(cost=1)))
+        entry = entry._replace(money=entry.money._replace(dollars=entry.money.dollars._replace(cost=1)))
     batch.entries[0] = entry
     with pytest.raises(WriteRefused, match="check constraint"):
         await write(connection, CELL, batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -161,7 +160,7 @@ class Histories(RuleBasedStateMachine):
     @rule(policy=POLICIES, limit=LIMITS)
     def change_policy(self, policy: OverCapture, limit: int) -> None:
         """Put the customer on another plan."""
-        self.world.plan = replace(self.world.plan, over_capture=policy, overdraft_limit_micros=limit)
+        self.world.plan = self.world.plan._replace(over_capture=policy, overdraft_limit_micros=limit)
         self.model.over_capture, self.model.limit = policy.value, limit
 
     @invariant()

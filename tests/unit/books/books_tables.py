@@ -25,7 +25,7 @@ neighbours); what is not named is not looked at, but the audit runs after each s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -109,8 +109,7 @@ class Table:
 
     def do_plan(self, words: list[str], options: dict[str, str]) -> None:
         plan = self.world.plan
-        self.world.plan = replace(
-            plan,
+        self.world.plan = plan._replace(
             over_capture=OverCapture(options.get("over_capture", plan.over_capture)),
             overdraft_limit_micros=_micros(options.get("overdraft", "0")),
             default_ttl=_duration(options["ttl"]) if "ttl" in options else plan.default_ttl,
@@ -121,7 +120,7 @@ class Table:
         self.outcomes = "outcomes" in words
         if "price" in options:
             terms = self.world.terms
-            self.world.terms = replace(terms, credit_price_nanousd=_nanousd(options["price"]))
+            self.world.terms = terms._replace(credit_price_nanousd=_nanousd(options["price"]))
         if "round" in options:
             quantum, mode = options["round"].split("/")
             self.rounding = Rounding(_micros(quantum), mode)

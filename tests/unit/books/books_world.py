@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ledger.books import (
@@ -123,7 +122,7 @@ class World:
         found = self.reservations.get(sequence or 0)
         if found is None or found.state in OPEN_TO_COMMITS:
             return found
-        return replace(found, costs=ReservationCosts())
+        return found._replace(costs=ReservationCosts())
 
     def keep(self, decision: Decision) -> None:
         """Keep the final images of a decision."""

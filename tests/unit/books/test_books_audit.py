@@ -33,7 +33,7 @@ def right_books() -> History:
 def with_entry(history: History, index: int, **changes: object) -> History:
     """Change one entry."""
     entries = list(history.entries)
-    entries[index] = replace(entries[index], **changes)  # type: ignore[arg-type]
+    entries[index] = entries[index]._replace(**changes)  # type: ignore[arg-type]
     return replace(history, entries=entries)
 
 
@@ -41,26 +41,26 @@ def with_money(history: History, index: int, **changes: object) -> History:
     """Change the money of one entry."""
     money = history.entries[index].money
     assert money is not None
-    return with_entry(history, index, money=replace(money, **changes))  # type: ignore[arg-type]
+    return with_entry(history, index, money=money._replace(**changes))  # type: ignore[arg-type]
 
 
 def with_lot(history: History, index: int, **changes: object) -> History:
     """Change one lot, in the wallet too."""
     lots = list(history.lots)
-    lots[index] = replace(lots[index], **changes)  # type: ignore[arg-type]
+    lots[index] = lots[index]._replace(**changes)  # type: ignore[arg-type]
     live = tuple(lots[index] if lot.key == lots[index].key else lot for lot in history.wallet.lots)
-    return replace(history, lots=lots, wallet=replace(history.wallet, lots=live))
+    return replace(history, lots=lots, wallet=history.wallet._replace(lots=live))
 
 
 def with_wallet(history: History, **changes: object) -> History:
     """Change the wallet."""
-    return replace(history, wallet=replace(history.wallet, **changes))  # type: ignore[arg-type]
+    return replace(history, wallet=history.wallet._replace(**changes))  # type: ignore[arg-type]
 
 
 def with_reservation(history: History, **changes: object) -> History:
     """Change the first reservation."""
     first, *others = history.reservations
-    return replace(history, reservations=[replace(first, **changes), *others])  # type: ignore[arg-type]
+    return replace(history, reservations=[first._replace(**changes), *others])  # type: ignore[arg-type]
 
 
 def moved(credits_: Credits, **micros: int) -> Credits:
@@ -95,7 +95,7 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
     ),
     "a lot was never granted": (
         Invariant.CONSERVED,
-        lambda h: replace(h, lots=[*h.lots, replace(h.lots[0], key=LotKey(99, 0), remaining_micros=0)]),
+        lambda h: replace(h, lots=[*h.lots, h.lots[0]._replace(key=LotKey(99, 0), remaining_micros=0)]),
     ),
     "a lot is called expired, and nothing expired": (
         Invariant.CONSERVED,
@@ -118,7 +118,7 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
     "an empty lot has value": (
         Invariant.DEFERRED,
         lambda h: replace(
-            h, lots=[*h.lots, replace(h.lots[0], key=LotKey(99, 0), remaining_micros=0, value_nanousd=1)]
+            h, lots=[*h.lots, h.lots[0]._replace(key=LotKey(99, 0), remaining_micros=0, value_nanousd=1)]
         ),
     ),
     "an entry is missing in the balances": (

@@ -56,9 +56,8 @@ def refused(outcome: Decision | Refusal) -> Refusal:
 def priced(micros: Fraction | int, cost: Fraction | int = 0, **fields: Any) -> Priced:
     """Give one tokens line at a price and a cost."""
     line = PricedLine("tokens", Treatment.CHARGED, Fraction(micros), Fraction(cost), {}, {})
-    return replace(
-        Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None), **fields
-    )
+    quote = Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+    return quote._replace(**fields)
 
 
 @pytest.fixture
@@ -155,7 +154,7 @@ def test_entries_of_a_reservation_carry_its_image_its_terms_and_its_labels(world
     """From the reserve to the release, late price changes notwithstanding."""
     terms = world.terms
     sequence = decided(world.run(Reserve("r", b"", 9 * CREDIT, labels={"agent": "a"}))).entry.sequence
-    world.terms = replace(terms, card_version="card-2", credit_price_nanousd=5)
+    world.terms = terms._replace(card_version="card-2", credit_price_nanousd=5)
     decided(world.run(Commit("c", b"", sequence, 2 * CREDIT, final=False, labels={"step": "1"})))
     decided(world.run(Release("x", b"", sequence)))
     reserve, commit, release = world.entries[-3:]
@@ -219,11 +218,10 @@ def test_credits_released_after_their_lot_was_voided_are_voided_at_once(world: W
     """They go held -> voided, and their value is no longer to be received: deferred -> receivable."""
     reserve = decided(world.run(Reserve("r", b"", 60 * CREDIT)))
     key = LotKey(2, 0)
-    lot = replace(
-        world.lots[key], status=LotStatus.VOIDED, remaining_micros=60 * CREDIT, value_nanousd=60 * 10**9
+    lot = world.lots[key]._replace(
+        status=LotStatus.VOIDED, remaining_micros=60 * CREDIT, value_nanousd=60 * 10**9
     )
-    wallet = replace(
-        world.wallet,
+    wallet = world.wallet._replace(
         lots=(lot,),
         balances=world.wallet.balances._replace(available=0, voided=40 * CREDIT),
     )
