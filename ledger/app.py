@@ -174,7 +174,7 @@ async def _open_doors(
     clock: DatabaseClock,
     operations: OperationsMetrics,
 ) -> tuple[ApiServer, ApiServer]:
-    reads = Reads(database.reader)
+    reads = Reads(database.reader, engine.directory)
     public = ApiServer(
         f"{LOOPBACK}:{settings.public_port}",
         [
@@ -187,7 +187,7 @@ async def _open_doors(
         f"{LOOPBACK}:{settings.back_office_port}",
         [
             admin_service(AdminService(engine, reads, database.writer, clock.now)),
-            finance_service(FinanceService(database.finance, DEFAULT_CELLS)),
+            finance_service(FinanceService(database.finance, engine.directory, DEFAULT_CELLS)),
         ],
         operations,
     )

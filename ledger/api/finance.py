@@ -22,7 +22,7 @@ from ledger.books.model import Dollars, Entry, EntryLine, Money, MoneyLine, Refu
 from ledger.finance.v1 import finance_service_pb2 as pb
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer
 from ledger.store.database import Pool
-from ledger.store.directory import CustomerKey, customer_ids, find_customers
+from ledger.store.directory import CustomerKey, Directory, customer_ids
 from ledger.store.finance import (
     Dimension,
     Margin,
@@ -43,8 +43,9 @@ _RATIO_PLACES = 6
 class FinanceService(FinanceServiceServicer):
     """Reads of the back office, over all cells."""
 
-    def __init__(self, pool: Pool, cells: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, directory: Directory, cells: Sequence[str]) -> None:
         self._pool = pool
+        self._directory = directory
         self._cells = cells
         self._verifying = asyncio.Lock()
 
@@ -143,7 +144,7 @@ class FinanceService(FinanceServiceServicer):
         problems.raise_if_any()
         if not customer_id:
             return None, self._cells
-        key = (await find_customers(self._pool, [customer_id])).get(customer_id)
+        key = await self._directory.find(customer_id)
         if key is None:
             raise refused(RefusalReason.CUSTOMER_NOT_FOUND, customer_id=customer_id)
         return key, (key.cell,)

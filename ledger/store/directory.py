@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from ledger.books.model import Decision, Entry
     from ledger.store.database import Pool, PooledConnection
+
+REMEMBERED_MAX = 100_000
+"""Customers whose key is remembered."""
 
 FIND = "SELECT customer_id, customer, cell FROM ledger.customers WHERE customer_id = ANY($1::text[])"
 IDS_OF = "SELECT customer, customer_id FROM ledger.customers WHERE customer = ANY($1::bigint[])"
@@ -49,6 +54,56 @@ class CustomerExists(Exception):
 
 class RequestIdReused(Exception):
     """The customer has an entry of this request id, made by another request."""
+
+
+class Directory:
+    """Customers' keys, by their ids. Neither a number nor a cell ever changes: what is known stays true."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: OrderedDict[str, CustomerKey] = OrderedDict()
+        self._asked: dict[str, asyncio.Future[CustomerKey | None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    def known(self, customer_id: str) -> CustomerKey | None:
+        """The customer's key, if it is remembered."""
+        return self._known.get(customer_id)
+
+    async def find(self, customer_id: str) -> CustomerKey | None:
+        """The customer's key; None if there is no such customer. Raises the driver's errors.
+
+        One look-up is on its way at a time, for all that were asked for before it began. It is never
+        joined later: a customer that has been created since would not be found.
+        """
+        key = self._known.get(customer_id)
+        if key is not None:
+            return key
+        asked = self._asked.get(customer_id)
+        if asked is None:
+            asked = self._asked[customer_id] = asyncio.get_running_loop().create_future()
+            if self._looking is None:
+                self._looking = asyncio.create_task(self._look_up())
+        return await asyncio.shield(asked)
+
+    async def _look_up(self) -> None:
+        """Answers what is asked, until nothing is."""
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            try:
+                found = await find_customers(self._pool, asked)
+            except Exception as error:  # noqa: BLE001 -- it is told to all who asked
+                for future in asked.values():
+                    future.set_exception(error)
+                continue
+            self._remember(found)
+            for customer_id, future in asked.items():
+                future.set_result(found.get(customer_id))
+        self._looking = None
+
+    def _remember(self, found: dict[str, CustomerKey]) -> None:
+        self._known.update(found)
+        while len(self._known) > REMEMBERED_MAX:
+            self._known.popitem(last=False)
 
 
 async def find_customers(pool: Pool, ids: Iterable[str]) -> dict[str, CustomerKey]:

@@ -7,7 +7,6 @@ is while others write: `before` is the last key of the page before.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,14 +16,11 @@ from typing import Final, NamedTuple
 from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
 from ledger.store.codec import ENTRY, LOT, RESERVATION, entry_of, lot_of, reservation_of
 from ledger.store.database import Pool, PooledConnection
-from ledger.store.directory import CustomerKey, find_customers
+from ledger.store.directory import CustomerKey, Directory
 from ledger.store.migrate import SHARED_SCHEMA
 
 NEWEST: Final = 2**63 - 1
 """A `before` above every sequence."""
-
-DIRECTORY_MAX: Final = 100_000
-"""Customers whose key and cell are remembered; neither ever changes."""
 
 _PROFILE = "SELECT display_name, plan, card, zone, created_at FROM {cell}.wallets WHERE customer = $1"
 
@@ -181,9 +177,9 @@ class Booked(NamedTuple):
 class Reads:
     """Reads of one database. Each raises CustomerNotFoundError, or the driver's errors if it is away."""
 
-    def __init__(self, reader: Pool) -> None:
+    def __init__(self, reader: Pool, directory: Directory) -> None:
         self._reader = reader
-        self._directory: OrderedDict[str, CustomerKey] = OrderedDict()
+        self._directory = directory
 
     async def profile(self, customer_id: str) -> Profile:
         """The customer's name and policies."""
@@ -301,15 +297,9 @@ class Reads:
         return entry_of(tuple(row)) if row is not None else None
 
     async def _key(self, customer_id: str) -> CustomerKey:
-        key = self._directory.get(customer_id)
-        if key is not None:
-            return key
-        key = (await find_customers(self._reader, [customer_id])).get(customer_id)
+        key = await self._directory.find(customer_id)
         if key is None:
             raise CustomerNotFoundError(customer_id)
-        self._directory[customer_id] = key
-        if len(self._directory) > DIRECTORY_MAX:
-            self._directory.popitem(last=False)
         return key
 
     @asynccontextmanager

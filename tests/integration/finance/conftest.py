@@ -14,6 +14,7 @@ from ledger.api.server import ApiServer, finance_service
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection, Database
+from ledger.store.directory import Directory
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def writer(database: Database) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     """The finance service, called through a channel."""
-    service = finance_service(FinanceService(database.finance, [CELL]))
+    service = finance_service(FinanceService(database.finance, Directory(database.finance), [CELL]))
     server = ApiServer("127.0.0.1:0", [service], OperationsMetrics())
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 from store_world import CELL, World
 
@@ -12,6 +13,7 @@ from ledger import books
 from ledger.store.directory import (
     CustomerExists,
     CustomerKey,
+    Directory,
     RequestIdReused,
     create_customer,
     customer_ids,
@@ -94,6 +96,69 @@ async def test_whom_the_clock_waits_for(database, connection):
     ]
     assert await due_customers(database.writer, CELL, due_at[third], 1) == [(first, due_at[first])]
     assert await due_customers(database.writer, CELL, NOW, 10) == []
+
+
+async def test_a_customer_is_looked_up_once(database):
+    """What is found is remembered; what is not there is looked for again, and found once it was created."""
+    directory = Directory(database.reader)
+    assert await directory.find("acme") is None
+    assert directory.known("acme") is None
+    created = await create_customer(database.writer, "acme", CELL, maker())
+    assert await asyncio.gather(*(directory.find("acme") for _ in range(3))) == [created.key] * 3
+    assert directory.known("acme") == created.key
+    await database.reader.close()
+    assert await directory.find("acme") == created.key
+
+
+async def test_a_customer_created_during_a_look_up_is_found(database, owner):
+    """A look-up that began before a creation answers only those who asked before it."""
+    directory = Directory(database.reader)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE ledger.customers IN ACCESS EXCLUSIVE MODE")
+        early = asyncio.create_task(directory.find("nobody"))
+        await until_one_waits(owner)
+        late = asyncio.create_task(directory.find("acme"))
+        await asyncio.sleep(0)
+        key = await owner.fetchrow(
+            "INSERT INTO ledger.customers (customer_id, cell) VALUES ('acme', $1) RETURNING customer, cell",
+            CELL,
+        )
+    assert await early is None
+    assert await late == tuple(key)
+
+
+async def test_a_look_up_given_up_is_finished_for_the_others(database, owner):
+    """One who asks and leaves takes nobody's answer along."""
+    created = await create_customer(database.writer, "acme", CELL, maker())
+    directory = Directory(database.reader)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE ledger.customers IN ACCESS EXCLUSIVE MODE")
+        asking = [asyncio.create_task(directory.find("acme")) for _ in range(2)]
+        await until_one_waits(owner)
+        asking[0].cancel()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert answers[1] == created.key
+
+
+async def test_a_database_that_is_away_is_told_to_all_who_ask(database):
+    """The driver's error reaches everybody who waits, and the next look-up begins anew."""
+    directory = Directory(database.reader)
+    await database.reader.close()
+    for _ in range(2):
+        answers = await asyncio.gather(*(directory.find(name) for name in "abc"), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [asyncpg.InterfaceError] * 3
+
+
+async def until_one_waits(owner):
+    """Returns when another session waits for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with asyncio.timeout(30):
+        while not await owner.fetchval(waiting):
+            await owner.execute("SELECT pg_stat_clear_snapshot()")
 
 
 def test_a_key_names_customer_and_cell():
