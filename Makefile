@@ -2,6 +2,7 @@
 # make demo    sell real agent work end to end, on an embedded PostgreSQL
 # make serve   keep a server running, and print how to call it
 # make test    everything: the static part, then the tests
+# make faults  kill, cut and starve servers; compare the books with what their clients were told (SIZE=large)
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
 # make lock    resolve the dependencies anew, within what pyproject.toml allows
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check proto lock clean
+.PHONY: help setup demo serve test faults check proto lock clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -77,6 +78,10 @@ check: setup
 
 test: check
 	$(BIN)/pytest
+
+SIZE ?= small
+faults: setup
+	@$(BIN)/python -m tests.faults $(SIZE)
 
 proto: setup
 	@$(STUBS) | xargs rm -f

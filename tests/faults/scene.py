@@ -1,0 +1,225 @@
+"""The scene of a fault: a database, servers, the clients' journal; and its end, settling and comparing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
+from ledger.v1.wallet_service_pb2 import GetBalanceRequest
+from tests.faults.calls import attempt
+from tests.faults.compare import Findings, compare
+from tests.faults.journal import Journal
+from tests.faults.postgres import Postgres, Urls, backends
+from tests.faults.servers import SERVE, Server
+from tests.faults.workload import PAUSE_SECONDS, Worker, make_customer
+
+CLIENTS = 8
+CUSTOMERS = 12
+SETTLE_SECONDS = 120.0
+BALANCE_READS_MAX = 3
+"""A hold may expire between the two looks, and another."""
+_CUSTOMER_CREDITS = 1_000_000
+_BALANCE = """
+    SELECT w.available, w.held, -w.debt FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
+    WHERE c.customer_id = $1
+"""
+
+
+@dataclass(slots=True)
+class Result:
+    """Of one fault."""
+
+    fault: str
+    injected: int = 0
+    findings: Findings = field(default_factory=Findings)
+    notes: dict[str, object] = field(default_factory=dict)
+    """Figures of the fault's own."""
+
+
+@dataclass(slots=True)
+class World:
+    """What all faults share."""
+
+    postgres: Postgres
+    directory: Path
+    """For sockets and the like; with a short name."""
+    build: Path
+    seed: int
+
+    def rng(self, name: str) -> random.Random:
+        """The chances of one part, the same in each run."""
+        return random.Random(f"{self.seed} {name}")  # noqa: S311 -- chances, not secrets
+
+
+class Scene:
+    """One fault's database, servers and journal."""
+
+    def __init__(self, world: World, name: str, sockets: Path) -> None:
+        self.world = world
+        self.name = name
+        self.database = re.sub(r"\W", "_", name)
+        self.result = Result(name)
+        self.journal = Journal(name)
+        self.rng = world.rng(name)
+        self.servers: list[Server] = []
+        self.customers: list[str] = []
+        self._workers: list[Worker] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.urls = Urls.of(self.database, sockets)
+
+    # -- servers ---------------------------------------------------------------------------------
+
+    async def serve(
+        self, count: int = 1, *, command: Sequence[str] = SERVE, environment: Mapping[str, str] | None = None
+    ) -> Server:
+        """Starts so many servers, one after the other; the first."""
+        for _ in range(count):
+            server = Server(
+                f"server-{len(self.servers)}",
+                {**self.urls.environment(), **(environment or {})},
+                self.world.build / self.name,
+                command=command,
+            )
+            await server.start()
+            self.servers.append(server)
+        return self.servers[0]
+
+    async def kill(self, server: Server) -> set[int]:
+        """SIGKILL; the backends that it leaves behind."""
+        async with self.world.postgres.session(self.database) as connection:
+            await server.kill()
+            return await backends(connection, self.database)
+
+    # -- load ------------------------------------------------------------------------------------
+
+    async def populate(self, count: int = CUSTOMERS) -> None:
+        """Customers with credits for all that will be done to them."""
+        for number in range(count):
+            customer_id = f"customer-{number}"
+            await make_customer(self.servers[0], self.journal, customer_id, _CUSTOMER_CREDITS)
+            self.customers.append(customer_id)
+
+    def start_load(self, clients: int = CLIENTS) -> None:
+        """Clients begin to work, on all servers."""
+        for number in range(clients):
+            rng = self.world.rng(f"{self.name} client {number}")
+            worker = Worker(self.servers, self.journal, self.customers, rng)
+            self._workers.append(worker)
+            self._tasks.append(asyncio.create_task(worker.run()))
+
+    async def stop_load(self) -> None:
+        """Clients end when they have heard, or given up, on what they sent."""
+        for worker in self._workers:
+            worker.finish()
+        await asyncio.gather(*self._tasks)
+        self._workers, self._tasks = [], []
+
+    def abandon_load(self) -> None:
+        """Ends the clients, whatever they are at: the scene has failed."""
+        for task in self._tasks:
+            task.cancel()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Retries what has no outcome, with the same request ids, until it has one.
+
+        To be called when no backend is left of a server that was killed. Raises TimeoutError.
+        """
+        waiting = self.journal.unknown()
+        self.result.notes["settled"] = int(str(self.result.notes.get("settled", 0))) + len(waiting)
+        for record in waiting:
+            record.settled = True
+        async with asyncio.timeout(SETTLE_SECONDS):
+            limit = asyncio.Semaphore(16)
+            await asyncio.gather(*(self._settle(record, limit) for record in waiting))
+
+    async def _settle(self, record: Any, limit: asyncio.Semaphore) -> None:
+        async with limit:
+            while record.state == "unknown":
+                await attempt(self.servers[0].ledger, self.journal, record)
+                if record.state == "unknown":
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def check(self) -> None:
+        """Compares the books with the journal, asks the service to verify them, and reads the balances."""
+        findings = self.result.findings
+        logs = "".join(server.log() for server in self.servers)
+        async with self.world.postgres.session(self.database) as connection:
+            findings.add(await compare(connection, self.journal, logs))
+        ledger = self.servers[0].ledger
+        verified = await ledger.finance.VerifyJournal(VerifyJournalRequest(), timeout=300)
+        findings.other += [
+            f"VerifyJournal: {found.invariant} of {found.customer_id}: {found.description}"
+            for found in verified.violations
+        ]
+        if not verified.holds and not verified.violations:
+            findings.other.append("VerifyJournal does not hold")
+        await self._check_balances(findings)
+        self.result.notes["entries"] = verified.entries
+        self.result.notes["repeats_answered"] = sum(
+            reply.replayed for record in self.journal for reply in record.replies
+        )
+        self.result.notes["internal_replies"] = sum(
+            getattr(outcome, "code", "") == "INTERNAL"
+            for record in self.journal
+            for outcome in record.outcomes
+        )
+        if findings:
+            self.journal.write(self.world.build / self.name / "journal.jsonl")
+
+    async def _check_balances(self, findings: Findings) -> None:
+        """What `GetBalance` answers is what stands in the wallet, on every server."""
+        async with self.world.postgres.session(self.database) as connection:
+            for server, customer_id in product(self.servers, self.customers):
+                told: tuple[int, ...] = ()
+                booked: tuple[int, ...] = ()
+                for _ in range(BALANCE_READS_MAX):
+                    request = GetBalanceRequest(customer_id=customer_id)
+                    balance = (await server.ledger.wallet.GetBalance(request, timeout=30)).balance
+                    told = balance.available_micros, balance.held_micros, balance.debt_micros
+                    booked = tuple(await connection.fetchrow(_BALANCE, customer_id) or ())
+                    if told == booked:
+                        break
+                else:
+                    findings.other.append(f"{customer_id}: GetBalance told {told}, booked {booked}")
+
+
+@asynccontextmanager
+async def scene(world: World, name: str, sockets: Path | None = None) -> AsyncIterator[Scene]:
+    """A scene whose servers are drained at its end; `sockets` leads them by way of a proxy."""
+    built = Scene(world, name, sockets or world.postgres.sockets)
+    await world.postgres.create_database(built.database)
+    try:
+        yield built
+        for server in built.servers:
+            try:
+                await server.stop()
+            except RuntimeError as error:
+                built.result.findings.other.append(str(error))
+    finally:
+        built.abandon_load()
+        for server in built.servers:
+            await server.kill()
+
+
+async def answers(server: Server, within_seconds: float) -> None:
+    """Waits until a server answers a read. Raises TimeoutError."""
+    async with asyncio.timeout(within_seconds):
+        while True:
+            try:
+                await server.ledger.wallet.GetBalance(GetBalanceRequest(customer_id="customer-0"), timeout=2)
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return

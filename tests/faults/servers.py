@@ -1,0 +1,142 @@
+"""Servers: `acu-ledger serve` in processes of their own, which can be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.cli.client import MESSAGE_BYTES_MAX, Ledger
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+
+REPOSITORY = Path(__file__).parents[2]
+SERVE = (sys.executable, "-c", "from ledger.cli.main import main; main()", "serve")
+START_SECONDS = 60.0
+_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
+
+
+class Server:
+    """One server; a name for its log, which is kept over restarts."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Mapping[str, str],
+        logs: Path,
+        *,
+        command: Sequence[str] = SERVE,
+        config: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self._database = database
+        self._command = command
+        self._log = logs / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ledger: Ledger | None = None
+        self._channels: list[grpc.aio.Channel] = []
+        """Old ones too: closing one would cancel whoever still waits on it."""
+        self.public = ""
+        """Where the public port is, once it serves."""
+        self.back_office = ""
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise AssertionError(f"{self.name} has not been started")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Starts the process and waits until it serves. Raises TimeoutError, RuntimeError where it ended."""
+        said = self._log.with_suffix(".out")
+        self._process = self._spawn(said)
+        async with asyncio.timeout(START_SECONDS):
+            while not (found := _addresses(said.read_text(encoding="utf-8"))):
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"{self.name} ended at its start: see {self._log}")
+                await asyncio.sleep(0.05)
+        self.public, self.back_office = found
+        self._ledger = None
+
+    def _spawn(self, said: Path) -> subprocess.Popen[bytes]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("ACU_LEDGER_")}
+        arguments = ["--config", str(self.config)] if self.config is not None else []
+        with self._log.open("ab") as log, said.open("wb") as out:
+            return subprocess.Popen(
+                [*self._command, *arguments],
+                cwd=REPOSITORY,
+                env={**kept, **_PORTS, **self._database},
+                stdout=out,
+                stderr=log,
+            )
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its four services."""
+        if self._ledger is None:
+            public, back_office = channel_to(self.public), channel_to(self.back_office)
+            self._channels += [public, back_office]
+            self._ledger = Ledger(
+                CreditServiceStub(public),
+                WalletServiceStub(public),
+                AdminServiceStub(back_office),
+                FinanceServiceStub(back_office),
+            )
+        return self._ledger
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    async def stop(self) -> None:
+        """SIGTERM: it drains. Raises RuntimeError if it does not end by itself with status 0."""
+        process = self._process
+        for channel in self._channels:
+            await channel.close()
+        self._channels, self._ledger = [], None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = await asyncio.to_thread(process.wait, START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RuntimeError(f"{self.name} did not drain") from None
+        if status != 0:
+            raise RuntimeError(f"{self.name} ended with status {status}")
+
+    def log(self) -> str:
+        """All that it has logged, over all its lives."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+
+def channel_to(target: str) -> grpc.aio.Channel:
+    """A channel of its own connection, which tries again soon when the server is away."""
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.enable_retries", 0),
+    ]
+    return grpc.aio.insecure_channel(target, options=options)
+
+
+def _addresses(said: str) -> tuple[str, str] | None:
+    public = re.search(r"public API +(\S+)\n", said)
+    back_office = re.search(r"back office +(\S+)\n", said)
+    return (public[1], back_office[1]) if public and back_office else None
