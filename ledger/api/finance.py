@@ -38,6 +38,7 @@ DIMENSIONS: Final = {pb.MarginDimension.Value(f"MARGIN_DIMENSION_{each.name}"): 
 _CREDIT_PLACES = 6
 _DOLLAR_PLACES = 9
 _RATIO_PLACES = 6
+_INT64_MAX: Final = 2**63 - 1
 
 
 class FinanceService(FinanceServiceServicer):
@@ -83,16 +84,11 @@ class FinanceService(FinanceServiceServicer):
             limits.MARGIN_ROWS_MAX + 1,
         )
         if len(report.groups) > limits.MARGIN_ROWS_MAX:
-            raise InvalidArgumentError(
-                [
-                    (
-                        "group_by",
-                        f"makes more than {limits.MARGIN_ROWS_MAX} rows; ask for fewer days or dimensions",
-                    )
-                ]
-            )
+            description = f"makes more than {limits.MARGIN_ROWS_MAX} rows; ask for fewer days or dimensions"
+            raise InvalidArgumentError([("group_by", description)])
         groups = [dict(zip(group_by, values, strict=True)) for values in report.groups]
         await self._name_customers(groups)
+        _refuse_unwieldy(report.groups.values())
         rows = [
             _margin_row(group, margin) for group, margin in zip(groups, report.groups.values(), strict=True)
         ]
@@ -190,6 +186,14 @@ def _day(problems: Problems, path: str, value: str) -> date | None:
     if day is None or day.isoformat() != value:
         problems.add(path, "is not a day as YYYY-MM-DD, e.g. 2026-11-23")
     return day
+
+
+def _refuse_unwieldy(margins: Iterable[Margin]) -> None:
+    """Refuses sums of credits that a row's field cannot hold: less is never told than there is."""
+    largest = max((abs(margin.credits_micros) for margin in margins), default=0)
+    if largest > _INT64_MAX:
+        allowed = f"up to {_INT64_MAX} fit; ask for fewer days or more dimensions"
+        raise InvalidArgumentError([("group_by", f"makes a row of {largest} micro-credits; {allowed}")])
 
 
 def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:

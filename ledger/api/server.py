@@ -77,8 +77,8 @@ class ApiServer:
     def __init__(self, address: str, services: Sequence[Service], metrics: OperationsMetrics) -> None:
         """Prepares to serve at `host:port` (port 0: a free one).
 
-        Raises ScopeMissingError if a method does not say who may call it, and RuntimeError if the address
-        cannot be bound.
+        Raises ScopeMissingError if a method does not say who may call it, and OSError, naming the address, if
+        it cannot be listened on.
         """
         descriptors = [service.descriptor for service in services]
         require_scopes(descriptors)
@@ -91,7 +91,7 @@ class ApiServer:
         shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server, pool=_pool(descriptors))
         self._host = address.rpartition(":")[0]
-        self._port = self._server.add_insecure_port(address)
+        self._port = _listen(self._server, address)
 
     @property
     def address(self) -> str:
@@ -108,6 +108,18 @@ class ApiServer:
         """Says NOT_SERVING, takes no new call, and ends when those in flight have their answers."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(DRAIN_SECONDS)
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    """The port that is listened on. gRPC tells its reason to the process's standard error alone."""
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        message = (
+            f"cannot listen on {address}: it is in use, or no address of this machine;"
+            " end what listens there, or choose another port"
+        )
+        raise OSError(message) from error
 
 
 def _pool(services: Sequence[ServiceDescriptor]) -> DescriptorPool:

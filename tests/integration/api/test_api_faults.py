@@ -194,8 +194,8 @@ async def test_drain(own, world):
 
 
 async def test_a_port_is_of_one_server(own):
-    """Two servers do not share a port without a word: the second does not start."""
-    with pytest.raises(RuntimeError):
+    """Two servers do not share a port without a word: the second does not start, and says why."""
+    with pytest.raises(OSError, match=f"{own.server.address}.*choose another port"):
         ApiServer(own.server.address, [], OperationsMetrics())
 
 

@@ -287,6 +287,21 @@ async def test_a_report_has_a_size(finance, owner):
     assert list(fields) == ["group_by"]
 
 
+async def test_a_sum_that_no_row_holds(finance, owner):
+    """A row of more than 2^63 - 1 micro-credits is refused, and told where less is asked for."""
+    insert = f"""INSERT INTO {CELL}.rollup_lines
+                 VALUES ('2026-01-01', 1, 'p', 'c', 'tokens', 'm', '', 1, 0, $1::bigint, 0, 0),
+                        ('2026-01-02', 1, 'p', 'c', 'tokens', 'm', '', 1, 0, $2, 0, 0)"""
+    await owner.execute(insert, 2**63 - 1, 1)
+    code, _, fields = await refusal(finance.GetMarginReport(pb.GetMarginReportRequest()))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert fields.keys() == {"group_by"}
+    assert str(2**63) in fields["group_by"]
+    by_day = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_DAY])
+    rows = (await finance.GetMarginReport(by_day)).rows
+    assert [row.credits_micros for row in rows] == [2**63 - 1, 1]
+
+
 # -- ExplainCharge -----------------------------------------------------------------------------------
 
 
