@@ -108,7 +108,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         database = await _database(settings, life)
         clock = DatabaseClock()
         await _read_clock(database, clock)
-        prices = await PriceBook.open(config, plans, database, clock.now)
+        prices = await PriceBook.open(config, plans, database, clock.now())
         operations = OperationsMetrics()
         operations.watch_pools(database.use)
         finance = CollectorRegistry()

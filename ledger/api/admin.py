@@ -113,11 +113,11 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         plans = self._prices.plans
         if plan not in plans:
             raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
-        cards = self._prices.cards()
+        cards = self._prices.cards(self._clock())
         allowed = some_of(cards)
         if card and card not in cards:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
-        if self._prices.card_for(plan, card or None) is None:
+        if self._prices.card_for(plan, card or None, self._clock()) is None:
             description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
             raise InvalidArgumentError([("customer.rate_card", description)])
 
@@ -155,7 +155,8 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         (after,) = pages.last_key(problems, request, ("",))
         problems.raise_if_any()
         cards = sorted(
-            (card for card in self._prices.cards().values() if card.name > after), key=lambda card: card.name
+            (card for card in self._prices.cards(self._clock()).values() if card.name > after),
+            key=lambda card: card.name,
         )
         token = pages.next_page_token(request, (cards[size - 1].name,)) if len(cards) > size else ""
         return pb.ListRateCardsResponse(
@@ -167,7 +168,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         problems = Problems()
         name = checks.identifier(problems, "name", request.name)
         problems.raise_if_any()
-        cards = self._prices.cards()
+        cards = self._prices.cards(self._clock())
         card = cards.get(name)
         if card is None:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=some_of(cards))

@@ -37,7 +37,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         """Prices usage; no effect."""
         usage, labels = decode.quote(request, self._clock())
         profile = await self._reads.profile(request.customer_id)
-        found = self._prices.quote(profile.plan, profile.card, usage, labels)
+        found = self._prices.quote(profile.plan, profile.card, usage, labels, self._clock())
         if isinstance(found, Refusal):
             raise StatusError(refusal_status(found))
         card, quote = found

@@ -92,7 +92,7 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         problems.raise_if_any()
         profile = await self._reads.profile(customer_id)
-        card = self._prices.card_for(profile.plan, profile.card)
+        card = self._prices.card_for(profile.plan, profile.card, self._clock())
         if card is None:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=profile.card or "")
         return pb.GetPriceListResponse(

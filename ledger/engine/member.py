@@ -27,7 +27,7 @@ from ledger.books.model import (
     Wallet,
 )
 from ledger.engine.batch import OpenBatch, Part, Pending
-from ledger.engine.prices import PriceBook, priced_of
+from ledger.engine.prices import PriceBook, estimated_of, priced_of
 
 IN_USE_MAX = 20_000
 """Reservations and runs of one customer in memory; past it they go, and those in use are loaded again."""
@@ -116,7 +116,7 @@ def decide_in_memory(
     if named is not None:
         reservation = member.reservations.get(named)
     plan = prices.plans.get(wallet.plan)
-    terms, priced, refusal = _price(member, pending, reservation, prices, plan)
+    terms, priced, refusal = _price(member, pending, reservation, prices, plan, now)
     if refusal is not None:
         return refusal
     facts = pending.facts or (Facts(reservation=reservation) if reservation else _NO_FACTS)
@@ -135,40 +135,47 @@ Pricing = tuple[Terms | None, Priced | None, Refusal | None]
 
 
 def _price(
-    member: Member, pending: Pending, reservation: Reservation | None, prices: PriceBook, plan: Plan | None
+    member: Member,
+    pending: Pending,
+    reservation: Reservation | None,
+    prices: PriceBook,
+    plan: Plan | None,
+    now: datetime,
 ) -> Pricing:
     command = pending.command
     match command:
         case Reserve() | Charge():
-            return _price_anew(member, pending, prices, plan)
+            return _price_anew(member, pending, prices, plan, now)
         case Commit() if reservation is not None and pending.usage is not None:
             memory = pricing.Memory(runs=_known(member, pending), own_run=reservation.own_run)
-            quote = prices.price(pending.usage, reservation.labels, reservation.terms, memory)
+            quote = prices.price(pending.usage, reservation.labels, reservation.terms, memory, now)
             rounding = prices.rounding_of(reservation.terms)
             return reservation.terms, priced_of(quote, rounding, pending.usage), None
         case _:
             return None, None, None
 
 
-def _price_anew(member: Member, pending: Pending, prices: PriceBook, plan: Plan | None) -> Pricing:
+def _price_anew(
+    member: Member, pending: Pending, prices: PriceBook, plan: Plan | None, now: datetime
+) -> Pricing:
     """Prices what rests on the customer's card of now; no plan or card, no price."""
     command, wallet = pending.command, member.wallet
     if wallet is None or not isinstance(command, (Reserve, Charge)):
         raise AssertionError("only new work takes the card of now")
     if plan is None:
         return None, None, Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
-    card = prices.card_for(wallet.plan, wallet.card)
+    card = prices.card_for(wallet.plan, wallet.card, now)
     if card is None:
         name = wallet.card or plan.card or ""
         return None, None, Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": name})
-    terms = prices.pin(card)
+    terms = prices.pin(card, now)
     if pending.usage is None:
         return terms, None, None
     if isinstance(command, Reserve):
-        quote = prices.estimate(pending.usage, command.labels, terms)
-    else:
-        memory = pricing.Memory(runs=_known(member, pending), own_run=None)
-        quote = prices.price(pending.usage, command.labels, terms, memory)
+        quote = prices.estimate(pending.usage, command.labels, terms, now)
+        return terms, estimated_of(quote, card.rounding), None
+    memory = pricing.Memory(runs=_known(member, pending), own_run=None)
+    quote = prices.price(pending.usage, command.labels, terms, memory, now)
     return terms, priced_of(quote, card.rounding, pending.usage), None
 
 

@@ -54,7 +54,7 @@ class OwnService:
         self.clock.observe(now, asked_at, boot_seconds())
         config = pricing.load(CONFIG)
         plans = load_plans(CONFIG, config.cards)
-        prices = self.prices = await PriceBook.open(config, plans, self.database, self.clock.now)
+        prices = self.prices = await PriceBook.open(config, plans, self.database, self.clock.now())
         metrics = OperationsMetrics()
         engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))

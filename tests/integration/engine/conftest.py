@@ -34,7 +34,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
                 await database.reader.fetchval("SELECT clock_timestamp()"), asked_at, boot_seconds()
             )
             plans = load_plans(directory, config.cards)
-            prices = await PriceBook.open(config, plans, database, clock.now)
+            prices = await PriceBook.open(config, plans, database, clock.now())
             engine = Engine(database, prices, clock, OperationsMetrics())
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
