@@ -19,7 +19,16 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.injections import connection_cut, postgres_killed, server_killed
+from tests.faults.injections import (
+    client_gone,
+    clock_apart,
+    connection_cut,
+    database_away,
+    postgres_killed,
+    races,
+    same_request,
+    server_killed,
+)
 from tests.faults.postgres import Postgres
 from tests.faults.scene import Result, World
 
@@ -42,6 +51,11 @@ FAULTS = {
     "server_killed": Fault(server_killed.run, 20, 200),
     "postgres_killed": Fault(postgres_killed.run, 10, 100),
     "connection_cut": Fault(connection_cut.run, 50, 1_000),
+    "same_request": Fault(same_request.run, 100, 5_000),
+    "races": Fault(races.run, 200, 10_000),
+    "client_gone": Fault(client_gone.run, 200, 5_000),
+    "database_away": Fault(database_away.run, 10, 100),
+    "clock_apart": Fault(clock_apart.run, 10, 100),
 }
 
 

@@ -40,7 +40,7 @@ class Server:
         self.name = name
         self.config = config
         self._database = database
-        self._command = command
+        self.command = command
         self._log = logs / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ledger: Ledger | None = None
@@ -74,7 +74,7 @@ class Server:
         arguments = ["--config", str(self.config)] if self.config is not None else []
         with self._log.open("ab") as log, said.open("wb") as out:
             return subprocess.Popen(
-                [*self._command, *arguments],
+                [*self.command, *arguments],
                 cwd=REPOSITORY,
                 env={**kept, **_PORTS, **self._database},
                 stdout=out,
