@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from ledger.api.errors import METADATA_KEY, code_of, status_of
+from ledger.api.errors import METADATA_KEY, StatusError, code_of, invalid, status_of
 from ledger.metrics.operations import OperationsMetrics
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             return handler
         self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
             self._around(method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reader(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return self._wrapped[method]
@@ -58,7 +59,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             calls.in_flight.inc()
             code = StatusCode.OK
             try:
-                return await behaviour(request, context)
+                return await behaviour(_readable(request), context)
             except asyncio.CancelledError:
                 left = context.time_remaining()
                 late = left is not None and left <= 0
@@ -74,6 +75,27 @@ class Boundary(grpc.aio.ServerInterceptor):
                 calls.done(code, perf_counter() - started)
 
         return answer
+
+
+def _readable(request: Any) -> Any:
+    """The request, unless its bytes were none."""
+    if request is None:
+        raise StatusError(invalid([("request", "is no message of this method")]))
+    return request
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Reads a request; None for bytes that are none, which gRPC itself would call a fault of the server."""
+    if deserialize is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return read
 
 
 class _Calls:
