@@ -29,19 +29,25 @@ class Absorbed(NamedTuple):
     unpriced: int = 0
 
 
+NOTHING_ABSORBED = Absorbed()
+
+
 def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
     if priced is None or not priced.lines:
         return costs
     lines = priced.lines
-    total = exact_sum((line.cost_exact_nanousd for line in lines), costs.cost_exact)
-    included = exact_sum(_costs_of(Treatment.INCLUDED, lines), costs.included_exact)
-    unpriced = exact_sum(_costs_of(Treatment.UNPRICED, lines), costs.unpriced_exact)
+    total = exact_sum([line.cost_exact_nanousd for line in lines], costs.cost_exact)
+    included, unpriced = costs.included_exact, costs.unpriced_exact
+    free = [line for line in lines if line.treatment is not Treatment.CHARGED]
+    if free:
+        included = exact_sum(_costs_of(Treatment.INCLUDED, free), included)
+        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, free), unpriced)
     return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed_so_far(costs))
 
 
-def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> Iterable[Fraction]:
-    return (line.cost_exact_nanousd for line in lines if line.treatment is treatment)
+def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:
+    return [line.cost_exact_nanousd for line in lines if line.treatment is treatment]
 
 
 def settle(
@@ -51,7 +57,7 @@ def settle(
     before = absorbed_so_far(costs)
     after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)
     if after == before:
-        return costs, Absorbed()
+        return costs, NOTHING_ABSORBED
     settled = ReservationCosts(
         costs.cost_exact, costs.included_exact, costs.unpriced_exact, costs.posted_nanousd, *after
     )
@@ -70,13 +76,15 @@ def absorbed_so_far(costs: ReservationCosts) -> Absorbed:
 def _decide(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> Absorbed:
+    uncollected_micros = priced_micros - charged_micros
+    if not (outcome_missing or costs.unpriced_exact or uncollected_micros):
+        return NOTHING_ABSORBED
     failed_exact = costs.included_exact if outcome_missing else ZERO
     left = costs.posted_nanousd
     failed = min(round_exact(failed_exact), left)
     left -= failed
     unpriced = min(round_exact(costs.unpriced_exact), left)
     left -= unpriced
-    uncollected_micros = priced_micros - charged_micros
     if uncollected_micros == 0:
         return Absorbed(failed, 0, unpriced)
     rest_exact = costs.cost_exact - failed_exact - costs.unpriced_exact

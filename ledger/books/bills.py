@@ -38,7 +38,9 @@ def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fr
         raise BooksError("a command states credits, or usage with its price: both were given")
     exact = [line.exact_micros for line in priced.lines]
     exact_after = exact_sum(exact, exact_before)
-    micros = round_exact(exact_after, priced.rounding) - round_exact(exact_before, priced.rounding)
+    micros = round_exact(exact_after, priced.rounding)
+    if exact_before:
+        micros -= round_exact(exact_before, priced.rounding)
     shares = apportion(micros, exact)
     needs: dict[str | None, int] = {}
     for line, share in zip(priced.lines, shares, strict=True):

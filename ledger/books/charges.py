@@ -11,8 +11,10 @@ is available under every policy, and make debt where the policy is ALLOW_WITH_OV
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple
 
 from ledger.books import refusals
@@ -175,9 +177,9 @@ def _pay(
 ) -> _Payment:
     """Find the credits for a bill; `no_hold`: there is none that could have limited it."""
     policy = plan.over_capture
-    sources = held
+    sources: Iterator[Source] = iter(held)
     if no_hold or policy in (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT):
-        sources = held + free_sources(wallet.lots)
+        sources = chain(held, free_sources(wallet.lots))
     taken, uncovered = cover(bill.needs, sources)
     debt = 0
     if uncovered and policy is OverCapture.ALLOW_WITH_OVERDRAFT:
@@ -213,8 +215,10 @@ def _book(
     revenues = apportion(draft.revenue_nanousd, bill.shares)
     costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
     return tuple(
-        MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost)
-        for line, micros, revenue, cost in zip(priced.lines, bill.shares, revenues, costs, strict=True)
+        [
+            MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost)
+            for line, micros, revenue, cost in zip(priced.lines, bill.shares, revenues, costs, strict=True)
+        ]
     )
 
 
@@ -222,8 +226,10 @@ def _entry_lines(bill: Bill, priced: Priced | None) -> tuple[EntryLine, ...]:
     if priced is None:
         return ()
     return tuple(
-        EntryLine(line.treatment, line.public, micros)
-        for line, micros in zip(priced.lines, bill.shares, strict=True)
+        [
+            EntryLine(line.treatment, line.public, micros)
+            for line, micros in zip(priced.lines, bill.shares, strict=True)
+        ]
     )
 
 
@@ -232,8 +238,8 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
     drawn = {source.lot.key: source.micros for source in taken if source.held}
     if not drawn:
         return pins
-    left = (Pin(key, micros - drawn.get(key, 0)) for key, micros in pins)
-    return tuple(pin for pin in left if pin.micros)
+    left = [Pin(key, micros - drawn.get(key, 0)) for key, micros in pins]
+    return tuple([pin for pin in left if pin.micros])
 
 
 def _after_commit(
@@ -248,20 +254,20 @@ def _after_commit(
 ) -> Reservation:
     own_run = priced.own_run if priced else None
     return Reservation(
-        sequence=before.sequence,
-        state=ReservationState.COMMITTED if final else before.state,
-        terms=before.terms,
-        created_at=before.created_at,
-        expires_at=before.expires_at,
-        pins=pins,
-        labels=before.labels,
-        exact_micros=bill.exact_micros,
-        priced_micros=before.priced_micros + bill.micros,
-        charged_micros=before.charged_micros + bill.micros - payment.uncollected_micros,
-        has_outcome_rule=before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
-        outcome_charged=before.outcome_charged or (priced is not None and priced.outcome_charged),
-        own_run=before.own_run if own_run is None else own_run,
-        costs=costs,
+        before.sequence,
+        ReservationState.COMMITTED if final else before.state,
+        before.terms,
+        before.created_at,
+        before.expires_at,
+        pins,
+        before.labels,
+        bill.exact_micros,
+        before.priced_micros + bill.micros,
+        before.charged_micros + bill.micros - payment.uncollected_micros,
+        before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
+        before.outcome_charged or (priced is not None and priced.outcome_charged),
+        before.own_run if own_run is None else own_run,
+        costs,
     )
 
 

@@ -11,7 +11,7 @@ in which they are needed; so as much is covered as any order could cover.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cmp_to_key
 from typing import NamedTuple
@@ -48,13 +48,12 @@ burn_order = cmp_to_key(_compare)
 """Sort key of lots with remaining credits."""
 
 
-def free_sources(lots: Iterable[Lot]) -> list[Source]:
+def free_sources(lots: Iterable[Lot]) -> Iterator[Source]:
     """Give what is available in lots that stand in burn order."""
-    return [
-        Source(lot, lot.remaining_micros - lot.held_micros, held=False)
-        for lot in lots
-        if lot.status is LotStatus.ACTIVE and lot.remaining_micros > lot.held_micros
-    ]
+    for lot in lots:
+        micros = lot.remaining_micros - lot.held_micros
+        if micros > 0 and lot.status is LotStatus.ACTIVE:
+            yield Source(lot, micros, held=False)
 
 
 def pinned_sources(lots: Mapping[LotKey, Lot], pins: Iterable[Pin]) -> list[Source]:
@@ -62,18 +61,22 @@ def pinned_sources(lots: Mapping[LotKey, Lot], pins: Iterable[Pin]) -> list[Sour
     return [Source(lots[key], micros, held=True) for key, micros in pins]
 
 
-def cover(needs: Needs, sources: Sequence[Source]) -> tuple[list[Source], int]:
-    """Cover needs from sources: what is taken of each, and what stays uncovered (micro-credits)."""
+def cover(needs: Needs, sources: Iterator[Source]) -> tuple[list[Source], int]:
+    """Cover needs from sources: what is taken of each, and what stays uncovered (micro-credits).
+
+    Lots without a scope that come first are used up whatever the needs are for. No source is looked at that
+    is not needed.
+    """
     left = sum(needs.values())
-    if any(source.lot.scope is not None for source in sources):
-        return _cover_by_kind(needs, sources)
-    taken = []
-    for source in sources:
-        if left == 0:
+    taken: list[Source] = []
+    while left:
+        source = next(sources, None)
+        if source is None:
             break
-        micros = min(left, source.micros)
-        taken.append(source if micros == source.micros else Source(source.lot, micros, source.held))
-        left -= micros
+        if source.lot.scope is not None:
+            return _cover_by_kind(needs, [*taken, source, *sources])
+        taken.append(source if source.micros <= left else Source(source.lot, left, source.held))
+        left -= taken[-1].micros
     return taken, left
 
 

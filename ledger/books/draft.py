@@ -36,6 +36,8 @@ from ledger.books.model import (
 )
 
 NO_DOLLARS = Dollars()
+NO_CREDITS_MOVED = dict.fromkeys(Credits._fields, 0)
+NO_DOLLARS_MOVED = dict.fromkeys(Dollars._fields, 0)
 
 
 class Draft:
@@ -54,8 +56,8 @@ class Draft:
         self.effective_at = effective_at or now
         self.lots: dict[LotKey, Lot] = {lot.key: lot for lot in wallet.lots}
         self._changed: dict[LotKey, Lot] = {}
-        self._credits = dict.fromkeys(Credits._fields, 0)
-        self._dollars = dict.fromkeys(Dollars._fields, 0)
+        self._credits = NO_CREDITS_MOVED.copy()
+        self._dollars = NO_DOLLARS_MOVED.copy()
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
@@ -222,30 +224,29 @@ class Draft:
         postings = Credits._make(self._credits.values())
         balances = Credits._make(map(add, self.wallet.balances, postings))
         entry = Entry(
-            customer=self.wallet.customer,
-            sequence=self.sequence,
-            kind=kind,
-            request_id=command.request_id if command else None,
-            fingerprint=command.fingerprint if command else None,
-            credits=postings,
-            after=balances,
-            effective_at=self.effective_at,
-            booked_at=self.booked_at,
-            occurred_at=occurred_at,
-            reservation=image(reservation) if reservation else None,
-            subject=subject[0],
-            subject_n=subject[1],
-            terms=terms,
-            plan=plan,
-            priced_micros=priced_micros,
-            uncollected_micros=uncollected_micros,
-            uncosted=uncosted,
-            late=late,
-            final=final,
-            reason=reason,
-            labels=labels,
-            lines=lines,
-            money=self._money(money_lines),
+            self.wallet.customer,
+            self.sequence,
+            kind,
+            command.request_id if command else None,
+            command.fingerprint if command else None,
+            postings,
+            balances,
+            self.effective_at,
+            self.booked_at,
+            occurred_at,
+            image(reservation) if reservation else None,
+            *subject,
+            terms,
+            plan,
+            priced_micros,
+            uncollected_micros,
+            uncosted,
+            late,
+            final,
+            reason,
+            labels,
+            lines,
+            self._money(money_lines),
         )
         lots = tuple(self._changed.values())
         return Decision(entry, self._wallet_after(balances), lots, reservation, runs)
@@ -259,22 +260,24 @@ class Draft:
     def _wallet_after(self, balances: Credits) -> Wallet:
         before = self.wallet
         return Wallet(
-            customer=before.customer,
-            sequence=self.sequence,
-            display_name=before.display_name,
-            plan=before.plan,
-            card=before.card,
-            zone=before.zone,
-            balances=balances,
-            lots=self._live_lots() if self._changed else before.lots,
-            unbilled_nanousd=before.unbilled_nanousd + self._dollars["unbilled"],
-            next_due_at=self._due_at,
-            last_instant=self.booked_at,
+            before.customer,
+            self.sequence,
+            before.display_name,
+            before.plan,
+            before.card,
+            before.zone,
+            balances,
+            self._live_lots() if self._changed else before.lots,
+            before.unbilled_nanousd + self._dollars["unbilled"],
+            self._due_at,
+            self.booked_at,
         )
 
     def _live_lots(self) -> tuple[Lot, ...]:
         """Give the lots with credits in them, in burn order: a draw may have moved a lot in it."""
         changed = self._changed
+        if len(self.lots) == 1:
+            return tuple([lot for lot in changed.values() if lot.remaining_micros > 0])
         lots = [lot for lot in self.wallet.lots if lot.key not in changed]
         for lot in changed.values():
             if lot.remaining_micros > 0:
@@ -296,17 +299,17 @@ class Draft:
             status = LotStatus.DEPLETED
         self._put(
             Lot(
-                key=lot.key,
-                kind=lot.kind,
-                amount_micros=lot.amount_micros,
-                remaining_micros=remaining,
-                held_micros=lot.held_micros + held,
-                value_nanousd=lot.value_nanousd + value,
-                priority=lot.priority,
-                scope=lot.scope,
-                effective_at=lot.effective_at,
-                expires_at=lot.expires_at,
-                status=status,
+                lot.key,
+                lot.kind,
+                lot.amount_micros,
+                remaining,
+                lot.held_micros + held,
+                lot.value_nanousd + value,
+                lot.priority,
+                lot.scope,
+                lot.effective_at,
+                lot.expires_at,
+                status,
             )
         )
 

@@ -32,9 +32,10 @@ def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
     mode that is not `half_even`, `half_up`, `up` or `down`.
     """
     quantum, mode = rounding
-    numerator, denominator = amount.numerator, amount.denominator * quantum
+    numerator, denominator = amount.as_integer_ratio()
     if numerator < 0:
         return -round_exact(-amount, rounding)
+    denominator *= quantum
     quotient, rest = divmod(numerator, denominator)
     if rest and _rounds_up(mode, quotient, 2 * rest - denominator):
         quotient += 1
@@ -42,12 +43,13 @@ def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
 
 
 def exact_sum(amounts: Iterable[Fraction], start: Fraction = ZERO) -> Fraction:
-    """Add exact amounts; zeros and a start of 0, which are the rule, cost nothing."""
-    total = start
-    for amount in amounts:
-        if amount.numerator:
-            total = total + amount if total.numerator else amount
-    return total
+    """Add exact amounts over their common denominator, so that they are reduced once and not at each step."""
+    addends = [amount for amount in (start, *amounts) if amount]
+    if len(addends) < 2:
+        return addends[0] if addends else ZERO
+    ratios = [addend.as_integer_ratio() for addend in addends]
+    denominator = lcm(*[ratio[1] for ratio in ratios])
+    return Fraction(sum([part * (denominator // whole) for part, whole in ratios]), denominator)
 
 
 def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:

@@ -78,7 +78,7 @@ def reserve(
         terms=terms,
         created_at=now,
         expires_at=now + (command.ttl or plan.default_ttl),
-        pins=tuple(Pin(lot.key, micros) for lot, micros, _ in taken),
+        pins=tuple([Pin(lot.key, micros) for lot, micros, _ in taken]),
         labels=command.labels,
         has_outcome_rule=priced is not None and priced.has_outcome_rule,
     )
@@ -191,21 +191,8 @@ def with_changes(
     costs: ReservationCosts | None = None,
 ) -> Reservation:
     """Copy a reservation with another state and other pins, and what else is given."""
-    return Reservation(
-        sequence=before.sequence,
-        state=state,
-        terms=before.terms,
-        created_at=before.created_at,
-        expires_at=expires_at or before.expires_at,
-        pins=pins,
-        labels=before.labels,
-        exact_micros=before.exact_micros,
-        priced_micros=before.priced_micros,
-        charged_micros=before.charged_micros,
-        has_outcome_rule=before.has_outcome_rule,
-        outcome_charged=before.outcome_charged,
-        own_run=before.own_run,
-        costs=costs or before.costs,
+    return before._replace(
+        state=state, pins=pins, expires_at=expires_at or before.expires_at, costs=costs or before.costs
     )
 
 
@@ -217,8 +204,10 @@ def _close(draft: Draft, before: Reservation, state: ReservationState) -> Reserv
 
 
 def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
+    if ttl is None:
+        return None
     longest = min(plan.max_ttl, MAX_LIFE)
-    if ttl is None or MIN_TTL <= ttl <= longest:
+    if MIN_TTL <= ttl <= longest:
         return None
     return refusals.invalid("ttl", f"must be 1 s to {longest // MIN_TTL} s, got {ttl}")
 

@@ -171,7 +171,7 @@ class Reservation(NamedTuple):
 
     @property
     def held_micros(self) -> int:
-        return sum(pin.micros for pin in self.pins)
+        return sum([pin.micros for pin in self.pins])
 
 
 class Wallet(NamedTuple):

@@ -149,7 +149,7 @@ def test_as_much_is_covered_as_any_order_could_cover(
 ) -> None:
     """Scoped credits cover their kind, the others what is left, whatever the burn order is."""
     sources = [Source(a_lot(n, scope, micros), micros, held=False) for n, (scope, micros) in enumerate(lots)]
-    taken, uncovered = cover(needs, sources)
+    taken, uncovered = cover(needs, iter(sources))
     scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
     free = sum(micros for scope, micros in lots if scope is None)
     missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items() if kind)
