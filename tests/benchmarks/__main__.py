@@ -1,0 +1,53 @@
+"""`python -m tests.benchmarks`: settings come from the environment, SIZE=small and PROFILE=1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import monotonic
+
+import uvloop
+from rich.console import Console
+
+from ledger.store.embedded import EmbeddedPostgres
+from tests.benchmarks import profiles, report
+from tests.benchmarks.measures import Measures
+from tests.benchmarks.postgres import postgres
+from tests.benchmarks.sizes import FULL, SIZES, Size
+from tests.benchmarks.stage import Say, staged
+
+BUILD = Path("build")
+
+
+def main() -> None:
+    """One run."""
+    size = SIZES.get(os.environ.get("SIZE", FULL.name))
+    if size is None:
+        raise SystemExit(f"SIZE is {os.environ['SIZE']}: {' or '.join(SIZES)} is allowed")
+    console = Console(highlight=False)
+    began, load_before = monotonic(), report.load_average()
+
+    def say(text: str) -> None:
+        console.print(f"{monotonic() - began:6.0f} s  {text}", soft_wrap=True, markup=False)
+
+    (BUILD / "bench").mkdir(parents=True, exist_ok=True)
+    with postgres(BUILD / "bench" / "data") as server:
+        if os.environ.get("PROFILE") == "1":
+            uvloop.run(profiles.profile(server, size, BUILD / "bench", say))
+            return
+        figures = uvloop.run(_measure(server, size, say))
+    report.write_json(figures, BUILD / "bench.json")
+    report.print_table(figures, console)
+    if size is FULL:
+        report.write_document(figures, load_before)
+    say(f"Wrote {BUILD / 'bench.json'}" + (f" and {report.DOCUMENT}" if size is FULL else ""))
+
+
+async def _measure(server: EmbeddedPostgres, size: Size, say: Say) -> dict[str, float]:
+    async with staged(server, size, BUILD / "bench", say) as stage:
+        measures = await Measures.of(stage, say)
+        return await measures.take_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What the figures mean: each beside its ceiling and the ratio that is required of the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure over its ceiling, and the bound of that ratio."""
+
+    work: str
+    figure: str
+    unit: str
+    ceiling: str
+    over: tuple[str, ...] | float
+    """Figures whose sum is the ceiling, or a fixed one."""
+    bound: float
+    at_least: bool = True
+
+    def ceiling_of(self, figures: Figures) -> float:
+        return self.over if isinstance(self.over, float) else sum(figures[key] for key in self.over)
+
+    def ratio(self, figures: Figures) -> float:
+        return figures[self.figure] / self.ceiling_of(figures)
+
+    def is_met(self, figures: Figures) -> bool:
+        ratio = self.ratio(figures)
+        return ratio >= self.bound if self.at_least else ratio <= self.bound
+
+
+_BATCH = "batch_500_pairs_per_s"
+
+TARGETS = (
+    Target(
+        "unary Reserve and CommitReservation, 32 in flight",
+        "unary_calls_per_s",
+        "calls/s",
+        "empty RPC of a bare server",
+        ("echo_calls_per_s",),
+        0.5,
+    ),
+    Target(
+        "Reserve, 1 in flight, p50",
+        "reserve_p50_ms",
+        "ms",
+        "empty RPC and single-row insert commit",
+        ("echo_p50_ms", "insert_p50_ms"),
+        2.0,
+        at_least=False,
+    ),
+    Target(
+        "Batch, 500 items, 4 in flight, 100 customers",
+        _BATCH,
+        "pairs/s",
+        "the same writes by the store alone",
+        ("store_500_pairs_per_s",),
+        0.5,
+    ),
+    Target(
+        "the same",
+        _BATCH,
+        "pairs/s",
+        "one bare insert of the same rows' bytes",
+        ("insert_500_pairs_per_s",),
+        0.3,
+    ),
+    Target(
+        "Batch, 100 items, 8 in flight", "batch_100_pairs_per_s", "pairs/s", "Batch of 500", (_BATCH,), 0.7
+    ),
+    Target(
+        "Batch of 500, one hot customer",
+        "batch_500_hot_pairs_per_s",
+        "pairs/s",
+        "Batch of 500",
+        (_BATCH,),
+        0.9,
+    ),
+    Target(
+        "Batch of 500, 1,000,000 entries in the journal",
+        "batch_500_million_pairs_per_s",
+        "pairs/s",
+        "Batch of 500",
+        (_BATCH,),
+        0.9,
+    ),
+    Target(
+        "Batch of 500, 100,000 customers, memory for 10,000",
+        "batch_500_cold_pairs_per_s",
+        "pairs/s",
+        "Batch of 500",
+        (_BATCH,),
+        0.5,
+    ),
+    Target(
+        "GetBalance, not in memory, 1,000,000 entries, p50",
+        "balance_million_p50_ms",
+        "ms",
+        "the same on an empty journal",
+        ("balance_empty_p50_ms",),
+        1.15,
+        at_least=False,
+    ),
+    Target(
+        "price(), one core, 50 rules, best of 5", "price_items_per_s", "items/s", "the target", 200_000.0, 1.0
+    ),
+    Target(
+        "resident memory after 1,000,000 pairs on 100,000 customers",
+        "rss_million_mib",
+        "MiB",
+        "after the first tenth",
+        ("rss_first_tenth_mib",),
+        1.1,
+        at_least=False,
+    ),
+    Target(
+        "the same at the end of a line through its last half",
+        "rss_trend_end_mib",
+        "MiB",
+        "at the line's beginning",
+        ("rss_trend_start_mib",),
+        1.01,
+        at_least=False,
+    ),
+    Target(
+        "Batch of 500, two servers, the same 100 customers",
+        "two_servers_pairs_per_s",
+        "pairs/s",
+        "Batch of 500, one server",
+        (_BATCH,),
+        0.5,
+    ),
+    Target("the same, oldest command", "two_servers_oldest_s", "s", "the target", 2.0, 1.0, at_least=False),
+)
+
+REPORTED = (
+    ("open loop at 70 % of the unary figure, from the intended start, p50", "open_loop_p50_ms", "ms"),
+    ("the same, p99", "open_loop_p99_ms", "ms"),
+    ("the same, p99.9", "open_loop_p999_ms", "ms"),
+    ("price(), one item a call", "price_single_items_per_s", "items/s"),
+    ("two servers, items refused", "two_servers_errors", ""),
+)
+"""Without a ceiling: what it means, its key, its unit."""
+
+HEADINGS = ("work", "figure", "ceiling", "ratio", "required")
+
+
+def rows(figures: Figures) -> list[tuple[tuple[str, ...], bool | None]]:
+    """The table's cells, line by line, and whether its target is met (None: it has none)."""
+    lines: list[tuple[tuple[str, ...], bool | None]] = []
+    for target in TARGETS:
+        figure = f"{number(figures[target.figure])} {target.unit}"
+        ceiling = f"{number(target.ceiling_of(figures))} ({target.ceiling})"
+        required = f"at {'least' if target.at_least else 'most'} {target.bound:g}"
+        cells = (target.work, figure, ceiling, f"{target.ratio(figures):.2f}", required)
+        lines.append((cells, target.is_met(figures)))
+    for work, key, unit in REPORTED:
+        lines.append(((work, f"{number(figures[key])} {unit}".rstrip(), "", "", ""), None))
+    return lines
+
+
+def number(value: float) -> str:
+    """Three digits that tell, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.3g}"

@@ -1,0 +1,239 @@
+"""Load from a client: how many a second, or how long each takes.
+
+A load runs for a while before the clock starts. It ends at the first answer that is an error, unless it is
+told to count them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc.aio
+
+from ledger.v1 import credit_service_pb2 as pb
+from tests.benchmarks import workload
+
+if TYPE_CHECKING:
+    from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
+
+MESSAGE_BYTES_MAX = 64 * 2**20
+_OPTIONS = (("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),)
+_SECOND_MS = 1_000
+Request = TypeVar("Request")
+
+
+class WorkError(Exception):
+    """The service refused work that is right, or did none in time."""
+
+
+@dataclass(slots=True)
+class Window:
+    """What counts: work that ends after `start` and before `end`, on `perf_counter`."""
+
+    warm_seconds: float
+    seconds: float
+    start: float = field(init=False)
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.start = perf_counter() + self.warm_seconds
+
+    def is_open(self) -> bool:
+        """Whether there is time for more work."""
+        return perf_counter() < self.start + self.seconds
+
+    def count(self, work: int) -> None:
+        """Notes work that has just ended."""
+        if self.start <= perf_counter() < self.start + self.seconds:
+            self.done += work
+
+    @property
+    def per_second(self) -> float:
+        """The rate. Raises WorkError where the window was too short for any work to end in it."""
+        if not self.done:
+            raise WorkError(f"no work ended within {self.seconds:g} s")
+        return self.done / self.seconds
+
+
+@dataclass(slots=True)
+class Calls:
+    """How long calls took, and how many items they answered with an error."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: int = 0
+
+
+@asynccontextmanager
+async def channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel that is ready."""
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as opened:
+        await opened.channel_ready()
+        yield opened
+
+
+def customers(numbers: range) -> Iterator[str]:
+    """The ids of these customers, round and round."""
+    ids = [workload.customer_id(number) for number in numbers]
+    while True:
+        yield from ids
+
+
+async def at_once(workers: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Runs as many workers as calls are to be in flight."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(work())
+
+
+# -- one call at a time per worker ---------------------------------------------------------------
+
+
+async def echo_rate(empty: Callable[[bytes], Awaitable[bytes]], in_flight: int, window: Window) -> float:
+    """Empty calls a second."""
+
+    async def work() -> None:
+        while window.is_open():
+            await empty(b"")
+            window.count(1)
+
+    await at_once(in_flight, work)
+    return window.per_second
+
+
+async def unary_rate(
+    service: CreditServiceAsyncStub, whose: Iterator[str], in_flight: int, window: Window
+) -> float:
+    """Calls a second, of `Reserve` and `CommitReservation` in turn."""
+
+    async def work() -> None:
+        while window.is_open():
+            customer = next(whose)
+            held = await service.Reserve(workload.reserve(customer))
+            window.count(1)
+            await service.CommitReservation(workload.commit(customer, held.reservation.reservation_id))
+            window.count(1)
+
+    await at_once(in_flight, work)
+    return window.per_second
+
+
+async def latency_ms(call: Callable[[], Awaitable[object]], window: Window) -> list[float]:
+    """Each call's milliseconds, one in flight."""
+    taken = []
+    while window.is_open():
+        began = perf_counter()
+        await call()
+        if began >= window.start:
+            taken.append((perf_counter() - began) * _SECOND_MS)
+    return taken
+
+
+async def each_ms(call: Callable[[Request], Awaitable[object]], requests: Iterable[Request]) -> list[float]:
+    """The milliseconds of each request's call, one after the other."""
+    taken = []
+    for request in requests:
+        began = perf_counter()
+        await call(request)
+        taken.append((perf_counter() - began) * _SECOND_MS)
+    return taken
+
+
+# -- batches -------------------------------------------------------------------------------------
+
+
+async def batch_rate(
+    service: CreditServiceAsyncStub,
+    whose: Iterator[str],
+    items: int,
+    in_flight: int,
+    window: Window,
+    calls: Calls | None = None,
+) -> float:
+    """Pairs a second. Each worker sends a call of holds, then a call of their commits."""
+
+    async def work() -> None:
+        while window.is_open():
+            await batch_of_pairs(service, list(islice(whose, items)), window.count, calls)
+
+    await at_once(in_flight, work)
+    return window.per_second / 2
+
+
+async def batch_of_pairs(
+    service: CreditServiceAsyncStub,
+    chosen: list[str],
+    count: Callable[[int], None],
+    calls: Calls | None = None,
+) -> None:
+    """One call of holds, and one of their commits; `count` is told of each how many were carried out."""
+    holds = [pb.BatchItem(reserve=workload.reserve(customer)) for customer in chosen]
+    held = await _batch(service, holds, count, calls)
+    commits = [
+        pb.BatchItem(commit=workload.commit(customer, result.reserve.reservation.reservation_id))
+        for customer, result in zip(chosen, held, strict=True)
+        if result.HasField("reserve")
+    ]
+    if commits:
+        await _batch(service, commits, count, calls)
+
+
+async def _batch(
+    service: CreditServiceAsyncStub,
+    items: list[pb.BatchItem],
+    count: Callable[[int], None],
+    calls: Calls | None,
+) -> Sequence[pb.BatchResult]:
+    """The results in order; an error among them ends the run, or is noted and does not count."""
+    began = perf_counter()
+    answer = await service.Batch(pb.BatchRequest(items=items))
+    taken = perf_counter() - began
+    errors = [result.error for result in answer.results if result.HasField("error")]
+    count(len(items) - len(errors))
+    if calls is not None:
+        calls.seconds.append(taken)
+        calls.errors += len(errors)
+    elif errors:
+        raise WorkError(f"{len(errors)} of {len(items)} items were refused, the first: {errors[0]}")
+    return answer.results
+
+
+# -- open loop -----------------------------------------------------------------------------------
+
+
+async def open_loop_ms(
+    service: CreditServiceAsyncStub, whose: Iterator[str], calls_per_second: float, window: Window
+) -> list[float]:
+    """Milliseconds from each call's intended start to its answer, whatever the service does meanwhile.
+
+    Starts are random (a Poisson process, always the same one). Each is a commit if a hold waits for one, and
+    a `Reserve` otherwise.
+    """
+    chance = random.Random(1)  # noqa: S311 -- a schedule, not a secret
+    holds: list[tuple[str, str]] = []
+    taken: list[float] = []
+
+    async def call(intended: float) -> None:
+        if holds:
+            customer, reservation_id = holds.pop()
+            await service.CommitReservation(workload.commit(customer, reservation_id))
+        else:
+            customer = next(whose)
+            held = await service.Reserve(workload.reserve(customer))
+            holds.append((customer, held.reservation.reservation_id))
+        if intended >= window.start:
+            taken.append((perf_counter() - intended) * _SECOND_MS)
+
+    intended = perf_counter()
+    async with asyncio.TaskGroup() as group:
+        while window.is_open():
+            await asyncio.sleep(max(0.0, intended - perf_counter()))
+            group.create_task(call(intended))
+            intended += chance.expovariate(calls_per_second)
+    return taken

@@ -1,0 +1,233 @@
+"""The figures of a run, group by group. What is compared is taken in turns, and the medians count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import islice
+from statistics import linear_regression, median, quantiles
+from typing import Self
+
+from ledger.v1.wallet_service_pb2 import GetBalanceRequest
+from tests.benchmarks import load, prices, workload
+from tests.benchmarks.ceilings import BareInserts, StoreAlone
+from tests.benchmarks.load import Calls, Window
+from tests.benchmarks.stage import Say, Service, Stage, service
+
+SPREAD, STORE, SINGLE = range(1, 101), range(101, 201), range(201, 300)
+"""Customers of the loads, the store alone and one call in flight: none is written from two places."""
+HOT = 300
+READ_FIRST = 301
+UNARY_IN_FLIGHT = 32
+BATCH, BATCH_IN_FLIGHT = 500, 4
+SMALL_BATCH, SMALL_BATCH_IN_FLIGHT = 100, 8
+PASS_PAIRS = 5
+"""Pairs of one customer in one call, where memory is measured."""
+CAPACITY_SHARE = 0.7
+
+Measure = Callable[[], Awaitable[float]]
+
+
+class Measures:
+    """Takes the figures and keeps them by their keys."""
+
+    def __init__(self, stage: Stage, store: StoreAlone, say: Say) -> None:
+        self.figures: dict[str, float] = {}
+        self._stage = stage
+        self._size = stage.size
+        self._say = say
+        self._store = store
+        self._inserts = BareInserts(stage.database, STORE)
+
+    @classmethod
+    async def of(cls, stage: Stage, say: Say) -> Self:
+        return cls(stage, await StoreAlone.open(stage.database, STORE), say)
+
+    async def take_all(self) -> dict[str, float]:
+        """All figures."""
+        self._prices()
+        await self._unary()
+        await self._latencies()
+        await self._batches()
+        await self._balances()
+        await self._open_loop()
+        await self._memory()
+        return self.figures
+
+    # -- groups ----------------------------------------------------------------------------------
+
+    def _prices(self) -> None:
+        """Pricing alone, in this process."""
+        seconds = self._size.price_seconds
+        self._note("price_items_per_s", prices.items_per_second(seconds))
+        self._note("price_single_items_per_s", prices.items_per_second(seconds / 2, items_a_call=1))
+
+    async def _unary(self) -> None:
+        """Many calls in flight: the service against a server that does nothing."""
+        spread = load.customers(SPREAD)
+
+        async def echo() -> float:
+            return await load.echo_rate(self._stage.echo, UNARY_IN_FLIGHT, self._window())
+
+        async def unary() -> float:
+            credit = self._stage.empty.credits
+            return await load.unary_rate(credit, spread, UNARY_IN_FLIGHT, self._window())
+
+        await self._in_turns({"echo_calls_per_s": echo, "unary_calls_per_s": unary})
+
+    async def _latencies(self) -> None:
+        """One call in flight: a `Reserve` against the two waits that it cannot do without."""
+        single = load.customers(SINGLE)
+        insert = self._inserts.single()
+        credit = self._stage.empty.credits
+
+        def p50(call: Callable[[], Awaitable[object]]) -> Measure:
+            async def measure() -> float:
+                return median(await load.latency_ms(call, self._window()))
+
+            return measure
+
+        await self._in_turns(
+            {
+                "echo_p50_ms": p50(lambda: self._stage.echo(b"")),
+                "insert_p50_ms": p50(insert),
+                "reserve_p50_ms": p50(lambda: credit.Reserve(workload.reserve(next(single)))),
+            }
+        )
+
+    async def _batches(self) -> None:
+        """Pairs a second in batches: the database alone, the store alone, and the service in each shape."""
+        stage, calls = self._stage, Calls()
+        spread, hot = load.customers(SPREAD), load.customers(range(HOT, HOT + 1))
+        cold = load.customers(stage.cold_books.numbers)
+
+        async def insert() -> float:
+            return await self._inserts.pairs_per_second(BATCH, self._size.seconds / 2)
+
+        async def store() -> float:
+            return await self._store.pairs_per_second(BATCH, self._size.seconds / 2)
+
+        async def two() -> float:
+            window, share = self._window(), BATCH_IN_FLIGHT // 2
+            rates = [
+                load.batch_rate(each.credits, spread, BATCH, share, window, calls)
+                for each in (stage.empty, stage.second)
+            ]
+            await asyncio.gather(*rates)
+            return window.per_second / 2
+
+        await self._in_turns(
+            {
+                "insert_500_pairs_per_s": insert,
+                "store_500_pairs_per_s": store,
+                "batch_500_pairs_per_s": self._batch(stage.empty, spread),
+                "batch_100_pairs_per_s": self._batch(stage.empty, spread, SMALL_BATCH, SMALL_BATCH_IN_FLIGHT),
+                "batch_500_hot_pairs_per_s": self._batch(stage.empty, hot),
+                "batch_500_million_pairs_per_s": self._batch(stage.full, load.customers(SPREAD)),
+                "batch_500_cold_pairs_per_s": self._batch(stage.cold, cold),
+                "two_servers_pairs_per_s": two,
+            }
+        )
+        self._note("two_servers_oldest_s", max(calls.seconds))
+        self._note("two_servers_errors", calls.errors)
+
+    def _batch(
+        self, where: Service, whose: Iterator[str], items: int = BATCH, in_flight: int = BATCH_IN_FLIGHT
+    ) -> Measure:
+        async def measure() -> float:
+            return await load.batch_rate(where.credits, whose, items, in_flight, self._window())
+
+        return measure
+
+    async def _balances(self) -> None:
+        """A read of customers whom the server has never met, on both journals."""
+
+        def p50(where: Service) -> Measure:
+            whose = load.customers(range(READ_FIRST, self._size.customers + 1))
+
+            async def measure() -> float:
+                requests = [GetBalanceRequest(customer_id=next(whose)) for _ in range(self._size.reads)]
+                return median(await load.each_ms(where.wallet.GetBalance, requests))
+
+            return measure
+
+        await self._in_turns(
+            {
+                "balance_empty_p50_ms": p50(self._stage.empty),
+                "balance_million_p50_ms": p50(self._stage.full),
+            }
+        )
+
+    async def _open_loop(self) -> None:
+        """Calls that come when they come, at a rate that the service can bear."""
+        await self._stage.settle()
+        rate = CAPACITY_SHARE * self.figures["unary_calls_per_s"]
+        window = Window(self._size.warm_seconds, self._size.open_loop_seconds)
+        taken = await load.open_loop_ms(self._stage.empty.credits, load.customers(SPREAD), rate, window)
+        thousandths = quantiles(taken, n=1_000)
+        self._note("open_loop_calls_per_s", rate)
+        for key, thousandth in (("p50", 500), ("p99", 990), ("p999", 999)):
+            self._note(f"open_loop_{key}_ms", thousandths[thousandth - 1])
+
+    async def _memory(self) -> None:
+        """Resident memory of a new server, while many more customers come by than it keeps in memory.
+
+        Also the straight line through the samples of the last half: where it begins and where it ends.
+        """
+        books, pairs = self._stage.cold_books, self._size.memory_pairs
+        whose = load.customers(books.numbers)
+        samples: list[float] = []
+        async with service(books, self._stage.logs / "memory.log") as fresh:
+            for _ in range(SAMPLES):
+                await _write_pairs(fresh, whose, pairs // SAMPLES)
+                samples.append(fresh.server.rss_mib())
+        half = samples[SAMPLES // 2 :]
+        slope, start = linear_regression(range(len(half)), half)
+        self._note("rss_first_tenth_mib", samples[SAMPLES // 10 - 1])
+        self._note("rss_million_mib", samples[-1])
+        self._note("rss_trend_start_mib", start)
+        self._note("rss_trend_end_mib", start + slope * (len(half) - 1))
+
+    # -- taking turns ----------------------------------------------------------------------------
+
+    async def _in_turns(self, measures: Mapping[str, Measure]) -> None:
+        taken: dict[str, list[float]] = defaultdict(list)
+        for _ in range(self._size.rounds):
+            for key, measure in measures.items():
+                await self._stage.settle()
+                taken[key].append(await measure())
+        for key, values in taken.items():
+            self._note(key, median(values), values)
+
+    def _window(self) -> Window:
+        return Window(self._size.warm_seconds, self._size.seconds)
+
+    def _note(self, key: str, value: float, turns: list[float] | None = None) -> None:
+        self.figures[key] = value
+        each = f"   ({', '.join(f'{turn:,.4g}' for turn in turns)})" if turns else ""
+        self._say(f"{key:32} {value:>12,.4g}{each}")
+
+
+SAMPLES = 40
+"""Of resident memory, evenly over the pairs."""
+
+
+async def _write_pairs(where: Service, whose: Iterator[str], pairs: int) -> None:
+    """Writes so many pairs, a few of each customer in a call."""
+    left = pairs
+
+    async def work() -> None:
+        nonlocal left
+        while left > 0:
+            items = min(BATCH, left)
+            left -= items
+            few = list(islice(whose, -(-items // PASS_PAIRS)))
+            chosen = [customer for customer in few for _ in range(PASS_PAIRS)][:items]
+            await load.batch_of_pairs(where.credits, chosen, _uncounted)
+
+    await load.at_once(BATCH_IN_FLIGHT, work)
+
+
+def _uncounted(_: int) -> None:
+    """The pairs are counted as they are sent."""

@@ -1,0 +1,98 @@
+"""The other processes of a run: servers of the service, and the bare server that they are held against."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+from tests.benchmarks.postgres import Books
+
+REPOSITORY = Path(__file__).parents[2]
+_FREE_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
+_START_LINES = 5
+"""What `serve` says first: a heading, and four addresses."""
+_BEHIND = re.compile(r"^acu_ledger_rollup_entries_behind (\S+)$", re.MULTILINE)
+_SETTLE_SECONDS = 120.0
+_TAILER_SECONDS = 1.2
+"""By then the tailer has looked at what there is: it looks once a second while there is nothing."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running `acu-ledger serve`."""
+
+    pid: int
+    target: str
+    """Of the public API."""
+    finance_url: str
+
+    def rss_mib(self) -> float:
+        """Its resident memory now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * _PAGE_BYTES / _MIB
+
+    async def settle(self) -> None:
+        """Waits until the rollups have caught up with the journal: no turn pays for the one before."""
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await asyncio.sleep(_TAILER_SECONDS)
+            while await asyncio.to_thread(self._entries_behind):  # noqa: ASYNC110 -- of another process
+                await asyncio.sleep(0.2)
+
+    def _entries_behind(self) -> float:
+        with urlopen(self.finance_url, timeout=10) as answer:  # noqa: S310 -- our own server, on loopback
+            found = _BEHIND.search(answer.read().decode())
+        return float(found[1]) if found else 1.0
+
+
+@asynccontextmanager
+async def serving(books: Books, log: Path) -> AsyncIterator[Server]:
+    """A server of these books on free ports, as anyone starts it."""
+    command = (str(Path(sys.executable).with_name("acu-ledger")), "serve")
+    environment = {**os.environ, **_FREE_PORTS, **books.environment}
+    async with _started(command, environment, log) as (process, stdout):
+        said = b"".join([await stdout.readline() for _ in range(_START_LINES)]).decode()
+        yield Server(process.pid, _address(said, "public API"), _address(said, "finance metrics"))
+
+
+@asynccontextmanager
+async def echoing(log: Path) -> AsyncIterator[str]:
+    """The bare server; its address."""
+    command = (sys.executable, "-m", "tests.benchmarks.echo")
+    async with _started(command, dict(os.environ), log) as (_, stdout):
+        yield (await stdout.readline()).decode().strip()
+
+
+@asynccontextmanager
+async def _started(
+    command: tuple[str, ...], environment: dict[str, str], log: Path
+) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
+    """A process that is told to end when the block does; what it says on stderr goes to the log."""
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=REPOSITORY, env=environment, stdout=PIPE, stderr=stderr
+        )
+    if process.stdout is None:
+        raise AssertionError("it was asked for")
+    try:
+        yield process, process.stdout
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+
+def _address(said: str, name: str) -> str:
+    found = re.search(rf"{name} +(\S+)", said)
+    if not found:
+        raise SystemExit(f"the server did not start:\n{said}")
+    return found[1]

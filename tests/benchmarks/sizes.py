@@ -1,0 +1,57 @@
+"""How long and how large: a run whose figures count, and a quick one that shows that it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    name: str
+    rounds: int
+    """Turns that each compared figure takes; their median counts."""
+    warm_seconds: float
+    """Load before the clock starts, in each turn."""
+    seconds: float
+    """Load that counts, in each turn."""
+    customers: int
+    """Of the empty and of the full journal."""
+    journal_entries: int
+    """Of the full journal, about."""
+    cold_customers: int
+    """Of the books that do not fit into memory."""
+    memory_pairs: int
+    """Written for the figures of resident memory."""
+    reads: int
+    """`GetBalance` calls in each turn."""
+    open_loop_seconds: float
+    price_seconds: float
+
+
+FULL = Size(
+    name="full",
+    rounds=3,
+    warm_seconds=1.0,
+    seconds=5.0,
+    customers=1_000,
+    journal_entries=1_000_000,
+    cold_customers=100_000,
+    memory_pairs=1_000_000,
+    reads=300,
+    open_loop_seconds=20.0,
+    price_seconds=1.0,
+)
+SMALL = Size(
+    name="small",
+    rounds=1,
+    warm_seconds=0.2,
+    seconds=3.0,
+    customers=400,
+    journal_entries=20_000,
+    cold_customers=11_000,
+    memory_pairs=8_000,
+    reads=50,
+    open_loop_seconds=3.0,
+    price_seconds=0.2,
+)
+SIZES = {size.name: size for size in (FULL, SMALL)}

@@ -1,0 +1,108 @@
+"""All that a run needs, made once: three books, their servers, the bare server, clients of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from ledger.store.embedded import EmbeddedPostgres
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.benchmarks import load
+from tests.benchmarks.ceilings import make_table
+from tests.benchmarks.echo import METHOD
+from tests.benchmarks.postgres import Books, connected, make_books, require_durable, writer
+from tests.benchmarks.processes import Server, echoing, serving
+from tests.benchmarks.sizes import Size
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from ledger.store.database import Connection
+    from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
+    from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
+
+PAIR_ENTRIES = 2
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server, and a client's stubs of it, on one channel."""
+
+    server: Server
+    credits: CreditServiceAsyncStub
+    wallet: WalletServiceAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    size: Size
+    logs: Path
+    empty: Service
+    """Its journal holds no more than customers and grants when the run begins."""
+    second: Service
+    """Another server of the same books."""
+    full: Service
+    """Its journal holds a million entries."""
+    cold: Service
+    """Its customers do not fit into memory."""
+    cold_books: Books
+    echo: Callable[[bytes], Awaitable[bytes]]
+    database: Connection
+    """As a cell's writer has it, to the books of `empty`."""
+
+    async def settle(self) -> None:
+        """Waits until all servers have done what earlier turns have left them."""
+        services = (self.empty, self.second, self.full, self.cold)
+        await asyncio.gather(*(each.server.settle() for each in services))
+
+
+@asynccontextmanager
+async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> AsyncIterator[Stage]:
+    """Makes the books, and starts what a run needs."""
+    await require_durable(server.url)
+    say(f"Making books: {size.customers:,} customers, an empty journal")
+    empty = await make_books(server, "bench_empty", size.customers, 0)
+    say(f"Making books: {size.customers:,} customers, {size.journal_entries:,} entries")
+    pairs_each = size.journal_entries // PAIR_ENTRIES // size.customers
+    full = await make_books(server, "bench_full", size.customers, pairs_each)
+    say(f"Making books: {size.cold_customers:,} customers")
+    cold = await make_books(server, "bench_cold", size.cold_customers, 0)
+    async with connected(empty.owner) as owner:
+        await make_table(owner)
+    async with AsyncExitStack() as life:
+
+        async def serve(books: Books, name: str) -> Service:
+            return await life.enter_async_context(service(books, logs / f"{name}.log"))
+
+        bare = await life.enter_async_context(echoing(logs / "echo.log"))
+        channel = await life.enter_async_context(load.channel(bare))
+        echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        stage = Stage(
+            size,
+            logs,
+            empty=await serve(empty, "empty"),
+            second=await serve(empty, "second"),
+            full=await serve(full, "full"),
+            cold=await serve(cold, "cold"),
+            cold_books=cold,
+            echo=echo,
+            database=await life.enter_async_context(writer(empty)),
+        )
+        say("Waiting until the rollups have caught up")
+        await stage.settle()
+        yield stage
+
+
+@asynccontextmanager
+async def service(books: Books, log: Path) -> AsyncIterator[Service]:
+    """A server of these books, and a client of it."""
+    async with serving(books, log) as server, load.channel(server.target) as channel:
+        yield Service(server, CreditServiceStub(channel), WalletServiceStub(channel))
