@@ -48,8 +48,8 @@ def exact_sum(amounts: Iterable[Fraction], start: Fraction = ZERO) -> Fraction:
     if len(addends) < 2:
         return addends[0] if addends else ZERO
     ratios = [addend.as_integer_ratio() for addend in addends]
-    denominator = lcm(*[ratio[1] for ratio in ratios])
-    return Fraction(sum([part * (denominator // whole) for part, whole in ratios]), denominator)
+    common = lcm(*[denominator for _, denominator in ratios])
+    return Fraction(sum([numerator * (common // denominator) for numerator, denominator in ratios]), common)
 
 
 def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
@@ -85,17 +85,17 @@ def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
         return tuple(-part for part in apportion(-total, weights))
     if len(weights) == 1 and weights[0].numerator > 0:
         return (total,)
-    denominator = lcm(*(weight.denominator for weight in weights))
-    scaled = [weight.numerator * (denominator // weight.denominator) for weight in weights]
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    common = lcm(*[denominator for _, denominator in ratios])
+    scaled = [numerator * (common // denominator) for numerator, denominator in ratios]
     whole = sum(scaled)
     if whole <= 0 or min(scaled) < 0:
         raise BooksError(f"{total} cannot be divided over the weights {list(weights)}")
-    shares, rests = [], []
-    for weight in scaled:
-        quotient, rest = divmod(total * weight, whole)
-        shares.append(quotient)
-        rests.append(rest)
-    by_rest = sorted(range(len(rests)), key=lambda index: (-rests[index], index))
-    for index in by_rest[: total - sum(shares)]:
-        shares[index] += 1
+    shares = [total * weight // whole for weight in scaled]
+    left = total - sum(shares)
+    if left:
+        rests = [total * weight % whole for weight in scaled]
+        by_rest = sorted(range(len(rests)), key=rests.__getitem__, reverse=True)
+        for index in by_rest[:left]:
+            shares[index] += 1
     return tuple(shares)
