@@ -112,7 +112,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         row = await self._reads.reservation(customer_id, ids.reservation_sequence(customer_id, named))
         if row is None:
             raise refused(RefusalReason.RESERVATION_NOT_FOUND, reservation_id=named)
-        return pb.GetReservationResponse(reservation=encode.reservation(customer_id, row))
+        response = pb.GetReservationResponse()
+        encode.reservation(response.reservation, customer_id, row)
+        return response
 
     async def ListReservations(
         self, request: pb.ListReservationsRequest, context: object
@@ -129,10 +131,10 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         problems.raise_if_any()
         rows = await self._reads.reservations(customer_id, before, size + 1, state=state, labels=labels)
         token = pages.next_page_token(request, (rows[size - 1].sequence,)) if len(rows) > size else ""
-        return pb.ListReservationsResponse(
-            reservations=[encode.reservation(customer_id, row) for row in rows[:size]],
-            next_page_token=token,
-        )
+        response = pb.ListReservationsResponse(next_page_token=token)
+        for row in rows[:size]:
+            encode.reservation(response.reservations.add(), customer_id, row)
+        return response
 
     async def GetCharge(self, request: pb.GetChargeRequest, context: object) -> pb.GetChargeResponse:
         """One charge, with its lines."""
@@ -143,8 +145,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         booked = await self._reads.charge(customer_id, ids.charge_sequence(customer_id, named))
         if booked is None:
             raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=named)
-        charge = encode.charge(customer_id, booked.entry, is_reversed=booked.is_reversed)
-        return pb.GetChargeResponse(charge=charge)
+        response = pb.GetChargeResponse()
+        encode.charge(response.charge, customer_id, booked.entry, is_reversed=booked.is_reversed)
+        return response
 
     async def ListCharges(self, request: pb.ListChargesRequest, context: object) -> pb.ListChargesResponse:
         """Charges, newest first; a page ends early where its answer would grow too large to receive."""
@@ -164,7 +167,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         response = pb.ListChargesResponse()
         total_bytes = 0
         for index, (entry, is_reversed) in enumerate(rows):
-            charge = encode.charge(customer_id, entry, is_reversed=is_reversed)
+            charge = pb.Charge()
+            encode.charge(charge, customer_id, entry, is_reversed=is_reversed)
             total_bytes += charge.ByteSize()
             if index and (index == size or total_bytes > limits.PAGE_BYTES_MAX):
                 last = rows[index - 1].entry.sequence

@@ -2,6 +2,9 @@
 
 The answer to a write is made of its entry (and of the request itself) alone, so that a repeat gets the same
 one again. Labels that begin with `internal.` never leave, and nothing here knows of a cost.
+
+What every write answers with is filled in where it stands (`into`): a message that is made first and given to
+another is copied whole.
 """
 
 from __future__ import annotations
@@ -52,68 +55,63 @@ _GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
 # -- Answers to writes -------------------------------------------------------------------------------
 
 
-def reserved(write: Write[Reserve], entry: Entry, replayed: bool) -> pb.ReserveResponse:
+def reserved(into: pb.ReserveResponse, write: Write[Reserve], entry: Entry, replayed: bool) -> None:
     """What `Reserve` answers."""
-    return pb.ReserveResponse(
-        reservation=_held(write.customer_id, entry),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def extended(write: Write[Extend], entry: Entry, replayed: bool) -> pb.ExtendReservationResponse:
+def extended(into: pb.ExtendReservationResponse, write: Write[Extend], entry: Entry, replayed: bool) -> None:
     """What `ExtendReservation` answers."""
-    return pb.ExtendReservationResponse(
-        reservation=_held(write.customer_id, entry),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def committed(write: Write[Commit], entry: Entry, replayed: bool) -> pb.CommitReservationResponse:
+def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry, replayed: bool) -> None:
     """What `CommitReservation` answers."""
-    return pb.CommitReservationResponse(
-        charge=charge(write.customer_id, entry, is_reversed=False),
-        reservation=_held(write.customer_id, entry),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    charge(into.charge, write.customer_id, entry, is_reversed=False)
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def released(write: Write[Release], entry: Entry, replayed: bool) -> pb.ReleaseReservationResponse:
+def released(
+    into: pb.ReleaseReservationResponse, write: Write[Release], entry: Entry, replayed: bool
+) -> None:
     """What `ReleaseReservation` answers."""
-    return pb.ReleaseReservationResponse(
-        reservation=_held(write.customer_id, entry),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def charged(write: Write[Charge], entry: Entry, replayed: bool) -> pb.ChargeResponse:
+def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry, replayed: bool) -> None:
     """What `Charge` answers."""
-    return pb.ChargeResponse(
-        charge=charge(write.customer_id, entry, is_reversed=False),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    charge(into.charge, write.customer_id, entry, is_reversed=False)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def reversed_(write: Write[Reverse], entry: Entry, replayed: bool) -> pb.ReverseChargeResponse:  # noqa: ARG001
+def reversed_(
+    into: pb.ReverseChargeResponse,
+    write: Write[Reverse],  # noqa: ARG001
+    entry: Entry,
+    replayed: bool,
+) -> None:
     """What `ReverseCharge` answers."""
-    return pb.ReverseChargeResponse(
-        returned_micros=-entry.priced_micros,
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    into.returned_micros = -entry.priced_micros
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def granted(write: Write[IssueGrant], entry: Entry, replayed: bool) -> admin.IssueGrantResponse:
+def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Entry, replayed: bool) -> None:
     """What `IssueGrant` answers: the grant as it was issued, what paid a debt already gone from it."""
     command = write.command
     remaining = entry.credits.pending + entry.credits.available
@@ -131,95 +129,95 @@ def granted(write: Write[IssueGrant], entry: Entry, replayed: bool) -> admin.Iss
         expires_at=command.expires_at,
         status=status if remaining else LotStatus.DEPLETED,
     )
-    return admin.IssueGrantResponse(
-        grant=grant(write.customer_id, issued),
-        paid_total_usd=decimal(command.paid_total_nanousd),
-        balance=balance(entry.after),
-        sequence=entry.sequence,
-        replayed=replayed,
-    )
+    into.grant.CopyFrom(grant(write.customer_id, issued))
+    into.paid_total_usd = decimal(command.paid_total_nanousd)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
 
 
-def _held(customer_id: str, entry: Entry) -> pb.Reservation:
+def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:
     """The reservation as the entry left it; when it was made is told by its `Reserve`."""
     image = entry.reservation
     if image is None:
         raise AssertionError(f"entry {entry.sequence} ({entry.kind}) has no reservation")
-    return pb.Reservation(
-        reservation_id=ids.reservation_id(customer_id, image.sequence),
-        customer_id=customer_id,
-        state=_STATES[image.state],
-        held_micros=image.held_micros,
-        charged_micros=image.charged_micros,
-        created_at=timestamp(entry.effective_at) if entry.kind is EntryKind.RESERVE else None,
-        expires_at=timestamp(image.expires_at),
-        labels=labels(entry.labels),
-        rate_card=entry.terms.card if entry.terms is not None else "",
-    )
+    into.reservation_id = ids.reservation_id(customer_id, image.sequence)
+    into.customer_id = customer_id
+    into.state = _STATES[image.state]
+    into.held_micros = image.held_micros
+    into.charged_micros = image.charged_micros
+    if entry.kind is EntryKind.RESERVE:
+        _instant(into.created_at, entry.effective_at)
+    _instant(into.expires_at, image.expires_at)
+    if entry.labels:
+        labels(into.labels, entry.labels)
+    if entry.terms is not None:
+        into.rate_card = entry.terms.card
 
 
 # -- Resources ---------------------------------------------------------------------------------------
 
 
-def reservation(customer_id: str, row: Reservation) -> pb.Reservation:
+def reservation(into: pb.Reservation, customer_id: str, row: Reservation) -> None:
     """A reservation as it stands."""
-    return pb.Reservation(
-        reservation_id=ids.reservation_id(customer_id, row.sequence),
-        customer_id=customer_id,
-        state=_STATES[row.state],
-        held_micros=row.held_micros,
-        charged_micros=row.charged_micros,
-        created_at=timestamp(row.created_at),
-        expires_at=timestamp(row.expires_at),
-        labels=labels(row.labels),
-        rate_card=row.terms.card,
-    )
+    into.reservation_id = ids.reservation_id(customer_id, row.sequence)
+    into.customer_id = customer_id
+    into.state = _STATES[row.state]
+    into.held_micros = row.held_micros
+    into.charged_micros = row.charged_micros
+    _instant(into.created_at, row.created_at)
+    _instant(into.expires_at, row.expires_at)
+    if row.labels:
+        labels(into.labels, row.labels)
+    into.rate_card = row.terms.card
 
 
-def charge(customer_id: str, entry: Entry, *, is_reversed: bool) -> pb.Charge:
+def charge(into: pb.Charge, customer_id: str, entry: Entry, *, is_reversed: bool) -> None:
     """What a commit or a charge booked."""
-    image = entry.reservation
-    return pb.Charge(
-        charge_id=ids.charge_id(customer_id, entry.sequence),
-        customer_id=customer_id,
-        reservation_id=ids.reservation_id(customer_id, image.sequence) if image is not None else "",
-        charged_micros=entry.charged_micros,
-        uncollected_micros=entry.uncollected_micros,
-        late=entry.late,
-        final=entry.final,
-        reversed=is_reversed,
-        created_at=timestamp(entry.effective_at),
-        occurred_at=timestamp(entry.occurred_at),
-        lines=[_line(line.public, line.treatment, line.credits_micros) for line in entry.lines],
-        labels=labels(entry.labels),
-        rate_card=entry.terms.card if entry.terms is not None else "",
-    )
+    into.charge_id = ids.charge_id(customer_id, entry.sequence)
+    into.customer_id = customer_id
+    if entry.reservation is not None:
+        into.reservation_id = ids.reservation_id(customer_id, entry.reservation.sequence)
+    into.charged_micros = entry.charged_micros
+    into.uncollected_micros = entry.uncollected_micros
+    into.late = entry.late
+    into.final = entry.final
+    into.reversed = is_reversed
+    _instant(into.created_at, entry.effective_at)
+    if entry.occurred_at is not None:
+        _instant(into.occurred_at, entry.occurred_at)
+    for line in entry.lines:
+        _line(into.lines.add(), line.public, line.treatment, line.credits_micros)
+    if entry.labels:
+        labels(into.labels, entry.labels)
+    if entry.terms is not None:
+        into.rate_card = entry.terms.card
 
 
 def quote(card: str, lines: Sequence[pricing.Line], shares_micros: Iterable[int]) -> pb.QuoteResponse:
     """The lines of an estimate, with each line's share of the rounded price."""
-    encoded = [
-        _line(line.public, Treatment(line.treatment), share)
-        for line, share in zip(lines, shares_micros, strict=True)
-    ]
-    return pb.QuoteResponse(
-        credits_micros=sum(line.credits_micros for line in encoded), lines=encoded, rate_card=card
-    )
+    response = pb.QuoteResponse(rate_card=card)
+    for line, share_micros in zip(lines, shares_micros, strict=True):
+        _line(response.lines.add(), line.public, Treatment(line.treatment), share_micros)
+        response.credits_micros += share_micros
+    return response
 
 
-def _line(public: Mapping[str, object], treatment: Treatment, credits_micros: int) -> pb.ChargeLine:
-    quantities = public.get("quantities")
-    if not isinstance(quantities, Mapping):
+def _line(
+    into: pb.ChargeLine, public: Mapping[str, object], treatment: Treatment, credits_micros: int
+) -> None:
+    quantities = public["quantities"]
+    if not isinstance(quantities, dict):
         raise TypeError("a line has quantities")
-    return pb.ChargeLine(
-        title=str(public["title"]),
-        kind=str(public["kind"]),
-        name=str(public["name"]),
-        quantities={str(key): str(value) for key, value in quantities.items()},
-        credits_micros=credits_micros,
-        unpriced=treatment is Treatment.UNPRICED,
-        included=treatment is Treatment.INCLUDED,
-    )
+    into.title = str(public["title"])
+    into.kind = str(public["kind"])
+    into.name = str(public["name"])
+    shown = into.quantities
+    for key, value in quantities.items():
+        shown[str(key)] = str(value)
+    into.credits_micros = credits_micros
+    into.unpriced = treatment is Treatment.UNPRICED
+    into.included = treatment is Treatment.INCLUDED
 
 
 def grant(customer_id: str, lot: Lot) -> wallet.Grant:
@@ -253,9 +251,10 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
         held_change_micros=entry.credits.held,
         debt_change_micros=-entry.credits.debt,
         consumed_micros=entry.credits.consumed,
-        balance_after=balance(entry.after),
-        labels=labels(entry.labels),
     )
+    balance(line.balance_after, entry.after)
+    if entry.labels:
+        labels(line.labels, entry.labels)
     if image is not None:
         line.reservation_id = ids.reservation_id(customer_id, image.sequence)
     if entry.kind in _CHARGES:
@@ -283,35 +282,37 @@ def price_list_item(item: pricing.PriceListItem) -> wallet.PriceListItem:
 # -- Parts -------------------------------------------------------------------------------------------
 
 
-def balance(after: Credits) -> pb.Balance:
+def balance(into: pb.Balance, after: Credits) -> None:
     """Balances as their customer sees them: what is owed is positive."""
-    return pb.Balance(
-        available_micros=after.available,
-        held_micros=after.held,
-        pending_micros=after.pending,
-        debt_micros=-after.debt,
-    )
+    into.available_micros = after.available
+    into.held_micros = after.held
+    into.pending_micros = after.pending
+    into.debt_micros = -after.debt
 
 
-def labels(kept: Mapping[str, str]) -> pb.Labels | None:
-    """Labels without the internal ones; None if there are none."""
-    if not kept:
-        return None
-    shown = pb.Labels()
+def labels(into: pb.Labels, kept: Mapping[str, str]) -> None:
+    """Labels without the internal ones."""
+    into.SetInParent()
     for key, value in kept.items():
         if key in NAMED_LABELS:
-            setattr(shown, key, value)
+            setattr(into, key, value)
         elif not key.startswith(INTERNAL):
-            shown.other[key] = value
-    return shown
+            into.other[key] = value
+
+
+def _instant(into: Timestamp, when: datetime) -> None:
+    since = when - EPOCH
+    into.seconds = since.days * 86_400 + since.seconds
+    into.nanos = since.microseconds * 1_000
 
 
 def timestamp(when: datetime | None) -> Timestamp | None:
     """An instant, exact to the microsecond."""
     if when is None:
         return None
-    since = when - EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+    told = Timestamp()
+    _instant(told, when)
+    return told
 
 
 def decimal(nanos: int) -> str:

@@ -26,17 +26,17 @@ _SEQUENCE_MAX: Final = 2**63 - 1
 
 def reservation_id(customer_id: str, sequence: int) -> str:
     """The id of the reservation that the customer's entry `sequence` made."""
-    return _encode(RESERVATION, customer_id, (sequence,))
+    return _encode(RESERVATION, customer_id, sequence)
 
 
 def charge_id(customer_id: str, sequence: int) -> str:
     """The id of the charge that the customer's entry `sequence` booked."""
-    return _encode(CHARGE, customer_id, (sequence,))
+    return _encode(CHARGE, customer_id, sequence)
 
 
 def grant_id(customer_id: str, lot: LotKey) -> str:
     """The id of a lot of the customer."""
-    return _encode(GRANT, customer_id, lot)
+    return _encode(GRANT, customer_id, *lot)
 
 
 def reservation_sequence(customer_id: str, text: str) -> int:
@@ -49,8 +49,10 @@ def charge_sequence(customer_id: str, text: str) -> int:
     return _decode(CHARGE, customer_id, text)
 
 
-def _encode(prefix: str, customer_id: str, numbers: tuple[int, ...]) -> str:
-    payload = b"".join(_varint(number) for number in numbers)
+def _encode(prefix: str, customer_id: str, *numbers: int) -> str:
+    payload = bytearray()
+    for number in numbers:
+        _add_varint(payload, number)
     return prefix + (payload + _seal(prefix, customer_id, payload)).hex()
 
 
@@ -70,19 +72,17 @@ def _decode(prefix: str, customer_id: str, text: str) -> int:
     return sequence if sequence <= _SEQUENCE_MAX else NOTHING
 
 
-def _seal(prefix: str, customer_id: str, payload: bytes) -> bytes:
-    keyed = prefix.encode("ascii") + customer_id.encode() + b"\0" + payload
+def _seal(prefix: str, customer_id: str, payload: bytes | bytearray) -> bytes:
+    keyed = f"{prefix}{customer_id}\0".encode() + payload
     return blake2b(keyed, digest_size=_SEAL_BYTES).digest()
 
 
-def _varint(number: int) -> bytes:
+def _add_varint(payload: bytearray, number: int) -> None:
     """Seven bits a byte, lowest first; every byte but the last has its top bit set."""
-    out = bytearray()
     while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
+        payload.append(number & 0x7F | 0x80)
         number >>= 7
-    out.append(number)
-    return bytes(out)
+    payload.append(number)
 
 
 def _number(varint: bytes) -> int:

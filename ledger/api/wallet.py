@@ -36,10 +36,11 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         problems.raise_if_any()
         if instant is not None:
             past = await self._reads.balance_at(customer_id, instant)
-            return pb.GetBalanceResponse(balance=encode.balance(past), as_of=encode.timestamp(instant))
+            response = pb.GetBalanceResponse(as_of=encode.timestamp(instant))
+            encode.balance(response.balance, past)
+            return response
         now = await self._reads.balance(customer_id)
-        return pb.GetBalanceResponse(
-            balance=encode.balance(now.credits),
+        response = pb.GetBalanceResponse(
             by_kind=[
                 pb.KindBalance(
                     kind=encode.grant_kind(kind.kind),
@@ -56,6 +57,8 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
             else None,
             as_of=encode.timestamp(now.as_of),
         )
+        encode.balance(response.balance, now.credits)
+        return response
 
     async def ListGrants(self, request: pb.ListGrantsRequest, context: object) -> pb.ListGrantsResponse:
         """The customer's grants, newest first."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import decode, encode
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.decode import Write
@@ -18,6 +19,7 @@ from ledger.books.model import Entry, Refusal
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
 from ledger.store.reads import CustomerNotFoundError, Reads
+from ledger.v1 import credit_service_pb2 as pb
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -26,19 +28,20 @@ C = TypeVar("C", bound=Command)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, C, Response]):
-    """A method that writes: how its request is read, and how its entry is told."""
+    """A method that writes: how its request is read, and how its entry is told in its response."""
 
     decode: Callable[[Request, datetime], Write[C]]
-    encode: Callable[[Write[C], Entry, bool], Response]
+    encode: Callable[[Response, Write[C], Entry, bool], None]
+    response: type[Response]
 
 
-RESERVE: Final = Method(decode.reserve, encode.reserved)
-EXTEND: Final = Method(decode.extend, encode.extended)
-COMMIT: Final = Method(decode.commit, encode.committed)
-RELEASE: Final = Method(decode.release, encode.released)
-CHARGE: Final = Method(decode.charge, encode.charged)
-REVERSE: Final = Method(decode.reverse, encode.reversed_)
-ISSUE_GRANT: Final = Method(decode.issue_grant, encode.granted)
+RESERVE: Final = Method(decode.reserve, encode.reserved, pb.ReserveResponse)
+EXTEND: Final = Method(decode.extend, encode.extended, pb.ExtendReservationResponse)
+COMMIT: Final = Method(decode.commit, encode.committed, pb.CommitReservationResponse)
+RELEASE: Final = Method(decode.release, encode.released, pb.ReleaseReservationResponse)
+CHARGE: Final = Method(decode.charge, encode.charged, pb.ChargeResponse)
+REVERSE: Final = Method(decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
+ISSUE_GRANT: Final = Method(decode.issue_grant, encode.granted, admin.IssueGrantResponse)
 
 OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
     "reserve": RESERVE,
@@ -64,7 +67,9 @@ class Writes:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
         write = method.decode(request, self._clock())
         done = await self.carry_out(write)
-        return method.encode(write, done.entry, done.replayed)
+        response = method.response()
+        method.encode(response, write, done.entry, done.replayed)
+        return response
 
     async def carry_out(self, write: Write[Any]) -> Committed:
         """The entry of a write. Raises StatusError for a refusal, or what the engine raises."""
