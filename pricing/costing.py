@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pricing.costs import CostBook, ModelCost, RateCost
 from pricing.items import CACHE, Compute, KeyOwner, Tokens, Units
-from pricing.pairs import NOTHING, Pair, times
+from pricing.pairs import NOTHING, WHOLE, Pair, times
 
 
 class Costs(NamedTuple):
@@ -98,7 +98,7 @@ def _listed(item: Tokens, model: ModelCost | None, instant: datetime) -> Pair | 
 def _share(listed: Pair | None, model: ModelCost | None, *, ours: bool) -> Pair | None:
     if listed is None or model is None or not ours:
         return listed
-    return times(listed, model.share)
+    return listed if model.share == WHOLE else times(listed, model.share)
 
 
 def _times(quantity: int, rate: RateCost | None) -> Pair | None:

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 from pricing.catalog import Catalog, CatalogPrice, snapshot
 from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQuantity
 from pricing.items import BILLION, CACHE
-from pricing.pairs import Pair
+from pricing.pairs import WHOLE, Pair
 from pricing.rates import TokenRates, token_rates
 from pricing.source import ConfigError, Problem, RefusedError, Strict, read_file
 
@@ -132,7 +132,7 @@ class ModelCost(NamedTuple):
     listed: CatalogPrice | TokenRates
     source: str
     lever: str | None
-    share: Pair = (1, 1)
+    share: Pair = WHOLE
 
     def rates(self, instant: datetime) -> TokenRates:
         """Return the list prices at an instant, in nano-dollars."""
@@ -237,10 +237,14 @@ def read_costs(path: Path) -> CostBook:
 
 def _compute_cost(doc: ComputeDoc) -> RateCost:
     source = "free" if doc.cost else "compute"
-    return RateCost(doc.per_hour or 0, _NANOS_PER_HOUR * BILLION, source, doc.lever)
+    return _rate_cost(Fraction(doc.per_hour or 0, _NANOS_PER_HOUR * BILLION), source, doc.lever)
 
 
 def _unit_cost(doc: UnitDoc) -> RateCost:
     if doc.per_million is not None:
-        return RateCost(doc.per_million, 10**6 * BILLION, "units")
-    return RateCost(doc.each or 0, BILLION, "free" if doc.cost else "units")
+        return _rate_cost(Fraction(doc.per_million, 10**6 * BILLION), "units")
+    return _rate_cost(Fraction(doc.each or 0, BILLION), "free" if doc.cost else "units")
+
+
+def _rate_cost(rate: Fraction, source: str, lever: str | None = None) -> RateCost:
+    return RateCost(rate.numerator, rate.denominator, source, lever)

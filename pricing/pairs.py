@@ -4,10 +4,13 @@ from __future__ import annotations
 
 Pair = tuple[int, int]
 NOTHING: Pair = (0, 1)
+WHOLE: Pair = (1, 1)
 
 
 def add(left: Pair, right: Pair) -> Pair:
     """Return the sum of two pairs."""
+    if not left[0]:
+        return right
     if left[1] == right[1]:
         return left[0] + right[0], left[1]
     return left[0] * right[1] + right[0] * left[1], left[1] * right[1]

@@ -45,8 +45,8 @@ def price(
         runs=pricer.runs.changed_states(),
         own_run=pricer.runs.own_state(),
         has_outcome_rule=terms.has_outcome_rule,
-        outcome_charged=any(_charges_outcome(line) for line in lines),
-        unpriced=tuple(n for n, line in enumerate(lines) if line.treatment is Treatment.UNPRICED),
+        outcome_charged=terms.has_outcome_rule and any(_charges_outcome(line) for line in lines),
+        unpriced=tuple([n for n, line in enumerate(lines) if line.treatment is Treatment.UNPRICED]),
     )
 
 

@@ -6,9 +6,9 @@ Nothing here is rounded: a charge is rounded once, where it is made, to the card
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from math import gcd
 from typing import NamedTuple
 
 from pricing.costing import Costs
@@ -76,8 +76,9 @@ class Line(NamedTuple):
         integer or `n/d`; None where it is unknown.
         """
         item, costs = self.item, self.costs
-        asked = _exact(costs.asked)
-        served_by = item.served_by if isinstance(item, Tokens | Compute) else None
+        listed = _exact(costs.listed)
+        asked = listed if costs.asked is costs.listed else _exact(costs.asked)
+        served_by = item.served_by if isinstance(item, (Tokens, Compute)) else None
         return {
             "rule": self.rule.name if self.rule else "",
             "price": self.rule.price if self.rule else "",
@@ -85,7 +86,7 @@ class Line(NamedTuple):
             "served_by": served_by or "",
             "key_owner": item.key_owner.value if isinstance(item, Tokens) else "",
             "lever": costs.lever,
-            "list_nanousd": _exact(costs.listed),
+            "list_nanousd": listed,
             "asked_nanousd": asked,
             "served_nanousd": asked if costs.served is costs.asked else _exact(costs.served),
             "cost_source": costs.source,
@@ -93,8 +94,7 @@ class Line(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """The items' prices and costs, in their order, and the memory as they leave it."""
 
     lines: tuple[Line, ...]
@@ -135,10 +135,9 @@ def _quantities(item: Item) -> dict[str, str]:
     """Return the quantities as they were reported; durations in seconds."""
     match item:
         case Tokens():
-            return {
-                **{key: str(quantity) for key, quantity in item.quantities.items()},
-                "requests": str(item.requests),
-            }
+            quantities = {key: str(quantity) for key, quantity in item.quantities.items()}
+            quantities["requests"] = str(item.requests)
+            return quantities
         case Compute():
             return {
                 "duration_seconds": format_nanos(item.duration_nanos),
@@ -153,5 +152,7 @@ def _quantities(item: Item) -> dict[str, str]:
 def _exact(amount: Pair | None) -> str | None:
     if amount is None:
         return None
-    whole, rest = divmod(amount[0], amount[1])
-    return str(Fraction(*amount)) if rest else str(whole)
+    numerator, denominator = amount
+    common = gcd(numerator, denominator)
+    whole = denominator == common
+    return str(numerator // common) if whole else f"{numerator // common}/{denominator // common}"

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pricing.items import Compute
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """What pricing needs to know of the past: opaque states, kept by the caller, given back in the quote."""
 
-    runs: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = MappingProxyType({})
     """Of the customer's named runs, by run id."""
     own_run: str | None = None
     """Of the run that is the reservation itself."""
