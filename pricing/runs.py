@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from pricing.items import Compute
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 class Memory(NamedTuple):
     """What pricing needs to know of the past: opaque states, kept by the caller, given back in the quote."""
@@ -84,7 +86,3 @@ class Runs:
 
 def _decode(state: str | None) -> dict[str, int]:
     return dict(json.loads(state)) if state else {}
-
-
-def _encode(state: Mapping[str, int]) -> str:
-    return json.dumps(state, sort_keys=True, separators=(",", ":"))
