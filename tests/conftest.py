@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import pytest
+import structlog
 
 from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
@@ -17,6 +18,16 @@ from ledger.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+# By default a traceback is drawn with the values of all variables: on a busy machine that takes longer than
+# what is under test waits.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(),
+    ]
+)
 
 _TEMPLATE = "migrated"
 _numbers = count(1)

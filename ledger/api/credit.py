@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
-from ledger.api.errors import StatusError, invalid, refusal_status, refused, status_of
-from ledger.api.writes import OF_BATCH, Writes
+from ledger.api.errors import StatusError, refusal_status, refused, status_of
+from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
@@ -22,6 +22,8 @@ from ledger.v1 import credit_service_pb2_grpc
 _STATES: Final = {
     pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}"): state for state in ReservationState
 }
+
+_BATCH: Final = "ledger.v1.CreditService/Batch"
 
 
 class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
@@ -80,26 +82,36 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
         """Carries out writes, each by itself; those of one customer in the order of the items.
 
-        The engine decides in the order in which it is asked, and tasks start in the order in which they
-        are made.
+        The engine decides in the order in which it is asked.
         """
         count = len(request.items)
         if not 1 <= count <= limits.BATCH_ITEMS_MAX:
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
-        outcomes = await asyncio.gather(*(self._item(item) for item in request.items))
-        return pb.BatchResponse(results=outcomes)
+        response = pb.BatchResponse()
+        begun: list[tuple[str, Begun[Any], pb.BatchResult]] = []
+        for item in request.items:
+            result = response.results.add()
+            try:
+                begun.append((*self._begin(item), result))
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                result.error.CopyFrom(status_of(error, _BATCH))
+        if begun:
+            await asyncio.wait([write.outcome for _, write, _ in begun])
+        for name, write, result in begun:
+            try:
+                done = write.done()
+                OF_BATCH[name].encode(getattr(result, name), write.write, done.entry, done.replayed)
+            except Exception as error:  # noqa: BLE001 -- as above
+                result.error.CopyFrom(status_of(error, _BATCH))
+        return response
 
-    async def _item(self, item: pb.BatchItem) -> pb.BatchResult:
-        """The outcome of one item, errors included."""
+    def _begin(self, item: pb.BatchItem) -> tuple[str, Begun[Any]]:
+        """Begins the write of an item; its name and what is to come of it."""
         name = item.WhichOneof("write")
         if name is None:
-            return pb.BatchResult(error=invalid([("write", f"one of {', '.join(OF_BATCH)} is required")]))
-        try:
-            answer = await self._writes.answer(OF_BATCH[name], getattr(item, name))
-        except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-            return pb.BatchResult(error=status_of(error, "ledger.v1.CreditService/Batch"))
-        return pb.BatchResult(**{name: answer})
+            raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
+        return name, self._writes.begin(OF_BATCH[name], getattr(item, name))
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object

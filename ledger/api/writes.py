@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
 from ledger.books.commands import Command
 from ledger.books.model import Entry, Refusal
+from ledger.engine.batch import Answer
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
 from ledger.store.reads import CustomerNotFoundError, Reads
@@ -54,6 +56,26 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
 """The writes that a batch may hold, by their names in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun(Generic[C]):
+    """A write whose answer is to come; it goes on whether anybody waits or not."""
+
+    write: Write[C]
+    outcome: asyncio.Future[Answer] | asyncio.Task[Committed]
+
+    def done(self) -> Committed:
+        """The entry, once it is there. Raises StatusError for a refusal, or what the engine raises."""
+        return _committed(self.outcome.result())
+
+
+def _committed(answer: Answer) -> Committed:
+    if isinstance(answer, Refusal):
+        raise StatusError(refusal_status(answer))
+    if answer is None:
+        raise AssertionError("a command has an answer")
+    return answer
+
+
 class Writes:
     """Carries out writes."""
 
@@ -71,14 +93,26 @@ class Writes:
         method.encode(response, write, done.entry, done.replayed)
         return response
 
+    def begin(self, method: Method[Request, C, Response], request: Request) -> Begun[C]:
+        """A write on its way, decided already where nothing must be waited for.
+
+        Raises InvalidArgumentError, or what the engine raises.
+        """
+        write = method.decode(request, self._clock())
+        if not write.untimely:
+            outcome = self._engine.begin(write.customer_id, write.command, write.usage)
+            if outcome is not None:
+                return Begun(write, outcome)
+        task = asyncio.create_task(self.carry_out(write))
+        # The caller may have gone: an error that nobody waits for is no fault of the loop's.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return Begun(write, task)
+
     async def carry_out(self, write: Write[Any]) -> Committed:
         """The entry of a write. Raises StatusError for a refusal, or what the engine raises."""
         if write.untimely:
             return await self.repeat(write, InvalidArgumentError(write.untimely))
-        outcome = await self._engine.execute(write.customer_id, write.command, write.usage)
-        if isinstance(outcome, Refusal):
-            raise StatusError(refusal_status(outcome))
-        return outcome
+        return _committed(await self._engine.execute(write.customer_id, write.command, write.usage))
 
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:
         """The entry of a write that can no longer be carried out, if it was booked while it could.

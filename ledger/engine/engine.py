@@ -77,12 +77,32 @@ class Engine:
             if isinstance(answer, Committed):
                 return Refusal(RefusalReason.REQUEST_ID_REUSED, {"request_id": command.request_id})
             await asyncio.sleep(0)
-        pending = self._pending(key.customer, command, usage)
-        cell.submit(pending)
-        answer = await asyncio.shield(pending.future)
+        answer = await asyncio.shield(self._begin(cell, key.customer, command, usage))
         if answer is None:
             raise AssertionError("a command has an answer")
         return answer
+
+    def begin(
+        self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
+    ) -> asyncio.Future[Answer] | None:
+        """What `execute` waits for, if the command can be decided without a wait; None: `execute` it.
+
+        The answer must not be cancelled: the write goes on without its caller. Raises Overloaded.
+        """
+        key = self.directory.known(customer_id)
+        if key is None:
+            return None
+        cell = self._cells[key.cell]
+        if cell.in_flight(key.customer, command.request_id) is not None:
+            return None
+        return self._begin(cell, key.customer, command, usage)
+
+    def _begin(
+        self, cell: Cell, customer: int, command: Command, usage: tuple[pricing.Item, ...] | None
+    ) -> asyncio.Future[Answer]:
+        pending = self._pending(customer, command, usage)
+        cell.submit(pending)
+        return pending.future
 
     def _pending(
         self, customer: int, command: Command | None, usage: tuple[pricing.Item, ...] | None
