@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,16 +24,20 @@ from tests.faults.injections import (
     clock_apart,
     connection_cut,
     database_away,
+    disk_full,
     postgres_killed,
     races,
     same_request,
     server_killed,
 )
+from tests.faults.planted import BUGS
 from tests.faults.postgres import Postgres
 from tests.faults.scene import Result, World
 
 BUILD = Path("build")
 SEED = 4
+PLANTED = "planted"
+"""Not a fault: the harness is shown bugs, and has to see them."""
 SHOWN_MAX = 20
 """Violations that are printed; the file has all."""
 
@@ -56,23 +60,27 @@ FAULTS = {
     "client_gone": Fault(client_gone.run, 200, 5_000),
     "database_away": Fault(database_away.run, 10, 100),
     "clock_apart": Fault(clock_apart.run, 10, 100),
+    "disk_full": Fault(disk_full.run, 4, 20),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Exit status 0 if everything held, 1 if not, 2 for a size or a fault that there is none of."""
     size, *names = arguments or ["small"]
-    if size not in ("small", "large") or not FAULTS.keys() >= set(names):
-        sys.stderr.write(f"usage: python -m tests.faults [small|large] [FAULT ...], of {', '.join(FAULTS)}\n")
+    known = [*FAULTS, PLANTED]
+    if size not in ("small", "large") or not set(known) >= set(names):
+        sys.stderr.write(f"usage: python -m tests.faults [small|large] [FAULT ...], of {', '.join(known)}\n")
         return 2
-    results = asyncio.run(_inject(size, names or list(FAULTS)))
-    BUILD.mkdir(exist_ok=True)
-    (BUILD / "faults.json").write_text(json.dumps({"size": size, "faults": results}, indent=2) + "\n")
-    return 1 if any(_broken(result) for result in results.values()) else 0
+    results, caught = asyncio.run(_inject(size, names or known))
+    report = {"size": size, "faults": results, PLANTED: caught}
+    (BUILD / "faults.json").write_text(json.dumps(report, indent=2) + "\n")
+    return 1 if any(_broken(result) for result in results.values()) or not all(caught.values()) else 0
 
 
-async def _inject(size: str, names: list[str]) -> dict[str, dict[str, object]]:
+async def _inject(size: str, names: list[str]) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
+    """Figures by fault; and what each planted bug was caught by, empty if it was not."""
     results: dict[str, dict[str, object]] = {}
+    caught: dict[str, str] = {}
     console = Console(highlight=False)
     shutil.rmtree(BUILD / "faults", ignore_errors=True)
     # Not below the build directory: as root the database's server is another user, who has to reach it.
@@ -81,15 +89,36 @@ async def _inject(size: str, names: list[str]) -> dict[str, dict[str, object]]:
         await postgres.start()
         try:
             world = World(postgres, Path(directory), (BUILD / "faults").resolve(), SEED)
-            for name in names:
+            for name in [name for name in names if name in FAULTS]:
                 fault = FAULTS[name]
                 results[name] = await _run(world, name, fault.run, getattr(fault, size))
                 console.print(_line(name, results[name]), soft_wrap=True)
                 await postgres.start()
+            if PLANTED in names:
+                for name in BUGS:
+                    started = time.monotonic()
+                    caught[name] = await _plant(world, name)
+                    seconds = round(time.monotonic() - started, 1)
+                    told = caught[name] or "NOT CAUGHT"
+                    console.print(f"planted, in {seconds} s: {name}: {told}", soft_wrap=True)
         finally:
             postgres.stop()
-    console.print(_table(results))
-    return results
+    if results:
+        console.print(_table(results))
+    return results, caught
+
+
+async def _plant(world: World, name: str) -> str:
+    """What a fault finds, first of all, where a bug is planted; to be unable to go on is no find."""
+    bug = BUGS[name]
+    planted = replace(world, bug=name, build=world.build / PLANTED / name.replace(" ", "_"))
+    try:
+        result = await FAULTS[bug.fault].run(planted, bug.injections)
+    except Exception:  # noqa: BLE001 -- the other bugs are still worth planting
+        sys.stderr.write(traceback.format_exc())
+        return ""
+    found = result.findings
+    return next(iter([*found.lost, *found.doubled, *found.other]), "")
 
 
 async def _run(

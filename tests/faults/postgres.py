@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -60,16 +60,17 @@ class Urls:
 class Postgres:
     """One cluster and the process of its server."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, settings: Sequence[str]) -> None:
         self._data = data
+        self._options = [word for setting in settings for word in ("-c", setting)]
         self.sockets = data / "sockets"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, data: Path) -> Postgres:
-        """Makes the cluster in a directory of its own; `start` starts it."""
+    def create(cls, data: Path, settings: Sequence[str] = ()) -> Postgres:
+        """Makes the cluster in a directory of its own; `start` starts it, with settings as `name=value`."""
         EmbeddedPostgres.start(data).stop()
-        cluster = cls(data)
+        cluster = cls(data, settings)
         cluster.sockets.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             owner = data.stat()
@@ -94,14 +95,19 @@ class Postgres:
                 return
 
     def _spawn(self) -> subprocess.Popen[bytes]:
+        where = ("-D", self._data, "-h", "", "-k", self.sockets, "-p", str(PORT))
         with (self._data / "log").open("ab") as log:
             return subprocess.Popen(
-                [_server_program(), "-D", self._data, "-h", "", "-k", self.sockets, "-p", str(PORT)],
+                [_server_program(), *where, *self._options],
                 stdout=log,
                 stderr=log,
                 user=SYSTEM_USER if os.geteuid() == 0 else None,
                 start_new_session=True,
             )
+
+    def log(self) -> str:
+        """All that the server has logged."""
+        return (self._data / "log").read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
         """SIGKILL to the postmaster: its children find out by themselves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,7 +18,9 @@ from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
 from tests.faults.calls import attempt
 from tests.faults.compare import Findings, compare
+from tests.faults.entry import ENTRY
 from tests.faults.journal import Journal
+from tests.faults.planted import BUGS
 from tests.faults.postgres import Postgres, Urls, backends
 from tests.faults.servers import SERVE, Server
 from tests.faults.workload import PAUSE_SECONDS, Worker, make_customer
@@ -55,6 +57,8 @@ class World:
     """For sockets and the like; with a short name."""
     build: Path
     seed: int
+    bug: str = ""
+    """Planted into every server; of `planted.BUGS`."""
 
     def rng(self, name: str) -> random.Random:
         """The chances of one part, the same in each run."""
@@ -67,7 +71,7 @@ class Scene:
     def __init__(self, world: World, name: str, sockets: Path) -> None:
         self.world = world
         self.name = name
-        self.database = re.sub(r"\W", "_", name)
+        self.database = re.sub(r"\W", "_", f"{name}_{world.bug}")
         self.result = Result(name)
         self.journal = Journal(name)
         self.rng = world.rng(name)
@@ -79,20 +83,31 @@ class Scene:
 
     # -- servers ---------------------------------------------------------------------------------
 
-    async def serve(
-        self, count: int = 1, *, command: Sequence[str] = SERVE, environment: Mapping[str, str] | None = None
-    ) -> Server:
-        """Starts so many servers, one after the other; the first."""
+    async def serve(self, count: int = 1, *, arguments: Sequence[str] = ()) -> Server:
+        """Starts so many servers, one after the other; the first of all."""
         for _ in range(count):
             server = Server(
                 f"server-{len(self.servers)}",
-                {**self.urls.environment(), **(environment or {})},
+                self.urls.environment(),
                 self.world.build / self.name,
-                command=command,
+                command=self.command(arguments),
             )
             await server.start()
+            if self.world.bug and not self.servers:
+                await self._plant(BUGS[self.world.bug].sql)
             self.servers.append(server)
         return self.servers[0]
+
+    async def _plant(self, sql: str) -> None:
+        if sql:
+            async with self.world.postgres.session(self.database) as connection:
+                await connection.execute(sql)
+
+    def command(self, arguments: Sequence[str] = ()) -> Sequence[str]:
+        """What starts a server, with arguments for the harness's own entry point."""
+        if self.world.bug:
+            arguments = (*arguments, "--plant", self.world.bug)
+        return (*ENTRY, *arguments, "serve") if arguments else SERVE
 
     async def kill(self, server: Server) -> set[int]:
         """SIGKILL; the backends that it leaves behind."""

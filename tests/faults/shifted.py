@@ -1,8 +1,7 @@
-"""`acu-ledger` in a process whose wall clock is off: an entry point for the harness alone.
+"""A process whose wall clock is off: everything that Python reads of it is shifted.
 
-The first argument is by how many seconds; at a signal SIGUSR1 it reads a new shift from the file that is the
-second. What is left is the command line. Everything that Python reads of the wall clock is shifted, before
-anything of the service is imported; the boot clock, and the database in its own process, are not.
+To be done before anything of the service is imported. The boot clock, and the database in its own process,
+are not shifted. At a signal SIGUSR1 the process reads a new shift from a file.
 """
 
 from __future__ import annotations
@@ -82,11 +81,3 @@ def _say() -> None:
     """To the server's log, so that the harness sees that the shift is in force."""
     sys.stderr.write(f"shifted clock: {dt.datetime.now(dt.UTC).isoformat()}\n")
     sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    shift_clock(float(sys.argv[1]), Path(sys.argv[2]))
-    del sys.argv[1:3]
-    from ledger.cli.main import main
-
-    main()

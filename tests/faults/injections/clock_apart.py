@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from datetime import datetime, timedelta
 
@@ -61,14 +60,14 @@ async def run(world: World, count: int) -> Result:
 
 async def _restart(stage: Scene, shift: float, file: str) -> None:
     """The first server anew, with its clock off; the second, made once, is right."""
-    command = (sys.executable, "-m", "tests.faults.shifted", str(shift), file, "serve")
+    arguments = ("--shift", str(shift), file)
     if not stage.servers:
-        await stage.serve(command=command)
+        await stage.serve(arguments=arguments)
         await stage.serve()
         await stage.populate()
         return
     await stage.servers[0].stop()
-    stage.servers[0].command = command
+    stage.servers[0].command = stage.command(arguments)
     await stage.servers[0].start()
 
 

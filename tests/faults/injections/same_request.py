@@ -52,7 +52,7 @@ async def run(world: World, count: int) -> Result:
         await _again(stage, pairs, "at once")
         await _restart(stage)
         await _again(stage, pairs, "after the wallets left memory")
-        await _restart(stage, _dearer(world.directory / "dearer"))
+        await _restart(stage, _dearer(world.build / stage.name / "dearer"))
         await _again(stage, pairs, "after the card changed")
         await _spend_all(stage)
         await _again(stage, pairs, "after the credits are gone")

@@ -1,0 +1,91 @@
+"""Bugs planted into the service, each of which a fault has to bring to light: who watches the harness.
+
+A bug is a change of the program in its own process, of the schema, or of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ledger.books.model import Entry
+from ledger.engine.batch import OpenBatch
+from ledger.engine.clock import DatabaseClock
+from ledger.engine.outcomes import Committed
+from ledger.engine.writer import Writer
+from ledger.store import write_statement as statement
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug, and what finds it."""
+
+    fault: str
+    injections: int
+    plant: Callable[[], None]
+    sql: str = ""
+    """Run when the database has been migrated."""
+
+
+def _nothing() -> None:
+    """The schema alone is changed."""
+
+
+def _reply_before_commit() -> None:
+    ship: Any = Writer._ship
+
+    async def hasty(self: Writer, batch: OpenBatch) -> None:
+        for part in batch.parts.values():
+            for pending, outcome in part.items:
+                if isinstance(outcome, Entry):
+                    pending.answer(Committed(outcome, replayed=False))
+        await ship(self, batch)
+
+    _replace(Writer, "_ship", hasty)
+
+
+def _no_look_at_the_sequence() -> None:
+    for name in ("_HEAD", "_PROBING_HEAD"):
+        text = getattr(statement, name)
+        blind = text.replace("AND w.sequence = x.before", "")
+        if blind == text:
+            raise AssertionError(f"{name} does not look at the sequence")
+        _replace(statement, name, blind)
+
+
+def _no_look_up() -> None:
+    async def found_nothing(*_: object) -> dict[tuple[int, str], Entry]:
+        return {}
+
+    _replace(Writer, "_repeats", found_nothing)
+
+
+def _own_clock() -> None:
+    _replace(DatabaseClock, "now", lambda _: datetime.now(UTC))
+    _replace(statement, "_LIMIT", "interval '1000 years'")
+
+
+def _replace(where: object, name: str, new: object) -> None:
+    """Raises AttributeError where the service has no such thing any more."""
+    getattr(where, name)
+    setattr(where, name, new)
+
+
+BUGS = {
+    "reply before commit": Bug("server_killed", 5, _reply_before_commit),
+    "no check of the sequence": Bug(
+        "races",
+        20,
+        _no_look_at_the_sequence,
+        """
+        ALTER TABLE cell_00.entries DROP CONSTRAINT entries_pkey;
+        ALTER TABLE cell_00.money DROP CONSTRAINT money_pkey;
+        ALTER TABLE cell_00.reservations DROP CONSTRAINT reservations_pkey;
+        """,
+    ),
+    "no key on the request id": Bug("same_request", 5, _nothing, "DROP INDEX cell_00.entries_request_id"),
+    "no look-up before a refusal": Bug("same_request", 5, _no_look_up),
+    "the process's own clock": Bug("clock_apart", 2, _own_clock),
+}
