@@ -60,7 +60,7 @@ FAULTS = {
     "client_gone": Fault(client_gone.run, 200, 5_000),
     "database_away": Fault(database_away.run, 10, 100),
     "clock_apart": Fault(clock_apart.run, 10, 100),
-    "disk_full": Fault(disk_full.run, 4, 20),
+    "disk_full": Fault(disk_full.run, 2, 20),
 }
 
 
@@ -150,6 +150,8 @@ def _broken(result: dict[str, object]) -> bool:
 
 def _line(name: str, result: dict[str, object]) -> str:
     violations = result["violations"]
+    if "left_out" in result:
+        return f"{name}: left out: {result['left_out']}"
     if not isinstance(violations, list) or not violations:
         return f"{name}: {result['effects_checked']} effects held in {result['seconds']} s"
     return "\n  ".join([f"{name}: {len(violations)} violations", *violations[:SHOWN_MAX]])

@@ -1,7 +1,7 @@
 """The database's disk is full, then has space again: a small tmpfs of its own, which takes root to mount.
 
-In every other injection PostgreSQL also needs new files for its log of writes while there is no space: it stops,
-and is started again when there is.
+In every other injection PostgreSQL also needs new files for its log of writes while there is no space: it
+stops, and is started again when there is.
 """
 
 from __future__ import annotations
