@@ -105,7 +105,7 @@ def reversed_(
     replayed: bool,
 ) -> None:
     """What `ReverseCharge` answers."""
-    into.returned_micros = -entry.priced_micros
+    into.returned_micros = -entry.charged_micros
     balance(into.balance, entry.after)
     into.sequence = entry.sequence
     into.replayed = replayed

@@ -78,9 +78,8 @@ class Contender:
         async with connection.transaction():
             await lock_wallets(connection, self._memory.name, [member.customer for member in members])
             due_at = self._clock.now()
-            found = await self._loader.fetch(connection, members, due_at, all_ids=True)
-            for member in members:
-                self._memory.decide_under_lock(member, found.get(member.customer), due_at, batch)
+            for member, asked, loaded in await self._loader.fetch(connection, members, due_at, all_ids=True):
+                self._memory.decide_under_lock(member, asked, loaded, batch)
             if batch.has_writes():
                 await self._write(connection, batch)
 

@@ -21,6 +21,9 @@ from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
 from ledger.store.load import Loaded, LoadRequest, load, load_reversal
 
+Fetched = tuple[Member, LoadRequest, Loaded | None]
+"""A customer, what was asked for, and what there is of it; None: there is no such customer."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -53,7 +56,7 @@ class Loader:
                 continue
             due_at = self._clock.now()
             try:
-                found = await self.fetch(await self._link.connection(), members, due_at, all_ids=False)
+                fetched = await self.fetch(await self._link.connection(), members, due_at, all_ids=False)
             except Exception as error:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
                 _log.warning("load.failed", cell=self._memory.name, error=repr(error))
                 await self._link.drop()
@@ -61,13 +64,13 @@ class Loader:
                 self._memory.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            for member in members:
-                self._memory.loaded(member, found.get(member.customer), due_at)
+            for member, asked, loaded in fetched:
+                self._memory.loaded(member, asked, loaded)
 
     async def fetch(
         self, connection: Connection, members: Sequence[Member], due_at: datetime, *, all_ids: bool
-    ) -> dict[int, Loaded]:
-        """What customers' waiting commands need, of one moment.
+    ) -> list[Fetched]:
+        """What customers' waiting commands need, of one moment; and what was asked for, as more may wait now.
 
         Their request ids are looked up where they may be in the journal: after an attempt that did not
         commit, or `all_ids`.
@@ -79,7 +82,10 @@ class Loader:
             if loaded is not None:
                 await self._load_prices(loaded)
                 await self._load_undone(connection, member)
-        return found
+        return [
+            (member, asked, found.get(member.customer))
+            for member, asked in zip(members, requests, strict=True)
+        ]
 
     async def _load_prices(self, loaded: Loaded) -> None:
         """The versions that reservations pin, where the configuration has moved on."""

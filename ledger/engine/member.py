@@ -35,6 +35,14 @@ IN_USE_MAX = 20_000
 _NO_FACTS = Facts()
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round under the lock: its batch, and the request ids that were looked for in the journal."""
+
+    batch: OpenBatch
+    request_ids: frozenset[str]
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     customer: int
@@ -51,8 +59,8 @@ class Member:
     """Undisturbed rounds under the lock that it still needs before it is decided in memory again."""
     last_sequence: int = 0
     """As the last round under the lock left it."""
-    batch: OpenBatch | None = None
-    """Of the round under the lock that decides for it right now."""
+    round: Round | None = None
+    """The round under the lock that decides for it right now."""
 
     def forget(self) -> None:
         """Drops all that was read or decided; what waits stays."""
@@ -63,6 +71,15 @@ class Member:
 
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading
+
+    def sits_out(self, pending: Pending) -> bool:
+        """Whether a command came too late for the round: it may be a repeat that nobody has looked for."""
+        command = pending.command
+        return (
+            self.round is not None
+            and command is not None
+            and command.request_id not in self.round.request_ids
+        )
 
     def lacks(self, pending: Pending, now: datetime) -> bool:
         """Whether the command needs something that is not in memory, or must wait for what is due."""

@@ -19,10 +19,10 @@ from ledger.books import due
 from ledger.books.model import Entry, Plan, Refusal, RefusalReason
 from ledger.engine.batch import OpenBatch, Part, Pending
 from ledger.engine.clock import DatabaseClock, boot_seconds
-from ledger.engine.member import Member, decide_in_memory, named_reservation, named_runs
+from ledger.engine.member import Member, Round, decide_in_memory
 from ledger.engine.outcomes import Committed, Faulty, Unavailable
 from ledger.engine.prices import PriceBook
-from ledger.store.load import Loaded
+from ledger.store.load import Loaded, LoadRequest
 
 WALLETS_MAX = 10_000
 """Customers in memory; idle ones leave it first."""
@@ -98,6 +98,8 @@ class Memory:
             return
         while member.waiting:
             pending = member.waiting[0]
+            if member.sits_out(pending):
+                return
             now = self._now(member)
             if member.lacks(pending, now):
                 self._want(member)
@@ -142,7 +144,7 @@ class Memory:
         wallet = member.wallet
         if wallet is None:
             raise AssertionError("a part begins on a wallet")
-        batch = member.batch or self._open_batch(alone=alone)
+        batch = member.round.batch if member.round is not None else self._open_batch(alone=alone)
         batch.commands += 1
         if member.customer not in batch.parts:
             member.parts += 1
@@ -250,7 +252,7 @@ class Memory:
             member.loading = False
             self._want(member)
 
-    def loaded(self, member: Member, loaded: Loaded | None, due_at: datetime) -> None:
+    def loaded(self, member: Member, asked: LoadRequest, loaded: Loaded | None) -> None:
         """Memory as loaded; then what is due by the clock, then what waits."""
         member.loading = False
         if loaded is None:
@@ -260,12 +262,12 @@ class Memory:
             return
         member.wallet = loaded.wallet
         member.reservations = dict(loaded.reservations)
-        named = {named_reservation(pending.command) for pending in member.waiting}
-        member.absent = {sequence for sequence in named if sequence is not None} - loaded.reservations.keys()
-        wanted_runs = {run_id for pending in member.waiting for run_id in named_runs(pending)}
-        member.runs = {run_id: loaded.runs.get(run_id) for run_id in wanted_runs}
+        # Only of what was asked for is it known that it is not there: more may have come to wait meanwhile.
+        member.absent = set(asked.reservations) - loaded.reservations.keys()
+        member.runs = {run_id: loaded.runs.get(run_id) for run_id in asked.runs}
         _answer_repeats(member, loaded.entries)
-        self._write_due(member, loaded, due_at)
+        if asked.due_at is not None:
+            self._write_due(member, loaded, asked.due_at)
         self._advance(member)
 
     def _write_due(self, member: Member, loaded: Loaded, due_at: datetime) -> None:
@@ -307,15 +309,15 @@ class Memory:
         return _take_from(self._contended, CONTENDED_MAX, self.has_contended)
 
     def decide_under_lock(
-        self, member: Member, loaded: Loaded | None, due_at: datetime, batch: OpenBatch
+        self, member: Member, asked: LoadRequest, loaded: Loaded | None, batch: OpenBatch
     ) -> None:
         """Decides what waits into the round's own batch. What arrives now waits for the next round."""
         if loaded is not None:
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
-        member.batch = batch
-        self.loaded(member, loaded, due_at)
-        member.batch = None
+        member.round = Round(batch, frozenset(asked.request_ids))
+        self.loaded(member, asked, loaded)
+        member.round = None
         member.loading = True
 
     def finish_round(self, members: Iterable[Member], batch: OpenBatch) -> None:

@@ -363,3 +363,15 @@ async def test_a_reversal_sees_what_was_due_before_it(world: World, start: Start
     later = await start()
     undo = books.Reverse("undo", fingerprint("undo"), None, held, "test")
     assert entry_of(await later.engine.execute(acme, undo)).after.available == 10 * CREDIT
+
+
+async def test_what_comes_during_a_load_is_not_taken_for_absent(world: World, start: Start) -> None:
+    """A commit that arrives while its customer is being loaded finds its reservation."""
+    acme = await world.customer("acme", 100 * CREDIT)
+    held = [entry_of(await world.reserve(acme, f"r{n}", CREDIT)).sequence for n in range(50)]
+    later = await start()
+    commits = []
+    for n, sequence in enumerate(held):
+        commits.append(asyncio.create_task(later.commit(acme, f"c{n}", sequence, 1)))
+        await asyncio.sleep(0)
+    assert all(isinstance(outcome, Committed) for outcome in await asyncio.gather(*commits))
