@@ -156,7 +156,7 @@ def _facts(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[tuple[str
     if method == "IssueGrant":
         yield "granted", reply.grant.amount_micros, -entry["issued"]
     if method == "ReverseCharge":
-        yield "returned", reply.returned_micros, -entry["priced"]
+        yield "returned", reply.returned_micros, entry["uncollected"] - entry["priced"]
 
 
 def _look_for_others(findings: Findings, rows: Sequence[asyncpg.Record], known: Iterable[Key]) -> None:

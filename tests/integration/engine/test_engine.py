@@ -370,6 +370,7 @@ async def test_what_comes_during_a_load_is_not_taken_for_absent(world: World, st
     acme = await world.customer("acme", 100 * CREDIT)
     held = [entry_of(await world.reserve(acme, f"r{n}", CREDIT)).sequence for n in range(50)]
     later = await start()
+    await later.reserve(acme, "first", CREDIT)
     commits = []
     for n, sequence in enumerate(held):
         commits.append(asyncio.create_task(later.commit(acme, f"c{n}", sequence, 1)))
