@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from time import monotonic
 
@@ -17,6 +18,8 @@ from tests.benchmarks.sizes import FULL, SIZES, Size
 from tests.benchmarks.stage import Say, staged
 
 BUILD = Path("build")
+PIPE_COLUMNS = 160
+"""Of a table that no terminal cuts."""
 
 
 def main() -> None:
@@ -24,7 +27,7 @@ def main() -> None:
     size = SIZES.get(os.environ.get("SIZE", FULL.name))
     if size is None:
         raise SystemExit(f"SIZE is {os.environ['SIZE']}: {' or '.join(SIZES)} is allowed")
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     began, load_before = monotonic(), report.load_average()
 
     def say(text: str) -> None:
