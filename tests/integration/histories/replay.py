@@ -1,0 +1,103 @@
+"""Concurrent histories, checked afterwards: there is one order in which all of it could have happened.
+
+The service tells that order: every effect carries its customer's `sequence`. In this order each reply must be
+what the model says. And the order must be one that the callers could have seen: what began after another had
+been answered comes after it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from concurrent_clients import Operation
+from histories_mirror import Mirror, Refusal
+
+
+def replay(mirror: Mirror, operations: Sequence[Operation], expired: Mapping[int, str]) -> None:
+    """Do operations to the model in the order of their effects, each refused one where it fits.
+
+    `expired` are the entries of holds that the clock has ended: the sequence, and which reservation.
+    """
+    effects, repeats, refused = _sorted_out(operations)
+    first, last = mirror.account.sequence + 1, mirror.account.sequence + len(effects) + len(expired)
+    assert sorted([*effects, *expired]) == list(range(first, last + 1)), "sequences have gaps"
+    assert_real_time(operations)
+    waiting = [(operation, *_window(operation, operations, first, last)) for operation in refused]
+    waiting = [each for each in waiting if not _fits(mirror, each, first - 1)]
+    for sequence in range(first, last + 1):
+        if sequence in expired:
+            mirror.expire_hold(expired[sequence])
+        else:
+            mirror.judge(effects[sequence].request, effects[sequence].outcome)
+        assert mirror.account.sequence == sequence
+        for operation in repeats.pop(sequence, []):
+            mirror.judge(operation.request, operation.outcome)
+        waiting = [each for each in waiting if not _fits(mirror, each, sequence)]
+    for operations_of_one_effect in repeats.values():
+        for operation in operations_of_one_effect:
+            mirror.judge(operation.request, operation.outcome)
+    assert not waiting, f"nothing could have refused {waiting[0]}"
+
+
+def assert_real_time(operations: Sequence[Operation]) -> None:
+    """What began after another had been answered has the higher sequence."""
+    effects = sorted((op for op in operations if _has_effect(op)), key=lambda op: op.began)
+    answered = sorted(effects, key=lambda op: op.ended)
+    highest, done = 0, 0
+    for operation in effects:
+        while answered[done].ended < operation.began:
+            highest = max(highest, answered[done].sequence)
+            done += 1
+        assert operation.sequence > highest, f"{operation} came before {highest}, which was answered earlier"
+
+
+def _has_effect(operation: Operation) -> bool:
+    return not isinstance(operation.outcome, Refusal) and not operation.outcome.replayed
+
+
+def _sorted_out(
+    operations: Sequence[Operation],
+) -> tuple[dict[int, Operation], dict[int, list[Operation]], list[Operation]]:
+    """Give the effects by sequence, their repeats, and what was refused."""
+    effects: dict[int, Operation] = {}
+    repeats: dict[int, list[Operation]] = {}
+    refused: list[Operation] = []
+    for operation in operations:
+        if isinstance(operation.outcome, Refusal):
+            refused.append(operation)
+        elif operation.outcome.replayed:
+            repeats.setdefault(operation.sequence, []).append(operation)
+        else:
+            assert operation.sequence not in effects, "two effects of one sequence"
+            effects[operation.sequence] = operation
+    return effects, repeats, refused
+
+
+def _window(operation: Operation, operations: Sequence[Operation], first: int, last: int) -> tuple[int, int]:
+    """Give the sequences after which an operation may have been refused: those of its time."""
+    effects = [other for other in operations if _has_effect(other)]
+    since = max((other.sequence for other in effects if other.ended < operation.began), default=first - 1)
+    until = min((other.sequence - 1 for other in effects if other.began > operation.ended), default=last)
+    return since, until
+
+
+def _fits(mirror: Mirror, waiting: tuple[Operation, int, int], sequence: int) -> bool:
+    """Tell whether a refusal is what the model says after this entry, if that is of its time."""
+    operation, since, until = waiting
+    if not since <= sequence <= until:
+        return False
+    try:
+        _copied(mirror, operation.request.request_id).judge(operation.request, operation.outcome)
+    except AssertionError:
+        return False
+    return True
+
+
+def _copied(mirror: Mirror, request_id: str) -> Mirror:
+    """Give a copy to try a request on, without what it cannot need: there are many to be made."""
+    answered = mirror.answered.get(request_id)
+    known = {} if answered is None else {request_id: answered}
+    without = replace(mirror, statement=[], answered=known)
+    return pickle.loads(pickle.dumps(without))  # noqa: S301 -- our own

@@ -1,0 +1,6 @@
+"""Makes the model of the books' own histories importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "books"))

@@ -1,0 +1,38 @@
+"""Which method takes a request, on channels of either kind, and what an error says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from histories_mirror import Refusal
+
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+
+
+def writes(public: Any, back_office: Any) -> dict[type, Any]:
+    """Give the methods that change a customer, by the type of their requests."""
+    credit, ops = CreditServiceStub(public), AdminServiceStub(back_office)
+    return {
+        admin.CreateCustomerRequest: ops.CreateCustomer,
+        admin.UpdateCustomerRequest: ops.UpdateCustomer,
+        admin.IssueGrantRequest: ops.IssueGrant,
+        pb.ReserveRequest: credit.Reserve,
+        pb.ExtendReservationRequest: credit.ExtendReservation,
+        pb.CommitReservationRequest: credit.CommitReservation,
+        pb.ReleaseReservationRequest: credit.ReleaseReservation,
+        pb.ChargeRequest: credit.Charge,
+        pb.ReverseChargeRequest: credit.ReverseCharge,
+    }
+
+
+def refusal_of(error: Any) -> Refusal:
+    """Give the reason of an error, and its variables."""
+    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    info = ErrorInfo()
+    status.details[0].Unpack(info)
+    return Refusal(info.reason, dict(info.metadata))

@@ -1,0 +1,76 @@
+"""The running service for histories, on a database whose clock the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+
+from ledger.app import Settings, Stack, running
+from ledger.store.embedded import EmbeddedPostgres
+
+CONFIG = Path(__file__).parent / "config"
+
+# The service takes the time from the database alone, by these two functions: others of the same names come
+# first on the search path of this database.
+_CLOCK = """
+CREATE SCHEMA moved;
+CREATE TABLE moved.clock AS SELECT interval '0' AS ahead;
+CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+    RETURN pg_catalog.clock_timestamp() + (SELECT ahead FROM moved.clock);
+CREATE FUNCTION moved.now() RETURNS timestamptz LANGUAGE sql STABLE
+    RETURN pg_catalog.now() + (SELECT ahead FROM moved.clock);
+GRANT USAGE ON SCHEMA moved TO PUBLIC;
+GRANT SELECT ON moved.clock TO PUBLIC;
+ALTER DATABASE {name} SET search_path = moved, pg_catalog, public;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Servers of one database, and that database's clock."""
+
+    stacks: tuple[Stack, ...]
+    owner: asyncpg.Connection
+
+    async def now(self) -> datetime:
+        """Read the database's clock."""
+        return await self.owner.fetchval("SELECT clock_timestamp()")
+
+    async def move_clock(self, by: timedelta) -> None:
+        """Let time pass."""
+        await self.owner.execute("UPDATE moved.clock SET ahead = ahead + $1", by)
+
+
+@asynccontextmanager
+async def serving(postgres: EmbeddedPostgres, name: str, servers: int) -> AsyncIterator[Service]:
+    """Run servers on a new database."""
+    connection = await asyncpg.connect(postgres.url)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+    await connection.close()
+    urls = {
+        role: getattr(postgres, role).replace("/postgres?", f"/{name}?")
+        for role in ("url", "reader_url", "finance_url", "writer_url")
+    }
+    settings = Settings(
+        DATABASE_URL=urls.pop("url"),
+        config_dir=CONFIG,
+        public_port=0,
+        back_office_port=0,
+        operations_port=0,
+        finance_port=0,
+        **urls,
+    )
+    assert settings.database_url is not None
+    connection = await asyncpg.connect(settings.database_url)
+    await connection.execute(_CLOCK.format(name=name))
+    await connection.close()
+    async with AsyncExitStack() as life:
+        owner = await asyncpg.connect(settings.database_url)
+        life.push_async_callback(owner.close)
+        stacks = [await life.enter_async_context(running(settings)) for _ in range(servers)]
+        yield Service(tuple(stacks), owner)
