@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import grpc
 
@@ -19,7 +18,7 @@ from ledger.v1.wallet_service_pb2 import GetBalanceRequest
 from tests.faults.calls import attempt
 from tests.faults.compare import Findings, compare
 from tests.faults.entry import ENTRY
-from tests.faults.journal import Journal
+from tests.faults.journal import Journal, Record
 from tests.faults.planted import BUGS
 from tests.faults.postgres import Postgres, Urls, backends
 from tests.faults.servers import SERVE, Server
@@ -159,12 +158,12 @@ class Scene:
             limit = asyncio.Semaphore(16)
             await asyncio.gather(*(self._settle(record, limit) for record in waiting))
 
-    async def _settle(self, record: Any, limit: asyncio.Semaphore) -> None:
+    async def _settle(self, record: Record, limit: asyncio.Semaphore) -> None:
         async with limit:
+            await attempt(self.servers[0].ledger, self.journal, record)
             while record.state == "unknown":
+                await asyncio.sleep(PAUSE_SECONDS)
                 await attempt(self.servers[0].ledger, self.journal, record)
-                if record.state == "unknown":
-                    await asyncio.sleep(PAUSE_SECONDS)
 
     async def check(self) -> None:
         """Compares the books with the journal, asks the service to verify them, and reads the balances."""
@@ -222,6 +221,9 @@ async def scene(world: World, name: str, sockets: Path | None = None) -> AsyncIt
                 await server.stop()
             except RuntimeError as error:
                 built.result.findings.other.append(str(error))
+    except BaseException:
+        built.journal.write(world.build / name / "journal.jsonl")
+        raise
     finally:
         built.abandon_load()
         for server in built.servers:

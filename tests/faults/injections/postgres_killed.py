@@ -42,17 +42,26 @@ async def _kill_backend(stage: Scene) -> None:
     The postmaster then ends all backends and recovers from the log.
     """
     async with stage.world.postgres.session(stage.database) as connection:
-        for look in range(LOOKS_MAX):
-            rows = await connection.fetch(WRITERS, stage.database)
-            pids = [row["pid"] for row in rows if row["state"] == "active" or look == LOOKS_MAX - 1]
-            if pids:
-                os.kill(pids[0], signal.SIGKILL)
-                stage.result.notes["in_a_batch"] = int(str(stage.result.notes.get("in_a_batch", 0))) + (
-                    look < LOOKS_MAX - 1
-                )
-                break
+        pid = None
+        while pid is None:
+            pid, in_a_batch = await _look_for_writer(connection, stage.database)
+        os.kill(pid, signal.SIGKILL)
+        stage.result.notes["in_a_batch"] = int(str(stage.result.notes.get("in_a_batch", 0))) + in_a_batch
         try:
             while True:  # Until the postmaster has ended this session too.
                 await connection.fetch("SELECT pg_sleep(0.01)")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return
+
+
+async def _look_for_writer(
+    connection: asyncpg.Connection[asyncpg.Record], database: str
+) -> tuple[int | None, bool]:
+    """The process of the writer's backend, and whether it is at a batch, as it should be."""
+    rows: list[asyncpg.Record] = []
+    for _ in range(LOOKS_MAX):
+        rows = await connection.fetch(WRITERS, database)
+        for row in rows:
+            if row["state"] == "active":
+                return row["pid"], True
+    return (rows[0]["pid"], False) if rows else (None, False)
