@@ -39,10 +39,10 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     lines = priced.lines
     total = exact_sum([line.cost_exact_nanousd for line in lines], costs.cost_exact)
     included, unpriced = costs.included_exact, costs.unpriced_exact
-    free = [line for line in lines if line.treatment is not Treatment.CHARGED]
-    if free:
-        included = exact_sum(_costs_of(Treatment.INCLUDED, free), included)
-        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, free), unpriced)
+    uncharged = [line for line in lines if line.treatment is not Treatment.CHARGED]
+    if uncharged:
+        included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
+        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
     return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed_so_far(costs))
 
 
