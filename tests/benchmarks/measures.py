@@ -22,7 +22,7 @@ READ_FIRST = 301
 UNARY_IN_FLIGHT = 32
 BATCH, BATCH_IN_FLIGHT = 500, 4
 SMALL_BATCH, SMALL_BATCH_IN_FLIGHT = 100, 8
-PASS_PAIRS = 5
+PASS_PAIRS = 10
 """Pairs of one customer in one call, where memory is measured."""
 CAPACITY_SHARE = 0.7
 
