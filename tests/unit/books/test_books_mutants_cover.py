@@ -1,0 +1,50 @@
+"""Which lot pays for what, where more than one could: rules that random sums do not tell apart."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ledger.books import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.cover import Source, cover
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def source(n: int, scope: str | None, micros: int) -> Source:
+    """Give what is available in a lot; the lots burn in the order of their numbers."""
+    key = LotKey(n, 0)
+    lot = Lot(key, GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
+    return Source(lot, micros, held=False)
+
+
+@pytest.mark.parametrize(
+    ("needs", "sources", "taken"),
+    [
+        pytest.param({"tokens": 10}, [(None, 10), ("tokens", 10)], {0: 10}, id="the first burns first"),
+        pytest.param(
+            {"tokens": 10}, [(None, 6), ("tokens", 10)], {0: 6, 1: 4}, id="a later one pays the rest"
+        ),
+        pytest.param(
+            {"tokens": 4, "compute": 4},
+            [(None, 6), ("tokens", 4)],
+            {0: 6, 1: 2},
+            id="what no later one can pay goes first, and what is left burns in order",
+        ),
+        pytest.param(
+            {"tokens": 5, "compute": 5},
+            [(None, 5), ("tokens", 3)],
+            {0: 5, 1: 3},
+            id="only what later ones cannot pay is pressing",
+        ),
+        pytest.param({None: 3}, [("tokens", 5), (None, 5)], {1: 3}, id="a scope pays for no stated credits"),
+        pytest.param({"tokens": 2}, [("compute", 5), ("tokens", 5)], {1: 2}, id="nor for another kind"),
+    ],
+)
+def test_lots_pay_in_burn_order_and_for_what_needs_them_most(
+    needs: dict[str | None, int], sources: list[tuple[str | None, int]], taken: dict[int, int]
+) -> None:
+    """An unscoped lot pays first what no later scope can, then all kinds alike: it is not spared."""
+    found, _ = cover(needs, iter([source(n, *each) for n, each in enumerate(sources)]))
+    assert {each.lot.key.sequence: each.micros for each in found} == taken
