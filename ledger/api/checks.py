@@ -32,6 +32,8 @@ _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
     f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"
 )
+_TTL_SECONDS_MIN = int(limits.TTL_MIN.total_seconds())
+_TTL_SECONDS_MAX = int(limits.TTL_MAX.total_seconds())
 _TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
 """Years 1 to 9999."""
 
@@ -60,6 +62,11 @@ class Problems:
         """Raises InvalidArgumentError with all that was noted."""
         if self.found:
             raise InvalidArgumentError([*self.found, *self.untimely])
+
+
+def _is_plain(value: str, length_max: int) -> bool:
+    """Whether a string is right at first sight: most are, and need no path to be told of."""
+    return len(value) <= length_max and value.isprintable()
 
 
 def text(problems: Problems, path: str, value: str, length_max: int) -> str:
@@ -131,9 +138,9 @@ def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
         problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
         return limits.TTL_MIN
     nanos = value.seconds * NANOS + value.nanos
-    least, most = (int(bound.total_seconds()) for bound in (limits.TTL_MIN, limits.TTL_MAX))
-    if not least * NANOS <= nanos <= most * NANOS:
-        problems.add(path, f"is {nanos // NANOS} s; {least} s to {most} s (24 h) are allowed")
+    if not _TTL_SECONDS_MIN * NANOS <= nanos <= _TTL_SECONDS_MAX * NANOS:
+        allowed = f"{_TTL_SECONDS_MIN} s to {_TTL_SECONDS_MAX} s (24 h) are allowed"
+        problems.add(path, f"is {nanos // NANOS} s; {allowed}")
         return limits.TTL_MIN
     return timedelta(microseconds=nanos // 1000)
 
@@ -163,10 +170,13 @@ def occurred_at(problems: Problems, path: str, value: Timestamp, now: datetime) 
 
 def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]:
     """Labels as the books keep them: the named ones and the caller's own side by side."""
-    found = {key: getattr(value, key) for key in NAMED_LABELS}
-    found = {key: label for key, label in found.items() if label}
-    for key, label in found.items():
-        text(problems, f"{path}.{key}", label, limits.LABEL_VALUE_LENGTH_MAX)
+    found: dict[str, str] = {}
+    for key in NAMED_LABELS:
+        label = getattr(value, key)
+        if label:
+            found[key] = label
+            if not _is_plain(label, limits.LABEL_VALUE_LENGTH_MAX):
+                text(problems, f"{path}.{key}", label, limits.LABEL_VALUE_LENGTH_MAX)
     for key, label in value.other.items():
         own = f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]'
         if key in NAMED_LABELS:

@@ -16,9 +16,10 @@ STATES: Final = ("active", "idle", "waiting", "asleep")
 _FIRST_QUANTITY: Final = 10
 """From this field number on, the fields of `TokenUsage` are quantities."""
 
-_QUANTITIES: Final = tuple(
-    field.name for field in pb.TokenUsage.DESCRIPTOR.fields if field.number >= _FIRST_QUANTITY
-)
+_NAMES: Final = {
+    field.number: field.name for field in pb.TokenUsage.DESCRIPTOR.fields if field.number >= _FIRST_QUANTITY
+}
+"""Of the quantities."""
 _KEY_OWNERS: Final = {
     pb.KEY_OWNER_UNSPECIFIED: pricing.KeyOwner.OURS,
     pb.KEY_OWNER_OURS: pricing.KeyOwner.OURS,
@@ -69,13 +70,14 @@ def _item(problems: Problems, path: str, item: pb.UsageItem, now: datetime) -> p
 def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime | None) -> pricing.Tokens:
     quantities = {}
     for field, value in usage.ListFields():
-        if field.number >= _FIRST_QUANTITY:
-            quantities[field.name] = value
+        name = _NAMES.get(field.number)
+        if name is not None:
+            quantities[name] = value
             if not 0 <= value <= limits.QUANTITY_MAX:
-                checks.integer(problems, f"{path}.{field.name}", value, 0, limits.QUANTITY_MAX)
+                checks.integer(problems, f"{path}.{name}", value, 0, limits.QUANTITY_MAX)
     if not quantities:
         problems.add(
-            path, f"has no quantity; at least one of {', '.join(_QUANTITIES)} is required (0 is one)"
+            path, f"has no quantity; at least one of {', '.join(_NAMES.values())} is required (0 is one)"
         )
     requests = 1
     if usage.HasField("requests"):
