@@ -85,7 +85,7 @@ class Mirror:
         """Do a request to the model, and hold its reply or its `Refusal` against what the model says."""
         before = self.answered.get(request.request_id)
         if before is not None:
-            expected = self._repeated(request, *before)
+            expected = self._repeated(request, *before, outcome)
         else:
             expected = self._HANDLERS[type(request)](self, request, outcome)
         if isinstance(expected, Refusal):
@@ -96,14 +96,15 @@ class Mirror:
         assert outcome == expected, f"answered:\n{outcome}\nexpected:\n{expected}"
         self.answered.setdefault(request.request_id, (request, outcome))
 
-    def _repeated(self, request: Any, first: Any, reply: Any) -> Any:
+    def _repeated(self, request: Any, first: Any, reply: Any, outcome: Any) -> Any:
         if type(first) is not type(request) or first != request:
             return Refusal("REQUEST_ID_REUSED")
         again = type(reply)()
         again.CopyFrom(reply)
         again.replayed = True
         if isinstance(reply, admin.UpdateCustomerResponse):
-            again.customer.CopyFrom(self.customer)
+            _succeeded(outcome)
+            again.customer.CopyFrom(self.customer if self.alone else outcome.customer)
         return again
 
     def _create(self, request: admin.CreateCustomerRequest, reply: Any) -> Any:
