@@ -33,7 +33,6 @@ class Cell:
     ) -> None:
         self.name = name
         self.memory = Memory(name, prices, clock)
-        self._metrics = metrics
         self._by_request: dict[tuple[int, str], Pending] = {}
         writes, loads, rounds = (
             Link(database, f"acu {name} {purpose}") for purpose in ("writer", "loader", "contender")
@@ -62,6 +61,10 @@ class Cell:
         for link in self._links:
             await link.close()
 
+    def waiting(self) -> int:
+        """Commands that have no answer yet."""
+        return len(self._by_request)
+
     def in_flight(self, customer: int, request_id: str) -> Pending | None:
         """The command of this request id that has no answer yet, if there is one."""
         return self._by_request.get((customer, request_id))
@@ -76,10 +79,5 @@ class Cell:
         if pending.command is not None:
             key = (pending.customer, pending.command.request_id)
             self._by_request[key] = pending
-            pending.future.add_done_callback(lambda _: self._leave(key))
-            self._metrics.commands_waiting.set(len(self._by_request))
+            pending.future.add_done_callback(lambda _: self._by_request.pop(key, None))
         self.memory.arrive(pending)
-
-    def _leave(self, key: tuple[int, str]) -> None:
-        self._by_request.pop(key, None)
-        self._metrics.commands_waiting.set(len(self._by_request))

@@ -42,6 +42,7 @@ class Engine:
 
     def start(self, cells: tuple[str, ...]) -> None:
         """Begins to write and sweep these cells."""
+        self._metrics.commands_waiting.set_function(self._waiting)
         for name in cells:
             cell = Cell(name, self._database, self.prices, self._clock, self._metrics)
             cell.start()
@@ -49,6 +50,9 @@ class Engine:
             sweeper = Sweeper(cell, self._database, self._clock, self._metrics, self._wake)
             self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
+
+    def _waiting(self) -> int:
+        return sum(cell.waiting() for cell in self._cells.values())
 
     async def drain(self) -> None:
         """Ends the sweeping, and waits until every command on its way has its answer."""
