@@ -17,7 +17,9 @@ from tests.faults.postgres import PORT
 CANCEL_CODE = 80877102
 """In the place of the protocol's version."""
 WRITE_MARK = b"INSERT INTO"
-WRITER_NAME = " writer "
+IN_TRANSACTION = b"T"
+"""What a ReadyForQuery says where a COMMIT is still to come."""
+WRITER_NAMES = (" writer ", " contender ")
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +33,12 @@ class Link:
     """Names of prepared statements that write a batch."""
     in_write: bool = False
     """A write has been bound, and its ReadyForQuery has not come: the COMMIT and its reply lie between."""
+
+    uncommitted: bool = False
+    """A write has been carried out in a transaction that is still open: its COMMIT comes apart."""
+
+    commits_apart: bool = False
+    """It is that COMMIT that is under way."""
 
     def cut(self) -> None:
         """Both sides at once, nothing more is sent to either."""
@@ -112,7 +120,7 @@ class Proxy:
                 await asyncio.sleep(self.delay_seconds)
             await self._flowing.wait()
             self._note(link, kind, message)
-            if kind == b"S" and link.in_write and self.before_write:
+            if kind in (b"S", b"Q") and link.in_write and self.before_write:
                 await self.before_write(link)
             writer.write(message)
             await writer.drain()
@@ -127,24 +135,27 @@ class Proxy:
             held.append(message)
             if link.in_write and kind != b"Z":
                 continue
-            if link.in_write and self.after_commit and not await self.after_commit(link, held):
-                return
-            if kind == b"Z":
+            if kind == b"Z" and link.in_write:
                 link.in_write = False
+                link.uncommitted = message[5:] == IN_TRANSACTION
+                if self.after_commit and not link.uncommitted and not await self.after_commit(link, held):
+                    return
             writer.write(b"".join(held))
             held.clear()
             await writer.drain()
 
     def _note(self, link: Link, kind: bytes, message: bytes) -> None:
         """Learns which statements write, and when one is under way."""
-        if WRITER_NAME not in link.application_name:
+        if not any(name in link.application_name for name in WRITER_NAMES):
             return
         if kind == b"P":
             name, query = message[5:].split(b"\0", 2)[:2]
             (link.writes.add if WRITE_MARK in query else link.writes.discard)(name)
         elif kind == b"B":
             statement = message[5:].split(b"\0", 2)[1]
-            link.in_write = statement in link.writes
+            link.in_write, link.commits_apart = statement in link.writes, False
+        elif kind == b"Q":
+            link.in_write = link.commits_apart = link.uncommitted and b"COMMIT" in message.upper()
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
