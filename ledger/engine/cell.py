@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from ledger.engine.batch import Pending
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.contender import Contender
@@ -15,6 +17,8 @@ from ledger.engine.prices import PriceBook
 from ledger.engine.writer import Writer
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
+
+_log = structlog.get_logger(__name__)
 
 WAITING_MAX = 50_000
 """Commands on their way in a cell; one more is OVERLOADED, before anything is decided for it."""
@@ -49,6 +53,14 @@ class Cell:
             asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
             asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
         ]
+
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Writer, loader and contender run until they are cancelled: commands would wait for one for ever."""
+        if not task.cancelled():
+            _log.critical("cell.stopped", cell=self.name, task=task.get_name(), exc_info=task.exception())
 
     async def drain(self) -> None:
         """Waits until every command on its way has its answer, then ends the cell's connections."""

@@ -230,7 +230,10 @@ class Memory:
     # -- what the loader does --------------------------------------------------------------------
 
     def _want(self, member: Member) -> None:
-        line = self._contended if member.contended else self._wanting
+        line, other = self._wanting, self._contended
+        if member.contended:
+            line, other = other, line
+        other.pop(member.customer, None)
         line[member.customer] = member
         self._wake(member)
 
