@@ -70,7 +70,7 @@ class Writer:
             if batch.has_writes():
                 written = await self._write(connection, batch)
             else:
-                written = await check(connection, self._memory.name, batch.before())
+                written = await check(connection, self._memory.name, batch.before(), batch.decided_at)
             answered = boot_seconds()
             repeats = await self._repeats(batch, written)
         except (WriteRefused, RepeatedRequest) as error:

@@ -7,6 +7,7 @@ decided upon. The answer tells which customers those were; for the others anothe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ledger.store import codec
@@ -99,10 +100,12 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     )
 
 
-async def check(connection: Connection, cell: str, before: Mapping[int, int]) -> Written:
+async def check(
+    connection: Connection, cell: str, before: Mapping[int, int], decided_at: datetime
+) -> Written:
     """Tells which customers are still at their `before`: a batch of refusals only, which writes nothing.
 
-    Raises WriteRefused and UnknownOutcome; either way nothing has changed.
+    One decided too far off the database's clock proves nothing either.     Raises WriteRefused and UnknownOutcome; either way nothing has changed.
     """
     with told_outcomes(connection):
         record = await connection.fetchrow(
@@ -110,7 +113,8 @@ async def check(connection: Connection, cell: str, before: Mapping[int, int]) ->
         )
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
-    return Written(frozenset(record["customers"] or ()), record["clock"])
+    stale = abs(record["clock"] - decided_at) > timedelta(seconds=statement.FRESH_SECONDS)
+    return Written(frozenset(() if stale else record["customers"] or ()), record["clock"], stale)
 
 
 def _arrays(rows: Sequence[Row]) -> list[Sequence[Any]]:

@@ -196,10 +196,13 @@ async def test_a_batch_of_refusals_is_one_read(world, connection):
     """`check` gives the customers whose sequence stands, and the database's clock."""
     first, second, third = world.wallets
     before = {first: world.wallets[first].sequence, second: 1, 10**9: 1}
-    told = await check(connection, CELL, before)
+    told = await check(connection, CELL, before, world.now)
     assert told.customers == {first}
     assert abs(told.clock - world.now) < timedelta(minutes=1)
-    assert (await check(connection, CELL, {third: 99})).customers == frozenset()
+    assert (await check(connection, CELL, {third: 99}, world.now)).customers == frozenset()
+    early = await check(connection, CELL, before, world.now - timedelta(seconds=6))
+    assert early.stale
+    assert early.customers == frozenset()
 
 
 async def test_a_wallet_may_change_without_an_entry(world, connection):
@@ -322,7 +325,7 @@ async def test_a_lost_connection_leaves_the_outcome_unknown(world, connection, o
         with pytest.raises(UnknownOutcome):
             await writing
     with pytest.raises(UnknownOutcome):
-        await check(connection, CELL, {customer: 1})
+        await check(connection, CELL, {customer: 1}, world.now)
 
 
 async def test_a_time_out_of_the_server_is_definite(world, connection, other):
