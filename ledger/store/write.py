@@ -105,7 +105,8 @@ async def check(
 ) -> Written:
     """Tells which customers are still at their `before`: a batch of refusals only, which writes nothing.
 
-    One decided too far off the database's clock proves nothing either.     Raises WriteRefused and UnknownOutcome; either way nothing has changed.
+    One decided too far off the database's clock proves nothing. Raises WriteRefused and UnknownOutcome;
+    either way nothing has changed.
     """
     with told_outcomes(connection):
         record = await connection.fetchrow(
