@@ -120,7 +120,7 @@ def _minimum(problems: Problems, request: pb.ReserveRequest, amount: int | None)
     return checks.amount(problems, "minimum_micros", minimum, least=0)
 
 
-def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]:  # noqa: ARG001
+def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]:  # noqa: ARG001 -- one shape for all
     """More credits, more time, both or neither."""
     problems = Problems()
     command = Extend(
@@ -154,7 +154,7 @@ def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]
     return _write(problems, request.customer_id, command, usage)
 
 
-def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001
+def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001 -- one shape for all
     """The end of a hold."""
     problems = Problems()
     command = Release(
@@ -186,7 +186,7 @@ def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
     return _write(problems, request.customer_id, command, usage)
 
 
-def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]:  # noqa: ARG001
+def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]:  # noqa: ARG001 -- one shape for all
     """The undoing of a charge, or of a closed reservation."""
     problems = Problems()
     charged, reserved = None, None
@@ -208,7 +208,7 @@ def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]: 
     return _write(problems, request.customer_id, command)
 
 
-def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001
+def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001 -- one shape for all
     """Credits for a customer."""
     problems = Problems()
     kind = GRANT_KINDS.get(request.kind)
@@ -240,7 +240,7 @@ def _paid(problems: Problems, value: str) -> int:
     return nanousd
 
 
-def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Write[UpdateCustomer]:  # noqa: ARG001
+def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Write[UpdateCustomer]:  # noqa: ARG001 -- one shape for all
     """Changes of the fields that the mask names; an empty card removes it, an empty zone is UTC."""
     problems = Problems()
     customer = request.customer

@@ -100,7 +100,7 @@ def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry, replaye
 
 def reversed_(
     into: pb.ReverseChargeResponse,
-    write: Write[Reverse],  # noqa: ARG001
+    write: Write[Reverse],  # noqa: ARG001 -- one shape for all
     entry: Entry,
     replayed: bool,
 ) -> None:

@@ -27,7 +27,7 @@ def test_printed_calls_work_as_they_stand(server: Server) -> None:
     """Each `buf curl` line that `serve` prints can be pasted into a shell, in order."""
     calls = [line.strip() for line in server.said.splitlines() if "curl" in line]
     assert len(calls) == 3
-    answers = [subprocess.check_output(call, shell=True, text=True, cwd=REPOSITORY) for call in calls]  # noqa: S602
+    answers = [subprocess.check_output(call, shell=True, text=True, cwd=REPOSITORY) for call in calls]  # noqa: S602 -- as printed
     assert '"resolved"' in answers[0]
     assert '"customerId": "me"' in answers[1].replace('":"', '": "')
     assert "Sandbox time" in answers[2]

@@ -36,7 +36,7 @@ from ledger.store import codec
 from ledger.store.load import LoadRequest, find_entries, load, load_reversal
 from ledger.store.write import Batch, write
 
-INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- the zone is drawn
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 AMOUNTS = st.integers(-(2**58), 2**58)
 COUNTS = st.integers(0, 2**40)
