@@ -270,8 +270,19 @@ class Memory:
         member.runs = {run_id: loaded.runs.get(run_id) for run_id in asked.runs}
         _answer_repeats(member, loaded.entries)
         if asked.due_at is not None:
-            self._write_due(member, loaded, asked.due_at)
+            try:
+                self._write_due(member, loaded, asked.due_at)
+            except Exception as error:  # noqa: BLE001 -- nothing is decided yet: its fault is this customer's alone
+                self._fail(member, error)
         self._advance(member)
+
+    def _fail(self, member: Member, error: Exception) -> None:
+        """A customer whose books cannot go on: what waits for it is answered with the fault."""
+        _log.error("customer.faulty", cell=self.name, customer=member.customer, exc_info=error)
+        for pending in member.waiting:
+            pending.fail(error)
+        member.waiting.clear()
+        member.forget()
 
     def _write_due(self, member: Member, loaded: Loaded, due_at: datetime) -> None:
         """What is due is written ahead of the customer's next command, in the same batch."""
@@ -319,9 +330,11 @@ class Memory:
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
         member.round = Round(batch, frozenset(asked.request_ids))
-        self.loaded(member, asked, loaded)
-        member.round = None
-        member.loading = True
+        try:
+            self.loaded(member, asked, loaded)
+        finally:
+            member.round = None
+            member.loading = True
 
     def finish_round(self, members: Iterable[Member], batch: OpenBatch) -> None:
         """The round is committed: answers its commands, and lets its customers go on."""

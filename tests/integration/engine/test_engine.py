@@ -376,3 +376,18 @@ async def test_what_comes_during_a_load_is_not_taken_for_absent(world: World, st
         commits.append(asyncio.create_task(later.commit(acme, f"c{n}", sequence, 1)))
         await asyncio.sleep(0)
     assert all(isinstance(outcome, Committed) for outcome in await asyncio.gather(*commits))
+
+
+async def test_a_customer_at_fault_stops_nobody_else(world: World, start: Start, database_url: str) -> None:
+    """A hold on a lot that is not there cannot expire: its customer is told, and the others are served."""
+    acme, beta = await world.customer("acme", 10 * CREDIT), await world.customer("beta", 10 * CREDIT)
+    await world.reserve(acme, "r", CREDIT)
+    await world.engine.drain()
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("""UPDATE cell_00.reservations SET pins = '[[99, 0, 1000000]]'""")
+    await admin.close()
+    await overdue(database_url)
+    later = await start()
+    with pytest.raises(KeyError):
+        await later.reserve(acme, "again", CREDIT)
+    assert isinstance(await later.reserve(beta, "b", CREDIT), Committed)
