@@ -16,7 +16,7 @@ from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.writes import Writes
-from ledger.books.commands import Command
+from ledger.books import commands
 from ledger.books.model import Decision, RefusalReason
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
@@ -64,7 +64,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
             replayed=done.replayed,
         )
 
-    async def _create(self, write: Write[Command], customer: pb.Customer) -> Committed:
+    async def _create(self, write: Write[commands.CreateCustomer], customer: pb.Customer) -> Committed:
         command = write.command
 
         def make(number: int) -> Decision:

@@ -24,6 +24,7 @@ from ledger.books.commands import (
     Charge,
     Command,
     Commit,
+    CreateCustomer,
     Extend,
     Fill,
     IssueGrant,
@@ -262,13 +263,13 @@ def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Writ
     return Write(customer.customer_id, command)
 
 
-def create_customer(request: admin.CreateCustomerRequest) -> Write[Command]:
+def create_customer(request: admin.CreateCustomerRequest) -> Write[CreateCustomer]:
     """A new customer: who asks. What it is to be called, and its policies, stay in the request."""
     problems = Problems()
     customer = request.customer
     checks.identifier(problems, "customer.plan", customer.plan)
     _named(problems, customer)
-    command = Command(
+    command = CreateCustomer(
         request_id=checks.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),
     )

@@ -1,16 +1,17 @@
 """The commands that change a customer, as the books understand them.
 
-A command states what its caller asked for. What the usage in it costs comes beside it, as `Priced`.
+A command states what its caller asked for. What the usage in it costs comes beside it, as `Priced`. Each has
+a `request_id`, unique per customer over all commands, and a `fingerprint`, which tells a repeat from a reuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple, TypeAlias
 
-from ledger.books.model import GrantKind
+from ledger.books.model import NOTHING, GrantKind
 
 
 class Fill(StrEnum):
@@ -18,73 +19,79 @@ class Fill(StrEnum):
     UP_TO = "UP_TO"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """`request_id` is unique per customer over all commands; `fingerprint` tells a repeat from a reuse."""
+class CreateCustomer(NamedTuple):
+    """Make a customer. What it is to be called, and its policies, go to `create`; `decide` takes none."""
 
     request_id: str
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve(Command):
+class Reserve(NamedTuple):
     """Hold credits: `amount_micros`, or where it is None the price of the usage."""
 
+    request_id: str
+    fingerprint: bytes
     amount_micros: int | None
     fill: Fill = Fill.ALL_OR_NOTHING
     minimum_micros: int = 1
     ttl: timedelta | None = None
     """None: the plan's default."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Extend(Command):
+class Extend(NamedTuple):
     """More credits, more time, both or neither."""
 
+    request_id: str
+    fingerprint: bytes
     reservation: int
     amount_micros: int = 0
     ttl: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit(Command):
+class Commit(NamedTuple):
     """Charge usage (or `amount_micros` credits) against a reservation; a final one returns what is left."""
 
+    request_id: str
+    fingerprint: bytes
     reservation: int
     amount_micros: int | None
     final: bool
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Release(Command):
+class Release(NamedTuple):
+    request_id: str
+    fingerprint: bytes
     reservation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Charge(Command):
+class Charge(NamedTuple):
     """Charge usage (or `amount_micros` credits) without a reservation."""
 
+    request_id: str
+    fingerprint: bytes
     amount_micros: int | None
     already_used: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Reverse(Command):
+class Reverse(NamedTuple):
     """Undo a charge made by `Charge`, or all charges of a closed reservation: whole, and once.
 
     `charge` and `reservation` are sequences; exactly one is given.
     """
 
+    request_id: str
+    fingerprint: bytes
     charge: int | None
     reservation: int | None
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class IssueGrant(Command):
+class IssueGrant(NamedTuple):
+    request_id: str
+    fingerprint: bytes
     amount_micros: int
     kind: GrantKind
     paid_total_nanousd: int
@@ -96,11 +103,17 @@ class IssueGrant(Command):
     scope: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateCustomer(Command):
+class UpdateCustomer(NamedTuple):
     """Names and policies of a customer; None leaves a field as it is, an empty card removes it."""
 
+    request_id: str
+    fingerprint: bytes
     display_name: str | None = None
     plan: str | None = None
     card: str | None = None
     zone: str | None = None
+
+
+Command: TypeAlias = (
+    CreateCustomer | UpdateCustomer | IssueGrant | Reserve | Extend | Commit | Release | Charge | Reverse
+)

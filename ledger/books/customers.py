@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger.books.commands import Command, UpdateCustomer
+from ledger.books.commands import CreateCustomer, UpdateCustomer
 from ledger.books.draft import Draft
 from ledger.books.model import Credits, Decision, EntryKind, Plan, Wallet
 
@@ -34,7 +34,7 @@ def create(
         last_instant=now,
     )
     return Draft(wallet, now).finish(
-        EntryKind.CUSTOMER_CREATED, plan, command=Command(request_id, fingerprint)
+        EntryKind.CUSTOMER_CREATED, plan, command=CreateCustomer(request_id, fingerprint)
     )
 
 

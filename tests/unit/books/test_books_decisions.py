@@ -1,6 +1,5 @@
 """What the door of the books asks of its callers, and what it carries along."""
 
-from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -14,6 +13,7 @@ from ledger.books import (
     Charge,
     Command,
     Commit,
+    CreateCustomer,
     Credits,
     Decision,
     EntryKind,
@@ -109,12 +109,12 @@ def test_no_command_is_decided_before_what_is_due(world: World) -> None:
 
 
 @pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])
-def test_a_command_states_credits_or_usage(world: World, command: Command) -> None:
+def test_a_command_states_credits_or_usage(world: World, command: Reserve | Charge) -> None:
     """Neither is a fault, and so are both."""
     with pytest.raises(BooksError, match="neither"):
         decide_now(world, command)
     with pytest.raises(BooksError, match="both"):
-        decide_now(world, replace(command, amount_micros=5), priced=priced(5))
+        decide_now(world, command._replace(amount_micros=5), priced=priced(5))
 
 
 @pytest.mark.parametrize("command", [Reserve("r", b"", 5), Charge("c", b"", 5)])
@@ -127,7 +127,7 @@ def test_a_reserve_and_a_charge_rest_on_terms(world: World, command: Command) ->
 def test_a_command_that_nobody_knows_is_a_fault(world: World) -> None:
     """The books decide the commands that they know, and no other in their place."""
     with pytest.raises(BooksError, match="no such command"):
-        decide_now(world, Command("x", b""))
+        decide_now(world, CreateCustomer("x", b""))
 
 
 def test_an_entry_is_the_record_of_its_request(world: World) -> None:
