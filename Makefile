@@ -12,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults check proto lock clean
+.PHONY: help setup demo serve test faults bench check proto lock clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps

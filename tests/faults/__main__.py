@@ -38,6 +38,7 @@ BUILD = Path("build")
 SEED = 4
 PLANTED = "planted"
 """Not a fault: the harness is shown bugs, and has to see them."""
+COLUMNS = ("injected", "effects_checked", "lost", "doubled", "other_violations", "seconds")
 SHOWN_MAX = 20
 """Violations that are printed; the file has all."""
 
@@ -65,7 +66,7 @@ FAULTS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 if everything held, 1 if not, 2 for a size or a fault that there is none of."""
+    """Exit status 0 if all was injected and held, 1 if not, 2 for a size or a fault that there is none of."""
     size, *names = arguments or ["small"]
     known = [*FAULTS, PLANTED]
     if size not in ("small", "large") or not set(known) >= set(names):
@@ -132,6 +133,8 @@ async def _run(
         result = Result(name)
         result.findings.other.append(f"the fault could not be carried through:\n{traceback.format_exc()}")
     found = result.findings
+    if result.injected < count:
+        found.other.append(f"{result.injected} of {count} injected")
     return {
         "injected": result.injected,
         "effects_checked": found.effects_checked,
@@ -150,18 +153,21 @@ def _broken(result: dict[str, object]) -> bool:
 
 def _line(name: str, result: dict[str, object]) -> str:
     violations = result["violations"]
-    if "left_out" in result:
-        return f"{name}: left out: {result['left_out']}"
     if not isinstance(violations, list) or not violations:
-        return f"{name}: {result['effects_checked']} effects held in {result['seconds']} s"
+        notes = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in _notes(result).items())
+        return f"{name}: {result['effects_checked']} effects held in {result['seconds']} s ({notes})"
     return "\n  ".join([f"{name}: {len(violations)} violations", *violations[:SHOWN_MAX]])
 
 
+def _notes(result: dict[str, object]) -> dict[str, object]:
+    """The fault's own figures."""
+    return {key: value for key, value in result.items() if key not in (*COLUMNS, "violations")}
+
+
 def _table(results: dict[str, dict[str, object]]) -> Table:
-    columns = ("injected", "effects_checked", "lost", "doubled", "other_violations", "seconds")
-    table = Table("fault", *(column.replace("_", " ") for column in columns))
+    table = Table("fault", *(column.replace("_", " ") for column in COLUMNS))
     for name, result in results.items():
-        table.add_row(name, *(str(result[column]) for column in columns))
+        table.add_row(name, *(str(result[column]) for column in COLUMNS))
     return table
 
 

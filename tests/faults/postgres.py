@@ -10,8 +10,8 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,6 +104,16 @@ class Postgres:
                 user=SYSTEM_USER if os.geteuid() == 0 else None,
                 start_new_session=True,
             )
+
+    def processes(self) -> Iterator[int]:
+        """The server's process ids, the postmaster's first: whatever it starts later inherits from it."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        yield self._process.pid
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                if f"\nPPid:\t{self._process.pid}\n" in status.read_text(encoding="utf-8"):
+                    yield int(status.parent.name)
 
     def log(self) -> str:
         """All that the server has logged."""
