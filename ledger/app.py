@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from pydantic import Field
@@ -37,6 +39,11 @@ LOOPBACK = "127.0.0.1"
 """All that the service binds to: there are no API keys yet."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
+COLLECT_AFTER: Final = (50_000, 20, 100)
+"""Objects that the garbage collector lets come before it looks at them, at the older and at the oldest.
+
+What a command makes has no cycles and goes by itself; a call of gRPC leaves 5 objects, a refused one 50.
+"""
 
 
 def default_data_dir() -> Path:
@@ -120,6 +127,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
         finance_url = _serve_metrics(settings.finance_port, finance, life)
+        life.enter_context(_few_collections())
         doors = await _open_doors(settings, database, engine, clock, operations)
         for door in doors:
             life.push_async_callback(door.drain)
@@ -192,6 +200,24 @@ async def _open_doors(
         operations,
     )
     return public, back_office
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Keeps the garbage collector from looking at all that is there again and again.
+
+    Modules and prices are there for good, and what is in flight lives for milliseconds: looking at them takes
+    a fifth of the process under load, in pauses of tens of milliseconds.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _serve_metrics(port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
