@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
@@ -15,6 +14,7 @@ from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
+from ledger.engine.pending import all_done
 from ledger.store.reads import NEWEST, Reads
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
@@ -89,15 +89,16 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response = pb.BatchResponse()
-        begun: list[tuple[str, Begun[Any], pb.BatchResult]] = []
+        now = self._clock()
+        begun: list[tuple[str, Begun, pb.BatchResult]] = []
         for item in request.items:
             result = response.results.add()
             try:
-                begun.append((*self._begin(item), result))
+                name, item_begun = self._begin(item, now)
+                begun.append((name, item_begun, result))
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-        if begun:
-            await asyncio.wait([write.outcome for _, write, _ in begun])
+        await all_done([write.outcome for _, write, _ in begun])
         for name, write, result in begun:
             try:
                 done = write.done()
@@ -106,12 +107,12 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 result.error.CopyFrom(status_of(error, _BATCH))
         return response
 
-    def _begin(self, item: pb.BatchItem) -> tuple[str, Begun[Any]]:
+    def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, Begun]:
         """Begins the write of an item; its name and what is to come of it."""
         name = item.WhichOneof("write")
         if name is None:
             raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
-        return name, self._writes.begin(OF_BATCH[name], getattr(item, name))
+        return name, self._writes.begin(OF_BATCH[name], getattr(item, name), now)
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object

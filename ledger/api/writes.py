@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,9 +17,9 @@ from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
 from ledger.books.commands import Command
 from ledger.books.model import Entry, Refusal
-from ledger.engine.batch import Answer
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
+from ledger.engine.pending import Answer, Pending
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
@@ -56,12 +56,11 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
 """The writes that a batch may hold, by their names in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun(Generic[C]):
-    """A write whose answer is to come; it goes on whether anybody waits or not."""
+class Begun(NamedTuple):
+    """A write whose outcome is to come; it goes on whether anybody waits or not."""
 
-    write: Write[C]
-    outcome: asyncio.Future[Answer] | asyncio.Task[Committed]
+    write: Write[Any]
+    outcome: Pending | asyncio.Task[Committed]
 
     def done(self) -> Committed:
         """The entry, once it is there. Raises StatusError for a refusal, or what the engine raises."""
@@ -93,12 +92,12 @@ class Writes:
         method.encode(response, write, done.entry, done.replayed)
         return response
 
-    def begin(self, method: Method[Request, C, Response], request: Request) -> Begun[C]:
+    def begin(self, method: Method[Request, C, Response], request: Request, now: datetime) -> Begun:
         """A write on its way, decided already where nothing must be waited for.
 
         Raises InvalidArgumentError, or what the engine raises.
         """
-        write = method.decode(request, self._clock())
+        write = method.decode(request, now)
         if not write.untimely:
             outcome = self._engine.begin(write.customer_id, write.command, write.usage)
             if outcome is not None:

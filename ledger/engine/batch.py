@@ -7,45 +7,12 @@ process was faster with that customer, the part is taken out and its commands ar
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import pricing
-from ledger.books.commands import Command
-from ledger.books.model import Decision, Entry, Facts, Lot, LotKey, Refusal, Reservation, Wallet
-from ledger.engine.outcomes import Committed
+from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, Wallet
+from ledger.engine.pending import Pending
 from ledger.store.write import Batch
-
-Answer = Committed | Refusal | None
-"""None answers a look at what is due by the clock."""
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A command on its way, and the future that its caller waits for."""
-
-    customer: int
-    command: Command | None
-    """None: only what is due by the clock."""
-    usage: tuple[pricing.Item, ...] | None
-    future: asyncio.Future[Answer]
-    arrived_at: float
-    """On the boot clock."""
-    attempts: int = 0
-    """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
-    facts: Facts | None = None
-    """What a reversal undoes, loaded for the wallet as it stands."""
-    alone: bool = False
-    """It shares no batch: one like it was in a batch that the database refused."""
-
-    def answer(self, answer: Answer) -> None:
-        if not self.future.done():
-            self.future.set_result(answer)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)

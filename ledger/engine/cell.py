@@ -6,13 +6,13 @@ import asyncio
 
 import structlog
 
-from ledger.engine.batch import Pending
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.contender import Contender
 from ledger.engine.links import Link
 from ledger.engine.loader import Loader
 from ledger.engine.memory import Memory
 from ledger.engine.outcomes import Overloaded
+from ledger.engine.pending import Pending, all_done
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import Writer
 from ledger.metrics.operations import OperationsMetrics
@@ -65,8 +65,7 @@ class Cell:
     async def drain(self) -> None:
         """Waits until every command on its way has its answer, then ends the cell's connections."""
         while self._by_request:
-            await asyncio.wait([pending.future for pending in self._by_request.values()])
-            await asyncio.sleep(0)
+            await all_done(list(self._by_request.values()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -89,7 +88,10 @@ class Cell:
         if len(self._by_request) >= WAITING_MAX:
             raise Overloaded
         if pending.command is not None:
-            key = (pending.customer, pending.command.request_id)
-            self._by_request[key] = pending
-            pending.future.add_done_callback(lambda _: self._by_request.pop(key, None))
+            self._by_request[pending.customer, pending.command.request_id] = pending
+            pending.add_done_callback(self._answered)
         self.memory.arrive(pending)
+
+    def _answered(self, pending: Pending) -> None:
+        if pending.command is not None:
+            self._by_request.pop((pending.customer, pending.command.request_id), None)

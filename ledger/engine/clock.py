@@ -7,9 +7,8 @@ machine's boot clock, never against the wall clock, which an operator or NTP may
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -21,21 +20,21 @@ def boot_seconds() -> float:
 class DatabaseClock:
     """Estimates the database's clock; right to within half a round trip of the last observation."""
 
-    __slots__ = ("_offset",)
+    __slots__ = ("_at_boot",)
 
     def __init__(self) -> None:
-        self._offset: timedelta | None = None
+        self._at_boot: datetime | None = None
+        """The database's time when this machine's boot clock was 0."""
 
     def observe(self, database_time: datetime, asked_at: float, answered_at: float) -> None:
         """Takes `clock_timestamp()` as read between two instants of the boot clock."""
-        midpoint = timedelta(seconds=(asked_at + answered_at) / 2)
-        self._offset = database_time - _EPOCH - midpoint
+        self._at_boot = database_time - timedelta(seconds=(asked_at + answered_at) / 2)
 
     def now(self) -> datetime:
         """The database's time now.
 
         Raises RuntimeError before the first observation: the machine's own clock is no substitute.
         """
-        if self._offset is None:
+        if self._at_boot is None:
             raise RuntimeError("the database's clock has not been read yet")
-        return _EPOCH + timedelta(seconds=boot_seconds()) + self._offset
+        return self._at_boot + timedelta(0, boot_seconds())

@@ -12,10 +12,10 @@ import structlog
 import pricing
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.batch import Answer, Pending
 from ledger.engine.cell import Cell
-from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.clock import DatabaseClock
 from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.pending import Answer, Pending, all_done
 from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.metrics.operations import OperationsMetrics
@@ -47,7 +47,7 @@ class Engine:
             cell = Cell(name, self._database, self.prices, self._clock, self._metrics)
             cell.start()
             self._cells[name] = cell
-            sweeper = Sweeper(cell, self._database, self._clock, self._metrics, self._wake)
+            sweeper = Sweeper(cell, self._database, self._clock, self._metrics)
             self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
 
@@ -74,24 +74,24 @@ class Engine:
             return Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id})
         cell = self._cells[key.cell]
         while (first := cell.in_flight(key.customer, command.request_id)) is not None:
-            answer = await asyncio.shield(first.future)
+            await all_done((first,))
+            answer = first.result()
             repeated = first.command is not None and first.command.fingerprint == command.fingerprint
             if repeated:
                 return _again(answer)
             if isinstance(answer, Committed):
                 return Refusal(RefusalReason.REQUEST_ID_REUSED, {"request_id": command.request_id})
-            await asyncio.sleep(0)
-        answer = await asyncio.shield(self._begin(cell, key.customer, command, usage))
-        if answer is None:
-            raise AssertionError("a command has an answer")
-        return answer
+        pending = Pending(key.customer, command, usage)
+        cell.submit(pending)
+        await all_done((pending,))
+        return _told(pending.result())
 
     def begin(
         self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
-    ) -> asyncio.Future[Answer] | None:
+    ) -> Pending | None:
         """What `execute` waits for, if the command can be decided without a wait; None: `execute` it.
 
-        The answer must not be cancelled: the write goes on without its caller. Raises Overloaded.
+        Raises Overloaded.
         """
         key = self.directory.known(customer_id)
         if key is None:
@@ -99,27 +99,9 @@ class Engine:
         cell = self._cells[key.cell]
         if cell.in_flight(key.customer, command.request_id) is not None:
             return None
-        return self._begin(cell, key.customer, command, usage)
-
-    def _begin(
-        self, cell: Cell, customer: int, command: Command, usage: tuple[pricing.Item, ...] | None
-    ) -> asyncio.Future[Answer]:
-        pending = self._pending(customer, command, usage)
+        pending = Pending(key.customer, command, usage)
         cell.submit(pending)
-        return pending.future
-
-    def _pending(
-        self, customer: int, command: Command | None, usage: tuple[pricing.Item, ...] | None
-    ) -> Pending:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        # The caller may have gone: an error that nobody waits for is no fault of the loop's.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return Pending(customer, command, usage, future, arrived_at=boot_seconds())
-
-    def _wake(self, cell: Cell, customer: int) -> asyncio.Future[Answer]:
-        pending = self._pending(customer, None, None)
-        cell.submit(pending)
-        return pending.future
+        return pending
 
     async def _find(self, customer_id: str) -> CustomerKey | None:
         try:
@@ -133,6 +115,10 @@ def _again(answer: Answer) -> Committed | Refusal:
     """The answer to a repeat that came while the first was on its way."""
     if isinstance(answer, Committed):
         return Committed(answer.entry, replayed=True)
+    return _told(answer)
+
+
+def _told(answer: Answer) -> Committed | Refusal:
     if answer is None:
         raise AssertionError("a command has an answer")
     return answer

@@ -14,7 +14,7 @@ import structlog
 from ledger.books.commands import Reverse
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
-from ledger.engine.member import Member, named_reservation, named_runs
+from ledger.engine.member import Member
 from ledger.engine.memory import Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
@@ -113,11 +113,11 @@ class Loader:
 
 def _request(member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:
     """What the commands that wait will need, in one look."""
-    named = {named_reservation(pending.command) for pending in member.waiting}
+    named = {pending.reservation for pending in member.waiting}
     return LoadRequest(
         customer=member.customer,
         reservations=tuple(sorted(sequence for sequence in named if sequence is not None)),
-        runs=tuple(sorted({run_id for pending in member.waiting for run_id in named_runs(pending)})),
+        runs=tuple(sorted({run_id for pending in member.waiting for run_id in pending.runs})),
         request_ids=tuple(
             pending.command.request_id
             for pending in member.waiting

@@ -13,7 +13,7 @@ from datetime import datetime
 
 import pricing
 from ledger.books import decide
-from ledger.books.commands import Charge, Command, Commit, Extend, Release, Reserve, Reverse
+from ledger.books.commands import Charge, Commit, Reserve, Reverse
 from ledger.books.model import (
     Decision,
     Facts,
@@ -26,7 +26,8 @@ from ledger.books.model import (
     Terms,
     Wallet,
 )
-from ledger.engine.batch import OpenBatch, Part, Pending
+from ledger.engine.batch import OpenBatch, Part
+from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook, estimated_of, priced_of
 
 IN_USE_MAX = 20_000
@@ -91,10 +92,10 @@ class Member:
         command = pending.command
         if isinstance(command, Reverse):
             return pending.facts is None
-        named = named_reservation(command)
+        named = pending.reservation
         if named is not None and named not in self.reservations and named not in self.absent:
             return True
-        return any(run_id not in self.runs for run_id in named_runs(pending))
+        return not self.runs.keys() >= pending.runs
 
     def keep(self, decision: Decision) -> None:
         """Memory as the decision leaves it."""
@@ -111,16 +112,6 @@ class Member:
                 del self.reservations[sequence]
 
 
-def named_reservation(command: Command | None) -> int | None:
-    return command.reservation if isinstance(command, (Commit, Extend, Release)) else None
-
-
-def named_runs(pending: Pending) -> frozenset[str]:
-    if pending.usage is None or isinstance(pending.command, Reserve):
-        return frozenset()
-    return pricing.needs_runs(pending.usage)
-
-
 def decide_in_memory(
     member: Member, pending: Pending, prices: PriceBook, now: datetime
 ) -> Decision | Refusal:
@@ -128,10 +119,8 @@ def decide_in_memory(
     wallet, command = member.wallet, pending.command
     if wallet is None or command is None:
         raise AssertionError("a command is decided against a wallet in memory")
-    reservation = None
-    named = named_reservation(command)
-    if named is not None:
-        reservation = member.reservations.get(named)
+    named = pending.reservation
+    reservation = member.reservations.get(named) if named is not None else None
     plan = prices.plans.get(wallet.plan)
     terms, priced, refusal = _price(member, pending, reservation, prices, plan, now)
     if refusal is not None:
@@ -197,5 +186,5 @@ def _price_anew(
 
 
 def _known(member: Member, pending: Pending) -> Mapping[str, str]:
-    states = ((run_id, member.runs.get(run_id)) for run_id in named_runs(pending))
+    states = ((run_id, member.runs.get(run_id)) for run_id in pending.runs)
     return {run_id: state for run_id, state in states if state is not None}

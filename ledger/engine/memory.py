@@ -17,10 +17,11 @@ import structlog
 
 from ledger.books import due
 from ledger.books.model import Entry, Plan, Refusal, RefusalReason
-from ledger.engine.batch import OpenBatch, Part, Pending
+from ledger.engine.batch import OpenBatch, Part
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.member import Member, Round, decide_in_memory
 from ledger.engine.outcomes import Committed, Faulty, Unavailable
+from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
 from ledger.store.load import Loaded, LoadRequest
 

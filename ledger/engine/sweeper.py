@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import asyncpg
 import structlog
 
-from ledger.engine.batch import Answer
 from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.outcomes import Overloaded
+from ledger.engine.pending import Pending, all_done
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.directory import due_customers
@@ -33,13 +32,11 @@ class Sweeper:
         database: Database,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
-        wake: Callable[[Cell, int], asyncio.Future[Answer]],
     ) -> None:
         self._cell = cell
         self._database = database
         self._clock = clock
         self._metrics = metrics
-        self._wake = wake
 
     async def run(self) -> None:
         """Sweeps until cancelled. A database that is away is asked again."""
@@ -65,5 +62,10 @@ class Sweeper:
         lag = (now - customers[0][1]).total_seconds() if customers else 0.0
         self._metrics.sweeper_lag.set(lag)
         if customers:
-            await asyncio.wait([self._wake(self._cell, customer) for customer, _ in customers])
+            await all_done([self._wake(customer) for customer, _ in customers])
         return len(customers)
+
+    def _wake(self, customer: int) -> Pending:
+        look = Pending(customer, None, None)
+        self._cell.submit(look)
+        return look

@@ -1,0 +1,121 @@
+"""A command on its way: what it asks for, and what comes of it.
+
+An outcome is told by plain calls, and whoever waits for many waits with one future: a future for each
+command, whose callbacks the event loop schedules one by one, would cost as much as deciding it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+import pricing
+from ledger.books.commands import Command, Commit, Extend, Release, Reserve
+from ledger.books.model import Facts, Refusal
+from ledger.engine.clock import boot_seconds
+from ledger.engine.outcomes import Committed
+
+Answer = Committed | Refusal | None
+"""None answers a look at what is due by the clock."""
+
+_NO_RUNS: frozenset[str] = frozenset()
+
+
+class Outcome(Protocol):
+    """What will have an outcome: a command on its way, or a task of asyncio's."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> object: ...
+
+
+class Pending:
+    """A command on its way. It goes on whether anybody waits for it or not."""
+
+    __slots__ = (
+        "_answer",
+        "_callbacks",
+        "_error",
+        "alone",
+        "arrived_at",
+        "attempts",
+        "command",
+        "customer",
+        "done",
+        "facts",
+        "reservation",
+        "runs",
+        "usage",
+    )
+
+    def __init__(
+        self, customer: int, command: Command | None, usage: tuple[pricing.Item, ...] | None
+    ) -> None:
+        self.customer = customer
+        self.command = command
+        """None: only what is due by the clock."""
+        self.usage = usage
+        self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
+        """The reservation that it names."""
+        past = usage is not None and not isinstance(command, Reserve)
+        self.runs = pricing.needs_runs(usage) if past and usage is not None else _NO_RUNS
+        """The runs whose states its price needs."""
+        self.arrived_at = boot_seconds()
+        self.attempts = 0
+        """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
+        self.facts: Facts | None = None
+        """What a reversal undoes, loaded for the wallet as it stands."""
+        self.alone = False
+        """It shares no batch: one like it was in a batch that the database refused."""
+        self.done = False
+        self._answer: Answer = None
+        self._error: Exception | None = None
+        self._callbacks: list[Callable[[Pending], object]] = []
+
+    def answer(self, answer: Answer) -> None:
+        """Tells the outcome, unless it has been told."""
+        if not self.done:
+            self._answer = answer
+            self._tell()
+
+    def fail(self, error: Exception) -> None:
+        """Tells that there is no outcome but an error."""
+        if not self.done:
+            self._error = error
+            self._tell()
+
+    def _tell(self) -> None:
+        self.done = True
+        for callback in self._callbacks:
+            callback(self)
+        self._callbacks.clear()
+
+    def add_done_callback(self, callback: Callable[[Pending], object]) -> None:
+        """Calls back as soon as there is an outcome, in the middle of whatever brings it."""
+        if self.done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def result(self) -> Answer:
+        """The outcome that has been told. Raises the error if it was one."""
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+async def all_done(outcomes: Collection[Outcome]) -> None:
+    """Waits until all have their outcome, with one future. Whoever goes away ends this wait alone."""
+    if not outcomes:
+        return
+    future = asyncio.get_running_loop().create_future()
+    left = len(outcomes)
+
+    def one_less(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left and not future.done():
+            future.set_result(None)
+
+    for outcome in outcomes:
+        outcome.add_done_callback(one_less)
+    await future
