@@ -31,6 +31,14 @@ DUE = """
 SELECT customer, next_due_at FROM {cell}.wallets
 WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2
 """
+_BORN = f"""
+INSERT INTO {{cell}}.wallets ({", ".join(codec.WALLET.names)}, created_at)
+SELECT {codec.WALLET.select("x")}, x.last_instant FROM {{rows}}
+"""
+_FIRST = f"""
+INSERT INTO {{cell}}.entries ({", ".join(codec.ENTRY.names)})
+SELECT {codec.ENTRY.select("x")} FROM {{rows}}
+"""
 
 
 class CustomerKey(NamedTuple):
@@ -132,11 +140,9 @@ async def create_customer(
             return await _repeated(connection, customer_id, make)
         decision = make(customer)
         wallet, entry = codec.wallet_row(decision.wallet), codec.entry_row(decision.entry)
-        created = codec.Columns.of("created_at timestamptz")
-        await connection.execute(
-            _insert(f"{cell}.wallets", codec.WALLET, created), *wallet, decision.entry.booked_at
-        )
-        await connection.execute(_insert(f"{cell}.entries", codec.ENTRY), *entry)
+        for text, columns, row in ((_BORN, codec.WALLET, wallet), (_FIRST, codec.ENTRY, entry)):
+            statement = text.format(cell=cell, rows=columns.rows(cell, 1))
+            await connection.execute(statement, codec.array([row]))
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 
@@ -160,10 +166,3 @@ async def _repeated(
     if entry.fingerprint != asked.fingerprint:
         raise RequestIdReused(asked.request_id)
     return Created(CustomerKey(customer, cell), entry, replayed=True)
-
-
-def _insert(table: str, *columns: codec.Columns) -> str:
-    """An INSERT of one row."""
-    names = [name for part in columns for name in part.names]
-    values = [f"${number}" for number in range(1, len(names) + 1)]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)})"

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ledger.store import codec
-from ledger.store import write_statement as statement
 from ledger.store.database_errors import (
     RepeatedRequest,
     UnknownOutcome,
@@ -19,14 +18,32 @@ from ledger.store.database_errors import (
     WriteRefused,
     told_outcomes,
 )
+from ledger.store.write_statement import (
+    CHECK,
+    COSTS,
+    DEBTS,
+    DOLLARS,
+    ENTRIES,
+    FRESH_SECONDS,
+    LOTS_BORN,
+    LOTS_CHANGED,
+    PARTS,
+    RESERVATIONS_BORN,
+    RESERVATIONS_CHANGED,
+    RUNS,
+    VALUES_BORN,
+    VALUES_CHANGED,
+    WALLETS,
+    write_statement,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from ledger.books.model import Entry, Lot, LotKey, Reservation, Wallet
-    from ledger.store.codec import Row
     from ledger.store.database import Connection
+    from ledger.store.write_statement import Part
 
 __all__ = [
     "Batch",
@@ -80,14 +97,12 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     The connection is one of `Database.connect_writer`. Raises RepeatedRequest and WriteRefused, after which
     nothing is written, and UnknownOutcome. Not to be cancelled: whoever does knows nothing of the outcome.
     """
-    rows = _rows(batch)
-    scalar = len(batch.before) == 1 and len(batch.entries) == 1 and _has_single_rows(rows)
-    parts = tuple(part for part in statement.PARTS if rows[part.name])
-    text = statement.write_statement(cell, parts, scalar=scalar, probe=probe)
-    parameters = _head(batch, scalar=scalar)
-    for part in parts:
-        part_rows = rows[part.name]
-        parameters.extend(part_rows[0] if scalar and part.scalar else _arrays(part_rows))
+    try:
+        rows = _rows(batch)
+    except (TypeError, ValueError) as error:
+        raise WriteRefused(f"nothing was sent: {error}") from error
+    text = write_statement(cell, tuple(rows), probe=probe)
+    parameters = [*_head(batch), *[codec.array(texts) for texts in rows.values()]]
     with told_outcomes(connection):
         record = await connection.fetchrow(text, *parameters)
     if record is None:
@@ -110,64 +125,66 @@ async def check(
     """
     with told_outcomes(connection):
         record = await connection.fetchrow(
-            statement.CHECK.format(cell=cell), list(before.keys()), list(before.values())
+            CHECK.format(cell=cell), codec.numbers(before), codec.numbers(before.values())
         )
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
-    stale = abs(record["clock"] - decided_at) > timedelta(seconds=statement.FRESH_SECONDS)
+    stale = abs(record["clock"] - decided_at) > timedelta(seconds=FRESH_SECONDS)
     return Written(frozenset(() if stale else record["customers"] or ()), record["clock"], stale)
 
 
-def _arrays(rows: Sequence[Row]) -> list[Sequence[Any]]:
-    """Rows as an array per column. `unnest` fills short arrays up with NULL: all NULLs need not be sent."""
-    count = len(rows)
-    return [() if column.count(None) == count else column for column in zip(*rows, strict=True)]
-
-
-def _head(batch: Batch, *, scalar: bool) -> list[Any]:
+def _head(batch: Batch) -> list[Any]:
     """The parameters of the verdict. What waited for the batch before it is as old as it was booked at."""
-    oldest = min((entry.booked_at for entry in batch.entries), default=batch.decided_at)
-    before: list[Any] = [list(batch.before.keys()), list(batch.before.values())]
-    if scalar:
-        before = [before[0][0], before[1][0]]
-    return [*before, min(oldest, batch.decided_at), batch.decided_at]
+    oldest = min([batch.decided_at, *[entry.booked_at for entry in batch.entries]])
+    updates = dict.fromkeys(batch.before, 0)
+    for customer in batch.wallets:
+        updates[customer] += 1
+    for changed in (batch.reservations, batch.lots):
+        for (customer, _), (_, is_born) in changed.items():
+            if not is_born:
+                updates[customer] += 1
+    before = batch.before
+    return [
+        codec.numbers(before),
+        codec.numbers(before.values()),
+        codec.numbers(updates.values()),
+        oldest,
+        batch.decided_at,
+    ]
 
 
-def _has_single_rows(rows: Mapping[str, Sequence[Row]]) -> bool:
-    return all(len(rows[part.name]) <= 1 for part in statement.PARTS if part.scalar)
-
-
-def _rows(batch: Batch) -> dict[str, list[Row]]:
-    """The rows of each part, by its name."""
-    rows: dict[str, list[Row]] = {part.name: [] for part in statement.PARTS}
-    rows[statement.WALLETS.name] = [codec.wallet_row(wallet) for wallet in batch.wallets.values()]
-    rows[statement.ENTRIES.name] = [codec.entry_row(entry) for entry in batch.entries]
-    rows[statement.DOLLARS.name] = [
+def _rows(batch: Batch) -> dict[Part, list[str]]:
+    """The rows of each part that has some, in the order of the parts."""
+    rows: dict[Part, list[str]] = {part: [] for part in PARTS}
+    rows[WALLETS] = [codec.wallet_row(wallet) for wallet in batch.wallets.values()]
+    rows[ENTRIES] = [codec.entry_row(entry) for entry in batch.entries]
+    rows[DOLLARS] = [
         codec.money_row(entry, entry.money) for entry in batch.entries if entry.money is not None
     ]
-    rows[statement.RUNS.name] = [(*key, state) for key, state in batch.runs.items()]
-    rows[statement.DEBTS.name] = list(batch.debts.items())
+    rows[RUNS] = [codec.run_row(*key, state) for key, state in batch.runs.items()]
+    rows[DEBTS] = [codec.debt_row(*debt) for debt in batch.debts.items()]
     _add_reservations(rows, batch)
     _add_lots(rows, batch)
-    return rows
+    return {part: texts for part, texts in rows.items() if texts}
 
 
-def _add_reservations(rows: dict[str, list[Row]], batch: Batch) -> None:
-    born, changed = rows[statement.RESERVATIONS_BORN.name], rows[statement.RESERVATIONS_CHANGED.name]
+def _add_reservations(rows: dict[Part, list[str]], batch: Batch) -> None:
     for (customer, _), (reservation, is_born) in batch.reservations.items():
-        (born if is_born else changed).append(codec.reservation_row(customer, reservation))
+        if is_born:
+            rows[RESERVATIONS_BORN].append(codec.reservation_row(customer, reservation))
+        else:
+            rows[RESERVATIONS_CHANGED].append(codec.reservation_change(customer, reservation))
         costs = codec.reservation_costs_row(customer, reservation)
         if costs is not None:
-            rows[statement.COSTS.name].append(costs)
+            rows[COSTS].append(costs)
 
 
-def _add_lots(rows: dict[str, list[Row]], batch: Batch) -> None:
-    for (customer, key), (lot, is_born) in batch.lots.items():
-        value = (customer, *key, lot.value_nanousd)
+def _add_lots(rows: dict[Part, list[str]], batch: Batch) -> None:
+    for (customer, _), (lot, is_born) in batch.lots.items():
+        value = codec.lot_value_row(customer, lot)
         if is_born:
-            rows[statement.LOTS_BORN.name].append(codec.lot_row(customer, lot))
-            rows[statement.VALUES_BORN.name].append(value)
+            rows[LOTS_BORN].append(codec.lot_row(customer, lot))
+            rows[VALUES_BORN].append(value)
         else:
-            changed = (customer, *key, lot.remaining_micros, lot.held_micros, lot.status.value)
-            rows[statement.LOTS_CHANGED.name].append(changed)
-            rows[statement.VALUES_CHANGED.name].append(value)
+            rows[LOTS_CHANGED].append(codec.lot_change(customer, lot))
+            rows[VALUES_CHANGED].append(value)

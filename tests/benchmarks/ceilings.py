@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from datetime import datetime
 from itertools import count, cycle, islice
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ledger.store import codec
 from ledger.store.database import WRITER
 from ledger.store.load import LoadRequest, load
 from ledger.store.write import Batch, write
@@ -17,13 +15,31 @@ from tests.benchmarks.postgres import CELL
 
 if TYPE_CHECKING:
     from ledger.books import Wallet
-    from ledger.store.codec import Row
     from ledger.store.database import Connection
 
 _TABLE = "bench.inserted"
 _INSERT = f"INSERT INTO {_TABLE} (id, content) VALUES ($1, $2)"
 _INSERT_MANY = f"INSERT INTO {_TABLE} (id, content) SELECT * FROM unnest($1::bigint[], $2::bytea[])"
-_NUMBER_BYTES = 8
+_WITHOUT_CONTENT_BYTES = 24 + 8 + 4
+"""Of a row of the bare table: its header, its key, the length of its content."""
+# The rows that a batch has inserted or changed, and the bytes of each: a changed row is written whole, too.
+_SIZES = f"""
+SELECT pg_column_size(w.*) AS size FROM {CELL}.wallets w WHERE w.customer = ANY($1::bigint[])
+UNION ALL
+SELECT pg_column_size(e.*)
+FROM unnest($2::bigint[], $3::bigint[]) x(customer, sequence) JOIN {CELL}.entries e USING (customer, sequence)
+UNION ALL
+SELECT pg_column_size(m.*)
+FROM unnest($2::bigint[], $3::bigint[]) x(customer, sequence) JOIN {CELL}.money m USING (customer, sequence)
+UNION ALL
+SELECT pg_column_size(r.*)
+FROM unnest($4::bigint[], $5::bigint[]) x(customer, sequence)
+JOIN {CELL}.reservations r USING (customer, sequence)
+UNION ALL
+SELECT pg_column_size(t.*)
+FROM unnest($6::bigint[], $7::bigint[], $8::integer[]) x(customer, sequence, n)
+JOIN {CELL}.lots t USING (customer, sequence, n)
+"""
 _AHEAD = 4
 """Calls' worth of pairs decided ahead of the clock: nothing may be written more than 5 s after that."""
 
@@ -40,19 +56,16 @@ async def make_table(owner: Connection) -> None:
 class BareInserts:
     """Rows of the bytes that the writes have, into a table with a key: all that the database must do."""
 
-    def __init__(self, connection: Connection, customers: range) -> None:
+    def __init__(self, connection: Connection, store: StoreAlone) -> None:
+        """The rows are those of writes of `store`."""
         self._connection = connection
-        self._desk = Desk()
-        for customer in customers:
-            self._desk.create(customer)
-        self._desk.grants(customers)
-        self._customers = cycle(customers)
+        self._store = store
         self._ids = count(1)
 
-    def single(self) -> Callable[[], Awaitable[object]]:
+    async def single(self) -> Callable[[], Awaitable[object]]:
         """Inserts one row, of the size of a hold's entry, and commits."""
-        batch, _ = self._desk.reserves(islice(self._customers, 1))
-        content = bytes(_size(codec.entry_row(batch.entries[0])))
+        [(_, entry, *_), _] = await self._store.sizes(1)
+        content = bytes(entry)
 
         async def insert() -> object:
             return await self._connection.execute(_INSERT, next(self._ids), content)
@@ -61,8 +74,7 @@ class BareInserts:
 
     async def pairs_per_second(self, items: int, seconds: float) -> float:
         """One statement for each call's rows, one after the other; only the statements count."""
-        reserves, holds = self._desk.reserves(islice(self._customers, items))
-        calls = [_contents(batch) for batch in (reserves, self._desk.commits(holds))]
+        calls = [[bytes(size) for size in sizes] for sizes in await self._store.sizes(items)]
         pairs, taken = 0, 0.0
         while taken < seconds:
             for contents in calls:
@@ -110,39 +122,21 @@ class StoreAlone:
             yield reserves
             yield self._desk.commits(holds)
 
-
-def _contents(batch: Batch) -> list[bytes]:
-    """As many zeros for each row as the row has bytes."""
-    return [bytes(_size(row)) for row in _rows(batch)]
-
-
-def _rows(batch: Batch) -> Iterator[Row]:
-    """The rows that a batch inserts or changes: a changed row is written whole, too."""
-    for wallet in batch.wallets.values():
-        yield codec.wallet_row(wallet)
-    for entry in batch.entries:
-        yield codec.entry_row(entry)
-        if entry.money is not None:
-            yield codec.money_row(entry, entry.money)
-    for (customer, _), (reservation, _) in batch.reservations.items():
-        yield codec.reservation_row(customer, reservation)
-    for (customer, _), (lot, _) in batch.lots.items():
-        yield codec.lot_row(customer, lot)
+    async def sizes(self, items: int) -> list[list[int]]:
+        """Writes so many pairs; the bytes of each row that the call of holds wrote, and the call of commits."""
+        reserves, holds = self._desk.reserves(islice(self._customers, items))
+        sizes = []
+        for batch in (reserves, self._desk.commits(holds)):
+            await write(self._connection, CELL, batch)
+            entries = [(entry.customer, entry.sequence) for entry in batch.entries]
+            lots = [(customer, *key) for customer, key in batch.lots]
+            keys = [*_columns(entries, 2), *_columns(batch.reservations, 2), *_columns(lots, 3)]
+            rows = await self._connection.fetch(_SIZES, list(batch.wallets), *keys)
+            sizes.append([max(0, row["size"] - _WITHOUT_CONTENT_BYTES) for row in rows])
+        return sizes
 
 
-def _size(row: Row) -> int:
-    return sum(_value_size(value) for value in row)
-
-
-def _value_size(value: str | bytes | bool | int | datetime | None) -> int:
-    match value:
-        case None:
-            return 0
-        case bool():
-            return 1
-        case str():
-            return len(value.encode())
-        case bytes():
-            return len(value)
-        case _:
-            return _NUMBER_BYTES
+def _columns(rows: Iterable[tuple[int, ...]], width: int) -> list[list[int]]:
+    """Rows as a list for each of their columns."""
+    taken = list(rows)
+    return [[row[column] for row in taken] for column in range(width)]

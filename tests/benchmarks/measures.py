@@ -38,7 +38,7 @@ class Measures:
         self._size = stage.size
         self._say = say
         self._store = store
-        self._inserts = BareInserts(stage.database, STORE)
+        self._inserts = BareInserts(stage.database, store)
 
     @classmethod
     async def of(cls, stage: Stage, say: Say) -> Self:
@@ -79,7 +79,7 @@ class Measures:
     async def _latencies(self) -> None:
         """One call in flight: a `Reserve` against the two waits that it cannot do without."""
         single = load.customers(SINGLE)
-        insert = self._inserts.single()
+        insert = await self._inserts.single()
         credit = self._stage.empty.credits
 
         def p50(call: Callable[[], Awaitable[object]]) -> Measure:

@@ -200,6 +200,62 @@ CREATE TABLE runs (
     PRIMARY KEY (customer, run_id)
 ) WITH (fillfactor = 50);
 
+-- Rows as the batched write takes them: an array of one of these types for each kind. They say what is bound,
+-- not what is kept; the tables may have more columns.
+CREATE TYPE wallet_row AS (
+    customer bigint, sequence bigint, display_name text, plan text, card text, zone text, issued bigint,
+    pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
+    refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz
+);
+CREATE TYPE entry_row AS (
+    customer bigint, sequence bigint, kind text, request_id text, fingerprint bytea, issued bigint,
+    pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
+    refunded bigint, debt bigint, issued_after bigint, pending_after bigint, available_after bigint,
+    held_after bigint, consumed_after bigint, expired_after bigint, voided_after bigint, refunded_after
+    bigint, debt_after bigint, effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
+    reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
+    reservation_expires_at timestamptz, subject bigint, subject_n integer, card text, card_version text,
+    cost_version text, credit_price_nanousd bigint, plan text, priced bigint, uncollected bigint, uncosted
+    boolean, late boolean, final boolean, reason text, labels jsonb, lines jsonb
+);
+CREATE TYPE money_row AS (
+    customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint, deferred
+    bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
+    debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced
+    bigint, lines jsonb, draws jsonb, booked_at timestamptz
+);
+CREATE TYPE reservation_row AS (
+    customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
+    credit_price_nanousd bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
+    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
+    own_run text, labels jsonb
+);
+CREATE TYPE reservation_change AS (
+    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins jsonb,
+    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
+    own_run text
+);
+CREATE TYPE reservation_costs_row AS (
+    customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted
+    bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint
+);
+CREATE TYPE lot_row AS (
+    customer bigint, sequence bigint, n integer, kind text, amount bigint, remaining bigint, held bigint,
+    priority integer, scope text, effective_at timestamptz, expires_at timestamptz, status text
+);
+CREATE TYPE lot_change AS (
+    customer bigint, sequence bigint, n integer, remaining bigint, held bigint, status text
+);
+CREATE TYPE lot_value_row AS (
+    customer bigint, sequence bigint, n integer, value_nanousd bigint
+);
+CREATE TYPE run_row AS (
+    customer bigint, run_id text, state text
+);
+CREATE TYPE debt_row AS (
+    customer bigint, unbilled_nanousd bigint
+);
+
 -- Derived from the journal by the tailer; its cursor moves in the same transaction.
 CREATE TABLE rollup_lines (
     day date NOT NULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -24,10 +25,11 @@ from ledger.books import (
     Reverse,
     Treatment,
 )
+from ledger.books.model import NOTHING
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store import codec
-from ledger.store.codec import Columns, Row
+from ledger.store.codec import Columns
 from ledger.store.database import Connection
 from ledger.store.verify import verify_journal
 
@@ -96,35 +98,31 @@ class RandomWorld(World):
 
 async def store(owner: Connection, customer: int, world: World) -> None:
     """Writes all that the world has kept as the rows that the service would write."""
-
-    def rename(row: Row) -> Row:
-        return (customer, *row[1:])
-
-    entries = world.entries
-    moneys = [(entry, entry.money) for entry in entries if entry.money is not None]
+    entries = [entry._replace(customer=customer) for entry in world.entries]
+    wallet = world.wallet._replace(customer=customer)
     lots, reservations = world.lots.values(), world.reservations.values()
-    created = Columns.of("created_at timestamptz")
     await owner.execute(
         "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
     )
-    wallet = (*codec.wallet_row(world.wallet), world.now)
-    await insert(owner, "wallets", [codec.WALLET, created], [rename(wallet)])
-    await insert(owner, "entries", [codec.ENTRY], [rename(codec.entry_row(entry)) for entry in entries])
-    await insert(owner, "money", [codec.MONEY], [rename(codec.money_row(*each)) for each in moneys])
-    await insert(owner, "lots", [codec.LOT], [codec.lot_row(customer, lot) for lot in lots])
-    values = Columns.of("customer bigint, sequence bigint, n integer, value_nanousd bigint")
-    await insert(owner, "lot_values", [values], [(customer, *lot.key, lot.value_nanousd) for lot in lots])
-    rows = [codec.reservation_row(customer, reservation) for reservation in reservations]
-    await insert(owner, "reservations", [codec.RESERVATION], rows)
-    debts = Columns.of("customer bigint, unbilled_nanousd bigint")
-    await insert(owner, "debts", [debts], [(customer, world.wallet.unbilled_nanousd)])
+    created = {"created_at": "x.last_instant"}
+    await insert(owner, "wallets", codec.WALLET, [codec.wallet_row(wallet)], created)
+    await insert(owner, "entries", codec.ENTRY, [codec.entry_row(entry) for entry in entries])
+    moneys = [codec.money_row(entry, entry.money) for entry in entries if entry.money is not None]
+    await insert(owner, "money", codec.MONEY, moneys)
+    await insert(owner, "lots", codec.LOT, [codec.lot_row(customer, lot) for lot in lots])
+    values = [codec.lot_value_row(customer, lot) for lot in lots]
+    await insert(owner, "lot_values", codec.LOT_VALUE, values)
+    held = [codec.reservation_row(customer, reservation) for reservation in reservations]
+    await insert(owner, "reservations", codec.RESERVATION, held)
+    await insert(owner, "debts", codec.DEBT, [codec.debt_row(customer, wallet.unbilled_nanousd)])
 
 
-async def insert(owner: Connection, table: str, parts: list[Columns], rows: list[Row]) -> None:
-    names = [name for part in parts for name in part.names]
-    types = [kind for part in parts for kind in part.types]
-    values = ", ".join(f"${number}::{kind}" for number, kind in enumerate(types, 1))
-    await owner.executemany(f"INSERT INTO {CELL}.{table} ({', '.join(names)}) VALUES ({values})", rows)
+async def insert(
+    owner: Connection, table: str, columns: Columns, rows: list[str], more: Mapping[str, str] = NOTHING
+) -> None:
+    names, values = ", ".join([*columns.names, *more]), ", ".join([columns.select("x"), *more.values()])
+    text = f"INSERT INTO {CELL}.{table} ({names}) SELECT {values} FROM {columns.rows(CELL, 1)}"
+    await owner.execute(text, codec.array(rows))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,16 +11,14 @@ from ledger.store import directory, load, write_statement
 from ledger.store.write import write
 
 
-def write_text(*, scalar, probe):
-    return write_statement.write_statement(CELL, write_statement.PARTS, scalar=scalar, probe=probe)
+def write_text(*, probe):
+    return write_statement.write_statement(CELL, write_statement.PARTS, probe=probe)
 
 
-WRITE_ARRAYS = write_text(scalar=False, probe=False)
+WRITE = write_text(probe=False)
 STATEMENTS = {
-    "write, all parts, arrays": WRITE_ARRAYS,
-    "write, all parts, scalars": write_text(scalar=True, probe=False),
-    "write and probe, arrays": write_text(scalar=False, probe=True),
-    "write and probe, scalars": write_text(scalar=True, probe=True),
+    "write, all parts": WRITE,
+    "write and probe": write_text(probe=True),
     "check": write_statement.CHECK.format(cell=CELL),
     "load": load.LOAD.format(cell=CELL),
     "load a reversal": load.LOAD_REVERSAL.format(cell=CELL),
@@ -83,7 +81,7 @@ async def assert_looks_up_by_index(connection):
         assert not {node["Node Type"] for node in nodes} & FORBIDDEN, name
         if name.startswith("write"):
             assert "hashed SubPlan" in json.dumps(nodes), name
-    [lock] = [node for node in await nodes_of(connection, WRITE_ARRAYS) if node["Node Type"] == "LockRows"]
+    [lock] = [node for node in await nodes_of(connection, WRITE) if node["Node Type"] == "LockRows"]
     assert [child["Node Type"] for child in lock["Plans"]] == ["Sort"]
     assert lock["Plans"][0]["Sort Key"] == ["w.customer"]
 

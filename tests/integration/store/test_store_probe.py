@@ -8,7 +8,7 @@ from store_world import CELL, CREDIT
 from ledger.store.write import RepeatedRequest, write
 
 
-@pytest.mark.parametrize("others", [True, False], ids=["arrays", "scalars"])
+@pytest.mark.parametrize("others", [True, False], ids=["with others", "alone"])
 async def test_a_repeat_leaves_its_customer_out(world, connection, database, others):
     """Everyone else in the batch is written; the customer of the repeat is not, and is named."""
     first, second, _ = world.wallets

@@ -88,42 +88,6 @@ async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world,
     assert reservation.state is books.ReservationState.COMMITTED
 
 
-async def test_one_entry_by_scalars_equals_one_entry_by_arrays(database, connection, world):
-    """The text with scalar parameters leaves the same rows as the text with arrays."""
-    alone, together = list(world.wallets)[:2]
-
-    def steps(customer):
-        yield lambda: world.reserve(customer, 4 * CREDIT, labels={"a": "b"})
-        sequence = world.wallets[customer].sequence
-        yield lambda: world.commit(customer, sequence, priced(CREDIT, runs={"r": "s"}), final=False)
-        yield lambda: world.commit(customer, sequence, priced(2_000 * CREDIT), final=True)
-        yield lambda: world.grant(customer, 5, scope="tokens")
-        yield lambda: world.do(customer, books.UpdateCustomer(world.request_id(), b"f", display_name="B"))
-
-    for one, other in zip(steps(alone), steps(together), strict=True):
-        world.requests = 1_000 * alone + world.wallets[alone].sequence
-        one()
-        await write(connection, CELL, world.take())
-        world.requests = 1_000 * together + world.wallets[together].sequence
-        other()
-        batch = world.take()
-        batch.before[10**9] = 1  # A customer that does not exist: so the batch is not of one customer.
-        assert (await write(connection, CELL, batch)).customers == {together}
-    changing = ("customer", "request_id", "xid", "booked_at", "effective_at", "created_at", "last_instant")
-    changing += ("expires_at", "next_due_at", "reservation_expires_at")
-    rows = {
-        customer: [
-            (table, {name: value for name, value in row.items() if name not in changing})
-            for table, found in (await contents(database)).items()
-            for row in found
-            if row["customer"] == customer
-        ]
-        for customer in (alone, together)
-    }
-    assert {table for table, _ in rows[alone]} == set(TABLES)
-    assert rows[alone] == rows[together]
-
-
 @pytest.mark.parametrize("off_by", [-1, 1])
 async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connection, database, off_by):
     """A customer whose sequence is not the one decided upon is not written at all; the others are."""
