@@ -13,12 +13,11 @@ decides anew over all parts, and its entry carries the signed difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books.exact import exact_sum, round_exact
-from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
+from ledger.books.model import ZERO, Priced, ReservationCosts, Treatment
 
 
 class Absorbed(NamedTuple):
@@ -31,46 +30,43 @@ class Absorbed(NamedTuple):
 
 NOTHING_ABSORBED = Absorbed()
 
+_CHARGED = Treatment.CHARGED  # To look a member up in its enumeration costs as much as a call.
+
 
 def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
     if priced is None or not priced.lines:
         return costs
-    lines = priced.lines
-    total = exact_sum([line.cost_exact_nanousd for line in lines], costs.cost_exact)
-    included, unpriced = costs.included_exact, costs.unpriced_exact
-    uncharged = [line for line in lines if line.treatment is not Treatment.CHARGED]
-    if uncharged:
-        included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
-        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
-    return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed_so_far(costs))
-
-
-def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:
-    return [line.cost_exact_nanousd for line in lines if line.treatment is treatment]
+    total, included, unpriced, _, *absorbed = costs
+    added: list[Fraction] = []
+    for line in priced.lines:
+        cost = line.cost_exact_nanousd
+        added.append(cost)
+        if line.treatment is not _CHARGED:
+            if line.treatment is Treatment.INCLUDED:
+                included += cost
+            else:
+                unpriced += cost
+    total = exact_sum(added, total)
+    return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed)
 
 
 def settle(
     costs: ReservationCosts, *, priced_micros: int, charged_micros: int, outcome_missing: bool
 ) -> tuple[ReservationCosts, Absorbed]:
     """Decide what is absorbed: the costs with it, and the difference to what was absorbed before."""
-    before = absorbed_so_far(costs)
     after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)
+    before = (
+        costs.absorbed_failed_outcome_nanousd,
+        costs.absorbed_uncollected_nanousd,
+        costs.absorbed_unpriced_nanousd,
+    )
     if after == before:
         return costs, NOTHING_ABSORBED
     settled = ReservationCosts(
         costs.cost_exact, costs.included_exact, costs.unpriced_exact, costs.posted_nanousd, *after
     )
     return settled, Absorbed(*(new - old for new, old in zip(after, before, strict=True)))
-
-
-def absorbed_so_far(costs: ReservationCosts) -> Absorbed:
-    """Give what the entries of a reservation have absorbed up to now."""
-    return Absorbed(
-        costs.absorbed_failed_outcome_nanousd,
-        costs.absorbed_uncollected_nanousd,
-        costs.absorbed_unpriced_nanousd,
-    )
 
 
 def _decide(

@@ -11,21 +11,33 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.cover import Needs
 from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
-from ledger.books.model import ZERO, Priced, Refusal, Treatment
+from ledger.books.model import ZERO, Priced, PricedLine, Refusal, Treatment
+
+_UNPRICED = Treatment.UNPRICED  # To look a member up in its enumeration costs as much as a call.
 
 
 class Bill(NamedTuple):
     """What is asked for, before anybody has looked whether it can be paid."""
 
     micros: int
-    shares: tuple[int, ...]
-    """What each line has of it, by largest remainder over the exact prices; none if credits are stated."""
-    needs: Needs
-    """The shares by kind of usage, in the order of the lines; credits stated have no kind."""
     exact_micros: Fraction
     """The exact price of all usage so far, this part included."""
+    lines: tuple[PricedLine, ...]
+    """The usage that it is for; none where credits are stated."""
+
+    def shares(self) -> tuple[int, ...]:
+        """Give what each line has of it, by largest remainder over the exact prices."""
+        return apportion(self.micros, [line.exact_micros for line in self.lines])
+
+    def needs(self) -> dict[str | None, int]:
+        """Give the shares by kind of usage, in the order of the lines; credits stated have no kind."""
+        if not self.lines:
+            return {None: self.micros}
+        needs: dict[str | None, int] = {}
+        for line, share in zip(self.lines, self.shares(), strict=True):
+            needs[line.kind] = needs.get(line.kind, 0) + share
+        return needs
 
 
 def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction = ZERO) -> Bill:
@@ -33,19 +45,15 @@ def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fr
     if priced is None:
         if amount_micros is None:
             raise BooksError("a command states credits, or usage with its price: neither was given")
-        return Bill(amount_micros, (), {None: amount_micros}, exact_before)
+        return Bill(amount_micros, exact_before, ())
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
-    exact = [line.exact_micros for line in priced.lines]
-    exact_after = exact_sum(exact, exact_before)
-    micros = round_exact(exact_after, priced.rounding)
+    lines, rounding = priced.lines, priced.rounding
+    exact_after = exact_sum([line.exact_micros for line in lines], exact_before)
+    micros = round_exact(exact_after, rounding)
     if exact_before:
-        micros -= round_exact(exact_before, priced.rounding)
-    shares = apportion(micros, exact)
-    needs: dict[str | None, int] = {}
-    for line, share in zip(priced.lines, shares, strict=True):
-        needs[line.kind] = needs.get(line.kind, 0) + share
-    return Bill(micros, shares, needs, exact_after)
+        micros -= round_exact(exact_before, rounding)
+    return Bill(micros, exact_after, lines)
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
@@ -59,9 +67,10 @@ def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
 
 def refuse_unpriced(priced: Priced | None) -> Refusal | None:
     """Refuse usage that has no price, before the work is done."""
-    for item, line in enumerate(priced.lines if priced else ()):
-        if line.treatment is Treatment.UNPRICED:
-            return refusals.unpriced(item)
+    if priced is not None:
+        for line in priced.lines:
+            if line.treatment is _UNPRICED:
+                return refusals.unpriced(priced.lines.index(line))
     return None
 
 

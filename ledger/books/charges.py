@@ -44,6 +44,10 @@ from ledger.books.model import (
     Wallet,
 )
 
+# To look a member up in its enumeration costs as much as a call.
+_OPEN, _EXPIRED = ReservationState.OPEN, ReservationState.EXPIRED
+_GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
+
 
 class _Payment(NamedTuple):
     """How a bill is paid, and what of it is not."""
@@ -69,7 +73,8 @@ def commit(
     before = facts.reservation
     if before is None:
         return refusals.RESERVATION_NOT_FOUND
-    if before.state not in (ReservationState.OPEN, ReservationState.EXPIRED):
+    state = before.state
+    if state is not _OPEN and state is not _EXPIRED:
         return refusals.RESERVATION_CLOSED
     bill = make_bill(command.amount_micros, priced, before.exact_micros)
     costs = accrue(before.costs, priced)
@@ -77,16 +82,16 @@ def commit(
     if refusal:
         return refusal
     draft = Draft(wallet, now)
-    late = before.state is ReservationState.EXPIRED
+    late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
     payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
-    rejects = plan.over_capture is OverCapture.REJECT and priced is None and not late
+    rejects = priced is None and not late and plan.over_capture is OverCapture.REJECT
     if rejects and payment.uncollected_micros:
         return refusals.over_capture(bill.micros - payment.uncollected_micros, bill.micros)
 
     # The charge is taken, whatever of it can be collected.
     cost_nanousd = costs.posted_nanousd - before.costs.posted_nanousd
-    money_lines = _book(draft, bill, payment, priced, before.terms, cost_nanousd)
+    lines, money_lines = _book(draft, bill, payment, before.terms, cost_nanousd)
     rest = _rest(before.pins, payment.taken)
     if command.final:
         draft.unpin(rest)
@@ -110,7 +115,7 @@ def commit(
         uncosted=priced is None,
         late=late,
         final=command.final,
-        lines=_entry_lines(bill, priced),
+        lines=lines,
         money_lines=money_lines,
         runs=priced.runs if priced else {},
     )
@@ -148,7 +153,7 @@ def charge(
 
     # The charge is taken.
     draft = Draft(wallet, now)
-    money_lines = _book(draft, bill, payment, priced, terms, costs.posted_nanousd)
+    lines, money_lines = _book(draft, bill, payment, terms, costs.posted_nanousd)
     _, absorbed = settle(
         costs,
         priced_micros=bill.micros,
@@ -166,7 +171,7 @@ def charge(
         priced_micros=bill.micros,
         uncollected_micros=payment.uncollected_micros,
         uncosted=priced is None,
-        lines=_entry_lines(bill, priced),
+        lines=lines,
         money_lines=money_lines,
         runs=priced.runs if priced else {},
     )
@@ -178,9 +183,9 @@ def _pay(
     """Find the credits for a bill; `no_hold`: there is none that could have limited it."""
     policy = plan.over_capture
     sources: Iterator[Source] = iter(held)
-    if no_hold or policy in (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT):
+    if no_hold or policy in _GOES_BEYOND_THE_HOLD:
         sources = chain(held, free_sources(wallet.lots))
-    taken, uncovered = cover(bill.needs, sources)
+    taken, uncovered = cover(bill, sources)
     debt = 0
     if uncovered and policy is OverCapture.ALLOW_WITH_OVERDRAFT:
         debt = min(uncovered, _overdraft_left(wallet, plan, terms))
@@ -197,49 +202,35 @@ def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 
 
 def _book(
-    draft: Draft,
-    bill: Bill,
-    payment: _Payment,
-    priced: Priced | None,
-    terms: Terms,
-    cost_nanousd: int,
-) -> tuple[MoneyLine, ...]:
+    draft: Draft, bill: Bill, payment: _Payment, terms: Terms, cost_nanousd: int
+) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
     """Post draws, debt and cost, and say which line brought and cost how much of it."""
     draft.draw(payment.taken)
     if payment.debt_micros:
         price = Fraction(payment.debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
         draft.borrow(payment.debt_micros, round_exact(price))
     draft.cost(cost_nanousd)
-    if priced is None:
-        return ()
-    revenues = apportion(draft.revenue_nanousd, bill.shares)
-    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
-    return tuple(
-        [
-            MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost)
-            for line, micros, revenue, cost in zip(priced.lines, bill.shares, revenues, costs, strict=True)
-        ]
-    )
-
-
-def _entry_lines(bill: Bill, priced: Priced | None) -> tuple[EntryLine, ...]:
-    if priced is None:
-        return ()
-    return tuple(
-        [
-            EntryLine(line.treatment, line.public, micros)
-            for line, micros in zip(priced.lines, bill.shares, strict=True)
-        ]
-    )
+    if not bill.lines:
+        return (), ()
+    shares = bill.shares()
+    revenues = apportion(draft.revenue_nanousd, shares)
+    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
+    lines, money_lines = [], []
+    for line, micros, revenue, cost in zip(bill.lines, shares, revenues, costs, strict=True):
+        lines.append(EntryLine(line.treatment, line.public, micros))
+        money_lines.append(MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost))
+    return tuple(lines), tuple(money_lines)
 
 
 def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
     """Give what is left of the pins, in their order."""
-    drawn = {source.lot.key: source.micros for source in taken if source.held}
-    if not drawn:
-        return pins
-    left = [Pin(key, micros - drawn.get(key, 0)) for key, micros in pins]
-    return tuple([pin for pin in left if pin.micros])
+    drawn = {lot.key: micros for lot, micros, held in taken if held}
+    rest = []
+    for pin in pins:
+        left = pin.micros - drawn.get(pin.lot, 0)
+        if left:
+            rest.append(Pin(pin.lot, left))
+    return tuple(rest)
 
 
 def _after_commit(

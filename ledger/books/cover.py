@@ -14,34 +14,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cmp_to_key
-from typing import NamedTuple
+from typing import TypeAlias
 
+from ledger.books.bills import Bill
 from ledger.books.model import Lot, LotKey, LotStatus, Pin
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
-Needs = Mapping[str | None, int]
+_ACTIVE = LotStatus.ACTIVE  # To look a member up in its enumeration costs as much as a call.
 
 
-class Source(NamedTuple):
-    """Credits of one lot: held ones (a pin of the reservation at hand) or free ones."""
-
-    lot: Lot
-    micros: int
-    held: bool
+Source: TypeAlias = tuple[Lot, int, bool]
+"""A lot, how many of its micro-credits, and whether these are held (by a pin of the reservation at hand); else
+they are free. A plain tuple: one is made for each lot that is looked at."""
 
 
 def _compare(a: Lot, b: Lot) -> int:
     """Compare by burn order: negative where `a` burns first."""
-    first = (a.priority, a.scope is None, a.expires_at or NEVER)
-    second = (b.priority, b.scope is None, b.expires_at or NEVER)
-    if first == second:
-        # Value per credit, exactly: a.value / a.remaining against b.value / b.remaining. Value 0 is lowest.
-        a_value, b_value = a.value_nanousd * b.remaining_micros, b.value_nanousd * a.remaining_micros
-        if a_value != b_value:
-            return -1 if a_value < b_value else 1
-        return -1 if (a.effective_at, a.key) < (b.effective_at, b.key) else 1
-    return -1 if first < second else 1
+    if a.priority != b.priority:
+        return a.priority - b.priority
+    if (a.scope is None) is not (b.scope is None):
+        return -1 if b.scope is None else 1
+    if a.expires_at != b.expires_at:
+        return -1 if (a.expires_at or NEVER) < (b.expires_at or NEVER) else 1
+    # Value per credit, exactly: a.value / a.remaining against b.value / b.remaining. Value 0 is lowest.
+    a_value, b_value = a.value_nanousd * b.remaining_micros, b.value_nanousd * a.remaining_micros
+    if a_value != b_value:
+        return -1 if a_value < b_value else 1
+    return -1 if (a.effective_at, a.key) < (b.effective_at, b.key) else 1
 
 
 burn_order = cmp_to_key(_compare)
@@ -52,53 +52,54 @@ def free_sources(lots: Iterable[Lot]) -> Iterator[Source]:
     """Give what is available in lots that stand in burn order."""
     for lot in lots:
         micros = lot.remaining_micros - lot.held_micros
-        if micros > 0 and lot.status is LotStatus.ACTIVE:
-            yield Source(lot, micros, held=False)
+        if micros > 0 and lot.status is _ACTIVE:
+            yield lot, micros, False
 
 
 def pinned_sources(lots: Mapping[LotKey, Lot], pins: Iterable[Pin]) -> list[Source]:
     """Give what the pins hold, in the order of the pins."""
-    return [Source(lots[key], micros, held=True) for key, micros in pins]
+    return [(lots[key], micros, True) for key, micros in pins]
 
 
-def cover(needs: Needs, sources: Iterator[Source]) -> tuple[list[Source], int]:
-    """Cover needs from sources: what is taken of each, and what stays uncovered (micro-credits).
+def cover(bill: Bill, sources: Iterator[Source]) -> tuple[list[Source], int]:
+    """Cover a bill from sources: what is taken of each, and what stays uncovered (micro-credits).
 
     Lots without a scope that come first are used up whatever the needs are for. No source is looked at that
     is not needed.
     """
-    left = sum(needs.values())
+    left = bill.micros
     taken: list[Source] = []
-    while left:
-        source = next(sources, None)
-        if source is None:
-            break
-        if source.lot.scope is not None:
-            return _cover_by_kind(needs, [*taken, source, *sources])
-        taken.append(source if source.micros <= left else Source(source.lot, left, source.held))
-        left -= taken[-1].micros
+    if left == 0:
+        return taken, 0
+    for lot, micros, held in sources:
+        if lot.scope is not None:
+            return _cover_by_kind(bill.needs(), [*taken, (lot, micros, held), *sources])
+        if micros >= left:
+            taken.append((lot, left, held))
+            return taken, 0
+        taken.append((lot, micros, held))
+        left -= micros
     return taken, left
 
 
-def _cover_by_kind(needs: Needs, sources: Sequence[Source]) -> tuple[list[Source], int]:
+def _cover_by_kind(open_needs: dict[str | None, int], sources: Sequence[Source]) -> tuple[list[Source], int]:
     """Cover needs where some sources pay for one kind only."""
-    open_needs = dict(needs)
     later: dict[str, int] = {}
     for lot, micros, _ in sources:
         if lot.scope is not None:
             later[lot.scope] = later.get(lot.scope, 0) + micros
-    taken = []
-    for source in sources:
-        scope = source.lot.scope
+    taken: list[Source] = []
+    for lot, micros, held in sources:
+        scope = lot.scope
         if scope is None:
-            micros = _pay_any(open_needs, later, source.micros)
+            paid = _pay_any(open_needs, later, micros)
         else:
-            later[scope] -= source.micros
-            micros = min(source.micros, open_needs.get(scope, 0))
-            if micros:
-                open_needs[scope] -= micros
-        if micros:
-            taken.append(Source(source.lot, micros, source.held))
+            later[scope] -= micros
+            paid = min(micros, open_needs.get(scope, 0))
+            if paid:
+                open_needs[scope] -= paid
+        if paid:
+            taken.append((lot, paid, held))
     return taken, sum(open_needs.values())
 
 

@@ -9,7 +9,7 @@ The largest values are made by position, in the order of their fields: keywords 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import add
 
@@ -37,9 +37,16 @@ from ledger.books.model import (
     Wallet,
 )
 
-NO_DOLLARS = Dollars()
-NO_CREDITS_MOVED = dict.fromkeys(Credits._fields, 0)
-NO_DOLLARS_MOVED = dict.fromkeys(Dollars._fields, 0)
+ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
+"""Where each credit account stands among the `Credits`."""
+
+(RECEIVABLE, UNBILLED, REFUND_PAYABLE, DEFERRED, REVENUE, BREAKAGE, WRITE_OFF, COST, PROVIDER_PAYABLE) = (
+    range(len(Dollars._fields))
+)
+"""Where each dollar account stands among the `Dollars`."""
+
+# By names of their own: to look a member up in its enumeration costs as much as a call.
+ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED
 
 
 class Draft:
@@ -58,8 +65,10 @@ class Draft:
         self.effective_at = effective_at or now
         self.lots: dict[LotKey, Lot] = {lot.key: lot for lot in wallet.lots}
         self._changed: dict[LotKey, Lot] = {}
-        self._credits = NO_CREDITS_MOVED.copy()
-        self._dollars = NO_DOLLARS_MOVED.copy()
+        self._reordered = False
+        """A lot is new, or its value per credit is another: its place in the burn order may be too."""
+        self._credits = [0] * len(Credits._fields)
+        self._dollars = [0] * len(Dollars._fields)
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
@@ -68,22 +77,23 @@ class Draft:
     @property
     def revenue_nanousd(self) -> int:
         """The revenue posted so far."""
-        return self._dollars["revenue"]
+        return self._dollars[REVENUE]
 
     # Lots
 
     def issue(self, lot: Lot) -> None:
         """Book a grant: issued -> pending, or -> available; receivable -> deferred, the total paid."""
-        account = "pending" if lot.status is LotStatus.PENDING_START else "available"
-        self._move("issued", account, lot.amount_micros)
-        self._pay("receivable", "deferred", lot.value_nanousd)
+        account = PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE
+        self._move(ISSUED, account, lot.amount_micros)
+        self._pay(RECEIVABLE, DEFERRED, lot.value_nanousd)
         self._put(lot)
+        self._reordered = True
         self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
 
     def start(self, key: LotKey) -> None:
         """Book a grant's start: pending -> available."""
         lot = self.lots[key]
-        self._move("pending", "available", lot.remaining_micros)
+        self._move(PENDING, AVAILABLE, lot.remaining_micros)
         self._replace(lot, 0, 0, 0, LotStatus.ACTIVE)
         self.due(lot.expires_at)
 
@@ -92,8 +102,8 @@ class Draft:
         lot = self.lots[key]
         micros = lot.remaining_micros - lot.held_micros
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
-        self._move("available", "expired", micros)
-        self._pay("deferred", "breakage", value)
+        self._move(AVAILABLE, EXPIRED, micros)
+        self._pay(DEFERRED, BREAKAGE, value)
         self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
 
     def repay(self, key: LotKey) -> None:
@@ -109,9 +119,9 @@ class Draft:
             return
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
         billed = share(-self.wallet.unbilled_nanousd, micros, owed)
-        self._move("available", "debt", micros)
-        self._pay("deferred", "unbilled", billed)
-        self._pay("deferred", "revenue", value - billed)
+        self._move(AVAILABLE, DEBT, micros)
+        self._pay(DEFERRED, UNBILLED, billed)
+        self._pay(DEFERRED, REVENUE, value - billed)
         self._debt_value_nanousd += billed
         self._draws.append(Draw(key, micros, value))
         self._replace(lot, -micros, 0, -value, lot.status)
@@ -120,50 +130,48 @@ class Draft:
 
     def pin(self, taken: Iterable[Source]) -> None:
         """Book a hold: available -> held."""
-        for source in taken:
-            lot = self.lots[source.lot.key]
-            self._move("available", "held", source.micros)
-            self._replace(lot, 0, source.micros, 0, lot.status)
+        for lot, micros, _ in taken:
+            self._move(AVAILABLE, HELD, micros)
+            self._replace(self.lots[lot.key], 0, micros, 0, lot.status)
 
-    def unpin(self, pins: Iterable[Pin]) -> None:
+    def unpin(self, pins: Sequence[Pin]) -> None:
         """Give a hold back, the last pinned first: held -> available.
 
         Credits whose lot has expired or was voided under the hold go there at once, with their value.
         """
-        for key, micros in reversed(tuple(pins)):
+        for key, micros in reversed(pins):
             lot = self.lots[key]
-            if lot.status is LotStatus.ACTIVE:
-                self._move("held", "available", micros)
+            if lot.status is ACTIVE:
+                self._move(HELD, AVAILABLE, micros)
                 self._replace(lot, 0, -micros, 0, lot.status)
                 continue
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
             expired = lot.status is LotStatus.EXPIRED
-            self._move("held", "expired" if expired else "voided", micros)
-            self._pay("deferred", "breakage" if expired else "receivable", value)
+            self._move(HELD, EXPIRED if expired else VOIDED, micros)
+            self._pay(DEFERRED, BREAKAGE if expired else RECEIVABLE, value)
             self._replace(lot, -micros, -micros, -value, lot.status)
 
     # Charges
 
     def draw(self, taken: Iterable[Source]) -> None:
         """Book what is consumed: held or available -> consumed, deferred -> revenue."""
-        for source in taken:
-            key, micros = source.lot.key, source.micros
-            lot = self.lots[key]
+        for source, micros, held in taken:
+            lot = self.lots[source.key]
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
-            self._move("held" if source.held else "available", "consumed", micros)
-            self._pay("deferred", "revenue", value)
-            self._draws.append(Draw(key, micros, value))
-            self._replace(lot, -micros, -micros if source.held else 0, -value, lot.status)
+            self._move(HELD if held else AVAILABLE, CONSUMED, micros)
+            self._pay(DEFERRED, REVENUE, value)
+            self._draws.append(Draw(lot.key, micros, value))
+            self._replace(lot, -micros, -micros if held else 0, -value, lot.status)
 
     def borrow(self, micros: int, value_nanousd: int) -> None:
         """Book an overdraft: debt -> consumed, unbilled -> revenue."""
-        self._move("debt", "consumed", micros)
-        self._pay("unbilled", "revenue", value_nanousd)
+        self._move(DEBT, CONSUMED, micros)
+        self._pay(UNBILLED, REVENUE, value_nanousd)
         self._debt_value_nanousd -= value_nanousd
 
     def cost(self, nanousd: int) -> None:
         """Book what is owed to providers: cost -> provider_payable; negative: it is taken back."""
-        self._pay("cost", "provider_payable", nanousd)
+        self._pay(COST, PROVIDER_PAYABLE, nanousd)
 
     def absorb(self, failed_outcome: int, uncollected: int, unpriced: int) -> None:
         """Add to the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
@@ -175,8 +183,8 @@ class Draft:
     def forgive(self, micros: int) -> None:
         """Return consumed credits against what the customer owes: consumed -> debt, revenue -> unbilled."""
         value = share(-self.wallet.unbilled_nanousd, micros, -self.wallet.balances.debt)
-        self._move("consumed", "debt", micros)
-        self._pay("revenue", "unbilled", value)
+        self._move(CONSUMED, DEBT, micros)
+        self._pay(REVENUE, UNBILLED, value)
         self._debt_value_nanousd += value
 
     def give_back(self, lot: Lot, micros: int, value_nanousd: int, moved_from: LotKey | None = None) -> None:
@@ -185,8 +193,8 @@ class Draft:
         consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
         to it and move on: three draws, so that each lot's draws tell what it gave.
         """
-        self._move("consumed", "available", micros)
-        self._pay("revenue", "deferred", value_nanousd)
+        self._move(CONSUMED, AVAILABLE, micros)
+        self._pay(REVENUE, DEFERRED, value_nanousd)
         if moved_from is not None:
             self._draws.append(Draw(moved_from, -micros, -value_nanousd))
             self._draws.append(Draw(moved_from, micros, value_nanousd))
@@ -223,7 +231,7 @@ class Draft:
         runs: Mapping[str, str] = NOTHING,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
-        postings = Credits._make(self._credits.values())
+        postings = Credits._make(self._credits)
         balances = Credits._make(map(add, self.wallet.balances, postings))
         entry = Entry(
             self.wallet.customer,
@@ -237,7 +245,8 @@ class Draft:
             self.booked_at,
             occurred_at,
             image(reservation) if reservation else None,
-            *subject,
+            subject[0],
+            subject[1],
             terms,
             plan,
             priced_micros,
@@ -254,10 +263,11 @@ class Draft:
         return Decision(entry, self._wallet_after(balances), lots, reservation, runs)
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
-        dollars = Dollars._make(self._dollars.values())
-        if dollars == NO_DOLLARS and not (lines or self._draws or any(self._absorbed)):
+        if not (lines or self._draws or any(self._dollars) or any(self._absorbed)):
             return None
-        return Money(dollars, lines, tuple(self._draws), self._debt_value_nanousd, *self._absorbed)
+        return Money(
+            Dollars._make(self._dollars), lines, tuple(self._draws), self._debt_value_nanousd, *self._absorbed
+        )
 
     def _wallet_after(self, balances: Credits) -> Wallet:
         before = self.wallet
@@ -270,35 +280,37 @@ class Draft:
             before.zone,
             balances,
             self._live_lots() if self._changed else before.lots,
-            before.unbilled_nanousd + self._dollars["unbilled"],
+            before.unbilled_nanousd + self._dollars[UNBILLED],
             self._due_at,
             self.booked_at,
         )
 
     def _live_lots(self) -> tuple[Lot, ...]:
         """Give the lots with credits in them, in burn order: a draw may have moved a lot in it."""
+        if not self._reordered:
+            return tuple(self.lots.values())
         changed = self._changed
-        if len(self.lots) == 1:  # There is no order to keep.
-            return tuple([lot for lot in changed.values() if lot.remaining_micros > 0])
         lots = [lot for lot in self.wallet.lots if lot.key not in changed]
         for lot in changed.values():
             if lot.remaining_micros > 0:
                 insort(lots, lot, key=burn_order)
         return tuple(lots)
 
-    def _move(self, source: str, target: str, micros: int) -> None:
+    def _move(self, source: int, target: int, micros: int) -> None:
         self._credits[source] -= micros
         self._credits[target] += micros
 
-    def _pay(self, source: str, target: str, nanousd: int) -> None:
+    def _pay(self, source: int, target: int, nanousd: int) -> None:
         self._dollars[source] -= nanousd
         self._dollars[target] += nanousd
 
     def _replace(self, lot: Lot, remaining: int, held: int, value: int, status: LotStatus) -> None:
         """Change a lot by so much; an active one without credits is depleted."""
+        if remaining:
+            self._reordered = True
         remaining += lot.remaining_micros
-        if remaining == 0 and status is LotStatus.ACTIVE:
-            status = LotStatus.DEPLETED
+        if remaining == 0 and status is ACTIVE:
+            status = DEPLETED
         self._put(
             Lot(
                 lot.key,

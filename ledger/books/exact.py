@@ -6,7 +6,7 @@ and no `Decimal` takes part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
 
@@ -42,11 +42,11 @@ def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
     return quotient * quantum
 
 
-def exact_sum(amounts: Iterable[Fraction], start: Fraction = ZERO) -> Fraction:
+def exact_sum(amounts: Sequence[Fraction], start: Fraction = ZERO) -> Fraction:
     """Add exact amounts over their common denominator, so that they are reduced once and not at each step."""
-    addends = [amount for amount in (start, *amounts) if amount]
-    if len(addends) < 2:
-        return addends[0] if addends else ZERO
+    addends = [start, *amounts] if start else amounts
+    if len(addends) == 1:
+        return addends[0]
     ratios = [addend.as_integer_ratio() for addend in addends]
     common = lcm(*[denominator for _, denominator in ratios])
     return Fraction(sum([numerator * (common // denominator) for numerator, denominator in ratios]), common)

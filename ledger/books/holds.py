@@ -63,7 +63,7 @@ def reserve(
     refusal = refuse_price(asked, "usage")
     if refusal:
         return refusal
-    taken, uncovered = cover(bill.needs, free_sources(wallet.lots))
+    taken, uncovered = cover(bill, free_sources(wallet.lots))
     held = asked - uncovered
     required = asked if command.fill is Fill.ALL_OR_NOTHING else min(command.minimum_micros, asked)
     if held < required:
@@ -72,17 +72,18 @@ def reserve(
     # The hold is granted.
     draft = Draft(wallet, now)
     draft.pin(taken)
+    expires_at = now + (command.ttl or plan.default_ttl)
     reservation = Reservation(
-        sequence=draft.sequence,
-        state=ReservationState.OPEN,
-        terms=terms,
-        created_at=now,
-        expires_at=now + (command.ttl or plan.default_ttl),
-        pins=tuple([Pin(lot.key, micros) for lot, micros, _ in taken]),
-        labels=command.labels,
+        draft.sequence,
+        ReservationState.OPEN,
+        terms,
+        now,
+        expires_at,
+        tuple([Pin(lot.key, micros) for lot, micros, _ in taken]),
+        command.labels,
         has_outcome_rule=priced is not None and priced.has_outcome_rule,
     )
-    draft.due(reservation.expires_at)
+    draft.due(expires_at)
     return draft.finish(
         EntryKind.RESERVE,
         plan.name,
@@ -105,7 +106,7 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
     refusal = refuse_not_open(before)
     if refusal or before is None:
         return refusal or refusals.RESERVATION_NOT_FOUND
-    taken, uncovered = cover({None: command.amount_micros}, free_sources(wallet.lots))
+    taken, uncovered = cover(make_bill(command.amount_micros, None), free_sources(wallet.lots))
     if uncovered:
         return refusals.insufficient(command.amount_micros - uncovered, command.amount_micros)
 

@@ -171,7 +171,10 @@ class Reservation(NamedTuple):
 
     @property
     def held_micros(self) -> int:
-        return sum([pin.micros for pin in self.pins])
+        held = 0
+        for pin in self.pins:
+            held += pin.micros
+        return held
 
 
 class Wallet(NamedTuple):

@@ -26,6 +26,7 @@ from ledger.books import (
     apportion,
     round_exact,
 )
+from ledger.books.bills import Bill
 from ledger.books.cover import Source, cover
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
@@ -145,22 +146,28 @@ def test_a_charge_absorbs_what_a_final_commit_absorbs(
 )
 @settings(deadline=None)
 def test_as_much_is_covered_as_any_order_could_cover(
-    needs: dict[str | None, int], lots: list[tuple[str | None, int]]
+    needs: dict[str, int], lots: list[tuple[str | None, int]]
 ) -> None:
     """Scoped credits cover their kind, the others what is left, whatever the burn order is."""
-    sources = [Source(a_lot(n, scope, micros), micros, held=False) for n, (scope, micros) in enumerate(lots)]
-    taken, uncovered = cover(needs, iter(sources))
+    sources: list[Source] = [
+        (a_lot(n, scope, micros), micros, False) for n, (scope, micros) in enumerate(lots)
+    ]
+    lines = [
+        PricedLine(kind, Treatment.CHARGED, Fraction(need), Fraction(0), {}, {})
+        for kind, need in needs.items()
+    ]
+    taken, uncovered = cover(Bill(sum(needs.values()), Fraction(0), tuple(lines)), iter(sources))
     scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
     free = sum(micros for scope, micros in lots if scope is None)
-    missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items() if kind)
+    missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items())
     assert uncovered == max(0, missing - free)
-    assert sum(source.micros for source in taken) == sum(needs.values()) - uncovered
-    keys = [source.lot.key for source in taken]
+    assert sum(micros for _, micros, _ in taken) == sum(needs.values()) - uncovered
+    keys = [lot.key for lot, _, _ in taken]
     assert keys == sorted(set(keys))
-    for source in taken:
-        assert 0 < source.micros <= source.lot.remaining_micros
+    for lot, micros, _ in taken:
+        assert 0 < micros <= lot.remaining_micros
     for kind in KINDS:
-        paid = sum(source.micros for source in taken if source.lot.scope == kind)
+        paid = sum(micros for lot, micros, _ in taken if lot.scope == kind)
         assert paid <= needs.get(kind, 0)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fractions import Fraction
 
 import pytest
 
-from ledger.books import GrantKind, Lot, LotKey, LotStatus
+from ledger.books import GrantKind, Lot, LotKey, LotStatus, PricedLine, Treatment
+from ledger.books.bills import Bill
 from ledger.books.cover import Source, cover
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -16,7 +18,17 @@ def source(n: int, scope: str | None, micros: int) -> Source:
     """Give what is available in a lot; the lots burn in the order of their numbers."""
     key = LotKey(n, 0)
     lot = Lot(key, GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
-    return Source(lot, micros, held=False)
+    return lot, micros, False
+
+
+def bill(needs: dict[str | None, int]) -> Bill:
+    """Give a bill for usage of so much a kind, or for credits, which have none."""
+    lines = [
+        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(0), {}, {})
+        for kind, micros in needs.items()
+        if kind
+    ]
+    return Bill(sum(needs.values()), Fraction(0), tuple(lines))
 
 
 @pytest.mark.parametrize(
@@ -46,5 +58,5 @@ def test_lots_pay_in_burn_order_and_for_what_needs_them_most(
     needs: dict[str | None, int], sources: list[tuple[str | None, int]], taken: dict[int, int]
 ) -> None:
     """An unscoped lot pays first what no later scope can, then all kinds alike: it is not spared."""
-    found, _ = cover(needs, iter([source(n, *each) for n, each in enumerate(sources)]))
-    assert {each.lot.key.sequence: each.micros for each in found} == taken
+    found, _ = cover(bill(needs), iter([source(n, *each) for n, each in enumerate(sources)]))
+    assert {lot.key.sequence: micros for lot, micros, _ in found} == taken
