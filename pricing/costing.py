@@ -10,16 +10,17 @@ is the cost of what was served, or 0 on the customer's own key. Where that canno
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from pricing.costs import CostBook, ModelCost, RateCost
-from pricing.items import CACHE, Compute, KeyOwner, Tokens, Units
-from pricing.pairs import NOTHING, WHOLE, Pair, times
+from pricing.items import CACHE, OURS, Compute, Outcome, Tokens, Units
+from pricing.pairs import NOTHING, Pair, times
 
 
-class Costs(NamedTuple):
-    """The costs of one item; None: unknown."""
+@dataclass(slots=True)
+class Costs:
+    """The costs of one item; None: unknown. Made for each item, and so not frozen; nobody changes them."""
 
     listed: Pair | None
     asked: Pair | None
@@ -34,15 +35,18 @@ class Costs(NamedTuple):
     """What saved the difference between asked and served; empty if they are the same."""
 
 
-FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
-"""What an outcome costs."""
+_FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
 
 
-def tokens_costs(item: Tokens, book: CostBook, instant: datetime, *, estimate: bool) -> Costs:
+# These four are called alike, once or twice an item: with the item, the cost book, when the item happened,
+# and whether this is an estimate, which looks at what was asked for alone.
+
+
+def tokens_costs(item: Tokens, book: CostBook, instant: datetime, estimate: bool) -> Costs:
     """Return what tokens cost by a book; on the customer's own key at list prices, and none is posted."""
-    ours = item.key_owner is KeyOwner.OURS
+    ours = item.key_owner is OURS
     model = book.model(item.model, item.service_tier)
-    listed = _listed(item, model, instant)
+    listed = model.listed.at(instant).amount(item) if model else None
     asked = _share(listed, model, ours=ours)
     served, source, lever = asked, model.source if model else "none", ""
     if item.served_by is not None and item.served_by != item.model and not estimate:
@@ -50,21 +54,20 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime, *, estimate: b
             served, source, lever = NOTHING, "cache", "caching"
         else:
             other = book.model(item.served_by, item.service_tier)
-            served = _share(_listed(item, other, instant), other, ours=ours)
+            served = _share(other.listed.at(instant).amount(item) if other else None, other, ours=ours)
             source = other.source if other else "none"
             lever = (other.lever if other else None) or "routing"
     if not ours:
         return Costs(listed, asked, served, NOTHING, True, "customer_key", lever)
     if served is not None:
         return Costs(listed, asked, served, served, True, source, lever)
-    unknown = book.unknown.total(item) if book.unknown else None
-    if book.unknown is not None and unknown is not None:
-        posted = (unknown, book.unknown.denominator)
-        return Costs(listed, asked, None, posted, asked is not None, "unknown_cost", lever)
+    unknown = book.unknown.amount(item) if book.unknown else None
+    if unknown is not None:
+        return Costs(listed, asked, None, unknown, asked is not None, "unknown_cost", lever)
     return _unknown(listed, asked, lever)
 
 
-def compute_costs(item: Compute, book: CostBook, *, estimate: bool) -> Costs:
+def compute_costs(item: Compute, book: CostBook, _instant: datetime, estimate: bool) -> Costs:
     """Return what machine time costs by a book; its state makes no difference."""
     quantity = item.duration_nanos * item.count_nanos
     resource = book.resources.get(item.resource)
@@ -81,24 +84,21 @@ def compute_costs(item: Compute, book: CostBook, *, estimate: bool) -> Costs:
     return Costs(asked, asked, served, served, True, other.source, lever)
 
 
-def units_costs(item: Units, book: CostBook) -> Costs:
+def units_costs(item: Units, book: CostBook, _instant: datetime, _estimate: bool) -> Costs:
     """Return what units cost by a book."""
     rate = book.units.get(item.meter)
     return _of_rate(_times(item.quantity_nanos, rate), rate)
 
 
-def _listed(item: Tokens, model: ModelCost | None, instant: datetime) -> Pair | None:
-    if model is None:
-        return None
-    rates = model.rates(instant)
-    total = rates.total(item)
-    return None if total is None else (total, rates.denominator)
+def outcome_costs(_item: Outcome, _book: CostBook, _instant: datetime, _estimate: bool) -> Costs:
+    """Return what an outcome costs: nothing."""
+    return _FREE
 
 
 def _share(listed: Pair | None, model: ModelCost | None, *, ours: bool) -> Pair | None:
-    if listed is None or model is None or not ours:
+    if listed is None or model is None or model.share is None or not ours:
         return listed
-    return listed if model.share == WHOLE else times(listed, model.share)
+    return times(listed, model.share)
 
 
 def _times(quantity: int, rate: RateCost | None) -> Pair | None:

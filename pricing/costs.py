@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 from pricing.catalog import Catalog, CatalogPrice, snapshot
 from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQuantity
 from pricing.items import BILLION, CACHE
-from pricing.pairs import WHOLE, Pair
+from pricing.pairs import Pair
 from pricing.rates import TokenRates, token_rates
 from pricing.source import ConfigError, Problem, RefusedError, Strict, read_file
 
@@ -127,16 +127,13 @@ class CostsDoc(Strict):
 
 
 class ModelCost(NamedTuple):
-    """List prices of a model, and the share of them that we pay."""
+    """List prices of a model, in nano-dollars, and the share of them that we pay."""
 
     listed: CatalogPrice | TokenRates
     source: str
     lever: str | None
-    share: Pair = WHOLE
-
-    def rates(self, instant: datetime) -> TokenRates:
-        """Return the list prices at an instant, in nano-dollars."""
-        return self.listed if isinstance(self.listed, TokenRates) else self.listed.at(instant)
+    share: Pair | None = None
+    """None: all."""
 
 
 class RateCost(NamedTuple):
@@ -202,13 +199,14 @@ class CostBook:
         the standard one does.
         """
         key = (model, service_tier)
-        if key in self._known:
+        try:
             return self._known[key]
-        found = self._own.get(model) or self._catalog_model(model, service_tier)
-        if len(self._known) >= _MODELS_KNOWN:
-            self._known.clear()
-        self._known[key] = found
-        return found
+        except KeyError:
+            found = self._own.get(model) or self._catalog_model(model, service_tier)
+            if len(self._known) >= _MODELS_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+            return found
 
     def _catalog_model(self, model: str, service_tier: str) -> ModelCost | None:
         name, _, rest = model.partition("/")
@@ -216,8 +214,8 @@ class CostBook:
         price = self._catalog.find(provider, rest, service_tier) if provider and rest else None
         if provider is None or price is None:
             return None
-        share = self._shares.get(provider, Fraction(1))
-        return ModelCost(price, "catalog", None, (share.numerator, share.denominator))
+        share = self._shares.get(provider)
+        return ModelCost(price, "catalog", None, share.as_integer_ratio() if share is not None else None)
 
     def _provider(self, name: str) -> str:
         provider = self._catalog.provider(name)

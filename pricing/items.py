@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 BILLION = 10**9
 """Decimal amounts are integers of billionths: nine fractional digits are all that is taken."""
@@ -27,21 +28,26 @@ CACHE = "cache"
 class KeyOwner(StrEnum):
     """Whose contract with the provider paid for the tokens."""
 
+    __hash__ = str.__hash__  # that of enumerations is Python, and slow
     OURS = "OURS"
     CUSTOMER = "CUSTOMER"
+
+
+OURS = KeyOwner.OURS
+"""The usual one. A member by way of its class takes 0.08 us to look up."""
 
 
 class Result(StrEnum):
     """How a piece of work ended."""
 
+    __hash__ = str.__hash__  # that of enumerations is Python, and slow
     RESOLVED = "RESOLVED"
     FAILED = "FAILED"
     ESCALATED = "ESCALATED"
     ABANDONED = "ABANDONED"
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Tokens of a model, of one request or the sum over several."""
 
     model: str
@@ -50,7 +56,7 @@ class Tokens:
     """By a key of `TOKEN_QUANTITIES`; each 0 to 10**15."""
     served_by: str | None = None
     """What really ran, as provider/name, or `cache`; None: the model."""
-    key_owner: KeyOwner = KeyOwner.OURS
+    key_owner: KeyOwner = OURS
     service_tier: str = ""
     """The provider's tier of service (batch, flex, priority); empty: the standard one."""
     requests: int = 1
@@ -58,8 +64,7 @@ class Tokens:
     occurred_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(NamedTuple):
     """Time of a machine."""
 
     resource: str
@@ -75,8 +80,7 @@ class Compute:
     occurred_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Units:
+class Units(NamedTuple):
     """A count of anything: searches, pages, gigabytes."""
 
     meter: str

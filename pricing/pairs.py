@@ -4,7 +4,6 @@ from __future__ import annotations
 
 Pair = tuple[int, int]
 NOTHING: Pair = (0, 1)
-WHOLE: Pair = (1, 1)
 
 
 def add(left: Pair, right: Pair) -> Pair:

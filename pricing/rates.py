@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from math import lcm
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from pricing.items import INPUT_QUANTITIES, TOKEN_QUANTITIES, Tokens
+from pricing.pairs import Pair
 
 REQUESTS = "requests"
 RATED_QUANTITIES = (*TOKEN_QUANTITIES, REQUESTS)
@@ -40,33 +42,37 @@ class TokenRates:
     """What a token of each quantity comes to, in 1/`denominator` of the unit that the rates were made for."""
 
     denominator: int
-    bands: tuple[tuple[int, Mapping[str, int]], ...]
-    """(context, rates of a request whose input is larger), ascending; the first is (-1, ...)."""
+    rates: Mapping[str, int]
+    """By quantity, and of a request."""
+    cliffs: tuple[tuple[int, Mapping[str, int]], ...]
+    """(context, rates of a request whose input is larger), ascending."""
 
-    def total(self, tokens: Tokens) -> int | None:
+    def at(self, _instant: datetime) -> Self:
+        """Return the rates that hold at an instant: these, always."""
+        return self
+
+    def amount(self, tokens: Tokens) -> Pair | None:
         """Return what the tokens come to; None if a quantity that is not 0 has no rate.
 
-        The band is chosen by the input of one request: all that went in, read from a cache or not.
+        Cliffs are judged by the input of one request: all that went in, read from a cache or not.
         """
-        rates = self.bands[0][1]
-        quantities = tokens.quantities
-        if len(self.bands) > 1:
-            rates = self._band(quantities, tokens.requests)
-        total = rates[REQUESTS] * tokens.requests
+        quantities, requests = tokens.quantities, tokens.requests
+        rates = self._beyond(quantities, requests or 1) if self.cliffs else self.rates
+        total = rates[REQUESTS] * requests
         for key, quantity in quantities.items():
-            rate = rates.get(key)
-            if rate is not None:
-                total += rate * quantity
-            elif quantity:
-                return None
-        return total
+            try:
+                total += rates[key] * quantity
+            except KeyError:
+                if quantity:
+                    return None
+        return total, self.denominator
 
-    def _band(self, quantities: Mapping[str, int], requests: int) -> Mapping[str, int]:
-        requests = requests or 1
-        if sum(quantities.values()) <= self.bands[1][0] * requests:
-            return self.bands[0][1]
+    def _beyond(self, quantities: Mapping[str, int], requests: int) -> Mapping[str, int]:
+        if sum(quantities.values()) <= self.cliffs[0][0] * requests:
+            return self.rates
         context = sum(quantity for key, quantity in quantities.items() if key in _INPUT)
-        return next(rates for start, rates in reversed(self.bands) if context > start * requests)
+        above = (rates for start, rates in reversed(self.cliffs) if context > start * requests)
+        return next(above, self.rates)
 
 
 def with_fallbacks(rates: Mapping[str, R]) -> dict[str, R]:
@@ -87,15 +93,12 @@ def token_rates(rates: Mapping[str, Fraction | Stepped]) -> TokenRates:
     """Compile rates per single token or request, fall-backs included; `requests` without a rate costs 0."""
     whole: dict[str, Fraction | Stepped] = {REQUESTS: Fraction(0), **with_fallbacks(rates)}
     starts = {start for rate in whole.values() if isinstance(rate, Stepped) for start, _ in rate.steps}
-    bands = [
-        (
-            start,
-            {key: rate.beyond(start) if isinstance(rate, Stepped) else rate for key, rate in whole.items()},
-        )
-        for start in sorted({-1, *starts})
-    ]
-    denominator = lcm(*(rate.denominator for _, band in bands for rate in band.values()))
-    return TokenRates(
-        denominator,
-        tuple((start, {key: int(rate * denominator) for key, rate in band.items()}) for start, band in bands),
-    )
+    bands = {
+        start: {key: rate.beyond(start) if isinstance(rate, Stepped) else rate for key, rate in whole.items()}
+        for start in (-1, *sorted(starts))
+    }
+    denominator = lcm(*(rate.denominator for band in bands.values() for rate in band.values()))
+    scaled = {
+        start: {key: int(rate * denominator) for key, rate in band.items()} for start, band in bands.items()
+    }
+    return TokenRates(denominator, scaled.pop(-1), tuple(scaled.items()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -44,15 +43,15 @@ class Meter(NamedTuple):
         return -(-billed // self.increment_nanos) * self.increment_nanos
 
 
-@dataclass(slots=True)
 class Runs:
-    """States of runs while items are priced: each count of machines meters by itself."""
+    """States of the runs that items belong to: each count of machines meters by itself."""
 
-    memory: Memory
-    named: dict[str, dict[str, int]] = field(default_factory=dict)
-    own: dict[str, int] | None = None
-    changed: set[str] = field(default_factory=set)
-    own_changed: bool = False
+    __slots__ = ("_memory", "_named", "_own")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._named: dict[str, dict[str, int]] = {}
+        self._own: dict[str, int] | None = None
 
     def bill(self, item: Compute, meter: Meter) -> int:
         """Return the time that this part adds to what its run is billed, and note that it ran."""
@@ -66,22 +65,21 @@ class Runs:
 
     def _state(self, run_id: str | None) -> dict[str, int]:
         if run_id is None:
-            if self.own is None:
-                self.own = _decode(self.memory.own_run)
-            self.own_changed = True
-            return self.own
-        if run_id not in self.named:
-            self.named[run_id] = _decode(self.memory.runs.get(run_id))
-        self.changed.add(run_id)
-        return self.named[run_id]
+            if self._own is None:
+                self._own = _decode(self._memory.own_run)
+            return self._own
+        if run_id not in self._named:
+            self._named[run_id] = _decode(self._memory.runs.get(run_id))
+        return self._named[run_id]
 
     def changed_states(self) -> Mapping[str, str]:
         """Return the new states of the named runs that changed."""
-        return {run_id: _encode(self.named[run_id]) for run_id in sorted(self.changed)}
+        named = self._named
+        return {run_id: _encode(named[run_id]) for run_id in sorted(named)} if named else {}
 
     def own_state(self) -> str | None:
         """Return the state of the reservation's own run, changed or not."""
-        return _encode(self.own) if self.own is not None else self.memory.own_run
+        return self._memory.own_run if self._own is None else _encode(self._own)
 
 
 def _decode(state: str | None) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 def is_glob(pattern: str) -> bool:
@@ -22,6 +22,15 @@ def covers(wide: str, narrow: str) -> bool:
     A `*` of `narrow` may stand for a letter that `wide` never names, so only a `*` of `wide` can take it:
     matching the pattern itself as text decides.
     """
-    if "*" not in wide:
+    if not is_glob(wide):
         return wide == narrow
-    return re.fullmatch(".*".join(map(re.escape, wide.split("*"))), narrow, re.DOTALL) is not None
+    return re.fullmatch(_regex(wide), narrow, re.DOTALL) is not None
+
+
+def compile_patterns(patterns: Iterable[str]) -> Callable[[str], object]:
+    """Compile patterns to a test of a name; what it returns is true if one of them matches."""
+    return re.compile("|".join(map(_regex, patterns)), re.DOTALL).fullmatch
+
+
+def _regex(pattern: str) -> str:
+    return ".*".join(map(re.escape, pattern.split("*")))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from pricing.items import BILLION, Compute, KeyOwner, Outcome, Result, Tokens, Units
+from pricing.items import BILLION, OURS, Compute, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.pairs import NOTHING, Pair, add, times
 from pricing.rates import RATED_QUANTITIES, TokenRates, token_rates, with_fallbacks
 from pricing.runs import Meter, Runs
@@ -31,7 +31,14 @@ class CostPlus(NamedTuple):
 
     def charge(self, cost: Pair, key_owner: KeyOwner) -> Pair:
         """Return the price of a cost: what was asked for, at list prices on the customer's own key."""
-        return times(cost, self.ours if key_owner is KeyOwner.OURS else self.customers)
+        return times(cost, self.ours if key_owner is OURS else self.customers)
+
+
+class Tariff(Protocol):
+    """The price of usage of one kind."""
+
+    def charge(self, item: Any, cost: Pair | None, runs: Runs) -> Pair | None:
+        """Return the price of an item of the kind, which costs so many nano-dollars as asked for."""
 
 
 class TokensTariff(NamedTuple):
@@ -40,19 +47,12 @@ class TokensTariff(NamedTuple):
     rates: TokenRates | None
     cost_plus: CostPlus | None
 
-    def charge(self, item: Tokens, cost: Pair | None) -> Pair | None:
+    def charge(self, item: Tokens, cost: Pair | None, _runs: Runs) -> Pair | None:
         """Return the price; None if a quantity has no rate, or the cost that it builds on is unknown."""
-        price = NOTHING
-        if self.rates is not None:
-            total = self.rates.total(item)
-            if total is None:
-                return None
-            price = (total, self.rates.denominator)
-        if self.cost_plus is not None:
-            if cost is None:
-                return None
-            price = add(price, self.cost_plus.charge(cost, item.key_owner))
-        return price
+        price = NOTHING if self.rates is None else self.rates.amount(item)
+        if price is None or self.cost_plus is None:
+            return price
+        return None if cost is None else add(price, self.cost_plus.charge(cost, item.key_owner))
 
 
 class ComputeTariff(NamedTuple):
@@ -72,7 +72,7 @@ class ComputeTariff(NamedTuple):
             total += meter.rate_nanos * runs.bill(item, meter)
         price = (total * item.count_nanos, _COMPUTE)
         if self.cost_plus is not None and cost is not None:
-            price = add(price, self.cost_plus.charge(cost, KeyOwner.OURS))
+            price = add(price, self.cost_plus.charge(cost, OURS))
         return price
 
 
@@ -83,12 +83,12 @@ class UnitsTariff(NamedTuple):
     """Micro-credits of a billionth of a unit."""
     cost_plus: CostPlus | None
 
-    def charge(self, item: Units, cost: Pair | None) -> Pair | None:
+    def charge(self, item: Units, cost: Pair | None, _runs: Runs) -> Pair | None:
         """Return the price; None if the cost that it builds on is unknown."""
         price = (self.rate[0] * item.quantity_nanos, self.rate[1])
         if self.cost_plus is None:
             return price
-        return None if cost is None else add(price, self.cost_plus.charge(cost, KeyOwner.OURS))
+        return None if cost is None else add(price, self.cost_plus.charge(cost, OURS))
 
 
 class OutcomeTariff(NamedTuple):
@@ -99,16 +99,13 @@ class OutcomeTariff(NamedTuple):
     rates: Mapping[Result, int]
     """Credits by result, in billionths."""
 
-    def charge(self, item: Outcome) -> Pair:
+    def charge(self, item: Outcome, _cost: Pair | None, _runs: Runs) -> Pair:
         """Return the price."""
         return (self.each_nanos + self.rates[item.result]) * item.count, BILLION // _MICROS
 
     def charged(self, item: Outcome) -> bool:
         """Tell whether the outcome itself is charged for."""
         return self.rates[item.result] > 0 and item.count > 0
-
-
-Tariff = TokensTariff | ComputeTariff | UnitsTariff | OutcomeTariff
 
 
 def compile_tariff(price: PriceDoc, kind: str, key: str, credit_price_nanousd: int) -> Tariff:

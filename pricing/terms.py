@@ -1,33 +1,37 @@
 """Terms: one version of a card and one of the cost book, compiled into what `price` works with.
 
-Which rule prices an item is looked up by what rules can match on; the first such item is matched against the
-rules in their order. Names and labels come from callers, so what is remembered is bounded.
+What is matched once is remembered, by no more of an item than the card's rules look at; what is new is found
+by an index of the names, so that a card may have hundreds of rules. Names and labels come from callers, so
+what is remembered is bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 from pricing.card_document import MatchDoc
 from pricing.cards import RateCard, Rounding
 from pricing.costs import CostBook
-from pricing.items import Compute, Item, KeyOwner, Tokens, Units
-from pricing.selectors import matches
+from pricing.items import Item
+from pricing.schemes import KINDS
+from pricing.selectors import compile_patterns, is_glob
 from pricing.tariffs import Tariff, compile_tariff
 
 _MATCHES_KNOWN = 8192
+"""Of a kind of usage."""
+_NAME_OF_KIND = {"tokens": "model", "compute": "resource", "units": "meter", "outcome": "name"}
+"""The field of an item that a rule's names are matched against; its conditions are named as their fields."""
 
 Labels = tuple[str | None, ...]
 """Values of the labels that the card's rules ask for, in the card's order."""
-_Facts = tuple[str, ...]
-"""Kind, name, and the conditions of the kind, in the order of `MatchDoc.conditions_of_kind`."""
+_Test = Callable[[str], object]
 
 
 class Rule(NamedTuple):
     """A rule of a card, compiled."""
 
-    match: MatchDoc
     title: str
     name: str
     price: str
@@ -42,63 +46,29 @@ class Terms:
     def __init__(self, card: RateCard, costs: CostBook) -> None:
         self.card = card
         self.costs = costs
-        self.label_names = tuple(sorted({label for rule in card.rules for label in rule.match.labels}))
-        self._rules = tuple(
-            Rule(
-                match=rule.match,
-                title=rule.public_title,
-                name=rule.name,
-                price=text,
-                included=rule.price.included is True,
-                tariff=compile_tariff(
-                    rule.price, rule.match.kind, f"{card.name}/{rule.name}", card.credit_price_nanousd
-                ),
+        self.has_outcome_rule = card.has_outcome_rule
+        """The card prices outcomes: included usage waits for one."""
+        self._label_names = tuple(sorted({label for rule in card.rules for label in rule.match.labels}))
+        rules = [(rule.match, compiled) for rule, compiled in zip(card.rules, _compile(card), strict=True)]
+        self._of_kind = {
+            kind: _RulesOfKind(
+                _NAME_OF_KIND[kind], self._label_names, [rule for rule in rules if rule[0].kind == kind]
             )
-            for rule, text in zip(card.rules, card.price_texts, strict=True)
-        )
-        self._known: dict[tuple[_Facts, Labels], Rule | None] = {}
+            for kind in KINDS
+        }
 
     @property
     def rounding(self) -> Rounding:
         """The card's quantum and mode."""
         return self.card.rounding
 
-    @property
-    def has_outcome_rule(self) -> bool:
-        """The card prices outcomes: included usage waits for one."""
-        return self.card.has_outcome_rule
-
     def labels(self, labels: Mapping[str, str]) -> Labels:
         """Return the labels that matter to the card."""
-        return tuple(map(labels.get, self.label_names))
+        return tuple(map(labels.get, self._label_names)) if self._label_names else ()
 
-    def rule(self, item: Item, labels: Labels) -> Rule | None:
-        """Return the first rule that matches an item; None if none does."""
-        facts = _facts(item)
-        key = (facts, labels)
-        try:
-            return self._known[key]
-        except KeyError:
-            found = next((rule for rule in self._rules if self._applies(rule.match, facts, labels)), None)
-            if len(self._known) >= _MATCHES_KNOWN:
-                self._known.clear()
-            self._known[key] = found
-            return found
-
-    def _applies(self, match: MatchDoc, facts: _Facts, labels: Labels) -> bool:
-        kind, name, *values = facts
-        if match.kind != kind or not matches(match.names, name):
-            return False
-        conditions = match.conditions
-        for condition, value in zip(match.conditions_of_kind, values, strict=True):
-            if condition in conditions and not matches(conditions[condition], value):
-                return False
-        given = dict(zip(self.label_names, labels, strict=True))
-        for label, patterns in match.labels.items():
-            text = given[label]
-            if text is None or not matches(patterns, text):
-                return False
-        return True
+    def rule(self, kind: str, item: Item, labels: Labels) -> Rule | None:
+        """Return the first rule that matches an item of a kind; None if none does."""
+        return self._of_kind[kind].first(item, labels)
 
 
 def compile_terms(card: RateCard, costs: CostBook) -> Terms:
@@ -106,12 +76,82 @@ def compile_terms(card: RateCard, costs: CostBook) -> Terms:
     return Terms(card, costs)
 
 
-def _facts(item: Item) -> _Facts:
-    if isinstance(item, Tokens):
-        key_owner = "OURS" if item.key_owner is KeyOwner.OURS else "CUSTOMER"  # an enum's hash is slow
-        return ("tokens", item.model, key_owner, item.service_tier)
-    if isinstance(item, Compute):
-        return ("compute", item.resource, item.state)
-    if isinstance(item, Units):
-        return ("units", item.meter)
-    return ("outcome", item.name, str(item.result))
+def _compile(card: RateCard) -> Iterator[Rule]:
+    for rule, text in zip(card.rules, card.price_texts, strict=True):
+        key = f"{card.name}/{rule.name}"
+        tariff = compile_tariff(rule.price, rule.match.kind, key, card.credit_price_nanousd)
+        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff)
+
+
+class _RulesOfKind:
+    """The rules for one kind of usage, in the order of the card."""
+
+    __slots__ = ("_by_name", "_cases", "_facts", "_globs", "_known", "_looks_at_labels", "_name")
+
+    def __init__(
+        self, name: str, label_names: tuple[str, ...], rules: Iterable[tuple[MatchDoc, Rule]]
+    ) -> None:
+        matches = [match for match, _ in rules]
+        conditions = dict.fromkeys(condition for match in matches for condition in match.conditions)
+        self._name = attrgetter(name)
+        self._facts = attrgetter(name, *conditions)
+        self._looks_at_labels = any(match.labels for match in matches)
+        self._cases = [_Case.of(match, rule, label_names) for match, rule in rules]
+        self._by_name: dict[str, list[int]] = {}
+        self._globs: list[tuple[int, _Test]] = []
+        for number, match in enumerate(matches):
+            for pattern in match.names:
+                if is_glob(pattern):
+                    self._globs.append((number, compile_patterns([pattern])))
+                else:
+                    self._by_name.setdefault(pattern, []).append(number)
+        self._known: dict[object, Rule | None] = {}
+
+    def first(self, item: Item, labels: Labels) -> Rule | None:
+        facts = self._facts(item)
+        key = (facts, labels) if self._looks_at_labels else facts
+        try:
+            return self._known[key]
+        except KeyError:
+            found = self._find(item, labels)
+            if len(self._known) >= _MATCHES_KNOWN:
+                self._known.clear()
+            self._known[key] = found
+            return found
+
+    def _find(self, item: Item, labels: Labels) -> Rule | None:
+        name = self._name(item)
+        named = [*self._by_name.get(name, ()), *(number for number, glob in self._globs if glob(name))]
+        cases = (self._cases[number] for number in sorted(named))
+        return next((case.rule for case in cases if case.holds(item, labels)), None)
+
+
+class _Case(NamedTuple):
+    """When a rule takes an item whose name it matches: all conditions have to hold."""
+
+    rule: Rule
+    conditions: tuple[tuple[str, _Test], ...]
+    """Fields of the item."""
+    labels: tuple[tuple[int, _Test], ...]
+    """Positions in `Labels`."""
+
+    @classmethod
+    def of(cls, match: MatchDoc, rule: Rule, label_names: tuple[str, ...]) -> _Case:
+        return cls(
+            rule,
+            tuple((field, compile_patterns(patterns)) for field, patterns in match.conditions.items()),
+            tuple(
+                (label_names.index(name), compile_patterns(patterns))
+                for name, patterns in match.labels.items()
+            ),
+        )
+
+    def holds(self, item: Item, labels: Labels) -> bool:
+        for field, test in self.conditions:
+            if not test(getattr(item, field)):
+                return False
+        for position, test in self.labels:
+            value = labels[position]
+            if value is None or not test(value):
+                return False
+        return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
 import pricing
 from ledger.books import refusals
@@ -30,6 +31,8 @@ USAGE_REACH = timedelta(days=36)
 
 _NOTHING: Mapping[str, object] = {}
 _NO_PAST = pricing.Memory()
+_TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
+"""Pricing's words to the books' own: looked up, for to make a member of an enumeration takes 0.5 us."""
 
 
 class PriceBook:
@@ -185,21 +188,21 @@ class PriceBook:
         now: datetime,
     ) -> pricing.Quote:
         """The price of usage that has happened, and its cost by the book in force when it did."""
-
-        def costs_at(instant: datetime | None) -> pricing.CostBook:
-            return self.costs_at(instant or now)
-
-        return pricing.price(items, labels, self._terms_of(pinned), memory, now=now, costs_at=costs_at)
+        return pricing.price(items, labels, self._terms_of(pinned), memory, now=now, costs_at=self.costs_at)
 
 
 def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
     """An estimate in the books' words: it is held for and never booked, so its lines say no more."""
     return Priced(
         lines=tuple(
-            PricedLine(line.kind, Treatment(line.treatment), line.exact_micros, ZERO, _NOTHING, _NOTHING)
-            for line in quote.lines
+            [
+                PricedLine(
+                    line.kind, _TREATMENTS[line.treatment], line.exact_micros, ZERO, _NOTHING, _NOTHING
+                )
+                for line in quote.lines
+            ]
         ),
-        rounding=Rounding(*rounding),
+        rounding=_rounding(rounding),
         has_outcome_rule=quote.has_outcome_rule,
         outcome_charged=quote.outcome_charged,
         occurred_at=None,
@@ -210,21 +213,28 @@ def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[
     """A quote of usage that has happened, in the books' words."""
     stated = [item.occurred_at for item in items if item.occurred_at is not None]
     return Priced(
-        lines=tuple(
-            PricedLine(
-                kind=line.kind,
-                treatment=Treatment(line.treatment),
-                exact_micros=line.exact_micros,
-                cost_exact_nanousd=line.cost_exact_nanousd,
-                public=line.public,
-                internal=line.internal,
-            )
-            for line in quote.lines
-        ),
-        rounding=Rounding(*rounding),
-        has_outcome_rule=quote.has_outcome_rule,
-        outcome_charged=quote.outcome_charged,
-        occurred_at=max(stated) if stated else None,
-        runs=quote.runs,
-        own_run=quote.own_run,
+        tuple([_priced_line(line) for line in quote.lines]),
+        _rounding(rounding),
+        quote.has_outcome_rule,
+        quote.outcome_charged,
+        max(stated) if stated else None,
+        quote.runs,
+        quote.own_run,
     )
+
+
+def _priced_line(line: pricing.Line) -> PricedLine:
+    return PricedLine(
+        line.kind,
+        _TREATMENTS[line.treatment],
+        line.exact_micros,
+        line.cost_exact_nanousd,
+        line.public,
+        line.internal,
+    )
+
+
+@cache
+def _rounding(rounding: pricing.Rounding) -> Rounding:
+    """How a card rounds, in the books' words; of these are no more than of cards."""
+    return Rounding(*rounding)

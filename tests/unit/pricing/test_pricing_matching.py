@@ -80,6 +80,38 @@ def test_conditions_have_all_to_hold(tmp_path):
     assert [_rules(made, compute("spot", 1), labels=each) for each in labels] == [[""], [""], ["r4"], ["r5"]]
 
 
+def test_order_decides_among_hundreds_of_rules(tmp_path):
+    """Exact names, lists and globs are found in different ways, but the first in the card's order prices."""
+    exact = [f"match: {{tokens: a/{number}}}, {PER}" for number in range(100)]
+    listed = [f"match: {{tokens: [b/{number}, '*/last-{number}']}}, {PER}" for number in range(100)]
+    made = terms(
+        tmp_path,
+        f"match: {{tokens: 'a/7*', service_tier: batch}}, {PER}",
+        *exact,
+        f"match: {{tokens: 'a/*'}}, {PER}",
+        *listed,
+    )
+    names = ("a/0", "a/70", "a/99", "a/100", "a/last-3", "b/5", "c/last-5", "b/100")
+    for _ in range(2):  # found, and remembered
+        assert _rules(made, *map(tokens, names)) == ["r1", "r71", "r100", "r101", "r101", "r107", "r107", ""]
+        assert _rules(made, tokens("a/70", service_tier="batch")) == ["r0"]
+
+
+def test_matches_are_remembered_by_the_labels_that_rules_look_at(tmp_path):
+    """Labels come from callers: what is kept of them is bounded, and nothing where no rule asks for them."""
+    made = terms(
+        tmp_path,
+        f"match: {{compute: spot, labels: {{session: 's*'}}}}, {HOUR}",
+        f"match: {{tokens: '*'}}, {PER}",
+    )
+    for number in range(10_000):
+        labels = made.labels({"session": f"s{number}", "agent": "a"})
+        assert made.rule("compute", compute("spot", 1), labels).name == "r0"
+        assert made.rule("tokens", tokens(), labels).name == "r1"
+    assert len(made._of_kind["compute"]._known) <= 8192
+    assert len(made._of_kind["tokens"]._known) == 1
+
+
 def test_kinds_do_not_mix(tmp_path):
     """A rule for one kind matches no other, whatever the name."""
     made = terms(tmp_path, f"match: {{compute: '*'}}, {HOUR}")
