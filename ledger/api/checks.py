@@ -64,11 +64,6 @@ class Problems:
             raise InvalidArgumentError([*self.found, *self.untimely])
 
 
-def _is_plain(value: str, length_max: int) -> bool:
-    """Whether a string is right at first sight: most are, and need no path to be told of."""
-    return len(value) <= length_max and value.isprintable()
-
-
 def text(problems: Problems, path: str, value: str, length_max: int) -> str:
     """A string that may be empty, without control characters."""
     if len(value) > length_max:
@@ -88,7 +83,9 @@ def name(problems: Problems, path: str, value: str, length_max: int = limits.NAM
 
 def identifier(problems: Problems, path: str, value: str) -> str:
     """An id of the caller's own, or one that was given out."""
-    return name(problems, path, value, limits.ID_LENGTH_MAX)
+    if not 0 < len(value) <= limits.ID_LENGTH_MAX or not value.isprintable():
+        name(problems, path, value, limits.ID_LENGTH_MAX)
+    return value
 
 
 def amount(problems: Problems, path: str, micros: int, *, least: int) -> int:
@@ -123,10 +120,10 @@ def _shown(value: str) -> str:
 
 def duration_nanos(problems: Problems, path: str, value: Duration) -> int:
     """A length of time of some use, zero included."""
-    if not _is_well_formed(value) or value.seconds < 0 or value.nanos < 0:
+    nanos = _total_nanos(value)
+    if nanos is None or nanos < 0:
         problems.add(path, "is negative or malformed; a duration of 0 s or more is required")
         return 0
-    nanos = value.seconds * NANOS + value.nanos
     if nanos > limits.DURATION_SECONDS_MAX * NANOS:
         problems.add(path, f"is {value.seconds} s; at most {limits.DURATION_SECONDS_MAX} s are allowed")
     return nanos
@@ -134,19 +131,23 @@ def duration_nanos(problems: Problems, path: str, value: Duration) -> int:
 
 def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
     """A time to live of a hold."""
-    if not _is_well_formed(value):
+    nanos = _total_nanos(value)
+    if nanos is None:
         problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
         return limits.TTL_MIN
-    nanos = value.seconds * NANOS + value.nanos
     if not _TTL_SECONDS_MIN * NANOS <= nanos <= _TTL_SECONDS_MAX * NANOS:
         allowed = f"{_TTL_SECONDS_MIN} s to {_TTL_SECONDS_MAX} s (24 h) are allowed"
         problems.add(path, f"is {nanos // NANOS} s; {allowed}")
         return limits.TTL_MIN
-    return timedelta(microseconds=nanos // 1000)
+    return timedelta(0, 0, nanos // 1000)
 
 
-def _is_well_formed(value: Duration) -> bool:
-    return -NANOS < value.nanos < NANOS and (value.seconds == 0 or value.nanos * value.seconds >= 0)
+def _total_nanos(value: Duration) -> int | None:
+    """None for a message that is no duration."""
+    seconds, nanos = value.seconds, value.nanos
+    if nanos and (not -NANOS < nanos < NANOS or seconds * nanos < 0):
+        return None
+    return seconds * NANOS + nanos
 
 
 def instant(problems: Problems, path: str, value: Timestamp) -> datetime | None:
@@ -175,18 +176,25 @@ def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]
         label = getattr(value, key)
         if label:
             found[key] = label
-            if not _is_plain(label, limits.LABEL_VALUE_LENGTH_MAX):
+            if len(label) > limits.LABEL_VALUE_LENGTH_MAX or not label.isprintable():
                 text(problems, f"{path}.{key}", label, limits.LABEL_VALUE_LENGTH_MAX)
-    for key, label in value.other.items():
+    if value.other:
+        _add_own_labels(problems, path, value.other, found)
+    if len(found) > limits.LABELS_MAX:
+        problems.add(path, f"has {len(found)} labels; at most {limits.LABELS_MAX} are allowed")
+    return found
+
+
+def _add_own_labels(
+    problems: Problems, path: str, own_labels: Mapping[str, str], found: dict[str, str]
+) -> None:
+    for key, label in own_labels.items():
         own = f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]'
         if key in NAMED_LABELS:
             problems.add(own, f"has a field of its own; set {path}.{key}")
         name(problems, own, key, limits.LABEL_KEY_LENGTH_MAX)
         text(problems, own, label, limits.LABEL_VALUE_LENGTH_MAX)
         found[key] = label
-    if len(found) > limits.LABELS_MAX:
-        problems.add(path, f"has {len(found)} labels; at most {limits.LABELS_MAX} are allowed")
-    return found
 
 
 def zone(problems: Problems, path: str, value: str) -> str:

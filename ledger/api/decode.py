@@ -8,10 +8,9 @@ exists, or a plan allows it, is decided later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -57,8 +56,7 @@ UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone")
 """What `update_mask` may name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write(Generic[C]):
+class Write(NamedTuple, Generic[C]):
     """A request to change a customer, fit to be decided."""
 
     customer_id: str
@@ -91,13 +89,13 @@ def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
         case _:
             problems.add("hold", "one of amount_micros, usage is required")
     command = Reserve(
-        request_id=checks.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        amount_micros=amount,
-        fill=_fill(problems, request),
-        minimum_micros=_minimum(problems, request, amount),
-        ttl=checks.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
-        labels=checks.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+        checks.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        amount,
+        _fill(problems, request),
+        _minimum(problems, request, amount),
+        checks.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
+        checks.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
     )
     return _write(problems, request.customer_id, command, usage)
 
@@ -146,11 +144,11 @@ def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]
         case _:
             problems.add("spent", "one of amount_micros, usage is required; 0 credits if nothing was used")
     command = Commit(
-        request_id=checks.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        reservation=_reservation(problems, request.customer_id, request.reservation_id),
-        amount_micros=amount,
-        final=request.final,
+        checks.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        _reservation(problems, request.customer_id, request.reservation_id),
+        amount,
+        request.final,
     )
     return _write(problems, request.customer_id, command, usage)
 

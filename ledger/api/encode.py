@@ -48,6 +48,11 @@ _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     for kind in EntryKind
     if kind not in (EntryKind.CUSTOMER_CREATED, EntryKind.CUSTOMER_UPDATED)
 }
+# Looked up once: a member of an enumeration is found by calls of Python's own.
+_RESERVE: Final = EntryKind.RESERVE
+_INCLUDED: Final = Treatment.INCLUDED
+_UNPRICED: Final = Treatment.UNPRICED
+
 _CHARGES: Final = (EntryKind.COMMIT, EntryKind.CHARGE)
 _GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
 
@@ -146,7 +151,7 @@ def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:
     into.state = _STATES[image.state]
     into.held_micros = image.held_micros
     into.charged_micros = image.charged_micros
-    if entry.kind is EntryKind.RESERVE:
+    if entry.kind is _RESERVE:
         _instant(into.created_at, entry.effective_at)
     _instant(into.expires_at, image.expires_at)
     if entry.labels:
@@ -216,8 +221,8 @@ def _line(
     for key, value in quantities.items():
         shown[str(key)] = str(value)
     into.credits_micros = credits_micros
-    into.unpriced = treatment is Treatment.UNPRICED
-    into.included = treatment is Treatment.INCLUDED
+    into.unpriced = treatment is _UNPRICED
+    into.included = treatment is _INCLUDED
 
 
 def grant(customer_id: str, lot: Lot) -> wallet.Grant:

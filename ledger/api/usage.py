@@ -87,13 +87,13 @@ def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime 
         problems.add(f"{path}.key_owner", f"is {usage.key_owner}; OURS or CUSTOMER is allowed")
         key_owner = pricing.KeyOwner.OURS
     return pricing.Tokens(
-        model=checks.name(problems, f"{path}.model", usage.model),
-        quantities=quantities,
-        served_by=_optional(problems, f"{path}.served_by", usage.served_by),
-        key_owner=key_owner,
-        service_tier=_text(problems, f"{path}.service_tier", usage.service_tier),
-        requests=requests,
-        occurred_at=when,
+        checks.name(problems, f"{path}.model", usage.model),
+        quantities,
+        _optional(problems, f"{path}.served_by", usage.served_by),
+        key_owner,
+        _text(problems, f"{path}.service_tier", usage.service_tier),
+        requests,
+        when,
     )
 
 

@@ -44,7 +44,8 @@ class Part:
             known = self.reservations.get(reservation.sequence)
             born = known[1] if known else reservation.sequence == entry.sequence
             self.reservations[reservation.sequence] = (reservation, born)
-        self.runs.update(decision.runs)
+        if decision.runs:
+            self.runs.update(decision.runs)
         self.take(decision.wallet)
 
     def commands(self) -> list[Pending]:

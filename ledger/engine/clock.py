@@ -37,4 +37,4 @@ class DatabaseClock:
         """
         if self._at_boot is None:
             raise RuntimeError("the database's clock has not been read yet")
-        return self._at_boot + timedelta(0, boot_seconds())
+        return self._at_boot + timedelta(0, time.clock_gettime(_BOOT_CLOCK))

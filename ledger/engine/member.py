@@ -34,6 +34,7 @@ IN_USE_MAX = 20_000
 """Reservations and runs of one customer in memory; past it they go, and those in use are loaded again."""
 
 _NO_FACTS = Facts()
+_OPEN = ReservationState.OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ class Round:
 
     batch: OpenBatch
     request_ids: frozenset[str]
+
+    def excludes(self, pending: Pending) -> bool:
+        """Whether a command came too late for the round: it may be a repeat that nobody has looked for."""
+        return pending.command is not None and pending.command.request_id not in self.request_ids
 
 
 @dataclass(slots=True, eq=False)
@@ -73,15 +78,6 @@ class Member:
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading
 
-    def sits_out(self, pending: Pending) -> bool:
-        """Whether a command came too late for the round: it may be a repeat that nobody has looked for."""
-        command = pending.command
-        return (
-            self.round is not None
-            and command is not None
-            and command.request_id not in self.round.request_ids
-        )
-
     def lacks(self, pending: Pending, now: datetime) -> bool:
         """Whether the command needs something that is not in memory, or must wait for what is due."""
         wallet = self.wallet
@@ -102,13 +98,13 @@ class Member:
         self.wallet = decision.wallet
         if decision.reservation is not None:
             self.reservations[decision.reservation.sequence] = decision.reservation
-        self.runs.update(decision.runs)
+        if decision.runs:
+            self.runs.update(decision.runs)
 
     def settle(self, part: Part) -> None:
         """Lets go of the reservations that a committed part has closed."""
         for sequence, (image, _) in part.reservations.items():
-            closed = image.state is not ReservationState.OPEN
-            if closed and self.reservations.get(sequence) is image:
+            if image.state is not _OPEN and self.reservations.get(sequence) is image:
                 del self.reservations[sequence]
 
 
@@ -125,7 +121,7 @@ def decide_in_memory(
     terms, priced, refusal = _price(member, pending, reservation, prices, plan, now)
     if refusal is not None:
         return refusal
-    facts = pending.facts or (Facts(reservation=reservation) if reservation else _NO_FACTS)
+    facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
     return decide(
         wallet,
         command,
@@ -186,5 +182,4 @@ def _price_anew(
 
 
 def _known(member: Member, pending: Pending) -> Mapping[str, str]:
-    states = ((run_id, member.runs.get(run_id)) for run_id in pending.runs)
-    return {run_id: state for run_id, state in states if state is not None}
+    return {run_id: state for run_id in pending.runs if (state := member.runs.get(run_id)) is not None}

@@ -99,7 +99,7 @@ class Memory:
             return
         while member.waiting:
             pending = member.waiting[0]
-            if member.sits_out(pending):
+            if member.round is not None and member.round.excludes(pending):
                 return
             now = self._now(member)
             if member.lacks(pending, now):
@@ -111,7 +111,8 @@ class Memory:
     def _now(self, member: Member) -> datetime:
         """The instant of a decision: a customer's instants never go back, whichever process wrote last."""
         now = self._clock.now()
-        return max(now, member.wallet.last_instant) if member.wallet is not None else now
+        wallet = member.wallet
+        return now if wallet is None or wallet.last_instant <= now else wallet.last_instant
 
     def _decide(self, member: Member, pending: Pending, now: datetime) -> None:
         if pending.command is None:
