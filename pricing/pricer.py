@@ -44,13 +44,13 @@ def price(
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
     is told must not tell what ran.
     """
-    pinned_book = terms.costs
+    rules, pinned_book = terms.rules, terms.costs
     runs = Runs(memory)
     asked_labels = terms.labels(labels)
     lines = []
     for item in items:
         kind, costs_of = _KINDS[type(item)]
-        rule = terms.rule(kind, item, asked_labels)
+        rule = rules[kind].first(item, asked_labels)
         instant = item.occurred_at or now
         costs = pinned = costs_of(item, pinned_book, instant, estimate)
         if costs_at is not None:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import gcd
-from typing import NamedTuple
 
 from pricing.costing import Costs
 from pricing.decimals import format_nanos
-from pricing.items import Compute, Item, Outcome, Tokens, Units
+from pricing.items import Compute, Item, Tokens, Units
 from pricing.pairs import Pair
 from pricing.terms import Rule
 
@@ -67,14 +66,13 @@ class Line:
 
         An unpriced line has a title made of its name: that of a rule would tell that only a cost is missing.
         """
-        item, kind, treatment, rule = self.item, self.kind, self.treatment, self.rule
-        name = _name(item)
-        titled = rule is not None and treatment is not UNPRICED
+        rule, name = self.rule, _name(self.item)
+        titled = rule is not None and self.treatment is not UNPRICED
         return {
-            "title": rule.title if titled and rule else f"{kind}: {name}",
-            "kind": kind,
+            "title": rule.title if titled and rule is not None else f"{self.kind}: {name}",
+            "kind": self.kind,
             "name": name,
-            "quantities": _quantities(item),
+            "quantities": _quantities(self.item),
         }
 
     @property
@@ -85,12 +83,12 @@ class Line:
         unpriced_reason: empty where there is none. list_nanousd, asked_nanousd, served_nanousd: exact, an
         integer or `n/d`; None where it is unknown.
         """
-        item, costs, rule, unpriced_reason = self.item, self.costs, self.rule, self.unpriced_reason
+        item, costs, rule = self.item, self.costs, self.rule
         listed = _exact(costs.listed)
         asked = listed if costs.asked is costs.listed else _exact(costs.asked)
         return {
-            "rule": rule.name if rule else "",
-            "price": rule.price if rule else "",
+            "rule": rule.name if rule is not None else "",
+            "price": rule.price if rule is not None else "",
             "name": _name(item),
             "served_by": (item.served_by or "") if isinstance(item, (Tokens, Compute)) else "",
             "key_owner": str(item.key_owner) if isinstance(item, Tokens) else "",
@@ -99,11 +97,12 @@ class Line:
             "asked_nanousd": asked,
             "served_nanousd": asked if costs.served is costs.asked else _exact(costs.served),
             "cost_source": costs.source,
-            "unpriced_reason": unpriced_reason,
+            "unpriced_reason": self.unpriced_reason,
         }
 
 
-class Quote(NamedTuple):
+@dataclass(slots=True)
+class Quote:
     """The items' prices and costs, in their order, and the memory as they leave it."""
 
     lines: tuple[Line, ...]
@@ -141,20 +140,20 @@ def _name(item: Item) -> str:
 
 def _quantities(item: Item) -> dict[str, str]:
     """Return the quantities as they were reported; durations in seconds."""
-    match item:
-        case Tokens():
-            quantities = {key: str(quantity) for key, quantity in item.quantities.items()}
-            quantities["requests"] = str(item.requests)
-            return quantities
-        case Compute():
-            return {
-                "duration_seconds": format_nanos(item.duration_nanos),
-                "count": format_nanos(item.count_nanos),
-            }
-        case Units():
-            return {"quantity": format_nanos(item.quantity_nanos)}
-        case Outcome():
-            return {"count": str(item.count)}
+    if isinstance(item, Tokens):
+        quantities = {}
+        for key, quantity in item.quantities.items():
+            quantities[key] = str(quantity)
+        quantities["requests"] = str(item.requests)
+        return quantities
+    if isinstance(item, Compute):
+        return {
+            "duration_seconds": format_nanos(item.duration_nanos),
+            "count": format_nanos(item.count_nanos),
+        }
+    if isinstance(item, Units):
+        return {"quantity": format_nanos(item.quantity_nanos)}
+    return {"count": str(item.count)}
 
 
 def _exact(amount: Pair | None) -> str | None:

@@ -49,10 +49,15 @@ class TokensTariff(NamedTuple):
 
     def charge(self, item: Tokens, cost: Pair | None, _runs: Runs) -> Pair | None:
         """Return the price; None if a quantity has no rate, or the cost that it builds on is unknown."""
-        price = NOTHING if self.rates is None else self.rates.amount(item)
-        if price is None or self.cost_plus is None:
-            return price
-        return None if cost is None else add(price, self.cost_plus.charge(cost, item.key_owner))
+        if self.cost_plus is None:
+            return NOTHING if self.rates is None else self.rates.amount(item)
+        if cost is None:
+            return None
+        surcharged = self.cost_plus.charge(cost, item.key_owner)
+        if self.rates is None:
+            return surcharged
+        rated = self.rates.amount(item)
+        return None if rated is None else add(rated, surcharged)
 
 
 class ComputeTariff(NamedTuple):

@@ -50,12 +50,13 @@ class Terms:
         """The card prices outcomes: included usage waits for one."""
         self._label_names = tuple(sorted({label for rule in card.rules for label in rule.match.labels}))
         rules = [(rule.match, compiled) for rule, compiled in zip(card.rules, _compile(card), strict=True)]
-        self._of_kind = {
-            kind: _RulesOfKind(
+        self.rules = {
+            kind: Rules(
                 _NAME_OF_KIND[kind], self._label_names, [rule for rule in rules if rule[0].kind == kind]
             )
             for kind in KINDS
         }
+        """Of each kind of usage."""
 
     @property
     def rounding(self) -> Rounding:
@@ -65,10 +66,6 @@ class Terms:
     def labels(self, labels: Mapping[str, str]) -> Labels:
         """Return the labels that matter to the card."""
         return tuple(map(labels.get, self._label_names)) if self._label_names else ()
-
-    def rule(self, kind: str, item: Item, labels: Labels) -> Rule | None:
-        """Return the first rule that matches an item of a kind; None if none does."""
-        return self._of_kind[kind].first(item, labels)
 
 
 def compile_terms(card: RateCard, costs: CostBook) -> Terms:
@@ -83,7 +80,7 @@ def _compile(card: RateCard) -> Iterator[Rule]:
         yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff)
 
 
-class _RulesOfKind:
+class Rules:
     """The rules for one kind of usage, in the order of the card."""
 
     __slots__ = ("_by_name", "_cases", "_facts", "_globs", "_known", "_looks_at_labels", "_name")
@@ -108,6 +105,7 @@ class _RulesOfKind:
         self._known: dict[object, Rule | None] = {}
 
     def first(self, item: Item, labels: Labels) -> Rule | None:
+        """Return the first rule that matches an item; None if none does."""
         facts = self._facts(item)
         key = (facts, labels) if self._looks_at_labels else facts
         try:

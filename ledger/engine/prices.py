@@ -42,7 +42,7 @@ class PriceBook:
         self.plans = plans
         self._costs: list[pricing.CostBook] = [config.costs]
         self._cards: dict[str, list[pricing.RateCard]] = {name: [card] for name, card in config.cards.items()}
-        self._terms: dict[tuple[str, str], pricing.Terms] = {}
+        self._terms: dict[PinnedTerms, pricing.Terms] = {}
         self._pins: dict[tuple[str, str], PinnedTerms] = {}
         self._card_by_version = {card.version: card for card in config.cards.values()}
         self._costs_by_version = {config.costs.version: config.costs}
@@ -139,11 +139,11 @@ class PriceBook:
         return costs
 
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
-        key = (pinned.card_version, pinned.cost_version)
-        terms = self._terms.get(key)
+        terms = self._terms.get(pinned)
         if terms is None:
-            card, costs = self._card_by_version[key[0]], self._costs_by_version[key[1]]
-            terms = self._terms[key] = pricing.compile_terms(card, costs)
+            card = self._card_by_version[pinned.card_version]
+            costs = self._costs_by_version[pinned.cost_version]
+            terms = self._terms[pinned] = pricing.compile_terms(card, costs)
         return terms
 
     def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
@@ -213,24 +213,25 @@ def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[
     """A quote of usage that has happened, in the books' words."""
     stated = [item.occurred_at for item in items if item.occurred_at is not None]
     return Priced(
-        tuple([_priced_line(line) for line in quote.lines]),
+        tuple(
+            [
+                PricedLine(
+                    line.kind,
+                    _TREATMENTS[line.treatment],
+                    line.exact_micros,
+                    line.cost_exact_nanousd,
+                    line.public,
+                    line.internal,
+                )
+                for line in quote.lines
+            ]
+        ),
         _rounding(rounding),
         quote.has_outcome_rule,
         quote.outcome_charged,
         max(stated) if stated else None,
         quote.runs,
         quote.own_run,
-    )
-
-
-def _priced_line(line: pricing.Line) -> PricedLine:
-    return PricedLine(
-        line.kind,
-        _TREATMENTS[line.treatment],
-        line.exact_micros,
-        line.cost_exact_nanousd,
-        line.public,
-        line.internal,
     )
 
 

@@ -189,6 +189,6 @@ def test_look_ups_are_remembered_but_not_for_ever(book):
     """Names come from callers: what is kept of them is bounded."""
     for number in range(10_000):
         book.costs.model(f"nobody/{number}", "")
-        book.rule("tokens", tokens(f"nobody/{number}"), ())
+        book.rules["tokens"].first(tokens(f"nobody/{number}"), ())
     assert len(book.costs._known) <= 4096
-    assert len(book._of_kind["tokens"]._known) <= 8192
+    assert len(book.rules["tokens"]._known) <= 8192

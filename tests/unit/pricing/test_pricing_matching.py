@@ -106,10 +106,10 @@ def test_matches_are_remembered_by_the_labels_that_rules_look_at(tmp_path):
     )
     for number in range(10_000):
         labels = made.labels({"session": f"s{number}", "agent": "a"})
-        assert made.rule("compute", compute("spot", 1), labels).name == "r0"
-        assert made.rule("tokens", tokens(), labels).name == "r1"
-    assert len(made._of_kind["compute"]._known) <= 8192
-    assert len(made._of_kind["tokens"]._known) == 1
+        assert made.rules["compute"].first(compute("spot", 1), labels).name == "r0"
+        assert made.rules["tokens"].first(tokens(), labels).name == "r1"
+    assert len(made.rules["compute"]._known) <= 8192
+    assert len(made.rules["tokens"]._known) == 1
 
 
 def test_kinds_do_not_mix(tmp_path):
