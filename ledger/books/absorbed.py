@@ -13,11 +13,12 @@ decides anew over all parts, and its entry carries the signed difference.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books.exact import exact_sum, round_exact
-from ledger.books.model import ZERO, Priced, ReservationCosts, Treatment
+from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment, new_costs
 
 
 class Absorbed(NamedTuple):
@@ -37,18 +38,27 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
     if priced is None or not priced.lines:
         return costs
-    total, included, unpriced, _, *absorbed = costs
-    added: list[Fraction] = []
-    for line in priced.lines:
-        cost = line.cost_exact_nanousd
-        added.append(cost)
-        if line.treatment is not _CHARGED:
-            if line.treatment is Treatment.INCLUDED:
-                included += cost
-            else:
-                unpriced += cost
-    total = exact_sum(added, total)
-    return ReservationCosts(total, included, unpriced, round_exact(total), *absorbed)
+    total, included, unpriced, _, failed_outcome, uncollected, absorbed_unpriced = costs
+    lines = priced.lines
+    total = exact_sum([line.cost_exact_nanousd for line in lines], total)
+    uncharged = [line for line in lines if line.treatment is not _CHARGED]
+    if uncharged:
+        included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
+        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
+    return new_costs(
+        ReservationCosts,
+        total,
+        included,
+        unpriced,
+        round_exact(total),
+        failed_outcome,
+        uncollected,
+        absorbed_unpriced,
+    )
+
+
+def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:
+    return [line.cost_exact_nanousd for line in lines if line.treatment is treatment]
 
 
 def settle(
@@ -64,7 +74,11 @@ def settle(
     if after == before:
         return costs, NOTHING_ABSORBED
     settled = ReservationCosts(
-        costs.cost_exact, costs.included_exact, costs.unpriced_exact, costs.posted_nanousd, *after
+        costs.cost_exact,
+        costs.included_exact,
+        costs.unpriced_exact,
+        costs.posted_nanousd,
+        *after,
     )
     return settled, Absorbed(*(new - old for new, old in zip(after, before, strict=True)))
 
@@ -73,7 +87,7 @@ def _decide(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> Absorbed:
     uncollected_micros = priced_micros - charged_micros
-    if not (outcome_missing or costs.unpriced_exact or uncollected_micros):
+    if not (outcome_missing or costs.unpriced_exact is not ZERO or uncollected_micros):
         return NOTHING_ABSORBED
     failed_exact = costs.included_exact if outcome_missing else ZERO
     left = costs.posted_nanousd

@@ -40,6 +40,9 @@ class Bill(NamedTuple):
         return needs
 
 
+_new_bill = Bill.__new__  # As the model's makers.
+
+
 def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction = ZERO) -> Bill:
     """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`."""
     if priced is None:
@@ -51,9 +54,9 @@ def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fr
     lines, rounding = priced.lines, priced.rounding
     exact_after = exact_sum([line.exact_micros for line in lines], exact_before)
     micros = round_exact(exact_after, rounding)
-    if exact_before:
+    if exact_before is not ZERO:
         micros -= round_exact(exact_before, rounding)
-    return Bill(micros, exact_after, lines)
+    return _new_bill(Bill, micros, exact_after, lines)
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:

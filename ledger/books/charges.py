@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
 from itertools import chain
-from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.absorbed import accrue, settle
@@ -42,19 +41,15 @@ from ledger.books.model import (
     ReservationState,
     Terms,
     Wallet,
+    new_entry_line,
+    new_money_line,
+    new_pin,
+    new_reservation,
 )
 
 # To look a member up in its enumeration costs as much as a call.
 _OPEN, _EXPIRED = ReservationState.OPEN, ReservationState.EXPIRED
 _GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
-
-
-class _Payment(NamedTuple):
-    """How a bill is paid, and what of it is not."""
-
-    taken: list[Source]
-    debt_micros: int
-    uncollected_micros: int
 
 
 def commit(
@@ -84,19 +79,19 @@ def commit(
     draft = Draft(wallet, now)
     late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
-    payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
-    rejects = priced is None and not late and plan.over_capture is OverCapture.REJECT
-    if rejects and payment.uncollected_micros:
-        return refusals.over_capture(bill.micros - payment.uncollected_micros, bill.micros)
+    taken, debt_micros, uncollected_micros = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
+    rejects = uncollected_micros and priced is None and not late
+    if rejects and plan.over_capture is OverCapture.REJECT:
+        return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
 
     # The charge is taken, whatever of it can be collected.
     cost_nanousd = costs.posted_nanousd - before.costs.posted_nanousd
-    lines, money_lines = _book(draft, bill, payment, before.terms, cost_nanousd)
-    rest = _rest(before.pins, payment.taken)
+    lines, money_lines = _book(draft, bill, taken, debt_micros, before.terms, cost_nanousd)
+    rest = _rest(before.pins, taken)
     if command.final:
         draft.unpin(rest)
         rest = ()
-    after = _after_commit(before, bill, payment, priced, costs, rest, final=command.final)
+    after = _after_commit(before, bill, uncollected_micros, priced, costs, rest, final=command.final)
     if command.final or late:
         settled, absorbed = settle_reservation(after)
         draft.absorb(*absorbed)
@@ -111,7 +106,7 @@ def commit(
         labels={**before.labels, **command.labels} if command.labels else before.labels,
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=bill.micros,
-        uncollected_micros=payment.uncollected_micros,
+        uncollected_micros=uncollected_micros,
         uncosted=priced is None,
         late=late,
         final=command.final,
@@ -146,18 +141,18 @@ def charge(
     refusal = _refuse_too_much(priced, bill.micros, costs)
     if refusal:
         return refusal
-    payment = _pay(wallet, bill, [], plan, terms, no_hold=True)
-    unpaid = payment.debt_micros + payment.uncollected_micros
+    taken, debt_micros, uncollected_micros = _pay(wallet, bill, [], plan, terms, no_hold=True)
+    unpaid = debt_micros + uncollected_micros
     if unpaid and not command.already_used:
         return refusals.insufficient(bill.micros - unpaid, bill.micros)
 
     # The charge is taken.
     draft = Draft(wallet, now)
-    lines, money_lines = _book(draft, bill, payment, terms, costs.posted_nanousd)
+    lines, money_lines = _book(draft, bill, taken, debt_micros, terms, costs.posted_nanousd)
     _, absorbed = settle(
         costs,
         priced_micros=bill.micros,
-        charged_micros=bill.micros - payment.uncollected_micros,
+        charged_micros=bill.micros - uncollected_micros,
         outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
     )
     draft.absorb(*absorbed)
@@ -169,7 +164,7 @@ def charge(
         labels=command.labels,
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=bill.micros,
-        uncollected_micros=payment.uncollected_micros,
+        uncollected_micros=uncollected_micros,
         uncosted=priced is None,
         lines=lines,
         money_lines=money_lines,
@@ -179,8 +174,11 @@ def charge(
 
 def _pay(
     wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
-) -> _Payment:
-    """Find the credits for a bill; `no_hold`: there is none that could have limited it."""
+) -> tuple[list[Source], int, int]:
+    """Find the credits for a bill: what is taken, what becomes debt, and what stays uncollected (micros).
+
+    `no_hold`: there is none that could have limited it.
+    """
     policy = plan.over_capture
     sources: Iterator[Source] = iter(held)
     if no_hold or policy in _GOES_BEYOND_THE_HOLD:
@@ -189,7 +187,7 @@ def _pay(
     debt = 0
     if uncovered and policy is OverCapture.ALLOW_WITH_OVERDRAFT:
         debt = min(uncovered, _overdraft_left(wallet, plan, terms))
-    return _Payment(taken, debt, uncovered - debt)
+    return taken, debt, uncovered - debt
 
 
 def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
@@ -202,13 +200,13 @@ def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 
 
 def _book(
-    draft: Draft, bill: Bill, payment: _Payment, terms: Terms, cost_nanousd: int
+    draft: Draft, bill: Bill, taken: list[Source], debt_micros: int, terms: Terms, cost_nanousd: int
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
     """Post draws, debt and cost, and say which line brought and cost how much of it."""
-    draft.draw(payment.taken)
-    if payment.debt_micros:
-        price = Fraction(payment.debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
-        draft.borrow(payment.debt_micros, round_exact(price))
+    draft.draw(taken)
+    if debt_micros:
+        price = Fraction(debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
+        draft.borrow(debt_micros, round_exact(price))
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()
@@ -217,8 +215,10 @@ def _book(
     costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
     lines, money_lines = [], []
     for line, micros, revenue, cost in zip(bill.lines, shares, revenues, costs, strict=True):
-        lines.append(EntryLine(line.treatment, line.public, micros))
-        money_lines.append(MoneyLine(line.kind, line.treatment, line.internal, micros, revenue, cost))
+        lines.append(new_entry_line(EntryLine, line.treatment, line.public, micros))
+        money_lines.append(
+            new_money_line(MoneyLine, line.kind, line.treatment, line.internal, micros, revenue, cost)
+        )
     return tuple(lines), tuple(money_lines)
 
 
@@ -229,14 +229,14 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
     for pin in pins:
         left = pin.micros - drawn.get(pin.lot, 0)
         if left:
-            rest.append(Pin(pin.lot, left))
+            rest.append(new_pin(Pin, pin.lot, left))
     return tuple(rest)
 
 
 def _after_commit(
     before: Reservation,
     bill: Bill,
-    payment: _Payment,
+    uncollected_micros: int,
     priced: Priced | None,
     costs: ReservationCosts,
     pins: tuple[Pin, ...],
@@ -244,7 +244,8 @@ def _after_commit(
     final: bool,
 ) -> Reservation:
     own_run = priced.own_run if priced else None
-    return Reservation(
+    return new_reservation(
+        Reservation,
         before.sequence,
         ReservationState.COMMITTED if final else before.state,
         before.terms,
@@ -254,7 +255,7 @@ def _after_commit(
         before.labels,
         bill.exact_micros,
         before.priced_micros + bill.micros,
-        before.charged_micros + bill.micros - payment.uncollected_micros,
+        before.charged_micros + bill.micros - uncollected_micros,
         before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
         before.outcome_charged or (priced is not None and priced.outcome_charged),
         before.own_run if own_run is None else own_run,

@@ -25,8 +25,8 @@ _ACTIVE = LotStatus.ACTIVE  # To look a member up in its enumeration costs as mu
 
 
 Source: TypeAlias = tuple[Lot, int, bool]
-"""A lot, how many of its micro-credits, and whether these are held (by a pin of the reservation at hand); else
-they are free. A plain tuple: one is made for each lot that is looked at."""
+"""A lot, some of its micro-credits, and whether those are held (by a pin of the reservation at hand) or free.
+A plain tuple, because one is made for each lot that is looked at."""
 
 
 def _compare(a: Lot, b: Lot) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from operator import add
 
 from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
@@ -35,6 +34,13 @@ from ledger.books.model import (
     ReservationImage,
     Terms,
     Wallet,
+    new_decision,
+    new_draw,
+    new_entry,
+    new_image,
+    new_lot,
+    new_money,
+    new_wallet,
 )
 
 ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
@@ -68,6 +74,7 @@ class Draft:
         self._reordered = False
         """A lot is new, or its value per credit is another: its place in the burn order may be too."""
         self._credits = [0] * len(Credits._fields)
+        self._balances = [*wallet.balances]
         self._dollars = [0] * len(Dollars._fields)
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
@@ -160,7 +167,7 @@ class Draft:
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
             self._move(HELD if held else AVAILABLE, CONSUMED, micros)
             self._pay(DEFERRED, REVENUE, value)
-            self._draws.append(Draw(lot.key, micros, value))
+            self._draws.append(new_draw(Draw, lot.key, micros, value))
             self._replace(lot, -micros, -micros if held else 0, -value, lot.status)
 
     def borrow(self, micros: int, value_nanousd: int) -> None:
@@ -231,9 +238,10 @@ class Draft:
         runs: Mapping[str, str] = NOTHING,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
-        postings = Credits._make(self._credits)
-        balances = Credits._make(map(add, self.wallet.balances, postings))
-        entry = Entry(
+        postings = tuple.__new__(Credits, self._credits)
+        balances = tuple.__new__(Credits, self._balances)
+        entry = new_entry(
+            Entry,
             self.wallet.customer,
             self.sequence,
             kind,
@@ -260,18 +268,24 @@ class Draft:
             self._money(money_lines),
         )
         lots = tuple(self._changed.values())
-        return Decision(entry, self._wallet_after(balances), lots, reservation, runs)
+        return new_decision(Decision, entry, self._wallet_after(balances), lots, reservation, runs)
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
         if not (lines or self._draws or any(self._dollars) or any(self._absorbed)):
             return None
-        return Money(
-            Dollars._make(self._dollars), lines, tuple(self._draws), self._debt_value_nanousd, *self._absorbed
+        return new_money(
+            Money,
+            tuple.__new__(Dollars, self._dollars),
+            lines,
+            tuple(self._draws),
+            self._debt_value_nanousd,
+            *self._absorbed,
         )
 
     def _wallet_after(self, balances: Credits) -> Wallet:
         before = self.wallet
-        return Wallet(
+        return new_wallet(
+            Wallet,
             before.customer,
             self.sequence,
             before.display_name,
@@ -299,6 +313,8 @@ class Draft:
     def _move(self, source: int, target: int, micros: int) -> None:
         self._credits[source] -= micros
         self._credits[target] += micros
+        self._balances[source] -= micros
+        self._balances[target] += micros
 
     def _pay(self, source: int, target: int, nanousd: int) -> None:
         self._dollars[source] -= nanousd
@@ -312,7 +328,8 @@ class Draft:
         if remaining == 0 and status is ACTIVE:
             status = DEPLETED
         self._put(
-            Lot(
+            new_lot(
+                Lot,
                 lot.key,
                 lot.kind,
                 lot.amount_micros,
@@ -334,7 +351,8 @@ class Draft:
 
 def image(reservation: Reservation) -> ReservationImage:
     """Give what an entry keeps of its reservation."""
-    return ReservationImage(
+    return new_image(
+        ReservationImage,
         reservation.sequence,
         reservation.state,
         reservation.held_micros,

@@ -44,7 +44,7 @@ def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
 
 def exact_sum(amounts: Sequence[Fraction], start: Fraction = ZERO) -> Fraction:
     """Add exact amounts over their common denominator, so that they are reduced once and not at each step."""
-    addends = [start, *amounts] if start else amounts
+    addends = amounts if start is ZERO else [start, *amounts]
     if len(addends) == 1:
         return addends[0]
     ratios = [addend.as_integer_ratio() for addend in addends]

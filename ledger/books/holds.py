@@ -32,6 +32,8 @@ from ledger.books.model import (
     ReservationState,
     Terms,
     Wallet,
+    new_pin,
+    new_reservation,
 )
 
 MIN_TTL = timedelta(seconds=1)
@@ -73,13 +75,14 @@ def reserve(
     draft = Draft(wallet, now)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
-    reservation = Reservation(
+    reservation = new_reservation(
+        Reservation,
         draft.sequence,
         ReservationState.OPEN,
         terms,
         now,
         expires_at,
-        tuple([Pin(lot.key, micros) for lot, micros, _ in taken]),
+        tuple([new_pin(Pin, lot.key, micros) for lot, micros, _ in taken]),
         command.labels,
         has_outcome_rule=priced is not None and priced.has_outcome_rule,
     )

@@ -1,6 +1,6 @@
 """Makes the helpers of the unit tests importable, and a profile for long runs of random histories.
 
-pytest tests/property/books --hypothesis-profile=thorough
+BOOK_HISTORIES=10000 pytest tests/property/books --hypothesis-profile=thorough
 """
 
 import sys

@@ -1,11 +1,16 @@
-"""Random histories: the books agree with a model of single credits, and pass the audit after each step."""
+"""Random histories: the books agree with a model of single credits, and pass the audit after each step.
+
+BOOK_HISTORIES=2000 pytest tests/property/books      that many histories of up to 50 steps
+"""
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from books_model import DEBT_PRICE, NEVER, Model, ModelHold, ModelLot
 from books_world import START, World
 from hypothesis import settings
@@ -33,6 +38,7 @@ from ledger.books import (
     Treatment,
 )
 
+HISTORIES = int(os.environ.get("BOOK_HISTORIES", "1000"))
 KINDS = ("tokens", "compute")
 AMOUNTS = st.integers(1, 30)
 MINUTES = st.integers(1, 12)
@@ -218,5 +224,6 @@ def _instant(minute: int) -> datetime:
     return START + timedelta(minutes=minute)
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(deadline=None, max_examples=3 * settings.default.max_examples)
+# A history that disagrees is shrunk, for five minutes at most.
+TestHistories = pytest.mark.timeout(400 + HISTORIES)(Histories.TestCase)
+TestHistories.settings = settings(deadline=None, max_examples=HISTORIES)
