@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -83,9 +84,10 @@ class Client:
         self._customers = customers
         self._dice = random.Random(seed)  # noqa: S311 -- the same requests again for the same seed
 
-    async def run(self, operations: int) -> None:
-        """Send requests, each after the answer to the one before; some twice at once."""
-        for _ in range(operations):
+    async def run(self, seconds: float) -> None:
+        """Send requests for so long, each after the answer to the one before; some twice at once."""
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at:
             shared = self._dice.choice(self._customers)
             request = self._request(shared)
             copies = 2 if self._dice.random() < 0.1 else 1

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from concurrent_clients import Operation
-from histories_mirror import Mirror, Refusal
+from histories_mirror import Mirror, Refusal, WouldSucceed
+
+Waiting = tuple[Operation, int, int]
+"""What was refused, and the first and the last sequence after which that may have been."""
 
 
 def replay(mirror: Mirror, operations: Sequence[Operation], expired: Mapping[int, str]) -> None:
@@ -24,21 +27,45 @@ def replay(mirror: Mirror, operations: Sequence[Operation], expired: Mapping[int
     first, last = mirror.account.sequence + 1, mirror.account.sequence + len(effects) + len(expired)
     assert sorted([*effects, *expired]) == list(range(first, last + 1)), "sequences have gaps"
     assert_real_time(operations)
-    waiting = [(operation, *_window(operation, operations, first, last)) for operation in refused]
-    waiting = [each for each in waiting if not _fits(mirror, each, first - 1)]
+    trial = Trial(mirror)
+    waiting = [(operation, *_window(operation, list(effects.values()), first, last)) for operation in refused]
+    waiting = [each for each in waiting if not trial.fits(each)]
     for sequence in range(first, last + 1):
-        if sequence in expired:
-            mirror.expire_hold(expired[sequence])
-        else:
-            mirror.judge(effects[sequence].request, effects[sequence].outcome)
-        assert mirror.account.sequence == sequence
+        for copy in (mirror, trial.mirror):
+            if sequence in expired:
+                copy.expire_hold(expired[sequence])
+            else:
+                copy.judge(effects[sequence].request, effects[sequence].outcome)
+            assert copy.account.sequence == sequence
         for operation in repeats.pop(sequence, []):
             mirror.judge(operation.request, operation.outcome)
-        waiting = [each for each in waiting if not _fits(mirror, each, sequence)]
+        waiting = [each for each in waiting if not trial.fits(each)]
     for operations_of_one_effect in repeats.values():
         for operation in operations_of_one_effect:
             mirror.judge(operation.request, operation.outcome)
     assert not waiting, f"nothing could have refused {waiting[0]}"
+
+
+class Trial:
+    """A second mirror, to try on it whether a refusal fits."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._original = mirror
+        self.mirror = _copied(mirror)
+
+    def fits(self, waiting: Waiting) -> bool:
+        """Tell whether a refusal is what the model says after the latest entry, if that is of its time."""
+        operation, since, until = waiting
+        if not since <= self.mirror.account.sequence <= until:
+            return False
+        try:
+            self.mirror.judge(operation.request, operation.outcome)
+        except WouldSucceed:
+            self.mirror = _copied(self._original)
+            return False
+        except AssertionError:
+            return False
+        return True
 
 
 def assert_real_time(operations: Sequence[Operation]) -> None:
@@ -75,29 +102,13 @@ def _sorted_out(
     return effects, repeats, refused
 
 
-def _window(operation: Operation, operations: Sequence[Operation], first: int, last: int) -> tuple[int, int]:
+def _window(operation: Operation, effects: Sequence[Operation], first: int, last: int) -> tuple[int, int]:
     """Give the sequences after which an operation may have been refused: those of its time."""
-    effects = [other for other in operations if _has_effect(other)]
     since = max((other.sequence for other in effects if other.ended < operation.began), default=first - 1)
     until = min((other.sequence - 1 for other in effects if other.began > operation.ended), default=last)
     return since, until
 
 
-def _fits(mirror: Mirror, waiting: tuple[Operation, int, int], sequence: int) -> bool:
-    """Tell whether a refusal is what the model says after this entry, if that is of its time."""
-    operation, since, until = waiting
-    if not since <= sequence <= until:
-        return False
-    try:
-        _copied(mirror, operation.request.request_id).judge(operation.request, operation.outcome)
-    except AssertionError:
-        return False
-    return True
-
-
-def _copied(mirror: Mirror, request_id: str) -> Mirror:
-    """Give a copy to try a request on, without what it cannot need: there are many to be made."""
-    answered = mirror.answered.get(request_id)
-    known = {} if answered is None else {request_id: answered}
-    without = replace(mirror, statement=[], answered=known)
-    return pickle.loads(pickle.dumps(without))  # noqa: S301 -- our own
+def _copied(mirror: Mirror) -> Mirror:
+    """Give a copy, without the statement, which decides nothing."""
+    return pickle.loads(pickle.dumps(replace(mirror, statement=[])))  # noqa: S301 -- our own

@@ -1,6 +1,6 @@
 """Sixteen clients on a few shared customers, against one server and against two.
 
-ROUNDS=20 pytest tests/integration/histories      more of the same
+ROUNDS=20 ROUND_SECONDS=10 pytest tests/integration/histories      more of the same
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUND_SECONDS = float(os.environ.get("ROUND_SECONDS", "1"))
+"""Less than a minute: in a round the model's clock stands."""
 CLIENTS = 16
-CUSTOMERS = 3
-OPERATIONS = 15
-"""Of each client in a round."""
+NEW_CUSTOMERS = 3
+"""Of each round. They live for two, so that what one has left is there, and expires, in the next."""
 PAUSE_MINUTES = 6
 """Between two rounds: longer than any hold lives."""
 CLOCKS_APART = timedelta(seconds=1)
@@ -40,7 +41,7 @@ WHERE c.customer_id = $1 AND e.sequence > $2 AND e.kind = 'RESERVATION_EXPIRED'
 """
 
 
-@pytest.mark.timeout(120 + 60 * ROUNDS)
+@pytest.mark.timeout(120 + 10 * ROUNDS * ROUND_SECONDS)
 @pytest.mark.parametrize("servers", [1, 2])
 async def test_concurrent_histories_have_one_order(postgres: EmbeddedPostgres, servers: int) -> None:
     """In the order of `sequence` every reply is what the model says, and that order holds in real time."""
@@ -49,19 +50,22 @@ async def test_concurrent_histories_have_one_order(postgres: EmbeddedPostgres, s
             await _channels(life, stack.public_target, stack.back_office_target) for stack in service.stacks
         ]
         ends = [Server(*channels) for channels in doors]
-        mirrors = [await _begin(service, ends[0]) for _ in range(CUSTOMERS)]
+        mirrors = [await _begin(service, ends[0]) for _ in range(NEW_CUSTOMERS)]
         customers = [Shared(mirror.customer_id) for mirror in mirrors]
         for turn in range(ROUNDS):
             for shared, mirror in zip(customers, mirrors, strict=True):
                 shared.operations.clear()
                 mirror.began = await service.now() - CLOCKS_APART - mirror.account.minute * MINUTE
             clients = [Client(ends[n % servers], customers, seed=100 * turn + n) for n in range(CLIENTS)]
-            await asyncio.gather(*(client.run(OPERATIONS) for client in clients))
+            await asyncio.gather(*(client.run(ROUND_SECONDS) for client in clients))
             for shared, mirror in zip(customers, mirrors, strict=True):
                 replay(mirror, shared.operations, await _expired(service, mirror, shared))
                 read = wallet.GetBalanceRequest(customer_id=mirror.customer_id)
                 found = await WalletServiceStub(doors[0][0]).GetBalance(read)
                 assert found.balance == mirror.balance()
+            new = [await _begin(service, ends[0]) for _ in range(NEW_CUSTOMERS)]
+            mirrors = [*mirrors[-NEW_CUSTOMERS:], *new]
+            customers = [*customers[-NEW_CUSTOMERS:], *(Shared(mirror.customer_id) for mirror in new)]
             await service.move_clock(PAUSE_MINUTES * MINUTE)
             for mirror in mirrors:
                 mirror.account.minute += PAUSE_MINUTES

@@ -6,6 +6,7 @@ credits are: nothing here divides.
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -45,9 +46,9 @@ class Account(Model):
 
     def figures(self) -> Figures:
         """Give the balances as they are now."""
+        count = Counter(credit.state for lot in self.lots for credit in lot.credits)
         pending, available, held, expired = (
-            sum(lot.count(state) for lot in self.lots)
-            for state in ("pending", "available", "held", "expired")
+            count[state] for state in ("pending", "available", "held", "expired")
         )
         return Figures(self.granted, pending, available, held, self.consumed, expired, self.debt)
 

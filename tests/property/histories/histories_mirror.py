@@ -37,6 +37,10 @@ _HOLD_EXPIRES, _LOT_STARTS, _LOT_EXPIRES = range(3)
 """The order of what is due at one instant."""
 
 
+class WouldSucceed(AssertionError):
+    """The model has done what the service has refused."""
+
+
 class Refusal(NamedTuple):
     """A request that has no effect, and what its error says."""
 
@@ -473,7 +477,8 @@ def shown_grant(lot: ModelLot, issued: wallet.Grant) -> wallet.Grant:
 
 
 def _succeeded(reply: Any) -> None:
-    assert not isinstance(reply, Refusal), f"refused: {reply}"
+    if isinstance(reply, Refusal):
+        raise WouldSucceed(f"refused: {reply}")
 
 
 def _nanousd(dollars: str) -> int:
