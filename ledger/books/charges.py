@@ -94,8 +94,8 @@ def commit(
     after = _after_commit(before, bill, uncollected_micros, priced, costs, rest, final=command.final)
     if command.final or late:
         settled, absorbed = settle_reservation(after)
-        draft.absorb(*absorbed)
-        if settled is not after.costs:
+        if settled is not costs:
+            draft.absorb(*absorbed)
             after = with_changes(after, after.state, after.pins, costs=settled)
     return draft.finish(
         EntryKind.COMMIT,

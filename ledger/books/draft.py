@@ -51,6 +51,11 @@ ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = ra
 )
 """Where each dollar account stands among the `Dollars`."""
 
+NO_CREDITS, NO_DOLLARS = Credits(), Dollars()
+
+_make = tuple.__new__
+"""Makes a named tuple of all its fields, as its own `_make` does, which takes as long again to count them."""
+
 # By names of their own: to look a member up in its enumeration costs as much as a call.
 ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED
 
@@ -73,9 +78,9 @@ class Draft:
         self._changed: dict[LotKey, Lot] = {}
         self._reordered = False
         """A lot is new, or its value per credit is another: its place in the burn order may be too."""
-        self._credits = [0] * len(Credits._fields)
+        self._credits = [*NO_CREDITS]
         self._balances = [*wallet.balances]
-        self._dollars = [0] * len(Dollars._fields)
+        self._dollars = [*NO_DOLLARS]
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
@@ -93,7 +98,7 @@ class Draft:
         account = PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE
         self._move(ISSUED, account, lot.amount_micros)
         self._pay(RECEIVABLE, DEFERRED, lot.value_nanousd)
-        self._put(lot)
+        self.lots[lot.key] = self._changed[lot.key] = lot
         self._reordered = True
         self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
 
@@ -238,8 +243,8 @@ class Draft:
         runs: Mapping[str, str] = NOTHING,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
-        postings = tuple.__new__(Credits, self._credits)
-        balances = tuple.__new__(Credits, self._balances)
+        postings = _make(Credits, self._credits)
+        balances = _make(Credits, self._balances)
         entry = new_entry(
             Entry,
             self.wallet.customer,
@@ -275,7 +280,7 @@ class Draft:
             return None
         return new_money(
             Money,
-            tuple.__new__(Dollars, self._dollars),
+            _make(Dollars, self._dollars),
             lines,
             tuple(self._draws),
             self._debt_value_nanousd,
@@ -324,29 +329,24 @@ class Draft:
         """Change a lot by so much; an active one without credits is depleted."""
         if remaining:
             self._reordered = True
-        remaining += lot.remaining_micros
-        if remaining == 0 and status is ACTIVE:
+        key, kind, amount, left, pinned, worth, priority, scope, effective_at, expires_at, _ = lot
+        left += remaining
+        if left == 0 and status is ACTIVE:
             status = DEPLETED
-        self._put(
-            new_lot(
-                Lot,
-                lot.key,
-                lot.kind,
-                lot.amount_micros,
-                remaining,
-                lot.held_micros + held,
-                lot.value_nanousd + value,
-                lot.priority,
-                lot.scope,
-                lot.effective_at,
-                lot.expires_at,
-                status,
-            )
+        self.lots[key] = self._changed[key] = new_lot(
+            Lot,
+            key,
+            kind,
+            amount,
+            left,
+            pinned + held,
+            worth + value,
+            priority,
+            scope,
+            effective_at,
+            expires_at,
+            status,
         )
-
-    def _put(self, lot: Lot) -> None:
-        self.lots[lot.key] = lot
-        self._changed[lot.key] = lot
 
 
 def image(reservation: Reservation) -> ReservationImage:

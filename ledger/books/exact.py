@@ -79,12 +79,12 @@ def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
     The shares add up to `total` exactly. A negative total is divided as its magnitude. Raises
     `BooksError` where there is something to divide and nothing that weighs.
     """
+    if len(weights) == 1 and weights[0].numerator > 0:
+        return (total,)
     if total == 0:
         return (0,) * len(weights)
     if total < 0:
         return tuple(-part for part in apportion(-total, weights))
-    if len(weights) == 1 and weights[0].numerator > 0:
-        return (total,)
     ratios = [weight.as_integer_ratio() for weight in weights]
     common = lcm(*[denominator for _, denominator in ratios])
     scaled = [numerator * (common // denominator) for numerator, denominator in ratios]
