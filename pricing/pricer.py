@@ -13,7 +13,7 @@ from pricing.pairs import NOTHING
 from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
 from pricing.runs import Memory, Runs
 from pricing.tariffs import OutcomeTariff
-from pricing.terms import Rule, Terms
+from pricing.terms import Labels, Terms
 
 _KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime, bool], Costs]]] = {
     Tokens: ("tokens", tokens_costs),
@@ -44,20 +44,8 @@ def price(
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
     is told must not tell what ran.
     """
-    rules, pinned_book = terms.rules, terms.costs
     runs = Runs(memory)
-    asked_labels = terms.labels(labels)
-    lines = []
-    for item in items:
-        kind, costs_of = _KINDS[type(item)]
-        rule = rules[kind].first(item, asked_labels)
-        instant = item.occurred_at or now
-        costs = pinned = costs_of(item, pinned_book, instant, estimate)
-        if costs_at is not None:
-            book = costs_at(instant)
-            if book is not pinned_book and book.version != pinned_book.version:
-                costs = costs_of(item, book, instant, estimate)
-        lines.append(_line(item, kind, rule, costs, pinned, runs))
+    lines = _lines(items, terms.labels(labels), terms, runs, now, costs_at, estimate)
     return Quote(
         tuple(lines),
         runs.changed_states(),
@@ -67,19 +55,41 @@ def price(
     )
 
 
-def _line(item: Item, kind: str, rule: Rule | None, costs: Costs, pinned: Costs, runs: Runs) -> Line:
-    if rule is None:
-        reason = "no_rule"
-    elif not costs.known:
-        reason = "no_cost"
-    elif rule.included:
-        return Line(item, kind, INCLUDED, NOTHING, costs, rule, "")
-    else:
-        price = rule.tariff.charge(item, pinned.asked, runs)
-        if price is not None:
-            return Line(item, kind, CHARGED, price, costs, rule, "")
-        reason = "no_cost" if pinned.asked is None else "no_rate"
-    return Line(item, kind, UNPRICED, NOTHING, costs, rule, reason)
+def _lines(
+    items: Sequence[Item],
+    labels: Labels,
+    terms: Terms,
+    runs: Runs,
+    now: datetime,
+    costs_at: CostsAt | None,
+    estimate: bool,
+) -> list[Line]:
+    rules, pinned_book = terms.rules, terms.costs
+    lines = []
+    for item in items:
+        kind, costs_of = _KINDS[type(item)]
+        rule = rules[kind].first(item, labels)
+        instant = item.occurred_at or now
+        costs = pinned = costs_of(item, pinned_book, instant, estimate)
+        if costs_at is not None:
+            book = costs_at(instant)
+            if book is not pinned_book and book.version != pinned_book.version:
+                costs = costs_of(item, book, instant, estimate)
+        treatment, price_micros, reason = UNPRICED, NOTHING, ""
+        if rule is None:
+            reason = "no_rule"
+        elif not costs.known:
+            reason = "no_cost"
+        elif rule.included:
+            treatment = INCLUDED
+        else:
+            charge = rule.tariff.charge(item, pinned.asked, runs)
+            if charge is not None:
+                treatment, price_micros = CHARGED, charge
+            else:
+                reason = "no_cost" if pinned.asked is None else "no_rate"
+        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason))
+    return lines
 
 
 def _charges_outcome(line: Line) -> bool:
