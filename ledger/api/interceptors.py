@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -52,11 +52,12 @@ class Boundary(grpc.aio.ServerInterceptor):
         return self._wrapped[method]
 
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
-        calls = _Calls(method.lstrip("/"), self._metrics)
+        name = method.lstrip("/")
+        calls = self._metrics.calls
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
-            calls.in_flight.inc()
+            calls.in_flight += 1
             code = StatusCode.OK
             try:
                 return await behaviour(_readable(request), context)
@@ -66,13 +67,13 @@ class Boundary(grpc.aio.ServerInterceptor):
                 code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
-                status = status_of(error, calls.method)
+                status = status_of(error, name)
                 code = code_of(status)
                 details = ((METADATA_KEY, status.SerializeToString()),)
                 await context.abort(code, status.message, trailing_metadata=details)
             finally:
-                calls.in_flight.dec()
-                calls.done(code, perf_counter() - started)
+                calls.in_flight -= 1
+                calls.answered(name, code.name, perf_counter() - started)
 
         return answer
 
@@ -96,24 +97,3 @@ def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
             return None
 
     return read
-
-
-class _Calls:
-    """The instruments of one method; the children for each code are looked up once."""
-
-    def __init__(self, method: str, metrics: OperationsMetrics) -> None:
-        self.method: Final = method
-        self.in_flight = metrics.rpcs_in_flight
-        self._metrics = metrics
-        self._by_code: dict[StatusCode, tuple[Callable[[], None], Callable[[float], None]]] = {}
-
-    def done(self, code: StatusCode, seconds: float) -> None:
-        """Notes a call that has its answer."""
-        children = self._by_code.get(code)
-        if children is None:
-            count = self._metrics.rpcs.labels(self.method, code.name)
-            timing = self._metrics.rpc_seconds.labels(self.method, code.name)
-            children = self._by_code[code] = (count.inc, timing.observe)
-        inc, observe = children
-        inc()
-        observe(seconds)
