@@ -90,29 +90,28 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response = pb.BatchResponse()
         now = self._clock()
-        begun: list[tuple[str, Begun, pb.BatchResult]] = []
+        begun = []
         for item in request.items:
             result = response.results.add()
             try:
-                name, item_begun = self._begin(item, now)
-                begun.append((name, item_begun, result))
+                begun.append((result, *self._begin(item, now)))
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-        await all_done([write.outcome for _, write, _ in begun])
-        for name, write, result in begun:
+        await all_done([outcome for _, _, _, outcome in begun])
+        for result, name, write, outcome in begun:
             try:
-                done = write.done()
-                OF_BATCH[name].encode(getattr(result, name), write.write, done.entry, done.replayed)
+                entry, replayed = writes.committed(outcome.result())
+                OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
             except Exception as error:  # noqa: BLE001 -- as above
                 result.error.CopyFrom(status_of(error, _BATCH))
         return response
 
-    def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, Begun]:
-        """Begins the write of an item; its name and what is to come of it."""
+    def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, *Begun]:
+        """Begins the write of an item; its name, the write and what is to come of it."""
         name = item.WhichOneof("write")
         if name is None:
             raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
-        return name, self._writes.begin(OF_BATCH[name], getattr(item, name), now)
+        return name, *self._writes.begin(OF_BATCH[name], getattr(item, name), now)
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object

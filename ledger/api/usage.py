@@ -37,12 +37,13 @@ def decode_usage(
     problems: Problems, path: str, usage: pb.UsageList, now: datetime
 ) -> tuple[pricing.Item, ...]:
     """The items of a usage list; what is wrong with any of them is noted."""
-    count = len(usage.items)
+    usage_items = usage.items
+    count = len(usage_items)
     if not 1 <= count <= limits.USAGE_ITEMS_MAX:
         problems.add(f"{path}.items", f"has {count} items; 1 to {limits.USAGE_ITEMS_MAX} are allowed")
         return ()
     items = []
-    for index, item in enumerate(usage.items):
+    for index, item in enumerate(usage_items):
         decoded = _item(problems, f"{path}.items[{index}]", item, now)
         if decoded is not None:
             items.append(decoded)
@@ -91,7 +92,7 @@ def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime 
         quantities,
         _optional(problems, f"{path}.served_by", usage.served_by),
         key_owner,
-        _text(problems, f"{path}.service_tier", usage.service_tier),
+        _optional(problems, f"{path}.service_tier", usage.service_tier) or "",
         requests,
         when,
     )

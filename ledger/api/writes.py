@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -56,18 +56,12 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
 """The writes that a batch may hold, by their names in it."""
 
 
-class Begun(NamedTuple):
-    """A write whose outcome is to come; it goes on whether anybody waits or not."""
-
-    write: Write[Any]
-    outcome: Pending | asyncio.Task[Committed]
-
-    def done(self) -> Committed:
-        """The entry, once it is there. Raises StatusError for a refusal, or what the engine raises."""
-        return _committed(self.outcome.result())
+Begun = tuple[Write[Any], Pending | asyncio.Task[Committed]]
+"""A write, and its outcome that is to come: it goes on whether anybody waits or not."""
 
 
-def _committed(answer: Answer) -> Committed:
+def committed(answer: Answer) -> Committed:
+    """The entry of an answer. Raises StatusError for a refusal."""
     if isinstance(answer, Refusal):
         raise StatusError(refusal_status(answer))
     if answer is None:
@@ -101,17 +95,17 @@ class Writes:
         if not write.untimely:
             outcome = self._engine.begin(write.customer_id, write.command, write.usage)
             if outcome is not None:
-                return Begun(write, outcome)
+                return write, outcome
         task = asyncio.create_task(self.carry_out(write))
         # The caller may have gone: an error that nobody waits for is no fault of the loop's.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return Begun(write, task)
+        return write, task
 
     async def carry_out(self, write: Write[Any]) -> Committed:
         """The entry of a write. Raises StatusError for a refusal, or what the engine raises."""
         if write.untimely:
             return await self.repeat(write, InvalidArgumentError(write.untimely))
-        return _committed(await self._engine.execute(write.customer_id, write.command, write.usage))
+        return committed(await self._engine.execute(write.customer_id, write.command, write.usage))
 
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:
         """The entry of a write that can no longer be carried out, if it was booked while it could.

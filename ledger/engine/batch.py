@@ -71,13 +71,6 @@ class OpenBatch:
     commands: int = 0
     alone: bool = False
 
-    def part(self, wallet: Wallet) -> Part:
-        """The part of the wallet's customer, begun on the wallet as it stands if it is new."""
-        part = self.parts.get(wallet.customer)
-        if part is None:
-            part = self.parts[wallet.customer] = Part(wallet.customer, wallet.sequence, wallet)
-        return part
-
     def has_writes(self) -> bool:
         return any(part.changed for part in self.parts.values())
 

@@ -143,14 +143,16 @@ class Memory:
 
     def _part(self, member: Member, *, alone: bool) -> Part:
         """The customer's part of the open batch; a batch opens where there is none to join."""
-        wallet = member.wallet
-        if wallet is None:
-            raise AssertionError("a part begins on a wallet")
         batch = member.round.batch if member.round is not None else self._open_batch(alone=alone)
         batch.commands += 1
-        if member.customer not in batch.parts:
+        part = batch.parts.get(member.customer)
+        if part is None:
+            wallet = member.wallet
+            if wallet is None:
+                raise AssertionError("a part begins on a wallet")
+            part = batch.parts[member.customer] = Part(member.customer, wallet.sequence, wallet)
             member.parts += 1
-        return batch.part(wallet)
+        return part
 
     def _open_batch(self, *, alone: bool) -> OpenBatch:
         batch = self._batches[-1] if self._batches else None
