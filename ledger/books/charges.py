@@ -48,7 +48,8 @@ from ledger.books.model import (
 )
 
 # To look a member up in its enumeration costs as much as a call.
-_OPEN, _EXPIRED = ReservationState.OPEN, ReservationState.EXPIRED
+_COMMIT = EntryKind.COMMIT
+_OPEN, _EXPIRED, _COMMITTED = ReservationState.OPEN, ReservationState.EXPIRED, ReservationState.COMMITTED
 _GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
 
 
@@ -98,7 +99,7 @@ def commit(
             draft.absorb(*absorbed)
             after = with_changes(after, after.state, after.pins, costs=settled)
     return draft.finish(
-        EntryKind.COMMIT,
+        _COMMIT,
         plan.name,
         command=command,
         reservation=after,
@@ -214,10 +215,11 @@ def _book(
     revenues = apportion(draft.revenue_nanousd, shares)
     costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
     lines, money_lines = [], []
-    for line, micros, revenue, cost in zip(bill.lines, shares, revenues, costs, strict=True):
+    for n, line in enumerate(bill.lines):
+        micros = shares[n]
         lines.append(new_entry_line(EntryLine, line.treatment, line.public, micros))
         money_lines.append(
-            new_money_line(MoneyLine, line.kind, line.treatment, line.internal, micros, revenue, cost)
+            new_money_line(MoneyLine, line.kind, line.treatment, line.internal, micros, revenues[n], costs[n])
         )
     return tuple(lines), tuple(money_lines)
 
@@ -247,7 +249,7 @@ def _after_commit(
     return new_reservation(
         Reservation,
         before.sequence,
-        ReservationState.COMMITTED if final else before.state,
+        _COMMITTED if final else before.state,
         before.terms,
         before.created_at,
         before.expires_at,

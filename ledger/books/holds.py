@@ -40,6 +40,11 @@ MIN_TTL = timedelta(seconds=1)
 MAX_LIFE = timedelta(hours=24)
 """From the reserve to the last expiry that any extension may reach."""
 
+# To look a member up in its enumeration costs as much as a call.
+_RESERVE = EntryKind.RESERVE
+_OPEN = ReservationState.OPEN
+_ALL_OR_NOTHING = Fill.ALL_OR_NOTHING
+
 
 def reserve(
     wallet: Wallet,
@@ -67,7 +72,7 @@ def reserve(
         return refusal
     taken, uncovered = cover(bill, free_sources(wallet.lots))
     held = asked - uncovered
-    required = asked if command.fill is Fill.ALL_OR_NOTHING else min(command.minimum_micros, asked)
+    required = asked if command.fill is _ALL_OR_NOTHING else min(command.minimum_micros, asked)
     if held < required:
         return refusals.insufficient(held, required)
 
@@ -78,7 +83,7 @@ def reserve(
     reservation = new_reservation(
         Reservation,
         draft.sequence,
-        ReservationState.OPEN,
+        _OPEN,
         terms,
         now,
         expires_at,
@@ -88,7 +93,7 @@ def reserve(
     )
     draft.due(expires_at)
     return draft.finish(
-        EntryKind.RESERVE,
+        _RESERVE,
         plan.name,
         command=command,
         reservation=reservation,
