@@ -67,7 +67,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
     async def _create(self, write: Write[commands.CreateCustomer], customer: pb.Customer) -> Committed:
         command = write.command
 
-        def make(number: int) -> Decision:
+        def make(number: int, now: datetime) -> Decision:
             return books.create(
                 number,
                 customer.display_name,
@@ -76,7 +76,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 customer.zone or checks.UTC_ZONE,
                 command.request_id,
                 command.fingerprint,
-                self._clock(),
+                now,
             )
 
         try:

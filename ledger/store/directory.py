@@ -25,7 +25,7 @@ IDS_OF = "SELECT customer, customer_id FROM ledger.customers WHERE customer = AN
 # Of two creations at the same instant the second waits here for the first to commit, and then finds it.
 ENTER = """
 INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)
-ON CONFLICT (customer_id) DO NOTHING RETURNING customer
+ON CONFLICT (customer_id) DO NOTHING RETURNING customer, clock_timestamp() AS now
 """
 DUE = """
 SELECT customer, next_due_at FROM {cell}.wallets
@@ -127,18 +127,20 @@ async def customer_ids(pool: Pool, customers: Iterable[int]) -> dict[int, str]:
 
 
 async def create_customer(
-    pool: Pool, customer_id: str, cell: str, make: Callable[[int], Decision]
+    pool: Pool, customer_id: str, cell: str, make: Callable[[int, datetime], Decision]
 ) -> Created:
     """Creates a customer: its directory row, wallet and first entry, in one transaction.
 
-    `make` decides that entry for the number that the customer is given. Safe to repeat: the same request
-    (by request id and fingerprint) gets its entry again. Raises CustomerExists and RequestIdReused.
+    `make` decides that entry for the number that the customer is given, at the database's time. Safe to
+    repeat: the same request (by request id and fingerprint) gets its entry again. Raises CustomerExists and
+    RequestIdReused.
     """
     async with pool.acquire() as connection, connection.transaction():
-        customer = await connection.fetchval(ENTER, customer_id, cell)
-        if customer is None:
+        entered = await connection.fetchrow(ENTER, customer_id, cell)
+        if entered is None:
             return await _repeated(connection, customer_id, make)
-        decision = make(customer)
+        customer, now = entered
+        decision = make(customer, now)
         wallet, entry = codec.wallet_row(decision.wallet), codec.entry_row(decision.entry)
         for text, columns, row in ((_BORN, codec.WALLET, wallet), (_FIRST, codec.ENTRY, entry)):
             statement = text.format(cell=cell, rows=columns.rows(cell, 1))
@@ -152,11 +154,11 @@ async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> lis
 
 
 async def _repeated(
-    connection: PooledConnection, customer_id: str, make: Callable[[int], Decision]
+    connection: PooledConnection, customer_id: str, make: Callable[[int, datetime], Decision]
 ) -> Created:
     """What a creation comes to where the customer is there already."""
     [(_, customer, cell)] = await connection.fetch(FIND, [customer_id])
-    asked = make(customer).entry
+    asked = make(customer, await connection.fetchval("SELECT clock_timestamp()")).entry
     if asked.request_id is None:
         raise CustomerExists(customer_id)
     entries = await find_entries(connection, cell, [(customer, asked.request_id)])

@@ -123,7 +123,7 @@ class StoreAlone:
             yield self._desk.commits(holds)
 
     async def sizes(self, items: int) -> list[list[int]]:
-        """Writes so many pairs; the bytes of each row that the call of holds wrote, and the call of commits."""
+        """Writes so many pairs; the bytes of each row that the holds have written, and the commits."""
         reserves, holds = self._desk.reserves(islice(self._customers, items))
         sizes = []
         for batch in (reserves, self._desk.commits(holds)):

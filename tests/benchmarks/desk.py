@@ -48,7 +48,7 @@ class Desk:
         )
         self._wallets: dict[int, books.Wallet] = {}
 
-    def create(self, customer: int) -> books.Decision:
+    def create(self, customer: int, now: datetime) -> books.Decision:
         """A customer, not written yet."""
         decision = books.create(
             customer,
@@ -58,7 +58,7 @@ class Desk:
             zone="UTC",
             request_id=workload.request_id(),
             fingerprint=_FINGERPRINT,
-            now=datetime.now(UTC),
+            now=now,
         )
         self._wallets[customer] = decision.wallet
         return decision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import pricing
@@ -52,7 +53,7 @@ class World:
         self.clock = clock
 
     async def customer(self, customer_id: str, credits_micros: int = 0, plan: str = "standard") -> str:
-        def make(customer: int) -> books.Decision:
+        def make(customer: int, now: datetime) -> books.Decision:
             return books.create(
                 customer,
                 display_name=customer_id,
@@ -61,7 +62,7 @@ class World:
                 zone="UTC",
                 request_id="create",
                 fingerprint=fingerprint("create"),
-                now=self.clock.now(),
+                now=now,
             )
 
         await create_customer(self.database.writer, customer_id, "cell_00", make)

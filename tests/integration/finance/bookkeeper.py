@@ -85,9 +85,7 @@ class Bookkeeper:
     async def open(
         cls, database: Database, connection: Connection, customer_id: str, plan: Plan = STANDARD
     ) -> Bookkeeper:
-        now = await connection.fetchval("SELECT clock_timestamp()")
-
-        def make(customer: int) -> Decision:
+        def make(customer: int, now: datetime) -> Decision:
             return create(customer, customer_id, plan.name, None, "UTC", "create", b"create", now)
 
         created = await create_customer(database.writer, customer_id, CELL, make)

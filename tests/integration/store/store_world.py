@@ -73,10 +73,11 @@ class World:
             self.grant(customer, credits_count)
         return customer
 
-    def _created(self, customer: int) -> Decision:
+    def _created(self, customer: int, now: datetime) -> Decision:
         decision = books.create(
-            customer, "Åsa", PLAN.name, None, "Europe/Stockholm", self.request_id(), b"f", self.now
+            customer, "Åsa", PLAN.name, None, "Europe/Stockholm", self.request_id(), b"f", now
         )
+        self.now = max(self.now, now)
         self.wallets[customer] = decision.wallet
         return decision
 

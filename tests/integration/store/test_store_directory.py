@@ -37,9 +37,22 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def maker(request_id="r-1", fingerprint=b"f"):
-    return lambda customer: books.create(
+    return lambda customer, _: books.create(
         customer, "Åsa", "team", "card", "Europe/Stockholm", request_id, fingerprint, NOW
     )
+
+
+async def test_a_customer_is_created_at_the_databases_time(database, connection):
+    """Nothing has told this process what time it is there: the first entry takes it from the statement."""
+    instants = [await connection.fetchval("SELECT clock_timestamp()")]
+
+    def make(customer, now):
+        instants.append(now)
+        return maker()(customer, now)
+
+    await create_customer(database.writer, "acme", CELL, make)
+    instants.append(await connection.fetchval("SELECT clock_timestamp()"))
+    assert instants == sorted(instants)
 
 
 async def test_a_customer_is_created_with_its_first_entry(database, connection):
@@ -50,7 +63,7 @@ async def test_a_customer_is_created_with_its_first_entry(database, connection):
     assert await find_customers(database.reader, ["acme", "nobody"]) == {"acme": key}
     assert await customer_ids(database.reader, [key.customer, 10**9]) == {key.customer: "acme"}
     loaded = (await load(connection, CELL, [LoadRequest(key.customer, request_ids=("r-1",))]))[key.customer]
-    assert loaded.wallet == maker()(key.customer).wallet
+    assert loaded.wallet == maker()(key.customer, NOW).wallet
     assert loaded.entries == {"r-1": created.entry}
 
 
