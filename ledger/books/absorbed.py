@@ -39,9 +39,12 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     if priced is None or not priced.lines:
         return costs
     total, included, unpriced, _, failed_outcome, uncollected, absorbed_unpriced = costs
-    lines = priced.lines
-    total = exact_sum([line.cost_exact_nanousd for line in lines], total)
-    uncharged = [line for line in lines if line.treatment is not _CHARGED]
+    added, uncharged = [], []
+    for line in priced.lines:
+        added.append(line.cost_exact_nanousd)
+        if line.treatment is not _CHARGED:
+            uncharged.append(line)
+    total = exact_sum(added, total)
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
         unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
@@ -62,7 +65,7 @@ def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fractio
 
 
 def settle(
-    costs: ReservationCosts, *, priced_micros: int, charged_micros: int, outcome_missing: bool
+    costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> tuple[ReservationCosts, Absorbed]:
     """Decide what is absorbed: the costs with it, and the difference to what was absorbed before."""
     after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)

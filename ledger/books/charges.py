@@ -152,8 +152,8 @@ def charge(
     lines, money_lines = _book(draft, bill, taken, debt_micros, terms, costs.posted_nanousd)
     _, absorbed = settle(
         costs,
-        priced_micros=bill.micros,
-        charged_micros=bill.micros - uncollected_micros,
+        bill.micros,
+        bill.micros - uncollected_micros,
         outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
     )
     draft.absorb(*absorbed)

@@ -185,8 +185,8 @@ def settle_reservation(reservation: Reservation) -> tuple[ReservationCosts, Abso
     """Decide what a closing (or closed) reservation absorbs."""
     return settle(
         reservation.costs,
-        priced_micros=reservation.priced_micros,
-        charged_micros=reservation.charged_micros,
+        reservation.priced_micros,
+        reservation.charged_micros,
         outcome_missing=reservation.has_outcome_rule and not reservation.outcome_charged,
     )
 
