@@ -1,0 +1,89 @@
+"""Commands on their way, and those who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ledger.books.commands import Charge, Commit, Release, Reserve
+from ledger.books.model import Refusal, RefusalReason
+from ledger.engine.pending import Pending, all_done
+from pricing import Compute
+
+REFUSED = Refusal(RefusalReason.INSUFFICIENT_CREDITS)
+SANDBOX = (Compute("sandbox", 60 * 10**9, run_id="run-1"), Compute("sandbox", 60 * 10**9))
+
+
+def pending(command=None, usage=None):
+    return Pending(1, command, usage)
+
+
+async def test_a_wait_ends_with_the_last_outcome():
+    """Who waits for many goes on when all have an outcome, errors and tasks among them, and no sooner."""
+    first, second, third = pending(), pending(), pending()
+    third.answer(None)
+    task = asyncio.ensure_future(asyncio.sleep(0))
+    wait = asyncio.ensure_future(all_done([first, second, third, task]))
+    first.answer(REFUSED)
+    await task
+    await asyncio.sleep(0)
+    assert not wait.done()
+    second.fail(RuntimeError("down"))
+    await wait
+    assert first.result() == REFUSED
+    with pytest.raises(RuntimeError, match="down"):
+        second.result()
+
+
+async def test_nothing_to_wait_for():
+    """A call of which no item was begun has its answer at once."""
+    await all_done([])
+
+
+async def test_who_goes_away_ends_its_own_wait_alone():
+    """The command has its answer all the same, and so has who else waits for it."""
+    command = pending()
+    gone, stays = (asyncio.ensure_future(all_done([command])) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    command.answer(REFUSED)
+    await stays
+    assert gone.cancelled()
+    assert command.result() == REFUSED
+
+
+async def test_the_first_outcome_counts():
+    """What was told stays told."""
+    command = pending()
+    command.answer(REFUSED)
+    command.fail(RuntimeError("too late"))
+    command.answer(None)
+    assert command.result() == REFUSED
+
+
+async def test_called_back_at_once():
+    """An outcome is told where it comes about, and at once to who asks after it."""
+    command, told = pending(), []
+    command.add_done_callback(told.append)
+    command.answer(None)
+    assert told == [command]
+    command.add_done_callback(told.append)
+    assert told == [command, command]
+
+
+@pytest.mark.parametrize(
+    ("command", "usage", "reservation", "runs"),
+    [
+        (Reserve("r", b"", None), SANDBOX, None, set()),
+        (Commit("c", b"", 7, None, final=True), SANDBOX, 7, {"run-1"}),
+        (Release("e", b"", 8), None, 8, set()),
+        (Charge("h", b"", None), SANDBOX, None, {"run-1"}),
+        (None, None, None, set()),
+    ],
+)
+async def test_what_memory_must_have(command, usage, reservation, runs):
+    """The reservation that a command names; the runs of usage that has happened: an estimate has no past."""
+    asked = pending(command, usage)
+    assert (asked.reservation, asked.runs) == (reservation, runs)
