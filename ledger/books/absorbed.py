@@ -18,7 +18,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books.exact import exact_sum, round_exact
-from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment, new_costs
+from ledger.books.making import make
+from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
 
 
 class Absorbed(NamedTuple):
@@ -48,15 +49,9 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
         unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
-    return new_costs(
+    return make(
         ReservationCosts,
-        total,
-        included,
-        unpriced,
-        round_exact(total),
-        failed_outcome,
-        uncollected,
-        absorbed_unpriced,
+        (total, included, unpriced, round_exact(total), failed_outcome, uncollected, absorbed_unpriced),
     )
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
+from ledger.books.making import make
 from ledger.books.model import ZERO, Priced, PricedLine, Refusal, Treatment
 
 _UNPRICED = Treatment.UNPRICED  # To look a member up in its enumeration costs as much as a call.
@@ -40,9 +41,6 @@ class Bill(NamedTuple):
         return needs
 
 
-_new_bill = Bill.__new__  # As the model's makers.
-
-
 def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction = ZERO) -> Bill:
     """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`."""
     if priced is None:
@@ -56,7 +54,7 @@ def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fr
     micros = round_exact(exact_after, rounding)
     if exact_before is not ZERO:
         micros -= round_exact(exact_before, rounding)
-    return _new_bill(Bill, micros, exact_after, lines)
+    return make(Bill, (micros, exact_after, lines))
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:

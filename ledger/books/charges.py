@@ -24,6 +24,7 @@ from ledger.books.cover import Source, cover, free_sources, pinned_sources
 from ledger.books.draft import Draft
 from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
 from ledger.books.holds import settle_reservation, with_changes
+from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
     Decision,
@@ -41,10 +42,6 @@ from ledger.books.model import (
     ReservationState,
     Terms,
     Wallet,
-    new_entry_line,
-    new_money_line,
-    new_pin,
-    new_reservation,
 )
 
 # To look a member up in its enumeration costs as much as a call.
@@ -217,9 +214,9 @@ def _book(
     lines, money_lines = [], []
     for n, line in enumerate(bill.lines):
         micros = shares[n]
-        lines.append(new_entry_line(EntryLine, line.treatment, line.public, micros))
+        lines.append(make(EntryLine, (line.treatment, line.public, micros)))
         money_lines.append(
-            new_money_line(MoneyLine, line.kind, line.treatment, line.internal, micros, revenues[n], costs[n])
+            make(MoneyLine, (line.kind, line.treatment, line.internal, micros, revenues[n], costs[n]))
         )
     return tuple(lines), tuple(money_lines)
 
@@ -231,7 +228,7 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
     for pin in pins:
         left = pin.micros - drawn.get(pin.lot, 0)
         if left:
-            rest.append(new_pin(Pin, pin.lot, left))
+            rest.append(make(Pin, (pin.lot, left)))
     return tuple(rest)
 
 
@@ -246,22 +243,24 @@ def _after_commit(
     final: bool,
 ) -> Reservation:
     own_run = priced.own_run if priced else None
-    return new_reservation(
+    return make(
         Reservation,
-        before.sequence,
-        _COMMITTED if final else before.state,
-        before.terms,
-        before.created_at,
-        before.expires_at,
-        pins,
-        before.labels,
-        bill.exact_micros,
-        before.priced_micros + bill.micros,
-        before.charged_micros + bill.micros - uncollected_micros,
-        before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
-        before.outcome_charged or (priced is not None and priced.outcome_charged),
-        before.own_run if own_run is None else own_run,
-        costs,
+        (
+            before.sequence,
+            _COMMITTED if final else before.state,
+            before.terms,
+            before.created_at,
+            before.expires_at,
+            pins,
+            before.labels,
+            bill.exact_micros,
+            before.priced_micros + bill.micros,
+            before.charged_micros + bill.micros - uncollected_micros,
+            before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
+            before.outcome_charged or (priced is not None and priced.outcome_charged),
+            before.own_run if own_run is None else own_run,
+            costs,
+        ),
     )
 
 

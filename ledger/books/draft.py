@@ -15,6 +15,7 @@ from datetime import datetime
 from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
 from ledger.books.exact import BooksError, share
+from ledger.books.making import make
 from ledger.books.model import (
     NOTHING,
     Credits,
@@ -34,13 +35,6 @@ from ledger.books.model import (
     ReservationImage,
     Terms,
     Wallet,
-    new_decision,
-    new_draw,
-    new_entry,
-    new_image,
-    new_lot,
-    new_money,
-    new_wallet,
 )
 
 ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
@@ -53,8 +47,8 @@ ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = ra
 
 NO_CREDITS, NO_DOLLARS = Credits(), Dollars()
 
-_make = tuple.__new__
-"""Makes a named tuple of all its fields, as its own `_make` does, which takes as long again to count them."""
+_filled = tuple.__new__
+"""Makes a named tuple of a list of all its fields, as its `_make` does: that counts them, for as long again."""
 
 # By names of their own: to look a member up in its enumeration costs as much as a call.
 ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED
@@ -172,7 +166,7 @@ class Draft:
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
             self._move(HELD if held else AVAILABLE, CONSUMED, micros)
             self._pay(DEFERRED, REVENUE, value)
-            self._draws.append(new_draw(Draw, lot.key, micros, value))
+            self._draws.append(make(Draw, (lot.key, micros, value)))
             self._replace(lot, -micros, -micros if held else 0, -value, lot.status)
 
     def borrow(self, micros: int, value_nanousd: int) -> None:
@@ -243,65 +237,71 @@ class Draft:
         runs: Mapping[str, str] = NOTHING,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
-        postings = _make(Credits, self._credits)
-        balances = _make(Credits, self._balances)
-        entry = new_entry(
+        postings = _filled(Credits, self._credits)
+        balances = _filled(Credits, self._balances)
+        entry = make(
             Entry,
-            self.wallet.customer,
-            self.sequence,
-            kind,
-            command.request_id if command else None,
-            command.fingerprint if command else None,
-            postings,
-            balances,
-            self.effective_at,
-            self.booked_at,
-            occurred_at,
-            image(reservation) if reservation else None,
-            subject[0],
-            subject[1],
-            terms,
-            plan,
-            priced_micros,
-            uncollected_micros,
-            uncosted,
-            late,
-            final,
-            reason,
-            labels,
-            lines,
-            self._money(money_lines),
+            (
+                self.wallet.customer,
+                self.sequence,
+                kind,
+                command.request_id if command else None,
+                command.fingerprint if command else None,
+                postings,
+                balances,
+                self.effective_at,
+                self.booked_at,
+                occurred_at,
+                image(reservation) if reservation else None,
+                subject[0],
+                subject[1],
+                terms,
+                plan,
+                priced_micros,
+                uncollected_micros,
+                uncosted,
+                late,
+                final,
+                reason,
+                labels,
+                lines,
+                self._money(money_lines),
+            ),
         )
         lots = tuple(self._changed.values())
-        return new_decision(Decision, entry, self._wallet_after(balances), lots, reservation, runs)
+        return make(Decision, (entry, self._wallet_after(balances), lots, reservation, runs))
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
         if not (lines or self._draws or any(self._dollars) or any(self._absorbed)):
             return None
-        return new_money(
+        return make(
             Money,
-            _make(Dollars, self._dollars),
-            lines,
-            tuple(self._draws),
-            self._debt_value_nanousd,
-            *self._absorbed,
+            (
+                _filled(Dollars, self._dollars),
+                lines,
+                tuple(self._draws),
+                self._debt_value_nanousd,
+                *self._absorbed,
+            ),
         )
 
     def _wallet_after(self, balances: Credits) -> Wallet:
         before = self.wallet
-        return new_wallet(
+        return make(
             Wallet,
-            before.customer,
-            self.sequence,
-            before.display_name,
-            before.plan,
-            before.card,
-            before.zone,
-            balances,
-            self._live_lots() if self._changed else before.lots,
-            before.unbilled_nanousd + self._dollars[UNBILLED],
-            self._due_at,
-            self.booked_at,
+            (
+                before.customer,
+                self.sequence,
+                before.display_name,
+                before.plan,
+                before.card,
+                before.zone,
+                balances,
+                self._live_lots() if self._changed else before.lots,
+                before.unbilled_nanousd + self._dollars[UNBILLED],
+                self._due_at,
+                self.booked_at,
+            ),
         )
 
     def _live_lots(self) -> tuple[Lot, ...]:
@@ -333,29 +333,33 @@ class Draft:
         left += remaining
         if left == 0 and status is ACTIVE:
             status = DEPLETED
-        self.lots[key] = self._changed[key] = new_lot(
+        self.lots[key] = self._changed[key] = make(
             Lot,
-            key,
-            kind,
-            amount,
-            left,
-            pinned + held,
-            worth + value,
-            priority,
-            scope,
-            effective_at,
-            expires_at,
-            status,
+            (
+                key,
+                kind,
+                amount,
+                left,
+                pinned + held,
+                worth + value,
+                priority,
+                scope,
+                effective_at,
+                expires_at,
+                status,
+            ),
         )
 
 
 def image(reservation: Reservation) -> ReservationImage:
     """Give what an entry keeps of its reservation."""
-    return new_image(
+    return make(
         ReservationImage,
-        reservation.sequence,
-        reservation.state,
-        reservation.held_micros,
-        reservation.charged_micros,
-        reservation.expires_at,
+        (
+            reservation.sequence,
+            reservation.state,
+            reservation.held_micros,
+            reservation.charged_micros,
+            reservation.expires_at,
+        ),
     )

@@ -17,7 +17,10 @@ from ledger.books.commands import Extend, Fill, Release, Reserve
 from ledger.books.cover import burn_order, cover, free_sources
 from ledger.books.draft import Draft
 from ledger.books.exact import BooksError
+from ledger.books.making import make
 from ledger.books.model import (
+    NO_COSTS,
+    ZERO,
     Decision,
     EntryKind,
     Facts,
@@ -32,8 +35,6 @@ from ledger.books.model import (
     ReservationState,
     Terms,
     Wallet,
-    new_pin,
-    new_reservation,
 )
 
 MIN_TTL = timedelta(seconds=1)
@@ -80,16 +81,24 @@ def reserve(
     draft = Draft(wallet, now)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
-    reservation = new_reservation(
+    reservation = make(
         Reservation,
-        draft.sequence,
-        _OPEN,
-        terms,
-        now,
-        expires_at,
-        tuple([new_pin(Pin, lot.key, micros) for lot, micros, _ in taken]),
-        command.labels,
-        has_outcome_rule=priced is not None and priced.has_outcome_rule,
+        (
+            draft.sequence,
+            _OPEN,
+            terms,
+            now,
+            expires_at,
+            tuple([make(Pin, (lot.key, micros)) for lot, micros, _ in taken]),
+            command.labels,
+            ZERO,
+            0,
+            0,
+            priced is not None and priced.has_outcome_rule,
+            False,
+            None,
+            NO_COSTS,
+        ),
     )
     draft.due(expires_at)
     return draft.finish(

@@ -434,18 +434,3 @@ class Refusal(NamedTuple):
     reason: RefusalReason
     detail: Mapping[str, str] = NOTHING
     """The variables of the reason, e.g. available_micros, required_micros, field, description."""
-
-
-# Makers of the values that every command makes: what a call of the class comes to, at two thirds of its cost.
-new_lot = Lot.__new__
-new_pin = Pin.__new__
-new_reservation = Reservation.__new__
-new_costs = ReservationCosts.__new__
-new_wallet = Wallet.__new__
-new_draw = Draw.__new__
-new_entry_line = EntryLine.__new__
-new_money_line = MoneyLine.__new__
-new_money = Money.__new__
-new_image = ReservationImage.__new__
-new_entry = Entry.__new__
-new_decision = Decision.__new__

@@ -126,6 +126,7 @@ class World:
 
     def keep(self, decision: Decision) -> None:
         """Keep the final images of a decision."""
+        assert is_whole(decision)
         self.wallet = decision.wallet
         self.entries.append(decision.entry)
         self.lots.update((lot.key, lot) for lot in decision.lots)
@@ -140,6 +141,14 @@ class World:
             self.wallet, list(self.lots.values()), list(self.reservations.values()), self.entries
         )
         assert violations == []
+
+
+def is_whole(value: object) -> bool:
+    """Tell whether named tuples have all their fields, all the way down: `make` does not count them."""
+    if not isinstance(value, tuple):
+        return True
+    fields = getattr(value, "_fields", value)
+    return len(value) == len(fields) and all(is_whole(field) for field in value)
 
 
 def _may_have_paid(entry: Entry) -> bool:
