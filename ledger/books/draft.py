@@ -48,7 +48,7 @@ ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = ra
 NO_CREDITS, NO_DOLLARS = Credits(), Dollars()
 
 _filled = tuple.__new__
-"""Makes a named tuple of a list of all its fields, as its `_make` does: that counts them, for as long again."""
+"""Makes a named tuple of a list of all its fields; its `_make` counts them too, and takes twice the time."""
 
 # By names of their own: to look a member up in its enumeration costs as much as a call.
 ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED

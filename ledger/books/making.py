@@ -1,7 +1,7 @@
 """How the values that every command makes are made.
 
-A call of a named tuple's class takes more than twice the time of its making: `type` calls the `__new__` of the
-class, a function, and this that of `tuple`. `make` is the last alone.
+To call the class of a named tuple takes more than twice the time: `type` calls the `__new__` of the class, a
+function, and this that of `tuple`. `make` is the last alone.
 """
 
 from __future__ import annotations
