@@ -34,6 +34,8 @@ _DECIMAL = re.compile(
 )
 _TTL_SECONDS_MIN = int(limits.TTL_MIN.total_seconds())
 _TTL_SECONDS_MAX = int(limits.TTL_MAX.total_seconds())
+_TTL_NANOS_MIN = _TTL_SECONDS_MIN * NANOS
+_TTL_NANOS_MAX = _TTL_SECONDS_MAX * NANOS
 _TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
 """Years 1 to 9999."""
 
@@ -135,7 +137,7 @@ def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
     if nanos is None:
         problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
         return limits.TTL_MIN
-    if not _TTL_SECONDS_MIN * NANOS <= nanos <= _TTL_SECONDS_MAX * NANOS:
+    if not _TTL_NANOS_MIN <= nanos <= _TTL_NANOS_MAX:
         allowed = f"{_TTL_SECONDS_MIN} s to {_TTL_SECONDS_MAX} s (24 h) are allowed"
         problems.add(path, f"is {nanos // NANOS} s; {allowed}")
         return limits.TTL_MIN
