@@ -35,6 +35,8 @@ TEXTS = (
     *("rsv_", "chg_0", "grt_zzzz", "2026-01-01", "%s%n", "../../etc/passwd", "internal.x", "request_id", "*"),
 )
 DEPTH_MAX = 4
+SIZE_BYTES = 5
+"""Of a length as protobuf writes it, if with more bytes than it needs."""
 
 
 def random_message(random: Random, message_type: type[Message], known: tuple[str, ...]) -> Message:
@@ -105,3 +107,12 @@ def flipped(random: Random, data: bytes) -> bytes:
     if cut < 0.1:
         return bytes(mutated[: random.randrange(len(mutated))])
     return bytes(mutated) * 2 if cut > 0.95 else bytes(mutated)
+
+
+def unknown_field(length: int) -> bytes:
+    """A message of so many bytes (some thousands at least) that is a field which no message has."""
+    head = bytes(((1 << 3 | 2) | 0x80, 0x7F))
+    rest, size = length - len(head) - SIZE_BYTES, bytearray()
+    for number in range(SIZE_BYTES):
+        size.append(rest >> 7 * number & 0x7F | (0x80 if number < SIZE_BYTES - 1 else 0))
+    return head + bytes(size) + bytes(rest)
