@@ -162,6 +162,7 @@ ROW_TYPES = (
 _ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
 _MONEY_LINE_OWN = frozenset({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"})
 _NINE = ",".join(["%d"] * 9)
+_EIGHTEEN = f"{_NINE},{_NINE}"
 
 
 # -- values to rows: record literals -------------------------------------------------------------
@@ -187,17 +188,41 @@ def wallet_row(wallet: Wallet) -> str:
 
 
 def entry_row(entry: Entry) -> str:
-    fingerprint = entry.fingerprint
-    lines = _json([_entry_line(line) for line in entry.lines]) if entry.lines else ""
+    (
+        customer,
+        sequence,
+        kind,
+        request_id,
+        fingerprint,
+        moved,
+        after,
+        effective_at,
+        booked_at,
+        occurred_at,
+        reservation,
+        subject,
+        subject_n,
+        terms,
+        plan,
+        priced_micros,
+        uncollected_micros,
+        uncosted,
+        late,
+        final,
+        reason,
+        labels,
+        lines,
+        _,
+    ) = entry
     return (
-        f"({entry.customer},{entry.sequence},{entry.kind.value},{_text(entry.request_id)},"
+        f"({customer},{sequence},{kind},{_text(request_id)},"
         f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
-        f"{_NINE % entry.credits},{_NINE % entry.after},"
-        f"{_instant(entry.effective_at)},{_instant(entry.booked_at)},{_instant(entry.occurred_at)},"
-        f"{_image(entry.reservation)},{_number(entry.subject)},{_number(entry.subject_n)},"
-        f"{_terms(entry.terms)},{_text(entry.plan)},"
-        f"{entry.priced_micros},{entry.uncollected_micros},{entry.uncosted},{entry.late},{entry.final},"
-        f"{_text(entry.reason)},{_labels(entry.labels)},{lines})"
+        f"{_EIGHTEEN % (moved + after)},"
+        f"{_instant(effective_at)},{_instant(booked_at)},{_instant(occurred_at)},"
+        f"{_image(reservation)},{_number(subject)},{_number(subject_n)},{_terms(terms)},{_text(plan)},"
+        f"{priced_micros},{uncollected_micros},{uncosted},{late},{final},{_text(reason)},"
+        f"{_json(labels) if labels else ''},"
+        f"{_json([_entry_line(line) for line in lines]) if lines else ''})"
     )
 
 
@@ -214,14 +239,14 @@ def money_row(entry: Entry, money: Money) -> str:
 
 def reservation_row(customer: int, reservation: Reservation) -> str:
     return (
-        f"({customer},{reservation.sequence},{reservation.state.value},{_terms(reservation.terms)},"
+        f"({customer},{reservation.sequence},{reservation.state},{_terms(reservation.terms)},"
         f"{_instant(reservation.created_at)},{_reservation_state(reservation)},{_labels(reservation.labels)})"
     )
 
 
 def reservation_change(customer: int, reservation: Reservation) -> str:
     """What may change of a reservation: terms, labels and the instant of its birth are pinned for life."""
-    return f"({customer},{reservation.sequence},{reservation.state.value},{_reservation_state(reservation)})"
+    return f"({customer},{reservation.sequence},{reservation.state},{_reservation_state(reservation)})"
 
 
 def _reservation_state(reservation: Reservation) -> str:
@@ -251,17 +276,16 @@ OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 
 def lot_row(customer: int, lot: Lot) -> str:
     return (
-        f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind.value},{lot.amount_micros},"
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind},{lot.amount_micros},"
         f"{lot.remaining_micros},{lot.held_micros},{lot.priority},{_text(lot.scope)},"
-        f"{_instant(lot.effective_at)},{_instant(lot.expires_at)},{lot.status.value})"
+        f"{_instant(lot.effective_at)},{_instant(lot.expires_at)},{lot.status})"
     )
 
 
 def lot_change(customer: int, lot: Lot) -> str:
     """What may change of a lot."""
     return (
-        f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},"
-        f"{lot.status.value})"
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},{lot.status})"
     )
 
 
@@ -414,7 +438,8 @@ def _instant(value: datetime | None) -> str:
 
 def _json(value: object) -> str:
     """JSON as a field. Raises TypeError for an integer of more than 64 bits."""
-    return _text(orjson.dumps(value).decode())
+    text = orjson.dumps(value).decode().replace("\\", "\\\\").replace('"', '""')
+    return f'"{text}"'
 
 
 def _list(items: Iterable[str]) -> str:
@@ -441,7 +466,7 @@ def _image(image: ReservationImage | None) -> str:
     if image is None:
         return ",,,,"
     return (
-        f"{image.sequence},{image.state.value},{image.held_micros},{image.charged_micros},"
+        f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
         f"{_instant(image.expires_at)}"
     )
 
