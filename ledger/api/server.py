@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[i
 
 from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
 from ledger.api import limits
-from ledger.api.interceptors import Boundary
+from ledger.api.boundary import Boundary
 from ledger.api.scopes import require_scopes
 from ledger.finance.v1 import finance_service_pb2, finance_service_pb2_grpc
 from ledger.metrics.operations import OperationsMetrics
@@ -43,7 +43,7 @@ class Service(NamedTuple):
     """A service and who serves it."""
 
     descriptor: ServiceDescriptor
-    add: Callable[[Any, grpc.aio.Server], None]
+    add: Callable[[Any, Any], None]
     servicer: object
 
 
@@ -82,12 +82,13 @@ class ApiServer:
         """
         descriptors = [service.descriptor for service in services]
         require_scopes(descriptors)
-        self._server = grpc.aio.server(interceptors=[Boundary(metrics)], options=_OPTIONS)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        boundary = Boundary(self._server, metrics)
         for service in services:
-            service.add(service.servicer, self._server)
+            service.add(service.servicer, boundary)
         self._names = [descriptor.full_name for descriptor in descriptors]
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)
         shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self._server, pool=_pool(descriptors))
         self._host = address.rpartition(":")[0]

@@ -7,7 +7,7 @@ engine is cancelled, never the write behind it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Boundary(grpc.aio.ServerInterceptor):
-    """Counts and times unary calls, and answers what they raise. Streams (health, reflection) pass by."""
+class Boundary:
+    """Stands before a server when services are added: counts and times unary calls, answers what they raise.
 
-    def __init__(self, metrics: OperationsMetrics) -> None:
-        self._metrics = metrics
-        self._wrapped: dict[str, Handler] = {}
+    Streams (health, reflection) pass by. An interceptor would add coroutines to each call, and gRPC waits
+    for each method that is registered with it anew at every call: together a twentieth of a call.
+    """
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Gives the method's handler with the boundary around it; one for each method, made once."""
-        method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
+    def __init__(self, server: grpc.aio.Server, metrics: OperationsMetrics) -> None:
+        self._server = server
+        self._calls = metrics.calls
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Takes the methods of a service, as generated code gives them."""
+        bounded = {name: self._bounded(f"{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, bounded),))
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Takes the same methods once more: generated code gives them in both forms."""
+
+    def _bounded(self, method: str, handler: Handler) -> Handler:
+        if handler.unary_unary is None:
             return handler
-        self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
+        return grpc.unary_unary_rpc_method_handler(
             self._around(method, handler.unary_unary),
             request_deserializer=_reader(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
-        return self._wrapped[method]
 
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
-        name = method.lstrip("/")
-        calls = self._metrics.calls
+        calls = self._calls
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
@@ -67,13 +67,13 @@ class Boundary(grpc.aio.ServerInterceptor):
                 code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
-                status = status_of(error, name)
+                status = status_of(error, method)
                 code = code_of(status)
                 details = ((METADATA_KEY, status.SerializeToString()),)
                 await context.abort(code, status.message, trailing_metadata=details)
             finally:
                 calls.in_flight -= 1
-                calls.answered(name, code.name, perf_counter() - started)
+                calls.answered(method, code.name, perf_counter() - started)
 
         return answer
 
