@@ -1,17 +1,32 @@
-"""What a customer may not see does not leave by the public door: not in a byte of any answer."""
+"""What a customer may not see does not leave by the public door: not in a byte of any answer.
+
+Nor is it in the log of the process, or on the page of its operations metrics, whatever has gone wrong in it.
+"""
 
 from __future__ import annotations
 
+import shutil
 import urllib.request
 from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, sandbox, searches, ticket, tokens, usage
+from api_world import CONFIG, CREDIT, World, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
+from ledger.api.errors import OVERLOADED, TABLE
+from ledger.books.model import RefusalReason
+from ledger.engine import cell
 from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.store.database import ROLES
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -22,9 +37,55 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRETS = (
     *("hushed", "cache", "73190017", "7.3190017", "298770013", "4143331", "12718283", "1234567", "987653"),
-    *("12347", "37.31", "3731", "31.4159265", "314159265", "cost_plus", "markup"),
+    *("12347", "37.31", "3731", "31.4159265", "314159265", "cost_plus", "markup", "margin"),
+    *("umbra", "nightjar", "gloaming", "5512773", "19381123", "41.93", "4193", "412.7791", "4127791"),
+    *("internal.route", "per_million"),
 )
-"""Rule names, levers, what really ran, rates of the cost book, a markup, what was paid."""
+"""Rule names, levers, what really ran and whose it was, rates of the cost book, markups, what was paid."""
+
+SUMMED = """
+card: summed
+revision: 2
+credit: token
+credit_price_usd: "0.75"
+rules:
+  - name: hushed rule of routes
+    title: Routed model
+    match: {tokens: "acme/*", labels: {internal.route: "hushed-*"}}
+    price: {cost_plus: {margin: "41.93%"}}
+  - name: hushed rule of own keys
+    title: Own key
+    match: {tokens: "*", key_owner: CUSTOMER}
+    price: {cost_plus: {markup: "37.31%"}}
+  - name: hushed rule of any model
+    title: Any model
+    match: {tokens: "*"}
+    price:
+      plus:
+        - per_million: {input: "10", output: "40"}
+        - each: {requests: "2"}
+        - cost_plus: {markup: "37.31%"}
+  - name: hushed rule of sandboxes
+    title: Sandbox time
+    match: {compute: sandbox}
+    price: {plus: [{per_hour: "4", minimum: 60s, increment: 1s}, {cost_plus: {margin: "41.93%"}}]}
+  - name: hushed rule of searches
+    title: Web search
+    match: {units: web_search}
+    price: {cost_plus: {margin: "41.93%"}}
+  - name: hushed rule of mail
+    title: Mail
+    match: {units: mail}
+    price: {per_million: "60000"}
+  - name: hushed rule of tickets
+    title: Resolved ticket
+    match: {outcome: ticket.resolved}
+    price: {plus: [{each: "1"}, {outcome: {resolved: "2", escalated: "1"}}]}
+"""
+CARDS = ("metered", "following", "summed")
+"""Between them they have every scheme."""
+BEHIND_THE_DOOR = {RefusalReason.CUSTOMER_EXISTS.value}
+"""Reasons that no public method has."""
 
 
 @dataclass
@@ -32,6 +93,8 @@ class Overheard(grpc.aio.UnaryUnaryClientInterceptor):
     """Keeps every byte that comes back, and the names of the methods that it came from."""
 
     answers: list[bytes] = field(default_factory=list)
+    batches: list[bytes] = field(default_factory=list)
+    """Of the answers those of `Batch`, whose errors are inside."""
     methods: set[str] = field(default_factory=set)
 
     async def intercept_unary_unary(self, continuation, details, request):
@@ -45,8 +108,27 @@ class Overheard(grpc.aio.UnaryUnaryClientInterceptor):
                 )
         self.answers.append((await call.details() or "").encode())
         if await call.code() is grpc.StatusCode.OK:
-            self.answers.append((await call).SerializeToString())
+            answer = (await call).SerializeToString()
+            self.answers.append(answer)
+            if method.endswith("/Batch"):
+                self.batches.append(answer)
         return call
+
+    @property
+    def reasons(self) -> set[str]:
+        """Of the errors among the answers."""
+        details = (answer.partition(b"grpc-status-details-bin=") for answer in self.answers)
+        statuses = [Status.FromString(status) for _, key, status in details if key]
+        batches = [pb.BatchResponse.FromString(answer) for answer in self.batches]
+        statuses += [
+            result.error for batch in batches for result in batch.results if result.HasField("error")
+        ]
+        found = set()
+        for status in statuses:
+            info = ErrorInfo()
+            status.details[0].Unpack(info)
+            found.add(info.reason)
+        return found
 
 
 async def ignore(call):
@@ -66,34 +148,36 @@ def varint(number):
     return bytes((*out, number))
 
 
-async def drive(world, customer):
-    """Calls every public method, with hidden things in what is reported, and errors of all sorts."""
-    hidden = usage(
-        tokens(output=1_234, served_by="acme/hushed-distilled"),
-        tokens(served_by="cache"),
-        sandbox(3_599, served_by="hushed-host", run_id="run"),
-        searches("3"),
-        ticket(),
-    )
-    labels = pb.Labels(project="p", other={"internal.route": "hushed", "team": "t"})
-    given = {"customer_id": customer}
-    made = await world.reserve(usage=hidden, labels=labels)
+HIDDEN = usage(
+    tokens(output=1_234, served_by="acme/hushed-distilled"),
+    tokens(served_by="umbra/nightjar"),
+    tokens(served_by="cache"),
+    sandbox(3_599, served_by="hushed-host", run_id="run"),
+    searches("3"),
+    ticket(),
+)
+LABELS = pb.Labels(project="p", other={"internal.route": "hushed-3", "team": "t"})
+
+
+async def drive(world):
+    """Calls every public method, with hidden things in what is reported."""
+    given = {"customer_id": world.customer_id}
+    made = await world.reserve(usage=HIDDEN, labels=LABELS)
     named = made.reservation.reservation_id
     await world.extend(named, amount_micros=CREDIT)
-    await world.commit(named, usage=hidden)
-    await world.commit(
-        named, usage=usage(tokens("hidden/unpriced", served_by="acme/hushed-distilled")), final=True
-    )
+    await world.commit(named, usage=HIDDEN)
+    unheard_of = usage(tokens("hidden/unpriced", served_by="umbra/nightjar"))
+    await world.commit(named, usage=unheard_of, final=True)
     await world.release(await world.reservation())
-    charged = (await world.charge(usage=hidden, labels=labels)).charge.charge_id
+    charged = (await world.charge(usage=HIDDEN, labels=LABELS)).charge.charge_id
     await world.reverse(charge_id=charged)
-    owned = tokens(key_owner=use.KEY_OWNER_CUSTOMER, served_by="acme/hushed-distilled")
+    owned = tokens(key_owner=use.KEY_OWNER_CUSTOMER, served_by="umbra/nightjar")
     await world.charge(usage=usage(owned), already_used=True)
-    item = pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), usage=hidden, labels=labels, **given))
+    item = pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), usage=HIDDEN, labels=LABELS, **given))
     bad = pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), usage=usage(tokens("x/y")), **given))
     await world.credit.Batch(pb.BatchRequest(items=[item, bad, item]))
 
-    await world.credit.Quote(pb.QuoteRequest(usage=hidden, labels=labels, **given))
+    await world.credit.Quote(pb.QuoteRequest(usage=HIDDEN, labels=LABELS, **given))
     await world.credit.GetReservation(pb.GetReservationRequest(reservation_id=named, **given))
     await world.credit.ListReservations(pb.ListReservationsRequest(page_size=1, **given))
     await world.credit.GetCharge(pb.GetChargeRequest(charge_id=charged, **given))
@@ -103,44 +187,194 @@ async def drive(world, customer):
     await world.wallet.ListTransactions(wallet.ListTransactionsRequest(**given))
     await world.wallet.GetPriceList(wallet.GetPriceListRequest(**given))
 
-    served = tokens(input=-1, served_by="acme/hushed-distilled")
-    for call in (
-        world.reserve(usage=usage(tokens("acme/hushed"))),
-        world.charge(usage=usage(served)),
-        world.charge(amount_micros=10**14, labels=labels),
-        world.commit(named, usage=hidden),
+
+async def expiry(world, reservation_id):
+    """Waits until the sweeper has ended a reservation."""
+    find = pb.GetReservationRequest(customer_id=world.customer_id, reservation_id=reservation_id)
+    state = pb.RESERVATION_STATE_OPEN
+    while state == pb.RESERVATION_STATE_OPEN:
+        state = (await world.credit.GetReservation(find)).reservation.state
+    assert state == pb.RESERVATION_STATE_EXPIRED
+
+
+async def be_refused(world):
+    """Calls that are refused, each for another reason, with hidden things in what is reported."""
+    given, no_page = {"customer_id": world.customer_id}, {"page_token": "hushed"}
+    open_one = await world.reservation()
+    closed = await world.reservation()
+    await world.commit(closed, usage=HIDDEN, final=True)
+    expired = await world.reservation(ttl=Duration(seconds=1))
+    charge = pb.ChargeRequest(request_id=fresh(), usage=HIDDEN, **given)
+    charged = (await world.credit.Charge(charge)).charge.charge_id
+    await world.reverse(charge_id=charged)
+    charge.amount_micros = 1
+    await expiry(world, expired)
+    calls = (
+        world.reserve(usage=usage(tokens("acme/unpriced", served_by="umbra/nightjar"))),
+        world.charge(usage=usage(tokens("x/y", served_by="umbra/nightjar"))),
+        world.charge(usage=usage(tokens(input=-1, served_by="acme/hushed-distilled"))),
+        world.charge(usage=usage(sandbox(-1, served_by="hushed-host")), labels=LABELS),
+        world.charge(amount_micros=10**14, labels=LABELS),
+        world.charge(usage=usage(tokens(input=10**14, served_by="umbra/nightjar"))),
+        world.credit.Charge(charge),
+        world.commit(closed, usage=HIDDEN),
+        world.release(closed),
+        world.release(expired),
+        world.extend(expired, amount_micros=1),
+        world.extend("rsv_0", amount_micros=1),
+        world.commit("rsv_0", usage=HIDDEN),
         world.reverse(charge_id=charged),
+        world.reverse(charge_id="chg_0"),
+        world.reverse(reservation_id=open_one),
+        world.commit(open_one, amount_micros=10**12),
+        world.reserve(customer_id="nobody", usage=HIDDEN),
+        world.credit.Quote(pb.QuoteRequest(customer_id="nobody", usage=HIDDEN)),
         world.credit.Quote(pb.QuoteRequest(usage=usage(tokens("x/y")), **given)),
-    ):
+        world.credit.GetCharge(pb.GetChargeRequest(charge_id="chg_0", **given)),
+        world.credit.ListCharges(pb.ListChargesRequest(**no_page, **given)),
+        world.credit.ListReservations(pb.ListReservationsRequest(**no_page, **given)),
+        world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id="nobody")),
+        world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id="nobody")),
+        world.wallet.ListTransactions(wallet.ListTransactionsRequest(customer_id="nobody")),
+        world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id="nobody")),
+    )
+    for call in calls:
         await ignore(call)
-    return charged
 
 
-@pytest.mark.parametrize("card", ["metered", "following"])
-async def test_no_secret_in_any_byte(world, customer, card):
-    """No answer, error or metadata of any public method names a rule, a rate, a cost, or what really ran."""
-    await world.update(rate_card=card)
+async def be_failed(world):
+    """Calls in the middle of faults: rules of the schema that break, and a database that goes away."""
+    grants = wallet.ListGrantsRequest(customer_id=world.customer_id)
+    await world.owner.execute("ALTER TABLE cell_00.money ADD CONSTRAINT planted CHECK (false) NOT VALID")
+    assert (await refusal(world.charge(usage=HIDDEN, labels=LABELS))).reason == "INTERNAL"
+    await world.owner.execute("ALTER TABLE cell_00.money DROP CONSTRAINT planted")
+    await world.owner.execute("ALTER TABLE cell_00.lots RENAME TO broken")
+    assert (await refusal(world.wallet.ListGrants(grants))).reason == "INTERNAL"
+    await world.owner.execute("ALTER TABLE cell_00.broken RENAME TO lots")
+    async with away(world.owner):
+        late = pb.ChargeRequest(request_id=fresh(), customer_id=world.customer_id, usage=HIDDEN)
+        await ignore(world.credit.Charge(late, timeout=1))
+        assert (await refusal(world.wallet.ListGrants(grants))).reason == "UNAVAILABLE"
+    await world.charge(usage=HIDDEN, labels=LABELS)
+
+
+@asynccontextmanager
+async def away(owner: asyncpg.Connection) -> AsyncIterator[None]:
+    """The database has ended the connections of the service's roles, and takes no new ones."""
+    for role in ROLES:
+        await owner.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    await owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = ANY($1::text[])",
+        list(ROLES),
+    )
+    yield
+    for role in ROLES:
+        await owner.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
+
+
+@asynccontextmanager
+async def spying(served, owner: asyncpg.Connection, overheard: Overheard) -> AsyncIterator[World]:
+    """A world whose public channel is overheard."""
+    async with (
+        grpc.aio.insecure_channel(served.public, interceptors=[overheard]) as public,
+        grpc.aio.insecure_channel(served.back_office) as back_office,
+    ):
+        yield World(served, public, back_office, owner)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The tests' configuration, with a card more and what it needs."""
+    directory = tmp_path / "config"
+    shutil.copytree(CONFIG, directory)
+    costs = directory / "costs.yaml"
+    text = costs.read_text()
+    model = 'umbra/nightjar: {per_million: {input: "0.5512773", output: "1.9381123"}, lever: gloaming}'
+    text = text.replace("    acme/large:", f"    {model}\n    acme/large:")
+    text = text.replace("units:\n", 'units:\n  mail: {per_million: "412.7791"}\n')
+    costs.write_text(text)
+    (directory / "cards" / "summed.yaml").write_text(SUMMED)
+    return directory
+
+
+async def needles_of(world) -> list[bytes]:
+    """What may be nowhere: the planted secrets, and the costs of the customer's charges."""
+    listed = await world.credit.ListCharges(pb.ListChargesRequest(customer_id=world.customer_id))
+    amounts: set[str] = set()
+    levers: set[str] = set()
+    for charge in listed.charges:
+        request = finance.ExplainChargeRequest(customer_id=world.customer_id, charge_id=charge.charge_id)
+        explained = await world.finance.ExplainCharge(request)
+        amounts |= {explained.cost_usd, *(line.cost_usd for line in explained.lines)}
+        levers |= {line.lever for line in explained.lines}
+    assert levers >= {"hushed-lever", "caching", "gloaming"}
+    costs = {amount: int(amount.replace(".", "")) for amount in amounts}
+    needles = [secret.encode() for secret in SECRETS]
+    needles += [amount.rstrip("0").encode() for amount, cost in costs.items() if cost]
+    numbers = [number for cost in costs.values() for number in (str(cost).encode(), varint(cost))]
+    return [*needles, *(number for number in numbers if len(number) > 3)]
+
+
+def assert_silent(answer: bytes, needles: list[bytes]) -> None:
+    """None of them is in it; a cache may be read from and written to."""
+    rest = answer.replace(b"cache_read", b"").replace(b"cache_write", b"")
+    found = [needle for needle in needles if needle in rest]
+    assert not found, (found, answer)
+
+
+async def test_no_secret_in_any_byte(serve, database_urls, config):
+    """Of no answer, error or metadata of any public method, of the log, of the page of metrics.
+
+    With cards of every scheme, for every reason that a public method has, and in the middle of faults.
+    """
     overheard = Overheard()
-    async with grpc.aio.insecure_channel(world.stack.public_target, interceptors=[overheard]) as channel:
-        spy = World(world.stack, channel, world.back_office, world.owner)
-        spy.customer_id = customer
-        charged = await drive(spy, customer)
+    said, needles = [], []
+    owner = await asyncpg.connect(database_urls.owner)
+    with serve(database_urls, config) as served:
+        async with spying(served, owner, overheard) as world:
+            for card in CARDS:
+                await world.new_customer(f"customer of {card}", "strict", granted=1_000)
+                await world.update(rate_card=card)
+                await drive(world)
+                await be_refused(world)
+                needles += await needles_of(world)
+            await be_failed(world)
+            await world.update(plan="brief")
+        said += [served.log(), served.operations_metrics()]
     methods = {name for stub in (CreditServiceStub, WalletServiceStub) for name in vars(stub(world.public))}
     assert overheard.methods == methods
 
-    explained = await world.finance.ExplainCharge(
-        finance.ExplainChargeRequest(customer_id=customer, charge_id=charged)
-    )
-    assert {line.lever for line in explained.lines} >= {"hushed-lever", "caching"}
-    amounts = [explained.cost_usd, *(line.cost_usd for line in explained.lines)]
-    costs = {int(amount.replace(".", "")) for amount in amounts} - {0}
-    needles = [secret.encode() for secret in SECRETS]
-    needles += [amount.rstrip("0").encode() for amount in amounts if int(amount.replace(".", ""))]
-    needles += [number for cost in costs for number in (str(cost).encode(), varint(cost)) if len(number) > 3]
-    for answer in overheard.answers:
-        found = [needle for needle in needles if needle in answer and needle != b"cache"]
-        assert not found, answer
-        assert b"cache" not in answer.replace(b"cache_read", b"").replace(b"cache_write", b"")
+    (config / "cards" / "following.yaml").unlink()
+    plans = config / "plans.yaml"
+    plans.write_text(plans.read_text().replace("  brief:", "  other:"))
+    with serve(database_urls, config) as served:
+        async with spying(served, owner, overheard) as world:
+            for card in CARDS:
+                world.customer_id = f"customer of {card}"
+                for call in (
+                    world.reserve(usage=HIDDEN, labels=LABELS),
+                    world.charge(usage=HIDDEN, labels=LABELS),
+                    world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id=world.customer_id)),
+                ):
+                    await ignore(call)
+        said += [served.log(), served.operations_metrics()]
+    await owner.close()
+
+    reasons = {reason.value for reason in TABLE} - BEHIND_THE_DOOR | {"UNAVAILABLE", "INTERNAL"}
+    assert overheard.reasons == reasons
+    for event in ("rpc.fault", "write.refused", "database.away"):
+        assert event in said[0], "what has gone wrong is logged"
+    for answer in (*overheard.answers, *(text.encode() for text in said)):
+        assert_silent(answer, needles)
+
+
+async def test_no_secret_in_an_answer_under_overload(world, customer, monkeypatch):
+    """What is sent away for others' sake tells no more than any other answer."""
+    monkeypatch.setattr(cell, "WAITING_MAX", 0)
+    refused = await refusal(world.charge(usage=HIDDEN, labels=LABELS))
+    assert refused.reason == OVERLOADED
+    assert_silent(refused.raw, [secret.encode() for secret in SECRETS])
 
 
 async def test_order_of_rows_tells_nothing(world, customer):
@@ -180,8 +414,16 @@ async def test_operations_port_knows_no_dollar(world, customer):
         assert word not in text.lower()
 
 
-async def test_planted_secrets_are_in_the_configuration():
+async def test_planted_secrets_are_in_the_configuration(config):
     """The secrets that the tests look for are the ones that the service was given."""
-    text = "".join(path.read_text() for path in [CONFIG / "costs.yaml", *(CONFIG / "cards").iterdir()])
-    for secret in ("hushed-lever", "7.3190017", "0.1234567", "37.31%", "hushed rule of large", "markup"):
+    text = "".join(path.read_text() for path in [config / "costs.yaml", *(config / "cards").iterdir()])
+    for secret in (
+        "hushed-lever",
+        "7.3190017",
+        "0.1234567",
+        "37.31%",
+        "41.93%",
+        "hushed rule of large",
+        "markup",
+    ):
         assert secret in text
