@@ -6,10 +6,12 @@ exists.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc.aio
+import structlog
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
@@ -37,6 +39,8 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
 )
+
+_log = structlog.get_logger(__name__)
 
 
 class Service(NamedTuple):
@@ -80,19 +84,28 @@ class ApiServer:
         Raises ScopeMissingError if a method does not say who may call it, and OSError, naming the address, if
         it cannot be listened on.
         """
-        descriptors = [service.descriptor for service in services]
-        require_scopes(descriptors)
-        self._server = grpc.aio.server(options=_OPTIONS)
-        boundary = Boundary(self._server, metrics)
-        for service in services:
-            service.add(service.servicer, boundary)
-        self._names = [descriptor.full_name for descriptor in descriptors]
+        self._services = services
+        self._metrics = metrics
+        self._descriptors = [service.descriptor for service in services]
+        require_scopes(self._descriptors)
+        self._names = [descriptor.full_name for descriptor in self._descriptors]
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)
-        shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, self._server, pool=_pool(descriptors))
+        self._server = self._make()
         self._host = address.rpartition(":")[0]
         self._port = _listen(self._server, address)
+        self._keeping: asyncio.Task[None] | None = None
+        self._drains = False
+
+    def _make(self) -> grpc.aio.Server:
+        """A server with the services, that listens nowhere yet."""
+        server = grpc.aio.server(options=_OPTIONS)
+        boundary = Boundary(server, self._metrics)
+        for service in self._services:
+            service.add(service.servicer, boundary)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)
+        shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, server, pool=_pool(self._descriptors))
+        return server
 
     @property
     def address(self) -> str:
@@ -104,11 +117,30 @@ class ApiServer:
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._keeping = asyncio.create_task(self._keep(), name=f"keeper of {self.address}")
+
+    async def _keep(self) -> None:
+        """Serves on where gRPC has stopped by itself: a call whose path is no UTF-8 ends its loop.
+
+        The calls in flight are cancelled, their writes are not. A peer that keeps its connection delays it by
+        the 20 s after which gRPC cuts it.
+        """
+        while not self._drains:
+            try:
+                await self._server.wait_for_termination()
+            except Exception as error:  # noqa: BLE001 -- whatever it was, the port is to be served
+                _log.critical("port.ended", address=self.address, error=repr(error))
+                self._server = self._make()
+                _listen(self._server, self.address)
+                await self._server.start()
 
     async def drain(self) -> None:
         """Says NOT_SERVING, takes no new call, and ends when those in flight have their answers."""
+        self._drains = True
         await self._health.enter_graceful_shutdown()
         await self._server.stop(DRAIN_SECONDS)
+        if self._keeping is not None:
+            await self._keeping
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:

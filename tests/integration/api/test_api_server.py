@@ -127,6 +127,26 @@ async def test_large_messages(world, customer):
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_a_path_that_is_no_text(world, customer):
+    """A call whose path is no UTF-8 ends gRPC's own loop: the port is served on, again and again."""
+    host, _, port = world.stack.public_target.rpartition(":")
+    path = b"/ledger.\xf61.CreditService/GetBalance"
+    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
+    fields = (*fields, (b"te", b"trailers"), (b"content-type", b"application/grpc"))
+    block = b"".join(b"\x00" + b"".join(bytes([len(text)]) + text for text in field) for field in fields)
+    settings, call = b"\0\0\0\4\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + call)
+        await reader.readuntil(b"Server shutdown")
+        writer.close()
+        health = health_pb2_grpc.HealthStub(world.public)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=20)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=CREDIT)
+    assert (await world.credit.Reserve(request, wait_for_ready=True)).sequence
+
+
 async def test_a_deadline_ends_the_wait_and_not_the_write(world, customer):
     """A caller that gives up is let go at once; what it asked for is done all the same, once."""
     request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=CREDIT)
