@@ -165,7 +165,10 @@ def _notes(result: dict[str, object]) -> dict[str, object]:
 
 
 def _table(results: dict[str, dict[str, object]]) -> Table:
-    table = Table("fault", *(column.replace("_", " ") for column in COLUMNS))
+    table = Table()
+    table.add_column("fault", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column.replace("_", " "), justify="right")
     for name, result in results.items():
         table.add_row(name, *(str(result[column]) for column in COLUMNS))
     return table
