@@ -180,11 +180,13 @@ def _add_reservations(rows: dict[Part, list[str]], batch: Batch) -> None:
 
 
 def _add_lots(rows: dict[Part, list[str]], batch: Batch) -> None:
+    """A lot's value changes with dollars only: a hold takes none."""
+    with_dollars = {entry.customer for entry in batch.entries if entry.money is not None}
     for (customer, _), (lot, is_born) in batch.lots.items():
-        value = codec.lot_value_row(customer, lot)
         if is_born:
             rows[LOTS_BORN].append(codec.lot_row(customer, lot))
-            rows[VALUES_BORN].append(value)
-        else:
-            rows[LOTS_CHANGED].append(codec.lot_change(customer, lot))
-            rows[VALUES_CHANGED].append(value)
+            rows[VALUES_BORN].append(codec.lot_value_row(customer, lot))
+            continue
+        rows[LOTS_CHANGED].append(codec.lot_change(customer, lot))
+        if customer in with_dollars:
+            rows[VALUES_CHANGED].append(codec.lot_value_row(customer, lot))
