@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -83,6 +84,8 @@ async def _inject(size: str, names: list[str]) -> tuple[dict[str, dict[str, obje
     results: dict[str, dict[str, object]] = {}
     caught: dict[str, str] = {}
     console = Console(highlight=False)
+    # Ended from outside, it leaves no server running and nothing mounted.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _current_task().cancel)
     shutil.rmtree(BUILD / "faults", ignore_errors=True)
     # Not below the build directory: as root the database's server is another user, who has to reach it.
     with TemporaryDirectory(prefix="acu-faults-") as directory:
@@ -107,6 +110,13 @@ async def _inject(size: str, names: list[str]) -> tuple[dict[str, dict[str, obje
     if results:
         console.print(_table(results))
     return results, caught
+
+
+def _current_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    return task
 
 
 async def _plant(world: World, name: str) -> str:

@@ -60,17 +60,21 @@ class Urls:
 class Postgres:
     """One cluster and the process of its server."""
 
-    def __init__(self, data: Path, settings: Sequence[str]) -> None:
+    def __init__(self, data: Path, settings: Sequence[str], log: Path | None) -> None:
         self._data = data
+        self._log = log or data / "log"
         self._options = [word for setting in settings for word in ("-c", setting)]
         self.sockets = data / "sockets"
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls, data: Path, settings: Sequence[str] = ()) -> Postgres:
-        """Makes the cluster in a directory of its own; `start` starts it, with settings as `name=value`."""
+    def create(cls, data: Path, settings: Sequence[str] = (), log: Path | None = None) -> Postgres:
+        """Makes the cluster in a directory of its own; `start` starts it, with settings as `name=value`.
+
+        What the server says goes to `log`, or to a file among the data.
+        """
         EmbeddedPostgres.start(data).stop()
-        cluster = cls(data, settings)
+        cluster = cls(data, settings, log)
         cluster.sockets.mkdir(exist_ok=True)
         if os.geteuid() == 0:
             owner = data.stat()
@@ -96,7 +100,7 @@ class Postgres:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         where = ("-D", self._data, "-h", "", "-k", self.sockets, "-p", str(PORT))
-        with (self._data / "log").open("ab") as log:
+        with self._log.open("ab") as log:
             return subprocess.Popen(
                 [_server_program(), *where, *self._options],
                 stdout=log,
@@ -117,7 +121,7 @@ class Postgres:
 
     def log(self) -> str:
         """All that the server has logged."""
-        return (self._data / "log").read_text(encoding="utf-8", errors="replace")
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
         """SIGKILL to the postmaster: its children find out by themselves."""

@@ -32,7 +32,7 @@ SETTINGS = (
     # The log of writes keeps within the disk by itself.
     "max_wal_size=64MB",
     "min_wal_size=32MB",
-    # So does what the server says: its statements are long, and each fails again and again.
+    # What the server says is short: its statements are long, and each fails again and again.
     "log_min_error_statement=panic",
 )
 WAL_FILE_BYTES = 16 << 20
@@ -150,7 +150,8 @@ async def run(world: World, count: int) -> Result:
             disk = Tmpfs(directory)
         except (PermissionError, FileNotFoundError, subprocess.CalledProcessError):
             disk = Quota()
-        postgres = Postgres.create(directory / "data", SETTINGS)
+        # What it says of a full disk would not fit on that disk.
+        postgres = Postgres.create(directory / "data", SETTINGS, directory.with_suffix(".log"))
         life.callback(postgres.stop)
         await postgres.start()
         return await _run(replace(world, postgres=postgres), disk, count)
