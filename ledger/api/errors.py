@@ -44,6 +44,9 @@ _AWAY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    # It takes no connections, or is not there: it is being moved or restored.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.InvalidCatalogNameError,
 )
 
 _log = structlog.get_logger(__name__)

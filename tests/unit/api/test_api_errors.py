@@ -105,6 +105,8 @@ def test_overload_asks_for_a_delay():
         asyncpg.ConnectionDoesNotExistError(),
         asyncpg.AdminShutdownError(),
         asyncpg.CannotConnectNowError(),
+        asyncpg.ObjectNotInPrerequisiteStateError(),
+        asyncpg.InvalidCatalogNameError(),
         asyncpg.TooManyConnectionsError(),
         asyncpg.QueryCanceledError(),
     ],
