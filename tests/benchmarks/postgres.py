@@ -27,7 +27,7 @@ from tests.benchmarks.desk import Desk
 CELL = "cell_00"
 _CHUNK_CUSTOMERS = 1_000
 _CHUNK_ENTRIES = 2
-_ROLL_UP_ENTRIES = 20_000
+_ROLL_UP_ENTRIES = 5_000
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 _BY_SEQUENCE = {"entries": codec.ENTRY, "money": codec.MONEY, "reservations": codec.RESERVATION}
 
