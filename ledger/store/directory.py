@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ledger.books.model import Decision, Entry
     from ledger.store.database import Pool, PooledConnection
 
-REMEMBERED_MAX = 100_000
-"""Customers whose key is remembered."""
+REMEMBERED_MAX = 20_000
+"""Customers whose key is remembered: twice as many as have a wallet in memory."""
 
 FIND = "SELECT customer_id, customer, cell FROM ledger.customers WHERE customer_id = ANY($1::text[])"
 IDS_OF = "SELECT customer, customer_id FROM ledger.customers WHERE customer = ANY($1::bigint[])"
