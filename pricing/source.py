@@ -231,7 +231,9 @@ def _problems(error: ValidationError, model: type[BaseModel], places: Places) ->
             allowed = ", ".join(_keys_allowed(model, loc[:-1]))
             yield places.problem(loc, f"unknown key {name}", f"allowed here: {allowed}", key=True)
         elif found["type"] == "missing":
-            yield places.problem(loc[:-1], f"the key {name} is missing", "", key=bool(loc[:-1]))
+            above = loc[:-1]
+            key = bool(above) and isinstance(above[-1], str)
+            yield places.problem(above, f"the key {name} is missing", key=key)
         else:
             message = _MESSAGES.get(found["type"]) or found["msg"].replace("Input should", "should")
             yield places.problem(loc, f"{name}: {message}")

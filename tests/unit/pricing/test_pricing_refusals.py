@@ -1,15 +1,14 @@
 """What is refused in cost books and cards: with file, line, column and what to write instead."""
 
+from pathlib import Path
+
 import pytest
 from pricing_world import COSTS, card_text, config, refusals
 
 from pricing import ConfigError, CostBook, RateCard, load
 
+REFUSED = Path(__file__).parent / "refused"
 GOOD = card_text("match: {tokens: '*'}, price: {per_million: {input: '1'}}")
-
-
-def _rule(match: str, price: str) -> str:
-    return card_text(f"match: {match}, price: {price}")
 
 
 def _only(problems):
@@ -17,274 +16,51 @@ def _only(problems):
     return problem
 
 
-def _text_at(problem, text):
-    return [*text.splitlines(), ""][problem.line - 1][problem.column - 1 :]
+def _cases(name):
+    """The cases of a file: what is written, and the problems that it has, one a line."""
+    lines = (REFUSED / name).read_text(encoding="utf-8").splitlines()
+    cases = []
+    for line in lines[lines.index("") :]:
+        if line.startswith("    "):
+            cases[-1][1].append(line.strip())
+        elif line:
+            cases.append((line, []))
+    return cases
 
 
-CARDS = [
-    # card, (line, what stands at the column), part of the message, part of the hint
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: 1.5}}"),
-        (5, "1.5"),
-        "1.5 is a float",
-        'write "1.5" in quotes',
-    ),
-    (_rule("{tokens: '*'}", "{per_million: {input: 1e3}}"), (5, "1e3"), "1e3 is a float", "in quotes"),
-    (_rule("{tokens: '*'}", "{per_million: {input: .nan}}"), (5, ".nan"), ".nan is a float", "in quotes"),
-    (_rule("{tokens: '*'}", "{per_million: {input: '-1'}}"), (5, "'-1'"), "-1 is negative", '"0" or more'),
-    (_rule("{tokens: '*'}", "{per_million: {input: -1}}"), (5, "-1"), "-1 is negative", '"0" or more'),
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: '1e3'}}"),
-        (5, "'1e3'"),
-        "'1e3' is not a rate",
-        "decimal string",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: NaN}}"),
-        (5, "NaN"),
-        "'NaN' is not a rate",
-        "decimal string",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: '0.1234567891'}}"),
-        (5, "'0.1234567891'"),
-        "is not a rate",
-        "9 fractional",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: '1234567890123456'}}"),
-        (5, "'1234567890123456'"),
-        "is not a rate",
-        "15 integer",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: {input: true}}"),
-        (5, "true"),
-        "must be a number",
-        "decimal string",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: {inputs: '1'}}"),
-        (5, "inputs:"),
-        "unknown quantity 'inputs'",
-        "input, cache_read",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_million: '1'}"),
-        (5, "per_million:"),
-        "tokens need a rate for each quantity",
-        "input:",
-    ),
-    (
-        _rule("{tokens: '*'}", "{per_hour: '1'}"),
-        (5, "per_hour:"),
-        "per_hour cannot price tokens",
-        "per_million, each, cost_plus",
-    ),
-    (
-        _rule("{units: mail}", "{each: {input: '1'}}"),
-        (5, "each:"),
-        "units have but one quantity",
-        'each: "1.5"',
-    ),
-    (
-        _rule("{outcome: x}", "{cost_plus: {margin: 1%}}"),
-        (5, "cost_plus:"),
-        "cost_plus cannot price outcome",
-        "outcome",
-    ),
-    (
-        _rule("{compute: h100}", "{per_hour: '1', minimum: soon}"),
-        (5, "soon"),
-        "'soon' is not a duration",
-        "60s",
-    ),
-    (_rule("{compute: h100}", "{per_hour: '1', minimum: 0}"), (5, "0"), "0 is not a duration", "60s"),
-    (
-        _rule("{units: mail}", "{each: '1', minimum: 60s}"),
-        (5, "minimum:"),
-        "'minimum' belongs to per_hour",
-        "leave it out",
-    ),
-    (
-        _rule("{compute: h100}", "{per_hour: '1', maximum: '2'}"),
-        (5, "maximum:"),
-        "unknown key 'maximum'",
-        "per_hour, minimum",
-    ),
-    (
-        _rule("{tokens: '*'}", "{cost_plus: {margin: 100%}}"),
-        (5, "margin:"),
-        "margin of 100% or more",
-        "less than 100%",
-    ),
-    (
-        _rule("{tokens: '*'}", "{cost_plus: {margin: 1%, markup: 1%}}"),
-        (5, "{margin:"),
-        "either markup or margin",
-        "0.70",
-    ),
-    (_rule("{tokens: '*'}", "{cost_plus: {}}"), (5, "{}"), "either markup or margin", "markup:"),
-    (
-        _rule("{tokens: '*'}", "{cost_plus: {markup: '0.3'}}"),
-        (5, "'0.3'"),
-        "'0.3' is not a percentage",
-        '"30%"',
-    ),
-    (_rule("{tokens: '*'}", "{cost_plus: {markup: '-3%'}}"), (5, "'-3%'"), "-3% is negative", '"0%" or more'),
-    (
-        _rule("{tokens: '*'}", "{cost_plus: {markup: 1%, on: served}}"),
-        (5, "on:"),
-        "unknown key 'on'",
-        "markup, margin",
-    ),
-    (_rule("{outcome: x}", "{outcome: {}}"), (5, "{}"), "names no result", "resolved"),
-    (
-        _rule("{outcome: x}", "{outcome: {solved: '1'}}"),
-        (5, "solved:"),
-        "unknown key 'solved'",
-        "resolved, failed",
-    ),
-    (
-        _rule("{outcome: x}", "{outcome: {resolved: '1'}, once: subject}"),
-        (5, "once:"),
-        "unknown key 'once'",
-        "plus",
-    ),
-    (_rule("{units: mail}", "{included: false}"), (5, "false"), "included", ""),
-    (_rule("{units: mail}", "{}"), (5, "{}"), "names no scheme", "per_million"),
-    (_rule("{units: mail}", "{each: '1', included: true}"), (5, "included:"), "names 2 schemes", "plus: ["),
-    (_rule("{units: mail}", "{plus: []}"), (5, "[]"), "plus", ""),
-    (_rule("{units: mail}", "{plus: [{included: true}]}"), (5, "{included:"), "cannot be a part of plus", ""),
-    (
-        _rule("{units: mail}", "{plus: [{per_hour: '1'}]}"),
-        (5, "per_hour:"),
-        "per_hour cannot price units",
-        "each",
-    ),
-    (_rule("{}", "{each: '1'}"), (5, "{}"), "names no kind of usage", "tokens, compute"),
-    (
-        _rule("{units: mail, compute: h100}", "{each: '1'}"),
-        (5, "{units:"),
-        "names 2 kinds of usage",
-        "one kind",
-    ),
-    (
-        _rule("{units: mail, state: idle}", "{each: '1'}"),
-        (5, "state:"),
-        "state is a condition of compute",
-        "leave",
-    ),
-    (
-        _rule("{units: mail, served_by: x}", "{each: '1'}"),
-        (5, "served_by:"),
-        "unknown key 'served_by'",
-        "key_owner",
-    ),
-    (_rule("{units: []}", "{each: '1'}"), (5, "[]"), "cannot be matched", "glob"),
-    (_rule("{units: 5}", "{each: '1'}"), (5, "5"), "cannot be matched", "glob"),
-    (
-        _rule("{tokens: '*', key_owner: MINE}", "{included: true}"),
-        (5, "MINE"),
-        "'MINE' is not known",
-        "OURS, CUSTOMER",
-    ),
-    (_rule("{outcome: x, result: [won]}", "{each: '1'}"), (5, "[won]"), "'won'", "RESOLVED, FAILED"),
-    (_rule("{units: fax}", "{each: '1'}"), (5, "fax"), "knows no unit 'fax'", 'units: {fax: {each: "0.01"}}'),
-    (
-        _rule("{compute: 'gpu-*'}", "{per_hour: '1'}"),
-        (5, "'gpu-*'"),
-        "knows no resource 'gpu-*'",
-        "h100, laptop",
-    ),
-    (
-        _rule("{units: hug}", "{cost_plus: {markup: 9%}}"),
-        (5, "{cost_plus:"),
-        "would charge nothing",
-        "included: true",
-    ),
-    (GOOD.replace("'1'\n", "1.0\n", 1), (3, "1.0"), "1.0 is a float", "quotes"),
-    (
-        GOOD.replace("credit_price_usd: '1'", "credit_price_usd: '0'"),
-        (3, "credit_price_usd:"),
-        "price above 0",
-        "",
-    ),
-    (GOOD.replace("card: test", "card: 'a test'"), (1, "'a test'"), "is not the name of a card", "64"),
-    (GOOD.replace("card: test", "name: test"), (1, "name:"), "unknown key 'name'", "card, revision"),
-    (GOOD + "revision: 0\n", (6, "0"), "revision", ""),
-    (GOOD + "effective_from: 2026-11-01\n", (6, "2026-11-01"), "is not an instant", "date, time and zone"),
-    (GOOD + "effective_from: 1793491200\n", (6, "1793491200"), "is not an instant", "2026-11-01T00:00:00Z"),
-    (GOOD + "round: {to: '0.0000001'}\n", (6, "to:"), "multiple of a micro-credit", "0.000001"),
-    (GOOD + "round: {mode: nearest}\n", (6, "nearest"), "mode", ""),
-    (GOOD + "discloses: serving_cost\n", (6, "discloses:"), "unknown key 'discloses'", "rules"),
-    (GOOD + "rules: []\n", (6, "rules:"), "'rules' stands here twice", "keep one"),
-    (GOOD + "credit: [\n", (7, ""), "is not YAML", ""),
-]
+def _written(text):
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-@pytest.mark.parametrize(("card", "place", "message", "hint"), CARDS)
-def test_a_card_is_refused_where_it_is_wrong(tmp_path, card, place, message, hint):
+def _card(case):
+    how, _, text = case.partition(" ")
+    text = _written(text)
+    if how == "rule":
+        return card_text(text)
+    if how == "with":
+        return f"{GOOD}{text}\n"
+    assert how == "line", case
+    number, _, text = text.partition(" ")
+    lines = GOOD.splitlines()
+    lines[int(number) - 1] = text
+    return "\n".join(lines) + "\n"
+
+
+def _shown(directory, problems):
+    """The problems as they are shown, but for the directory that they are in."""
+    return [str(problem).replace(f"{directory}/", "") for problem in problems]
+
+
+@pytest.mark.parametrize(("case", "problems"), _cases("cards.txt"))
+def test_a_card_is_refused_where_it_is_wrong(tmp_path, case, problems):
     """Each mistake is named at its own line and column, with what to write instead."""
-    problem = next(each for each in refusals(tmp_path, COSTS, card) if message in each.message)
-    line, token = place
-    assert problem.line == line
-    assert _text_at(problem, card).startswith(token)
-    assert hint in problem.hint
-    assert problem.file.endswith("cards/card0.yaml")
+    assert _shown(tmp_path, refusals(tmp_path, COSTS, _card(case))) == problems
 
 
-BOOKS = [
-    ("compute: {h100: {per_hour: 2.49}}", (1, "2.49"), "2.49 is a float", "quotes"),
-    ("compute: {h100: {}}", (1, "{}"), "must say what it costs", "cost: none"),
-    (
-        "compute: {h100: {per_hour: '1', cost: none}}",
-        (1, "{per_hour:"),
-        "must say what it costs",
-        "cost: none",
-    ),
-    ("compute: {h100: {cost: free}}", (1, "free"), "cost", ""),
-    ("compute: {cache: {per_hour: '1'}}", (1, "cache:"), "cannot be a resource", "another name"),
-    ("units: {fax: {each: '1', per_million: '1'}}", (1, "{each:"), "must say what it costs", "cost: none"),
-    ("units: {fax: {each: '-1'}}", (1, "'-1'"), "negative", ""),
-    ("unit: {}", (1, "unit:"), "unknown key 'unit'", "tokens, compute, units, unknown_cost"),
-    ("tokens: {catalog: litellm}", (1, "litellm"), "catalog", ""),
-    ("tokens: {discounts: {openai: 5%}}", (1, "openai:"), "needs a catalog", "catalog: genai-prices"),
-    ("tokens: {catalog: genai-prices, discounts: {nobody: 5%}}", (1, "nobody:"), "no provider 'nobody'", ""),
-    ("tokens: {catalog: genai-prices, discounts: {openai: 101%}}", (1, "openai:"), "above 100%", "100%"),
-    (
-        "tokens: {models: {large: {per_million: {input: '1'}}}}",
-        (1, "large:"),
-        "'large' is not a model",
-        "provider/name",
-    ),
-    ("tokens: {models: {a/b: {lever: x}}}", (1, "{lever:"), "names no rate", "per_million"),
-    (
-        "tokens: {models: {a/b: {per_million: {tokens: '1'}}}}",
-        (1, "tokens:"),
-        "unknown quantity 'tokens'",
-        "input",
-    ),
-    (
-        "tokens: {models: {a/b: {per_million: {input: '1'}, each: {input: '1'}}}}",
-        (1, "input:"),
-        "two rates",
-        "keep one",
-    ),
-    ("unknown_cost: {each: {}}", (1, "{each:"), "names no rate", ""),
-    ("revision: '7'", (1, "'7'"), "must be a whole number", ""),
-]
-
-
-@pytest.mark.parametrize(("book", "place", "message", "hint"), BOOKS)
-def test_a_cost_book_is_refused_where_it_is_wrong(tmp_path, book, place, message, hint):
+@pytest.mark.parametrize(("case", "problems"), _cases("costs.txt"))
+def test_a_cost_book_is_refused_where_it_is_wrong(tmp_path, case, problems):
     """Each mistake is named at its own line and column, with what to write instead."""
-    problem = next(each for each in refusals(tmp_path, book, GOOD) if message in each.message)
-    line, token = place
-    assert problem.line == line
-    assert _text_at(problem, book).startswith(token)
-    assert hint in problem.hint
-    assert problem.file.endswith("costs.yaml")
+    assert _shown(tmp_path, refusals(tmp_path, _written(case), GOOD)) == problems
 
 
 def test_all_problems_of_all_files_are_collected(tmp_path):
@@ -366,22 +142,25 @@ def test_two_cards_of_one_name_are_refused(tmp_path):
     problem = _only(refusals(tmp_path, COSTS, GOOD, GOOD))
     assert problem.file.endswith("card1.yaml")
     assert (problem.line, problem.message) == (1, "two cards are named 'test'")
-    assert "card0.yaml" in problem.hint
+    assert problem.hint == f"give it a name of its own: {tmp_path}/cards/card0.yaml has this one"
 
 
 def test_two_rules_of_one_name_are_refused(tmp_path):
     """Runs and reports tell rules apart by their names."""
     card = card_text("match: {units: mail}, price: {each: '1'}", "match: {units: hug}, price: {each: '1'}")
-    assert "two rules are named 'r0'" in _only(refusals(tmp_path, COSTS, card.replace("r1", "r0"))).message
+    problem = _only(refusals(tmp_path, COSTS, card.replace("r1", "r0")))
+    assert (
+        str(problem).partition(":")[2] == "6:6: two rules are named 'r0' (give each rule a name of its own)"
+    )
 
 
 def test_missing_files_are_refused(tmp_path):
     """A directory without costs.yaml, or without a card, cannot price."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path)
-    assert [problem.message for problem in caught.value.problems] == [
-        "holds no rate card",
-        "cannot be read: No such file or directory",
+    assert _shown(tmp_path, caught.value.problems) == [
+        "cards: holds no rate card (add a file such as cards/basic.yaml)",
+        "costs.yaml: cannot be read: No such file or directory",
     ]
 
 
@@ -423,11 +202,16 @@ def test_odd_texts_are_refused(tmp_path, text, message):
 def test_bad_documents_are_refused():
     """What is no document of a version raises ConfigError, not a fault of some library."""
     for text in ("", "{}", "[]", '{"costs": {"compute": 1}, "catalog": null}'):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError, match=r"^<cost book>: is not the document of a cost book: \S"):
             CostBook.from_document(text)
-    for text in ("", "a: [", "card: x\n"):
-        with pytest.raises(ConfigError):
+    for text, said in (
+        ("", "<rate card>: is empty"),
+        ("a: [", "<rate card>:1:5: is not YAML"),
+        ("card: x\n", "<rate card>:1:1: "),
+    ):
+        with pytest.raises(ConfigError) as caught:
             RateCard.from_document(text)
+        assert str(caught.value).startswith(said)
 
 
 def test_everything_optional_may_be_absent(tmp_path):
