@@ -130,8 +130,11 @@ def test_a_price_list_tells_prices_and_nothing_else(tmp_path):
             "title: Large, match: {tokens: acme/large, key_owner: OURS}, "
             "price: {per_million: {input: '1.50', cache_read: '0.1'}}",
             "match: {tokens: 'acme/*'}, price: {cost_plus: {margin: 42%}}",
+            "match: {tokens: 'b/*', service_tier: batch}, price: {plus: "
+            "[{per_million: {requests: '3', cache_write_1h: '1'}}, "
+            "{each: {cache_read: '2', input_audio: '5'}}]}",
             "match: {tokens: '*'}, price: {plus: [{cost_plus: {markup: 7%}}, {each: {requests: 2}}]}",
-            "match: {compute: h100, state: [idle, x], labels: {team: a, internal.cohort: b}}, "
+            "match: {compute: h100, state: [idle, x], labels: {team: [a, 'b*'], internal.cohort: b}}, "
             "price: {per_hour: '4', minimum: 1m, increment: 500ms}",
             "match: {compute: [spot, sandbox]}, price: {included: true}",
             "match: {units: mail}, price: {per_million: '9'}",
@@ -154,13 +157,25 @@ def test_a_price_list_tells_prices_and_nothing_else(tmp_path):
             {"key_owner": "OURS"},
         ),
         item("tokens: acme/*", "tokens", ("acme/*",), varies=True),
+        item(
+            "tokens: b/*",
+            "tokens",
+            ("b/*",),
+            [
+                ("1M requests", "3", ""),
+                ("1M cache write 1h tokens", "1", ""),
+                ("cache read token", "2", ""),
+                ("input audio token", "5", ""),
+            ],
+            {"service_tier": "batch"},
+        ),
         item("tokens: *", "tokens", ("*",), [("request", "2", "")], varies=True),
         item(
             "compute: h100",
             "compute",
             ("h100",),
             [("hour", "4", "minimum 60 s, increment 0.5 s")],
-            {"state": "idle, x", "label team": "a"},
+            {"state": "idle, x", "label team": "a, b*"},
         ),
         item("compute: spot, sandbox", "compute", ("spot", "sandbox"), included=True),
         item("units: mail", "units", ("mail",), [("1M", "9", "")]),

@@ -1,11 +1,12 @@
 """Runs: minimum and increment over the parts in which usage comes."""
 
 import json
+from fractions import Fraction
 
 import pytest
 from pricing_world import compute, paid, priced, terms
 
-from pricing import Memory, needs_runs
+from pricing import Compute, Memory, needs_runs
 
 MINUTE = "match: {compute: h100}, price: {per_hour: '3600', minimum: 60s}"
 
@@ -37,6 +38,8 @@ def test_usage_of_no_time_opens_no_minimum(tmp_path):
     """A run of zero duration, or of no machine, has not begun."""
     made = terms(tmp_path, MINUTE)
     assert _bills(made, compute("h100", 0), compute("h100", 9, "0"), compute("h100", 5)) == [0, 0, 60]
+    for item in (compute("h100", 0), compute("h100", 9, "0")):
+        assert priced(made, item).own_run is None
 
 
 @pytest.mark.parametrize(("seconds", "billed"), [(1, 60), (60, 60), (61, 70), (70, 70), (70.5, 80)])
@@ -44,6 +47,17 @@ def test_an_increment_rounds_up_after_the_minimum(tmp_path, seconds, billed):
     """increment: the billed duration goes up to a multiple of it."""
     made = terms(tmp_path, "match: {compute: h100}, price: {per_hour: '3600', minimum: 55s, increment: 10s}")
     assert _bills(made, compute("h100", seconds)) == [billed]
+
+
+def test_a_minimum_without_an_increment_bills_to_the_nanosecond(tmp_path):
+    """What is beyond the minimum is billed as it was; the smallest duration is a minimum too."""
+    made = terms(
+        tmp_path,
+        MINUTE,
+        "match: {compute: spot}, price: {per_hour: '3600', minimum: 0.000000001s}",
+    )
+    assert paid(priced(made, Compute("h100", 60 * 10**9 + 1))) == 60 + Fraction(1, 10**9)
+    assert paid(priced(made, Compute("spot", 3))) == Fraction(3, 10**9)
 
 
 def test_each_run_has_a_minimum_of_its_own(tmp_path):

@@ -145,6 +145,15 @@ def test_outcomes_are_charged_by_their_result(tmp_path):
     assert failed.lines[0].treatment is Treatment.CHARGED
 
 
+def test_the_smallest_charge_for_an_outcome_is_one(tmp_path):
+    """A billionth of a credit is charged for; an outcome that no rule matches charges nothing."""
+    made = terms(tmp_path, "match: {outcome: a}, price: {outcome: {resolved: '0.000000001'}}")
+    smallest = priced(made, outcome("a"))
+    assert (paid(smallest), smallest.outcome_charged) == (Fraction(1, 10**9), True)
+    unknown = priced(made, outcome("b"), tokens(input=5))
+    assert (unknown.unpriced, unknown.outcome_charged, unknown.has_outcome_rule) == ((0, 1), False, True)
+
+
 def test_included_is_free_knowingly_and_its_cost_is_posted(tmp_path):
     """included: 0 credits, treated as INCLUDED, its cost known and posted."""
     quote = priced(terms(tmp_path, "match: {compute: h100}, price: {included: true}"), compute("h100", 3600))
@@ -170,6 +179,30 @@ def test_plus_adds_schemes_up(tmp_path):
     assert paid(priced(made, outcome("x", Result.FAILED))) == Fraction("0.1")
     assert made.has_outcome_rule
     assert not priced(made, outcome("x", Result.FAILED)).outcome_charged
+
+
+def test_hourly_parts_of_plus_add_up_in_any_order(tmp_path):
+    """Rates that bill the seconds alone are one rate; a part that is none of them ends nothing."""
+    made = terms(
+        tmp_path,
+        "match: {compute: h100}, price: "
+        "{plus: [{cost_plus: {markup: 0%}}, {per_hour: '4'}, {per_hour: '2'}]}",
+        "match: {compute: spot}, price: {plus: [{per_hour: '3600', minimum: 2s}, {per_hour: '3600'}]}",
+    )
+    assert paid(priced(made, compute("h100", 3600))) == 6 + Fraction("2.49")
+    assert paid(priced(made, compute("spot", 1))) == 2 + 1
+
+
+def test_two_surcharges_are_twice_the_cost_and_both_markups(tmp_path):
+    """Parts of plus add up, cost_plus too: on the customer's own key the surcharges alone."""
+    made = terms(
+        tmp_path,
+        "match: {tokens: '*'}, price: {plus: [{cost_plus: {markup: 10%}}, {cost_plus: {margin: 50%}}]}",
+        price="0.5",
+    )
+    assert paid(priced(made, tokens(input=1_000_000))) == 3 * (Fraction("1.1") + 2) * 2
+    theirs = tokens(input=1_000_000, key_owner=KeyOwner.CUSTOMER)
+    assert paid(priced(made, theirs)) == 3 * (Fraction("0.1") + 1) * 2
 
 
 def test_the_parts_of_plus_rate_what_another_does_not(tmp_path):
