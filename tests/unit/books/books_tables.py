@@ -203,6 +203,8 @@ class Table:
             "status": lot.status,
             "kind": lot.kind,
             "scope": str(lot.scope),
+            "priority": str(lot.priority),
+            "starts": _when(lot.effective_at),
             "expires": _when(lot.expires_at),
         }
 

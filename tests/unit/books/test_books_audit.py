@@ -1,13 +1,15 @@
 """The audit finds each kind of break: books that are right are changed in one place."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from books_tables import Table
 
-from ledger.books import Credits, LotKey, LotStatus, Pin
+from ledger.books import Credits, LotKey, LotStatus, Pin, ReservationState
 from ledger.books.audit import History, Invariant, audit
 
 STEPS = """
@@ -177,6 +179,91 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
         lambda h: with_lot(h, 0, status=LotStatus.DEPLETED),
     ),
     "what is due is not known": (Invariant.LIVE, lambda h: with_wallet(h, next_due_at=None)),
+    "a debt is above 0": (
+        Invariant.CONSERVED,
+        lambda h: with_wallet(h, balances=moved(h.wallet.balances, debt=50_000_001, consumed=-50_000_001)),
+    ),
+    "more is left of a lot than it was granted": (
+        Invariant.CONSERVED,
+        lambda h: with_lot(h, 0, amount_micros=h.lots[0].remaining_micros - 1),
+    ),
+    "a lot is worth less than nothing": (Invariant.DEFERRED, lambda h: with_lot(h, 0, value_nanousd=-1)),
+    "a debt is priced below nothing": (Invariant.DEFERRED, lambda h: with_wallet(h, unbilled_nanousd=1)),
+    "what nobody owes has a price": (
+        Invariant.DEFERRED,
+        lambda h: with_wallet(h, balances=h.wallet.balances._replace(debt=0)),
+    ),
+    "a reservation has no entry": (
+        Invariant.REPLAYED,
+        lambda h: replace(h, reservations=[*h.reservations, h.reservations[0]._replace(sequence=99)]),
+    ),
+    "a reservation has another state than its newest entry": (
+        Invariant.REPLAYED,
+        lambda h: with_reservation(h, state=ReservationState.EXPIRED),
+    ),
+    "more was left uncollected than was priced": (
+        Invariant.COSTED,
+        lambda h: with_entry(h, -1, uncollected_micros=h.entries[-1].priced_micros + 1),
+    ),
+    "less than nothing was left uncollected": (
+        Invariant.COSTED,
+        lambda h: with_entry(h, -1, uncollected_micros=-1),
+    ),
+    "credits without usage have a cost": (Invariant.COSTED, lambda h: with_entry(h, -1, uncosted=True)),
+    "a charge's price is not that of its lines": (
+        Invariant.COSTED,
+        lambda h: with_entry(h, -1, priced_micros=h.entries[-1].priced_micros + 1),
+    ),
+    "a charge's revenue is not that of its lines": (
+        Invariant.COSTED,
+        lambda h: with_money(
+            h,
+            -1,
+            dollars=h.entries[-1].money.dollars._replace(revenue=7),  # type: ignore[union-attr]
+        ),
+    ),
+    "what was absorbed is below nothing": (
+        Invariant.COSTED,
+        lambda h: with_money(h, 4, absorbed_uncollected_nanousd=-1),
+    ),
+    "an entry takes effect after it was booked": (
+        Invariant.SEQUENCED,
+        lambda h: with_entry(h, -1, effective_at=h.entries[-1].booked_at + timedelta(seconds=1)),
+    ),
+    "an entry takes effect before the one before it": (
+        Invariant.SEQUENCED,
+        lambda h: with_entry(h, -1, effective_at=h.entries[-1].booked_at - timedelta(seconds=1)),
+    ),
+    "a lot that has expired has credits that nobody holds": (
+        Invariant.LIVE,
+        lambda h: with_lot(h, 0, status=LotStatus.EXPIRED, held_micros=0),
+    ),
+    "a lot that was voided has credits that nobody holds": (
+        Invariant.LIVE,
+        lambda h: with_lot(h, 0, status=LotStatus.VOIDED, held_micros=0),
+    ),
+    "a lot counts as not begun": (
+        Invariant.LIVE,
+        lambda h: with_lot(h, 0, status=LotStatus.PENDING_START),
+    ),
+    "a hold is due before what is known": (
+        Invariant.LIVE,
+        lambda h: with_wallet(h, next_due_at=h.reservations[0].expires_at + timedelta(seconds=1)),
+    ),
+    "the expiry of a lot is not known": (
+        Invariant.LIVE,
+        lambda h: replace(with_wallet(h, next_due_at=None), reservations=[]),
+    ),
+    "the start of a lot is not known": (
+        Invariant.LIVE,
+        lambda h: replace(
+            with_wallet(
+                with_lot(with_lot(h, 1, expires_at=None), 0, status=LotStatus.PENDING_START, expires_at=None),
+                next_due_at=None,
+            ),
+            reservations=[],
+        ),
+    ),
 }
 
 
@@ -188,11 +275,36 @@ def test_right_books_have_no_violations() -> None:
     assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
 
 
+def read_findings() -> dict[str, list[str]]:
+    """Read what is to be found of each break."""
+    findings: dict[str, list[str]] = {}
+    name = ""
+    for line in (Path(__file__).parent / "findings.txt").read_text().splitlines():
+        if line.startswith("    "):
+            findings[name].append(line.strip())
+        elif line and not line.startswith("#"):
+            name = line
+            findings[name] = []
+    return findings
+
+
+FINDINGS = read_findings()
+
+
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_break_is_found(name: str) -> None:
-    """A planted break is named by its invariant, with the customer that has it."""
+    """A planted break is named by its invariant, with the customer that has it, and with what is wrong."""
     invariant, break_ = BREAKS[name]
     history = break_(right_books())
     found = audit(history.wallet, history.lots, history.reservations, history.entries)
     assert invariant in {violation.invariant for violation in found}
     assert {violation.customer for violation in found} == {1}
+    assert [f"{violation.invariant}: {_shown(violation.description)}" for violation in found] == FINDINGS[
+        name
+    ]
+
+
+def _shown(description: str) -> str:
+    """Shorten keys of lots, and balances, which are long and stand in full elsewhere."""
+    keyed = re.sub(r"LotKey\(sequence=(\d+), n=(\d+)\)", r"\1.\2", description)
+    return re.sub(r"Credits\([^)]*\)", "Credits(...)", keyed)

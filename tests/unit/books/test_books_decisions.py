@@ -321,6 +321,140 @@ def test_parts_of_a_reservation_never_add_up_to_more_than_the_books_can_hold(wor
     decided(world.run(Commit("c2", b"", sequence, 0, final=True)))
 
 
+def test_all_debt_together_stays_within_what_the_books_can_hold() -> None:
+    """The price of what is owed already counts: the second charge makes debt up to the bound alone."""
+    plan = Plan("p", None, OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=MAX_AMOUNT)
+    world = World(plan, credit_price_nanousd=10**15)
+    most = MAX_AMOUNT // 10**9
+    decided(world.run(Charge("c1", b"", most - 5, already_used=True)))
+    entry = decided(world.run(Charge("c2", b"", 10, already_used=True))).entry
+    assert (-world.wallet.balances.debt, entry.uncollected_micros) == (most, 5)
+    assert -world.wallet.unbilled_nanousd <= MAX_AMOUNT
+
+
+def test_a_charge_keeps_the_instant_of_use(world: World) -> None:
+    """A charge of usage says when the work was done; one of stated credits does not know."""
+    when = START - timedelta(days=1)
+    usage = priced(5, runs={"vm-1": "60 s"}, occurred_at=when)
+    charged = decided(world.run(Charge("c1", b"", None), usage))
+    assert (charged.entry.occurred_at, charged.runs) == (when, {"vm-1": "60 s"})
+    stated = decided(world.run(Charge("c2", b"", 5)))
+    assert (stated.entry.occurred_at, stated.runs) == (None, {})
+
+
+@pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])
+def test_usage_without_a_price_is_refused_by_its_first_item(world: World, command: Command) -> None:
+    """The refusal carries the index of the first item that has no price, counted from 0."""
+    (line,) = priced(5).lines
+    unpriced = line._replace(treatment=Treatment.UNPRICED)
+    usage = priced(5)._replace(lines=(line, unpriced, unpriced))
+    refusal = refused(world.run(command, usage))
+    assert (refusal.reason, refusal.detail) == (RefusalReason.UNPRICED_USAGE, {"item": "1"})
+
+
+DESCRIBED = [
+    (
+        IssueGrant("g", b"", 0, GrantKind.PAID, 0),
+        "amount_micros",
+        f"must be 1 to {MAX_AMOUNT} micro-credits, got 0",
+    ),
+    (IssueGrant("g", b"", 5, GrantKind.PAID, -1), "paid_total_usd", "must be $0 to $4611686018"),
+    (IssueGrant("g", b"", 5, GrantKind.PROMO, 1), "paid_total_usd", "must be 0 for a promotional grant"),
+    (
+        IssueGrant("g", b"", 5, GrantKind.PROMO, 0, scope="words"),
+        "scope",
+        "must be one of tokens, compute, units, outcome, or empty",
+    ),
+    (IssueGrant("g", b"", 5, GrantKind.PROMO, 0, priority=2**31), "priority", "must fit 32 bits"),
+    (
+        IssueGrant("g", b"", 5, GrantKind.PROMO, 0, START, START),
+        "expires_at",
+        "must be after effective_at",
+    ),
+    (
+        IssueGrant("g", b"", 5, GrantKind.PROMO, 0, START - timedelta(days=2), START),
+        "expires_at",
+        "must be in the future",
+    ),
+    (Reserve("r", b"", 0), "amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got 0"),
+    (Reserve("r", b"", 5, minimum_micros=0), "minimum_micros", "must be 1 or more, got 0"),
+    (Reserve("r", b"", 5, ttl=timedelta(0)), "ttl", "must be 1 s to 86400 s, got 0:00:00"),
+    (Reserve("r", b"", 5, ttl=timedelta(hours=25)), "ttl", "must be 1 s to 86400 s, got 1 day, 1:00:00"),
+    (Charge("c", b"", 0), "amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got 0"),
+    (
+        Commit("c", b"", 3, -1, final=True),
+        "amount_micros",
+        f"must be 0 to {MAX_AMOUNT} micro-credits, got -1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "field", "description"), DESCRIBED)
+def test_a_field_that_is_wrong_is_named_with_what_is_allowed(
+    world: World, command: Command, field: str, description: str
+) -> None:
+    """Callers read which field it is, what may stand there, and what stood there."""
+    refusal = refused(world.run(command))
+    assert refusal.reason is RefusalReason.INVALID_ARGUMENT
+    assert refusal.detail == {"field": field, "description": description}
+
+
+def test_sums_that_overflow_are_named_too(world: World) -> None:
+    """All that a customer is granted, what it is worth, and the price and cost of its usage have bounds."""
+    too_many = refused(world.run(IssueGrant("g", b"", MAX_AMOUNT, GrantKind.PROMO, 0)))
+    assert too_many.detail["description"] == (
+        f"all that a customer is ever granted must not exceed {MAX_AMOUNT} micro-credits"
+    )
+    too_dear = refused(world.run(IssueGrant("g", b"", 5, GrantKind.PAID, MAX_AMOUNT)))
+    assert (
+        too_dear.detail["description"] == "all grants of a customer must not be worth more than $4611686018"
+    )
+    price = refused(world.run(Charge("c", b"", None, already_used=True), priced(MAX_AMOUNT + 1)))
+    assert price.detail["description"] == f"the price comes to more than {MAX_AMOUNT} micro-credits"
+    cost = refused(world.run(Charge("c", b"", None, already_used=True), priced(5, MAX_AMOUNT + 1)))
+    assert cost.detail["description"] == "the quantities are beyond what can be booked"
+
+
+def test_a_refusal_for_want_of_credits_says_what_could_be_had_and_what_is_needed(world: World) -> None:
+    """What this very command could have had, in micro-credits."""
+    held = decided(world.run(Reserve("r", b"", 30 * CREDIT))).entry.sequence
+    for command in (Charge("c", b"", 71 * CREDIT), Reserve("r2", b"", 71 * CREDIT)):
+        refusal = refused(world.run(command))
+        assert refusal.reason is RefusalReason.INSUFFICIENT_CREDITS
+        assert refusal.detail == {"available_micros": "70000000", "required_micros": "71000000"}
+    world.plan = world.plan._replace(over_capture=OverCapture.REJECT)
+    refusal = refused(world.run(Commit("k", b"", held, 31 * CREDIT, final=True)))
+    assert (refusal.reason, refusal.detail) == (
+        RefusalReason.OVER_CAPTURE,
+        {"held_micros": "30000000", "required_micros": "31000000"},
+    )
+
+
+def fault_of(world: World, command: Command, **changes: Any) -> str:
+    """Give what a fault says."""
+    with pytest.raises(BooksError) as caught:
+        decide_now(world, command, **changes)
+    return str(caught.value)
+
+
+def test_faults_of_the_caller_say_what_is_wrong(world: World) -> None:
+    """A fault names the customer and the instants, or what was not given."""
+    charge = Charge("c", b"", 5)
+    before = world.wallet.last_instant - timedelta(seconds=1)
+    said = "customer 1: 2026-10-31 23:59:59+00:00 is before 2026-11-01 00:00:00+00:00"
+    assert fault_of(world, charge, now=before) == said
+    assert fault_of(world, charge, terms=None) == "a charge rests on terms: none were given"
+    assert fault_of(world, Reserve("r", b"", 5), terms=None) == "a reserve pins terms: none were given"
+    usage = "a command states credits, or usage with its price"
+    assert fault_of(world, Charge("c", b"", None)) == f"{usage}: neither was given"
+    assert fault_of(world, charge, priced=priced(5)) == f"{usage}: both were given"
+    assert fault_of(world, CreateCustomer("x", b"")) == "no such command: CreateCustomer"
+    decided(world.run(Reserve("r", b"", 5)))
+    due_at = START + world.plan.default_ttl
+    said = "customer 1: 2026-11-01 00:05:00+00:00 is due and not written"
+    assert fault_of(world, charge, now=due_at) == said
+
+
 def test_debt_stays_within_what_the_books_can_hold() -> None:
     """However high the limit and the price, neither the debt nor its price overflows."""
     plan = Plan("p", None, OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=2**70)

@@ -50,6 +50,18 @@ def bill(needs: dict[str | None, int]) -> Bill:
             {0: 5, 1: 3},
             id="only what later ones cannot pay is pressing",
         ),
+        pytest.param(
+            {"compute": 4, "tokens": 4},
+            [(None, 1), ("tokens", 3), ("compute", 4)],
+            {0: 1, 1: 3, 2: 4},
+            id="what a later one has to the last credit is left to it",
+        ),
+        pytest.param(
+            {"compute": 4, "tokens": 4},
+            [("tokens", 3), (None, 1), ("compute", 4)],
+            {0: 3, 1: 1, 2: 4},
+            id="a scope that has paid is no later one any more",
+        ),
         pytest.param({None: 3}, [("tokens", 5), (None, 5)], {1: 3}, id="a scope pays for no stated credits"),
         pytest.param({"tokens": 2}, [("compute", 5), ("tokens", 5)], {1: 2}, id="nor for another kind"),
     ],
@@ -60,3 +72,13 @@ def test_lots_pay_in_burn_order_and_for_what_needs_them_most(
     """An unscoped lot pays first what no later scope can, then all kinds alike: it is not spared."""
     found, _ = cover(bill(needs), iter([source(n, *each) for n, each in enumerate(sources)]))
     assert {lot.key.sequence: micros for lot, micros, _ in found} == taken
+
+
+def test_lines_of_one_kind_are_one_need() -> None:
+    """Needs are added up by kind, in the order in which the kinds come; stated credits have none."""
+    lines = tuple(
+        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(0), {}, {})
+        for kind, micros in (("tokens", 4), ("compute", 1), ("tokens", 3))
+    )
+    assert list(Bill(8, Fraction(8), lines).needs().items()) == [("tokens", 7), ("compute", 1)]
+    assert Bill(8, Fraction(0), ()).needs() == {None: 8}
