@@ -7,7 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.store import codec
+from ledger.store import literals
+from ledger.store.columns import ENTRY, WALLET
 from ledger.store.load import find_entries
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ SELECT customer, next_due_at FROM {cell}.wallets
 WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2
 """
 _BORN = f"""
-INSERT INTO {{cell}}.wallets ({", ".join(codec.WALLET.names)}, created_at)
-SELECT {codec.WALLET.select("x")}, x.last_instant FROM {{rows}}
+INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at)
+SELECT {WALLET.select("x")}, x.last_instant FROM {{rows}}
 """
 _FIRST = f"""
-INSERT INTO {{cell}}.entries ({", ".join(codec.ENTRY.names)})
-SELECT {codec.ENTRY.select("x")} FROM {{rows}}
+INSERT INTO {{cell}}.entries ({", ".join(ENTRY.names)})
+SELECT {ENTRY.select("x")} FROM {{rows}}
 """
 
 
@@ -141,10 +142,10 @@ async def create_customer(
             return await _repeated(connection, customer_id, make)
         customer, now = entered
         decision = make(customer, now)
-        wallet, entry = codec.wallet_row(decision.wallet), codec.entry_row(decision.entry)
-        for text, columns, row in ((_BORN, codec.WALLET, wallet), (_FIRST, codec.ENTRY, entry)):
+        wallet, entry = literals.wallet_row(decision.wallet), literals.entry_row(decision.entry)
+        for text, columns, row in ((_BORN, WALLET, wallet), (_FIRST, ENTRY, entry)):
             statement = text.format(cell=cell, rows=columns.rows(cell, 1))
-            await connection.execute(statement, codec.array([row]))
+            await connection.execute(statement, literals.array([row]))
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 

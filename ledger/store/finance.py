@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.books.model import Credits, Dollars, Entry
 from ledger.store import codec
+from ledger.store.columns import ENTRY, MONEY
 
 if TYPE_CHECKING:
     from ledger.store.database import Pool, PooledConnection
@@ -43,7 +44,7 @@ LIMIT $4
 AS_OF = "SELECT as_of FROM {cell}.tailer"
 
 CHARGE = (
-    f"SELECT {codec.ENTRY.select('e')}, {codec.MONEY.select('m')} "
+    f"SELECT {ENTRY.select('e')}, {MONEY.select('m')} "
     "FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence) "
     "WHERE e.customer = $1 AND e.sequence = $2 AND e.kind IN ('COMMIT', 'CHARGE')"
 )
@@ -165,5 +166,5 @@ async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> Entry | No
     row = await pool.fetchrow(CHARGE.format(cell=key.cell), key.customer, sequence)
     if row is None:
         return None
-    columns = len(codec.ENTRY.names)
-    return codec.entry_of(row[:columns], codec.money_of(row[columns:]))
+    width = len(ENTRY.names)
+    return codec.entry_of(row[:width], codec.money_of(row[width:]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.cover import burn_order
 from ledger.books.model import Facts
 from ledger.store import codec
-from ledger.store.codec import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, WALLET
+from ledger.store.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, WALLET
 from ledger.store.database_errors import told_outcomes
 
 if TYPE_CHECKING:

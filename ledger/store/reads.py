@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
-from ledger.store.codec import ENTRY, LOT, RESERVATION, entry_of, lot_of, reservation_of
+from ledger.store.codec import entry_of, lot_of, reservation_of
+from ledger.store.columns import ENTRY, LOT, RESERVATION
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.migrate import SHARED_SCHEMA

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ledger.store import codec
+from ledger.store import literals
 from ledger.store.database_errors import (
     RepeatedRequest,
     UnknownOutcome,
@@ -102,7 +102,7 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     except (TypeError, ValueError) as error:
         raise WriteRefused(f"nothing was sent: {error}") from error
     text = write_statement(cell, tuple(rows), probe=probe)
-    parameters = [*_head(batch), *[codec.array(texts) for texts in rows.values()]]
+    parameters = [*_head(batch), *[literals.array(texts) for texts in rows.values()]]
     with told_outcomes(connection):
         record = await connection.fetchrow(text, *parameters)
     if record is None:
@@ -125,7 +125,7 @@ async def check(
     """
     with told_outcomes(connection):
         record = await connection.fetchrow(
-            CHECK.format(cell=cell), codec.numbers(before), codec.numbers(before.values())
+            CHECK.format(cell=cell), literals.numbers(before), literals.numbers(before.values())
         )
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
@@ -145,9 +145,9 @@ def _head(batch: Batch) -> list[Any]:
                 updates[customer] += 1
     before = batch.before
     return [
-        codec.numbers(before),
-        codec.numbers(before.values()),
-        codec.numbers(updates.values()),
+        literals.numbers(before),
+        literals.numbers(before.values()),
+        literals.numbers(updates.values()),
         oldest,
         batch.decided_at,
     ]
@@ -156,13 +156,13 @@ def _head(batch: Batch) -> list[Any]:
 def _rows(batch: Batch) -> dict[Part, list[str]]:
     """The rows of each part that has some, in the order of the parts."""
     rows: dict[Part, list[str]] = {part: [] for part in PARTS}
-    rows[WALLETS] = [codec.wallet_row(wallet) for wallet in batch.wallets.values()]
-    rows[ENTRIES] = [codec.entry_row(entry) for entry in batch.entries]
+    rows[WALLETS] = [literals.wallet_row(wallet) for wallet in batch.wallets.values()]
+    rows[ENTRIES] = [literals.entry_row(entry) for entry in batch.entries]
     rows[DOLLARS] = [
-        codec.money_row(entry, entry.money) for entry in batch.entries if entry.money is not None
+        literals.money_row(entry, entry.money) for entry in batch.entries if entry.money is not None
     ]
-    rows[RUNS] = [codec.run_row(*key, state) for key, state in batch.runs.items()]
-    rows[DEBTS] = [codec.debt_row(*debt) for debt in batch.debts.items()]
+    rows[RUNS] = [literals.run_row(*key, state) for key, state in batch.runs.items()]
+    rows[DEBTS] = [literals.debt_row(*debt) for debt in batch.debts.items()]
     _add_reservations(rows, batch)
     _add_lots(rows, batch)
     return {part: texts for part, texts in rows.items() if texts}
@@ -171,10 +171,10 @@ def _rows(batch: Batch) -> dict[Part, list[str]]:
 def _add_reservations(rows: dict[Part, list[str]], batch: Batch) -> None:
     for (customer, _), (reservation, is_born) in batch.reservations.items():
         if is_born:
-            rows[RESERVATIONS_BORN].append(codec.reservation_row(customer, reservation))
+            rows[RESERVATIONS_BORN].append(literals.reservation_row(customer, reservation))
         else:
-            rows[RESERVATIONS_CHANGED].append(codec.reservation_change(customer, reservation))
-        costs = codec.reservation_costs_row(customer, reservation)
+            rows[RESERVATIONS_CHANGED].append(literals.reservation_change(customer, reservation))
+        costs = literals.reservation_costs_row(customer, reservation)
         if costs is not None:
             rows[COSTS].append(costs)
 
@@ -184,9 +184,9 @@ def _add_lots(rows: dict[Part, list[str]], batch: Batch) -> None:
     with_dollars = {entry.customer for entry in batch.entries if entry.money is not None}
     for (customer, _), (lot, is_born) in batch.lots.items():
         if is_born:
-            rows[LOTS_BORN].append(codec.lot_row(customer, lot))
-            rows[VALUES_BORN].append(codec.lot_value_row(customer, lot))
+            rows[LOTS_BORN].append(literals.lot_row(customer, lot))
+            rows[VALUES_BORN].append(literals.lot_value_row(customer, lot))
             continue
-        rows[LOTS_CHANGED].append(codec.lot_change(customer, lot))
+        rows[LOTS_CHANGED].append(literals.lot_change(customer, lot))
         if customer in with_dollars:
-            rows[VALUES_CHANGED].append(codec.lot_value_row(customer, lot))
+            rows[VALUES_CHANGED].append(literals.lot_value_row(customer, lot))

@@ -20,8 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ledger.store import codec
-from ledger.store.codec import Columns
+from ledger.store import columns
+from ledger.store.columns import Columns
 
 FRESH_SECONDS = 5
 """Nothing is written that was decided further than this off the database's clock."""
@@ -40,7 +40,7 @@ class Part:
 
 WALLETS = Part(
     "wallets",
-    codec.WALLET,
+    columns.WALLET,
     """
     UPDATE {cell}.wallets w SET
         sequence = x.sequence, display_name = x.display_name, plan = x.plan, card = x.card, zone = x.zone,
@@ -55,12 +55,12 @@ _INSERT = """
     INSERT INTO {{cell}}.{table} ({{columns}})
     SELECT {{values}} FROM {{rows}} WHERE {{applies}}
     """
-ENTRIES = Part("entries", codec.ENTRY, _INSERT.format(table="entries"))
-DOLLARS = Part("money", codec.MONEY, _INSERT.format(table="money"))
-RESERVATIONS_BORN = Part("reservations_born", codec.RESERVATION, _INSERT.format(table="reservations"))
+ENTRIES = Part("entries", columns.ENTRY, _INSERT.format(table="entries"))
+DOLLARS = Part("money", columns.MONEY, _INSERT.format(table="money"))
+RESERVATIONS_BORN = Part("reservations_born", columns.RESERVATION, _INSERT.format(table="reservations"))
 RESERVATIONS_CHANGED = Part(
     "reservations_changed",
-    codec.RESERVATION_CHANGE,
+    columns.RESERVATION_CHANGE,
     """
     UPDATE {cell}.reservations r SET
         state = x.state, expires_at = x.expires_at, held = x.held, pins = x.pins,
@@ -73,7 +73,7 @@ RESERVATIONS_CHANGED = Part(
 )
 COSTS = Part(
     "reservation_costs",
-    codec.RESERVATION_COSTS,
+    columns.RESERVATION_COSTS,
     _INSERT.format(table="reservation_costs")
     + """
     ON CONFLICT (customer, sequence) DO UPDATE SET
@@ -84,11 +84,11 @@ COSTS = Part(
         absorbed_unpriced = excluded.absorbed_unpriced
     """,
 )
-LOTS_BORN = Part("lots_born", codec.LOT, _INSERT.format(table="lots"))
+LOTS_BORN = Part("lots_born", columns.LOT, _INSERT.format(table="lots"))
 # What a grant is does not change; what is left of it does.
 LOTS_CHANGED = Part(
     "lots_changed",
-    codec.LOT_CHANGE,
+    columns.LOT_CHANGE,
     """
     UPDATE {cell}.lots t SET remaining = x.remaining, held = x.held, status = x.status
     FROM {rows}
@@ -96,12 +96,12 @@ LOTS_CHANGED = Part(
     """,
     counted=True,
 )
-VALUES_BORN = Part("values_born", codec.LOT_VALUE, _INSERT.format(table="lot_values"))
+VALUES_BORN = Part("values_born", columns.LOT_VALUE, _INSERT.format(table="lot_values"))
 # A hold takes no value: most rows stay as they are, so their number tells nothing. The lot itself is
 # counted, and its value is born with it.
 VALUES_CHANGED = Part(
     "values_changed",
-    codec.LOT_VALUE,
+    columns.LOT_VALUE,
     """
     UPDATE {cell}.lot_values v SET value_nanousd = x.value_nanousd
     FROM {rows}
@@ -111,12 +111,12 @@ VALUES_CHANGED = Part(
 )
 RUNS = Part(
     "runs",
-    codec.RUN,
+    columns.RUN,
     _INSERT.format(table="runs") + "ON CONFLICT (customer, run_id) DO UPDATE SET state = excluded.state",
 )
 DEBTS = Part(
     "debts",
-    codec.DEBT,
+    columns.DEBT,
     _INSERT.format(table="debts")
     + "ON CONFLICT (customer) DO UPDATE SET unbilled_nanousd = excluded.unbilled_nanousd",
 )

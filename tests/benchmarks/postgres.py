@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from ledger.store import codec
+from ledger.store import columns
 from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.embedded import EmbeddedPostgres
@@ -29,7 +29,7 @@ _CHUNK_CUSTOMERS = 1_000
 _CHUNK_ENTRIES = 2
 _ROLL_UP_ENTRIES = 5_000
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-_BY_SEQUENCE = {"entries": codec.ENTRY, "money": codec.MONEY, "reservations": codec.RESERVATION}
+_BY_SEQUENCE = {"entries": columns.ENTRY, "money": columns.MONEY, "reservations": columns.RESERVATION}
 
 
 class Books(NamedTuple):
@@ -153,12 +153,12 @@ async def _copy_first(connection: Connection, customers: int, last: int) -> None
         chunk = (first, min(first + _CHUNK_CUSTOMERS - 1, customers))
         for sequence in range(1, last + 1, _CHUNK_ENTRIES):
             async with connection.transaction():
-                for table, columns in _BY_SEQUENCE.items():
-                    names = ", ".join(columns.names[1:])
+                for table, kind in _BY_SEQUENCE.items():
+                    names = ", ".join(kind.names[1:])
                     await connection.execute(
                         f"""
                         INSERT INTO {CELL}.{table} (customer, {names})
-                        SELECT x.customer, {columns.select("t").split(", ", 1)[1]}
+                        SELECT x.customer, {kind.select("t").split(", ", 1)[1]}
                         FROM {CELL}.{table} t, generate_series($1::bigint, $2::bigint) AS x(customer)
                         WHERE t.customer = 1 AND t.sequence BETWEEN $3 AND $4 ORDER BY t.sequence, x.customer
                         """,
@@ -172,8 +172,8 @@ async def _copy_first(connection: Connection, customers: int, last: int) -> None
 
 async def _copy_state(connection: Connection, chunk: tuple[int, int]) -> None:
     """The rows that are changed in place: once, as they are at the end."""
-    wallet = f"{', '.join(codec.WALLET.names[1:])}, created_at"
-    lot = ", ".join(codec.LOT.names[1:])
+    wallet = f"{', '.join(columns.WALLET.names[1:])}, created_at"
+    lot = ", ".join(columns.LOT.names[1:])
     for table, names in (
         ("wallets", wallet),
         ("lots", lot),

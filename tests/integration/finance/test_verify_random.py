@@ -28,8 +28,8 @@ from ledger.books import (
 from ledger.books.model import NOTHING
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store import codec
-from ledger.store.codec import Columns
+from ledger.store import columns, literals
+from ledger.store.columns import Columns
 from ledger.store.database import Connection
 from ledger.store.verify import verify_journal
 
@@ -105,16 +105,16 @@ async def store(owner: Connection, customer: int, world: World) -> None:
         "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
     )
     created = {"created_at": "x.last_instant"}
-    await insert(owner, "wallets", codec.WALLET, [codec.wallet_row(wallet)], created)
-    await insert(owner, "entries", codec.ENTRY, [codec.entry_row(entry) for entry in entries])
-    moneys = [codec.money_row(entry, entry.money) for entry in entries if entry.money is not None]
-    await insert(owner, "money", codec.MONEY, moneys)
-    await insert(owner, "lots", codec.LOT, [codec.lot_row(customer, lot) for lot in lots])
-    values = [codec.lot_value_row(customer, lot) for lot in lots]
-    await insert(owner, "lot_values", codec.LOT_VALUE, values)
-    held = [codec.reservation_row(customer, reservation) for reservation in reservations]
-    await insert(owner, "reservations", codec.RESERVATION, held)
-    await insert(owner, "debts", codec.DEBT, [codec.debt_row(customer, wallet.unbilled_nanousd)])
+    await insert(owner, "wallets", columns.WALLET, [literals.wallet_row(wallet)], created)
+    await insert(owner, "entries", columns.ENTRY, [literals.entry_row(entry) for entry in entries])
+    moneys = [literals.money_row(entry, entry.money) for entry in entries if entry.money is not None]
+    await insert(owner, "money", columns.MONEY, moneys)
+    await insert(owner, "lots", columns.LOT, [literals.lot_row(customer, lot) for lot in lots])
+    values = [literals.lot_value_row(customer, lot) for lot in lots]
+    await insert(owner, "lot_values", columns.LOT_VALUE, values)
+    held = [literals.reservation_row(customer, reservation) for reservation in reservations]
+    await insert(owner, "reservations", columns.RESERVATION, held)
+    await insert(owner, "debts", columns.DEBT, [literals.debt_row(customer, wallet.unbilled_nanousd)])
 
 
 async def insert(
@@ -122,7 +122,7 @@ async def insert(
 ) -> None:
     names, values = ", ".join([*columns.names, *more]), ", ".join([columns.select("x"), *more.values()])
     text = f"INSERT INTO {CELL}.{table} ({names}) SELECT {values} FROM {columns.rows(CELL, 1)}"
-    await owner.execute(text, codec.array(rows))
+    await owner.execute(text, literals.array(rows))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -32,7 +32,7 @@ from ledger.books.model import (
     Terms,
     Treatment,
 )
-from ledger.store import codec
+from ledger.store import codec, columns, literals
 from ledger.store.load import LoadRequest, find_entries, load, load_reversal
 from ledger.store.write import Batch, write
 
@@ -50,7 +50,7 @@ LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
 TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS)
 LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
 COSTS = st.builds(ReservationCosts, FRACTIONS, FRACTIONS, FRACTIONS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
-OPEN_STATES = st.sampled_from(sorted(codec.OPEN_TO_COMMITS))
+OPEN_STATES = st.sampled_from(sorted(literals.OPEN_TO_COMMITS))
 
 
 def balanced(kind):
@@ -220,24 +220,24 @@ WHERE t.typnamespace = $1::regnamespace AND t.typname = $2 ORDER BY a.attnum
 TYPES = {"timestamptz": "timestamp with time zone"}
 
 
-@pytest.mark.parametrize("columns", codec.ROW_TYPES, ids=lambda columns: columns.row_type)
-async def test_the_database_takes_rows_as_they_are_built(connection, columns):
+@pytest.mark.parametrize("kind", columns.ROW_TYPES, ids=lambda kind: kind.row_type)
+async def test_the_database_takes_rows_as_they_are_built(connection, kind):
     """A composite type of the cell has the columns of its rows, in their order."""
-    found = await connection.fetch(ATTRIBUTES, CELL, columns.row_type)
-    types = [TYPES.get(name, name) for name in columns.types]
-    assert [tuple(row) for row in found] == list(zip(columns.names, types, strict=True))
+    found = await connection.fetch(ATTRIBUTES, CELL, kind.row_type)
+    types = [TYPES.get(name, name) for name in kind.types]
+    assert [tuple(row) for row in found] == list(zip(kind.names, types, strict=True))
 
 
 def test_a_line_may_not_use_the_books_own_names():
     """What pricing says of a line must not hide what the books say."""
     with pytest.raises(ValueError, match="credits_micros"):
-        codec.entry_row(_with_line({"credits_micros": 0}))
+        literals.entry_row(_with_line({"credits_micros": 0}))
 
 
 def test_what_json_cannot_say_exactly_is_no_part_of_a_line():
     """An integer beyond 64 bits would come back as a float from many a reader."""
     with pytest.raises(TypeError, match="64-bit"):
-        codec.entry_row(_with_line({"quantity": 2**64}))
+        literals.entry_row(_with_line({"quantity": 2**64}))
 
 
 def _with_line(public):
@@ -258,4 +258,4 @@ def _with_line(public):
 def test_exact_amounts_are_kept_exactly():
     """A reservation's exact price is `num/den`, whatever its size."""
     exact = Fraction(10**30 + 1, 3**40)
-    assert codec._fraction_of(codec._fraction(exact)) == exact
+    assert codec._fraction_of(literals._fraction(exact)) == exact

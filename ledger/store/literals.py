@@ -1,0 +1,259 @@
+"""The books' values as texts for the write.
+
+What is written goes as one text for each kind of row: the literal of an array of the cell's composite type
+of that kind, whose fields are the columns of `columns`. Arrays by column have the driver look at each value
+in turn, which costs more than the database's own work on it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ledger.books.model import NO_COSTS, ReservationState
+from ledger.store.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from fractions import Fraction
+
+    from ledger.books.model import (
+        Entry,
+        EntryLine,
+        Lot,
+        Money,
+        MoneyLine,
+        Reservation,
+        ReservationImage,
+        Terms,
+        Wallet,
+    )
+
+_NINE = ",".join(["%d"] * 9)
+_EIGHTEEN = f"{_NINE},{_NINE}"
+
+
+def array(rows: Iterable[str]) -> str:
+    """The literal of an array of rows."""
+    escaped = [row.replace("\\", "\\\\").replace('"', '\\"') for row in rows]
+    return '{"' + '","'.join(escaped) + '"}' if escaped else "{}"
+
+
+def numbers(values: Iterable[int]) -> str:
+    """The literal of an array of whole numbers."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def wallet_row(wallet: Wallet) -> str:
+    return (
+        f"({wallet.customer},{wallet.sequence},{_text(wallet.display_name)},{_text(wallet.plan)},"
+        f"{_text(wallet.card)},{_text(wallet.zone)},{_NINE % wallet.balances},"
+        f"{_instant(wallet.next_due_at)},{_instant(wallet.last_instant)})"
+    )
+
+
+def entry_row(entry: Entry) -> str:
+    (
+        customer,
+        sequence,
+        kind,
+        request_id,
+        fingerprint,
+        moved,
+        after,
+        effective_at,
+        booked_at,
+        occurred_at,
+        reservation,
+        subject,
+        subject_n,
+        terms,
+        plan,
+        priced_micros,
+        uncollected_micros,
+        uncosted,
+        late,
+        final,
+        reason,
+        labels,
+        lines,
+        _,
+    ) = entry
+    return (
+        f"({customer},{sequence},{kind},{_text(request_id)},"
+        f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
+        f"{_EIGHTEEN % (moved + after)},"
+        f"{_instant(effective_at)},{_instant(booked_at)},{_instant(occurred_at)},"
+        f"{_image(reservation)},{_number(subject)},{_number(subject_n)},{_terms(terms)},{_text(plan)},"
+        f"{priced_micros},{uncollected_micros},{uncosted},{late},{final},{_text(reason)},"
+        f"{_json(labels) if labels else ''},"
+        f"{_json([_entry_line(line) for line in lines]) if lines else ''})"
+    )
+
+
+def money_row(entry: Entry, money: Money) -> str:
+    lines = _json([_money_line(line) for line in money.lines]) if money.lines else ""
+    draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
+    return (
+        f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
+        f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
+        f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
+        f"{_instant(entry.booked_at)})"
+    )
+
+
+def reservation_row(customer: int, reservation: Reservation) -> str:
+    return (
+        f"({customer},{reservation.sequence},{reservation.state},{_terms(reservation.terms)},"
+        f"{_instant(reservation.created_at)},{_reservation_state(reservation)},{_labels(reservation.labels)})"
+    )
+
+
+def reservation_change(customer: int, reservation: Reservation) -> str:
+    """What may change of a reservation: terms, labels and the instant of its birth are pinned for life."""
+    return f"({customer},{reservation.sequence},{reservation.state},{_reservation_state(reservation)})"
+
+
+def _reservation_state(reservation: Reservation) -> str:
+    pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
+    return (
+        f"{_instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
+        f"{_fraction(reservation.exact_micros)},{reservation.priced_micros},{reservation.charged_micros},"
+        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)}"
+    )
+
+
+def reservation_costs_row(customer: int, reservation: Reservation) -> str | None:
+    """None where nothing is to be kept: a closed reservation's costs stand in its entries."""
+    costs = reservation.costs
+    if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
+        return None
+    return (
+        f"({customer},{reservation.sequence},{_fraction(costs.cost_exact)},"
+        f"{_fraction(costs.included_exact)},{_fraction(costs.unpriced_exact)},{costs.posted_nanousd},"
+        f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
+        f"{costs.absorbed_unpriced_nanousd})"
+    )
+
+
+OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
+
+
+def lot_row(customer: int, lot: Lot) -> str:
+    return (
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind},{lot.amount_micros},"
+        f"{lot.remaining_micros},{lot.held_micros},{lot.priority},{_text(lot.scope)},"
+        f"{_instant(lot.effective_at)},{_instant(lot.expires_at)},{lot.status})"
+    )
+
+
+def lot_change(customer: int, lot: Lot) -> str:
+    """What may change of a lot."""
+    return (
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},{lot.status})"
+    )
+
+
+def lot_value_row(customer: int, lot: Lot) -> str:
+    return f"({customer},{lot.key.sequence},{lot.key.n},{lot.value_nanousd})"
+
+
+def run_row(customer: int, run_id: str, state: str) -> str:
+    return f"({customer},{_text(run_id)},{_text(state)})"
+
+
+def debt_row(customer: int, unbilled_nanousd: int) -> str:
+    return f"({customer},{unbilled_nanousd})"
+
+
+# -- fields --------------------------------------------------------------------------------------
+
+
+_BYTES = "\\\\x"
+"""What bytes in hexadecimal begin with; in a record a backslash is written twice."""
+
+
+def _text(value: str | None) -> str:
+    """A field of text: quoted unless it is plain, for in a record nothing at all is NULL."""
+    if value is None:
+        return ""
+    if value.isalnum():
+        return value
+    if '"' in value or "\\" in value:
+        value = value.replace("\\", "\\\\").replace('"', '""')
+    return f'"{value}"'
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+@lru_cache(maxsize=4096)
+def _instant(value: datetime | None) -> str:
+    """An instant is in several rows of one entry, and its text is the dearest of all fields."""
+    return "" if value is None else str(value)
+
+
+def _json(value: object) -> str:
+    """JSON as a field. Raises TypeError for an integer of more than 64 bits."""
+    text = orjson.dumps(value).decode().replace("\\", "\\\\").replace('"', '""')
+    return f'"{text}"'
+
+
+def _list(items: Iterable[str]) -> str:
+    """A JSON array of arrays of numbers as a field."""
+    return f'"[{",".join(items)}]"'
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return _json(labels) if labels else ""
+
+
+@lru_cache(maxsize=1024)
+def _terms(terms: Terms | None) -> str:
+    """Four fields. Few terms are in use at a time."""
+    if terms is None:
+        return ",,,"
+    return (
+        f"{_text(terms.card)},{_text(terms.card_version)},{_text(terms.cost_version)},"
+        f"{terms.credit_price_nanousd}"
+    )
+
+
+def _image(image: ReservationImage | None) -> str:
+    if image is None:
+        return ",,,,"
+    return (
+        f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
+        f"{_instant(image.expires_at)}"
+    )
+
+
+def _fraction(amount: Fraction) -> str:
+    numerator, denominator = amount.as_integer_ratio()
+    return f"{numerator}/{denominator}"
+
+
+def _entry_line(line: EntryLine) -> dict[str, object]:
+    _refuse_names(line.public, ENTRY_LINE_OWN)
+    return {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+
+
+def _money_line(line: MoneyLine) -> dict[str, object]:
+    _refuse_names(line.internal, MONEY_LINE_OWN)
+    return {
+        **line.internal,
+        "kind": line.kind,
+        "treatment": line.treatment,
+        "credits_micros": line.credits_micros,
+        "revenue_nanousd": line.revenue_nanousd,
+        "cost_nanousd": line.cost_nanousd,
+    }
+
+
+def _refuse_names(said: Mapping[str, object], own: frozenset[str]) -> None:
+    if not own.isdisjoint(said):
+        raise ValueError(f"a priced line must not use the names {', '.join(sorted(own & said.keys()))}")
