@@ -59,7 +59,7 @@ async def test_every_account_is_rolled_up_by_day_plan_and_card(database, writer,
     """Each account's rollups are the sums of its postings, by the UTC day of booking, plan and card."""
     await varied_history(database, writer)
     await owner.execute(
-        f"UPDATE {CELL}.entries SET booked_at = booked_at - sequence % 3 * interval '9 hours'"
+        f"UPDATE {CELL}.entries SET booked_at = booked_at - sequence % 3 * interval '1 day'"
     )
     await tailer(database).step(CELL)
     for account in ("issued", "held", "consumed", "debt", "expired", "uncollected"):
