@@ -70,6 +70,14 @@ def moved(credits_: Credits, **micros: int) -> Credits:
     return credits_._replace(**{name: getattr(credits_, name) + n for name, n in micros.items()})
 
 
+def ended(history: History, account: str) -> History:
+    """End the first lot without an entry: what it held stands on an account, and nobody holds it any more."""
+    lot = history.lots[0]
+    changed = with_lot(history, 0, remaining_micros=0, held_micros=0, status=LotStatus.VOIDED)
+    moves = {"held": -lot.held_micros, account: lot.held_micros}
+    return with_wallet(changed, balances=moved(history.wallet.balances, **moves))
+
+
 BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
     "an entry's credits do not sum to 0": (
         Invariant.BALANCED,
@@ -242,6 +250,8 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
         Invariant.LIVE,
         lambda h: with_lot(h, 0, status=LotStatus.VOIDED, held_micros=0),
     ),
+    "a lot was voided, and no entry says so": (Invariant.REPLAYED, lambda h: ended(h, "voided")),
+    "a lot was refunded, and no entry says so": (Invariant.REPLAYED, lambda h: ended(h, "refunded")),
     "a lot counts as not begun": (
         Invariant.LIVE,
         lambda h: with_lot(h, 0, status=LotStatus.PENDING_START),

@@ -1,5 +1,8 @@
 """Which rule prices an item, and what a card tells of its rules."""
 
+import hashlib
+import json
+
 import pytest
 from pricing_world import COSTS, card_text, compute, config, outcome, priced, terms, tokens, units
 
@@ -193,3 +196,23 @@ def test_a_card_is_restored_from_its_document(tmp_path):
     assert RateCard.from_document(text.replace("input: '1'", "input: '2'")).version != card.version
     assert (card.revision, card.rounding, card.credit_price_nanousd) == (4, (10_000, "up"), 10**9)
     assert card.rules[0].name == "r0"
+
+
+def test_a_version_is_the_hash_of_what_the_text_says_as_canonical_json(tmp_path):
+    """Keys in order, no blanks, UTF-8: whoever has the document can check it, in any release."""
+    rule = "title: Größe, match: {units: mail}, price: {each: '1'}"
+    made = config(tmp_path, COSTS + "unknown_cost: {each: {input: '1'}}\n", card_text(rule))
+    stated = {
+        "card": "test",
+        "credit": "credit",
+        "credit_price_usd": "1",
+        "rules": [
+            {"name": "r0", "title": "Größe", "match": {"units": "mail"}, "price": {"each": "1"}},
+        ],
+    }
+    canonical = json.dumps(stated, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    card = made.cards["test"]
+    assert card.version == hashlib.sha256(canonical.encode()).hexdigest()
+    assert card.price_texts == ('{"each": "1"}',)
+    assert made.costs.version == hashlib.sha256(made.costs.document.encode()).hexdigest()
+    assert made.costs.document.startswith('{"catalog":null,"costs":{"compute":{"h100":{"per_hour":"2.49"}')

@@ -1,5 +1,6 @@
 """What is refused in cost books and cards: with file, line, column and what to write instead."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,20 @@ def test_two_cards_of_one_name_are_refused(tmp_path):
     assert problem.hint == f"give it a name of its own: {tmp_path}/cards/card0.yaml has this one"
 
 
+def test_a_cost_book_that_knows_nothing_says_so(tmp_path):
+    """Of machines and of units alike."""
+    card = card_text(
+        "match: {units: 'm*'}, price: {each: '1'}", "match: {compute: a}, price: {per_hour: '1'}"
+    )
+    assert _shown(tmp_path, refusals(tmp_path, "revision: 1", card)) == [
+        "cards/card0.yaml:5:31: the cost book knows no unit 'm*' (it knows none)",
+        (
+            "cards/card0.yaml:6:33: the cost book knows no resource 'a' "
+            '(it knows none; add to costs.yaml compute: {a: {per_hour: "2.49"}}, or {cost: none})'
+        ),
+    ]
+
+
 def test_two_rules_of_one_name_are_refused(tmp_path):
     """Runs and reports tell rules apart by their names."""
     card = card_text("match: {units: mail}, price: {each: '1'}", "match: {units: hug}, price: {each: '1'}")
@@ -170,6 +185,14 @@ def test_a_file_that_would_not_be_read_is_refused(tmp_path):
     (tmp_path / "cards" / "more.yml").write_text(GOOD)
     with pytest.raises(ConfigError, match=r"more\.yml: would not be read \(name it \.yaml\)"):
         load(tmp_path)
+
+
+def test_only_cards_are_read(tmp_path):
+    """Hidden files, which editors leave behind, and notes beside the cards are none."""
+    config(tmp_path, COSTS, GOOD)
+    for name in (".card0.yaml", "notes.txt", ".hidden"):
+        (tmp_path / "cards" / name).write_text("card: [")
+    assert set(load(tmp_path).cards) == {"test"}
 
 
 @pytest.mark.parametrize(
@@ -202,8 +225,11 @@ def test_odd_texts_are_refused(tmp_path, text, message):
 def test_bad_documents_are_refused():
     """What is no document of a version raises ConfigError, not a fault of some library."""
     for text in ("", "{}", "[]", '{"costs": {"compute": 1}, "catalog": null}'):
-        with pytest.raises(ConfigError, match=r"^<cost book>: is not the document of a cost book: \S"):
+        with pytest.raises(ConfigError) as caught:
             CostBook.from_document(text)
+        (problem,) = caught.value.problems
+        assert (problem.file, problem.line, problem.column, problem.hint) == ("<cost book>", 0, 0, "")
+        assert re.match(r"is not the document of a cost book: \S", problem.message)
     for text, said in (
         ("", "<rate card>: is empty"),
         ("a: [", "<rate card>:1:5: is not YAML"),

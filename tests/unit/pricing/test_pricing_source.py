@@ -195,6 +195,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
         assert caught.value.problems == (Problem(str(tmp_path / name), 0, 0, said, ""),)
 
 
+def test_text_that_cannot_be_read_as_yaml_is_a_problem_of_the_whole():
+    """Where the reader knows no place, none is shown."""
+    with pytest.raises(ConfigError) as caught:
+        read_text("first: \x00", Document, "f.yaml")
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line, problem.column, problem.hint) == ("f.yaml", 0, 0, "")
+    assert problem.message.startswith("is not YAML: ")
+
+
 def test_what_is_read_keeps_its_text_and_its_places(tmp_path: Path):
     """The model, the plain values, the text itself and where each part stands."""
     path = tmp_path / "f.yaml"
