@@ -135,7 +135,7 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
         found_too = _problems(error, model, places)
         reader.problems += [problem for problem in found_too if problem[:3] not in refused]
     if reader.problems:
-        raise ConfigError(sorted(set(reader.problems), key=lambda problem: problem[:3]))
+        raise ConfigError(sorted(set(reader.problems)))
     return Located(found, value, text, places)
 
 
