@@ -24,12 +24,13 @@ LATER = timedelta(minutes=3)
 
 
 def entry_of(world: World, command: Command) -> Entry:
-    """Run a command, and check what its entry says of the request and the plan."""
+    """Run a command that charges nothing, and check what its entry says of the request and the plan."""
     decision = world.run(command)
     assert isinstance(decision, Decision)
     entry = decision.entry
     assert (entry.request_id, entry.fingerprint) == (command.request_id, command.fingerprint)
     assert entry.plan == world.plan.name
+    assert (entry.uncosted, entry.late, entry.final) == (False, False, False)
     return entry
 
 
