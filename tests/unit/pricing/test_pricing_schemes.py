@@ -205,6 +205,16 @@ def test_two_surcharges_are_twice_the_cost_and_both_markups(tmp_path):
     assert paid(priced(made, theirs)) == 3 * (Fraction("0.1") + 1) * 2
 
 
+def test_rates_of_one_quantity_add_up_over_the_parts_of_plus(tmp_path):
+    """By million and each alike."""
+    made = terms(
+        tmp_path,
+        "match: {tokens: '*'}, price: {plus: [{per_million: {input: '1'}}, {per_million: {input: '2'}}, "
+        "{each: {input: '0.000001'}}]}",
+    )
+    assert paid(priced(made, tokens(input=1_000_000))) == 4
+
+
 def test_the_parts_of_plus_rate_what_another_does_not(tmp_path):
     """A quantity needs a rate in one part only; what no part rates is unpriced."""
     made = terms(
