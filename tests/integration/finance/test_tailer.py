@@ -58,9 +58,7 @@ async def test_rollups_are_the_sums_of_the_journal(database, writer, owner):
 async def test_every_account_is_rolled_up_by_day_plan_and_card(database, writer, owner):
     """Each account's rollups are the sums of its postings, by the UTC day of booking, plan and card."""
     await varied_history(database, writer)
-    await owner.execute(
-        f"UPDATE {CELL}.entries SET booked_at = booked_at - sequence % 3 * interval '1 day'"
-    )
+    await owner.execute(f"UPDATE {CELL}.entries SET booked_at = booked_at - sequence % 3 * interval '1 day'")
     await tailer(database).step(CELL)
     for account in ("issued", "held", "consumed", "debt", "expired", "uncollected"):
         await _assert_rolled_up(owner, account)
