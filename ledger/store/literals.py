@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Wallet,
     )
 
+OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
 _EIGHTEEN = f"{_NINE},{_NINE}"
 
@@ -89,8 +90,7 @@ def entry_row(entry: Entry) -> str:
         f"{_instant(effective_at)},{_instant(booked_at)},{_instant(occurred_at)},"
         f"{_image(reservation)},{_number(subject)},{_number(subject_n)},{_terms(terms)},{_text(plan)},"
         f"{priced_micros},{uncollected_micros},{uncosted},{late},{final},{_text(reason)},"
-        f"{_json(labels) if labels else ''},"
-        f"{_json([_entry_line(line) for line in lines]) if lines else ''})"
+        f"{_labels(labels)},{_json([_entry_line(line) for line in lines]) if lines else ''})"
     )
 
 
@@ -137,9 +137,6 @@ def reservation_costs_row(customer: int, reservation: Reservation) -> str | None
         f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
         f"{costs.absorbed_unpriced_nanousd})"
     )
-
-
-OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 
 
 def lot_row(customer: int, lot: Lot) -> str:
