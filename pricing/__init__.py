@@ -9,6 +9,7 @@ from pricing.cards import PriceListItem, Rate, RateCard, Rounding
 from pricing.config import Config, load
 from pricing.costs import CostBook
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units, needs_runs
+from pricing.kept import item_of
 from pricing.pricer import price
 from pricing.quote import Line, Quote, Treatment
 from pricing.runs import Memory
@@ -37,6 +38,7 @@ __all__ = [
     "Treatment",
     "Units",
     "compile_terms",
+    "item_of",
     "load",
     "load_model",
     "needs_runs",

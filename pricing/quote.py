@@ -12,8 +12,8 @@ from fractions import Fraction
 from math import gcd
 
 from pricing.costing import Costs
-from pricing.decimals import format_nanos
-from pricing.items import Compute, Item, Tokens, Units
+from pricing.items import Compute, Item, Tokens
+from pricing.kept import facts_of, name_of, quantities_of
 from pricing.pairs import Pair
 from pricing.terms import Rule
 
@@ -66,13 +66,13 @@ class Line:
 
         An unpriced line has a title made of its name: that of a rule would tell that only a cost is missing.
         """
-        rule, name = self.rule, _name(self.item)
+        rule, name = self.rule, name_of(self.item)
         titled = rule is not None and self.treatment is not UNPRICED
         return {
             "title": rule.title if titled and rule is not None else f"{self.kind}: {name}",
             "kind": self.kind,
             "name": name,
-            "quantities": _quantities(self.item),
+            "quantities": quantities_of(self.item),
         }
 
     @property
@@ -81,15 +81,15 @@ class Line:
 
         rule and price (as the card states it), name (as asked for), served_by, key_owner, lever, cost_source,
         unpriced_reason: empty where there is none. list_nanousd, asked_nanousd, served_nanousd: exact, an
-        integer or `n/d`; None where it is unknown.
+        integer or `n/d`; None where it is unknown. usage, unless there is nothing to say: see `kept`.
         """
         item, costs, rule = self.item, self.costs, self.rule
         listed = _exact(costs.listed)
         asked = listed if costs.asked is costs.listed else _exact(costs.asked)
-        return {
+        said: dict[str, object] = {
             "rule": rule.name if rule is not None else "",
             "price": rule.price if rule is not None else "",
-            "name": _name(item),
+            "name": name_of(item),
             "served_by": (item.served_by or "") if isinstance(item, (Tokens, Compute)) else "",
             "key_owner": str(item.key_owner) if isinstance(item, Tokens) else "",
             "lever": costs.lever,
@@ -99,6 +99,9 @@ class Line:
             "cost_source": costs.source,
             "unpriced_reason": self.unpriced_reason,
         }
+        if facts := facts_of(item):
+            said["usage"] = facts
+        return said
 
 
 @dataclass(slots=True)
@@ -128,32 +131,6 @@ class Quote:
             numerator, denominator = line.price_micros
             sums[denominator] = sums.get(denominator, 0) + numerator
         return sum((Fraction(numerator, denominator) for denominator, numerator in sums.items()), Fraction(0))
-
-
-def _name(item: Item) -> str:
-    if isinstance(item, Tokens):
-        return item.model
-    if isinstance(item, Compute):
-        return item.resource
-    return item.meter if isinstance(item, Units) else item.name
-
-
-def _quantities(item: Item) -> dict[str, str]:
-    """Return the quantities as they were reported; durations in seconds."""
-    if isinstance(item, Tokens):
-        quantities = {}
-        for key, quantity in item.quantities.items():
-            quantities[key] = str(quantity)
-        quantities["requests"] = str(item.requests)
-        return quantities
-    if isinstance(item, Compute):
-        return {
-            "duration_seconds": format_nanos(item.duration_nanos),
-            "count": format_nanos(item.count_nanos),
-        }
-    if isinstance(item, Units):
-        return {"quantity": format_nanos(item.quantity_nanos)}
-    return {"count": str(item.count)}
 
 
 def _exact(amount: Pair | None) -> str | None:
