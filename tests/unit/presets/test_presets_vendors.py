@@ -1,0 +1,88 @@
+"""The presets reproduce what their vendors publish, to the micro-credit and to the cent."""
+
+import pytest
+from presets_world import priced, table
+
+PUBLISHED = {
+    "snowflake": table("""
+usage                                                                   | credits   | at    | price
+warehouse/xs 5s                                                         |  0.016667 | $2.00 | $0.03
+warehouse/xl 61s                                                        |  0.271111 | $3.00 | $0.81
+warehouse/xl 120s                                                       |  0.533333 |       |
+warehouse/5xl 60s                                                       |  4.266667 |       |
+warehouse/xs 10s run=a; warehouse/xs 10s run=b; warehouse/xs 10s run=c  |  0.050000 | $2.00 | $0.10
+warehouse/m 2h x3                                                       | 24.000000 |       |
+warehouse/m 2h run=a; warehouse/m 2h run=b; warehouse/m 2h run=c        | 24.000000 |       |
+acme/large-open input=1000000 output=234567                             | 14.814804 | $2.00 | $29.63
+"""),
+    "devin": table("""
+usage                                                                   | credits   | at    | price
+sandbox 67m; sandbox 40m state=waiting                                  |  4.466667 | $2.25 | $10.05
+"""),
+    "cost-plus": table("""
+usage                                                                   | credits   | at    | price
+acme/code-13b output=17500000                                           | 1000.000000 | $0.01 | $10.00
+"""),
+}
+"""By card. The price of a credit is what the row's customer paid for it."""
+
+WHAT_THE_STYLE_SAYS = {
+    "snowflake": table("""
+usage                                                                   | credits
+warehouse/xs 1s; warehouse/xs 58s; warehouse/xs 31s                     |    0.025000
+warehouse/6xl 1h                                                        |  512.000000
+snowpark/m 1h                                                           |    6.000000
+snowpark/6xl 1h                                                         |  768.000000
+serverless/clustering 1500ms                                            |    0.001111
+"""),
+    "devin": table("""
+usage                                                                   | credits
+sandbox 30m; sandbox 6h state=asleep; sandbox 37m                       |    4.466667
+anthropic/claude-sonnet-4-5 input=2000000 output=100000                 |    5.590000
+anthropic/claude-sonnet-4-5 input=2000000 output=100000 key=CUSTOMER    |    0.000000
+"""),
+    "cost-plus": table("""
+usage                                                                   | credits
+acme/code-13b output=17500000 key=CUSTOMER                              |  300.000000
+acme/code-13b output=17500000 by=acme/large-open                        | 1000.000000
+"""),
+    "sierra": table("""
+usage                                                                   | credits
+conversation.resolved RESOLVED x137; conversation.resolved ESCALATED x20 |  135.630000
+cancellation.saved RESOLVED; cancellation.saved FAILED                  |   15.000000
+upsell.made RESOLVED; upsell.made ABANDONED                             |   25.000000
+conversation.resolved FAILED; openai/gpt-5 input=5000000; sandbox 4h    |    0.000000
+[outcome=none] sandbox 7h                                               |    1.200000
+"""),
+    "value": table("""
+usage                                                                   | credits
+ticket.resolved RESOLVED x3; ticket.resolved ESCALATED                  |    6.000000
+task.done RESOLVED x2; task.done FAILED x5; sandbox 2h                  |   10.000000
+report.generated RESOLVED; openai/gpt-5 input=1000000                   |   25.000000
+hour.saved RESOLVED x7                                                  |  140.000000
+error.eliminated RESOLVED; error.eliminated FAILED                      |  100.000000
+"""),
+}
+"""By card: no vendor's figures, but what follows from the card's own."""
+
+
+def cases(tables):
+    """Each row with its card."""
+    return [
+        pytest.param(card, case, id=f"{card}: {case.usage}") for card, rows in tables.items() for case in rows
+    ]
+
+
+@pytest.mark.parametrize(("card", "case"), cases(PUBLISHED))
+def test_published_arithmetic(terms_of, card, case):
+    """Credits to six decimals, the price to the cent, as the vendor has them."""
+    found = priced(terms_of(card), case.usage)
+    assert found.credits == case.credits
+    if case.price:
+        assert found.price(case.at) == case.price
+
+
+@pytest.mark.parametrize(("card", "case"), cases(WHAT_THE_STYLE_SAYS))
+def test_what_the_style_says(terms_of, card, case):
+    """What else the card prices, and what it leaves free."""
+    assert priced(terms_of(card), case.usage).credits == case.credits
