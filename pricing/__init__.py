@@ -8,24 +8,27 @@ rests on. It is pure: no database, no clock, no import of `ledger`.
 from pricing.cards import PriceListItem, Rate, RateCard, Rounding
 from pricing.config import Config, load
 from pricing.costs import CostBook
-from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units, needs_runs
+from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.kept import item_of
-from pricing.pricer import price
-from pricing.quote import Line, Quote, Treatment
-from pricing.runs import Memory
+from pricing.memory import Effect, Memory, State
+from pricing.pricer import memory_keys, price
+from pricing.quote import Line, PoolPart, Quote, Treatment
 from pricing.source import ConfigError, Problem, load_model
 from pricing.terms import Terms, compile_terms
+from pricing.unwinding import free_marks, unwind
 
 __all__ = [
     "Compute",
     "Config",
     "ConfigError",
     "CostBook",
+    "Effect",
     "Item",
     "KeyOwner",
     "Line",
     "Memory",
     "Outcome",
+    "PoolPart",
     "PriceListItem",
     "Problem",
     "Quote",
@@ -33,14 +36,17 @@ __all__ = [
     "RateCard",
     "Result",
     "Rounding",
+    "State",
     "Terms",
     "Tokens",
     "Treatment",
     "Units",
     "compile_terms",
+    "free_marks",
     "item_of",
     "load",
     "load_model",
-    "needs_runs",
+    "memory_keys",
     "price",
+    "unwind",
 ]

@@ -7,7 +7,7 @@ limits stand beside each field.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -103,8 +103,3 @@ class Outcome:
 
 
 Item = Tokens | Compute | Units | Outcome
-
-
-def needs_runs(items: Iterable[Item]) -> frozenset[str]:
-    """Ids of the named runs that these items belong to: their states are to be in `Memory.runs`."""
-    return frozenset(item.run_id for item in items if type(item) is Compute and item.run_id is not None)

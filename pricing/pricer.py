@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pricing.costing import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
 from pricing.costs import CostBook
-from pricing.items import Compute, Item, Outcome, Tokens, Units
-from pricing.pairs import NOTHING
-from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
-from pricing.runs import Memory, Runs
+from pricing.items import BILLION, Compute, Item, Outcome, Tokens, Units
+from pricing.memory import Effect, Memory, Past
+from pricing.pairs import NOTHING, times
+from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, PoolPart, Quote
 from pricing.tariffs import OutcomeTariff
 from pricing.terms import Labels, Terms
 
@@ -22,6 +22,9 @@ _KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime, bool],
     Outcome: ("outcome", outcome_costs),
 }
 """Each kind's name, and what tells its costs."""
+
+_NO_KEYS: frozenset[str] = frozenset()
+_NO_EFFECTS: tuple[Effect, ...] = ()
 
 CostsAt = Callable[[datetime], CostBook]
 
@@ -44,22 +47,42 @@ def price(
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
     is told must not tell what ran.
     """
-    runs = Runs(memory)
-    lines = _lines(items, terms.labels(labels), terms, runs, now, costs_at, estimate)
+    past = Past(memory)
+    lines = _lines(items, terms.labels(labels), terms, past, now, costs_at, estimate)
+    if terms.multiplier_nanos != BILLION:
+        _multiply(lines, terms.multiplier_nanos)
     return Quote(
         tuple(lines),
-        runs.changed_states(),
-        runs.own_state(),
+        past.changed_states(),
+        past.own_state(),
         terms.has_outcome_rule,
         terms.has_outcome_rule and any(_charges_outcome(line) for line in lines),
     )
+
+
+def memory_keys(
+    items: Iterable[Item], labels: Mapping[str, str], terms: Terms, now: datetime
+) -> frozenset[str]:
+    """Return the keys of the states that `price` must be told of.
+
+    `now` is when items happened that state no instant. A price that needs no past costs next to nothing here.
+    """
+    if not terms.remembers:
+        return _NO_KEYS
+    asked = terms.labels(labels)
+    keys: set[str] = set()
+    for item in items:
+        rule = terms.rules[_KINDS[type(item)][0]].first(item, asked)
+        if rule is not None and rule.keys is not None:
+            keys.update(rule.keys(item, item.occurred_at or now))
+    return frozenset(keys)
 
 
 def _lines(
     items: Sequence[Item],
     labels: Labels,
     terms: Terms,
-    runs: Runs,
+    past: Past,
     now: datetime,
     costs_at: CostsAt | None,
     estimate: bool,
@@ -75,7 +98,7 @@ def _lines(
             book = costs_at(instant)
             if book is not pinned_book and book.version != pinned_book.version:
                 costs = costs_of(item, book, instant, estimate)
-        treatment, price_micros, reason = UNPRICED, NOTHING, ""
+        treatment, price_micros, reason, effects = UNPRICED, NOTHING, "", _NO_EFFECTS
         if rule is None:
             reason = "no_rule"
         elif not costs.known:
@@ -83,13 +106,24 @@ def _lines(
         elif rule.included:
             treatment = INCLUDED
         else:
-            charge = rule.tariff.charge(item, pinned.asked, runs)
+            charge = rule.tariff.charge(item, pinned.asked, past)
             if charge is not None:
                 treatment, price_micros = CHARGED, charge
+                if rule.keys is not None:
+                    effects = past.take_effects()
             else:
                 reason = "no_cost" if pinned.asked is None else "no_rate"
-        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason))
+        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason, effects))
     return lines
+
+
+def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
+    """Scale what the customer pays, exactly; what it costs us stays."""
+    multiplier = (multiplier_nanos, BILLION)
+    for line in lines:
+        line.price_micros = times(line.price_micros, multiplier)
+        if line.pool is not None:
+            line.pool = PoolPart(line.pool.pool, times(line.pool.exact_micros, multiplier))
 
 
 def _charges_outcome(line: Line) -> bool:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import gcd
+from typing import NamedTuple
 
 from pricing.costing import Costs
 from pricing.items import Compute, Item, Tokens
 from pricing.kept import facts_of, name_of, quantities_of
+from pricing.memory import Effect, State
 from pricing.pairs import Pair
 from pricing.terms import Rule
 
@@ -30,6 +32,14 @@ class Treatment(StrEnum):
 
 
 CHARGED, INCLUDED, UNPRICED = Treatment  # a member by way of its class takes 0.08 us to look up
+
+
+class PoolPart(NamedTuple):
+    """What a line costs in lots of a pool, while they last."""
+
+    pool: str
+    exact_micros: Pair
+    """Micro-credits of the pool."""
 
 
 @dataclass(slots=True)
@@ -49,6 +59,10 @@ class Line:
     """The rule that matched, priced or not."""
     unpriced_reason: str
     """no_rule, no_rate or no_cost where the line is unpriced, else empty. Never to leave by a public door."""
+    effects: tuple[Effect, ...] = ()
+    """What it added to the states of the past."""
+    pool: PoolPart | None = None
+    """If it may be paid from a pool; `price_micros` is then what it costs where nothing of that is left."""
 
     @property
     def exact_micros(self) -> Fraction:
@@ -109,8 +123,8 @@ class Quote:
     """The items' prices and costs, in their order, and the memory as they leave it."""
 
     lines: tuple[Line, ...]
-    runs: Mapping[str, str]
-    """New states of named runs: only those that changed."""
+    states: Mapping[str, State]
+    """The states of the past that changed, as they are by now."""
     own_run: str | None
     """State of the reservation's own run; None if it has none."""
     has_outcome_rule: bool

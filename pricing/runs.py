@@ -8,22 +8,11 @@ run is how long each meter of it has run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pricing.items import Compute
-
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-
-
-class Memory(NamedTuple):
-    """What pricing needs to know of the past: opaque states, kept by the caller, given back in the quote."""
-
-    runs: Mapping[str, str] = MappingProxyType({})
-    """Of the customer's named runs, by run id."""
-    own_run: str | None = None
-    """Of the run that is the reservation itself."""
+from pricing.memory import RUN, Past, State, decode, encode
 
 
 class Meter(NamedTuple):
@@ -43,44 +32,34 @@ class Meter(NamedTuple):
         return -(-billed // self.increment_nanos) * self.increment_nanos
 
 
-class Runs:
-    """States of the runs that items belong to: each count of machines meters by itself."""
-
-    __slots__ = ("_memory", "_named", "_own")
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self._named: dict[str, dict[str, int]] = {}
-        self._own: dict[str, int] | None = None
-
-    def bill(self, item: Compute, meter: Meter) -> int:
-        """Return the time that this part adds to what its run is billed, and note that it ran."""
-        if not item.duration_nanos or not item.count_nanos:
-            return 0
-        state = self._state(item.run_id)
-        key = f"{meter.key}@{item.count_nanos}"
-        before = state.get(key, 0)
-        state[key] = after = before + item.duration_nanos
-        return meter.billed(after) - meter.billed(before)
-
-    def _state(self, run_id: str | None) -> dict[str, int]:
-        if run_id is None:
-            if self._own is None:
-                self._own = _decode(self._memory.own_run)
-            return self._own
-        if run_id not in self._named:
-            self._named[run_id] = _decode(self._memory.runs.get(run_id))
-        return self._named[run_id]
-
-    def changed_states(self) -> Mapping[str, str]:
-        """Return the new states of the named runs that changed."""
-        named = self._named
-        return {run_id: _encode(named[run_id]) for run_id in sorted(named)} if named else {}
-
-    def own_state(self) -> str | None:
-        """Return the state of the reservation's own run, changed or not."""
-        return self._memory.own_run if self._own is None else _encode(self._own)
+def run_key(item: Compute) -> str | None:
+    """Return the key of the run that an item belongs to; None: the reservation's own."""
+    return None if item.run_id is None else RUN + item.run_id
 
 
-def _decode(state: str | None) -> dict[str, int]:
-    return dict(json.loads(state)) if state else {}
+def bill(item: Compute, meter: Meter, past: Past) -> int:
+    """Return the time that a part adds to what its run is billed, and note that it ran.
+
+    Each count of machines meters by itself.
+    """
+    if not item.duration_nanos or not item.count_nanos:
+        return 0
+    run = run_key(item)
+    state = past.state(run)
+    key = f"{meter.key}@{item.count_nanos}"
+    before = state.get(key, 0)
+    state[key] = after = before + item.duration_nanos
+    if run is not None:
+        past.note(run, {key: item.duration_nanos})
+    return meter.billed(after) - meter.billed(before)
+
+
+def unwind_run(effects: Iterable[str], text: str | None) -> State:
+    """Return the state of a run without the parts that were undone."""
+    state = decode(text)
+    for effect in effects:
+        for key, duration_nanos in json.loads(effect).items():
+            left = state.pop(key, 0) - duration_nanos
+            if left > 0:
+                state[key] = left
+    return State(encode(state))

@@ -6,14 +6,16 @@ compiled: rates of tokens are summed, hourly rates without a minimum too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from pricing.items import BILLION, OURS, Compute, KeyOwner, Outcome, Result, Tokens, Units
+from pricing.memory import Past
 from pricing.pairs import NOTHING, Pair, add, times
 from pricing.rates import RATED_QUANTITIES, TokenRates, token_rates, with_fallbacks
-from pricing.runs import Meter, Runs
+from pricing.runs import Meter, bill, run_key
 from pricing.schemes import ONLY, CostPlusDoc, PriceDoc
 
 _MICROS = 10**6
@@ -34,10 +36,14 @@ class CostPlus(NamedTuple):
         return times(cost, self.ours if key_owner is OURS else self.customers)
 
 
+Keys = Callable[[Any, datetime], Iterable[str]]
+"""What tells the keys of the states that the price of an item needs, which happened at that instant."""
+
+
 class Tariff(Protocol):
     """The price of usage of one kind."""
 
-    def charge(self, item: Any, cost: Pair | None, runs: Runs) -> Pair | None:
+    def charge(self, item: Any, cost: Pair | None, past: Past) -> Pair | None:
         """Return the price of an item of the kind, which costs so many nano-dollars as asked for."""
 
 
@@ -47,7 +53,7 @@ class TokensTariff(NamedTuple):
     rates: TokenRates | None
     cost_plus: CostPlus | None
 
-    def charge(self, item: Tokens, cost: Pair | None, _runs: Runs) -> Pair | None:
+    def charge(self, item: Tokens, cost: Pair | None, _past: Past) -> Pair | None:
         """Return the price; None if a quantity has no rate, or the cost that it builds on is unknown."""
         if self.cost_plus is None:
             return NOTHING if self.rates is None else self.rates.amount(item)
@@ -68,17 +74,22 @@ class ComputeTariff(NamedTuple):
     meters: tuple[Meter, ...]
     cost_plus: CostPlus | None
 
-    def charge(self, item: Compute, cost: Pair | None, runs: Runs) -> Pair | None:
+    def charge(self, item: Compute, cost: Pair | None, past: Past) -> Pair | None:
         """Return the price; None if the cost that it builds on is unknown."""
         if self.cost_plus is not None and cost is None:
             return None
         total = self.rate_nanos * item.duration_nanos
         for meter in self.meters:
-            total += meter.rate_nanos * runs.bill(item, meter)
+            total += meter.rate_nanos * bill(item, meter, past)
         price = (total * item.count_nanos, _COMPUTE)
         if self.cost_plus is not None and cost is not None:
             price = add(price, self.cost_plus.charge(cost, OURS))
         return price
+
+    def keys(self, item: Compute, _instant: datetime) -> Iterable[str]:
+        """Return the key of the run that it bills."""
+        key = run_key(item) if self.meters else None
+        return () if key is None else (key,)
 
 
 class UnitsTariff(NamedTuple):
@@ -88,7 +99,7 @@ class UnitsTariff(NamedTuple):
     """Micro-credits of a billionth of a unit."""
     cost_plus: CostPlus | None
 
-    def charge(self, item: Units, cost: Pair | None, _runs: Runs) -> Pair | None:
+    def charge(self, item: Units, cost: Pair | None, _past: Past) -> Pair | None:
         """Return the price; None if the cost that it builds on is unknown."""
         price = (self.rate[0] * item.quantity_nanos, self.rate[1])
         if self.cost_plus is None:
@@ -104,13 +115,18 @@ class OutcomeTariff(NamedTuple):
     rates: Mapping[Result, int]
     """Credits by result, in billionths."""
 
-    def charge(self, item: Outcome, _cost: Pair | None, _runs: Runs) -> Pair:
+    def charge(self, item: Outcome, _cost: Pair | None, _past: Past) -> Pair:
         """Return the price."""
         return (self.each_nanos + self.rates[item.result]) * item.count, BILLION // _MICROS
 
     def charged(self, item: Outcome) -> bool:
         """Tell whether the outcome itself is charged for."""
         return self.rates[item.result] > 0 and item.count > 0
+
+
+def keys_of(tariff: Tariff) -> Keys | None:
+    """Return what tells the states that a tariff needs; None: its price knows no past."""
+    return tariff.keys if isinstance(tariff, ComputeTariff) and tariff.meters else None
 
 
 def compile_tariff(price: PriceDoc, kind: str, key: str, credit_price_nanousd: int) -> Tariff:

@@ -8,16 +8,17 @@ what is remembered is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from operator import attrgetter
 from typing import NamedTuple
 
 from pricing.card_document import MatchDoc
 from pricing.cards import RateCard, Rounding
 from pricing.costs import CostBook
-from pricing.items import Item
+from pricing.items import BILLION, Item
 from pricing.schemes import KINDS
 from pricing.selectors import compile_patterns, is_glob
-from pricing.tariffs import Tariff, compile_tariff
+from pricing.tariffs import Keys, Tariff, compile_tariff, keys_of
 
 _MATCHES_KNOWN = 8192
 """Of a kind of usage."""
@@ -38,6 +39,8 @@ class Rule(NamedTuple):
     """As the card states it."""
     included: bool
     tariff: Tariff
+    keys: Keys | None
+    """What tells the states that its price of an item needs; None: its price knows no past."""
 
 
 class Terms:
@@ -57,6 +60,16 @@ class Terms:
             for kind in KINDS
         }
         """Of each kind of usage."""
+        self.remembers = any(rule.keys is not None for _, rule in rules)
+        """The price of some usage needs to know of the past."""
+        self.multiplier_nanos = BILLION
+        """What the customer's prices are multiplied by, in billionths."""
+
+    def multiplied(self, multiplier_nanos: int) -> Terms:
+        """Return the terms for a customer with a multiplier of its own; what is compiled is shared."""
+        terms = copy(self)
+        terms.multiplier_nanos = multiplier_nanos
+        return terms
 
     @property
     def rounding(self) -> Rounding:
@@ -77,7 +90,7 @@ def _compile(card: RateCard) -> Iterator[Rule]:
     for rule, text in zip(card.rules, card.price_texts, strict=True):
         key = f"{card.name}/{rule.name}"
         tariff = compile_tariff(rule.price, rule.match.kind, key, card.credit_price_nanousd)
-        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff)
+        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff, keys_of(tariff))
 
 
 class Rules:

@@ -58,6 +58,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 plan=customer.plan,
                 rate_card=customer.rate_card,
                 zone=customer.zone or checks.UTC_ZONE,
+                multiplier=encode.decimal(decode.multiplier(customer)),
                 created_at=encode.timestamp(done.entry.effective_at),
             ),
             sequence=done.entry.sequence,
@@ -77,6 +78,7 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
                 command.request_id,
                 command.fingerprint,
                 now,
+                decode.multiplier(customer),
             )
 
         try:
@@ -182,6 +184,7 @@ def _customer(profile: Profile) -> pb.Customer:
         plan=profile.plan,
         rate_card=profile.card or "",
         zone=profile.zone,
+        multiplier=encode.decimal(profile.multiplier_nanos),
         created_at=encode.timestamp(profile.created_at),
     )
 

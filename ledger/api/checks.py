@@ -116,6 +116,16 @@ def decimal_nanos(problems: Problems, path: str, value: str) -> int:
     return int(whole) * NANOS + int(fraction.ljust(limits.DECIMAL_FRACTION_DIGITS_MAX, "0"))
 
 
+def multiplier_nanos(problems: Problems, path: str, value: str) -> int:
+    """What prices are multiplied by, in billionths; an empty one is 1."""
+    own = Problems()
+    nanos = decimal_nanos(own, path, value or "1")
+    if not own.found and not 0 < nanos <= limits.MULTIPLIER_MAX * NANOS:
+        own.add(path, f"is {_shown(value)}; above 0 and at most {limits.MULTIPLIER_MAX} is allowed")
+    problems.found += own.found
+    return NANOS if own.found else nanos
+
+
 def _shown(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:40] + "…")
 

@@ -39,7 +39,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         """Prices usage; no effect."""
         usage, labels = decode.quote(request, self._clock())
         profile = await self._reads.profile(request.customer_id)
-        found = self._prices.quote(profile.plan, profile.card, usage, labels, self._clock())
+        found = self._prices.quote(
+            profile.plan, profile.card, profile.multiplier_nanos, usage, labels, self._clock()
+        )
         if isinstance(found, Refusal):
             raise StatusError(refusal_status(found))
         card, quote = found

@@ -52,7 +52,7 @@ GRANT_KINDS: Final = {
     wallet.GRANT_KIND_SUBSCRIPTION: GrantKind.SUBSCRIPTION,
     wallet.GRANT_KIND_ADJUSTMENT: GrantKind.ADJUSTMENT,
 }
-UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone")
+UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier")
 """What `update_mask` may name."""
 
 
@@ -256,6 +256,7 @@ def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Writ
         plan=customer.plan if "plan" in paths else None,
         card=customer.rate_card if "rate_card" in paths else None,
         zone=(customer.zone or checks.UTC_ZONE) if "zone" in paths else None,
+        multiplier_nanos=multiplier(customer) if "multiplier" in paths else None,
     )
     problems.raise_if_any()
     return Write(customer.customer_id, command)
@@ -275,12 +276,18 @@ def create_customer(request: admin.CreateCustomerRequest) -> Write[CreateCustome
     return Write(customer.customer_id, command)
 
 
+def multiplier(customer: admin.Customer) -> int:
+    """The customer's multiplier, in billionths; 1 if it is empty. What is wrong with it is told elsewhere."""
+    return checks.multiplier_nanos(Problems(), "", customer.multiplier)
+
+
 def _named(problems: Problems, customer: admin.Customer) -> None:
     checks.identifier(problems, "customer.customer_id", customer.customer_id)
     display_name = customer.display_name
     checks.text(problems, "customer.display_name", display_name, limits.DISPLAY_NAME_LENGTH_MAX)
     checks.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
     checks.zone(problems, "customer.zone", customer.zone)
+    checks.multiplier_nanos(problems, "customer.multiplier", customer.multiplier)
 
 
 def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, ...], Mapping[str, str]]:

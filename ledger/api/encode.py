@@ -271,17 +271,30 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
     return line
 
 
-def price_list_item(item: pricing.PriceListItem) -> wallet.PriceListItem:
-    """What a rule of a card tells its customers."""
+def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> wallet.PriceListItem:
+    """What a rule of a card tells a customer with this multiplier."""
     return wallet.PriceListItem(
         title=item.title,
         kind=item.kind,
         names=item.names,
         conditions=item.conditions,
-        rates=[wallet.Rate(per=rate.per, credits=rate.credits, note=rate.note) for rate in item.rates],
+        rates=[
+            wallet.Rate(per=rate.per, credits=_multiplied(rate.credits, multiplier_nanos), note=rate.note)
+            for rate in item.rates
+        ],
         varies=item.varies,
         included=item.included,
     )
+
+
+def _multiplied(decimal_string: str, multiplier_nanos: int) -> str:
+    """A rate with the customer's multiplier, exact: at most 18 fractional digits."""
+    if multiplier_nanos == NANOS:
+        return decimal_string
+    whole, _, fraction = decimal_string.partition(".")
+    nanos = int(whole) * NANOS + int(fraction.ljust(9, "0"))
+    whole_part, rest = divmod(nanos * multiplier_nanos, NANOS * NANOS)
+    return f"{whole_part}.{rest:018d}".rstrip("0").rstrip(".")
 
 
 # -- Parts -------------------------------------------------------------------------------------------

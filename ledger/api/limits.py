@@ -73,6 +73,9 @@ OCCURRED_AHEAD_MAX: Final = timedelta(minutes=5)
 AMOUNT_MICROS_MAX: Final = 10**15
 """A billion credits in one amount: 9,000 of them still fit into a balance of 64 bits."""
 
+MULTIPLIER_MAX: Final = 1_000
+"""What a customer's prices are multiplied by: past it a credit would be the wrong unit."""
+
 PAID_NANOUSD_MAX: Final = 10**17
 """A hundred million dollars for one grant: 90 of them still fit into an account of 64 bits."""
 

@@ -101,5 +101,5 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         return pb.GetPriceListResponse(
             rate_card=card.name,
             credit_name=card.credit_name,
-            items=[encode.price_list_item(item) for item in card.price_list()],
+            items=[encode.price_list_item(item, profile.multiplier_nanos) for item in card.price_list()],
         )

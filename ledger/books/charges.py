@@ -27,6 +27,7 @@ from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
+    STATELESS,
     Decision,
     EntryKind,
     EntryLine,
@@ -110,7 +111,7 @@ def commit(
         final=command.final,
         lines=lines,
         money_lines=money_lines,
-        runs=priced.runs if priced else {},
+        states=priced.states if priced else STATELESS,
     )
 
 
@@ -166,7 +167,7 @@ def charge(
         uncosted=priced is None,
         lines=lines,
         money_lines=money_lines,
-        runs=priced.runs if priced else {},
+        states=priced.states if priced else STATELESS,
     )
 
 
@@ -216,7 +217,10 @@ def _book(
         micros = shares[n]
         lines.append(make(EntryLine, (line.treatment, line.public, micros)))
         money_lines.append(
-            make(MoneyLine, (line.kind, line.treatment, line.internal, micros, revenues[n], costs[n]))
+            make(
+                MoneyLine,
+                (line.kind, line.treatment, line.internal, micros, revenues[n], costs[n], line.effects),
+            )
         )
     return tuple(lines), tuple(money_lines)
 

@@ -112,6 +112,7 @@ class UpdateCustomer(NamedTuple):
     plan: str | None = None
     card: str | None = None
     zone: str | None = None
+    multiplier_nanos: int | None = None
 
 
 Command: TypeAlias = (

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ledger.books.commands import CreateCustomer, UpdateCustomer
 from ledger.books.draft import Draft
-from ledger.books.model import Credits, Decision, EntryKind, Plan, Wallet
+from ledger.books.model import UNSCALED, Credits, Decision, EntryKind, Plan, Wallet
 
 
 def create(
@@ -18,6 +18,7 @@ def create(
     request_id: str,
     fingerprint: bytes,
     now: datetime,
+    multiplier_nanos: int = UNSCALED,
 ) -> Decision:
     """Make a customer: entry 1, with an empty wallet. `plan` is the name of one."""
     wallet = Wallet(
@@ -27,6 +28,7 @@ def create(
         plan=plan,
         card=card,
         zone=zone,
+        multiplier_nanos=multiplier_nanos,
         balances=Credits(),
         lots=(),
         unbilled_nanousd=0,
@@ -45,5 +47,8 @@ def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan
         plan=wallet.plan if command.plan is None else command.plan,
         card=wallet.card if command.card is None else command.card or None,
         zone=wallet.zone if command.zone is None else command.zone,
+        multiplier_nanos=wallet.multiplier_nanos
+        if command.multiplier_nanos is None
+        else command.multiplier_nanos,
     )
     return Draft(changed, now).finish(EntryKind.CUSTOMER_UPDATED, plan.name, command=command)

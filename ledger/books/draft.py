@@ -18,6 +18,7 @@ from ledger.books.exact import BooksError, share
 from ledger.books.making import make
 from ledger.books.model import (
     NOTHING,
+    STATELESS,
     Credits,
     Decision,
     Dollars,
@@ -33,6 +34,7 @@ from ledger.books.model import (
     Pin,
     Reservation,
     ReservationImage,
+    State,
     Terms,
     Wallet,
 )
@@ -234,7 +236,7 @@ class Draft:
         reason: str | None = None,
         lines: tuple[EntryLine, ...] = (),
         money_lines: tuple[MoneyLine, ...] = (),
-        runs: Mapping[str, str] = NOTHING,
+        states: Mapping[str, State] = STATELESS,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
         postings = _filled(Credits, self._credits)
@@ -269,7 +271,7 @@ class Draft:
             ),
         )
         lots = tuple(self._changed.values())
-        return make(Decision, (entry, self._wallet_after(balances), lots, reservation, runs))
+        return make(Decision, (entry, self._wallet_after(balances), lots, reservation, states))
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
         if not (lines or self._draws or any(self._dollars) or any(self._absorbed)):
@@ -296,6 +298,7 @@ class Draft:
                 before.plan,
                 before.card,
                 before.zone,
+                before.multiplier_nanos,
                 balances,
                 self._live_lots() if self._changed else before.lots,
                 before.unbilled_nanousd + self._dollars[UNBILLED],

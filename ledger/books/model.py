@@ -20,7 +20,10 @@ from typing import NamedTuple
 ZERO = Fraction(0)
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-"""No labels, no runs, no details."""
+"""No labels, no details."""
+
+UNSCALED = 1_000_000_000
+"""A multiplier of 1, in billionths."""
 
 
 class Credits(NamedTuple):
@@ -124,6 +127,37 @@ class Terms(NamedTuple):
     """Content hash of the cost book's version."""
     credit_price_nanousd: int
     """List price of one credit (1,000,000 micros)."""
+    multiplier_nanos: int = UNSCALED
+    """What the customer has negotiated: prices are multiplied by it, in billionths."""
+
+
+class State(NamedTuple):
+    """What prices remember under one key of the customer's: a run, a counter of a period, a mark.
+
+    The text is pricing's. What the books know of a state is the surplus that is due when it closes, and what
+    the lines that count in it have booked (secret, as revenue is).
+    """
+
+    text: str
+    closes_at: datetime | None = None
+    """When the surplus goes back to the customer; None: never, or it has."""
+    surplus_micros: int = 0
+    """What was charged beyond what the usage comes to, rounded down."""
+    collected_micros: int = 0
+    uncollected_micros: int = 0
+    revenue_nanousd: int = 0
+    terms: Terms | None = None
+    """What its newest line rested on."""
+
+
+STATELESS: Mapping[str, State] = MappingProxyType({})
+
+
+class Effect(NamedTuple):
+    """What a line added to a state: pricing's own text, by which a reversal takes it away again."""
+
+    key: str
+    text: str
 
 
 class ReservationCosts(NamedTuple):
@@ -188,6 +222,8 @@ class Wallet(NamedTuple):
     """The card that replaces the plan's, if the customer names one."""
     zone: str
     """IANA name of the customer's time zone: calendar windows only."""
+    multiplier_nanos: int
+    """What the customer has negotiated: its prices are multiplied by it, in billionths."""
     balances: Credits
     lots: tuple[Lot, ...]
     """Lots that are pending, active, or still held by a reservation after their expiry; in burn order."""
@@ -239,6 +275,8 @@ class PricedLine(NamedTuple):
     """title, kind, name (as asked for), quantities: JSON values."""
     internal: Mapping[str, object]
     """rule, rates, served_by, lever, list/asked/served cost, source of the cost: JSON values."""
+    effects: tuple[Effect, ...] = ()
+    """What it added to the states that prices remember."""
 
 
 class Rounding(NamedTuple):
@@ -259,8 +297,8 @@ class Priced(NamedTuple):
     """One of the lines is an outcome that is charged for."""
     occurred_at: datetime | None
     """The latest instant that the usage states, if it states any."""
-    runs: Mapping[str, str] = NOTHING
-    """New states of the customer's named runs, by run id; the books only carry them to the same statement."""
+    states: Mapping[str, State] = STATELESS
+    """States that prices remember, by key, as this usage leaves them: with what earlier lines have booked."""
     own_run: str | None = None
     """New state of the run that is the reservation itself; carried on it."""
 
@@ -310,6 +348,7 @@ class MoneyLine(NamedTuple):
     credits_micros: int
     revenue_nanousd: int
     cost_nanousd: int
+    effects: tuple[Effect, ...] = ()
 
 
 class Money(NamedTuple):
@@ -392,6 +431,8 @@ class Facts(NamedTuple):
     """Reverse: the charge has been undone before."""
     lots: tuple[Lot, ...] = ()
     """Reverse: the lots that `charges` and `later` drew; those in the wallet count as they stand there."""
+    states: Mapping[str, State] = STATELESS
+    """Reverse: the states that `charges` changed, as they are without them."""
 
 
 class Decision(NamedTuple):
@@ -402,7 +443,8 @@ class Decision(NamedTuple):
     lots: tuple[Lot, ...] = ()
     """Born or changed by this entry; depleted ones too (they have left `wallet.lots`)."""
     reservation: Reservation | None = None
-    runs: Mapping[str, str] = NOTHING
+    states: Mapping[str, State] = STATELESS
+    """Those that changed, by key."""
 
 
 class RefusalReason(StrEnum):

@@ -77,6 +77,7 @@ def reverse(
         uncollected_micros=-sum(entry.uncollected_micros for entry in undone),
         reason=command.reason,
         money_lines=_negated_lines(undone, draft.revenue_nanousd),
+        states=facts.states,
     )
 
 

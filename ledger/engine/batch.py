@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, Wallet
+from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
 from ledger.engine.pending import Pending
 from ledger.store.write import Batch
 
@@ -28,7 +28,7 @@ class Part:
     entries: list[Entry] = field(default_factory=list)
     lots: dict[LotKey, tuple[Lot, bool]] = field(default_factory=dict)
     reservations: dict[int, tuple[Reservation, bool]] = field(default_factory=dict)
-    runs: dict[str, str] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
     debt_nanousd: int | None = None
     items: list[tuple[Pending, Entry | Refusal | None]] = field(default_factory=list)
 
@@ -44,8 +44,8 @@ class Part:
             known = self.reservations.get(reservation.sequence)
             born = known[1] if known else reservation.sequence == entry.sequence
             self.reservations[reservation.sequence] = (reservation, born)
-        if decision.runs:
-            self.runs.update(decision.runs)
+        if decision.states:
+            self.states.update(decision.states)
         self.take(decision.wallet)
 
     def commands(self) -> list[Pending]:
@@ -93,7 +93,7 @@ class OpenBatch:
             entries=[],
             lots={},
             reservations={},
-            runs={},
+            states={},
             debts={},
             decided_at=self.decided_at,
         )
@@ -110,7 +110,7 @@ def _add_rows(batch: Batch, customer: int, part: Part) -> None:
         batch.lots[customer, key] = lot
     for sequence, reservation in part.reservations.items():
         batch.reservations[customer, sequence] = reservation
-    for run_id, state in part.runs.items():
-        batch.runs[customer, run_id] = state
+    for name, state in part.states.items():
+        batch.states[customer, name] = state
     if part.debt_nanousd is not None:
         batch.debts[customer] = part.debt_nanousd

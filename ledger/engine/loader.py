@@ -6,23 +6,27 @@ One load is in flight; misses that arrive meanwhile form the next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from ledger.books.commands import Reverse
+from ledger.books.model import Reservation, Wallet
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
-from ledger.engine.member import Member
+from ledger.engine.member import Member, keys_of
 from ledger.engine.memory import Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
-from ledger.store.load import Loaded, LoadRequest, load, load_reversal
+from ledger.store.load import Loaded, LoadRequest, load, load_reversal, load_states
 
 Fetched = tuple[Member, LoadRequest, Loaded | None]
 """A customer, what was asked for, and what there is of it; None: there is no such customer."""
+
+_NO_KEYS: frozenset[str] = frozenset()
 
 _log = structlog.get_logger(__name__)
 
@@ -75,17 +79,70 @@ class Loader:
         Their request ids are looked up where they may be in the journal: after an attempt that did not
         commit, or `all_ids`.
         """
-        requests = [_request(member, due_at, all_ids=all_ids) for member in members]
+        requests = [self._request(member, due_at, all_ids=all_ids) for member in members]
         found = await load(connection, self._memory.name, requests)
         for member in members:
             loaded = found.get(member.customer)
             if loaded is not None:
                 await self._load_prices(loaded)
                 await self._load_undone(connection, member)
-        return [
+        fetched = [
             (member, asked, found.get(member.customer))
             for member, asked in zip(members, requests, strict=True)
         ]
+        return await self._load_states(connection, fetched, due_at)
+
+    async def _load_states(
+        self, connection: Connection, fetched: list[Fetched], now: datetime
+    ) -> list[Fetched]:
+        """The states that prices need of customers of whom too little was known to ask for them at once.
+
+        Read after the wallet, as what a reversal undoes is.
+        """
+        complete: list[Fetched] = []
+        missing: list[tuple[int, str]] = []
+        for member, asked, loaded in fetched:
+            if loaded is None:
+                complete.append((member, asked, loaded))
+                continue
+            known = {**member.reservations, **loaded.reservations}
+            keys = self._keys(member, loaded.wallet, known, now) - {*asked.states}
+            missing.extend((member.customer, key) for key in sorted(keys))
+            complete.append((member, replace(asked, states=(*asked.states, *keys)), loaded))
+        if missing:
+            found = await load_states(connection, self._memory.name, missing)
+            by_customer = {member.customer: loaded.states for member, _, loaded in complete if loaded}
+            for (customer, key), state in found.items():
+                by_customer[customer][key] = state
+        return complete
+
+    def _keys(
+        self, member: Member, wallet: Wallet, reservations: Mapping[int, Reservation], now: datetime
+    ) -> frozenset[str]:
+        """The states that the commands which wait need."""
+        keys = _NO_KEYS
+        for pending in member.waiting:
+            if pending.past:
+                keys |= keys_of(pending, wallet, reservations, self._prices, now)
+        return keys
+
+    def _request(self, member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:
+        """What the commands that wait will need, in one look."""
+        named = {pending.reservation for pending in member.waiting}
+        keys = _NO_KEYS
+        if member.wallet is not None:
+            keys = self._keys(member, member.wallet, member.reservations, due_at)
+        return LoadRequest(
+            customer=member.customer,
+            reservations=tuple(sorted(sequence for sequence in named if sequence is not None)),
+            states=tuple(sorted(keys)),
+            request_ids=tuple(
+                pending.command.request_id
+                for pending in member.waiting
+                if pending.command is not None and (all_ids or pending.attempts)
+            ),
+            due_at=due_at,
+        )
 
     async def _load_prices(self, loaded: Loaded) -> None:
         """The versions that reservations pin, where the configuration has moved on."""
@@ -109,19 +166,3 @@ class Loader:
             charge=head.command.charge,
             reservation=head.command.reservation,
         )
-
-
-def _request(member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:
-    """What the commands that wait will need, in one look."""
-    named = {pending.reservation for pending in member.waiting}
-    return LoadRequest(
-        customer=member.customer,
-        reservations=tuple(sorted(sequence for sequence in named if sequence is not None)),
-        runs=tuple(sorted({run_id for pending in member.waiting for run_id in pending.runs})),
-        request_ids=tuple(
-            pending.command.request_id
-            for pending in member.waiting
-            if pending.command is not None and (all_ids or pending.attempts)
-        ),
-        due_at=due_at,
-    )

@@ -1,7 +1,7 @@
 """A customer in memory, and the deciding of its commands.
 
 Memory decides; it never answers a read. It holds the wallet as the last decided entry left it, the
-reservations and runs in use, and the commands that wait for something that is not in memory.
+reservations and the states of prices in use, and the commands that wait for something that is not in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import pricing
 from ledger.books import decide
 from ledger.books.commands import Charge, Commit, Reserve, Reverse
 from ledger.books.model import (
+    STATELESS,
     Decision,
+    Effect,
     Facts,
     Plan,
     Priced,
@@ -23,17 +25,19 @@ from ledger.books.model import (
     RefusalReason,
     Reservation,
     ReservationState,
+    State,
     Terms,
     Wallet,
 )
 from ledger.engine.batch import OpenBatch, Part
 from ledger.engine.pending import Pending
-from ledger.engine.prices import PriceBook, estimated_of, priced_of
+from ledger.engine.prices import PriceBook, estimated_of, priced_of, texts_of, unwound
 
 IN_USE_MAX = 20_000
-"""Reservations and runs of one customer in memory; past it they go, and those in use are loaded again."""
+"""Reservations and states of one customer in memory; past it they go, and those in use are loaded again."""
 
 _NO_FACTS = Facts()
+_NO_KEYS: frozenset[str] = frozenset()
 _OPEN = ReservationState.OPEN
 
 
@@ -56,7 +60,8 @@ class Member:
     reservations: dict[int, Reservation] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)
     """Named by commands, and not there when last looked for."""
-    runs: dict[str, str | None] = field(default_factory=dict)
+    states: dict[str, State | None] = field(default_factory=dict)
+    """What prices remember, by key; None: nothing under that key."""
     waiting: deque[Pending] = field(default_factory=deque)
     parts: int = 0
     """Batches, open or in flight, that hold a part of this customer."""
@@ -73,33 +78,39 @@ class Member:
         self.wallet = None
         self.reservations.clear()
         self.absent.clear()
-        self.runs.clear()
+        self.states.clear()
+
+    def is_full(self) -> bool:
+        """Whether more is in memory than one customer may have there."""
+        return len(self.reservations) + len(self.states) > IN_USE_MAX
 
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading
 
-    def lacks(self, pending: Pending, now: datetime) -> bool:
+    def lacks(self, pending: Pending, prices: PriceBook, now: datetime) -> bool:
         """Whether the command needs something that is not in memory, or must wait for what is due."""
         wallet = self.wallet
-        if wallet is None or len(self.reservations) + len(self.runs) > IN_USE_MAX:
+        if wallet is None or self.is_full():
             return True
         if wallet.next_due_at is not None and wallet.next_due_at <= now:
             return True
-        command = pending.command
-        if isinstance(command, Reverse):
-            return pending.facts is None
         named = pending.reservation
         if named is not None and named not in self.reservations and named not in self.absent:
             return True
-        return not self.runs.keys() >= pending.runs
+        if not pending.past:
+            return False
+        if pending.facts is None and isinstance(pending.command, Reverse):
+            return True
+        keys = pending.keys = keys_of(pending, wallet, self.reservations, prices, now)
+        return bool(keys) and not self.states.keys() >= keys
 
     def keep(self, decision: Decision) -> None:
         """Memory as the decision leaves it."""
         self.wallet = decision.wallet
         if decision.reservation is not None:
             self.reservations[decision.reservation.sequence] = decision.reservation
-        if decision.runs:
-            self.runs.update(decision.runs)
+        if decision.states:
+            self.states.update(decision.states)
 
     def settle(self, part: Part) -> None:
         """Lets go of the reservations that a committed part has closed."""
@@ -122,6 +133,8 @@ def decide_in_memory(
     if refusal is not None:
         return refusal
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
+    if pending.keys and isinstance(command, Reverse):
+        facts = facts._replace(states=unwound(effects_of(facts), _known(member, pending)))
     return decide(
         wallet,
         command,
@@ -149,10 +162,10 @@ def _price(
         case Reserve() | Charge():
             return _price_anew(member, pending, prices, plan, now)
         case Commit() if reservation is not None and pending.usage is not None:
-            memory = pricing.Memory(runs=_known(member, pending), own_run=reservation.own_run)
-            quote = prices.price(pending.usage, reservation.labels, reservation.terms, memory, now)
-            rounding = prices.rounding_of(reservation.terms)
-            return reservation.terms, priced_of(quote, rounding, pending.usage), None
+            terms, known = reservation.terms, _known(member, pending)
+            memory = pricing.Memory(texts_of(known), reservation.own_run)
+            quote = prices.price(pending.usage, reservation.labels, terms, memory, now)
+            return terms, priced_of(quote, prices.rounding_of(terms), pending.usage, known, terms), None
         case _:
             return None, None, None
 
@@ -170,16 +183,56 @@ def _price_anew(
     if card is None:
         name = wallet.card or plan.card or ""
         return None, None, Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": name})
-    terms = prices.pin(card, now)
+    terms = prices.pin(card, now, wallet.multiplier_nanos)
     if pending.usage is None:
         return terms, None, None
     if isinstance(command, Reserve):
         quote = prices.estimate(pending.usage, command.labels, terms, now)
         return terms, estimated_of(quote, card.rounding), None
-    memory = pricing.Memory(runs=_known(member, pending), own_run=None)
-    quote = prices.price(pending.usage, command.labels, terms, memory, now)
-    return terms, priced_of(quote, card.rounding, pending.usage), None
+    known = _known(member, pending)
+    quote = prices.price(pending.usage, command.labels, terms, pricing.Memory(texts_of(known)), now)
+    return terms, priced_of(quote, card.rounding, pending.usage, known, terms), None
 
 
-def _known(member: Member, pending: Pending) -> Mapping[str, str]:
-    return {run_id: state for run_id in pending.runs if (state := member.runs.get(run_id)) is not None}
+def keys_of(
+    pending: Pending,
+    wallet: Wallet,
+    reservations: Mapping[int, Reservation],
+    prices: PriceBook,
+    now: datetime,
+) -> frozenset[str]:
+    """The states that a command needs: of its usage's prices, or of the lines that it undoes.
+
+    None are needed where the command will be refused before it has a price.
+    """
+    command, usage = pending.command, pending.usage
+    match command:
+        case Commit() if usage is not None:
+            reservation = reservations.get(command.reservation)
+            if reservation is not None:
+                return prices.memory_keys(usage, reservation.labels, reservation.terms, now)
+        case Charge() if usage is not None:
+            card = prices.card_for(wallet.plan, wallet.card, now)
+            if card is not None:
+                terms = prices.pin(card, now, wallet.multiplier_nanos)
+                return prices.memory_keys(usage, command.labels, terms, now)
+        case Reverse() if pending.facts is not None:
+            return frozenset(effect.key for effect in effects_of(pending.facts))
+    return _NO_KEYS
+
+
+def effects_of(facts: Facts) -> list[Effect]:
+    """What the lines that are undone have added to states."""
+    return [
+        effect
+        for entry in facts.charges
+        if entry.money is not None
+        for line in entry.money.lines
+        for effect in line.effects
+    ]
+
+
+def _known(member: Member, pending: Pending) -> Mapping[str, State]:
+    if not pending.keys:
+        return STATELESS
+    return {key: state for key in pending.keys if (state := member.states.get(key)) is not None}

@@ -102,7 +102,7 @@ class Memory:
             if member.round is not None and member.round.excludes(pending):
                 return
             now = self._now(member)
-            if member.lacks(pending, now):
+            if member.lacks(pending, self._prices, now):
                 self._want(member)
                 return
             member.waiting.popleft()
@@ -267,11 +267,14 @@ class Memory:
                 pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND))
             member.waiting.clear()
             return
+        before = member.wallet
+        if before is None or before.sequence != loaded.wallet.sequence or member.is_full():
+            member.forget()
         member.wallet = loaded.wallet
-        member.reservations = dict(loaded.reservations)
+        member.reservations.update(loaded.reservations)
         # Only of what was asked for is it known that it is not there: more may have come to wait meanwhile.
         member.absent = set(asked.reservations) - loaded.reservations.keys()
-        member.runs = {run_id: loaded.runs.get(run_id) for run_id in asked.runs}
+        member.states.update({key: loaded.states.get(key) for key in asked.states})
         _answer_repeats(member, loaded.entries)
         if asked.due_at is not None:
             try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import pricing
-from ledger.books.commands import Command, Commit, Extend, Release, Reserve
+from ledger.books.commands import Command, Commit, Extend, Release, Reserve, Reverse
 from ledger.books.model import Facts, Refusal
 from ledger.engine.clock import boot_seconds
 from ledger.engine.outcomes import Committed
@@ -19,7 +19,7 @@ from ledger.engine.outcomes import Committed
 Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""
 
-_NO_RUNS: frozenset[str] = frozenset()
+_NO_KEYS: frozenset[str] = frozenset()
 
 
 class Outcome(Protocol):
@@ -42,8 +42,9 @@ class Pending:
         "customer",
         "done",
         "facts",
+        "keys",
+        "past",
         "reservation",
-        "runs",
         "usage",
     )
 
@@ -56,9 +57,10 @@ class Pending:
         self.usage = usage
         self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
         """The reservation that it names."""
-        past = usage is not None and not isinstance(command, Reserve)
-        self.runs = pricing.needs_runs(usage) if past and usage is not None else _NO_RUNS
-        """The runs whose states its price needs."""
+        self.past = (usage is not None and not isinstance(command, Reserve)) or isinstance(command, Reverse)
+        """It may need to know what prices remember: an estimate has no past."""
+        self.keys = _NO_KEYS
+        """The states that it needs, once the terms of its price are known."""
         self.arrived_at = boot_seconds()
         self.attempts = 0
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""

@@ -7,13 +7,26 @@ the configuration has moved on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
 import pricing
 from ledger.books import refusals
-from ledger.books.model import ZERO, Plan, Priced, PricedLine, Refusal, RefusalReason, Rounding, Treatment
+from ledger.books.model import (
+    STATELESS,
+    UNSCALED,
+    ZERO,
+    Effect,
+    Plan,
+    Priced,
+    PricedLine,
+    Refusal,
+    RefusalReason,
+    Rounding,
+    State,
+    Treatment,
+)
 from ledger.books.model import Terms as PinnedTerms
 from ledger.store.database import Database
 from ledger.store.versions import (
@@ -31,6 +44,7 @@ USAGE_REACH = timedelta(days=36)
 
 _NOTHING: Mapping[str, object] = {}
 _NO_PAST = pricing.Memory()
+_NO_TEXTS: Mapping[str, str] = {}
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 """Pricing's words to the books' own: looked up, for to make a member of an enumeration takes 0.5 us."""
 
@@ -42,8 +56,9 @@ class PriceBook:
         self.plans = plans
         self._costs: list[pricing.CostBook] = [config.costs]
         self._cards: dict[str, list[pricing.RateCard]] = {name: [card] for name, card in config.cards.items()}
+        self._compiled_terms: dict[tuple[str, str], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
-        self._pins: dict[tuple[str, str], PinnedTerms] = {}
+        self._pins: dict[tuple[str, str, int], PinnedTerms] = {}
         self._card_by_version = {card.version: card for card in config.cards.values()}
         self._costs_by_version = {config.costs.version: config.costs}
 
@@ -108,13 +123,15 @@ class PriceBook:
                 return book
         return self._costs[-1]
 
-    def pin(self, card: pricing.RateCard, now: datetime) -> PinnedTerms:
-        """What a reservation or a charge of this instant rests on."""
+    def pin(self, card: pricing.RateCard, now: datetime, multiplier_nanos: int) -> PinnedTerms:
+        """What a reservation or a charge of this instant rests on, of a customer with this multiplier."""
         costs = self.costs_at(now)
-        pinned = self._pins.get((card.version, costs.version))
+        key = (card.version, costs.version, multiplier_nanos)
+        pinned = self._pins.get(key)
         if pinned is None:
-            pinned = PinnedTerms(card.name, card.version, costs.version, card.credit_price_nanousd)
-            self._pins[card.version, costs.version] = pinned
+            pinned = self._pins[key] = PinnedTerms(
+                card.name, card.version, costs.version, card.credit_price_nanousd, multiplier_nanos
+            )
         return pinned
 
     def knows(self, pinned: PinnedTerms) -> bool:
@@ -141,10 +158,17 @@ class PriceBook:
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
         terms = self._terms.get(pinned)
         if terms is None:
-            card = self._card_by_version[pinned.card_version]
-            costs = self._costs_by_version[pinned.cost_version]
-            terms = self._terms[pinned] = pricing.compile_terms(card, costs)
+            terms = self._terms[pinned] = self._compiled(pinned).multiplied(pinned.multiplier_nanos)
         return terms
+
+    def _compiled(self, pinned: PinnedTerms) -> pricing.Terms:
+        """Terms before the customer's multiplier: compiled once for all customers."""
+        key = (pinned.card_version, pinned.cost_version)
+        compiled = self._compiled_terms.get(key)
+        if compiled is None:
+            card, costs = self._card_by_version[key[0]], self._costs_by_version[key[1]]
+            compiled = self._compiled_terms[key] = pricing.compile_terms(card, costs)
+        return compiled
 
     def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
         """How the card of these terms rounds a charge."""
@@ -160,10 +184,21 @@ class PriceBook:
         """The price of usage that has not happened: as asked for, whatever may serve it, and no past."""
         return pricing.price(items, labels, self._terms_of(pinned), _NO_PAST, now=now, estimate=True)
 
+    def memory_keys(
+        self,
+        items: Sequence[pricing.Item],
+        labels: Mapping[str, str],
+        pinned: PinnedTerms,
+        now: datetime,
+    ) -> frozenset[str]:
+        """The keys of the states that a price needs."""
+        return pricing.memory_keys(items, labels, self._terms_of(pinned), now)
+
     def quote(
         self,
         plan: str,
         override: str | None,
+        multiplier_nanos: int,
         items: Sequence[pricing.Item],
         labels: Mapping[str, str],
         now: datetime,
@@ -174,7 +209,7 @@ class PriceBook:
         card = self.card_for(plan, override, now)
         if card is None:
             return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
-        quote = self.estimate(items, labels, self.pin(card, now), now)
+        quote = self.estimate(items, labels, self.pin(card, now, multiplier_nanos), now)
         if quote.unpriced:
             return refusals.unpriced(quote.unpriced[0])
         return card, quote
@@ -209,8 +244,14 @@ def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
     )
 
 
-def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[pricing.Item]) -> Priced:
-    """A quote of usage that has happened, in the books' words."""
+def priced_of(
+    quote: pricing.Quote,
+    rounding: pricing.Rounding,
+    items: Sequence[pricing.Item],
+    known: Mapping[str, State],
+    terms: PinnedTerms,
+) -> Priced:
+    """A quote of usage that has happened, in the books' words; `known` are the states that it was told of."""
     stated = [item.occurred_at for item in items if item.occurred_at is not None]
     return Priced(
         tuple(
@@ -222,6 +263,7 @@ def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[
                     line.cost_exact_nanousd,
                     line.public,
                     line.internal,
+                    tuple([Effect(*effect) for effect in line.effects]) if line.effects else (),
                 )
                 for line in quote.lines
             ]
@@ -230,9 +272,37 @@ def priced_of(quote: pricing.Quote, rounding: pricing.Rounding, items: Sequence[
         quote.has_outcome_rule,
         quote.outcome_charged,
         max(stated) if stated else None,
-        quote.runs,
+        {key: _state_of(state, known.get(key), terms) for key, state in quote.states.items()}
+        if quote.states
+        else STATELESS,
         quote.own_run,
     )
+
+
+def texts_of(known: Mapping[str, State]) -> Mapping[str, str]:
+    """States as pricing takes them."""
+    return {key: state.text for key, state in known.items()} if known else _NO_TEXTS
+
+
+def unwound(effects: Iterable[Effect], known: Mapping[str, State]) -> Mapping[str, State]:
+    """The states as they are without what lines with these effects added."""
+    undone = pricing.unwind([pricing.Effect(*effect) for effect in effects], texts_of(known))
+    return {key: _state_of(state, known.get(key), None) for key, state in undone.items()}
+
+
+_NOTHING_KNOWN = State("")
+
+
+def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms | None) -> State:
+    """A state as usage leaves it, or as it is without some (no terms); one that has closed stays closed."""
+    before = before or _NOTHING_KNOWN
+    closes_at = state.closes_at if terms is not None or before.closes_at is not None else None
+    if closes_at is None:
+        return before._replace(text=state.text, closes_at=None, surplus_micros=0)
+    rests_on = terms or before.terms
+    multiplier_nanos = rests_on.multiplier_nanos if rests_on is not None else UNSCALED
+    surplus = state.surplus_micros * multiplier_nanos // UNSCALED
+    return before._replace(text=state.text, closes_at=closes_at, surplus_micros=surplus, terms=rests_on)
 
 
 @cache

@@ -10,6 +10,7 @@ from ledger.books.model import (
     Credits,
     Dollars,
     Draw,
+    Effect,
     Entry,
     EntryKind,
     EntryLine,
@@ -24,6 +25,7 @@ from ledger.books.model import (
     ReservationCosts,
     ReservationImage,
     ReservationState,
+    State,
     Terms,
     Treatment,
     Wallet,
@@ -48,11 +50,12 @@ def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet
         plan=row[3],
         card=row[4],
         zone=row[5],
-        balances=Credits(*row[6:15]),
+        multiplier_nanos=row[6],
+        balances=Credits(*row[7:16]),
         lots=tuple(lots),
         unbilled_nanousd=unbilled_nanousd,
-        next_due_at=row[15],
-        last_instant=row[16],
+        next_due_at=row[16],
+        last_instant=row[17],
     )
 
 
@@ -77,16 +80,16 @@ def entry_of(row: Fields, money: Money | None = None) -> Entry:
         else None,
         subject=row[31],
         subject_n=row[32],
-        terms=Terms(*row[33:37]) if row[33] is not None else None,
-        plan=row[37],
-        priced_micros=row[38],
-        uncollected_micros=row[39],
-        uncosted=row[40],
-        late=row[41],
-        final=row[42],
-        reason=row[43],
-        labels=row[44] or {},
-        lines=tuple(_entry_line_of(line) for line in row[45] or ()),
+        terms=_terms_of(row[33:38]),
+        plan=row[38],
+        priced_micros=row[39],
+        uncollected_micros=row[40],
+        uncosted=row[41],
+        late=row[42],
+        final=row[43],
+        reason=row[44],
+        labels=row[45] or {},
+        lines=tuple(_entry_line_of(line) for line in row[46] or ()),
         money=money,
     )
 
@@ -111,17 +114,17 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
     return Reservation(
         sequence=row[1],
         state=ReservationState(row[2]),
-        terms=Terms(*row[3:7]),
-        created_at=row[7],
-        expires_at=row[8],
-        pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[10]),
-        labels=row[17] or {},
-        exact_micros=_fraction_of(row[11]),
-        priced_micros=row[12],
-        charged_micros=row[13],
-        has_outcome_rule=row[14],
-        outcome_charged=row[15],
-        own_run=row[16],
+        terms=Terms(*row[3:8]),
+        created_at=row[8],
+        expires_at=row[9],
+        pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[11]),
+        labels=row[18] or {},
+        exact_micros=_fraction_of(row[12]),
+        priced_micros=row[13],
+        charged_micros=row[14],
+        has_outcome_rule=row[15],
+        outcome_charged=row[16],
+        own_run=row[17],
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 
@@ -141,6 +144,24 @@ def lot_of(row: Fields, value_nanousd: int) -> Lot:
         expires_at=row[10],
         status=LotStatus(row[11]),
     )
+
+
+def state_of(row: Fields) -> State:
+    """What prices remember under one key, of its row."""
+    return State(
+        text=row[2],
+        closes_at=row[3],
+        surplus_micros=row[4],
+        collected_micros=row[5],
+        uncollected_micros=row[6],
+        revenue_nanousd=row[7],
+        terms=_terms_of(row[8:13]),
+    )
+
+
+def _terms_of(row: Fields) -> Terms | None:
+    """Terms of their columns; None where they are NULL."""
+    return Terms(*row) if row[0] is not None else None
 
 
 def _fraction_of(text: str) -> Fraction:
@@ -176,4 +197,5 @@ def _money_line_of(line: Mapping[str, Any]) -> MoneyLine:
         credits_micros=line["credits_micros"],
         revenue_nanousd=line["revenue_nanousd"],
         cost_nanousd=line["cost_nanousd"],
+        effects=tuple(Effect(key, text) for key, text in line.get("memory", ())),
     )

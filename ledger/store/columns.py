@@ -33,9 +33,10 @@ class Columns(NamedTuple):
 WALLET = Columns.of(
     "wallet_row",
     """
-    customer bigint, sequence bigint, display_name text, plan text, card text, zone text, issued bigint,
-    pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
-    refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz
+    customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
+    multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint,
+    expired bigint, voided bigint, refunded bigint, debt bigint, next_due_at timestamptz,
+    last_instant timestamptz
 """,
 )
 ENTRY = Columns.of(
@@ -50,8 +51,8 @@ ENTRY = Columns.of(
     effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
     reservation_expires_at timestamptz, subject bigint, subject_n integer,
-    card text, card_version text, cost_version text, credit_price_nanousd bigint, plan text,
-    priced bigint, uncollected bigint, uncosted boolean, late boolean, final boolean, reason text,
+    card text, card_version text, cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint,
+    plan text, priced bigint, uncollected bigint, uncosted boolean, late boolean, final boolean, reason text,
     labels jsonb, lines jsonb
 """,
 )
@@ -68,9 +69,9 @@ RESERVATION = Columns.of(
     "reservation_row",
     """
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
-    credit_price_nanousd bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
-    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, labels jsonb
+    credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
+    held bigint, pins jsonb, exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean,
+    outcome_charged boolean, own_run text, labels jsonb
 """,
 )
 RESERVATION_COSTS = Columns.of(
@@ -101,7 +102,14 @@ LOT_CHANGE = Columns.of(
     "customer bigint, sequence bigint, n integer, remaining bigint, held bigint, status text",
 )
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
-RUN = Columns.of("run_row", "customer bigint, run_id text, state text")
+STATE = Columns.of(
+    "state_row",
+    """
+    customer bigint, key text, state text, closes_at timestamptz, surplus bigint, collected bigint,
+    uncollected bigint, revenue_nanousd bigint, card text, card_version text, cost_version text,
+    credit_price_nanousd bigint, multiplier_nanos bigint
+""",
+)
 DEBT = Columns.of("debt_row", "customer bigint, unbilled_nanousd bigint")
 ROW_TYPES = (
     WALLET,
@@ -113,10 +121,12 @@ ROW_TYPES = (
     LOT,
     LOT_CHANGE,
     LOT_VALUE,
-    RUN,
+    STATE,
     DEBT,
 )
 
 ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
-MONEY_LINE_OWN = frozenset({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"})
+MONEY_LINE_OWN = frozenset(
+    {"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd", "memory"}
+)
 """What the books say of a line themselves; the rest is pricing's."""

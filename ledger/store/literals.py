@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         MoneyLine,
         Reservation,
         ReservationImage,
+        State,
         Terms,
         Wallet,
     )
@@ -51,7 +52,7 @@ def numbers(values: Iterable[int]) -> str:
 def wallet_row(wallet: Wallet) -> str:
     return (
         f"({wallet.customer},{wallet.sequence},{_text(wallet.display_name)},{_text(wallet.plan)},"
-        f"{_text(wallet.card)},{_text(wallet.zone)},{_NINE % wallet.balances},"
+        f"{_text(wallet.card)},{_text(wallet.zone)},{wallet.multiplier_nanos},{_NINE % wallet.balances},"
         f"{_instant(wallet.next_due_at)},{_instant(wallet.last_instant)})"
     )
 
@@ -158,8 +159,11 @@ def lot_value_row(customer: int, lot: Lot) -> str:
     return f"({customer},{lot.key.sequence},{lot.key.n},{lot.value_nanousd})"
 
 
-def run_row(customer: int, run_id: str, state: str) -> str:
-    return f"({customer},{_text(run_id)},{_text(state)})"
+def state_row(customer: int, key: str, state: State) -> str:
+    return (
+        f"({customer},{_text(key)},{_text(state.text)},{_instant(state.closes_at)},{state.surplus_micros},"
+        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{_terms(state.terms)})"
+    )
 
 
 def debt_row(customer: int, unbilled_nanousd: int) -> str:
@@ -211,12 +215,12 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _terms(terms: Terms | None) -> str:
-    """Four fields. Few terms are in use at a time."""
+    """Five fields. Few terms are in use at a time."""
     if terms is None:
-        return ",,,"
+        return ",,,,"
     return (
         f"{_text(terms.card)},{_text(terms.card_version)},{_text(terms.cost_version)},"
-        f"{terms.credit_price_nanousd}"
+        f"{terms.credit_price_nanousd},{terms.multiplier_nanos}"
     )
 
 
@@ -241,7 +245,7 @@ def _entry_line(line: EntryLine) -> dict[str, object]:
 
 def _money_line(line: MoneyLine) -> dict[str, object]:
     _refuse_names(line.internal, MONEY_LINE_OWN)
-    return {
+    told = {
         **line.internal,
         "kind": line.kind,
         "treatment": line.treatment,
@@ -249,6 +253,9 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
         "revenue_nanousd": line.revenue_nanousd,
         "cost_nanousd": line.cost_nanousd,
     }
+    if line.effects:
+        told["memory"] = [[*effect] for effect in line.effects]
+    return told
 
 
 def _refuse_names(said: Mapping[str, object], own: frozenset[str]) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.cover import burn_order
 from ledger.books.model import Facts
 from ledger.store import codec
-from ledger.store.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, WALLET
+from ledger.store.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
 from ledger.store.database_errors import told_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, Reservation, Wallet
+    from ledger.books.model import Entry, Lot, Reservation, State, Wallet
     from ledger.store.codec import Fields
     from ledger.store.database import Connection, PooledConnection
 
@@ -34,7 +34,7 @@ class LoadRequest:
 
     customer: int
     reservations: tuple[int, ...] = ()
-    runs: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
     due_at: datetime | None = None
     """The open reservations that have expired by then; none if it is None."""
@@ -45,7 +45,8 @@ class Loaded:
     wallet: Wallet
     reservations: dict[int, Reservation] = field(default_factory=dict)
     """Those asked for that exist."""
-    runs: dict[str, str] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+    """Those asked for that exist, by key."""
     entries: dict[str, Entry] = field(default_factory=dict)
     """By request id, without money."""
     due: tuple[Reservation, ...] = ()
@@ -59,7 +60,7 @@ _RESERVATION_ROW = f"ROW({RESERVATION.select('r')}, {RESERVATION_COSTS.select('c
 _COSTS_OF_R = """LEFT JOIN {cell}.reservation_costs c
     ON c.customer = r.customer AND c.sequence = r.sequence AND r.state IN ('OPEN', 'EXPIRED')"""
 
-# $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 runs; $7, $8 request ids.
+# $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
 LOAD = f"""
 SELECT 'wallet' AS kind, ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0)) AS fields
 FROM unnest($1::bigint[]) AS x(customer)
@@ -76,9 +77,9 @@ FROM unnest($3::bigint[], $4::bigint[]) AS x(customer, sequence)
 JOIN {{cell}}.reservations r ON r.customer = x.customer AND r.sequence = x.sequence
 {_COSTS_OF_R}
 UNION ALL
-SELECT 'run', ROW(u.customer, u.run_id, u.state)
-FROM unnest($5::bigint[], $6::text[]) AS x(customer, run_id)
-JOIN {{cell}}.runs u ON u.customer = x.customer AND u.run_id = x.run_id
+SELECT 'state', ROW({STATE.select("u")})
+FROM unnest($5::bigint[], $6::text[]) AS x(customer, key)
+JOIN {{cell}}.states u ON u.customer = x.customer AND u.key = x.key
 UNION ALL
 SELECT 'entry', ROW({ENTRY.select("e")})
 FROM unnest($7::bigint[], $8::text[]) AS x(customer, request_id)
@@ -144,6 +145,12 @@ FROM {{cell}}.entries e
 WHERE e.customer = $1 AND e.subject = coalesce($2::bigint, $3::bigint) AND e.kind = 'REVERSAL'
 """
 
+LOAD_STATES = f"""
+SELECT {STATE.select("u")}
+FROM unnest($1::bigint[], $2::text[]) AS x(customer, key)
+JOIN {{cell}}.states u ON u.customer = x.customer AND u.key = x.key
+"""
+
 LOCK_WALLETS = """
 SELECT w.customer FROM {cell}.wallets w WHERE w.customer = ANY($1::bigint[])
 ORDER BY w.customer FOR UPDATE
@@ -162,7 +169,7 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
     Raises WriteRefused and UnknownOutcome where the database does not answer.
     """
     reservations = [(r.customer, sequence) for r in requests for sequence in r.reservations]
-    runs = [(r.customer, run_id) for r in requests for run_id in r.runs]
+    states = [(r.customer, key) for r in requests for key in r.states]
     request_ids = [(r.customer, request_id) for r in requests for request_id in r.request_ids]
     with told_outcomes(connection):
         records = await connection.fetch(
@@ -170,7 +177,7 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
             [r.customer for r in requests],
             [r.due_at for r in requests],
             *_pair(reservations),
-            *_pair(runs),
+            *_pair(states),
             *_pair(request_ids),
         )
     rows: defaultdict[str, defaultdict[int, list[Fields]]] = defaultdict(lambda: defaultdict(list))
@@ -180,6 +187,15 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
         customer: _loaded(wallet[0], {kind: found[customer] for kind, found in rows.items()})
         for customer, wallet in rows["wallet"].items()
     }
+
+
+async def load_states(
+    connection: Connection, cell: str, keys: Iterable[tuple[int, str]]
+) -> dict[tuple[int, str], State]:
+    """The states of (customer, key) that exist. Errors as in `load`."""
+    with told_outcomes(connection):
+        records = await connection.fetch(LOAD_STATES.format(cell=cell), *_pair(keys))
+    return {(record[0], record[1]): codec.state_of(record) for record in records}
 
 
 async def lock_wallets(connection: Connection, cell: str, customers: Sequence[int]) -> None:
@@ -245,7 +261,7 @@ def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:
     return Loaded(
         wallet=codec.wallet_of(wallet, wallet[width], _lots_of(rows.get("lot", ()))),
         reservations={row[1]: _reservation_of(row) for row in rows.get("reservation", ())},
-        runs={run_id: state for _, run_id, state in rows.get("run", ())},
+        states={row[1]: codec.state_of(row) for row in rows.get("state", ())},
         entries={entry.request_id: entry for entry in entries if entry.request_id is not None},
         due=tuple(due[:DUE_MAX]),
         next_reservation_due_at=following[0] if following else None,

@@ -23,10 +23,13 @@ from ledger.store.migrate import SHARED_SCHEMA
 NEWEST: Final = 2**63 - 1
 """A `before` above every sequence."""
 
-_PROFILE = "SELECT display_name, plan, card, zone, created_at FROM {cell}.wallets WHERE customer = $1"
+_PROFILE = """
+SELECT display_name, plan, card, zone, multiplier_nanos, created_at
+FROM {cell}.wallets WHERE customer = $1
+"""
 
 _PROFILES = """
-SELECT customer, display_name, plan, card, zone, created_at
+SELECT customer, display_name, plan, card, zone, multiplier_nanos, created_at
 FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
 """
 
@@ -140,6 +143,7 @@ class Profile:
     plan: str
     card: str | None
     zone: str
+    multiplier_nanos: int
     created_at: datetime
 
 

@@ -30,7 +30,7 @@ from ledger.store.write_statement import (
     PARTS,
     RESERVATIONS_BORN,
     RESERVATIONS_CHANGED,
-    RUNS,
+    STATES,
     VALUES_BORN,
     VALUES_CHANGED,
     WALLETS,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, LotKey, Reservation, Wallet
+    from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
     from ledger.store.database import Connection
     from ledger.store.write_statement import Part
 
@@ -71,7 +71,7 @@ class Batch:
     lots: dict[tuple[int, LotKey], tuple[Lot, bool]] = field(default_factory=dict)
     """With whether it is born in this batch, as for reservations."""
     reservations: dict[tuple[int, int], tuple[Reservation, bool]] = field(default_factory=dict)
-    runs: dict[tuple[int, str], str] = field(default_factory=dict)
+    states: dict[tuple[int, str], State] = field(default_factory=dict)
     debts: dict[int, int] = field(default_factory=dict)
     """Nano-dollars unbilled, of the customers for whom it changed."""
 
@@ -161,7 +161,7 @@ def _rows(batch: Batch) -> dict[Part, list[str]]:
     rows[DOLLARS] = [
         literals.money_row(entry, entry.money) for entry in batch.entries if entry.money is not None
     ]
-    rows[RUNS] = [literals.run_row(*key, state) for key, state in batch.runs.items()]
+    rows[STATES] = [literals.state_row(*key, state) for key, state in batch.states.items()]
     rows[DEBTS] = [literals.debt_row(*debt) for debt in batch.debts.items()]
     _add_reservations(rows, batch)
     _add_lots(rows, batch)

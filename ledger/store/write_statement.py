@@ -44,6 +44,7 @@ WALLETS = Part(
     """
     UPDATE {cell}.wallets w SET
         sequence = x.sequence, display_name = x.display_name, plan = x.plan, card = x.card, zone = x.zone,
+        multiplier_nanos = x.multiplier_nanos,
         issued = x.issued, pending = x.pending, available = x.available, held = x.held,
         consumed = x.consumed, expired = x.expired, voided = x.voided, refunded = x.refunded, debt = x.debt,
         next_due_at = x.next_due_at, last_instant = x.last_instant
@@ -109,10 +110,18 @@ VALUES_CHANGED = Part(
       AND v.value_nanousd <> x.value_nanousd AND {applies}
     """,
 )
-RUNS = Part(
-    "runs",
-    columns.RUN,
-    _INSERT.format(table="runs") + "ON CONFLICT (customer, run_id) DO UPDATE SET state = excluded.state",
+STATES = Part(
+    "states",
+    columns.STATE,
+    _INSERT.format(table="states")
+    + """
+    ON CONFLICT (customer, key) DO UPDATE SET
+        state = excluded.state, closes_at = excluded.closes_at, surplus = excluded.surplus,
+        collected = excluded.collected, uncollected = excluded.uncollected,
+        revenue_nanousd = excluded.revenue_nanousd, card = excluded.card,
+        card_version = excluded.card_version, cost_version = excluded.cost_version,
+        credit_price_nanousd = excluded.credit_price_nanousd, multiplier_nanos = excluded.multiplier_nanos
+    """,
 )
 DEBTS = Part(
     "debts",
@@ -131,7 +140,7 @@ PARTS = (
     LOTS_CHANGED,
     VALUES_BORN,
     VALUES_CHANGED,
-    RUNS,
+    STATES,
     DEBTS,
 )
 """In this order the statement takes the texts of their rows, after the parameters of the verdict."""

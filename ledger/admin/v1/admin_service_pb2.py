@@ -29,7 +29,7 @@ from ledger.v1 import scope_pb2 as ledger_dot_v1_dot_scope__pb2
 from ledger.v1 import wallet_service_pb2 as ledger_dot_v1_dot_wallet__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ledger/admin/v1/admin_service.proto\x12\x0fledger.admin.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/scope.proto\x1a\x1eledger/v1/wallet_service.proto\"\x94\x01\n\x08\x43ustomer\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x15\x43reateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"i\n\x16\x43reateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x89\x01\n\x15UpdateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x16UpdateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"B\n\x13GetCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"=\n\x14ListCustomersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListCustomersResponse\x12,\n\tcustomers\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x02\n\x11IssueGrantRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x15\n\ramount_micros\x18\x03 \x01(\x03\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.ledger.v1.GrantKind\x12\x16\n\x0epaid_total_usd\x18\x05 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\r\n\x05scope\x18\t \x01(\t\"\x96\x01\n\x12IssueGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.ledger.v1.Grant\x12\x16\n\x0epaid_total_usd\x18\x02 \x01(\t\x12#\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x12.ledger.v1.Balance\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xad\x01\n\x08RateCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x04 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05rules\x18\x07 \x01(\x05\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListRateCardsResponse\x12-\n\nrate_cards\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x13GetRateCardResponse\x12,\n\trate_card\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t2\xc9\x05\n\x0c\x41\x64minService\x12g\n\x0e\x43reateCustomer\x12&.ledger.admin.v1.CreateCustomerRequest\x1a\'.ledger.admin.v1.CreateCustomerResponse\"\x04\x88\xb5\x18\x04\x12g\n\x0eUpdateCustomer\x12&.ledger.admin.v1.UpdateCustomerRequest\x1a\'.ledger.admin.v1.UpdateCustomerResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetCustomer\x12#.ledger.admin.v1.GetCustomerRequest\x1a$.ledger.admin.v1.GetCustomerResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListCustomers\x12%.ledger.admin.v1.ListCustomersRequest\x1a&.ledger.admin.v1.ListCustomersResponse\"\x04\x88\xb5\x18\x04\x12[\n\nIssueGrant\x12\".ledger.admin.v1.IssueGrantRequest\x1a#.ledger.admin.v1.IssueGrantResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListRateCards\x12%.ledger.admin.v1.ListRateCardsRequest\x1a&.ledger.admin.v1.ListRateCardsResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetRateCard\x12#.ledger.admin.v1.GetRateCardRequest\x1a$.ledger.admin.v1.GetRateCardResponse\"\x04\x88\xb5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ledger/admin/v1/admin_service.proto\x12\x0fledger.admin.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/scope.proto\x1a\x1eledger/v1/wallet_service.proto\"\xa8\x01\n\x08\x43ustomer\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmultiplier\x18\x07 \x01(\t\"X\n\x15\x43reateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"i\n\x16\x43reateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x89\x01\n\x15UpdateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x16UpdateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"B\n\x13GetCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"=\n\x14ListCustomersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListCustomersResponse\x12,\n\tcustomers\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x02\n\x11IssueGrantRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x15\n\ramount_micros\x18\x03 \x01(\x03\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.ledger.v1.GrantKind\x12\x16\n\x0epaid_total_usd\x18\x05 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\r\n\x05scope\x18\t \x01(\t\"\x96\x01\n\x12IssueGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.ledger.v1.Grant\x12\x16\n\x0epaid_total_usd\x18\x02 \x01(\t\x12#\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x12.ledger.v1.Balance\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xad\x01\n\x08RateCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x04 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05rules\x18\x07 \x01(\x05\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListRateCardsResponse\x12-\n\nrate_cards\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x13GetRateCardResponse\x12,\n\trate_card\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t2\xc9\x05\n\x0c\x41\x64minService\x12g\n\x0e\x43reateCustomer\x12&.ledger.admin.v1.CreateCustomerRequest\x1a\'.ledger.admin.v1.CreateCustomerResponse\"\x04\x88\xb5\x18\x04\x12g\n\x0eUpdateCustomer\x12&.ledger.admin.v1.UpdateCustomerRequest\x1a\'.ledger.admin.v1.UpdateCustomerResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetCustomer\x12#.ledger.admin.v1.GetCustomerRequest\x1a$.ledger.admin.v1.GetCustomerResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListCustomers\x12%.ledger.admin.v1.ListCustomersRequest\x1a&.ledger.admin.v1.ListCustomersResponse\"\x04\x88\xb5\x18\x04\x12[\n\nIssueGrant\x12\".ledger.admin.v1.IssueGrantRequest\x1a#.ledger.admin.v1.IssueGrantResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListRateCards\x12%.ledger.admin.v1.ListRateCardsRequest\x1a&.ledger.admin.v1.ListRateCardsResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetRateCard\x12#.ledger.admin.v1.GetRateCardRequest\x1a$.ledger.admin.v1.GetRateCardResponse\"\x04\x88\xb5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,37 +51,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['GetRateCard']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetRateCard']._serialized_options = b'\210\265\030\004'
   _globals['_CUSTOMER']._serialized_start=211
-  _globals['_CUSTOMER']._serialized_end=359
-  _globals['_CREATECUSTOMERREQUEST']._serialized_start=361
-  _globals['_CREATECUSTOMERREQUEST']._serialized_end=449
-  _globals['_CREATECUSTOMERRESPONSE']._serialized_start=451
-  _globals['_CREATECUSTOMERRESPONSE']._serialized_end=556
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=559
-  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=696
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=698
-  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=803
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=805
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=846
-  _globals['_GETCUSTOMERRESPONSE']._serialized_start=848
-  _globals['_GETCUSTOMERRESPONSE']._serialized_end=914
-  _globals['_LISTCUSTOMERSREQUEST']._serialized_start=916
-  _globals['_LISTCUSTOMERSREQUEST']._serialized_end=977
-  _globals['_LISTCUSTOMERSRESPONSE']._serialized_start=979
-  _globals['_LISTCUSTOMERSRESPONSE']._serialized_end=1073
-  _globals['_ISSUEGRANTREQUEST']._serialized_start=1076
-  _globals['_ISSUEGRANTREQUEST']._serialized_end=1350
-  _globals['_ISSUEGRANTRESPONSE']._serialized_start=1353
-  _globals['_ISSUEGRANTRESPONSE']._serialized_end=1503
-  _globals['_RATECARD']._serialized_start=1506
-  _globals['_RATECARD']._serialized_end=1679
-  _globals['_LISTRATECARDSREQUEST']._serialized_start=1681
-  _globals['_LISTRATECARDSREQUEST']._serialized_end=1742
-  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1744
-  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1839
-  _globals['_GETRATECARDREQUEST']._serialized_start=1841
-  _globals['_GETRATECARDREQUEST']._serialized_end=1875
-  _globals['_GETRATECARDRESPONSE']._serialized_start=1877
-  _globals['_GETRATECARDRESPONSE']._serialized_end=1962
-  _globals['_ADMINSERVICE']._serialized_start=1965
-  _globals['_ADMINSERVICE']._serialized_end=2678
+  _globals['_CUSTOMER']._serialized_end=379
+  _globals['_CREATECUSTOMERREQUEST']._serialized_start=381
+  _globals['_CREATECUSTOMERREQUEST']._serialized_end=469
+  _globals['_CREATECUSTOMERRESPONSE']._serialized_start=471
+  _globals['_CREATECUSTOMERRESPONSE']._serialized_end=576
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_start=579
+  _globals['_UPDATECUSTOMERREQUEST']._serialized_end=716
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_start=718
+  _globals['_UPDATECUSTOMERRESPONSE']._serialized_end=823
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=825
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=866
+  _globals['_GETCUSTOMERRESPONSE']._serialized_start=868
+  _globals['_GETCUSTOMERRESPONSE']._serialized_end=934
+  _globals['_LISTCUSTOMERSREQUEST']._serialized_start=936
+  _globals['_LISTCUSTOMERSREQUEST']._serialized_end=997
+  _globals['_LISTCUSTOMERSRESPONSE']._serialized_start=999
+  _globals['_LISTCUSTOMERSRESPONSE']._serialized_end=1093
+  _globals['_ISSUEGRANTREQUEST']._serialized_start=1096
+  _globals['_ISSUEGRANTREQUEST']._serialized_end=1370
+  _globals['_ISSUEGRANTRESPONSE']._serialized_start=1373
+  _globals['_ISSUEGRANTRESPONSE']._serialized_end=1523
+  _globals['_RATECARD']._serialized_start=1526
+  _globals['_RATECARD']._serialized_end=1699
+  _globals['_LISTRATECARDSREQUEST']._serialized_start=1701
+  _globals['_LISTRATECARDSREQUEST']._serialized_end=1762
+  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1764
+  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1859
+  _globals['_GETRATECARDREQUEST']._serialized_start=1861
+  _globals['_GETRATECARDREQUEST']._serialized_end=1895
+  _globals['_GETRATECARDRESPONSE']._serialized_start=1897
+  _globals['_GETRATECARDRESPONSE']._serialized_end=1982
+  _globals['_ADMINSERVICE']._serialized_start=1985
+  _globals['_ADMINSERVICE']._serialized_end=2698
 # @@protoc_insertion_point(module_scope)

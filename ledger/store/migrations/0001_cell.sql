@@ -7,6 +7,7 @@ CREATE TABLE wallets (
     plan text NOT NULL,
     card text,
     zone text NOT NULL,
+    multiplier_nanos bigint NOT NULL CHECK (multiplier_nanos > 0),
     issued bigint NOT NULL,
     pending bigint NOT NULL,
     available bigint NOT NULL,
@@ -73,6 +74,7 @@ CREATE TABLE entries (
     card_version text,
     cost_version text,
     credit_price_nanousd bigint,
+    multiplier_nanos bigint,
     plan text NOT NULL,
     priced bigint NOT NULL,
     uncollected bigint NOT NULL,
@@ -136,6 +138,7 @@ CREATE TABLE reservations (
     card_version text NOT NULL,
     cost_version text NOT NULL,
     credit_price_nanousd bigint NOT NULL,
+    multiplier_nanos bigint NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
     held bigint NOT NULL CHECK (held >= 0),
@@ -195,19 +198,32 @@ CREATE TABLE lot_values (
     PRIMARY KEY (customer, sequence, n)
 ) WITH (fillfactor = 50);
 
--- States of runs that callers named: what a minimum and an increment need to know of the past.
-CREATE TABLE runs (
+-- What prices remember, by key: runs that callers named, counters of periods, marks of what is charged once.
+-- The text is pricing's. What its lines have booked tells revenue: closed to the reader.
+CREATE TABLE states (
     customer bigint NOT NULL,
-    run_id text NOT NULL,
+    key text NOT NULL,
     state text NOT NULL,
-    PRIMARY KEY (customer, run_id)
+    -- When the surplus goes back to the customer.
+    closes_at timestamptz,
+    surplus bigint NOT NULL,
+    collected bigint NOT NULL,
+    uncollected bigint NOT NULL,
+    revenue_nanousd bigint NOT NULL,
+    card text,
+    card_version text,
+    cost_version text,
+    credit_price_nanousd bigint,
+    multiplier_nanos bigint,
+    PRIMARY KEY (customer, key)
 ) WITH (fillfactor = 50);
+CREATE INDEX states_due ON states (customer, closes_at) WHERE surplus > 0;
 
 -- Rows as the batched write takes them: an array of one of these types for each kind. They say what is bound,
 -- not what is kept; the tables may have more columns.
 CREATE TYPE wallet_row AS (
-    customer bigint, sequence bigint, display_name text, plan text, card text, zone text, issued bigint,
-    pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
+    customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
+    multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
     refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz
 );
 CREATE TYPE entry_row AS (
@@ -218,7 +234,7 @@ CREATE TYPE entry_row AS (
     bigint, debt_after bigint, effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
     reservation_expires_at timestamptz, subject bigint, subject_n integer, card text, card_version text,
-    cost_version text, credit_price_nanousd bigint, plan text, priced bigint, uncollected bigint, uncosted
+    cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint, plan text, priced bigint, uncollected bigint, uncosted
     boolean, late boolean, final boolean, reason text, labels jsonb, lines jsonb
 );
 CREATE TYPE money_row AS (
@@ -229,7 +245,7 @@ CREATE TYPE money_row AS (
 );
 CREATE TYPE reservation_row AS (
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
-    credit_price_nanousd bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
+    credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
     own_run text, labels jsonb
 );
@@ -252,8 +268,10 @@ CREATE TYPE lot_change AS (
 CREATE TYPE lot_value_row AS (
     customer bigint, sequence bigint, n integer, value_nanousd bigint
 );
-CREATE TYPE run_row AS (
-    customer bigint, run_id text, state text
+CREATE TYPE state_row AS (
+    customer bigint, key text, state text, closes_at timestamptz, surplus bigint, collected bigint,
+    uncollected bigint, revenue_nanousd bigint, card text, card_version text, cost_version text,
+    credit_price_nanousd bigint, multiplier_nanos bigint
 );
 CREATE TYPE debt_row AS (
     customer bigint, unbilled_nanousd bigint
@@ -320,9 +338,9 @@ WHERE p.amount_nanousd <> 0;
 
 -- The journal takes inserts and nothing else, from nobody. The reader sees no table that tells a dollar.
 GRANT SELECT, INSERT ON entries, money TO acu_writer;
-GRANT SELECT, INSERT, UPDATE ON wallets, debts, reservations, reservation_costs, lots, lot_values, runs,
+GRANT SELECT, INSERT, UPDATE ON wallets, debts, reservations, reservation_costs, lots, lot_values, states,
     rollup_lines, rollup_accounts TO acu_writer;
 GRANT SELECT, UPDATE ON tailer TO acu_writer;
-GRANT SELECT ON wallets, entries, reservations, lots, runs, journal TO acu_reader;
-GRANT SELECT ON wallets, debts, entries, money, reservations, reservation_costs, lots, lot_values, runs,
+GRANT SELECT ON wallets, entries, reservations, lots, journal TO acu_reader;
+GRANT SELECT ON wallets, debts, entries, money, reservations, reservation_costs, lots, lot_values, states,
     rollup_lines, rollup_accounts, tailer, journal, dollar_journal TO acu_finance;

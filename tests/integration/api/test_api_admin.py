@@ -21,7 +21,9 @@ def create(**fields):
 
 async def test_create_and_get(world):
     """A customer is what it was created as, with its zone and the instant it was made."""
-    request = create(display_name="Zoë & Söhne", rate_card="following", zone="Europe/Berlin")
+    request = create(
+        display_name="Zoë & Söhne", rate_card="following", zone="Europe/Berlin", multiplier="0.9"
+    )
     made = await world.admin.CreateCustomer(request)
     assert (made.sequence, made.replayed) == (1, False)
     assert made.customer.created_at.seconds > 0

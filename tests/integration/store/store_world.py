@@ -146,7 +146,7 @@ class World:
             seen = batch.reservations.get(key)
             batch.reservations[key] = (reservation, seen[1] if seen else key[1] == entry.sequence)
             self.reservations[key] = reservation
-        batch.runs.update({(customer, run_id): state for run_id, state in decision.runs.items()})
+        batch.states.update({(customer, name): state for name, state in decision.states.items()})
         if decision.wallet.unbilled_nanousd != before.unbilled_nanousd:
             batch.debts[customer] = decision.wallet.unbilled_nanousd
         self.wallets[customer] = batch.wallets[customer] = decision.wallet

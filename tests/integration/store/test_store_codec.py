@@ -15,6 +15,7 @@ from ledger.books.model import (
     Credits,
     Dollars,
     Draw,
+    Effect,
     Entry,
     EntryKind,
     EntryLine,
@@ -29,6 +30,7 @@ from ledger.books.model import (
     ReservationCosts,
     ReservationImage,
     ReservationState,
+    State,
     Terms,
     Treatment,
 )
@@ -47,7 +49,9 @@ JSON = st.recursive(
     max_leaves=5,
 )
 LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
-TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS)
+TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS)
+STATES = st.builds(State, TEXTS, st.none() | INSTANTS, COUNTS, COUNTS, COUNTS, COUNTS, st.none() | TERMS)
+EFFECTS = st.lists(st.builds(Effect, TEXTS, TEXTS), max_size=2).map(tuple)
 LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
 COSTS = st.builds(ReservationCosts, FRACTIONS, FRACTIONS, FRACTIONS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
 OPEN_STATES = st.sampled_from(sorted(literals.OPEN_TO_COMMITS))
@@ -71,10 +75,11 @@ MONEY_LINES = st.builds(
     MoneyLine,
     TEXTS,
     st.sampled_from(Treatment),
-    said({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd"}),
+    said({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd", "memory"}),
     AMOUNTS,
     AMOUNTS,
     AMOUNTS,
+    EFFECTS,
 )
 MONEY = st.builds(
     Money,
@@ -162,7 +167,7 @@ def lots(draw, sequence):
 @given(data=st.data())
 @pytest.mark.parametrize("together", [1, 3])
 async def test_rows_hold_every_field(world, connection, data, together):
-    """An entry with its money, a reservation, a lot and a run are read as they were written."""
+    """An entry with its money, a reservation, a lot and a state are read as they were written."""
     customer = next(iter(world.wallets))
     wallet = world.wallets[customer]
     batch = Batch(decided_at=datetime.now(UTC), before={customer: wallet.sequence})
@@ -173,7 +178,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
         batch.reservations[customer, sequence] = (reservation._replace(sequence=sequence), True)
         lot = data.draw(lots(sequence))
         batch.lots[customer, lot.key] = (lot, True)
-        batch.runs[customer, f"run-{sequence}"] = data.draw(TEXTS)
+        batch.states[customer, f"run/{sequence}"] = data.draw(STATES)
     batch.wallets[customer] = books.Wallet(
         customer=customer,
         sequence=sequences[-1],
@@ -181,6 +186,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
         plan=data.draw(TEXTS),
         card=data.draw(st.none() | TEXTS),
         zone=data.draw(TEXTS),
+        multiplier_nanos=data.draw(st.integers(1, 2**40)),
         balances=Credits(-6, 1, 2, 3),
         lots=(),
         unbilled_nanousd=-data.draw(COUNTS),
@@ -194,7 +200,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
 
 
 async def _assert_read_as_written(connection, batch, customer, sequences):
-    request = LoadRequest(customer, tuple(sequences), tuple(f"run-{sequence}" for sequence in sequences))
+    request = LoadRequest(customer, tuple(sequences), tuple(f"run/{sequence}" for sequence in sequences))
     loaded = (await load(connection, CELL, [request]))[customer]
     kept = {lot.key: lot for lot in loaded.wallet.lots}
     assert {key: kept[key] for _, key in batch.lots} == {
@@ -202,7 +208,7 @@ async def _assert_read_as_written(connection, batch, customer, sequences):
     }
     assert loaded.wallet == batch.wallets[customer]._replace(lots=loaded.wallet.lots)
     assert loaded.reservations == {sequence: r for (_, sequence), (r, _) in batch.reservations.items()}
-    assert loaded.runs == {run_id: state for (_, run_id), state in batch.runs.items()}
+    assert loaded.states == {key: state for (_, key), state in batch.states.items()}
     for entry in batch.entries:
         facts = await load_reversal(connection, CELL, customer, charge=entry.sequence, reservation=None)
         assert facts.charges == (entry,)

@@ -8,7 +8,7 @@ import pytest
 from store_world import CELL, CREDIT, DOLLAR, PLAN, World, priced
 
 from ledger import books
-from ledger.books import EntryKind, Facts, LotStatus, ReservationState
+from ledger.books import EntryKind, Facts, LotStatus, ReservationState, State
 from ledger.store.load import DUE_MAX, LoadRequest, find_entries, load, load_reversal
 from ledger.store.write import write
 
@@ -17,7 +17,7 @@ async def test_each_customer_gets_what_was_asked_of_it(world, connection):
     """Rows go to the customer that they belong to; what does not exist is missing."""
     first, second, third = world.wallets
     mine, theirs = world.reserve(first), world.reserve(second)
-    world.commit(first, mine, priced(5, runs={"run": "state"}))
+    world.commit(first, mine, priced(5, states={"run/1": State("state")}))
     batch = world.take()
     await write(connection, CELL, batch)
     request_id = batch.entries[0].request_id
@@ -26,19 +26,19 @@ async def test_each_customer_gets_what_was_asked_of_it(world, connection):
         CELL,
         [
             LoadRequest(
-                first, reservations=(mine, 99), runs=("run", "none"), request_ids=(request_id, "none")
+                first, reservations=(mine, 99), states=("run/1", "none"), request_ids=(request_id, "none")
             ),
-            LoadRequest(second, reservations=(theirs,), runs=("run",), request_ids=(request_id,)),
+            LoadRequest(second, reservations=(theirs,), states=("run/1",), request_ids=(request_id,)),
             LoadRequest(third),
             LoadRequest(10**9),
         ],
     )
     assert loaded.keys() == {first, second, third}
     assert loaded[first].reservations.keys() == {mine}
-    assert loaded[first].runs == {"run": "state"}
+    assert loaded[first].states == {"run/1": State("state")}
     assert loaded[first].entries == {request_id: batch.entries[0]._replace(money=None)}
     assert loaded[second].reservations == {theirs: world.reservations[second, theirs]}
-    assert (loaded[second].runs, loaded[second].entries) == ({}, {})
+    assert (loaded[second].states, loaded[second].entries) == ({}, {})
     assert (loaded[third].reservations, loaded[third].due) == ({}, ())
 
 

@@ -7,6 +7,7 @@ import json
 import asyncpg
 from store_world import CELL, CREDIT, World, priced
 
+from ledger.books import State
 from ledger.store import directory, load, write_statement
 from ledger.store.write import write
 
@@ -35,7 +36,7 @@ TABLES = (
     "reservation_costs",
     "lots",
     "lot_values",
-    "runs",
+    "states",
 )
 
 
@@ -97,7 +98,7 @@ async def test_plans_on_full_tables(database, database_url, connection):
     customer = await world.new_customer(database)
     for _ in range(5):
         sequence = world.reserve(customer, CREDIT)
-        world.commit(customer, sequence, priced(1, runs={f"run-{sequence}": "s"}), final=False)
+        world.commit(customer, sequence, priced(1, states={f"run/{sequence}": State("s")}), final=False)
     world.commit(customer, world.reserve(customer), priced(1_004 * CREDIT))
     await write(connection, CELL, world.take())
     await fill(database_url, customer)

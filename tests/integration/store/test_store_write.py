@@ -9,6 +9,7 @@ import pytest
 from store_world import CELL, CREDIT, World, priced
 
 from ledger import books
+from ledger.books import State
 from ledger.store import write as write_module
 from ledger.store.load import LoadRequest, find_entries, load
 from ledger.store.write import Batch, RepeatedRequest, UnknownOutcome, WriteRefused, check, write
@@ -22,7 +23,7 @@ TABLES = (
     "reservation_costs",
     "lots",
     "lot_values",
-    "runs",
+    "states",
 )
 
 
@@ -54,7 +55,7 @@ async def test_what_was_decided_is_what_is_loaded(world, connection):
     assert written.customers == {first, second}
     assert not written.stale
     await assert_as_in_memory(world, connection)
-    world.commit(first, held[0], priced(CREDIT, runs={"run-1": "state"}), final=False)
+    world.commit(first, held[0], priced(CREDIT, states={"run/1": State("state")}), final=False)
     world.commit(first, held[0], priced(3 * CREDIT), final=True)
     world.do(second, books.Release(world.request_id(), b"f", held[1]))
     world.commit(second, world.reserve(second, 7), priced(1_003 * CREDIT))
@@ -96,7 +97,7 @@ async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connecti
     await write(connection, CELL, world.take())
     before = await contents(database)
     for customer, sequence in zip((first, second), held, strict=True):
-        world.commit(customer, sequence, priced(1, runs={"run": "state"}), final=False)
+        world.commit(customer, sequence, priced(1, states={"run/1": State("state")}), final=False)
         world.commit(customer, world.reserve(customer), priced(1_003 * CREDIT))
         world.grant(customer, 1, scope="tokens")
     batch = world.take()

@@ -115,6 +115,7 @@ class Mirror:
         _succeeded(reply)
         self.customer.CopyFrom(request.customer)
         self.customer.zone = "UTC"
+        self.customer.multiplier = "1"
         self.customer.created_at.CopyFrom(self._now(reply.customer.created_at))
         self._follow_plan()
         self._book(self.account.figures(), None)

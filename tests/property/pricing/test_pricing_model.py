@@ -320,7 +320,9 @@ def _terms(card, book):
 
 
 def _after(memory, quote):
-    return Memory({**memory.runs, **quote.runs}, quote.own_run)
+    return Memory(
+        {**memory.states, **{key: state.text for key, state in quote.states.items()}}, quote.own_run
+    )
 
 
 @pytest.mark.parametrize("kind", [*ITEMS, "any"])
@@ -352,7 +354,10 @@ def test_however_a_session_is_cut_it_costs_the_same(card, book, items, given_lab
         part = price(rest[:size], given_labels, terms, memory, now=NOW)
         memory, lines, rest = _after(memory, part), lines + list(part.lines), rest[size:]
     assert [line.exact_micros for line in lines] == [line.exact_micros for line in whole.lines]
-    assert (dict(memory.runs), memory.own_run) == (dict(whole.runs), whole.own_run)
+    assert (dict(memory.states), memory.own_run) == (
+        {key: state.text for key, state in whole.states.items()},
+        whole.own_run,
+    )
 
 
 @settings(max_examples=40, deadline=None)

@@ -22,6 +22,7 @@ from ledger.books import (
     ReservationCosts,
     ReservationState,
     Reverse,
+    State,
     Terms,
     create,
     decide,
@@ -45,7 +46,7 @@ class World:
         self.entries: list[Entry] = []
         self.lots: dict[LotKey, Lot] = {}
         self.reservations: dict[int, Reservation] = {}
-        self.runs: dict[str, str] = {}
+        self.states: dict[str, State] = {}
         self.keep(create(1, "Ada", self.plan.name, None, "UTC", "create", b"", START))
 
     def run(self, command: Command, priced: Priced | None = None) -> Decision | Refusal:
@@ -132,7 +133,7 @@ class World:
         self.lots.update((lot.key, lot) for lot in decision.lots)
         if decision.reservation is not None:
             self.reservations[decision.reservation.sequence] = decision.reservation
-        self.runs.update(decision.runs)
+        self.states.update(decision.states)
         self.check()
 
     def check(self) -> None:

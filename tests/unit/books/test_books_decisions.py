@@ -33,6 +33,7 @@ from ledger.books import (
     Reserve,
     Reverse,
     Rounding,
+    State,
     Treatment,
     create,
     decide,
@@ -170,14 +171,14 @@ def test_entries_of_a_reservation_carry_its_image_its_terms_and_its_labels(world
 def test_runs_and_the_instant_of_use_travel_with_a_commit_not_with_an_estimate(world: World) -> None:
     """The books carry the states of runs to the same statement, and keep the reservation's own run."""
     when = START - timedelta(days=1)
-    usage = priced(5, runs={"vm-1": "60 s"}, own_run="30 s", occurred_at=when)
+    usage = priced(5, states={"run/vm-1": State("60 s")}, own_run="30 s", occurred_at=when)
     reserve = decided(world.run(Reserve("r", b"", None), usage))
-    assert (reserve.runs, reserve.entry.occurred_at) == ({}, None)
+    assert (reserve.states, reserve.entry.occurred_at) == ({}, None)
     assert reserve.reservation is not None
     assert reserve.reservation.own_run is None
     sequence = reserve.entry.sequence
     part = decided(world.run(Commit("c1", b"", sequence, None, final=False), usage))
-    assert (part.runs, part.entry.occurred_at) == ({"vm-1": "60 s"}, when)
+    assert (part.states, part.entry.occurred_at) == ({"run/vm-1": State("60 s")}, when)
     assert part.reservation is not None
     assert part.reservation.own_run == "30 s"
     last = decided(world.run(Commit("c2", b"", sequence, 5, final=True)))
@@ -335,11 +336,11 @@ def test_all_debt_together_stays_within_what_the_books_can_hold() -> None:
 def test_a_charge_keeps_the_instant_of_use(world: World) -> None:
     """A charge of usage says when the work was done; one of stated credits does not know."""
     when = START - timedelta(days=1)
-    usage = priced(5, runs={"vm-1": "60 s"}, occurred_at=when)
+    usage = priced(5, states={"run/vm-1": State("60 s")}, occurred_at=when)
     charged = decided(world.run(Charge("c1", b"", None), usage))
-    assert (charged.entry.occurred_at, charged.runs) == (when, {"vm-1": "60 s"})
+    assert (charged.entry.occurred_at, charged.states) == (when, {"run/vm-1": State("60 s")})
     stated = decided(world.run(Charge("c2", b"", 5)))
-    assert (stated.entry.occurred_at, stated.runs) == (None, {})
+    assert (stated.entry.occurred_at, stated.states) == (None, {})
 
 
 @pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])

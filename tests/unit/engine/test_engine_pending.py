@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ledger.books.commands import Charge, Commit, Release, Reserve
+from ledger.books.commands import Charge, Commit, Release, Reserve, Reverse
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.pending import Pending, all_done
 from pricing import Compute
@@ -74,16 +74,17 @@ async def test_called_back_at_once():
 
 
 @pytest.mark.parametrize(
-    ("command", "usage", "reservation", "runs"),
+    ("command", "usage", "reservation", "past"),
     [
-        (Reserve("r", b"", None), SANDBOX, None, set()),
-        (Commit("c", b"", 7, None, final=True), SANDBOX, 7, {"run-1"}),
-        (Release("e", b"", 8), None, 8, set()),
-        (Charge("h", b"", None), SANDBOX, None, {"run-1"}),
-        (None, None, None, set()),
+        (Reserve("r", b"", None), SANDBOX, None, False),
+        (Commit("c", b"", 7, None, final=True), SANDBOX, 7, True),
+        (Release("e", b"", 8), None, 8, False),
+        (Charge("h", b"", None), SANDBOX, None, True),
+        (None, None, None, False),
+        (Reverse("v", b"", 9, None, "by mistake"), None, None, True),
     ],
 )
-async def test_what_memory_must_have(command, usage, reservation, runs):
-    """The reservation that a command names; the runs of usage that has happened: an estimate has no past."""
+async def test_what_memory_must_have(command, usage, reservation, past):
+    """The reservation that a command names; what prices remember, of usage that has happened or is undone."""
     asked = pending(command, usage)
-    assert (asked.reservation, asked.runs) == (reservation, runs)
+    assert (asked.reservation, asked.past) == (reservation, past)

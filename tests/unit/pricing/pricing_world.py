@@ -126,3 +126,10 @@ def units(meter: str, quantity: str) -> Units:
 def outcome(name: str, result: Result = Result.RESOLVED, count: int = 1) -> Outcome:
     """An outcome."""
     return Outcome(name, result, count=count)
+
+
+def after(memory: Memory, quote: Quote) -> Memory:
+    """Return what is remembered once the quote is booked."""
+    return Memory(
+        {**memory.states, **{key: state.text for key, state in quote.states.items()}}, quote.own_run
+    )

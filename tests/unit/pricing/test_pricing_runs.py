@@ -4,9 +4,9 @@ import json
 from fractions import Fraction
 
 import pytest
-from pricing_world import compute, paid, priced, terms
+from pricing_world import NOW, after, compute, paid, priced, terms
 
-from pricing import Compute, Memory, needs_runs
+from pricing import Compute, Effect, Memory, State, memory_keys, unwind
 
 MINUTE = "match: {compute: h100}, price: {per_hour: '3600', minimum: 60s}"
 
@@ -16,7 +16,7 @@ def _bills(made, *parts):
     memory, bills = Memory(), []
     for part in parts:
         quote = priced(made, part, memory=memory)
-        memory = Memory({**memory.runs, **quote.runs}, quote.own_run)
+        memory = after(memory, quote)
         bills.append(paid(quote))
     return bills
 
@@ -65,17 +65,16 @@ def test_each_run_has_a_minimum_of_its_own(tmp_path):
     made = terms(tmp_path, MINUTE)
     parts = [compute("h100", 10, run_id=run) for run in ("a", "b", None, "a")]
     assert _bills(made, *parts) == [60, 60, 60, 0]
-    assert needs_runs(parts) == {"a", "b"}
+    assert memory_keys(parts, {}, made, NOW) == {"run/a", "run/b"}
 
 
 def test_only_runs_that_changed_come_back(tmp_path):
     """The quote gives back the states of the runs that its items touched, and the own run as it stands."""
     made = terms(tmp_path, MINUTE)
     before = priced(made, compute("h100", 10, run_id="a"), compute("h100", 10))
-    memory = Memory(before.runs, before.own_run)
-    after = priced(made, compute("h100", 10, run_id="b"), memory=memory)
-    assert set(after.runs) == {"b"}
-    assert after.own_run == before.own_run
+    later = priced(made, compute("h100", 10, run_id="b"), memory=after(Memory(), before))
+    assert set(later.states) == {"run/b"}
+    assert later.own_run == before.own_run
     assert priced(made).own_run is None
 
 
@@ -110,7 +109,8 @@ def test_seconds_alone_need_no_state(tmp_path):
     """An hourly rate without minimum and increment leaves no state behind."""
     made = terms(tmp_path, "match: {compute: h100}, price: {per_hour: '4'}")
     quote = priced(made, compute("h100", 10), compute("h100", 10, run_id="a"))
-    assert (quote.runs, quote.own_run) == ({}, None)
+    assert (quote.states, quote.own_run) == ({}, None)
+    assert memory_keys([compute("h100", 10, run_id="a")], {}, made, NOW) == set()
 
 
 def test_usage_that_is_not_priced_moves_no_run(tmp_path):
@@ -118,3 +118,32 @@ def test_usage_that_is_not_priced_moves_no_run(tmp_path):
     made = terms(tmp_path, MINUTE)
     quote = priced(made, compute("h100", 10, served_by="nowhere"))
     assert (quote.unpriced, quote.own_run) == ((0,), None)
+
+
+def test_a_part_that_is_undone_leaves_its_run(tmp_path):
+    """Lines tell what they added to a named run; without them it is as if they had not been."""
+    made = terms(tmp_path, MINUTE)
+    parts = [compute("h100", seconds, run_id="a") for seconds in (20, 30, 20)]
+    memory, effects = Memory(), []
+    for part in parts:
+        quote = priced(made, part, memory=memory)
+        memory = after(memory, quote)
+        effects.append(quote.lines[0].effects)
+    assert [[effect.key for effect in some] for some in effects] == [["run/a"]] * 3
+    without = unwind(effects[1], memory.states)["run/a"]
+    assert without == priced(made, parts[0], parts[2]).states["run/a"]
+    nothing = unwind([effect for some in effects for effect in some], memory.states)
+    assert nothing == {"run/a": State("")}
+    assert paid(priced(made, parts[0], memory=Memory({"run/a": ""}))) == 60
+
+
+def test_the_reservations_own_run_has_no_effects(tmp_path):
+    """It lives and ends with its reservation: a reversal takes that as a whole."""
+    [line] = priced(terms(tmp_path, MINUTE), compute("h100", 10)).lines
+    assert line.effects == ()
+
+
+def test_a_state_of_no_known_kind_is_a_fault():
+    """What nobody can undo is not passed over in silence."""
+    with pytest.raises(ValueError, match="weather/today"):
+        unwind([Effect("weather/today", "{}")], {})
