@@ -1,0 +1,90 @@
+"""What the vendors' rules come to in the books: through gRPC, on PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from presets_service import in_credits
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_devin_team_month(presets):
+    """$500 a month for 250 units, 5 as a gift, more at $2.00: 263.4 used are $516.80."""
+    team = await presets.account("devin")
+    await team.grant("250", "500", "SUBSCRIPTION", priority=-2)
+    await team.grant("5", "0", "PROMO", priority=-1)
+    await team.grant("8.4", "16.80")
+    hold = await team.reserve("200")
+    charges = [
+        await team.commit(hold, "sandbox 40h; sandbox 9h state=waiting"),
+        await team.commit(hold, "sandbox 25.85h", final=True),
+    ]
+    revenue = [Decimal((await team.explain(charge)).revenue_usd) for charge in charges]
+    assert in_credits(sum(charge.charged_micros for charge in charges)) == "263.4"
+    assert sum(revenue) == Decimal("516.80")
+    assert await team.available() == "0"
+
+
+async def test_devin_limit_a_message(presets):
+    """A limit of 10 a message: turns of 10, 10 and 2.5 are 22.5 units, $45.00; beyond is not paid."""
+    user = await presets.account("devin", plan="capped")
+    await user.grant("100", "200")
+    charged, revenue = 0, Decimal(0)
+    for hours in ("2.5h", "2.5h", "37.5m"):
+        charge = await user.commit(await user.reserve("10"), f"sandbox {hours}", final=True)
+        charged += charge.charged_micros
+        revenue += Decimal((await user.explain(charge)).revenue_usd)
+    assert (in_credits(charged), revenue) == ("22.5", Decimal("45.00"))
+    beyond = await user.commit(await user.reserve("10"), "sandbox 3h", final=True)
+    assert (in_credits(beyond.charged_micros), in_credits(beyond.uncollected_micros)) == ("10", "2")
+    assert (await user.explain(beyond)).absorbed[0].reason == "uncollected"
+
+
+@pytest.mark.parametrize("result", ["FAILED", "ESCALATED", "ABANDONED"])
+async def test_sierra_absorbs_what_was_not_resolved(presets, result):
+    """Costs are posted as they happen, and nothing is charged; without a resolution all of it is absorbed."""
+    shop = await presets.account("sierra")
+    await shop.grant("10", "10")
+    talk = await shop.reserve("0.99")
+    at_work = await shop.commit(talk, "anthropic/claude-sonnet-4-5 input=100000 output=1000; sandbox 60s")
+    costs = Decimal("0.4094") + Decimal("0.002")
+    explained = await shop.explain(at_work)
+    assert (at_work.charged_micros, Decimal(explained.cost_usd), list(explained.absorbed)) == (0, costs, [])
+    end = await shop.commit(talk, f"conversation.resolved {result} of=talk-1", final=True)
+    explained = await shop.explain(end)
+    assert (end.charged_micros, Decimal(explained.revenue_usd)) == (0, 0)
+    assert [(part.reason, Decimal(part.amount_usd)) for part in explained.absorbed] == [
+        ("failed_outcome", costs)
+    ]
+    assert await shop.available() == "10"
+
+
+async def test_sierra_is_paid_for_a_resolution(presets):
+    """A resolution is charged, and pays for all that it took: nothing is absorbed."""
+    shop = await presets.account("sierra")
+    await shop.grant("10", "10")
+    talk = await shop.reserve("0.99")
+    await shop.commit(talk, "anthropic/claude-sonnet-4-5 input=100000 output=1000")
+    end = await shop.commit(talk, "conversation.resolved RESOLVED of=talk-1", final=True)
+    explained = await shop.explain(end)
+    assert (in_credits(end.charged_micros), Decimal(explained.revenue_usd)) == ("0.99", Decimal("0.99"))
+    assert list(explained.absorbed) == []
+
+
+async def test_seats_in_one_pool(presets):
+    """100 seats of 1,900 credits: 203,456.78 used are 13,456.78 over, $134.57; seats leave later."""
+    company = await presets.account("cost-plus")
+    await company.grant("190000", "0", "SUBSCRIPTION", priority=-1)
+    await company.grant("20000", "200")
+    next_cycle = Timestamp()
+    next_cycle.FromDatetime(datetime.now(UTC) + timedelta(days=9))
+    await company.grant("171000", "0", "SUBSCRIPTION", priority=-1, effective_at=next_cycle)
+    used = await company.spend("203456.78")
+    revenue = Decimal((await company.explain(used)).revenue_usd)
+    assert revenue.quantize(Decimal("0.01")) == Decimal("134.57")
+    assert await company.available() == "6543.22"
+    assert in_credits((await company.balance()).pending_micros) == "171000"
