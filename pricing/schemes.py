@@ -21,8 +21,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pricing.fields import Duration, Percent, Rate
 from pricing.items import Result
+from pricing.plain_yaml import Loc
 from pricing.rates import RATED_QUANTITIES
-from pricing.source import Loc, RefusedError, Strict
+from pricing.source import RefusedError, Strict
 
 KINDS = ("tokens", "compute", "units", "outcome")
 _SCHEMES = ("per_million", "each", "per_hour", "cost_plus", "outcome", "included", "plus")

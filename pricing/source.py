@@ -2,29 +2,23 @@
 
     plan = load_model(Path("plans.yaml"), Plans)        # raises ConfigError with all problems of the file
 
-Validators of a model raise `RefusedError` to say what to write instead. No document of ours holds a float, so
-the reader refuses them all; aliases, tags and repeated keys too.
+Validators of a model raise `RefusedError` to say what to write instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pricing.plain_yaml import Document, Loc, NotYamlError, Place, read_plain
 
 M = TypeVar("M", bound=BaseModel)
-Loc = tuple[int | str, ...]
-"""A path of keys and indexes from the document's root."""
 
-_TAG = "tag:yaml.org,2002:"
-_CONSTANTS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _MESSAGES = {
     "string_type": "must be text: put it in quotes",
     "dict_type": "must be a mapping",
@@ -82,8 +76,8 @@ class Places:
     """Where the parts of one document stand."""
 
     file: str
-    values: Mapping[Loc, tuple[int, int]]
-    keys: Mapping[Loc, tuple[int, int]]
+    values: Mapping[Loc, Place]
+    keys: Mapping[Loc, Place]
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """Return a problem at `loc`, or at the nearest part above it that the document holds."""
@@ -123,100 +117,27 @@ def read_file(path: Path, model: type[M]) -> Located[M]:
 
 def read_text(text: str, model: type[M], file: str) -> Located[M]:
     """Return the model that a YAML text states; `file` names the text in problems."""
-    reader = _Reader(file)
-    value = reader.read(text)
-    places = Places(file, reader.values, reader.keys)
-    if value is None and not reader.problems:
+    document = _read(text, file)
+    places = Places(file, document.values, document.keys)
+    problems = [Problem(file, *place, message, hint) for place, message, hint in document.refused]
+    if document.value is None and not problems:
         raise ConfigError([Problem(file, 0, 0, "is empty", "")])
     try:
-        found = model.model_validate(value)
+        found = model.model_validate(document.value)
     except ValidationError as error:
-        refused = {problem[:3] for problem in reader.problems}
+        refused = {problem[:3] for problem in problems}
         found_too = _problems(error, model, places)
-        reader.problems += [problem for problem in found_too if problem[:3] not in refused]
-    if reader.problems:
-        raise ConfigError(sorted(set(reader.problems)))
-    return Located(found, value, text, places)
+        problems += [problem for problem in found_too if problem[:3] not in refused]
+    if problems:
+        raise ConfigError(sorted(set(problems)))
+    return Located(found, document.value, text, places)
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Turns the nodes of a YAML document into plain values and notes where each stands."""
-
-    file: str
-    values: dict[Loc, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Loc, tuple[int, int]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
-
-    def read(self, text: str) -> object:
-        try:
-            node = YAML(typ="safe", pure=True).compose(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-            raise ConfigError(
-                [Problem(self.file, line, column, f"is not YAML: {error.problem}", "")]
-            ) from error
-        except YAMLError as error:
-            raise ConfigError([Problem(self.file, 0, 0, f"is not YAML: {error}", "")]) from error
-        return None if node is None else self.value(node, ())
-
-    def value(self, node: Node, loc: Loc) -> object:
-        self.values[loc] = _place(node)
-        if id(node) in self.seen:
-            self.refuse(node, "an alias is not taken here", "write the part out")
-            return None
-        self.seen.add(id(node))
-        if isinstance(node, MappingNode):
-            return self.mapping(node, loc)
-        if isinstance(node, SequenceNode):
-            return [self.value(item, (*loc, index)) for index, item in enumerate(node.value)]
-        return self.scalar(node) if isinstance(node, ScalarNode) else None
-
-    def mapping(self, node: MappingNode, loc: Loc) -> dict[str, object]:
-        result: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode):
-                self.refuse(key_node, "a key must be text", "")
-                continue
-            key = key_node.value
-            if key in result:
-                self.refuse(key_node, f"the key {key!r} stands here twice", "keep one of them")
-                continue
-            self.keys[*loc, key] = _place(key_node)
-            result[key] = self.value(value_node, (*loc, key))
-        return result
-
-    def scalar(self, node: ScalarNode) -> object:
-        text: str = node.value
-        match str(node.tag).removeprefix(_TAG):
-            case "str" | "timestamp":
-                return text
-            case "int":
-                return self.integer(node)
-            case "bool" | "null":
-                return _CONSTANTS[text.lower()]
-            case "float":
-                self.refuse(node, f"{text} is a float, and floats are not exact", f'write "{text}" in quotes')
-                return text
-            case tag:
-                self.refuse(node, f"the tag {tag!r} is not taken here", "write a plain value")
-                return None
-
-    def integer(self, node: ScalarNode) -> int:
-        try:
-            return int(node.value)
-        except ValueError:
-            self.refuse(node, f"{node.value} is not a decimal number", "write decimal digits")
-            return 0
-
-    def refuse(self, node: Node, message: str, hint: str) -> None:
-        self.problems.append(Problem(self.file, *_place(node), message, hint))
-
-
-def _place(node: Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _read(text: str, file: str) -> Document:
+    try:
+        return read_plain(text)
+    except NotYamlError as error:
+        raise ConfigError([Problem(file, *error.place, f"is not YAML: {error}", "")]) from error
 
 
 def _problems(error: ValidationError, model: type[BaseModel], places: Places) -> Iterator[Problem]:

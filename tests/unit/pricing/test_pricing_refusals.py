@@ -232,7 +232,7 @@ def test_bad_documents_are_refused():
         assert re.match(r"is not the document of a cost book: \S", problem.message)
     for text, said in (
         ("", "<rate card>: is empty"),
-        ("a: [", "<rate card>:1:5: is not YAML"),
+        ("a: [", "<rate card>:2:1: is not YAML"),
         ("card: x\n", "<rate card>:1:1: "),
     ):
         with pytest.raises(ConfigError) as caught:
