@@ -15,7 +15,7 @@ from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
 from ledger.engine.pending import all_done
-from ledger.store.reads import NEWEST, Reads
+from ledger.store.reads import NEWEST, Booked, Reads
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
 
@@ -74,6 +74,10 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     async def Charge(self, request: pb.ChargeRequest, context: object) -> pb.ChargeResponse:
         """Charges usage without a hold."""
         return await self._writes.answer(writes.CHARGE, request)
+
+    async def Refund(self, request: pb.RefundRequest, context: object) -> pb.RefundResponse:
+        """Gives credits of a charge back."""
+        return await self._writes.answer(writes.REFUND, request)
 
     async def ReverseCharge(
         self, request: pb.ReverseChargeRequest, context: object
@@ -160,7 +164,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         if booked is None:
             raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=named)
         response = pb.GetChargeResponse()
-        encode.charge(response.charge, customer_id, booked.entry, is_reversed=booked.is_reversed)
+        _charge(response.charge, customer_id, booked)
         return response
 
     async def ListCharges(self, request: pb.ListChargesRequest, context: object) -> pb.ListChargesResponse:
@@ -180,9 +184,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         )
         response = pb.ListChargesResponse()
         total_bytes = 0
-        for index, (entry, is_reversed) in enumerate(rows):
+        for index, booked in enumerate(rows):
             charge = pb.Charge()
-            encode.charge(charge, customer_id, entry, is_reversed=is_reversed)
+            _charge(charge, customer_id, booked)
             total_bytes += charge.ByteSize()
             if index and (index == size or total_bytes > limits.PAGE_BYTES_MAX):
                 last = rows[index - 1].entry.sequence
@@ -190,3 +194,13 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 break
             response.charges.append(charge)
         return response
+
+
+def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
+    encode.charge(
+        into,
+        customer_id,
+        booked.entry,
+        is_reversed=booked.is_reversed,
+        refunded_micros=booked.refunded_micros,
+    )

@@ -27,6 +27,7 @@ from ledger.books.commands import (
     Extend,
     Fill,
     IssueGrant,
+    Refund,
     Release,
     Reserve,
     Reverse,
@@ -202,6 +203,21 @@ def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]: 
         fingerprint=fingerprint(request),
         charge=charged,
         reservation=reserved,
+        reason=checks.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: ARG001 -- one shape for all
+    """Credits of a charge back; no amount: all that is left."""
+    problems = Problems()
+    named = checks.identifier(problems, "charge_id", request.charge_id)
+    amount = checks.amount(problems, "amount_micros", request.amount_micros, least=0)
+    command = Refund(
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        charge=ids.charge_sequence(request.customer_id, named),
+        amount_micros=amount or None,
         reason=checks.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
     )
     return _write(problems, request.customer_id, command)

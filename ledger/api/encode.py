@@ -20,7 +20,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import ids
 from ledger.api.checks import EPOCH, NAMED_LABELS, NANOS
 from ledger.api.decode import GRANT_KINDS, Write
-from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve, Reverse
+from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Refund, Release, Reserve, Reverse
 from ledger.books.model import (
     Credits,
     Entry,
@@ -78,7 +78,7 @@ def extended(into: pb.ExtendReservationResponse, write: Write[Extend], entry: En
 
 def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry, replayed: bool) -> None:
     """What `CommitReservation` answers."""
-    charge(into.charge, write.customer_id, entry, is_reversed=False)
+    charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
     _held(into.reservation, write.customer_id, entry)
     balance(into.balance, entry.after)
     into.sequence = entry.sequence
@@ -97,7 +97,7 @@ def released(
 
 def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry, replayed: bool) -> None:
     """What `Charge` answers."""
-    charge(into.charge, write.customer_id, entry, is_reversed=False)
+    charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
     balance(into.balance, entry.after)
     into.sequence = entry.sequence
     into.replayed = replayed
@@ -111,6 +111,19 @@ def reversed_(
 ) -> None:
     """What `ReverseCharge` answers."""
     into.returned_micros = -entry.charged_micros
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def refunded(
+    into: pb.RefundResponse,
+    write: Write[Refund],  # noqa: ARG001 -- one shape for all
+    entry: Entry,
+    replayed: bool,
+) -> None:
+    """What `Refund` answers."""
+    into.refunded_micros = -entry.charged_micros
     balance(into.balance, entry.after)
     into.sequence = entry.sequence
     into.replayed = replayed
@@ -177,7 +190,9 @@ def reservation(into: pb.Reservation, customer_id: str, row: Reservation) -> Non
     into.rate_card = row.terms.card
 
 
-def charge(into: pb.Charge, customer_id: str, entry: Entry, *, is_reversed: bool) -> None:
+def charge(
+    into: pb.Charge, customer_id: str, entry: Entry, *, is_reversed: bool, refunded_micros: int
+) -> None:
     """What a commit or a charge booked."""
     into.charge_id = ids.charge_id(customer_id, entry.sequence)
     into.customer_id = customer_id
@@ -188,6 +203,7 @@ def charge(into: pb.Charge, customer_id: str, entry: Entry, *, is_reversed: bool
     into.late = entry.late
     into.final = entry.final
     into.reversed = is_reversed
+    into.refunded_micros = refunded_micros
     _instant(into.created_at, entry.effective_at)
     if entry.occurred_at is not None:
         _instant(into.occurred_at, entry.occurred_at)
@@ -264,6 +280,8 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
         line.reservation_id = ids.reservation_id(customer_id, image.sequence)
     if entry.kind in _CHARGES:
         line.charge_id = ids.charge_id(customer_id, entry.sequence)
+    elif entry.kind is EntryKind.REFUND and entry.subject is not None:
+        line.charge_id = ids.charge_id(customer_id, entry.subject)
     elif entry.kind is EntryKind.GRANT:
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.sequence, 0))
     elif entry.kind in _GRANTS and entry.subject is not None:

@@ -86,6 +86,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
         StatusCode.FAILED_PRECONDITION,
         "The charge was reversed before, or is a part of a reservation, which is reversed whole.",
     ),
+    RefusalReason.REFUND_EXCEEDS_CHARGE: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The refund is more than refunds and reversals have left of what the charge collected.",
+    ),
     RefusalReason.UNPRICED_USAGE: Told(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
     RefusalReason.OVER_CAPTURE: Told(
         StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."

@@ -42,6 +42,7 @@ EXTEND: Final = Method(decode.extend, encode.extended, pb.ExtendReservationRespo
 COMMIT: Final = Method(decode.commit, encode.committed, pb.CommitReservationResponse)
 RELEASE: Final = Method(decode.release, encode.released, pb.ReleaseReservationResponse)
 CHARGE: Final = Method(decode.charge, encode.charged, pb.ChargeResponse)
+REFUND: Final = Method(decode.refund, encode.refunded, pb.RefundResponse)
 REVERSE: Final = Method(decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
 ISSUE_GRANT: Final = Method(decode.issue_grant, encode.granted, admin.IssueGrantResponse)
 
@@ -52,6 +53,7 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
     "release": RELEASE,
     "charge": CHARGE,
     "reverse": REVERSE,
+    "refund": REFUND,
 }
 """The writes that a batch may hold, by their names in it."""
 

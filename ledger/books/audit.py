@@ -46,6 +46,8 @@ class Invariant(StrEnum):
     """The balances kept are those that the journal replays to, after each entry and now."""
     COSTED = "COSTED"
     """A charge posts the cost that was priced, collected or not; its lines add up to it."""
+    RETURNED = "RETURNED"
+    """What has come back of a charge is no more than it collected, and all of it once it is reversed."""
     SEQUENCED = "SEQUENCED"
     """Sequences without gaps, one effect a request id, instants that never go back."""
     LIVE = "LIVE"
@@ -73,6 +75,8 @@ class History:
 
 
 Found = Iterator[tuple[Invariant, str]]
+_CHARGES = (EntryKind.COMMIT, EntryKind.CHARGE)
+_RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
 
 
 def audit(
@@ -112,7 +116,7 @@ def conserved(history: History) -> Found:
 
 def _lots_conserved(history: History) -> Found:
     """Check each lot: what it got, less what it gave, is what it has, but for what ended with it."""
-    moved = {entry.sequence for entry in history.entries if entry.kind is EntryKind.REVERSAL}
+    moved = {entry.sequence for entry in history.entries if entry.kind in _RETURNS}
     drawn = _drawn(history.entries)
     granted = ended = 0
     for lot in history.lots:
@@ -121,7 +125,7 @@ def _lots_conserved(history: History) -> Found:
                 Invariant.CONSERVED,
                 f"lot {lot.key}: {lot.held_micros} held of {lot.remaining_micros} of {lot.amount_micros}",
             )
-        # A lot that a reversal made was granted nothing: its credits came from other lots.
+        # A lot that a reversal or a refund made was granted nothing: its credits came from other lots.
         issued = 0 if lot.key.sequence in moved else lot.amount_micros
         gone = issued - drawn[lot.key] - lot.remaining_micros
         if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):
@@ -187,6 +191,9 @@ def replayed(history: History) -> Found:
 def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) -> Found:
     name = f"reservation {reservation.sequence}"
     own = [e for e in entries if e.reservation is not None and e.reservation.sequence == reservation.sequence]
+    if reservation.state is ReservationState.REVERSED:
+        parts = {entry.sequence for entry in own}
+        own = [*(e for e in entries if e.kind is EntryKind.REFUND and e.subject in parts), *own]
     priced = sum(entry.priced_micros for entry in own)
     charged = sum(entry.charged_micros for entry in own)
     if (reservation.priced_micros, reservation.charged_micros) != (priced, charged):
@@ -205,7 +212,7 @@ def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) ->
 def costed(history: History) -> Found:
     """Check each charge's lines against its postings, and absorbed cost against cost."""
     for entry in history.entries:
-        if entry.kind in (EntryKind.COMMIT, EntryKind.CHARGE):
+        if entry.kind in _CHARGES:
             yield from _charge_costed(entry)
         elif entry.money is not None and entry.kind is not EntryKind.REVERSAL and entry.money.dollars.cost:
             yield Invariant.COSTED, f"entry {entry.sequence}: {entry.kind} posts a cost"
@@ -247,6 +254,31 @@ def _charge_costed(entry: Entry) -> Found:
     for what, of_lines, of_entry in sums:
         if of_lines != of_entry:
             yield Invariant.COSTED, f"{name}: {what} of the lines {of_lines}, of the entry {of_entry}"
+
+
+def returned(history: History) -> Found:
+    """Check what refunds and reversals gave back against what their charges collected."""
+    left = {e.sequence: e.charged_micros for e in history.entries if e.kind in _CHARGES}
+    for entry in history.entries:
+        if entry.kind not in _RETURNS:
+            continue
+        subject = entry.subject or 0
+        undone = [subject]
+        if entry.reservation is not None:
+            undone = [e.sequence for e in history.entries if e.kind in _CHARGES and _is_part(e, subject)]
+        given_back = -entry.charged_micros
+        if entry.kind is EntryKind.REVERSAL:
+            due = sum(left.get(sequence, 0) for sequence in undone)
+            left.update(dict.fromkeys(undone, 0))
+        else:
+            due = left.get(subject, 0)
+            left[subject] = due - given_back
+        if given_back > due or (entry.kind is EntryKind.REVERSAL and given_back != due):
+            yield Invariant.RETURNED, f"entry {entry.sequence}: gives back {given_back}, {due} was left"
+
+
+def _is_part(entry: Entry, reservation: int) -> bool:
+    return entry.reservation is not None and entry.reservation.sequence == reservation
 
 
 def sequenced(history: History) -> Found:
@@ -298,6 +330,7 @@ CHECKS: tuple[Callable[[History], Found], ...] = (
     deferred,
     replayed,
     costed,
+    returned,
     sequenced,
     live,
 )

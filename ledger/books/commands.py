@@ -89,6 +89,19 @@ class Reverse(NamedTuple):
     reason: str
 
 
+class Refund(NamedTuple):
+    """Give credits of one charge back, a `Charge` or a commit: `amount_micros`, or if None all that is left.
+
+    `charge` is its sequence.
+    """
+
+    request_id: str
+    fingerprint: bytes
+    charge: int
+    amount_micros: int | None
+    reason: str
+
+
 class IssueGrant(NamedTuple):
     request_id: str
     fingerprint: bytes
@@ -116,5 +129,14 @@ class UpdateCustomer(NamedTuple):
 
 
 Command: TypeAlias = (
-    CreateCustomer | UpdateCustomer | IssueGrant | Reserve | Extend | Commit | Release | Charge | Reverse
+    CreateCustomer
+    | UpdateCustomer
+    | IssueGrant
+    | Reserve
+    | Extend
+    | Commit
+    | Release
+    | Charge
+    | Reverse
+    | Refund
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger.books import charges, customers, grants, holds, reversals
+from ledger.books import charges, customers, grants, holds, refunds, reversals
 from ledger.books.commands import (
     Charge,
     Command,
     Commit,
     Extend,
     IssueGrant,
+    Refund,
     Release,
     Reserve,
     Reverse,
@@ -57,8 +58,8 @@ def decide(
             decision = holds.extend(wallet, command, now=now, plan=plan, facts=facts)
         case Charge():
             decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
-        case Reverse():
-            decision = reversals.reverse(wallet, command, now=now, plan=plan, facts=facts)
+        case Reverse() | Refund():
+            decision = _give_back(wallet, command, now=now, plan=plan, facts=facts)
         case IssueGrant():
             decision = grants.issue(wallet, command, now=now, plan=plan)
         case UpdateCustomer():
@@ -66,3 +67,11 @@ def decide(
         case _:
             raise BooksError(f"no such command: {type(command).__name__}")
     return decision
+
+
+def _give_back(
+    wallet: Wallet, command: Reverse | Refund, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    if isinstance(command, Reverse):
+        return reversals.reverse(wallet, command, now=now, plan=plan, facts=facts)
+    return refunds.refund(wallet, command, now=now, plan=plan, facts=facts)

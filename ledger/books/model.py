@@ -320,6 +320,7 @@ class EntryKind(StrEnum):
     RESERVATION_EXPIRED = "RESERVATION_EXPIRED"
     CHARGE = "CHARGE"
     REVERSAL = "REVERSAL"
+    REFUND = "REFUND"
 
 
 class Draw(NamedTuple):
@@ -394,12 +395,13 @@ class Entry(NamedTuple):
     occurred_at: datetime | None = None
     reservation: ReservationImage | None = None
     subject: int | None = None
-    """REVERSAL: the sequence of the charge or reservation undone. Lot events: the lot's sequence."""
+    """REVERSAL: the sequence of the charge or reservation undone. REFUND: of the charge. Lot events: the
+    lot's sequence."""
     subject_n: int | None = None
     terms: Terms | None = None
     plan: str = ""
     priced_micros: int = 0
-    """COMMIT, CHARGE: the rounded price. REVERSAL: what was given back, negative."""
+    """COMMIT, CHARGE: the rounded price. REVERSAL, REFUND: what is taken back of it, negative."""
     uncollected_micros: int = 0
     uncosted: bool = False
     """A commit stated in credits, without usage."""
@@ -413,7 +415,7 @@ class Entry(NamedTuple):
 
     @property
     def charged_micros(self) -> int:
-        """What a commit or a charge collected, by draw or by debt."""
+        """What a commit or a charge collected, by draw or by debt; negative: what was given back."""
         return self.priced_micros - self.uncollected_micros
 
 
@@ -423,16 +425,20 @@ class Facts(NamedTuple):
     reservation: Reservation | None = None
     charges: tuple[Entry, ...] = ()
     """Reverse: the entries to undo, with their money, oldest first: that of a `Charge`, or all commits of the
-    reservation and the release or expiry that ended its hold."""
+    reservation and the release or expiry that ended its hold. Refund: that of the `Charge` or commit."""
+    refunds: tuple[Entry, ...] = ()
+    """Reverse, Refund: the refunds of `charges`, with their money, oldest first."""
     later: tuple[Entry, ...] = ()
-    """Reverse of a charge that made debt: the grants, starts and reversals since it first did that paid debt
-    or gave credits back, with their money, oldest first."""
+    """Reverse, Refund of what made debt: the grants, starts, reversals and refunds since it first did that
+    paid debt or gave credits back, with their money, oldest first."""
     reversed: bool = False
-    """Reverse: the charge has been undone before."""
+    """Reverse, Refund: the charge has been undone before; a commit with its reservation."""
     lots: tuple[Lot, ...] = ()
-    """Reverse: the lots that `charges` and `later` drew; those in the wallet count as they stand there."""
+    """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
+    there."""
     states: Mapping[str, State] = STATELESS
-    """Reverse: the states that `charges` changed, as they are without them."""
+    """Reverse: the states that `charges` changed, as they are without them. Refund: those that change if it
+    is in full."""
 
 
 class Decision(NamedTuple):
@@ -465,6 +471,8 @@ class RefusalReason(StrEnum):
     """A reversal takes a closed reservation."""
     CHARGE_NOT_REVERSIBLE = "CHARGE_NOT_REVERSIBLE"
     """Undone before, or a part of a reservation, which is reversed whole."""
+    REFUND_EXCEEDS_CHARGE = "REFUND_EXCEEDS_CHARGE"
+    """More than is left of the charge; or nothing is left of it."""
     UNPRICED_USAGE = "UNPRICED_USAGE"
     OVER_CAPTURE = "OVER_CAPTURE"
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"

@@ -33,6 +33,11 @@ def over_capture(held_micros: int, required_micros: int) -> Refusal:
     )
 
 
+def refund_exceeds_charge(left_micros: int) -> Refusal:
+    """Refuse a refund of more than is left of what the charge collected."""
+    return Refusal(RefusalReason.REFUND_EXCEEDS_CHARGE, {"left_micros": str(left_micros)})
+
+
 def unpriced(item: int) -> Refusal:
     """Refuse usage before the work; `item` is the index of the first item that has no price."""
     return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item)})

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from ledger.books.commands import Reverse
+from ledger.books.commands import Refund, Reverse
 from ledger.books.model import Reservation, Wallet
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
@@ -151,18 +151,18 @@ class Loader:
                 await self._prices.learn(reservation.terms, self._database)
 
     async def _load_undone(self, connection: Connection, member: Member) -> None:
-        """What the reversal at the head of the line undoes.
+        """What the reversal or the refund at the head of the line gives back.
 
         Read after the wallet, so never older than it; if it is newer, the wallet's sequence has moved too,
         and the write is decided again.
         """
         head = member.waiting[0] if member.waiting else None
-        if head is None or not isinstance(head.command, Reverse):
+        if head is None or not isinstance(head.command, (Reverse, Refund)):
             return
         head.facts = await load_reversal(
             connection,
             self._memory.name,
             member.customer,
             charge=head.command.charge,
-            reservation=head.command.reservation,
+            reservation=head.command.reservation if isinstance(head.command, Reverse) else None,
         )

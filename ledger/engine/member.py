@@ -13,7 +13,7 @@ from datetime import datetime
 
 import pricing
 from ledger.books import decide
-from ledger.books.commands import Charge, Commit, Reserve, Reverse
+from ledger.books.commands import Charge, Commit, Refund, Reserve, Reverse
 from ledger.books.model import (
     STATELESS,
     Decision,
@@ -29,9 +29,10 @@ from ledger.books.model import (
     Terms,
     Wallet,
 )
+from ledger.books.returns import is_refunded
 from ledger.engine.batch import OpenBatch, Part
 from ledger.engine.pending import Pending
-from ledger.engine.prices import PriceBook, estimated_of, priced_of, texts_of, unwound
+from ledger.engine.prices import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
 
 IN_USE_MAX = 20_000
 """Reservations and states of one customer in memory; past it they go, and those in use are loaded again."""
@@ -99,7 +100,7 @@ class Member:
             return True
         if not pending.past:
             return False
-        if pending.facts is None and isinstance(pending.command, Reverse):
+        if pending.facts is None and isinstance(pending.command, (Reverse, Refund)):
             return True
         keys = pending.keys = keys_of(pending, wallet, self.reservations, prices, now)
         return bool(keys) and not self.states.keys() >= keys
@@ -135,6 +136,8 @@ def decide_in_memory(
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
     if pending.keys and isinstance(command, Reverse):
         facts = facts._replace(states=unwound(effects_of(facts), _known(member, pending)))
+    elif isinstance(command, Refund):
+        facts = facts._replace(states=freed(effects_of(facts)))
     return decide(
         wallet,
         command,
@@ -222,14 +225,15 @@ def keys_of(
 
 
 def effects_of(facts: Facts) -> list[Effect]:
-    """What the lines that are undone have added to states."""
-    return [
-        effect
-        for entry in facts.charges
-        if entry.money is not None
-        for line in entry.money.lines
-        for effect in line.effects
-    ]
+    """What the lines that are given back have added to states, but for what a full refund has taken away."""
+    effects: list[Effect] = []
+    for entry in facts.charges:
+        added = [effect for line in entry.money.lines for effect in line.effects] if entry.money else []
+        if is_refunded(entry, facts.refunds):
+            gone = freed(added)
+            added = [effect for effect in added if effect.key not in gone]
+        effects += added
+    return effects
 
 
 def _known(member: Member, pending: Pending) -> Mapping[str, State]:

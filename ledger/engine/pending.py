@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import pricing
-from ledger.books.commands import Command, Commit, Extend, Release, Reserve, Reverse
+from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Facts, Refusal
 from ledger.engine.clock import boot_seconds
 from ledger.engine.outcomes import Committed
@@ -57,7 +57,8 @@ class Pending:
         self.usage = usage
         self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
         """The reservation that it names."""
-        self.past = (usage is not None and not isinstance(command, Reserve)) or isinstance(command, Reverse)
+        gives_back = isinstance(command, (Reverse, Refund))
+        self.past = gives_back or (usage is not None and not isinstance(command, Reserve))
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
@@ -65,7 +66,7 @@ class Pending:
         self.attempts = 0
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
         self.facts: Facts | None = None
-        """What a reversal undoes, loaded for the wallet as it stands."""
+        """What a reversal or a refund gives back, loaded for the wallet as it stands."""
         self.alone = False
         """It shares no batch: one like it was in a batch that the database refused."""
         self.done = False

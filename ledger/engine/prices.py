@@ -290,6 +290,11 @@ def unwound(effects: Iterable[Effect], known: Mapping[str, State]) -> Mapping[st
     return {key: _state_of(state, known.get(key), None) for key, state in undone.items()}
 
 
+def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
+    """The marks that are freed where lines with these effects are refunded in full."""
+    return {key: State("") for key in pricing.free_marks([pricing.Effect(*effect) for effect in effects])}
+
+
 _NOTHING_KNOWN = State("")
 
 

@@ -178,7 +178,7 @@ DOLLARS_HAVE_ENTRY = Invariant(
     """,
 )
 
-# A lot that a reversal made was issued nothing: its credits came back as draws below 0.
+# A lot that a reversal or a refund made was issued nothing: its credits came back as draws below 0.
 LOT_AMOUNTS_CONSERVED = Invariant(
     "lot_amounts_conserved",
     """
@@ -224,7 +224,8 @@ ENTRY_IS_LINES = Invariant(
         LEFT JOIN jsonb_to_recordset(m.lines) AS l(revenue_nanousd bigint, cost_nanousd bigint) ON true
         GROUP BY m.customer, m.sequence, e.kind, m.revenue, m.cost, m.lines
     ) m
-    WHERE cost <> line_cost OR (kind IN ('COMMIT', 'CHARGE') AND lines > 0 AND revenue <> line_revenue)
+    WHERE cost <> line_cost
+       OR (kind IN ('COMMIT', 'CHARGE', 'REFUND') AND lines > 0 AND revenue <> line_revenue)
     UNION ALL
     SELECT customer, format('entry %s: priced at %s, its lines make %s for finance, %s for its customer',
                             sequence, priced, money_credits, public_credits)
@@ -235,12 +236,13 @@ ENTRY_IS_LINES = Invariant(
                (SELECT sum(l.credits_micros) FROM jsonb_to_recordset(e.lines) AS l(credits_micros bigint))
                    AS public_credits
         FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence)
-        WHERE e.kind IN ('COMMIT', 'CHARGE') AND jsonb_array_length(e.lines) > 0
+        WHERE e.kind IN ('COMMIT', 'CHARGE', 'REFUND') AND jsonb_array_length(e.lines) > 0
     ) c
     WHERE (priced, priced) IS DISTINCT FROM (money_credits, public_credits)
     """,
 )
 
+# A refund says nothing of its charge's reservation; a reversal takes back what refunds have left of it.
 RESERVATION_IS_ENTRIES = Invariant(
     "reservation_is_entries",
     """
@@ -249,7 +251,15 @@ RESERVATION_IS_ENTRIES = Invariant(
     FROM {cell}.reservations r
     FULL JOIN (SELECT customer, reservation AS sequence, sum(priced) AS priced,
                       sum(priced - uncollected) AS charged
-               FROM {cell}.entries WHERE reservation IS NOT NULL GROUP BY 1, 2) e USING (customer, sequence)
+               FROM (SELECT customer, reservation, priced, uncollected FROM {cell}.entries
+                     UNION ALL
+                     SELECT b.customer, c.reservation, b.priced, 0
+                     FROM {cell}.entries b
+                     JOIN {cell}.entries c ON c.customer = b.customer AND c.sequence = b.subject
+                     JOIN {cell}.entries v ON v.customer = c.customer AND v.subject = c.reservation
+                                          AND v.kind = 'REVERSAL'
+                     WHERE b.kind = 'REFUND') parts
+               WHERE reservation IS NOT NULL GROUP BY 1, 2) e USING (customer, sequence)
     WHERE (r.priced, r.charged) IS DISTINCT FROM (e.priced, e.charged)
     UNION ALL
     SELECT customer, format('reservation %s is %s, holds %s until %s; its newest entry has %s, %s, %s',
@@ -272,6 +282,29 @@ CHARGE_IS_CONSUMED = Invariant(
     FROM {cell}.entries
     WHERE consumed <> priced - uncollected
        OR (kind IN ('COMMIT', 'CHARGE') AND uncollected NOT BETWEEN 0 AND priced)
+    """,
+)
+
+RETURNS_WITHIN_CHARGE = Invariant(
+    "returns_within_charge",
+    """
+    WITH charges AS MATERIALIZED (
+        SELECT customer, sequence, coalesce(reservation, sequence) AS whole, consumed
+        FROM {cell}.entries WHERE kind IN ('COMMIT', 'CHARGE')
+    ), refunds AS MATERIALIZED (
+        SELECT customer, subject AS sequence, sum(consumed) AS consumed
+        FROM {cell}.entries WHERE kind = 'REFUND' GROUP BY 1, 2
+    )
+    SELECT customer, format('charge %s: %s collected, %s refunded', sequence, coalesce(c.consumed, 0),
+                            -r.consumed) AS description
+    FROM refunds r LEFT JOIN charges c USING (customer, sequence)
+    WHERE coalesce(c.consumed, 0) + r.consumed < 0
+    UNION ALL
+    SELECT customer, format('reversal %s: gives back %s, %s was left', v.sequence, -v.consumed, l.consumed)
+    FROM {cell}.entries v
+    JOIN (SELECT c.customer, c.whole, sum(c.consumed + coalesce(r.consumed, 0)) AS consumed
+          FROM charges c LEFT JOIN refunds r USING (customer, sequence) GROUP BY 1, 2) l USING (customer)
+    WHERE v.kind = 'REVERSAL' AND v.subject = l.whole AND v.consumed + l.consumed <> 0
     """,
 )
 
@@ -346,6 +379,7 @@ INVARIANTS = (
     DOLLARS_HAVE_ENTRY,
     ENTRY_IS_LINES,
     CHARGE_IS_CONSUMED,
+    RETURNS_WITHIN_CHARGE,
     ABSORBED_WITHIN_COST,
     RESERVATION_IS_ENTRIES,
     MARGINS_ARE_SUMS,

@@ -104,7 +104,7 @@ CROSS JOIN LATERAL (
 
 # $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
 # entry comes too where it is no commit: it may carry what was absorbed. Where the charges made debt, what
-# may have paid it since comes as well: grants and their starts, and reversals, which give credits back.
+# may have paid it since comes as well: grants and their starts, and what gives credits back.
 LOAD_REVERSAL = f"""
 WITH charges AS MATERIALIZED (
     SELECT e.* FROM {{cell}}.entries e
@@ -116,16 +116,24 @@ WITH charges AS MATERIALIZED (
 ), later AS MATERIALIZED (
     SELECT e.* FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0) AS first
     JOIN {{cell}}.entries e ON e.customer = $1 AND e.sequence > first.sequence
-    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL')
+    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND')
+), refunds AS MATERIALIZED (
+    SELECT e.* FROM charges c
+    JOIN {{cell}}.entries e ON e.customer = $1 AND e.subject = c.sequence AND e.kind = 'REFUND'
 ), dollars AS MATERIALIZED (
-    SELECT m.* FROM (TABLE charges UNION ALL TABLE later) AS e
-    JOIN {{cell}}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+    SELECT m.* FROM (
+        SELECT sequence FROM charges UNION SELECT sequence FROM later UNION SELECT sequence FROM refunds
+    ) AS e
+    JOIN {{cell}}.money m ON m.customer = $1 AND m.sequence = e.sequence AND m.house_sequence = 0
 ), drawn AS MATERIALIZED (
     SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
     FROM dollars m CROSS JOIN LATERAL jsonb_array_elements(m.draws) AS d(draw)
 )
 SELECT 'charge' AS kind, ROW({ENTRY.select("e")}, {MONEY.select("m")}) AS fields
 FROM charges e LEFT JOIN dollars m ON m.sequence = e.sequence
+UNION ALL
+SELECT 'refund', ROW({ENTRY.select("e")}, {MONEY.select("m")})
+FROM refunds e LEFT JOIN dollars m ON m.sequence = e.sequence
 UNION ALL
 SELECT 'later', ROW({ENTRY.select("e")}, {MONEY.select("m")})
 FROM later e JOIN dollars m ON m.sequence = e.sequence
@@ -142,7 +150,8 @@ WHERE r.customer = $1 AND r.sequence = $3::bigint
 UNION ALL
 SELECT 'reversed', ROW(e.sequence)
 FROM {{cell}}.entries e
-WHERE e.customer = $1 AND e.subject = coalesce($2::bigint, $3::bigint) AND e.kind = 'REVERSAL'
+WHERE e.customer = $1 AND e.kind = 'REVERSAL'
+  AND e.subject IN ($2::bigint, $3::bigint, (SELECT min(c.reservation) FROM charges c))
 """
 
 LOAD_STATES = f"""
@@ -212,7 +221,7 @@ async def load_reversal(
     charge: int | None,
     reservation: int | None,
 ) -> Facts:
-    """What a reversal of a charge, or of a reservation, needs: exactly one of them is given.
+    """What a reversal of a charge or of a reservation needs, or a refund of a charge: exactly one is given.
 
     `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
     closed it without a charge. A charge that does not exist leaves them empty. `later` are the entries that
@@ -227,6 +236,7 @@ async def load_reversal(
     return Facts(
         reservation=found[0] if found else None,
         charges=_with_money(rows["charge"]),
+        refunds=_with_money(rows["refund"]),
         later=_with_money(rows["later"]),
         reversed=bool(rows["reversed"]),
         lots=_lots_of(rows["lot"]),

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
 from ledger.store.codec import entry_of, lot_of, reservation_of
@@ -19,6 +19,9 @@ from ledger.store.columns import ENTRY, LOT, RESERVATION
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.migrate import SHARED_SCHEMA
+
+if TYPE_CHECKING:
+    import asyncpg
 
 NEWEST: Final = 2**63 - 1
 """A `before` above every sequence."""
@@ -99,7 +102,10 @@ _CHARGE_COLUMNS = f"""
 {ENTRY.select("e")}, EXISTS (
     SELECT 1 FROM {{cell}}.entries r
     WHERE r.customer = e.customer AND r.kind = 'REVERSAL' AND r.subject IN (e.sequence, e.reservation)
-) AS reversed
+) AS reversed, (
+    SELECT coalesce(-sum(r.consumed), 0)::bigint FROM {{cell}}.entries r
+    WHERE r.customer = e.customer AND r.kind = 'REFUND' AND r.subject = e.sequence
+) AS refunded
 """
 
 _CHARGE = (
@@ -173,10 +179,11 @@ class BalanceNow:
 
 
 class Booked(NamedTuple):
-    """What a commit or a charge booked, and whether it was undone."""
+    """What a commit or a charge booked, whether it was undone, and how much of it was refunded."""
 
     entry: Entry
     is_reversed: bool
+    refunded_micros: int
 
 
 class Reads:
@@ -275,7 +282,7 @@ class Reads:
         """The charge that the entry `sequence` booked."""
         key = await self._key(customer_id)
         row = await self._reader.fetchrow(_CHARGE.format(cell=key.cell), key.customer, sequence)
-        return Booked(entry_of(tuple(row)), row["reversed"]) if row is not None else None
+        return _booked_of(row) if row is not None else None
 
     async def charges(
         self,
@@ -293,7 +300,7 @@ class Reads:
         rows = await self._reader.fetch(
             text.format(cell=key.cell), key.customer, before, limit, _filter(labels), *of
         )
-        return [Booked(entry_of(tuple(row)), row["reversed"]) for row in rows]
+        return [_booked_of(row) for row in rows]
 
     async def entry_of_request(self, customer_id: str, request_id: str) -> Entry | None:
         """The entry that a request made, without its money."""
@@ -315,6 +322,10 @@ class Reads:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+
+def _booked_of(row: asyncpg.Record) -> Booked:
+    return Booked(entry_of(tuple(row)), row["reversed"], row["refunded"])
 
 
 def _filter(labels: Mapping[str, str]) -> str | None:

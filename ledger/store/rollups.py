@@ -40,8 +40,8 @@ OF_ENTRIES = tuple(
 """Accounts that only an entry as a whole says something of: rolled up as kind ''."""
 
 # What the entries of a group book beyond their lines (a commit stated in credits, the revenue of a grant
-# that paid debt) stands as kind '': the lines add up to the journal. A reversal's lines are negative, and
-# count as lines taken away.
+# that paid debt) stands as kind '': the lines add up to the journal. The lines of reversals and refunds are
+# negative; those of a reversal count as lines taken away, those of a refund as none: the work was done.
 STEP = """
 WITH here AS MATERIALIZED (
     SELECT t.cursor, t.as_of, t.mark, t.marked_at,
@@ -63,7 +63,7 @@ WITH here AS MATERIALIZED (
     FROM reach r
 ), chunk AS MATERIALIZED (
     SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.customer, e.plan, coalesce(e.card, '') AS card,
-           CASE WHEN e.kind = 'REVERSAL' THEN -1 ELSE 1 END AS sign,
+           CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign,
            e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt,
            e.priced, e.uncollected,
            m.receivable, m.unbilled, m.refund_payable, m.deferred, m.revenue, m.breakage, m.write_off, m.cost,

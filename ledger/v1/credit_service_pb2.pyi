@@ -222,6 +222,7 @@ class Charge(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RATE_CARD_FIELD_NUMBER: _builtins.int
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     customer_id: _builtins.str
     reservation_id: _builtins.str
@@ -236,6 +237,8 @@ class Charge(_message.Message):
     """It closed its reservation."""
     reversed: _builtins.bool
     rate_card: _builtins.str
+    refunded_micros: _builtins.int
+    """What refunds have given back so far; in the answer to a write: 0."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -260,10 +263,11 @@ class Charge(_message.Message):
         lines: _abc.Iterable[Global___ChargeLine] | None = ...,
         labels: Global___Labels | None = ...,
         rate_card: _builtins.str = ...,
+        refunded_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "labels", b"labels", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "charged_micros", b"charged_micros", "created_at", b"created_at", "customer_id", b"customer_id", "final", b"final", "labels", b"labels", "late", b"late", "lines", b"lines", "occurred_at", b"occurred_at", "rate_card", b"rate_card", "reservation_id", b"reservation_id", "reversed", b"reversed", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "charged_micros", b"charged_micros", "created_at", b"created_at", "customer_id", b"customer_id", "final", b"final", "labels", b"labels", "late", b"late", "lines", b"lines", "occurred_at", b"occurred_at", "rate_card", b"rate_card", "refunded_micros", b"refunded_micros", "reservation_id", b"reservation_id", "reversed", b"reversed", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,6 +799,70 @@ class ReverseChargeResponse(_message.Message):
 Global___ReverseChargeResponse: _TypeAlias = ReverseChargeResponse  # noqa: Y015
 
 @_typing.final
+class RefundRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    charge_id: _builtins.str
+    """Of a Charge or a commit."""
+    amount_micros: _builtins.int
+    """All that is left of the charge, if 0."""
+    reason: _builtins.str
+    """Why; 1 to 256 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        charge_id: _builtins.str = ...,
+        amount_micros: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "charge_id", b"charge_id", "customer_id", b"customer_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundRequest: _TypeAlias = RefundRequest  # noqa: Y015
+
+@_typing.final
+class RefundResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    refunded_micros: _builtins.int
+    """The credits that came back (or paid debt)."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def balance(self) -> Global___Balance: ...
+    def __init__(
+        self,
+        *,
+        refunded_micros: _builtins.int = ...,
+        balance: Global___Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "refunded_micros", b"refunded_micros", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundResponse: _TypeAlias = RefundResponse  # noqa: Y015
+
+@_typing.final
 class BatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -824,6 +892,7 @@ class BatchItem(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
     REVERSE_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def reserve(self) -> Global___ReserveRequest: ...
     @_builtins.property
@@ -836,6 +905,8 @@ class BatchItem(_message.Message):
     def charge(self) -> Global___ChargeRequest: ...
     @_builtins.property
     def reverse(self) -> Global___ReverseChargeRequest: ...
+    @_builtins.property
+    def refund(self) -> Global___RefundRequest: ...
     def __init__(
         self,
         *,
@@ -845,12 +916,13 @@ class BatchItem(_message.Message):
         release: Global___ReleaseReservationRequest | None = ...,
         charge: Global___ChargeRequest | None = ...,
         reverse: Global___ReverseChargeRequest | None = ...,
+        refund: Global___RefundRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "extend", b"extend", "release", b"release", "reserve", b"reserve", "reverse", b"reverse", "write", b"write"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "extend", b"extend", "refund", b"refund", "release", b"release", "reserve", b"reserve", "reverse", b"reverse", "write", b"write"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "extend", b"extend", "release", b"release", "reserve", b"reserve", "reverse", b"reverse", "write", b"write"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "extend", b"extend", "refund", b"refund", "release", b"release", "reserve", b"reserve", "reverse", b"reverse", "write", b"write"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_write: _TypeAlias = _typing.Literal["reserve", "extend", "commit", "release", "charge", "reverse"]  # noqa: Y015
+    _WhichOneofReturnType_write: _TypeAlias = _typing.Literal["reserve", "extend", "commit", "release", "charge", "reverse", "refund"]  # noqa: Y015
     _WhichOneofArgType_write: _TypeAlias = _typing.Literal["write", b"write"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_write) -> _WhichOneofReturnType_write | None: ...
 
@@ -889,6 +961,7 @@ class BatchResult(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
     REVERSE_FIELD_NUMBER: _builtins.int
+    REFUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _status_pb2.Status: ...
     @_builtins.property
@@ -903,6 +976,8 @@ class BatchResult(_message.Message):
     def charge(self) -> Global___ChargeResponse: ...
     @_builtins.property
     def reverse(self) -> Global___ReverseChargeResponse: ...
+    @_builtins.property
+    def refund(self) -> Global___RefundResponse: ...
     def __init__(
         self,
         *,
@@ -913,12 +988,13 @@ class BatchResult(_message.Message):
         release: Global___ReleaseReservationResponse | None = ...,
         charge: Global___ChargeResponse | None = ...,
         reverse: Global___ReverseChargeResponse | None = ...,
+        refund: Global___RefundResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "error", b"error", "extend", b"extend", "outcome", b"outcome", "release", b"release", "reserve", b"reserve", "reverse", b"reverse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "error", b"error", "extend", b"extend", "outcome", b"outcome", "refund", b"refund", "release", b"release", "reserve", b"reserve", "reverse", b"reverse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "error", b"error", "extend", b"extend", "outcome", b"outcome", "release", b"release", "reserve", b"reserve", "reverse", b"reverse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "commit", b"commit", "error", b"error", "extend", b"extend", "outcome", b"outcome", "refund", b"refund", "release", b"release", "reserve", b"reserve", "reverse", b"reverse"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["error", "reserve", "extend", "commit", "release", "charge", "reverse"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["error", "reserve", "extend", "commit", "release", "charge", "reverse", "refund"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 

@@ -69,6 +69,11 @@ class CreditServiceStub:
                 request_serializer=ledger_dot_v1_dot_credit__service__pb2.ChargeRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_credit__service__pb2.ChargeResponse.FromString,
                 _registered_method=True)
+        self.Refund = channel.unary_unary(
+                '/ledger.v1.CreditService/Refund',
+                request_serializer=ledger_dot_v1_dot_credit__service__pb2.RefundRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_credit__service__pb2.RefundResponse.FromString,
+                _registered_method=True)
         self.ReverseCharge = channel.unary_unary(
                 '/ledger.v1.CreditService/ReverseCharge',
                 request_serializer=ledger_dot_v1_dot_credit__service__pb2.ReverseChargeRequest.SerializeToString,
@@ -151,6 +156,14 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refund(self, request, context):
+        """Gives credits of a charge back, in part or whole: goodwill. All refunds of a charge together, and a
+        reversal of it, return no more than it collected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReverseCharge(self, request, context):
         """Undoes a charge that did not happen, or all charges of a closed reservation: whole, and once.
         """
@@ -160,7 +173,7 @@ class CreditServiceServicer:
 
     def Batch(self, request, context):
         """Up to 1,000 writes, each with its own outcome: independent, in order per customer, not atomic. None
-        may name an id made in the same call. An item that reverses needs the scope of ReverseCharge too.
+        may name an id made in the same call. An item that refunds or reverses needs the scope of Refund too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,6 +237,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.Charge,
                     request_deserializer=ledger_dot_v1_dot_credit__service__pb2.ChargeRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_credit__service__pb2.ChargeResponse.SerializeToString,
+            ),
+            'Refund': grpc.unary_unary_rpc_method_handler(
+                    servicer.Refund,
+                    request_deserializer=ledger_dot_v1_dot_credit__service__pb2.RefundRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_credit__service__pb2.RefundResponse.SerializeToString,
             ),
             'ReverseCharge': grpc.unary_unary_rpc_method_handler(
                     servicer.ReverseCharge,
@@ -423,6 +441,33 @@ class CreditService:
             '/ledger.v1.CreditService/Charge',
             ledger_dot_v1_dot_credit__service__pb2.ChargeRequest.SerializeToString,
             ledger_dot_v1_dot_credit__service__pb2.ChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.CreditService/Refund',
+            ledger_dot_v1_dot_credit__service__pb2.RefundRequest.SerializeToString,
+            ledger_dot_v1_dot_credit__service__pb2.RefundResponse.FromString,
             options,
             channel_credentials,
             insecure,

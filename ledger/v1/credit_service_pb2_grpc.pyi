@@ -50,11 +50,15 @@ class CreditServiceStub:
     """Gives the hold back."""
     Charge: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ChargeRequest, _credit_service_pb2.ChargeResponse]
     """Charges usage without a hold; refused unless covered, or already_used."""
+    Refund: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.RefundRequest, _credit_service_pb2.RefundResponse]
+    """Gives credits of a charge back, in part or whole: goodwill. All refunds of a charge together, and a
+    reversal of it, return no more than it collected.
+    """
     ReverseCharge: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ReverseChargeRequest, _credit_service_pb2.ReverseChargeResponse]
     """Undoes a charge that did not happen, or all charges of a closed reservation: whole, and once."""
     Batch: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.BatchRequest, _credit_service_pb2.BatchResponse]
     """Up to 1,000 writes, each with its own outcome: independent, in order per customer, not atomic. None
-    may name an id made in the same call. An item that reverses needs the scope of ReverseCharge too.
+    may name an id made in the same call. An item that refunds or reverses needs the scope of Refund too.
     """
     GetReservation: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.GetReservationRequest, _credit_service_pb2.GetReservationResponse]
     ListReservations: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ListReservationsRequest, _credit_service_pb2.ListReservationsResponse]
@@ -85,11 +89,15 @@ class CreditServiceAsyncStub(CreditServiceStub):
     """Gives the hold back."""
     Charge: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ChargeRequest, _credit_service_pb2.ChargeResponse]  # type: ignore[assignment]
     """Charges usage without a hold; refused unless covered, or already_used."""
+    Refund: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.RefundRequest, _credit_service_pb2.RefundResponse]  # type: ignore[assignment]
+    """Gives credits of a charge back, in part or whole: goodwill. All refunds of a charge together, and a
+    reversal of it, return no more than it collected.
+    """
     ReverseCharge: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ReverseChargeRequest, _credit_service_pb2.ReverseChargeResponse]  # type: ignore[assignment]
     """Undoes a charge that did not happen, or all charges of a closed reservation: whole, and once."""
     Batch: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.BatchRequest, _credit_service_pb2.BatchResponse]  # type: ignore[assignment]
     """Up to 1,000 writes, each with its own outcome: independent, in order per customer, not atomic. None
-    may name an id made in the same call. An item that reverses needs the scope of ReverseCharge too.
+    may name an id made in the same call. An item that refunds or reverses needs the scope of Refund too.
     """
     GetReservation: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.GetReservationRequest, _credit_service_pb2.GetReservationResponse]  # type: ignore[assignment]
     ListReservations: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ListReservationsRequest, _credit_service_pb2.ListReservationsResponse]  # type: ignore[assignment]
@@ -155,6 +163,16 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
         """Charges usage without a hold; refused unless covered, or already_used."""
 
     @_abc_1.abstractmethod
+    def Refund(
+        self,
+        request: _credit_service_pb2.RefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.RefundResponse, _abc.Awaitable[_credit_service_pb2.RefundResponse]]:
+        """Gives credits of a charge back, in part or whole: goodwill. All refunds of a charge together, and a
+        reversal of it, return no more than it collected.
+        """
+
+    @_abc_1.abstractmethod
     def ReverseCharge(
         self,
         request: _credit_service_pb2.ReverseChargeRequest,
@@ -169,7 +187,7 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credit_service_pb2.BatchResponse, _abc.Awaitable[_credit_service_pb2.BatchResponse]]:
         """Up to 1,000 writes, each with its own outcome: independent, in order per customer, not atomic. None
-        may name an id made in the same call. An item that reverses needs the scope of ReverseCharge too.
+        may name an id made in the same call. An item that refunds or reverses needs the scope of Refund too.
         """
 
     @_abc_1.abstractmethod

@@ -82,6 +82,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     TRANSACTION_TYPE_RESERVATION_EXPIRED: _TransactionType.ValueType  # 8
     TRANSACTION_TYPE_CHARGE: _TransactionType.ValueType  # 9
     TRANSACTION_TYPE_REVERSAL: _TransactionType.ValueType  # 10
+    TRANSACTION_TYPE_REFUND: _TransactionType.ValueType  # 11
+    """The charge_id is that of the charge refunded."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper): ...
 
@@ -96,6 +98,8 @@ TRANSACTION_TYPE_RELEASE: TransactionType.ValueType  # 7
 TRANSACTION_TYPE_RESERVATION_EXPIRED: TransactionType.ValueType  # 8
 TRANSACTION_TYPE_CHARGE: TransactionType.ValueType  # 9
 TRANSACTION_TYPE_REVERSAL: TransactionType.ValueType  # 10
+TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
+"""The charge_id is that of the charge refunded."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final

@@ -92,6 +92,7 @@ CREATE TABLE entries (
 );
 CREATE UNIQUE INDEX entries_request_id ON entries (customer, request_id);
 CREATE UNIQUE INDEX entries_reversed ON entries (customer, subject) WHERE kind = 'REVERSAL';
+CREATE INDEX entries_refunded ON entries (customer, subject) WHERE kind = 'REFUND';
 -- What a reservation's parts booked; its last entry may carry what was absorbed.
 CREATE INDEX entries_reservation ON entries (customer, reservation, sequence)
     WHERE kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED');

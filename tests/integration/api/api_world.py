@@ -181,6 +181,10 @@ class World:
         given = {"reason": "it did not happen", **fields}
         return await self.credit.ReverseCharge(pb.ReverseChargeRequest(**self._given(given)))
 
+    async def refund(self, charge_id: str, **fields: Any) -> pb.RefundResponse:
+        given = {"reason": "goodwill", **fields}
+        return await self.credit.Refund(pb.RefundRequest(charge_id=charge_id, **self._given(given)))
+
     async def balance(self) -> pb.Balance:
         request = wallet.GetBalanceRequest(customer_id=self.customer_id)
         return (await self.wallet.GetBalance(request)).balance

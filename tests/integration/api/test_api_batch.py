@@ -20,7 +20,7 @@ async def batch(world, *items):
 
 
 async def test_every_write(world, customer):
-    """A batch holds each of the six writes, and answers each as its own method does."""
+    """A batch holds each of the seven writes, and answers each as its own method does."""
     given = {"customer_id": customer}
     named = [await world.reservation() for _ in range(3)]
     charged = (await world.charge(amount_micros=CREDIT)).charge.charge_id
@@ -40,13 +40,18 @@ async def test_every_write(world, customer):
         ),
         pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), usage=usage(searches("1")), **given)),
         pb.BatchItem(
+            refund=pb.RefundRequest(
+                request_id=fresh(), charge_id=charged, amount_micros=1, reason="x", **given
+            )
+        ),
+        pb.BatchItem(
             reverse=pb.ReverseChargeRequest(request_id=fresh(), charge_id=charged, reason="x", **given)
         ),
     )
     outcomes = [result.WhichOneof("outcome") for result in results]
-    assert outcomes == ["reserve", "extend", "commit", "release", "charge", "reverse"]
+    assert outcomes == ["reserve", "extend", "commit", "release", "charge", "refund", "reverse"]
     sequences = [getattr(result, outcome).sequence for result, outcome in zip(results, outcomes, strict=True)]
-    assert sequences == list(range(sequences[0], sequences[0] + 6))
+    assert sequences == list(range(sequences[0], sequences[0] + 7))
     repeated = await world.credit.ExtendReservation(extend)
     assert repeated.replayed
     repeated.replayed = False

@@ -170,6 +170,7 @@ async def drive(world):
     await world.commit(named, usage=unheard_of, final=True)
     await world.release(await world.reservation())
     charged = (await world.charge(usage=HIDDEN, labels=LABELS)).charge.charge_id
+    await world.refund(charged, amount_micros=1)
     await world.reverse(charge_id=charged)
     owned = tokens(key_owner=use.KEY_OWNER_CUSTOMER, served_by="umbra/nightjar")
     await world.charge(usage=usage(owned), already_used=True)
@@ -225,6 +226,8 @@ async def be_refused(world):
         world.commit("rsv_0", usage=HIDDEN),
         world.reverse(charge_id=charged),
         world.reverse(charge_id="chg_0"),
+        world.refund(charged),
+        world.refund("chg_0"),
         world.reverse(reservation_id=open_one),
         world.commit(open_one, amount_micros=10**12),
         world.reserve(customer_id="nobody", usage=HIDDEN),

@@ -171,6 +171,22 @@ async def test_reversal_twice(world):
     assert refused.reason == "CHARGE_NOT_REVERSIBLE"
 
 
+async def test_refunds_that_are_refused(world, customer):
+    """More than is left; a charge that is not there; another customer's."""
+    charged = (await world.charge(amount_micros=CREDIT)).charge.charge_id
+    refused = await refused_without_a_trace(world, world.refund(charged, amount_micros=CREDIT + 1))
+    assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "REFUND_EXCEEDS_CHARGE")
+    assert refused.metadata == {"left_micros": str(CREDIT)}
+    await world.reverse(charge_id=charged)
+    refused = await refused_without_a_trace(world, world.refund(charged))
+    assert (refused.reason, refused.metadata) == ("REFUND_EXCEEDS_CHARGE", {"left_micros": "0"})
+    for named in ("chg_0", await world.reservation()):
+        refused = await refused_without_a_trace(world, world.refund(named))
+        assert (refused.code.name, refused.reason) == ("NOT_FOUND", "CHARGE_NOT_FOUND")
+    await world.new_customer(f"{customer}-other")
+    assert (await refusal(world.refund(charged))).reason == "CHARGE_NOT_FOUND"
+
+
 NO_QUANTITY = [
     use.UsageItem(tokens=use.TokenUsage(model="acme/large")),
     use.UsageItem(compute=use.ComputeUsage(resource="sandbox")),
@@ -250,6 +266,7 @@ async def test_bad_ids(world, field, bad):
         world.extend("rsv_x", **{field: bad}),
         world.release("rsv_x", **{field: bad}),
         world.reverse(**{field: bad, "charge_id": "chg_x"}),
+        world.refund("chg_x", **{field: bad}),
     ):
         assert (await refused_without_a_trace(world, call)).fields.keys() == {field}
 
@@ -325,5 +342,8 @@ async def test_what_is_missing(world):
         (world.commit(named, final=True), "spent"),
         (world.reverse(), "subject"),
         (world.reverse(charge_id="chg_x", reason=""), "reason"),
+        (world.refund("chg_x", reason=""), "reason"),
+        (world.refund(""), "charge_id"),
+        (world.refund("chg_x", amount_micros=-1), "amount_micros"),
     ):
         assert (await refused_without_a_trace(world, call)).fields.keys() == {field}

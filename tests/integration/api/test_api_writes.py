@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from api_world import CREDIT, fresh, refusal, sandbox, searches, ticket, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
+from ledger.v1 import wallet_service_pb2 as wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -171,7 +174,52 @@ async def test_reverse_a_reservation(world, customer):
     assert [charge.reversed for charge in listed.charges] == [True, True, True]
 
 
-REPEATED = ["reserve", "extend", "commit", "release", "charge", "reverse"]
+async def test_refund_a_charge(world, customer):
+    """A part of a charge goes back, then all that is left; reads of the charge tell how much has."""
+    charged = (await world.charge(usage=usage(tokens()), labels=pb.Labels(project="p"))).charge
+    answer = await world.refund(charged.charge_id, amount_micros=3 * CREDIT)
+    assert answer.refunded_micros == 3 * CREDIT
+    assert answer.balance.available_micros == 93 * CREDIT
+    read = pb.GetChargeRequest(customer_id=customer, charge_id=charged.charge_id)
+    charged.refunded_micros = 3 * CREDIT
+    assert (await world.credit.GetCharge(read)).charge == charged
+    rest = await world.refund(charged.charge_id)
+    assert rest.refunded_micros == 7 * CREDIT
+    listed = await world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer))
+    assert [charge.refunded_micros for charge in listed.charges] == [10 * CREDIT]
+    statement = await world.wallet.ListTransactions(wallet.ListTransactionsRequest(customer_id=customer))
+    line = statement.transactions[0]
+    assert (line.type, line.consumed_micros) == (wallet.TRANSACTION_TYPE_REFUND, -7 * CREDIT)
+    assert (line.charge_id, line.labels) == (charged.charge_id, pb.Labels(project="p"))
+
+
+async def test_refund_a_commit_and_reverse_its_reservation(world, customer):
+    """A part of a reservation is refunded alone, open or closed; its reversal takes back what is left."""
+    named = await world.reservation(amount_micros=30 * CREDIT)
+    part = await world.commit(named, usage=usage(tokens()))
+    assert (await world.refund(part.charge.charge_id, amount_micros=4 * CREDIT)).balance.held_micros == (
+        20 * CREDIT
+    )
+    closed = await world.commit(named, usage=usage(tokens()), final=True)
+    assert closed.reservation.charged_micros == 20 * CREDIT
+    assert (await world.reverse(reservation_id=named)).returned_micros == 16 * CREDIT
+    assert await world.available() == 100 * CREDIT
+    left = await refusal(world.refund(part.charge.charge_id))
+    assert (left.reason, left.metadata) == ("REFUND_EXCEEDS_CHARGE", {"left_micros": "0"})
+
+
+async def test_refunds_at_once_never_exceed_the_charge(world):
+    """Of many refunds at once as many take effect as the charge can bear, and the others are refused."""
+    charged = (await world.charge(amount_micros=10 * CREDIT)).charge.charge_id
+    refunds = [world.refund(charged, amount_micros=3 * CREDIT) for _ in range(8)]
+    outcomes = await asyncio.gather(world.reverse(charge_id=charged), *refunds, return_exceptions=True)
+    returned, *refunded = outcomes
+    given_back = sum(each.refunded_micros for each in refunded if isinstance(each, pb.RefundResponse))
+    assert returned.returned_micros + given_back == 10 * CREDIT
+    assert await world.available() == 100 * CREDIT
+
+
+REPEATED = ["reserve", "extend", "commit", "release", "charge", "reverse", "refund"]
 
 
 @pytest.mark.parametrize("write", REPEATED)
@@ -186,6 +234,8 @@ async def test_a_repeat_gets_the_same_answer(world, write):
     if write == "reverse":
         charged = await world.charge(amount_micros=CREDIT)
         named, arguments["charge_id"] = (), charged.charge.charge_id
+    if write == "refund":
+        named = ((await world.charge(amount_micros=CREDIT)).charge.charge_id,)
     first = await getattr(world, write)(*named, **arguments)
     await world.charge(amount_micros=1)
     async with world.nothing_changed():

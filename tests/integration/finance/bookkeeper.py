@@ -21,6 +21,7 @@ from ledger.books import (
     Plan,
     Priced,
     PricedLine,
+    Refund,
     Refusal,
     Release,
     Reserve,
@@ -118,6 +119,9 @@ class Bookkeeper:
     async def reverse(self, *, charge: int | None = None, reservation: int | None = None) -> Entry:
         return await self.book(Reverse(*_request(), charge, reservation, "it did not happen"))
 
+    async def refund(self, charge: int, micros: int | None = None) -> Entry:
+        return await self.book(Refund(*_request(), charge, micros, "goodwill"))
+
     async def now(self) -> datetime:
         return await self.connection.fetchval("SELECT clock_timestamp()") + self.ahead
 
@@ -143,13 +147,13 @@ class Bookkeeper:
 
     async def _facts(self, command: Command) -> Facts:
         match command:
-            case Reverse():
+            case Reverse() | Refund():
                 return await load_reversal(
                     self.connection,
                     CELL,
                     self.customer,
                     charge=command.charge,
-                    reservation=command.reservation,
+                    reservation=command.reservation if isinstance(command, Reverse) else None,
                 )
             case Commit() | Release():
                 request = LoadRequest(self.customer, reservations=(command.reservation,))
@@ -217,7 +221,9 @@ async def _ordinary_work(customer: Bookkeeper) -> None:
     await customer.commit(stated, routed, final=False)
     await customer.commit_credits(stated, 5 * CREDIT)
     charge = await customer.charge(routed, sandbox)
-    await customer.charge(line(name="acme/small", micros=3 * CREDIT, cost_nanousd=DOLLAR))
+    await customer.refund(charge.sequence, 9 * CREDIT)
+    last = await customer.charge(line(name="acme/small", micros=3 * CREDIT, cost_nanousd=DOLLAR))
+    await customer.refund(last.sequence, CREDIT)
     await customer.reverse(charge=charge.sequence)
     await customer.reverse(reservation=stated)
     await customer.release(await customer.reserve(7 * CREDIT))

@@ -85,6 +85,11 @@ PLANTED = [
     ),
     ("charge_is_consumed", "entries SET uncollected = 1 WHERE customer = 1 AND sequence = {commit}"),
     (
+        "returns_within_charge",
+        "entries SET consumed = consumed - 1000000000 WHERE customer = 1 AND kind = 'REFUND'",
+    ),
+    ("returns_within_charge", "entries SET consumed = consumed + 1 WHERE customer = 1 AND kind = 'REVERSAL'"),
+    (
         "absorbed_within_cost",
         "money SET absorbed_unpriced = -1 WHERE customer = 1 AND sequence = {commit}",
     ),

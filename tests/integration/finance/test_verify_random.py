@@ -16,10 +16,12 @@ from ledger.books import (
     Charge,
     Command,
     Commit,
+    EntryKind,
     GrantKind,
     IssueGrant,
     OverCapture,
     Plan,
+    Refund,
     Release,
     Reserve,
     Reverse,
@@ -77,9 +79,15 @@ class RandomWorld(World):
                     [
                         Release(*request, reservation),
                         Reverse(*request, named, None, "why"),
+                        Refund(*request, named, dice.choice([None, 1, 4]), "why"),
+                        Refund(*request, self.random_charge(), dice.choice([None, 1, 4]), "why"),
                         Reverse(*request, None, reservation, "why"),
                     ]
                 ), None
+
+    def random_charge(self) -> int:
+        charges = [e.sequence for e in self.entries if e.kind in (EntryKind.CHARGE, EntryKind.COMMIT)]
+        return self.dice.choice([1, *charges])
 
     def random_line(self) -> object:
         treatment = self.dice.choice([*[Treatment.CHARGED] * 4, *Treatment])

@@ -98,7 +98,7 @@ class Client:
         dice = self._dice
         given = {"request_id": fresh(), "customer_id": shared.customer_id}
         held = {**given, "reservation_id": dice.choice([*shared.reservations[-6:], "rsv_0"])}
-        match dice.randrange(12):
+        match dice.randrange(13):
             case 0:
                 request = self._grant(given)
             case 1 | 2 | 3:
@@ -120,6 +120,11 @@ class Client:
                     request = pb.ReverseChargeRequest(**held, reason="why")
                 charge_id = dice.choice([*shared.charges[-6:], "chg_0"])
                 request = pb.ReverseChargeRequest(**given, charge_id=charge_id, reason="why")
+            case 11:
+                charge_id, amount = dice.choice([*shared.charges[-3:], "chg_0"]), dice.randrange(6)
+                request = pb.RefundRequest(
+                    **given, charge_id=charge_id, amount_micros=amount, reason="goodwill"
+                )
             case _:
                 request = self._repeat(shared) or self._plan(shared)
         return request

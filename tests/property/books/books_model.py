@@ -36,6 +36,8 @@ class ModelLot:
     expires: int
     status: str
     credits: list[Credit] = field(default_factory=list)
+    returners: set[ModelCharge] = field(default_factory=set)
+    """Charges of which anything has come back to it."""
 
     def count(self, *states: str) -> int:
         """Count the credits in these states."""
@@ -48,8 +50,23 @@ class ModelPayment:
 
     lot: ModelLot
     credits: list[Credit]
-    intact: bool = True
-    """Nothing has come back to the lot since."""
+    """Those that have not come back."""
+
+
+@dataclass(eq=False)
+class ModelCharge:
+    """What one commit, or one charge, has collected, as far as it has not come back."""
+
+    used: list[Credit]
+    """In the order drawn."""
+    borrowed: int
+    since: int | None
+    """If it made debt: how many payments of debt there were before."""
+
+    @property
+    def left(self) -> int:
+        """Count what may still come back."""
+        return len(self.used) + self.borrowed
 
 
 @dataclass(eq=False)
@@ -59,13 +76,14 @@ class ModelHold:
     expires: int
     born: int
     state: str = "OPEN"
-    used: list[Credit] = field(default_factory=list)
-    """Credits of its charges, in the order drawn."""
-    since: int = 0
-    """How many payments of debt there were before it first made debt."""
-    borrowed: int = 0
+    charges: list[ModelCharge] = field(default_factory=list)
     priced: int = 0
     charged: int = 0
+
+    @property
+    def left(self) -> int:
+        """Count what may still come back."""
+        return sum(charge.left for charge in self.charges)
 
 
 Needs = dict[str | None, int]
@@ -193,28 +211,58 @@ class Model:
             return "RESERVATION_OPEN"
         if hold.state == "REVERSED":
             return "CHARGE_NOT_REVERSIBLE"
-        left = len(hold.used) + hold.borrowed
-        forgiven = min(left, self.debt)
-        self.debt -= forgiven
-        left -= forgiven
-        own = min(left, len(hold.used))
-        back = []
-        for payment in reversed(self.payments[hold.since :]):
-            back += payment.credits[: left - own - len(back)] if payment.intact else []
-        if left - own > len(back):
-            self._born_of_reversal((0, True), left - own - len(back), None)
-        back += reversed(hold.used[len(hold.used) - own :])
-        for lot in dict.fromkeys(credit.lot for credit in back):
-            self._return([credit for credit in back if credit.lot is lot], lot)
+        self._give_back(hold.charges, hold.left)
         hold.state = "REVERSED"
         hold.priced = hold.charged = 0
         return "ok"
 
+    def refund(self, charge: ModelCharge, amount: int | None) -> str:
+        """Give back credits of a charge; `amount` None: all that are left."""
+        asked = charge.left if amount is None else amount
+        if not 0 < asked <= charge.left:
+            return "REFUND_EXCEEDS_CHARGE"
+        self._give_back([charge], asked)
+        return "ok"
+
     # How
 
+    def _give_back(self, charges: list[ModelCharge], amount: int) -> None:
+        """Debt first; then what was borrowed and is paid; then what was drawn, the last first."""
+        forgiven = min(amount, self.debt)
+        self.debt -= forgiven
+        borrowed = [charge for charge in charges for _ in range(charge.borrowed)]
+        used = [(charge, credit) for charge in charges for credit in charge.used]
+        back: list[Credit] = []
+        owed = amount - forgiven
+        for charge in borrowed[:amount]:
+            charge.borrowed -= 1
+        for charge, credit in used[: max(0, forgiven - len(borrowed))]:
+            charge.used.remove(credit)
+        used = [pair for pair in used if pair[1] in pair[0].used]
+        paid = min(owed, max(0, len(borrowed) - forgiven))
+        for charge, credit in reversed(used[len(used) - (owed - paid) :]):
+            charge.used.remove(credit)
+            back.append(credit)
+        payments = self._paid_since(charges, paid)
+        if paid > len(payments):
+            self._born_of_reversal((0, True), paid - len(payments), None)
+        back = payments + back
+        for lot in dict.fromkeys(credit.lot for credit in back):
+            self._return([credit for credit in back if credit.lot is lot], lot)
+            lot.returners.update(charges)
+
+    def _paid_since(self, charges: list[ModelCharge], amount: int) -> list[Credit]:
+        """Take back what lots have paid of debt since, but from those that got back of other charges."""
+        found: list[Credit] = []
+        since = [charge.since for charge in charges if charge.since is not None]
+        for payment in reversed(self.payments[since[0] :] if since else []):
+            if payment.lot.returners <= set(charges):
+                taken = payment.credits[: amount - len(found)]
+                payment.credits = payment.credits[len(taken) :]
+                found += taken
+        return found
+
     def _return(self, back: list[Credit], lot: ModelLot) -> None:
-        for payment in self.payments:
-            payment.intact = payment.intact and payment.lot is not lot
         if lot.status == "ACTIVE" and lot.expires > self.minute:
             for credit in back:
                 credit.state = "available"
@@ -264,9 +312,6 @@ class Model:
         if self.over_capture == "ALLOW_WITH_OVERDRAFT":
             borrowed = min(missing, max(0, self.limit - self.debt))
         self.debt += borrowed
-        if not hold.borrowed:
-            hold.since = len(self.payments)
-        hold.used += found
-        hold.borrowed += borrowed
+        hold.charges.append(ModelCharge(found, borrowed, len(self.payments) if borrowed else None))
         hold.priced += asked
         hold.charged += len(found) + borrowed

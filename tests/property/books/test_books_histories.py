@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from books_model import DEBT_PRICE, NEVER, Model, ModelHold, ModelLot
+from books_model import DEBT_PRICE, NEVER, Model, ModelCharge, ModelHold, ModelLot
 from books_world import START, World
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -31,6 +31,7 @@ from ledger.books import (
     OverCapture,
     Priced,
     PricedLine,
+    Refund,
     Release,
     Reserve,
     Reverse,
@@ -61,6 +62,8 @@ class Histories(RuleBasedStateMachine):
         self.lots: dict[LotKey, ModelLot] = {}
         self.holds: list[tuple[int, ModelHold]] = []
         self.charges: list[tuple[int, ModelHold]] = []
+        self.parts: list[tuple[int, ModelCharge]] = []
+        """Of charges and of commits alike."""
         self.requests = 0
 
     @rule(
@@ -118,6 +121,8 @@ class Histories(RuleBasedStateMachine):
         outcome = self.run(Commit, sequence, _amount(spent), final, spent=spent)
         stated = isinstance(spent, int)
         self.expect(outcome, self.model.commit(hold, _needs(spent), stated=stated, final=final))
+        if isinstance(outcome, Decision):
+            self.parts.append((outcome.entry.sequence, hold.charges[-1]))
 
     @precondition(lambda self: self.holds)
     @rule(pick=PICK)
@@ -134,6 +139,14 @@ class Histories(RuleBasedStateMachine):
         self.expect(outcome, "ok" if charge else "INSUFFICIENT_CREDITS")
         if charge and isinstance(outcome, Decision):
             self.charges.append((outcome.entry.sequence, charge))
+            self.parts.append((outcome.entry.sequence, charge.charges[0]))
+
+    @precondition(lambda self: self.parts)
+    @rule(pick=PICK, amount=st.one_of(st.none(), st.integers(1, 20)))
+    def refund(self, pick: int, amount: int | None) -> None:
+        """Give back a part of a charge or of a commit, or all that is left."""
+        sequence, charge = self.parts[pick % len(self.parts)]
+        self.expect(self.run(Refund, sequence, amount, "goodwill"), self.model.refund(charge, amount))
 
     @precondition(lambda self: self.charges)
     @rule(pick=PICK)

@@ -10,7 +10,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import NamedTuple
 
-from books_model import DEBT_PRICE, Model, ModelHold, ModelLot, Needs
+from books_model import DEBT_PRICE, Model, ModelCharge, ModelHold, ModelLot, Needs
 from books_model import Credit as ModelCredit
 
 _LITTLE = Fraction(1, 10**6)
@@ -42,7 +42,7 @@ class Account(Model):
         self.found = 0
         """How many credits the latest command could have had."""
         self.heirs: dict[ModelLot, ModelLot | None] = {}
-        """Lots that reversals made, and the lots whose credits could not stay in them (None: in no lot)."""
+        """Lots that were made of returned credits, and the lots that could not take them (None: no lot)."""
 
     def figures(self) -> Figures:
         """Give the balances as they are now."""
@@ -94,13 +94,9 @@ class Account(Model):
         super()._charge(hold, asked, found)
         self.consumed += hold.charged - before
 
-    def reverse(self, hold: ModelHold) -> str:
-        """Undo a charge, or all charges of a hold."""
-        charged = hold.charged
-        told = super().reverse(hold)
-        if told == "ok":
-            self.consumed -= charged
-        return told
+    def _give_back(self, charges: list[ModelCharge], amount: int) -> None:
+        super()._give_back(charges, amount)
+        self.consumed -= amount
 
     def _born_of_reversal(self, order: tuple[object, ...], amount: int, old: ModelLot | None) -> None:
         """Make a new lot, that expires a little later than those which older entries made in this minute."""

@@ -27,6 +27,7 @@ def writes(public: Any, back_office: Any) -> dict[type, Any]:
         pb.ReleaseReservationRequest: credit.ReleaseReservation,
         pb.ChargeRequest: credit.Charge,
         pb.ReverseChargeRequest: credit.ReverseCharge,
+        pb.RefundRequest: credit.Refund,
     }
 
 

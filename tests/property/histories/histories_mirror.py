@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from books_model import NEVER, ModelHold, ModelLot
+from books_model import NEVER, ModelCharge, ModelHold, ModelLot
 from google.protobuf.timestamp_pb2 import Timestamp
 from histories_account import Account, Figures
 from histories_requests import Bill, bill_of, minutes_of, timestamp
@@ -58,9 +58,10 @@ class Hold:
 
 @dataclass
 class Charged:
-    """A charge: the model's (None: a part of a reservation), and as it must be shown."""
+    """A charge: the model's (None: a part of a reservation), what it collected, and as it must be shown."""
 
     model: ModelHold | None
+    collected: ModelCharge
     shown: pb.Charge
 
 
@@ -77,7 +78,7 @@ class Mirror:
     holds: dict[str, Hold] = field(default_factory=dict)
     charges: dict[str, Charged] = field(default_factory=dict)
     grants: list[wallet.Grant] = field(default_factory=list)
-    """As issued; one for each lot of the model, those that reversals made without an id."""
+    """As issued; one for each lot of the model, those that reversals and refunds made without an id."""
     statement: list[tuple[int, wallet.Transaction]] = field(default_factory=list)
     """Lines with the minutes in which they were booked; those of what was due with their exact instants."""
     answered: dict[str, tuple[Any, Any]] = field(default_factory=dict)
@@ -230,9 +231,7 @@ class Mirror:
         ids = {"reservation_id": request.reservation_id, "charge_id": reply.charge.charge_id}
         self._book(before, "COMMIT", hold.shown.labels, **ids)
         collected = model.charged - charged
-        shown = self._keep_charge(
-            bill, collected, model.priced - priced - collected, reply, hold.shown.labels
-        )
+        shown = self._keep_charge(bill, model, collected, model.priced - priced, reply, hold.shown.labels)
         shown.reservation_id = request.reservation_id
         shown.late, shown.final = late, request.final
         return pb.CommitReservationResponse(
@@ -269,7 +268,7 @@ class Mirror:
         _succeeded(reply)
         self._book(before, "CHARGE", request.labels, charge_id=reply.charge.charge_id)
         labels = request.labels if request.HasField("labels") else None
-        shown = self._keep_charge(bill, model.charged, model.priced - model.charged, reply, labels, model)
+        shown = self._keep_charge(bill, model, model.charged, model.priced, reply, labels)
         return pb.ChargeResponse(charge=shown, balance=self.balance(), sequence=self.account.sequence)
 
     def _reverse(self, request: pb.ReverseChargeRequest, reply: Any) -> Any:
@@ -285,7 +284,7 @@ class Mirror:
         assert subject is not None
         ids = {"reservation_id": request.reservation_id} if hold else {}
         undone = self._undone(request.reservation_id) if hold else [charge] if charge else []
-        returned, lots = model.charged, len(self.account.lots)
+        returned, lots = model.left, len(self.account.lots)
         before = self.account.figures()
         told = self.account.reverse(model)
         if told != "ok":
@@ -300,8 +299,26 @@ class Mirror:
             returned_micros=returned, balance=self.balance(), sequence=self.account.sequence
         )
 
+    def _refund(self, request: pb.RefundRequest, reply: Any) -> Any:
+        charge = self.charges.get(request.charge_id)
+        if charge is None:
+            return Refusal("CHARGE_NOT_FOUND")
+        left, lots = charge.collected.left, len(self.account.lots)
+        before = self.account.figures()
+        told = self.account.refund(charge.collected, request.amount_micros or None)
+        if told != "ok":
+            return Refusal(told, {"left_micros": str(left)})
+        _succeeded(reply)
+        refunded = left - charge.collected.left
+        self._book(before, "REFUND", charge.shown.labels, charge_id=request.charge_id)
+        charge.shown.refunded_micros += refunded
+        self.grants += [self._heir(lot) for lot in self.account.lots[lots:]]
+        return pb.RefundResponse(
+            refunded_micros=refunded, balance=self.balance(), sequence=self.account.sequence
+        )
+
     def _heir(self, lot: ModelLot) -> wallet.Grant:
-        """Give a grant that a reversal has made: its id and its instants are not told."""
+        """Give a grant that a reversal or a refund has made: its id and its instants are not told."""
         old = self.account.heirs[lot]
         of = self.grants[self.account.lots.index(old)] if old else None
         return wallet.Grant(
@@ -415,23 +432,24 @@ class Mirror:
     def _keep_charge(
         self,
         bill: Bill,
+        model: ModelHold,
         charged_micros: int,
-        uncollected_micros: int,
+        priced_micros: int,
         reply: Any,
         labels: pb.Labels | None,
-        model: ModelHold | None = None,
     ) -> pb.Charge:
         shown = pb.Charge(
             charge_id=reply.charge.charge_id,
             customer_id=self.customer_id,
             charged_micros=charged_micros,
-            uncollected_micros=uncollected_micros,
+            uncollected_micros=priced_micros - charged_micros,
             created_at=self._now(reply.charge.created_at),
             lines=bill.lines,
             labels=labels if labels is not None and labels.ByteSize() else None,
             rate_card=CARD,
         )
-        self.charges[shown.charge_id] = Charged(model, shown)
+        alone = model if isinstance(reply, pb.ChargeResponse) else None
+        self.charges[shown.charge_id] = Charged(alone, model.charges[-1], shown)
         self.account.cost_nanousd += bill.cost_nanousd
         return shown
 
@@ -463,6 +481,7 @@ class Mirror:
         pb.ReleaseReservationRequest: _release,
         pb.ChargeRequest: _charge,
         pb.ReverseChargeRequest: _reverse,
+        pb.RefundRequest: _refund,
     }
 
 

@@ -125,7 +125,7 @@ class Reads:
         assert list(_pages(self._credit.ListCharges, request, "charges")) == expected
 
     def grants(self, mirror: Mirror, page_size: int) -> None:
-        """Compare the grants; of those that reversals made the ids and instants are not known before."""
+        """Compare the grants; of those made of returned credits the ids and instants are not known before."""
         request = wallet.ListGrantsRequest(customer_id=mirror.customer_id, page_size=page_size)
         read = list(_pages(self._wallet.ListGrants, request, "grants"))
         kept = list(zip(mirror.account.lots, mirror.grants, strict=True))

@@ -227,7 +227,17 @@ class Histories(RuleBasedStateMachine):
         """Undo all charges of a reservation."""
         self.send(pb.ReverseChargeRequest(**self.held(pick), reason="why"))
 
-    @rule(method=st.sampled_from(["extend", "commit", "release", "reverse", "charge"]))
+    @precondition(lambda self: self.mirror.charges)
+    @rule(pick=PICK, amount=st.integers(0, 20))
+    def refund(self, pick: int, amount: int) -> None:
+        """Give back a part of a charge or of a commit, or all that is left."""
+        charge_id = _picked(self.mirror.charges, pick)
+        request = pb.RefundRequest(
+            **self.given(), charge_id=charge_id, amount_micros=amount, reason="goodwill"
+        )
+        self.send(request)
+
+    @rule(method=st.sampled_from(["extend", "commit", "release", "reverse", "charge", "refund"]))
     def miss(self, method: str) -> None:
         """Name what does not exist."""
         named = {**self.given(), "reservation_id": "rsv_0"}
@@ -237,6 +247,7 @@ class Histories(RuleBasedStateMachine):
             "release": lambda: pb.ReleaseReservationRequest(**named),
             "reverse": lambda: pb.ReverseChargeRequest(**named, reason="why"),
             "charge": lambda: pb.ReverseChargeRequest(**self.given(), charge_id="chg_0", reason="why"),
+            "refund": lambda: pb.RefundRequest(**self.given(), charge_id="chg_0", reason="why"),
         }
         self.send(requests[method]())
 

@@ -13,7 +13,17 @@ import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import decode, ids, limits
 from ledger.api.checks import InvalidArgumentError
-from ledger.books.commands import Charge, Commit, Extend, Fill, IssueGrant, Release, Reserve, Reverse
+from ledger.books.commands import (
+    Charge,
+    Commit,
+    Extend,
+    Fill,
+    IssueGrant,
+    Refund,
+    Release,
+    Reserve,
+    Reverse,
+)
 from ledger.books.model import GrantKind
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
@@ -130,7 +140,7 @@ def test_token_fields_are_pricings_quantities():
     assert fields == set(pricing.items.TOKEN_QUANTITIES)
 
 
-def test_commit_extend_release_reverse():
+def test_commit_extend_release_reverse_refund():
     """Ids become sequences of the customer's own entries; no credits at all may be committed."""
     named = ids.reservation_id("c", 9)
     charge = ids.charge_id("c", 10)
@@ -145,6 +155,12 @@ def test_commit_extend_release_reverse():
     assert decode.extend(extend, NOW).command == Extend("r", mark(extend), 9)
     assert decode.release(release, NOW).command == Release("r", mark(release), 9)
     assert decode.reverse(undo, NOW).command == Reverse("r", mark(undo), 10, None, "twice")
+    back = pb.RefundRequest(
+        request_id="r", customer_id="c", charge_id=charge, amount_micros=5, reason="sorry"
+    )
+    assert decode.refund(back, NOW).command == Refund("r", mark(back), 10, 5, "sorry")
+    back.amount_micros = 0
+    assert decode.refund(back, NOW).command == Refund("r", mark(back), 10, None, "sorry")
 
 
 def test_grant():

@@ -13,6 +13,7 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     charge   C1 10 used
     release  R1
     reverse  V1 C1 (or R1)
+    refund   V1 C1 10 (or without an amount: all that is left)
     update   plan=other card=own
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
@@ -48,6 +49,7 @@ from ledger.books import (
     OverCapture,
     Priced,
     PricedLine,
+    Refund,
     Refusal,
     Release,
     Reserve,
@@ -174,6 +176,11 @@ class Table:
         if held or subject.startswith("R"):
             return self.run(name, Reverse(*self.request(), None, number, "did not happen"))
         return self.run(name, Reverse(*self.request(), number, None, "did not happen"))
+
+    def do_refund(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, subject, *amount = words
+        micros = _micros(amount[0]) if amount else None
+        return self.run(name, Refund(*self.request(), self.number(subject), micros, "goodwill"))
 
     def do_update(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         outcome = self.run("", UpdateCustomer(*self.request(), **options))

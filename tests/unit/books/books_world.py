@@ -16,6 +16,7 @@ from ledger.books import (
     LotKey,
     Plan,
     Priced,
+    Refund,
     Refusal,
     Release,
     Reservation,
@@ -94,8 +95,9 @@ class World:
         """Give what the command names, as a store reads it back."""
         if isinstance(command, (Extend, Commit, Release)):
             return Facts(reservation=self.stored_reservation(command.reservation))
-        if not isinstance(command, Reverse):
+        if not isinstance(command, (Reverse, Refund)):
             return Facts()
+        reservation = command.reservation if isinstance(command, Reverse) else None
         if command.charge is not None:
             undone = [entry for entry in self.entries if entry.sequence == command.charge]
         else:
@@ -104,17 +106,22 @@ class World:
                 for entry in self.entries
                 if entry.kind in UNDONE_WITH_A_RESERVATION
                 and entry.reservation
-                and entry.reservation.sequence == command.reservation
+                and entry.reservation.sequence == reservation
             ]
-        subject = command.reservation if command.charge is None else command.charge
+        sequences = {entry.sequence for entry in undone}
+        subjects = {command.charge, reservation, *(e.reservation.sequence for e in undone if e.reservation)}
+        refunds = [e for e in self.entries if e.kind is EntryKind.REFUND and e.subject in sequences]
         made_debt = [entry.sequence for entry in undone if entry.credits.debt]
         later = [e for e in self.entries[made_debt[0] :] if _may_have_paid(e)] if made_debt else []
         drawn = {draw.lot for entry in (*undone, *later) if entry.money for draw in entry.money.draws}
         return Facts(
-            reservation=self.stored_reservation(command.reservation),
+            reservation=self.stored_reservation(reservation),
             charges=tuple(undone),
+            refunds=tuple(refunds),
             later=tuple(later),
-            reversed=any(e.kind is EntryKind.REVERSAL and e.subject == subject for e in self.entries),
+            reversed=any(
+                e.kind is EntryKind.REVERSAL and e.subject in subjects - {None} for e in self.entries
+            ),
             lots=tuple(self.lots[key] for key in sorted(drawn)),
         )
 
@@ -155,4 +162,4 @@ def is_whole(value: object) -> bool:
 def _may_have_paid(entry: Entry) -> bool:
     if entry.kind in (EntryKind.GRANT, EntryKind.GRANT_STARTED):
         return entry.credits.debt > 0
-    return entry.kind is EntryKind.REVERSAL
+    return entry.kind in (EntryKind.REVERSAL, EntryKind.REFUND)

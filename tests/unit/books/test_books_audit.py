@@ -10,7 +10,7 @@ import pytest
 from books_tables import Table
 
 from ledger.books import Credits, LotKey, LotStatus, Pin, ReservationState
-from ledger.books.audit import History, Invariant, audit
+from ledger.books.audit import History, Invariant, audit, returned
 
 STEPS = """
 plan over_capture=ALLOW_WITH_OVERDRAFT overdraft=50
@@ -21,12 +21,21 @@ commit  R1 tokens:10:3 units:5:1 -> ok
 reserve R2 20 -> ok
 charge  C1 tokens:160:2 used -> ok
 """
+RETURNS = """
+grant   G3 100 PAID 100 -> ok
+reserve R3 nothing -> ok
+commit  R3 tokens:2:1 as=K1 final -> ok
+refund  V1 K1 1 -> ok
+reverse V2 R3 -> ok
+refund  V3 C1 5 -> ok
+reverse V4 C1 -> ok
+"""
 
 
-def right_books() -> History:
+def right_books(steps: str = STEPS) -> History:
     """Give the history of a customer with lots, holds, charges and a debt."""
     table = Table()
-    for line in STEPS.strip().splitlines():
+    for line in steps.strip().splitlines():
         table.step(line)
     world = table.world
     return History(world.wallet, list(world.lots.values()), list(world.reservations.values()), world.entries)
@@ -283,6 +292,32 @@ def test_right_books_have_no_violations() -> None:
     assert len(history.wallet.lots) == 2
     assert history.wallet.balances.debt < 0
     assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "more", "found"),
+    [
+        (10, 2, ["entry 11: gives back 3, 2 was left", "entry 12: gives back 1, -1 was left"]),
+        (11, 1, ["entry 12: gives back 2, 1 was left"]),
+        (11, -1, ["entry 12: gives back 0, 1 was left"]),
+        (12, 136, ["entry 13: gives back 141, 140 was left", "entry 14: gives back 135, -1 was left"]),
+        (13, -1, ["entry 14: gives back 134, 135 was left"]),
+    ],
+)
+def test_more_or_less_has_come_back_than_was_left(index: int, more: int, found: list[str]) -> None:
+    """Refunds are within what a charge collected, and a reversal takes all that they have left."""
+    history = right_books(STEPS.strip() + RETURNS)
+    assert [entry.kind.value for entry in history.entries[10:]] == [
+        "REFUND",
+        "REVERSAL",
+        "REFUND",
+        "REVERSAL",
+    ]
+    assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
+    credit = 1_000_000
+    priced = history.entries[index].priced_micros - more * credit
+    told = [finding for _, finding in returned(with_entry(history, index, priced_micros=priced))]
+    assert [re.sub("([0-9])0{6}", r"\1", finding) for finding in told] == found
 
 
 def read_findings() -> dict[str, list[str]]:
