@@ -21,6 +21,8 @@ BLENDED = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.9
     ("name", "most"),
     [
         ("agent_rounds.csv", None),
+        ("anthropic_usage.jsonl", None),
+        ("openai_usage.jsonl", None),
         ("agent_sessions.csv", 200),
         ("llm_requests.csv", None),
         ("gpu_jobs.csv", 500),
