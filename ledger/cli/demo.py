@@ -1,7 +1,7 @@
 """What the demo sells: real agent work, reserved, priced, committed and booked through the API.
 
-Four parts, a rate card each. The agent sessions of the first are driven round by round, as a product's
-backend does it while the agent works; the records of the others are replayed.
+A rate card each. The agent sessions of the first part are driven round by round, as a product's backend does
+it while the agent works; the records of the others are replayed, whole agent sessions once in every style.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ledger.cli.records import Record, RecordFormat, RecordOptions, open_records
 from ledger.cli.replay import Observer, Replay, Tally
 from ledger.cli.rounds import Round, read_sessions
 from ledger.cli.stack import SAMPLE_RECORDS
+from ledger.cli.styles import STYLES
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 from ledger.v1.credit_service_pb2 import Charge, CommitReservationRequest, Labels, ReserveRequest
 from ledger.v1.usage_pb2 import UsageList
@@ -48,15 +49,12 @@ class Part:
     customers: int = 1
 
 
+STYLE_PARTS = tuple(
+    Part(f"Agent sessions: {card}", SESSIONS_FILE, RecordFormat.AGENT_SESSIONS, card, RecordOptions())
+    for card in STYLES
+)
 PARTS = (
-    Part(
-        "Agent sessions, by outcome",
-        SESSIONS_FILE,
-        RecordFormat.AGENT_SESSIONS,
-        "resolved",
-        RecordOptions(),
-        customers=3,
-    ),
+    *STYLE_PARTS,
     Part(
         "LLM requests",
         SAMPLE_RECORDS / "llm_requests.csv",
@@ -90,6 +88,12 @@ async def sell_part(
     replay = Replay(ledger, customers, run_id, part.customers, advance=advance, warn=warn, observe=observe)
     with open_records(part.file, part.record_format, part.options) as records:
         return await replay.run(records)
+
+
+def read_agent_sessions() -> list[Record]:
+    """The sessions that are sold in every style."""
+    with open_records(SESSIONS_FILE, RecordFormat.AGENT_SESSIONS, RecordOptions()) as records:
+        return [row for row in records if isinstance(row, Record)]
 
 
 async def open_studio(ledger: Ledger, run_id: str) -> str:

@@ -36,6 +36,11 @@ def show_dollars(amount_nanousd: int) -> str:
     return f"{'-' if amount_nanousd < 0 else ''}${abs(Decimal(amount_nanousd).scaleb(-_NANO_PLACES)):,.4f}"
 
 
+def show_whole_dollars(amount_nanousd: int) -> str:
+    """Nano-dollars for a person to compare, to the dollar, half even: $1,235."""
+    return f"{'-' if amount_nanousd < 0 else ''}${abs(Decimal(amount_nanousd).scaleb(-_NANO_PLACES)):,.0f}"
+
+
 def margin(revenue_nanousd: int, cost_nanousd: int) -> float | None:
     """(revenue - cost) / revenue: a ratio, no amount. None without revenue."""
     return (revenue_nanousd - cost_nanousd) / revenue_nanousd if revenue_nanousd else None

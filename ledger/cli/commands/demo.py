@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import urllib.request
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +17,23 @@ from ledger.app import SAMPLE_CONFIG, Stack, default_data_dir
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.console import REFUSED, note, out, progress, table
-from ledger.cli.demo import PARTS, ROUNDS_CARD, SESSIONS_FILE, Blend, open_studio, sell_part, sell_rounds
-from ledger.cli.money import show_credits, show_dollars, show_margin
+from ledger.cli.demo import (
+    PARTS,
+    ROUNDS_CARD,
+    STYLE_PARTS,
+    Blend,
+    open_studio,
+    read_agent_sessions,
+    sell_part,
+    sell_rounds,
+)
+from ledger.cli.money import show_credits, show_dollars, show_margin, show_whole_dollars
 from ledger.cli.replay import Tally
 from ledger.cli.stack import connected, own_stack, run
+from ledger.cli.styles import STYLES, Row, Sold, World, sell, survives
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import wallet_service_pb2 as wallet
+from pricing import load
 
 _POLLS_MAX = 200
 _POLL_SECONDS = 0.1
@@ -51,6 +63,7 @@ async def _demo(data: Path) -> bool:
         console = out()
         await _print_wallet(console, ledger, studio)
         _print_sales(console, tallies)
+        _print_styles(console, tallies)
         _print_blend(console, blend)
         holds = await _print_books(console, ledger, tallies)
         await _print_metrics(console, stack)
@@ -73,7 +86,7 @@ async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[
                 run_id,
                 advance=partial(bars.advance, bar),
                 warn=note,
-                observe=blend.observe if part.file == SESSIONS_FILE else None,
+                observe=blend.observe if part is STYLE_PARTS[0] else None,
             )
             bars.update(bar, total=tally.records)
             tallies[part.card] = tally
@@ -129,6 +142,35 @@ def _print_sales(console: Console, tallies: dict[str, Tally]) -> None:
         for what, counts in (("refused", tally.refused), ("skipped", tally.skipped)):
             for reason, count in sorted(counts.items()):
                 console.print(f"{card}: {count} {what}: {reason}")
+
+
+def _print_styles(console: Console, tallies: dict[str, Tally]) -> None:
+    """Today as it was booked; the other worlds are the same usage, priced again by the same cards."""
+    sessions, config, now = read_agent_sessions(), load(SAMPLE_CONFIG), datetime.now(UTC)
+    columns = [
+        f"{heading}\n{amount}" for world in World for heading, amount in ((world, "pays"), ("", "left"))
+    ]
+    shown = table(
+        f"The same {len(sessions)} agent sessions in every style: what customers pay, and what is left",
+        "style",
+        *columns,
+        numbers=len(columns),
+    )
+    shown.add_column("survives")
+    for style in STYLES:
+        tally = tallies[style]
+        row: Row = {
+            world: sell(config, style, world, sessions, now) for world in World if world is not World.TODAY
+        } | {World.TODAY: Sold(tally.revenue_nanousd, tally.cost_nanousd)}
+        amounts = [amount for world in World for amount in (row[world].paid_nanousd, row[world].left_nanousd)]
+        shown.add_row(style, *map(show_whole_dollars, amounts), _survives(row))
+    console.print(shown)
+    console.print("A style survives a change that leaves at least half of what today does.")
+
+
+def _survives(row: Row) -> str:
+    kept = [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
+    return "both" if len(kept) == 2 else "".join(kept) or "neither"
 
 
 def _print_blend(console: Console, blend: Blend) -> None:
