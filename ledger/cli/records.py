@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -21,6 +21,7 @@ from typing import TextIO
 
 from google.protobuf.duration_pb2 import Duration
 
+from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import (
     OUTCOME_RESULT_FAILED,
     OUTCOME_RESULT_RESOLVED,
@@ -43,6 +44,10 @@ class RecordFormat(StrEnum):
     AGENT_SESSIONS = "agent_sessions"
     GPU_JOBS = "gpu_jobs"
     GPU_PODS = "gpu_pods"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    OTEL = "otel"
+    LITELLM = "litellm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Record:
     customer: str | None
     estimate: tuple[UsageItem, ...]
     usage: tuple[UsageItem, ...]
+    labels: Labels = field(default_factory=Labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,7 @@ class Replay:
                 request_id=f"{self._run_id}/{record.key}/r",
                 customer_id=self._customer_id(record),
                 usage=UsageList(items=record.estimate),
+                labels=record.labels,
             )
         )
 

@@ -34,7 +34,7 @@ from pricing.adapters.common import (
     tokens,
     who,
 )
-from pricing.items import OUTPUT_QUANTITIES, Item, Tokens
+from pricing.items import OUTPUT_QUANTITIES, Tokens, Units
 
 _CONTENT = names_in(
     """
@@ -81,7 +81,7 @@ def adapt(record: object) -> Adapted | NoUsage:
     return Adapted(items, tuple(findings), record_id, *whose)
 
 
-def _items(usage: Fields, asked: str | None, served: str) -> tuple[Item, ...]:
+def _items(usage: Fields, asked: str | None, served: str) -> tuple[Tokens | Units, ...]:
     message = _quantities(usage)
     iterations = _iterations(usage)
     if iterations.own and _wholes(add(iterations.own)) != _wholes(message):
@@ -123,7 +123,7 @@ def _quantities(usage: Fields) -> dict[str, int]:
     }
 
 
-def _answered(item: Item) -> bool:
+def _answered(item: Tokens | Units) -> bool:
     """Whether there was output: a message that is refused before any is not billed."""
     return not isinstance(item, Tokens) or bool(sum(item.quantities.get(key, 0) for key in OUTPUT_QUANTITIES))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pricing.items import BILLION, Item, Tokens, Units
+from pricing.items import BILLION, Tokens, Units
 
 COUNT_MAX = 10**15
 _DEPTH_MAX = 20
@@ -74,7 +74,7 @@ class Finding(NamedTuple):
 class Adapted:
     """The usage of one record."""
 
-    items: tuple[Item, ...]
+    items: tuple[Tokens | Units, ...]
     findings: tuple[Finding, ...] = ()
     record_id: str | None = None
     """The provider's own id of the response: the same response logged twice has the same one."""

@@ -35,7 +35,7 @@ from pricing.adapters.common import (
     units,
     who,
 )
-from pricing.items import Item
+from pricing.items import Units
 
 _STANDARD_TIERS = frozenset({"auto", "default", "standard"})
 _CONTENT = names_in(
@@ -221,7 +221,7 @@ def _last_usage(events: list[Any]) -> object:
     return events[-1]
 
 
-def _hosted_tools(response: Fields) -> list[Item]:
+def _hosted_tools(response: Fields) -> list[Units]:
     """The calls of tools that the provider ran and bills for beside the tokens."""
     calls: Counter[str] = Counter()
     output = response.value("output")

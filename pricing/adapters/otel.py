@@ -88,16 +88,33 @@ class Span(NamedTuple):
         return f"{self.trace_id}/{self.span_id}"
 
 
-def spans(record: object) -> Iterator[Span]:
-    """The spans of an export request (`resourceSpans`), or a single one. Raises AdapterError."""
+def spans(record: object) -> Iterator[Span | AdapterError]:
+    """The spans of an export request (`resourceSpans`), or a single one; of one that is none, why."""
+    try:
+        found = list(_found(record))
+    except AdapterError as refused:
+        yield refused
+        return
+    for path, span in found:
+        try:
+            yield _span(Fields(span, path, []))
+        except AdapterError as refused:
+            yield refused
+
+
+def _found(record: object) -> Iterator[tuple[str, object]]:
+    """The path of each span and what is there."""
     request = Fields(record, "", [])
     if not request.has("resourceSpans"):
-        yield _span(request)
+        yield "", record
         return
     for resource in request.each("resourceSpans"):
         for scope in resource.each("scopeSpans"):
-            for span in scope.each("spans"):
-                yield _span(span)
+            path, listed = scope.at("spans"), scope.value("spans")
+            if not isinstance(listed, list):
+                raise AdapterError(path, "is missing or no list", "a list of spans")
+            for index, span in enumerate(listed):
+                yield f"{path}[{index}]", span
 
 
 @dataclass(slots=True)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ledger.app import SAMPLE_CONFIG, default_data_dir
 from ledger.cli.client import Ledger, call, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
 from ledger.cli.money import margin, show_credits, show_dollars, show_margin
+from ledger.cli.provider_records import PROVIDER_FORMATS, FindingCount, ProviderFile, open_provider_records
 from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
 from ledger.cli.replay import Replay, Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
+
+_FINDINGS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class _Result:
     tally: Tally
     seconds: float
     verified: bool
+    findings: Mapping[tuple[str, str], FindingCount]
 
     def as_json(self) -> dict[str, object]:
         tally = self.tally
@@ -60,11 +66,24 @@ class _Result:
             "margin": margin(tally.revenue_nanousd, tally.cost_nanousd),
             "seconds": round(self.seconds, 3),
             "verified": self.verified,
+            "findings": [
+                {
+                    "kind": kind,
+                    "path": path,
+                    "count": found.count,
+                    "first_line": found.first_line,
+                    "first": found.first_text,
+                }
+                for (kind, path), found in sorted(self.findings.items())
+            ],
         }
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A CSV file.")],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV, or one JSON value a line."),
+    ],
     record_format: Annotated[RecordFormat, typer.Option("--format", help="What its records are.")],
     card: Annotated[str | None, typer.Option(help="The customers' card; the only one, if not given.")] = None,
     model: Annotated[str | None, typer.Option(help="Of LLM requests that name none.")] = None,
@@ -95,7 +114,7 @@ def replay(
     options = _Options(card, customers, limit, run_id)
     server = _Server(target, admin_target, config, data or default_data_dir())
     try:
-        with open_records(file, record_format, RecordOptions(model, resource)) as records:
+        with _opened(file, record_format, RecordOptions(model, resource)) as records:
             result = run(_replay(records, options, server))
     except (RecordsError, UnknownCardError) as wrong:
         fail(str(wrong), USAGE)
@@ -107,7 +126,15 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-async def _replay(records: RecordFile, options: _Options, server: _Server) -> _Result:
+def _opened(
+    file: Path, record_format: RecordFormat, options: RecordOptions
+) -> AbstractContextManager[RecordFile | ProviderFile]:
+    if record_format in PROVIDER_FORMATS:
+        return open_provider_records(file, record_format)
+    return open_records(file, record_format, options)
+
+
+async def _replay(records: RecordFile | ProviderFile, options: _Options, server: _Server) -> _Result:
     async with AsyncExitStack() as resources:
         if server.target is not None and server.admin_target is not None:
             ledger = await resources.enter_async_context(connect(server.target, server.admin_target))
@@ -120,10 +147,11 @@ async def _replay(records: RecordFile, options: _Options, server: _Server) -> _R
         verification = await call(ledger.finance.VerifyJournal, VerifyJournalRequest())
         for violation in verification.violations:
             note(f"not verified: {violation.invariant}: {violation.customer_id}: {violation.description}")
-        return _Result(tally, seconds, verification.holds)
+        findings = records.findings if isinstance(records, ProviderFile) else {}
+        return _Result(tally, seconds, verification.holds, findings)
 
 
-async def _send(ledger: Ledger, records: RecordFile, options: _Options) -> Tally:
+async def _send(ledger: Ledger, records: RecordFile | ProviderFile, options: _Options) -> Tally:
     card, credit_price_nanousd = await find_card(ledger, options.card)
     note(f"Run {options.run_id}: repeated with this --run-id on the same data it books nothing twice")
     customers = Customers(ledger, options.run_id, card, credit_price_nanousd)
@@ -159,3 +187,16 @@ def _print(result: _Result, run_id: str) -> None:
     rows.add_row("seconds", f"{result.seconds:.1f}")
     rows.add_row("books verified", "yes" if result.verified else "NO")
     console.print(rows)
+    if result.findings:
+        _print_findings(result.findings)
+
+
+def _print_findings(findings: Mapping[tuple[str, str], FindingCount]) -> None:
+    rows = table("To be looked at", "what", "field", "the first", "on line", "records", numbers=2)
+    for (kind, path), found in sorted(findings.items())[:_FINDINGS_SHOWN]:
+        rows.add_row(
+            kind, escape(path), escape(found.first_text), f"{found.first_line:,}", f"{found.count:,}"
+        )
+    out().print(rows)
+    if len(findings) > _FINDINGS_SHOWN:
+        note(f"{len(findings) - _FINDINGS_SHOWN:,} more are in --json")

@@ -18,6 +18,15 @@ rules:
     match: {tokens: "acme/*"}
     price: {per_million: {input: "33.3", output: "77.7"}}
 """,
+    "usage": """
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - name: models
+    match: {tokens: ["anthropic/*", "openai/*", "litellm/*"]}
+    price:
+      per_million: {input: "100", cache_read: "10", cache_write: "125", output: "1000", reasoning: "1001"}
+""",
     "gpu": """
 credit: credit
 credit_price_usd: "0.25"

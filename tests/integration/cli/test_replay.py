@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from command_line import Server, lines, refused_at_once, replay
+from command_line import Server, acu_ledger, lines, refused_at_once, replay
 
 from ledger.cli.stack import SAMPLE_RECORDS
 
@@ -23,6 +24,7 @@ KEYS = {
     "margin",
     "seconds",
     "verified",
+    "findings",
 }
 BLENDED_USD = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.944", "15")}
 CARD = """
@@ -77,6 +79,7 @@ def test_agent_sessions(data: Path) -> None:
         "absorbed_cost_nanousd": sum(costs[row["session_id"]] for row in rows if row["resolved"] == "0"),
         "margin": (revenue_nanousd - cost_nanousd) / revenue_nanousd,
         "verified": True,
+        "findings": [],
     }
     assert answer.keys() | {"seconds"} == KEYS
 
@@ -142,6 +145,62 @@ def test_gpu_pods(server: Server) -> None:
     assert answer["credits_micros"] == micros
     assert answer["revenue_nanousd"] == micros * 250
     assert answer["cost_nanousd"] == sum(round(hour * Fraction("0.99") * 10**9) for hour in hours)
+
+
+def test_usage_as_providers_sent_it(server: Server) -> None:
+    """The objects of two providers come to the credits of the disjoint counts that are known of them."""
+    rows = rows_of("agent_rounds.csv")
+    for provider in ("anthropic", "openai"):
+        file = SAMPLE_RECORDS / f"{provider}_usage.jsonl"
+        answer = replay(server, provider, file, "--card", "usage").json()
+        own = [row for row in rows if row["model"].startswith(provider)]
+        micros = 0
+        for row in own:
+            reasoning = int(row["reasoning_tokens_within_output"])
+            micros += int(row["input_uncached_tokens"]) * 100 + int(row["cache_read_tokens"]) * 10
+            micros += int(row["cache_write_tokens"]) * 125
+            micros += (int(row["output_tokens"]) - reasoning) * 1000 + reasoning * 1001
+        assert (answer["records"], answer["committed"], answer["findings"]) == (len(own), len(own), [])
+        assert (answer["credits_micros"], answer["verified"]) == (micros, True)
+
+
+def test_spans_of_a_run_and_what_is_to_be_looked_at(server: Server, tmp_path: Path) -> None:
+    """A model's spans are charged once, not again with their agent's; unknown usage is added up by field."""
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 1, "gen_ai.usage.new": 5}
+    named = {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5.4", "user.id": "ada"}
+
+    def span(span_id: str, parent_id: str, times: int) -> str:
+        attributes = {**named, **{key: times * count for key, count in usage.items()}}
+        listed = [
+            {
+                "key": key,
+                "value": {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)},
+            }
+            for key, value in attributes.items()
+        ]
+        return json.dumps(
+            {"traceId": "t", "spanId": span_id, "parentSpanId": parent_id, "attributes": listed}
+        )
+
+    file = tmp_path / "spans.jsonl"
+    spans = [span("a", "agent", 1), span("b", "agent", 1), span("agent", "", 2), span("a", "agent", 1), "{}"]
+    file.write_text("\n".join(spans))
+    ran = replay(server, "otel", file, "--card", "usage", "--run-id", "spans")
+    answer = ran.json()
+    assert (answer["records"], answer["committed"], answer["credits_micros"]) == (5, 2, 4000)
+    assert answer["skipped"] == {"aggregate": 1, "repeated": 1, "broken_row": 1}
+    assert f"{file}:5: traceId: is missing" in ran.stderr
+    assert answer["findings"] == [
+        {
+            "kind": "uncounted",
+            "path": "attributes.gen_ai.usage.new",
+            "count": 2,
+            "first_line": 1,
+            "first": "5, a number that is not counted",
+        }
+    ]
+    customers = acu_ledger("customers", "list", "--target", server.back_office).stdout
+    assert "spans/ada" in customers
 
 
 def test_same_run_again_books_nothing_twice(data: Path) -> None:

@@ -206,10 +206,12 @@ def otel_attributes(truth: dict[str, int], names: dict[str, str], operation: str
 
 
 def all_spans(*records: dict[str, Any]) -> list[Adapted | NoUsage]:
-    found = [one for record in records for one in otel.spans(record)]
-    tree = otel.Tree()
-    for one in found:
+    tree, found = otel.Tree(), []
+    for one in (one for record in records for one in otel.spans(record)):
+        if isinstance(one, AdapterError):
+            raise one
         tree.add(one)
+        found.append(one)
     tree.close()
     return [otel.adapt(one, tree) for one in found]
 

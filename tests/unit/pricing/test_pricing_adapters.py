@@ -520,10 +520,12 @@ def export(*spans: dict[str, Any]) -> dict[str, Any]:
 
 
 def all_of(*records: dict[str, Any]) -> list[Adapted | NoUsage]:
-    found = [one for record in records for one in otel.spans(record)]
-    tree = otel.Tree()
-    for one in found:
+    tree, found = otel.Tree(), []
+    for one in (one for record in records for one in otel.spans(record)):
+        if isinstance(one, AdapterError):
+            raise one
         tree.add(one)
+        found.append(one)
     tree.close()
     return [otel.adapt(one, tree) for one in found]
 
@@ -614,6 +616,14 @@ def test_spans_that_cannot_be_counted(record: dict[str, Any], message: str):
     with pytest.raises(AdapterError) as refused:
         all_of(record)
     assert message in str(refused.value)
+
+
+def test_one_span_that_is_none_leaves_the_others():
+    """It is told by its place in the request."""
+    first, second, third = otel.spans(export(call("a"), {"spanId": "b"}, call("c")))
+    assert isinstance(first, otel.Span)
+    assert isinstance(third, otel.Span)
+    assert str(second).startswith("resourceSpans[0].scopeSpans[0].spans[1].traceId: is missing")
 
 
 def test_embeddings_have_no_output():

@@ -1,0 +1,132 @@
+"""Files of what providers report: lines become records, with ids that last, or are told by their place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.cli.provider_records import FINDINGS_MAX, ProviderFile, open_provider_records, short_name
+from ledger.cli.records import Record, RecordFormat, Skipped
+from ledger.v1.credit_service_pb2 import Labels
+from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
+
+
+def response(record_id: str | None = "r1", **usage: Any) -> dict[str, Any]:
+    counts = {"input_tokens": 10, "output_tokens": 2, **usage}
+    return {"id": record_id, "model": "gpt-5.4", "usage": counts}
+
+
+def read(
+    directory: Path, *lines: object, kind: RecordFormat = RecordFormat.OPENAI, limit: int | None = None
+) -> tuple[list[Record | Skipped], ProviderFile]:
+    path = directory / "records.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\ufeff" + "\r\n".join(texts), encoding="utf-8")
+    with open_provider_records(path, kind) as records:
+        return list(records.take(limit)), records
+
+
+def test_a_line_is_a_record(tmp_path: Path) -> None:
+    """Tokens and units in the API's terms; the provider's id is the key; whose work it was are labels."""
+    record = {
+        "id": "msg_1",
+        "model": "claude-opus-4-8",
+        "usage": {
+            "input_tokens": 3,
+            "cache_read_input_tokens": 5,
+            "output_tokens": 2,
+            "service_tier": "batch",
+            "server_tool_use": {"web_search_requests": 4},
+        },
+        "metadata": {"user_id": "ada", "session": "s1"},
+    }
+    [row], _ = read(tmp_path, record, kind=RecordFormat.ANTHROPIC)
+    tokens = TokenUsage(
+        model="anthropic/claude-opus-4-8", service_tier="batch", requests=1, input=3, cache_read=5, output=2
+    )
+    usage = (UsageItem(tokens=tokens), UsageItem(units=UnitUsage(meter="web_search", quantity="4")))
+    assert row == Record(1, "msg_1", "ada", usage, usage, Labels(user="ada", session="s1"))
+
+
+def test_blank_lines_are_none_and_records_without_an_id_go_by_their_row(tmp_path: Path) -> None:
+    """The key of a row is the same each time the file is read."""
+    rows, records = read(tmp_path, "", response(None), "", response("r1"), response(None))
+    assert [row.key for row in rows if isinstance(row, Record)] == ["row-1", "r1", "row-3"]
+    assert [row.customer for row in rows if isinstance(row, Record)] == [None] * 3
+    assert not records.findings
+
+
+def test_repeats(tmp_path: Path) -> None:
+    """The same response logged twice is one piece of work; with other usage it is told, and not counted."""
+    rows, _ = read(tmp_path, response(), response(), response(output_tokens=9))
+    first, again, other = rows
+    assert isinstance(first, Record)
+    assert again == Skipped("repeated")
+    assert isinstance(other, Skipped)
+    assert other.reason == "conflicting_repeat"
+    assert other.message == (
+        f"{tmp_path}/records.jsonl:3: r1 came on line 1 with other usage, which is counted:"
+        " leave the final one in the file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "the line: is not JSON: Expecting property name enclosed in double quotes at column 2"),
+        ('{"usage": {"input_tokens": NaN}}', "the line: cannot be read: NaN is no number"),
+        ('{"id": "a", "id": "b"}', "the line: cannot be read: the field 'id' comes twice in one object"),
+        ("[" * 100_000, "the line: cannot be read: maximum recursion depth exceeded"),
+        ('{"n": ' + "9" * 5000 + "}", "the line: cannot be read: Exceeds the limit"),
+        ("7", "the record: is 7 (allowed: an object)"),
+        (response(input_tokens=-1), "usage.input_tokens: is -1 (allowed: a whole number of 0 to 10**15)"),
+        (
+            {**response(), "model": "m\ud800"},
+            "model: is 'openai/m\\ud800' (allowed: 1 to 128 printable characters)",
+        ),
+        ({**response(), "service_tier": "t" * 129}, "service_tier: is 'ttt"),
+    ],
+)
+def test_broken_lines_are_told_by_their_place(tmp_path: Path, line: object, says: str) -> None:
+    """The message names file, line and field; the others count."""
+    (broken, following), _ = read(tmp_path, "", line, response("r2"))
+    assert isinstance(broken, Skipped)
+    assert broken.reason == "broken_row"
+    assert (broken.message or "").startswith(f"{tmp_path}/records.jsonl:2: {says}")
+    assert isinstance(following, Record)
+
+
+def test_findings_are_added_up(tmp_path: Path) -> None:
+    """By field, lists as one; those of repeats count once; a limit leaves the rest unread."""
+    record = response(unknown=[1, 2], total_tokens=13)
+    rows, records = read(tmp_path, record, record, {**record, "id": "r2"}, {**record, "id": "r3"}, limit=3)
+    assert len(rows) == 3
+    found = {place: (one.first_line, one.count) for place, one in records.findings.items()}
+    assert found == {
+        ("uncounted", "usage.unknown[]"): (1, 4),
+        ("mismatch", "usage.total_tokens"): (1, 2),
+    }
+
+
+def test_findings_have_a_limit_and_can_be_printed(tmp_path: Path) -> None:
+    """Names of unknown fields are anything, and as many as anybody likes."""
+    names = {f"\ud800{number}" * 50: 1 for number in range(FINDINGS_MAX + 5)}
+    _, records = read(tmp_path, response(**names))
+    assert len(records.findings) == FINDINGS_MAX + 1
+    assert records.findings["uncounted", "…"].count == 5
+    assert all(path.isprintable() and len(path) <= 160 for _, path in records.findings)
+
+
+def test_long_names_are_shortened(tmp_path: Path) -> None:
+    """What is longer than an id may be, or cannot be printed, goes by its digest, the same each time."""
+    assert short_name("a" * 60) == "a" * 60
+    for name in ("a" * 61, "a\n", "\ud800"):
+        assert short_name(name) == short_name(name) != short_name(name + "b")
+        assert len(short_name(name)) <= 60
+    [row], _ = read(tmp_path, {**response("x" * 100), "user": "\ud800"})
+    assert isinstance(row, Record)
+    assert row.key == short_name("x" * 100)
+    assert row.customer == row.labels.user == short_name("\ud800")
