@@ -23,8 +23,8 @@ from ledger.api.server import ApiServer, admin_service, credit_service, finance_
 from ledger.api.wallet import WalletService
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
+from ledger.engine.keeper import PriceKeeper
 from ledger.engine.plans import load_plans
-from ledger.engine.prices import PriceBook
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
@@ -88,6 +88,8 @@ class Stack:
     back_office_target: str
     operations_url: str
     finance_url: str
+    reread: asyncio.Event
+    """Set, it makes the service read its configuration's files again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,13 @@ class _Urls:
     reader: str | None
     finance: str | None
     writer: str | None
+
+
+def check(directory: Path) -> pricing.Config:
+    """A configuration as a server would read it, without one. Raises pricing.ConfigError."""
+    config = pricing.load(directory)
+    load_plans(directory, config.cards)
+    return config
 
 
 async def migrated(settings: Settings) -> list[str]:
@@ -108,32 +117,32 @@ async def migrated(settings: Settings) -> list[str]:
 async def running(settings: Settings) -> AsyncIterator[Stack]:
     """A service that answers on its ports, until the block ends; then it drains.
 
-    Raises pricing.ConfigError for configuration that cannot be used, OSError for a port that is taken.
+    Raises pricing.ConfigError where there is nothing to price by, neither published nor in the files; OSError
+    for a port that is taken.
     """
-    config = pricing.load(settings.config_dir)
-    plans = load_plans(settings.config_dir, config.cards)
     async with AsyncExitStack() as life:
         database = await _database(settings, life)
         clock = DatabaseClock()
         await _read_clock(database, clock)
-        prices = await PriceBook.open(config, plans, database, clock.now())
         operations = OperationsMetrics()
         operations.watch_pools(database.use)
         finance = CollectorRegistry()
         figures = FinanceMetrics()
         finance.register(figures)
-        engine = Engine(database, prices, clock, operations)
+        keeper = await PriceKeeper.open(settings.config_dir, database, clock.now, operations)
+        _run(keeper.run(), life)
+        engine = Engine(database, keeper.prices, clock, operations)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
         finance_url = _serve_metrics(settings.finance_port, finance, life)
         life.enter_context(_few_collections())
-        doors = await _open_doors(settings, database, engine, clock, operations)
+        doors = await _open_doors(settings, database, engine, keeper, clock, operations)
         for door in doors:
             life.push_async_callback(door.drain)
             await door.start()
-        yield Stack(doors[0].address, doors[1].address, operations_url, finance_url)
+        yield Stack(doors[0].address, doors[1].address, operations_url, finance_url, keeper.reread)
 
 
 async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
@@ -180,6 +189,7 @@ async def _open_doors(
     settings: Settings,
     database: Database,
     engine: Engine,
+    keeper: PriceKeeper,
     clock: DatabaseClock,
     operations: OperationsMetrics,
 ) -> tuple[ApiServer, ApiServer]:
@@ -195,7 +205,7 @@ async def _open_doors(
     back_office = ApiServer(
         f"{LOOPBACK}:{settings.back_office_port}",
         [
-            admin_service(AdminService(engine, reads, database.writer, clock.now)),
+            admin_service(AdminService(engine, keeper, reads, database.writer, clock.now)),
             finance_service(FinanceService(database.finance, engine.directory, DEFAULT_CELLS)),
         ],
         operations,

@@ -12,7 +12,7 @@ from pricing.cards import RateCard, read_card
 from pricing.costs import CostBook, RateCost, read_costs
 from pricing.items import KeyOwner, Result
 from pricing.selectors import covers, is_glob, matches
-from pricing.source import ConfigError, Located, Problem
+from pricing.source import ConfigError, Located, Problem, read_text
 
 _ALL_VALUES: Mapping[str, tuple[str, ...]] = {"key_owner": tuple(KeyOwner), "result": tuple(Result)}
 """What a rule stands for that does not state a condition, where that is few values and not any text."""
@@ -51,6 +51,24 @@ def load(directory: Path) -> Config:
     if problems or costs is None:
         raise ConfigError(sorted(problems, key=lambda problem: problem[:3]))
     return Config(costs, {card.model.card: RateCard(card) for card in cards})
+
+
+def read_card_for(text: str, costs: CostBook, file: str = "<rate card>") -> RateCard:
+    """Read the text of one card that is to be priced by a cost book; `file` names it in problems.
+
+    Raises ConfigError with every problem: those of the text by itself, rules that can never match, and rules
+    for what the cost book does not know.
+    """
+    card = read_text(text, CardDoc, file)
+    problems = [*_shadowed(card), *_unknown(card, costs)]
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda problem: problem[:3]))
+    return RateCard(card)
+
+
+def unknown_to(costs: CostBook, card: RateCard, file: str) -> list[Problem]:
+    """Return what a card has rules for and a cost book does not know; `file` names the card."""
+    return list(_unknown(read_text(card.document, CardDoc, file), costs))
 
 
 def _card_files(directory: Path, problems: list[Problem]) -> Sequence[Path]:

@@ -24,7 +24,7 @@ from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQ
 from pricing.items import BILLION, CACHE
 from pricing.pairs import Pair
 from pricing.rates import TokenRates, token_rates
-from pricing.source import ConfigError, Problem, RefusedError, Strict, read_file
+from pricing.source import ConfigError, Located, Problem, RefusedError, Strict, read_file, read_text
 
 _MODELS_KNOWN = 4096
 """Looked-up models kept at once: names come from callers, so there is no end to them."""
@@ -188,6 +188,14 @@ class CostBook:
             problem = Problem("<cost book>", 0, 0, f"is not the document of a cost book: {error}", "")
             raise ConfigError([problem]) from error
 
+    def stated(self) -> str:
+        """Return what the file said, as JSON (which is YAML), without the catalog's prices."""
+        return json.dumps(json.loads(self.document)["costs"], indent=2, ensure_ascii=False)
+
+    def states(self, other: CostBook) -> bool:
+        """Tell whether another book says the same, whatever the catalog's prices were to either."""
+        return bool(json.loads(self.document)["costs"] == json.loads(other.document)["costs"])
+
     def known_model(self, model: str) -> bool:
         """Tell whether the book has prices of a model, given as provider/name."""
         return self.model(model, "") is not None
@@ -226,7 +234,15 @@ class CostBook:
 
 def read_costs(path: Path) -> CostBook:
     """Read `costs.yaml` and resolve the catalog that it names. Raises ConfigError with all problems."""
-    located = read_file(path, CostsDoc)
+    return _resolved(read_file(path, CostsDoc))
+
+
+def read_costs_text(text: str, file: str = "<cost book>") -> CostBook:
+    """Read the text of a `costs.yaml`; `file` names it in problems. Raises ConfigError with all problems."""
+    return _resolved(read_text(text, CostsDoc, file))
+
+
+def _resolved(located: Located[CostsDoc]) -> CostBook:
     try:
         return CostBook(located.plain, snapshot() if located.model.tokens.catalog else None)
     except RefusedError as error:

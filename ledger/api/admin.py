@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-import pricing
 from ledger import books
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.admin.v1 import admin_service_pb2_grpc
@@ -15,10 +14,12 @@ from ledger.api import checks, decode, encode, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refused, some_of
+from ledger.api.rates import RateMethods
 from ledger.api.writes import Writes
 from ledger.books import commands
 from ledger.books.model import Decision, RefusalReason
 from ledger.engine.engine import Engine
+from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed
 from ledger.store.database import Pool
 from ledger.store.directory import CustomerExists, RequestIdReused, create_customer
@@ -29,14 +30,19 @@ NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
 """Where new customers live."""
 
 
-class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
+class AdminService(RateMethods, admin_service_pb2_grpc.AdminServiceServicer):
     """Who the customers are, what they were granted, which cards are in force."""
 
-    def __init__(self, engine: Engine, reads: Reads, writer: Pool, clock: Callable[[], datetime]) -> None:
-        self._prices = engine.prices
+    def __init__(
+        self,
+        engine: Engine,
+        keeper: PriceKeeper,
+        reads: Reads,
+        writer: Pool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        super().__init__(keeper, writer, clock)
         self._reads = reads
-        self._writer = writer
-        self._clock = clock
         self._writes = Writes(engine, reads, clock)
 
     async def CreateCustomer(
@@ -148,34 +154,6 @@ class AdminService(admin_service_pb2_grpc.AdminServiceServicer):
         """Gives credits to a customer."""
         return await self._writes.answer(writes.ISSUE_GRANT, request)
 
-    async def ListRateCards(
-        self, request: pb.ListRateCardsRequest, context: object
-    ) -> pb.ListRateCardsResponse:
-        """The cards in force, by name."""
-        problems = Problems()
-        size = pages.page_size(problems, request)
-        (after,) = pages.last_key(problems, request, ("",))
-        problems.raise_if_any()
-        cards = sorted(
-            (card for card in self._prices.cards(self._clock()).values() if card.name > after),
-            key=lambda card: card.name,
-        )
-        token = pages.next_page_token(request, (cards[size - 1].name,)) if len(cards) > size else ""
-        return pb.ListRateCardsResponse(
-            rate_cards=[_rate_card(card) for card in cards[:size]], next_page_token=token
-        )
-
-    async def GetRateCard(self, request: pb.GetRateCardRequest, context: object) -> pb.GetRateCardResponse:
-        """One card in force, with its document."""
-        problems = Problems()
-        name = checks.identifier(problems, "name", request.name)
-        problems.raise_if_any()
-        cards = self._prices.cards(self._clock())
-        card = cards.get(name)
-        if card is None:
-            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=some_of(cards))
-        return pb.GetRateCardResponse(rate_card=_rate_card(card), document=card.document)
-
 
 def _customer(profile: Profile) -> pb.Customer:
     return pb.Customer(
@@ -186,16 +164,4 @@ def _customer(profile: Profile) -> pb.Customer:
         zone=profile.zone,
         multiplier=encode.decimal(profile.multiplier_nanos),
         created_at=encode.timestamp(profile.created_at),
-    )
-
-
-def _rate_card(card: pricing.RateCard) -> pb.RateCard:
-    return pb.RateCard(
-        name=card.name,
-        revision=card.revision,
-        version=card.version,
-        credit_name=card.credit_name,
-        credit_price_usd=encode.decimal(card.credit_price_nanousd),
-        effective_from=encode.timestamp(card.effective_from),
-        rules=len(card.price_list()),
     )

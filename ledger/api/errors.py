@@ -70,6 +70,15 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
     ),
     RefusalReason.RATE_CARD_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such rate card in force."),
     RefusalReason.PLAN_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such plan."),
+    RefusalReason.RATE_VERSION_NOT_FOUND: Told(
+        StatusCode.NOT_FOUND, "There is no such version of the card or of the cost book."
+    ),
+    RefusalReason.RATE_REVISION_TAKEN: Told(
+        StatusCode.ALREADY_EXISTS, "This revision is published with other content; write a higher one."
+    ),
+    RefusalReason.RATE_REVISION_PASSED: Told(
+        StatusCode.FAILED_PRECONDITION, "A higher revision is published; write one above it."
+    ),
     RefusalReason.RESERVATION_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such reservation."),
     RefusalReason.CHARGE_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such charge."),
     RefusalReason.RESERVATION_CLOSED: Told(

@@ -20,7 +20,7 @@ from ledger.v1 import wallet_service_pb2 as wallet
 _SEAL_BYTES: Final = 8
 _INTEGER_MAX: Final = 2**63 - 1
 
-Key = TypeVar("Key", tuple[int], tuple[int, int], tuple[str])
+Key = TypeVar("Key", tuple[int], tuple[int, int], tuple[str], tuple[str, int])
 ListRequest = (
     pb.ListReservationsRequest
     | pb.ListChargesRequest
@@ -28,6 +28,8 @@ ListRequest = (
     | wallet.ListTransactionsRequest
     | admin.ListCustomersRequest
     | admin.ListRateCardsRequest
+    | admin.ListRateCardVersionsRequest
+    | admin.ListCostVersionsRequest
 )
 
 

@@ -1,14 +1,13 @@
 """Which prices a customer has now, and what usage comes to under them.
 
-The one place where pricing's words become the books' own: a quote turns into `Priced`. Versions of cards
-and cost books are content-addressed; a reservation's pinned version is found again in the database when
-the configuration has moved on.
+The one place where pricing's words become the books' own: a quote turns into `Priced`. New work is
+priced by what is published; a reservation's pinned version is found again by the hash of its content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 
 import pricing
@@ -28,19 +27,8 @@ from ledger.books.model import (
     Treatment,
 )
 from ledger.books.model import Terms as PinnedTerms
+from ledger.engine.published import InForce, Published
 from ledger.store.database import Database
-from ledger.store.versions import (
-    all_costs,
-    cards_of,
-    get_card,
-    get_costs,
-    store_card,
-    store_costs,
-)
-
-USAGE_REACH = timedelta(days=36)
-"""How far back usage may lie (35 days), and a day."""
-
 
 _NOTHING: Mapping[str, object] = {}
 _NO_PAST = pricing.Memory()
@@ -50,78 +38,31 @@ _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatmen
 
 
 class PriceBook:
-    """The loaded configuration, with the earlier versions that are still of use."""
+    """What is published, and the plans that name cards."""
 
-    def __init__(self, config: pricing.Config, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
         self.plans = plans
-        self._costs: list[pricing.CostBook] = [config.costs]
-        self._cards: dict[str, list[pricing.RateCard]] = {name: [card] for name, card in config.cards.items()}
+        """By name; replaced whole when their file changes."""
+        self.published = Published()
         self._compiled_terms: dict[tuple[str, str], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
         self._pins: dict[tuple[str, str, int], PinnedTerms] = {}
-        self._card_by_version = {card.version: card for card in config.cards.values()}
-        self._costs_by_version = {config.costs.version: config.costs}
 
-    @classmethod
-    async def open(
-        cls,
-        config: pricing.Config,
-        plans: Mapping[str, Plan],
-        database: Database,
-        now: datetime,
-    ) -> PriceBook:
-        """Stores the loaded versions, and fetches those that were in force before them."""
-        book = cls(config, plans)
-        costs = config.costs
-        await store_costs(
-            database.writer, costs.version, costs.revision, costs.effective_from, costs.document
-        )
-        for card in config.cards.values():
-            await store_card(
-                database.writer, card.version, card.name, card.revision, card.effective_from, card.document
-            )
-        await book._fetch_earlier(database, now)
-        return book
-
-    async def _fetch_earlier(self, database: Database, now: datetime) -> None:
-        """Usage may lie 35 days back, and a loaded card may start in the future."""
-        reach = now - USAGE_REACH
-        for header in await all_costs(database.writer):
-            if self._costs[-1].effective_from <= reach:
-                break
-            if header.effective_from < self._costs[-1].effective_from:
-                self._costs.append(await self._stored_costs(database, header.version))
-        for name, versions in self._cards.items():
-            if versions[0].effective_from <= now:
-                continue
-            for stored in await cards_of(database.writer, name):
-                if versions[-1].effective_from <= now:
-                    break
-                if stored.effective_from < versions[-1].effective_from:
-                    versions.append(await self._stored_card(database, stored.version))
-
-    def cards(self, now: datetime) -> Mapping[str, pricing.RateCard]:
+    def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
-        return {name: card for name in self._cards if (card := self._in_force(name, now)) is not None}
+        found = {name: self.published.card(name, now) for name in self.published.names()}
+        return {name: card for name, card in found.items() if card is not None}
 
     def card_for(self, plan: str, override: str | None, now: datetime) -> pricing.RateCard | None:
         """The card of a customer on a plan: its own, else the plan's; None if there is none in force."""
         policies = self.plans.get(plan)
         name = override or (policies.card if policies else None)
-        return self._in_force(name, now) if name else None
-
-    def _in_force(self, name: str, now: datetime) -> pricing.RateCard | None:
-        for card in self._cards.get(name, ()):
-            if card.effective_from <= now:
-                return card
-        return None
+        card = self.published.card(name, now) if name else None
+        return card.content if card is not None else None
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         """The cost book in force at an instant. The first version reaches back for ever."""
-        for book in self._costs:
-            if book.effective_from <= instant:
-                return book
-        return self._costs[-1]
+        return self.published.costs(instant).content
 
     def pin(self, card: pricing.RateCard, now: datetime, multiplier_nanos: int) -> PinnedTerms:
         """What a reservation or a charge of this instant rests on, of a customer with this multiplier."""
@@ -136,24 +77,11 @@ class PriceBook:
 
     def knows(self, pinned: PinnedTerms) -> bool:
         """Whether usage can be priced under these terms without a look at the database."""
-        return pinned.card_version in self._card_by_version and pinned.cost_version in self._costs_by_version
+        return self.published.knows(pinned.card_version, pinned.cost_version)
 
     async def learn(self, pinned: PinnedTerms, database: Database) -> None:
-        """Fetches the versions of terms that the configuration no longer has."""
-        if pinned.card_version not in self._card_by_version:
-            await self._stored_card(database, pinned.card_version)
-        if pinned.cost_version not in self._costs_by_version:
-            await self._stored_costs(database, pinned.cost_version)
-
-    async def _stored_card(self, database: Database, version: str) -> pricing.RateCard:
-        card = pricing.RateCard.from_document(await get_card(database.writer, version))
-        self._card_by_version[card.version] = card
-        return card
-
-    async def _stored_costs(self, database: Database, version: str) -> pricing.CostBook:
-        costs = pricing.CostBook.from_document(await get_costs(database.writer, version))
-        self._costs_by_version[costs.version] = costs
-        return costs
+        """Fetches the versions of terms that are in force no more."""
+        await self.published.learn(pinned.card_version, pinned.cost_version, database)
 
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
         terms = self._terms.get(pinned)
@@ -166,13 +94,13 @@ class PriceBook:
         key = (pinned.card_version, pinned.cost_version)
         compiled = self._compiled_terms.get(key)
         if compiled is None:
-            card, costs = self._card_by_version[key[0]], self._costs_by_version[key[1]]
+            card, costs = self.published.card_of(key[0]), self.published.costs_of(key[1])
             compiled = self._compiled_terms[key] = pricing.compile_terms(card, costs)
         return compiled
 
     def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
         """How the card of these terms rounds a charge."""
-        return self._card_by_version[pinned.card_version].rounding
+        return self.published.card_of(pinned.card_version).rounding
 
     def estimate(
         self,

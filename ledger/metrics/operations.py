@@ -52,6 +52,18 @@ class OperationsMetrics:
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due, at the last sweep."
         )
+        self.price_generation = self._gauge(
+            "price_generation", "The last published version of any prices that this process knows of."
+        )
+        self.price_look_age = self._gauge(
+            "price_look_age_seconds", "Time since this process last asked what is published."
+        )
+        self.price_files_refused = self._gauge(
+            "price_files_refused", "Problems of the configuration's files: what they concern is not in force."
+        )
+        self.price_files_match = self._gauge(
+            "price_files_match", "1 where the configuration's files say what is published, else 0."
+        )
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"acu_ledger_{name}", help_text, registry=self.registry)
@@ -60,6 +72,12 @@ class OperationsMetrics:
         """Notes a batch that the database has committed."""
         self.batch_commands.observe(commands)
         self.commit_seconds.observe(seconds)
+
+    def prices(self, generation: int, files_refused: int, *, matches: bool) -> None:
+        """Notes what a process prices by, and what became of its files."""
+        self.price_generation.set(generation)
+        self.price_files_refused.set(files_refused)
+        self.price_files_match.set(int(matches))
 
     def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
         """Shows the pools of connections: by name, how many are busy, open and allowed.

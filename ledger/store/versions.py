@@ -1,86 +1,210 @@
-"""Versions of rate cards and cost books: found by the hash of their content, and immutable.
+"""Versions of prices: of each rate card, and of the cost book. Numbered, hashed, immutable.
 
 Their documents tell margins and costs: the pools to use are the writer's and finance's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from asyncpg import Record
+
     from ledger.store.database import Pool
 
-STORE_CARD = """
-INSERT INTO ledger.card_versions (version, card, revision, effective_from, document)
-VALUES ($1, $2, $3, $4, $5) ON CONFLICT (version) DO NOTHING
+POLL_SECONDS: Final = 1.0
+"""How often a process looks for versions that others have published."""
+CONVERGENCE: Final = timedelta(seconds=2 * POLL_SECONDS)
+"""A version takes effect no sooner after it was published: until then every process has found it."""
+COST_BOOK: Final = ""
+"""The name of the cost book: there is one."""
+
+_HEADER = (
+    "kind, name, number, revision, version, effective_from, published_at, published_by, source, restores,"
+    " forced, generation"
+)
+LOCK = "SELECT generation FROM ledger.price_generation FOR UPDATE"
+GENERATION = "SELECT generation FROM ledger.price_generation"
+ADVANCE = "UPDATE ledger.price_generation SET generation = $1"
+LATEST = f"""
+SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 ORDER BY number DESC LIMIT 1
 """
-STORE_COSTS = """
-INSERT INTO ledger.cost_versions (version, revision, effective_from, document)
-VALUES ($1, $2, $3, $4) ON CONFLICT (version) DO NOTHING
+STORE = f"""
+INSERT INTO ledger.price_versions ({_HEADER}, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 """
-GET_CARD = "SELECT document FROM ledger.card_versions WHERE version = $1"
-GET_COSTS = "SELECT document FROM ledger.cost_versions WHERE version = $1"
-CARDS_OF = """
-SELECT version, revision, effective_from FROM ledger.card_versions
-WHERE card = $1 ORDER BY effective_from DESC, revision DESC, stored_at DESC
+SINCE = f"SELECT {_HEADER} FROM ledger.price_versions WHERE generation > $1 ORDER BY generation"
+LIST = f"""
+SELECT {_HEADER} FROM ledger.price_versions
+WHERE kind = $1 AND ($2 = '' OR name = $2) AND (name, -number) > ($3, $4)
+ORDER BY name, number DESC LIMIT $5
 """
-ALL_COSTS = """
-SELECT version, revision, effective_from FROM ledger.cost_versions
-ORDER BY effective_from DESC, revision DESC, stored_at DESC
-"""
+FIND = f"SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
+DOCUMENT = "SELECT document FROM ledger.price_versions WHERE version = $1"
 
 
-class StoredVersion(NamedTuple):
-    """A version without its document."""
+class Kind(StrEnum):
+    """What is versioned."""
 
+    CARD = "CARD"
+    COSTS = "COSTS"
+
+
+class Source(StrEnum):
+    """Where a version came from."""
+
+    FILE = "FILE"
+    API = "API"
+    ROLLBACK = "ROLLBACK"
+
+
+class Draft(NamedTuple):
+    """What somebody wants to be published."""
+
+    kind: Kind
+    name: str
+    """Of the card; COST_BOOK."""
+    revision: int
     version: str
     """Content hash."""
-    revision: int
     effective_from: datetime
+    document: str
+    published_by: str
+    source: Source
+    restores: int | None = None
+    """The number of the version that a rollback publishes again."""
+    forced: bool = False
+    """Published in spite of its card's margin floor."""
+
+
+class Version(NamedTuple):
+    """A published version, without its document."""
+
+    kind: Kind
+    name: str
+    number: int
+    """1, 2, 3 … of its card, or of the cost book."""
+    revision: int
+    version: str
+    """Content hash."""
+    effective_from: datetime
+    published_at: datetime
+    published_by: str
+    source: Source
+    restores: int | None
+    forced: bool
+    generation: int
+    """Rises with every version of anything."""
+
+
+class Publication(NamedTuple):
+    """What came of a draft."""
+
+    version: Version
+    repeated: bool
+    """It had been published before."""
+
+
+class RevisionRefusedError(Exception):
+    """A draft whose revision is not above that of the latest version of the same name."""
+
+    def __init__(self, draft: Draft, latest: Version) -> None:
+        self.draft = draft
+        self.latest = latest
+        super().__init__(f"revision {draft.revision} is not above {latest.revision}")
+
+    @property
+    def is_taken(self) -> bool:
+        """The latest version has this very revision, with other content; else a later one is published."""
+        return self.draft.revision == self.latest.revision
 
 
 class UnknownVersion(Exception):
-    """No version of this content hash has been stored."""
+    """No such version has been published."""
 
 
-async def store_card(
-    pool: Pool, version: str, card: str, revision: int, effective_from: datetime, document: str
-) -> None:
-    """Stores a version of a card; one that is there already stays as it is."""
-    await pool.execute(STORE_CARD, version, card, revision, effective_from, document)
+def numbered(draft: Draft, latest: Version | None, generation: int, now: datetime) -> Version:
+    """The version that a draft becomes after the latest of its name. Raises RevisionRefusedError.
+
+    The first of a name may reach back; a later one takes effect when every process knows of it.
+    """
+    effective_from = draft.effective_from
+    if latest is not None:
+        if draft.revision <= latest.revision:
+            raise RevisionRefusedError(draft, latest)
+        effective_from = max(effective_from, now + CONVERGENCE)
+    return Version(
+        kind=draft.kind,
+        name=draft.name,
+        number=latest.number + 1 if latest is not None else 1,
+        revision=draft.revision,
+        version=draft.version,
+        effective_from=effective_from,
+        published_at=now,
+        published_by=draft.published_by,
+        source=draft.source,
+        restores=draft.restores,
+        forced=draft.forced,
+        generation=generation,
+    )
 
 
-async def store_costs(
-    pool: Pool, version: str, revision: int, effective_from: datetime, document: str
-) -> None:
-    """Stores a version of the cost book; one that is there already stays as it is."""
-    await pool.execute(STORE_COSTS, version, revision, effective_from, document)
+async def publish(pool: Pool, draft: Draft) -> Publication:
+    """Publishes a draft, unless it is the latest version already. Processes take turns.
+
+    Raises RevisionRefusedError.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        generation = await connection.fetchval(LOCK)
+        record = await connection.fetchrow(LATEST, draft.kind, draft.name)
+        latest = _version(record) if record is not None else None
+        if latest is not None and latest.version == draft.version:
+            return Publication(latest, repeated=True)
+        now = await connection.fetchval("SELECT clock_timestamp()")
+        made = numbered(draft, latest, generation + 1, now)
+        await connection.execute(STORE, *made, draft.document)
+        await connection.execute(ADVANCE, made.generation)
+    return Publication(made, repeated=False)
 
 
-async def get_card(pool: Pool, version: str) -> str:
-    """The document of a card's version. Raises UnknownVersion."""
-    return await _document(pool, GET_CARD, version)
+async def generation(pool: Pool) -> int:
+    """How many versions have been published, of anything."""
+    return int(await pool.fetchval(GENERATION))
 
 
-async def get_costs(pool: Pool, version: str) -> str:
-    """The document of a cost book's version. Raises UnknownVersion."""
-    return await _document(pool, GET_COSTS, version)
+async def versions_since(pool: Pool, generation: int) -> list[Version]:
+    """What was published after a generation, in order."""
+    return [_version(record) for record in await pool.fetch(SINCE, generation)]
 
 
-async def cards_of(pool: Pool, card: str) -> list[StoredVersion]:
-    """The versions of a card, the latest `effective_from` first."""
-    return [StoredVersion(*record) for record in await pool.fetch(CARDS_OF, card)]
+async def list_versions(
+    pool: Pool, kind: Kind, name: str, after: tuple[str, int], limit: int
+) -> list[Version]:
+    """Versions of one name ('': of all), by name, the latest first; those after (name, number)."""
+    records = await pool.fetch(LIST, kind, name, after[0], -after[1], limit)
+    return [_version(record) for record in records]
 
 
-async def all_costs(pool: Pool) -> list[StoredVersion]:
-    """The versions of the cost book, the latest `effective_from` first."""
-    return [StoredVersion(*record) for record in await pool.fetch(ALL_COSTS)]
+async def find_version(pool: Pool, kind: Kind, name: str, number: int) -> Version:
+    """A version by its number. Raises UnknownVersion."""
+    record = await pool.fetchrow(FIND, kind, name, number)
+    if record is None:
+        raise UnknownVersion(number)
+    return _version(record)
 
 
-async def _document(pool: Pool, query: str, version: str) -> str:
-    document = await pool.fetchval(query, version)
+async def get_document(pool: Pool, version: str) -> str:
+    """The document of a version, by its content hash. Raises UnknownVersion."""
+    document = await pool.fetchval(DOCUMENT, version)
     if document is None:
         raise UnknownVersion(version)
     return str(document)
+
+
+def _version(record: Record) -> Version:
+    made = Version(*record)
+    return made._replace(kind=Kind(made.kind), source=Source(made.source))

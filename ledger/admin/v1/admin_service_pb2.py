@@ -29,7 +29,7 @@ from ledger.v1 import scope_pb2 as ledger_dot_v1_dot_scope__pb2
 from ledger.v1 import wallet_service_pb2 as ledger_dot_v1_dot_wallet__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ledger/admin/v1/admin_service.proto\x12\x0fledger.admin.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/scope.proto\x1a\x1eledger/v1/wallet_service.proto\"\xa8\x01\n\x08\x43ustomer\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmultiplier\x18\x07 \x01(\t\"X\n\x15\x43reateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"i\n\x16\x43reateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x89\x01\n\x15UpdateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x16UpdateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"B\n\x13GetCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"=\n\x14ListCustomersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListCustomersResponse\x12,\n\tcustomers\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x02\n\x11IssueGrantRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x15\n\ramount_micros\x18\x03 \x01(\x03\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.ledger.v1.GrantKind\x12\x16\n\x0epaid_total_usd\x18\x05 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\r\n\x05scope\x18\t \x01(\t\"\x96\x01\n\x12IssueGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.ledger.v1.Grant\x12\x16\n\x0epaid_total_usd\x18\x02 \x01(\t\x12#\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x12.ledger.v1.Balance\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xad\x01\n\x08RateCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x04 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05rules\x18\x07 \x01(\x05\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListRateCardsResponse\x12-\n\nrate_cards\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12GetRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x13GetRateCardResponse\x12,\n\trate_card\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t2\xc9\x05\n\x0c\x41\x64minService\x12g\n\x0e\x43reateCustomer\x12&.ledger.admin.v1.CreateCustomerRequest\x1a\'.ledger.admin.v1.CreateCustomerResponse\"\x04\x88\xb5\x18\x04\x12g\n\x0eUpdateCustomer\x12&.ledger.admin.v1.UpdateCustomerRequest\x1a\'.ledger.admin.v1.UpdateCustomerResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetCustomer\x12#.ledger.admin.v1.GetCustomerRequest\x1a$.ledger.admin.v1.GetCustomerResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListCustomers\x12%.ledger.admin.v1.ListCustomersRequest\x1a&.ledger.admin.v1.ListCustomersResponse\"\x04\x88\xb5\x18\x04\x12[\n\nIssueGrant\x12\".ledger.admin.v1.IssueGrantRequest\x1a#.ledger.admin.v1.IssueGrantResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListRateCards\x12%.ledger.admin.v1.ListRateCardsRequest\x1a&.ledger.admin.v1.ListRateCardsResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetRateCard\x12#.ledger.admin.v1.GetRateCardRequest\x1a$.ledger.admin.v1.GetRateCardResponse\"\x04\x88\xb5\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ledger/admin/v1/admin_service.proto\x12\x0fledger.admin.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/scope.proto\x1a\x1eledger/v1/wallet_service.proto\"\xa8\x01\n\x08\x43ustomer\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\x12\x0c\n\x04zone\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nmultiplier\x18\x07 \x01(\t\"X\n\x15\x43reateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"i\n\x16\x43reateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x89\x01\n\x15UpdateCustomerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"i\n\x16UpdateCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x10\n\x08replayed\x18\x03 \x01(\x08\")\n\x12GetCustomerRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\"B\n\x13GetCustomerResponse\x12+\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.Customer\"=\n\x14ListCustomersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x15ListCustomersResponse\x12,\n\tcustomers\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.Customer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x02\n\x11IssueGrantRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x15\n\ramount_micros\x18\x03 \x01(\x03\x12\"\n\x04kind\x18\x04 \x01(\x0e\x32\x14.ledger.v1.GrantKind\x12\x16\n\x0epaid_total_usd\x18\x05 \x01(\t\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x08 \x01(\x05\x12\r\n\x05scope\x18\t \x01(\t\"\x96\x01\n\x12IssueGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.ledger.v1.Grant\x12\x16\n\x0epaid_total_usd\x18\x02 \x01(\t\x12#\n\x07\x62\x61lance\x18\x03 \x01(\x0b\x32\x12.ledger.v1.Balance\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xbd\x01\n\x08RateCard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x04 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x05 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05rules\x18\x07 \x01(\x05\x12\x0e\n\x06number\x18\x08 \x01(\x05\"=\n\x14ListRateCardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x15ListRateCardsResponse\x12-\n\nrate_cards\x18\x01 \x03(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x12GetRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"\x85\x01\n\x13GetRateCardResponse\x12,\n\trate_card\x18\x01 \x01(\x0b\x32\x19.ledger.admin.v1.RateCard\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12.\n\x07version\x18\x03 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\"\xad\x02\n\x0cPriceVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpublished_by\x18\x07 \x01(\t\x12,\n\x06source\x18\x08 \x01(\x0e\x32\x1c.ledger.admin.v1.PriceSource\x12\x10\n\x08restores\x18\t \x01(\x05\x12\x0e\n\x06\x66orced\x18\n \x01(\x08\x12\x10\n\x08in_force\x18\x0b \x01(\x08\"\\\n\x0bRateProblem\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\"*\n\x0cRateDocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"t\n\x11\x43heckRatesRequest\x12\x31\n\nrate_cards\x18\x01 \x03(\x0b\x32\x1d.ledger.admin.v1.RateDocument\x12,\n\x05\x63osts\x18\x02 \x01(\x0b\x32\x1d.ledger.admin.v1.RateDocument\"D\n\x12\x43heckRatesResponse\x12.\n\x08problems\x18\x01 \x03(\x0b\x32\x1c.ledger.admin.v1.RateProblem\"\xac\x01\n\x10\x44iffRatesRequest\x12\x13\n\trate_card\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x63osts\x18\x02 \x01(\tH\x00\x12;\n\x10rate_card_number\x18\x03 \x01(\x0b\x32\x1f.ledger.admin.v1.RateCardNumberH\x00\x12\x15\n\x0b\x63ost_number\x18\x04 \x01(\x05H\x00\x12\x13\n\x0bwith_number\x18\x05 \x01(\x05\x42\t\n\x07\x63hanged\".\n\x0eRateCardNumber\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"\x8e\x01\n\nDifference\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.ledger.admin.v1.DifferenceKind\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x03(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\x12\x16\n\x0e\x63hange_percent\x18\x06 \x01(\t\"\x82\x01\n\x11\x44iffRatesResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x30\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\x1b.ledger.admin.v1.Difference\"O\n\x16PublishRateCardRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x14\n\x0cpublished_by\x18\x03 \x01(\t\"[\n\x17PublishRateCardResponse\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"=\n\x13PublishCostsRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x14\n\x0cpublished_by\x18\x02 \x01(\t\"X\n\x14PublishCostsResponse\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"R\n\x1bListRateCardVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x94\x01\n\x1cListRateCardVersionsResponse\x12/\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rfile_problems\x18\x03 \x03(\t\x12\x13\n\x0bolder_files\x18\x04 \x03(\t\"@\n\x17ListCostVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x18ListCostVersionsResponse\x12/\n\x08versions\x18\x01 \x03(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x0fGetCostsRequest\x12\x0e\n\x06number\x18\x01 \x01(\x05\"T\n\x10GetCostsResponse\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\"\\\n\x17RollbackRateCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x14\n\x0cpublished_by\x18\x04 \x01(\t\"\x8c\x01\n\x18RollbackRateCardResponse\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12.\n\x07to_come\x18\x03 \x03(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\"<\n\x14RollbackCostsRequest\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x14\n\x0cpublished_by\x18\x02 \x01(\t\"\x89\x01\n\x15RollbackCostsResponse\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.ledger.admin.v1.PriceVersion\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12.\n\x07to_come\x18\x03 \x03(\x0b\x32\x1d.ledger.admin.v1.PriceVersion*s\n\x0bPriceSource\x12\x1c\n\x18PRICE_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11PRICE_SOURCE_FILE\x10\x01\x12\x14\n\x10PRICE_SOURCE_API\x10\x02\x12\x19\n\x15PRICE_SOURCE_ROLLBACK\x10\x03*\xae\x01\n\x0e\x44ifferenceKind\x12\x1f\n\x1b\x44IFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44IFFERENCE_KIND_RULE_ADDED\x10\x01\x12 \n\x1c\x44IFFERENCE_KIND_RULE_REMOVED\x10\x02\x12\x1e\n\x1a\x44IFFERENCE_KIND_RULE_MOVED\x10\x03\x12\x19\n\x15\x44IFFERENCE_KIND_VALUE\x10\x04\x32\xe5\x0c\n\x0c\x41\x64minService\x12g\n\x0e\x43reateCustomer\x12&.ledger.admin.v1.CreateCustomerRequest\x1a\'.ledger.admin.v1.CreateCustomerResponse\"\x04\x88\xb5\x18\x04\x12g\n\x0eUpdateCustomer\x12&.ledger.admin.v1.UpdateCustomerRequest\x1a\'.ledger.admin.v1.UpdateCustomerResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetCustomer\x12#.ledger.admin.v1.GetCustomerRequest\x1a$.ledger.admin.v1.GetCustomerResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListCustomers\x12%.ledger.admin.v1.ListCustomersRequest\x1a&.ledger.admin.v1.ListCustomersResponse\"\x04\x88\xb5\x18\x04\x12[\n\nIssueGrant\x12\".ledger.admin.v1.IssueGrantRequest\x1a#.ledger.admin.v1.IssueGrantResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rListRateCards\x12%.ledger.admin.v1.ListRateCardsRequest\x1a&.ledger.admin.v1.ListRateCardsResponse\"\x04\x88\xb5\x18\x04\x12^\n\x0bGetRateCard\x12#.ledger.admin.v1.GetRateCardRequest\x1a$.ledger.admin.v1.GetRateCardResponse\"\x04\x88\xb5\x18\x04\x12[\n\nCheckRates\x12\".ledger.admin.v1.CheckRatesRequest\x1a#.ledger.admin.v1.CheckRatesResponse\"\x04\x88\xb5\x18\x04\x12X\n\tDiffRates\x12!.ledger.admin.v1.DiffRatesRequest\x1a\".ledger.admin.v1.DiffRatesResponse\"\x04\x88\xb5\x18\x04\x12j\n\x0fPublishRateCard\x12\'.ledger.admin.v1.PublishRateCardRequest\x1a(.ledger.admin.v1.PublishRateCardResponse\"\x04\x88\xb5\x18\x04\x12\x61\n\x0cPublishCosts\x12$.ledger.admin.v1.PublishCostsRequest\x1a%.ledger.admin.v1.PublishCostsResponse\"\x04\x88\xb5\x18\x04\x12y\n\x14ListRateCardVersions\x12,.ledger.admin.v1.ListRateCardVersionsRequest\x1a-.ledger.admin.v1.ListRateCardVersionsResponse\"\x04\x88\xb5\x18\x04\x12m\n\x10ListCostVersions\x12(.ledger.admin.v1.ListCostVersionsRequest\x1a).ledger.admin.v1.ListCostVersionsResponse\"\x04\x88\xb5\x18\x04\x12U\n\x08GetCosts\x12 .ledger.admin.v1.GetCostsRequest\x1a!.ledger.admin.v1.GetCostsResponse\"\x04\x88\xb5\x18\x04\x12m\n\x10RollbackRateCard\x12(.ledger.admin.v1.RollbackRateCardRequest\x1a).ledger.admin.v1.RollbackRateCardResponse\"\x04\x88\xb5\x18\x04\x12\x64\n\rRollbackCosts\x12%.ledger.admin.v1.RollbackCostsRequest\x1a&.ledger.admin.v1.RollbackCostsResponse\"\x04\x88\xb5\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +50,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['ListRateCards']._serialized_options = b'\210\265\030\004'
   _globals['_ADMINSERVICE'].methods_by_name['GetRateCard']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetRateCard']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['CheckRates']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CheckRates']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['DiffRates']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['DiffRates']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['PublishRateCard']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['PublishRateCard']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['PublishCosts']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['PublishCosts']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['ListRateCardVersions']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListRateCardVersions']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['ListCostVersions']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListCostVersions']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['GetCosts']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['GetCosts']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['RollbackRateCard']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RollbackRateCard']._serialized_options = b'\210\265\030\004'
+  _globals['_ADMINSERVICE'].methods_by_name['RollbackCosts']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['RollbackCosts']._serialized_options = b'\210\265\030\004'
+  _globals['_PRICESOURCE']._serialized_start=4486
+  _globals['_PRICESOURCE']._serialized_end=4601
+  _globals['_DIFFERENCEKIND']._serialized_start=4604
+  _globals['_DIFFERENCEKIND']._serialized_end=4778
   _globals['_CUSTOMER']._serialized_start=211
   _globals['_CUSTOMER']._serialized_end=379
   _globals['_CREATECUSTOMERREQUEST']._serialized_start=381
@@ -73,15 +95,61 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUEGRANTRESPONSE']._serialized_start=1373
   _globals['_ISSUEGRANTRESPONSE']._serialized_end=1523
   _globals['_RATECARD']._serialized_start=1526
-  _globals['_RATECARD']._serialized_end=1699
-  _globals['_LISTRATECARDSREQUEST']._serialized_start=1701
-  _globals['_LISTRATECARDSREQUEST']._serialized_end=1762
-  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1764
-  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1859
-  _globals['_GETRATECARDREQUEST']._serialized_start=1861
-  _globals['_GETRATECARDREQUEST']._serialized_end=1895
-  _globals['_GETRATECARDRESPONSE']._serialized_start=1897
-  _globals['_GETRATECARDRESPONSE']._serialized_end=1982
-  _globals['_ADMINSERVICE']._serialized_start=1985
-  _globals['_ADMINSERVICE']._serialized_end=2698
+  _globals['_RATECARD']._serialized_end=1715
+  _globals['_LISTRATECARDSREQUEST']._serialized_start=1717
+  _globals['_LISTRATECARDSREQUEST']._serialized_end=1778
+  _globals['_LISTRATECARDSRESPONSE']._serialized_start=1780
+  _globals['_LISTRATECARDSRESPONSE']._serialized_end=1875
+  _globals['_GETRATECARDREQUEST']._serialized_start=1877
+  _globals['_GETRATECARDREQUEST']._serialized_end=1927
+  _globals['_GETRATECARDRESPONSE']._serialized_start=1930
+  _globals['_GETRATECARDRESPONSE']._serialized_end=2063
+  _globals['_PRICEVERSION']._serialized_start=2066
+  _globals['_PRICEVERSION']._serialized_end=2367
+  _globals['_RATEPROBLEM']._serialized_start=2369
+  _globals['_RATEPROBLEM']._serialized_end=2461
+  _globals['_RATEDOCUMENT']._serialized_start=2463
+  _globals['_RATEDOCUMENT']._serialized_end=2505
+  _globals['_CHECKRATESREQUEST']._serialized_start=2507
+  _globals['_CHECKRATESREQUEST']._serialized_end=2623
+  _globals['_CHECKRATESRESPONSE']._serialized_start=2625
+  _globals['_CHECKRATESRESPONSE']._serialized_end=2693
+  _globals['_DIFFRATESREQUEST']._serialized_start=2696
+  _globals['_DIFFRATESREQUEST']._serialized_end=2868
+  _globals['_RATECARDNUMBER']._serialized_start=2870
+  _globals['_RATECARDNUMBER']._serialized_end=2916
+  _globals['_DIFFERENCE']._serialized_start=2919
+  _globals['_DIFFERENCE']._serialized_end=3061
+  _globals['_DIFFRATESRESPONSE']._serialized_start=3064
+  _globals['_DIFFRATESRESPONSE']._serialized_end=3194
+  _globals['_PUBLISHRATECARDREQUEST']._serialized_start=3196
+  _globals['_PUBLISHRATECARDREQUEST']._serialized_end=3275
+  _globals['_PUBLISHRATECARDRESPONSE']._serialized_start=3277
+  _globals['_PUBLISHRATECARDRESPONSE']._serialized_end=3368
+  _globals['_PUBLISHCOSTSREQUEST']._serialized_start=3370
+  _globals['_PUBLISHCOSTSREQUEST']._serialized_end=3431
+  _globals['_PUBLISHCOSTSRESPONSE']._serialized_start=3433
+  _globals['_PUBLISHCOSTSRESPONSE']._serialized_end=3521
+  _globals['_LISTRATECARDVERSIONSREQUEST']._serialized_start=3523
+  _globals['_LISTRATECARDVERSIONSREQUEST']._serialized_end=3605
+  _globals['_LISTRATECARDVERSIONSRESPONSE']._serialized_start=3608
+  _globals['_LISTRATECARDVERSIONSRESPONSE']._serialized_end=3756
+  _globals['_LISTCOSTVERSIONSREQUEST']._serialized_start=3758
+  _globals['_LISTCOSTVERSIONSREQUEST']._serialized_end=3822
+  _globals['_LISTCOSTVERSIONSRESPONSE']._serialized_start=3824
+  _globals['_LISTCOSTVERSIONSRESPONSE']._serialized_end=3924
+  _globals['_GETCOSTSREQUEST']._serialized_start=3926
+  _globals['_GETCOSTSREQUEST']._serialized_end=3959
+  _globals['_GETCOSTSRESPONSE']._serialized_start=3961
+  _globals['_GETCOSTSRESPONSE']._serialized_end=4045
+  _globals['_ROLLBACKRATECARDREQUEST']._serialized_start=4047
+  _globals['_ROLLBACKRATECARDREQUEST']._serialized_end=4139
+  _globals['_ROLLBACKRATECARDRESPONSE']._serialized_start=4142
+  _globals['_ROLLBACKRATECARDRESPONSE']._serialized_end=4282
+  _globals['_ROLLBACKCOSTSREQUEST']._serialized_start=4284
+  _globals['_ROLLBACKCOSTSREQUEST']._serialized_end=4344
+  _globals['_ROLLBACKCOSTSRESPONSE']._serialized_start=4347
+  _globals['_ROLLBACKCOSTSRESPONSE']._serialized_end=4484
+  _globals['_ADMINSERVICE']._serialized_start=4781
+  _globals['_ADMINSERVICE']._serialized_end=6418
 # @@protoc_insertion_point(module_scope)

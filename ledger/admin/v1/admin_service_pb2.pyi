@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ledger.v1 import credit_service_pb2 as _credit_service_pb2
 from ledger.v1 import wallet_service_pb2 as _wallet_service_pb2
 import builtins as _builtins
@@ -21,6 +22,49 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PriceSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriceSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PriceSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRICE_SOURCE_UNSPECIFIED: _PriceSource.ValueType  # 0
+    PRICE_SOURCE_FILE: _PriceSource.ValueType  # 1
+    PRICE_SOURCE_API: _PriceSource.ValueType  # 2
+    PRICE_SOURCE_ROLLBACK: _PriceSource.ValueType  # 3
+
+class PriceSource(_PriceSource, metaclass=_PriceSourceEnumTypeWrapper):
+    """Where a version came from."""
+
+PRICE_SOURCE_UNSPECIFIED: PriceSource.ValueType  # 0
+PRICE_SOURCE_FILE: PriceSource.ValueType  # 1
+PRICE_SOURCE_API: PriceSource.ValueType  # 2
+PRICE_SOURCE_ROLLBACK: PriceSource.ValueType  # 3
+Global___PriceSource: _TypeAlias = PriceSource  # noqa: Y015
+
+class _DifferenceKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DifferenceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DifferenceKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIFFERENCE_KIND_UNSPECIFIED: _DifferenceKind.ValueType  # 0
+    DIFFERENCE_KIND_RULE_ADDED: _DifferenceKind.ValueType  # 1
+    DIFFERENCE_KIND_RULE_REMOVED: _DifferenceKind.ValueType  # 2
+    DIFFERENCE_KIND_RULE_MOVED: _DifferenceKind.ValueType  # 3
+    """Rules apply in their order: where it stands, counted from 1."""
+    DIFFERENCE_KIND_VALUE: _DifferenceKind.ValueType  # 4
+
+class DifferenceKind(_DifferenceKind, metaclass=_DifferenceKindEnumTypeWrapper): ...
+
+DIFFERENCE_KIND_UNSPECIFIED: DifferenceKind.ValueType  # 0
+DIFFERENCE_KIND_RULE_ADDED: DifferenceKind.ValueType  # 1
+DIFFERENCE_KIND_RULE_REMOVED: DifferenceKind.ValueType  # 2
+DIFFERENCE_KIND_RULE_MOVED: DifferenceKind.ValueType  # 3
+"""Rules apply in their order: where it stands, counted from 1."""
+DIFFERENCE_KIND_VALUE: DifferenceKind.ValueType  # 4
+Global___DifferenceKind: _TypeAlias = DifferenceKind  # noqa: Y015
 
 @_typing.final
 class Customer(_message.Message):
@@ -350,6 +394,7 @@ class RateCard(_message.Message):
     CREDIT_PRICE_USD_FIELD_NUMBER: _builtins.int
     EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     revision: _builtins.int
     version: _builtins.str
@@ -359,6 +404,8 @@ class RateCard(_message.Message):
     credit_price_usd: _builtins.str
     """List price of one credit in dollars, a decimal string."""
     rules: _builtins.int
+    number: _builtins.int
+    """1, 2, 3 … of the card's versions."""
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -371,10 +418,11 @@ class RateCard(_message.Message):
         credit_price_usd: _builtins.str = ...,
         effective_from: _timestamp_pb2.Timestamp | None = ...,
         rules: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_name", b"credit_name", "credit_price_usd", b"credit_price_usd", "effective_from", b"effective_from", "name", b"name", "revision", b"revision", "rules", b"rules", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit_name", b"credit_name", "credit_price_usd", b"credit_price_usd", "effective_from", b"effective_from", "name", b"name", "number", b"number", "revision", b"revision", "rules", b"rules", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,15 +478,19 @@ class GetRateCardRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    number: _builtins.int
+    """A version; the one in force, if unset."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,20 +502,681 @@ class GetRateCardResponse(_message.Message):
 
     RATE_CARD_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     document: _builtins.str
-    """The document as it was loaded (YAML)."""
+    """The document as it was published (YAML)."""
     @_builtins.property
     def rate_card(self) -> Global___RateCard: ...
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
     def __init__(
         self,
         *,
         rate_card: Global___RateCard | None = ...,
         document: _builtins.str = ...,
+        version: Global___PriceVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_card", b"rate_card", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "rate_card", b"rate_card"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "rate_card", b"rate_card", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRateCardResponse: _TypeAlias = GetRateCardResponse  # noqa: Y015
+
+@_typing.final
+class PriceVersion(_message.Message):
+    """A published version of a card or of the cost book. Immutable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    PUBLISHED_AT_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    RESTORES_FIELD_NUMBER: _builtins.int
+    FORCED_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the card; empty for the cost book."""
+    number: _builtins.int
+    """1, 2, 3 … of this name."""
+    revision: _builtins.int
+    """As the document says; each version's is above that of the one before."""
+    version: _builtins.str
+    """SHA-256 of the version's content, hexadecimal."""
+    published_by: _builtins.str
+    source: Global___PriceSource.ValueType
+    restores: _builtins.int
+    """Of a rollback: the version whose content it is."""
+    forced: _builtins.bool
+    """Published in spite of the card's margin floor."""
+    in_force: _builtins.bool
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """Not before it was published, but for the first of a name."""
+
+    @_builtins.property
+    def published_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        number: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        version: _builtins.str = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+        published_at: _timestamp_pb2.Timestamp | None = ...,
+        published_by: _builtins.str = ...,
+        source: Global___PriceSource.ValueType = ...,
+        restores: _builtins.int = ...,
+        forced: _builtins.bool = ...,
+        in_force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "published_at", b"published_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "forced", b"forced", "in_force", b"in_force", "name", b"name", "number", b"number", "published_at", b"published_at", "published_by", b"published_by", "restores", b"restores", "revision", b"revision", "source", b"source", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceVersion: _TypeAlias = PriceVersion  # noqa: Y015
+
+@_typing.final
+class RateProblem(_message.Message):
+    """Something wrong in a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """The name that the document was given."""
+    line: _builtins.int
+    """From 1; 0, if it concerns the whole of it."""
+    column: _builtins.int
+    message: _builtins.str
+    hint: _builtins.str
+    """What to write instead, if the message does not say it all."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        line: _builtins.int = ...,
+        column: _builtins.int = ...,
+        message: _builtins.str = ...,
+        hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "document", b"document", "hint", b"hint", "line", b"line", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateProblem: _TypeAlias = RateProblem  # noqa: Y015
+
+@_typing.final
+class RateDocument(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names it in problems: a path, for example."""
+    text: _builtins.str
+    """YAML."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateDocument: _TypeAlias = RateDocument  # noqa: Y015
+
+@_typing.final
+class CheckRatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARDS_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rate_cards(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateDocument]: ...
+    @_builtins.property
+    def costs(self) -> Global___RateDocument:
+        """The cost book that the cards are to be priced by; the latest published one, if unset."""
+
+    def __init__(
+        self,
+        *,
+        rate_cards: _abc.Iterable[Global___RateDocument] | None = ...,
+        costs: Global___RateDocument | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "rate_cards", b"rate_cards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRatesRequest: _TypeAlias = CheckRatesRequest  # noqa: Y015
+
+@_typing.final
+class CheckRatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """None: all can be published, as far as their revisions allow."""
+
+    def __init__(
+        self,
+        *,
+        problems: _abc.Iterable[Global___RateProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRatesResponse: _TypeAlias = CheckRatesResponse  # noqa: Y015
+
+@_typing.final
+class DiffRatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    RATE_CARD_NUMBER_FIELD_NUMBER: _builtins.int
+    COST_NUMBER_FIELD_NUMBER: _builtins.int
+    WITH_NUMBER_FIELD_NUMBER: _builtins.int
+    rate_card: _builtins.str
+    """A card's document (YAML)."""
+    costs: _builtins.str
+    """A cost book's document (YAML)."""
+    cost_number: _builtins.int
+    with_number: _builtins.int
+    """What it is compared with; the version before it of a version, the latest one of a document, if unset."""
+    @_builtins.property
+    def rate_card_number(self) -> Global___RateCardNumber:
+        """Of a version: its card's name, and its number."""
+
+    def __init__(
+        self,
+        *,
+        rate_card: _builtins.str = ...,
+        costs: _builtins.str = ...,
+        rate_card_number: Global___RateCardNumber | None = ...,
+        cost_number: _builtins.int = ...,
+        with_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number", "with_number", b"with_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["rate_card", "costs", "rate_card_number", "cost_number"]  # noqa: Y015
+    _WhichOneofArgType_changed: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_changed) -> _WhichOneofReturnType_changed | None: ...
+
+Global___DiffRatesRequest: _TypeAlias = DiffRatesRequest  # noqa: Y015
+
+@_typing.final
+class RateCardNumber(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateCardNumber: _TypeAlias = RateCardNumber  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    CHANGE_PERCENT_FIELD_NUMBER: _builtins.int
+    kind: Global___DifferenceKind.ValueType
+    rule: _builtins.str
+    """Empty for what stands outside of rules."""
+    before: _builtins.str
+    """Empty: it was not there."""
+    after: _builtins.str
+    """Empty: it is not there any more."""
+    change_percent: _builtins.str
+    """Of two numbers, (after - before) / before in per cent, with its sign, at most 6 decimal places; else empty."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a value: the keys that lead to it, from the rule or from the document."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___DifferenceKind.ValueType = ...,
+        rule: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        change_percent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "change_percent", b"change_percent", "kind", b"kind", "path", b"path", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
+
+@_typing.final
+class DiffRatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of the card; empty for the cost book."""
+    @_builtins.property
+    def before(self) -> Global___PriceVersion:
+        """What it was compared with; unset, if nothing of that name has been published."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Difference]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        before: Global___PriceVersion | None = ...,
+        differences: _abc.Iterable[Global___Difference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "differences", b"differences", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRatesResponse: _TypeAlias = DiffRatesResponse  # noqa: Y015
+
+@_typing.final
+class PublishRateCardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """YAML. Its revision is above that of the card's latest version."""
+    force: _builtins.bool
+    """Publish in spite of the card's margin floor. It is recorded."""
+    published_by: _builtins.str
+    """Who publishes, as far as the server does not know it: 1 to 128 characters."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        published_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "force", b"force", "published_by", b"published_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishRateCardRequest: _TypeAlias = PublishRateCardRequest  # noqa: Y015
+
+@_typing.final
+class PublishRateCardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """It had been published before."""
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishRateCardResponse: _TypeAlias = PublishRateCardResponse  # noqa: Y015
+
+@_typing.final
+class PublishCostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """YAML, as costs.yaml."""
+    published_by: _builtins.str
+    """As above."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        published_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "published_by", b"published_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCostsRequest: _TypeAlias = PublishCostsRequest  # noqa: Y015
+
+@_typing.final
+class PublishCostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishCostsResponse: _TypeAlias = PublishCostsResponse  # noqa: Y015
+
+@_typing.final
+class ListRateCardVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """One card; all, if empty."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRateCardVersionsRequest: _TypeAlias = ListRateCardVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListRateCardVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_PROBLEMS_FIELD_NUMBER: _builtins.int
+    OLDER_FILES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]: ...
+    @_builtins.property
+    def file_problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is wrong with the files of the server that answers: what they concern was not published."""
+
+    @_builtins.property
+    def older_files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Files of that server whose revision is below the published one."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PriceVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+        file_problems: _abc.Iterable[_builtins.str] | None = ...,
+        older_files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_problems", b"file_problems", "next_page_token", b"next_page_token", "older_files", b"older_files", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRateCardVersionsResponse: _TypeAlias = ListRateCardVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ListCostVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCostVersionsRequest: _TypeAlias = ListCostVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCostVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PriceVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCostVersionsResponse: _TypeAlias = ListCostVersionsResponse  # noqa: Y015
+
+@_typing.final
+class GetCostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """A version; the one in force, if unset."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostsRequest: _TypeAlias = GetCostsRequest  # noqa: Y015
+
+@_typing.final
+class GetCostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """What the document states (JSON, which is YAML); the catalog's prices are not shown."""
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostsResponse: _TypeAlias = GetCostsResponse  # noqa: Y015
+
+@_typing.final
+class RollbackRateCardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    number: _builtins.int
+    """The version whose content is to come back."""
+    force: _builtins.bool
+    published_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        number: _builtins.int = ...,
+        force: _builtins.bool = ...,
+        published_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "number", b"number", "published_by", b"published_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRateCardRequest: _TypeAlias = RollbackRateCardRequest  # noqa: Y015
+
+@_typing.final
+class RollbackRateCardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    TO_COME_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def to_come(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]:
+        """Versions that take effect later, and replace it then."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+        to_come: _abc.Iterable[Global___PriceVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "to_come", b"to_come", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRateCardResponse: _TypeAlias = RollbackRateCardResponse  # noqa: Y015
+
+@_typing.final
+class RollbackCostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    published_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        published_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "published_by", b"published_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCostsRequest: _TypeAlias = RollbackCostsRequest  # noqa: Y015
+
+@_typing.final
+class RollbackCostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    TO_COME_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def to_come(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+        to_come: _abc.Iterable[Global___PriceVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "to_come", b"to_come", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCostsResponse: _TypeAlias = RollbackCostsResponse  # noqa: Y015

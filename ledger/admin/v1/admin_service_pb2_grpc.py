@@ -70,6 +70,51 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardResponse.FromString,
                 _registered_method=True)
+        self.CheckRates = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/CheckRates',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesResponse.FromString,
+                _registered_method=True)
+        self.DiffRates = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/DiffRates',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesResponse.FromString,
+                _registered_method=True)
+        self.PublishRateCard = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/PublishRateCard',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardResponse.FromString,
+                _registered_method=True)
+        self.PublishCosts = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/PublishCosts',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsResponse.FromString,
+                _registered_method=True)
+        self.ListRateCardVersions = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListRateCardVersions',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsResponse.FromString,
+                _registered_method=True)
+        self.ListCostVersions = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListCostVersions',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetCosts = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/GetCosts',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsResponse.FromString,
+                _registered_method=True)
+        self.RollbackRateCard = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/RollbackRateCard',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardResponse.FromString,
+                _registered_method=True)
+        self.RollbackCosts = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/RollbackCosts',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -115,7 +160,70 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRateCard(self, request, context):
-        """One card, with its document.
+        """One card, with its document: what is in force, or a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckRates(self, request, context):
+        """What is wrong with documents; no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffRates(self, request, context):
+        """What a document, or a version, changes against another version; no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishRateCard(self, request, context):
+        """Makes a document the next version of its card. Publishing the latest version again has no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishCosts(self, request, context):
+        """Makes a document the next version of the cost book, as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRateCardVersions(self, request, context):
+        """The versions of one card or of all, the latest first, and what is wrong with the server's files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCostVersions(self, request, context):
+        """The versions of the cost book, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCosts(self, request, context):
+        """The cost book, with what it states: what is in force, or a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackRateCard(self, request, context):
+        """Publishes the content of an older version as the next one. A repeat has no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackCosts(self, request, context):
+        """Publishes the content of an older version of the cost book, with its catalog prices, as the next one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +266,51 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetRateCard,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardResponse.SerializeToString,
+            ),
+            'CheckRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRates,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesResponse.SerializeToString,
+            ),
+            'DiffRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffRates,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesResponse.SerializeToString,
+            ),
+            'PublishRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishRateCard,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardResponse.SerializeToString,
+            ),
+            'PublishCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishCosts,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsResponse.SerializeToString,
+            ),
+            'ListRateCardVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRateCardVersions,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsResponse.SerializeToString,
+            ),
+            'ListCostVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCostVersions,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsResponse.SerializeToString,
+            ),
+            'GetCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCosts,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsResponse.SerializeToString,
+            ),
+            'RollbackRateCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackRateCard,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardResponse.SerializeToString,
+            ),
+            'RollbackCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackCosts,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -350,6 +503,249 @@ class AdminService:
             '/ledger.admin.v1.AdminService/GetRateCard',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/CheckRates',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.CheckRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/DiffRates',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.DiffRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/PublishRateCard',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/PublishCosts',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRateCardVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListRateCardVersions',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCostVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListCostVersions',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCostVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/GetCosts',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackRateCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/RollbackRateCard',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackRateCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/RollbackCosts',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,7 +42,25 @@ class AdminServiceStub:
     ListRateCards: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]
     """The cards in force."""
     GetRateCard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]
-    """One card, with its document."""
+    """One card, with its document: what is in force, or a version."""
+    CheckRates: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CheckRatesRequest, _admin_service_pb2.CheckRatesResponse]
+    """What is wrong with documents; no effect."""
+    DiffRates: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DiffRatesRequest, _admin_service_pb2.DiffRatesResponse]
+    """What a document, or a version, changes against another version; no effect."""
+    PublishRateCard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PublishRateCardRequest, _admin_service_pb2.PublishRateCardResponse]
+    """Makes a document the next version of its card. Publishing the latest version again has no effect."""
+    PublishCosts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PublishCostsRequest, _admin_service_pb2.PublishCostsResponse]
+    """Makes a document the next version of the cost book, as above."""
+    ListRateCardVersions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardVersionsRequest, _admin_service_pb2.ListRateCardVersionsResponse]
+    """The versions of one card or of all, the latest first, and what is wrong with the server's files."""
+    ListCostVersions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCostVersionsRequest, _admin_service_pb2.ListCostVersionsResponse]
+    """The versions of the cost book, the latest first."""
+    GetCosts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostsRequest, _admin_service_pb2.GetCostsResponse]
+    """The cost book, with what it states: what is in force, or a version."""
+    RollbackRateCard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackRateCardRequest, _admin_service_pb2.RollbackRateCardResponse]
+    """Publishes the content of an older version as the next one. A repeat has no effect."""
+    RollbackCosts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]
+    """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -58,7 +76,25 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListRateCards: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]  # type: ignore[assignment]
     """The cards in force."""
     GetRateCard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]  # type: ignore[assignment]
-    """One card, with its document."""
+    """One card, with its document: what is in force, or a version."""
+    CheckRates: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CheckRatesRequest, _admin_service_pb2.CheckRatesResponse]  # type: ignore[assignment]
+    """What is wrong with documents; no effect."""
+    DiffRates: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DiffRatesRequest, _admin_service_pb2.DiffRatesResponse]  # type: ignore[assignment]
+    """What a document, or a version, changes against another version; no effect."""
+    PublishRateCard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PublishRateCardRequest, _admin_service_pb2.PublishRateCardResponse]  # type: ignore[assignment]
+    """Makes a document the next version of its card. Publishing the latest version again has no effect."""
+    PublishCosts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PublishCostsRequest, _admin_service_pb2.PublishCostsResponse]  # type: ignore[assignment]
+    """Makes a document the next version of the cost book, as above."""
+    ListRateCardVersions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardVersionsRequest, _admin_service_pb2.ListRateCardVersionsResponse]  # type: ignore[assignment]
+    """The versions of one card or of all, the latest first, and what is wrong with the server's files."""
+    ListCostVersions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCostVersionsRequest, _admin_service_pb2.ListCostVersionsResponse]  # type: ignore[assignment]
+    """The versions of the cost book, the latest first."""
+    GetCosts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostsRequest, _admin_service_pb2.GetCostsResponse]  # type: ignore[assignment]
+    """The cost book, with what it states: what is in force, or a version."""
+    RollbackRateCard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackRateCardRequest, _admin_service_pb2.RollbackRateCardResponse]  # type: ignore[assignment]
+    """Publishes the content of an older version as the next one. A repeat has no effect."""
+    RollbackCosts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]  # type: ignore[assignment]
+    """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For ops: customers, grants, rate cards."""
@@ -113,6 +149,78 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetRateCardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetRateCardResponse, _abc.Awaitable[_admin_service_pb2.GetRateCardResponse]]:
-        """One card, with its document."""
+        """One card, with its document: what is in force, or a version."""
+
+    @_abc_1.abstractmethod
+    def CheckRates(
+        self,
+        request: _admin_service_pb2.CheckRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CheckRatesResponse, _abc.Awaitable[_admin_service_pb2.CheckRatesResponse]]:
+        """What is wrong with documents; no effect."""
+
+    @_abc_1.abstractmethod
+    def DiffRates(
+        self,
+        request: _admin_service_pb2.DiffRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DiffRatesResponse, _abc.Awaitable[_admin_service_pb2.DiffRatesResponse]]:
+        """What a document, or a version, changes against another version; no effect."""
+
+    @_abc_1.abstractmethod
+    def PublishRateCard(
+        self,
+        request: _admin_service_pb2.PublishRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PublishRateCardResponse, _abc.Awaitable[_admin_service_pb2.PublishRateCardResponse]]:
+        """Makes a document the next version of its card. Publishing the latest version again has no effect."""
+
+    @_abc_1.abstractmethod
+    def PublishCosts(
+        self,
+        request: _admin_service_pb2.PublishCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PublishCostsResponse, _abc.Awaitable[_admin_service_pb2.PublishCostsResponse]]:
+        """Makes a document the next version of the cost book, as above."""
+
+    @_abc_1.abstractmethod
+    def ListRateCardVersions(
+        self,
+        request: _admin_service_pb2.ListRateCardVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListRateCardVersionsResponse, _abc.Awaitable[_admin_service_pb2.ListRateCardVersionsResponse]]:
+        """The versions of one card or of all, the latest first, and what is wrong with the server's files."""
+
+    @_abc_1.abstractmethod
+    def ListCostVersions(
+        self,
+        request: _admin_service_pb2.ListCostVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListCostVersionsResponse, _abc.Awaitable[_admin_service_pb2.ListCostVersionsResponse]]:
+        """The versions of the cost book, the latest first."""
+
+    @_abc_1.abstractmethod
+    def GetCosts(
+        self,
+        request: _admin_service_pb2.GetCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetCostsResponse, _abc.Awaitable[_admin_service_pb2.GetCostsResponse]]:
+        """The cost book, with what it states: what is in force, or a version."""
+
+    @_abc_1.abstractmethod
+    def RollbackRateCard(
+        self,
+        request: _admin_service_pb2.RollbackRateCardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RollbackRateCardResponse, _abc.Awaitable[_admin_service_pb2.RollbackRateCardResponse]]:
+        """Publishes the content of an older version as the next one. A repeat has no effect."""
+
+    @_abc_1.abstractmethod
+    def RollbackCosts(
+        self,
+        request: _admin_service_pb2.RollbackCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RollbackCostsResponse, _abc.Awaitable[_admin_service_pb2.RollbackCostsResponse]]:
+        """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ def serve(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, on loopback: there are no API keys yet.
+    """Serve until SIGTERM or SIGINT, on loopback: there are no API keys yet. SIGHUP: read the files again.
 
     Settings come from the environment, ACU_LEDGER_... and DATABASE_URL.
     """
@@ -61,6 +61,7 @@ async def _serve(config: Path | None, data: Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as stack:
+        loop.add_signal_handler(signal.SIGHUP, stack.reread.set)
         typer.echo(_addresses(stack))
         await stop.wait()
         typer.echo("Draining", err=True)

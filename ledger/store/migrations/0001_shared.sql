@@ -6,26 +6,36 @@ CREATE TABLE customers (
     cell text NOT NULL
 );
 
--- Content-addressed and immutable. Documents of cards name margins, those of cost books costs: neither is
--- for the reader.
-CREATE TABLE card_versions (
-    version text PRIMARY KEY,
-    card text NOT NULL,
+-- Versions of prices: of each rate card, and of the cost book (kind COSTS, its name empty). Published once and
+-- immutable; `version` is the hash of the content, by which a reservation finds it again. Documents of cards
+-- name margins, those of cost books costs: neither is for the reader.
+CREATE TABLE price_versions (
+    kind text NOT NULL CHECK (kind IN ('CARD', 'COSTS')),
+    name text NOT NULL,
+    number integer NOT NULL CHECK (number > 0),
     revision integer NOT NULL,
+    version text NOT NULL UNIQUE,
     effective_from timestamptz NOT NULL,
+    published_at timestamptz NOT NULL,
+    published_by text NOT NULL,
+    source text NOT NULL CHECK (source IN ('FILE', 'API', 'ROLLBACK')),
+    -- The version whose content a rollback has published again.
+    restores integer,
+    forced boolean NOT NULL,
+    generation bigint NOT NULL UNIQUE,
     document text NOT NULL,
-    stored_at timestamptz NOT NULL DEFAULT now()
+    PRIMARY KEY (kind, name, number),
+    UNIQUE (kind, name, revision)
 );
 
-CREATE TABLE cost_versions (
-    version text PRIMARY KEY,
-    revision integer NOT NULL,
-    effective_from timestamptz NOT NULL,
-    document text NOT NULL,
-    stored_at timestamptz NOT NULL DEFAULT now()
+-- Its row is locked by whoever publishes, so versions take turns; replicas look at it for what is new.
+CREATE TABLE price_generation (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    generation bigint NOT NULL DEFAULT 0
 );
-CREATE INDEX card_versions_card ON card_versions (card, effective_from);
+INSERT INTO price_generation DEFAULT VALUES;
 
-GRANT SELECT, INSERT ON customers, card_versions, cost_versions TO acu_writer;
+GRANT SELECT, INSERT ON customers, price_versions TO acu_writer;
+GRANT SELECT, UPDATE ON price_generation TO acu_writer;
 GRANT SELECT ON customers TO acu_reader;
-GRANT SELECT ON customers, card_versions, cost_versions TO acu_finance;
+GRANT SELECT ON customers, price_versions, price_generation TO acu_finance;

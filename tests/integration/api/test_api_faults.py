@@ -16,7 +16,6 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
-import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
@@ -27,8 +26,7 @@ from ledger.app import Stack
 from ledger.engine import cell
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.plans import load_plans
-from ledger.engine.prices import PriceBook
+from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.reads import Reads
@@ -52,10 +50,9 @@ class OwnService:
         asked_at = boot_seconds()
         now = await self.database.reader.fetchval("SELECT clock_timestamp()")
         self.clock.observe(now, asked_at, boot_seconds())
-        config = pricing.load(CONFIG)
-        plans = load_plans(CONFIG, config.cards)
-        prices = self.prices = await PriceBook.open(config, plans, self.database, self.clock.now())
         metrics = OperationsMetrics()
+        keeper = await PriceKeeper.open(CONFIG, self.database, self.clock.now, metrics)
+        prices = self.prices = keeper.prices
         engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
@@ -63,7 +60,7 @@ class OwnService:
         services = [
             credit_service(CreditService(engine, reads, self.now)),
             wallet_service(WalletService(prices, reads, self.now)),
-            admin_service(AdminService(engine, reads, self.database.writer, self.now)),
+            admin_service(AdminService(engine, keeper, reads, self.database.writer, self.now)),
         ]
         self.server = ApiServer("127.0.0.1:0", services, metrics)
         await self.server.start()
@@ -83,7 +80,7 @@ async def world(own: OwnService, database_url: str) -> AsyncIterator[World]:
     """A customer of that service, with 100 credits."""
     owner = await asyncpg.connect(database_url)
     async with grpc.aio.insecure_channel(own.server.address) as channel:
-        world = World(Stack("", "", "", ""), channel, channel, owner)
+        world = World(Stack("", "", "", "", asyncio.Event()), channel, channel, owner)
         await world.new_customer("cus_own")
         yield world
     await owner.close()

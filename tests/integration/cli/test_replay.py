@@ -227,13 +227,16 @@ def test_credits_run_out_and_more_are_issued(server: Server, tmp_path: Path) -> 
     assert answer["revenue_nanousd"] == 7 * 6 * 10**16
 
 
-def test_configuration_with_plans_of_its_own(data: Path, tmp_path: Path) -> None:
+def test_configuration_with_plans_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
     """Where there is no plan `standard` the customers are on the first by name."""
     config = write_config(tmp_path / "config")
     (config / "plans.yaml").write_text("plans: {team: {card: only}, solo: {over_capture: CAP}}\n")
     file = tmp_path / "requests.csv"
     file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1_000_000, 0)))
-    answer = replay(data, "llm_requests", file, "--config", config, "--model", "acme/code").json()
+    own = tmp_path_factory.mktemp("own")
+    answer = replay(own, "llm_requests", file, "--config", config, "--model", "acme/code").json()
     assert (answer["committed"], answer["credits_micros"]) == (1, 33_300_000)
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 from engine_world import World, write_config
 
-import pricing
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.plans import load_plans
-from ledger.engine.prices import PriceBook
+from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 
@@ -25,20 +23,21 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts engines on the test's database; each is drained at the end."""
     async with AsyncExitStack() as life:
 
-        async def begin(each: str = "1", name: str = "config", database: Database = database) -> World:
-            directory = write_config(tmp_path / name, each)
-            config = pricing.load(directory)
+        async def begin(
+            each: str = "1", name: str = "config", revision: int = 1, database: Database = database
+        ) -> World:
+            directory = write_config(tmp_path / name, each, revision)
             clock = DatabaseClock()
             asked_at = boot_seconds()
             clock.observe(
                 await database.reader.fetchval("SELECT clock_timestamp()"), asked_at, boot_seconds()
             )
-            plans = load_plans(directory, config.cards)
-            prices = await PriceBook.open(config, plans, database, clock.now())
-            engine = Engine(database, prices, clock, OperationsMetrics())
+            metrics = OperationsMetrics()
+            keeper = await PriceKeeper.open(directory, database, clock.now, metrics)
+            engine = Engine(database, keeper.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
-            return World(engine, database, clock)
+            return World(engine, database, clock, keeper)
 
         yield begin
 

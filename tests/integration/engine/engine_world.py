@@ -10,6 +10,7 @@ import pricing
 from ledger import books
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.engine import Engine
+from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed
 from ledger.store.database import Database
 from ledger.store.directory import create_customer
@@ -20,6 +21,7 @@ units:
 """
 CARD = """
 card: basic
+revision: %s
 credit: credit
 credit_price_usd: "0.01"
 rules:
@@ -33,10 +35,10 @@ def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def write_config(directory: Path, each: str = "1") -> Path:
+def write_config(directory: Path, each: str = "1", revision: int = 1) -> Path:
     (directory / "cards").mkdir(parents=True, exist_ok=True)
     (directory / "costs.yaml").write_text(COSTS)
-    (directory / "cards" / "basic.yaml").write_text(CARD % each)
+    (directory / "cards" / "basic.yaml").write_text(CARD % (revision, each))
     return directory
 
 
@@ -47,10 +49,11 @@ def pages(quantity: int) -> tuple[pricing.Item, ...]:
 class World:
     """One engine, and commands by their request ids."""
 
-    def __init__(self, engine: Engine, database: Database, clock: DatabaseClock) -> None:
+    def __init__(self, engine: Engine, database: Database, clock: DatabaseClock, keeper: PriceKeeper) -> None:
         self.engine = engine
         self.database = database
         self.clock = clock
+        self.keeper = keeper
 
     async def customer(self, customer_id: str, credits_micros: int = 0, plan: str = "standard") -> str:
         def make(customer: int, now: datetime) -> books.Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from ledger.books import RefusalReason
 from ledger.engine import cell as cell_module
 from ledger.engine import memory as memory_module
 from ledger.engine.outcomes import Committed, Faulty, Overloaded
+from ledger.store import versions
 from ledger.store.database import Database
 
 CREDIT = 1_000_000
@@ -308,11 +310,14 @@ async def test_the_sweeper_writes_what_no_command_wakes(
     assert late.credits.consumed == 3 * CREDIT
 
 
-async def test_a_reservation_keeps_the_card_that_it_was_made_under(world: World, start: Start) -> None:
+async def test_a_reservation_keeps_the_card_that_it_was_made_under(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A price that rises during a run does not reach it, in another process either."""
+    monkeypatch.setattr(versions, "CONVERGENCE", timedelta())
     acme = await world.customer("acme", 100 * CREDIT)
     held = entry_of(await world.reserve(acme, "r", 10 * CREDIT)).sequence
-    dearer = await start(each="5", name="dearer")
+    dearer = await start(each="5", name="dearer", revision=2)
     entry = entry_of(await dearer.commit(acme, "c", held, 2))
     assert entry.credits.consumed == 2 * CREDIT
     charge = books.Charge("now", fingerprint("now"), None)

@@ -1,4 +1,4 @@
-"""The directory of customers, and the versions of prices."""
+"""The directory of customers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ from ledger.store.directory import (
     find_customers,
 )
 from ledger.store.load import LoadRequest, load
-from ledger.store.versions import (
-    StoredVersion,
-    UnknownVersion,
-    all_costs,
-    cards_of,
-    get_card,
-    get_costs,
-    store_card,
-    store_costs,
-)
 from ledger.store.write import write
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -177,24 +167,3 @@ async def until_one_waits(owner):
 def test_a_key_names_customer_and_cell():
     """Callers take it apart by position."""
     assert CustomerKey(1, CELL) == (1, CELL)
-
-
-async def test_versions_are_stored_once_by_their_hash(database):
-    """A version that is there stays as it is; its document is found by its hash."""
-    await store_card(database.writer, "h1", "standard", 1, NOW, "document 1")
-    await store_card(database.writer, "h1", "standard", 9, NOW + timedelta(days=9), "another")
-    await store_card(database.writer, "h2", "standard", 2, NOW + timedelta(days=1), "document 2")
-    await store_card(database.writer, "h3", "other", 1, NOW, "document 3")
-    assert await cards_of(database.writer, "standard") == [
-        StoredVersion("h2", 2, NOW + timedelta(days=1)),
-        StoredVersion("h1", 1, NOW),
-    ]
-    assert await get_card(database.writer, "h1") == "document 1"
-    await store_costs(database.writer, "c1", 1, NOW, "costs 1")
-    await store_costs(database.writer, "c1", 1, NOW, "costs 1")
-    assert await all_costs(database.finance) == [StoredVersion("c1", 1, NOW)]
-    assert await get_costs(database.finance, "c1") == "costs 1"
-    with pytest.raises(UnknownVersion):
-        await get_card(database.writer, "c1")
-    with pytest.raises(UnknownVersion):
-        await get_costs(database.writer, "h1")

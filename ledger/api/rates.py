@@ -1,0 +1,381 @@
+"""The part of AdminService about rates: check, diff, publish, list, show, roll back.
+
+Nobody is known to the server by a key of its own yet, so whoever publishes says who it is.
+"""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import Final, TypeVar
+
+import pricing
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.api import checks, encode, pages
+from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.errors import StatusError, refused, some_of
+from ledger.books.model import RefusalReason
+from ledger.engine.keeper import PriceKeeper
+from ledger.engine.published import InForce
+from ledger.engine.publisher import By
+from ledger.store.database import Pool
+from ledger.store.versions import (
+    COST_BOOK,
+    Kind,
+    Publication,
+    RevisionRefusedError,
+    Source,
+    UnknownVersion,
+    Version,
+    find_version,
+    get_document,
+    list_versions,
+)
+
+Content = TypeVar("Content")
+Answer = TypeVar("Answer")
+
+NUMBER_MAX: Final = 2**31 - 1
+"""Of a version: what its column holds."""
+
+_SOURCES: Final = {source: pb.PriceSource.Value(f"PRICE_SOURCE_{source}") for source in Source}
+_DIFFERENCES: Final = {
+    kind: pb.DifferenceKind.Value(f"DIFFERENCE_KIND_{kind}") for kind in pricing.DifferenceKind
+}
+
+
+class RateMethods:
+    """The methods of AdminService that concern versions of prices."""
+
+    def __init__(self, keeper: PriceKeeper, writer: Pool, clock: Callable[[], datetime]) -> None:
+        self._prices = keeper.prices
+        self._published = keeper.prices.published
+        self._publisher = keeper.publisher
+        self._files = keeper.files
+        self._writer = writer
+        self._clock = clock
+
+    async def ListRateCards(
+        self, request: pb.ListRateCardsRequest, context: object
+    ) -> pb.ListRateCardsResponse:
+        """The cards in force, by name."""
+        problems = Problems()
+        size = pages.page_size(problems, request)
+        (after,) = pages.last_key(problems, request, ("",))
+        problems.raise_if_any()
+        cards = sorted(
+            (name, card) for name, card in self._prices.cards(self._clock()).items() if name > after
+        )
+        token = pages.next_page_token(request, (cards[size - 1][0],)) if len(cards) > size else ""
+        return pb.ListRateCardsResponse(
+            rate_cards=[_rate_card(card) for _, card in cards[:size]], next_page_token=token
+        )
+
+    async def GetRateCard(self, request: pb.GetRateCardRequest, context: object) -> pb.GetRateCardResponse:
+        """One card, in force or of a version, with its document."""
+        problems = Problems()
+        name = checks.identifier(problems, "name", request.name)
+        number = checks.integer(problems, "number", request.number, 0, NUMBER_MAX)
+        problems.raise_if_any()
+        card = await self._card(name, number) if number else self._card_in_force(name)
+        return pb.GetRateCardResponse(
+            rate_card=_rate_card(card), document=card.content.document, version=self._version(card.version)
+        )
+
+    def _card_in_force(self, name: str) -> InForce[pricing.RateCard]:
+        cards = self._prices.cards(self._clock())
+        card = cards.get(name)
+        if card is None:
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=name, allowed=some_of(cards))
+        return card
+
+    async def _card(self, name: str, number: int) -> InForce[pricing.RateCard]:
+        version = await self._find(Kind.CARD, name, number)
+        document = await get_document(self._writer, version.version)
+        return InForce(version, pricing.RateCard.from_document(document))
+
+    async def GetCosts(self, request: pb.GetCostsRequest, context: object) -> pb.GetCostsResponse:
+        """The cost book, in force or of a version, with what it states."""
+        problems = Problems()
+        number = checks.integer(problems, "number", request.number, 0, NUMBER_MAX)
+        problems.raise_if_any()
+        if number:
+            version, costs = await self._cost_book(number)
+        else:
+            version, costs = self._published.costs(self._clock())
+        return pb.GetCostsResponse(version=self._version(version), document=costs.stated())
+
+    async def _cost_book(self, number: int) -> InForce[pricing.CostBook]:
+        version = await self._find(Kind.COSTS, COST_BOOK, number)
+        document = await get_document(self._writer, version.version)
+        return InForce(version, pricing.CostBook.from_document(document))
+
+    async def _find(self, kind: Kind, name: str, number: int) -> Version:
+        try:
+            return await find_version(self._writer, kind, name, number)
+        except UnknownVersion:
+            raise _no_such_version(name, number) from None
+
+    async def ListRateCardVersions(
+        self, request: pb.ListRateCardVersionsRequest, context: object
+    ) -> pb.ListRateCardVersionsResponse:
+        """Versions of cards, and what is wrong with this server's files."""
+        problems = Problems()
+        name = checks.identifier(problems, "name", request.name) if request.name else ""
+        size = pages.page_size(problems, request)
+        after = pages.last_key(problems, request, ("", NUMBER_MAX))
+        problems.raise_if_any()
+        versions, last = await self._list(Kind.CARD, name, after, size)
+        return pb.ListRateCardVersionsResponse(
+            versions=versions,
+            next_page_token=pages.next_page_token(request, last) if last else "",
+            file_problems=self._files.read.refused,
+            older_files=self._files.read.older,
+        )
+
+    async def ListCostVersions(
+        self, request: pb.ListCostVersionsRequest, context: object
+    ) -> pb.ListCostVersionsResponse:
+        """Versions of the cost book."""
+        problems = Problems()
+        size = pages.page_size(problems, request)
+        (after,) = pages.last_key(problems, request, (NUMBER_MAX,))
+        problems.raise_if_any()
+        versions, last = await self._list(Kind.COSTS, COST_BOOK, (COST_BOOK, after), size)
+        return pb.ListCostVersionsResponse(
+            versions=versions, next_page_token=pages.next_page_token(request, last[1:]) if last else ""
+        )
+
+    async def _list(
+        self, kind: Kind, name: str, after: tuple[str, int], size: int
+    ) -> tuple[list[pb.PriceVersion], tuple[str, int] | None]:
+        """A page, and the key of its last row if there is another page."""
+        found = await list_versions(self._writer, kind, name, after, size + 1)
+        last = (found[size - 1].name, found[size - 1].number) if len(found) > size else None
+        await self._publisher.refresh()
+        return [self._version(version) for version in found[:size]], last
+
+    async def CheckRates(self, request: pb.CheckRatesRequest, context: object) -> pb.CheckRatesResponse:
+        """What is wrong with documents, each by itself and together."""
+        await self._publisher.refresh()
+        found = await asyncio.to_thread(self._problems, request)
+        return pb.CheckRatesResponse(problems=[_problem(problem) for problem in found])
+
+    def _problems(self, request: pb.CheckRatesRequest) -> list[pricing.Problem]:
+        costs = self._publisher.latest_costs()
+        found: list[pricing.Problem] = []
+        if request.HasField("costs"):
+            try:
+                costs = pricing.read_costs_text(request.costs.text, request.costs.name or "costs")
+            except pricing.ConfigError as error:
+                found += error.problems
+        for index, card in enumerate(request.rate_cards):
+            try:
+                pricing.read_card_for(card.text, costs, card.name or f"rate_cards[{index}]")
+            except pricing.ConfigError as error:
+                found += error.problems
+        return found
+
+    async def DiffRates(self, request: pb.DiffRatesRequest, context: object) -> pb.DiffRatesResponse:
+        """What a document or a version changes, rate by rate."""
+        problems = Problems()
+        number = checks.integer(problems, "with_number", request.with_number, 0, NUMBER_MAX)
+        changed = request.WhichOneof("changed")
+        if changed is None:
+            problems.add("changed", "one of rate_card, costs, rate_card_number, cost_number is required")
+        if changed == "rate_card_number":
+            checks.identifier(problems, "rate_card_number.name", request.rate_card_number.name)
+            checks.integer(
+                problems, "rate_card_number.number", request.rate_card_number.number, 1, NUMBER_MAX
+            )
+        if changed == "cost_number":
+            checks.integer(problems, "cost_number", request.cost_number, 1, NUMBER_MAX)
+        problems.raise_if_any()
+        await self._publisher.refresh()
+        if changed in ("rate_card", "rate_card_number"):
+            return await self._diff_cards(request, number)
+        return await self._diff_costs(request, number)
+
+    async def _diff_cards(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
+        if request.HasField("rate_card"):
+            after = await _read("rate_card", pricing.RateCard.from_document, request.rate_card)
+            latest = self._published.latest(Kind.CARD, after.name)
+            default = latest.number if latest is not None else 0
+        else:
+            wanted = request.rate_card_number
+            after = (await self._card(wanted.name, wanted.number)).content
+            default = wanted.number - 1
+        before = await self._card(after.name, number or default) if number or default else None
+        found = await asyncio.to_thread(pricing.differing_cards, before and before.content, after)
+        return self._differences(after.name, before and before.version, found)
+
+    async def _diff_costs(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
+        if request.HasField("costs"):
+            after = await _read("costs", pricing.read_costs_text, request.costs)
+            latest = self._published.latest(Kind.COSTS)
+            default = latest.number if latest is not None else 0
+        else:
+            after = (await self._cost_book(request.cost_number)).content
+            default = request.cost_number - 1
+        before = await self._cost_book(number or default) if number or default else None
+        found = await asyncio.to_thread(pricing.differing_costs, before and before.content, after)
+        return self._differences(COST_BOOK, before and before.version, found)
+
+    def _differences(
+        self, name: str, before: Version | None, found: Iterable[pricing.Difference]
+    ) -> pb.DiffRatesResponse:
+        return pb.DiffRatesResponse(
+            name=name,
+            before=self._version(before) if before is not None else None,
+            differences=[
+                pb.Difference(
+                    kind=_DIFFERENCES[difference.kind],
+                    rule=difference.rule,
+                    path=difference.path,
+                    before=difference.before,
+                    after=difference.after,
+                    change_percent=difference.change_percent,
+                )
+                for difference in found
+            ],
+        )
+
+    async def PublishRateCard(
+        self, request: pb.PublishRateCardRequest, context: object
+    ) -> pb.PublishRateCardResponse:
+        """Makes a document the next version of its card."""
+        by = By(_publisher_of(request.published_by), Source.API, forced=request.force)
+        done = await _told("document", self._publisher.publish_card(request.document, by))
+        return pb.PublishRateCardResponse(version=self._version(done.version), replayed=done.repeated)
+
+    async def PublishCosts(self, request: pb.PublishCostsRequest, context: object) -> pb.PublishCostsResponse:
+        """Makes a document the next version of the cost book."""
+        by = By(_publisher_of(request.published_by), Source.API)
+        done = await _told("document", self._publisher.publish_costs(request.document, by))
+        return pb.PublishCostsResponse(version=self._version(done.version), replayed=done.repeated)
+
+    async def RollbackRateCard(
+        self, request: pb.RollbackRateCardRequest, context: object
+    ) -> pb.RollbackRateCardResponse:
+        """Publishes the content of an older version of a card as the next one."""
+        problems = Problems()
+        name = checks.identifier(problems, "name", request.name)
+        number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
+        by = checks.identifier(problems, "published_by", request.published_by)
+        problems.raise_if_any()
+        orders = By(by, Source.ROLLBACK, forced=request.force, restores=number)
+        done = await self._roll_back(Kind.CARD, name, number, orders)
+        return pb.RollbackRateCardResponse(
+            version=self._version(done.version),
+            replayed=done.repeated,
+            to_come=self._to_come(done.version),
+        )
+
+    async def RollbackCosts(
+        self, request: pb.RollbackCostsRequest, context: object
+    ) -> pb.RollbackCostsResponse:
+        """Publishes the content of an older version of the cost book as the next one."""
+        problems = Problems()
+        number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
+        by = checks.identifier(problems, "published_by", request.published_by)
+        problems.raise_if_any()
+        orders = By(by, Source.ROLLBACK, restores=number)
+        done = await self._roll_back(Kind.COSTS, COST_BOOK, number, orders)
+        return pb.RollbackCostsResponse(
+            version=self._version(done.version),
+            replayed=done.repeated,
+            to_come=self._to_come(done.version),
+        )
+
+    async def _roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
+        try:
+            return await _told("number", self._publisher.roll_back(kind, name, number, by))
+        except UnknownVersion:
+            raise _no_such_version(name, number) from None
+
+    def _to_come(self, version: Version) -> list[pb.PriceVersion]:
+        """What will be in force in place of a version."""
+        later = self._published.versions(version.kind, version.name)
+        return [self._version(each) for each in later if each.effective_from > version.effective_from]
+
+    def _version(self, version: Version) -> pb.PriceVersion:
+        return pb.PriceVersion(
+            name=version.name,
+            number=version.number,
+            revision=version.revision,
+            version=version.version,
+            effective_from=encode.timestamp(version.effective_from),
+            published_at=encode.timestamp(version.published_at),
+            published_by=version.published_by,
+            source=_SOURCES[version.source],
+            restores=version.restores or 0,
+            forced=version.forced,
+            in_force=version == self._in_force(version.kind, version.name),
+        )
+
+    def _in_force(self, kind: Kind, name: str) -> Version | None:
+        now = self._clock()
+        if kind is Kind.COSTS:
+            return self._published.costs(now).version
+        card = self._published.card(name, now)
+        return card.version if card is not None else None
+
+
+def _rate_card(card: InForce[pricing.RateCard]) -> pb.RateCard:
+    content = card.content
+    return pb.RateCard(
+        name=content.name,
+        revision=content.revision,
+        version=content.version,
+        credit_name=content.credit_name,
+        credit_price_usd=encode.decimal(content.credit_price_nanousd),
+        effective_from=encode.timestamp(card.version.effective_from),
+        rules=len(content.rules),
+        number=card.version.number,
+    )
+
+
+def _problem(problem: pricing.Problem) -> pb.RateProblem:
+    return pb.RateProblem(
+        document=problem.file,
+        line=problem.line,
+        column=problem.column,
+        message=problem.message,
+        hint=problem.hint,
+    )
+
+
+def _publisher_of(published_by: str) -> str:
+    problems = Problems()
+    checks.identifier(problems, "published_by", published_by)
+    problems.raise_if_any()
+    return published_by
+
+
+async def _read(field: str, read: Callable[[str], Content], text: str) -> Content:
+    """A document, read in a thread: other calls do not wait for it."""
+    return await _told(field, asyncio.to_thread(read, text))
+
+
+async def _told(field: str, doing: Awaitable[Answer]) -> Answer:
+    """What comes of a document; what is wrong with it is told of a field of the request."""
+    try:
+        return await doing
+    except pricing.ConfigError as error:
+        raise InvalidArgumentError([(field, str(problem)) for problem in error.problems]) from error
+    except RevisionRefusedError as error:
+        latest = error.latest
+        reason = RefusalReason.RATE_REVISION_TAKEN if error.is_taken else RefusalReason.RATE_REVISION_PASSED
+        raise refused(
+            reason,
+            name=latest.name,
+            revision=str(error.draft.revision),
+            latest_revision=str(latest.revision),
+            latest_number=str(latest.number),
+        ) from error
+
+
+def _no_such_version(name: str, number: int) -> StatusError:
+    return refused(RefusalReason.RATE_VERSION_NOT_FOUND, name=name, number=str(number))

@@ -1,0 +1,110 @@
+"""The directory of prices, looked at again and again: what changed in it is published.
+
+It is looked at, not listened to: a look is a few dozen `stat` calls, and sees what file system events do not,
+such as a directory that is itself a swapped link, or one on another machine. A Kubernetes ConfigMap is a tree
+of links behind one link that is swapped; files are followed to what they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import structlog
+
+import pricing
+from ledger.books.model import Plan
+from ledger.engine.plans import load_plans
+from ledger.engine.prices import PriceBook
+from ledger.engine.publisher import FilesRead, Publisher
+
+Look: TypeAlias = Mapping[str, tuple[int, ...]]
+"""Of each file its device, inode, size and times."""
+
+_log = structlog.get_logger(__name__)
+
+
+class PriceFiles:
+    """`costs.yaml`, `cards/*.yaml` and `plans.yaml` of one process."""
+
+    def __init__(self, directory: Path, publisher: Publisher, prices: PriceBook) -> None:
+        self._directory = directory
+        self._publisher = publisher
+        self._prices = prices
+        self._seen: Look = {}
+        """At the last look."""
+        self._taken: Look = {}
+        """When the files were last read."""
+        self.read = FilesRead()
+        """What became of them then."""
+
+    async def step(self) -> None:
+        """Reads the files if they have changed, and not since the last look: half a file is no file."""
+        look = await asyncio.to_thread(_look, self._directory)
+        is_still = look == self._seen
+        self._seen = look
+        if is_still and look != self._taken:
+            await self.take()
+
+    async def take(self) -> None:
+        """Reads the files, publishes what is new in them, and takes their plans.
+
+        What is wrong is logged and kept in `read`; what was in force stays. Raises the driver's errors.
+        """
+        look, config = await asyncio.to_thread(_read, self._directory)
+        if isinstance(config, pricing.ConfigError):
+            self._note(look, FilesRead(refused=tuple(map(str, config.problems))))
+            return
+        read = await self._publisher.publish_files(config, f"files of {socket.gethostname()}")
+        try:
+            self._prices.plans = await asyncio.to_thread(self.plans)
+        except pricing.ConfigError as error:
+            read = FilesRead((*read.refused, *map(str, error.problems)), read.older)
+        self._note(look, read)
+
+    def plans(self) -> Mapping[str, Plan]:
+        """The plans of the directory. Raises ConfigError."""
+        return load_plans(self._directory, self._prices.published.names())
+
+    def _note(self, look: Look, read: FilesRead) -> None:
+        self._taken = look
+        self.read = read
+        for problem in read.refused:
+            _log.error("prices.refused", problem=problem)
+        if read.older:
+            _log.warning("prices.older_files", files=list(read.older))
+
+
+def _read(directory: Path) -> tuple[Look, pricing.Config | pricing.ConfigError]:
+    """The files as they were at one look: those that change while they are read are read again."""
+    while True:
+        look = _look(directory)
+        try:
+            config: pricing.Config | pricing.ConfigError = pricing.load(directory)
+        except pricing.ConfigError as error:
+            config = error
+        if _look(directory) == look:
+            return look, config
+
+
+def _look(directory: Path) -> Look:
+    return dict(_states(directory))
+
+
+def _states(directory: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    cards = directory / "cards"
+    files = [directory / "costs.yaml", directory / "plans.yaml"]
+    if cards.is_dir():
+        files += sorted(cards.iterdir())
+    for file in files:
+        try:
+            found = file.stat()
+        except OSError:
+            continue
+        yield (
+            str(file.relative_to(directory)),
+            (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns),
+        )

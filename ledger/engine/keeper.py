@@ -1,0 +1,95 @@
+"""The keeper of prices: brings a process to what is published, and what its files say to publication."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+import pricing
+from ledger.engine.clock import boot_seconds
+from ledger.engine.files import PriceFiles
+from ledger.engine.prices import PriceBook
+from ledger.engine.publisher import Publisher
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+from ledger.store.versions import POLL_SECONDS
+
+_log = structlog.get_logger(__name__)
+
+
+class PriceKeeper:
+    """One per process."""
+
+    def __init__(
+        self,
+        directory: Path,
+        database: Database,
+        clock: Callable[[], datetime],
+        metrics: OperationsMetrics,
+    ) -> None:
+        self.prices = PriceBook({})
+        self.publisher = Publisher(database, self.prices, clock)
+        self.files = PriceFiles(directory, self.publisher, self.prices)
+        self.reread = asyncio.Event()
+        """Set by whoever wants the files to be read at once, changed or not."""
+        self._metrics = metrics
+        self._looked_at = boot_seconds()
+        metrics.price_look_age.set_function(lambda: boot_seconds() - self._looked_at)
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        database: Database,
+        clock: Callable[[], datetime],
+        metrics: OperationsMetrics,
+    ) -> PriceKeeper:
+        """Publishes the files, and takes in what is published; with files that are wrong the latter alone.
+
+        Raises ConfigError where there is nothing to price by, or no plans.
+        """
+        keeper = cls(directory, database, clock, metrics)
+        await keeper.publisher.refresh()
+        await keeper.files.take()
+        if not keeper.prices.published.can_price():
+            # It is read once more for its problems, with their places.
+            pricing.load(directory)
+        if not keeper.prices.plans:
+            keeper.prices.plans = keeper.files.plans()
+        keeper._show()
+        return keeper
+
+    async def run(self) -> None:
+        """Looks at the database and at the files until cancelled."""
+        told = ""
+        while True:
+            try:
+                await self.step()
+                told = ""
+            except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
+                if told != repr(error):
+                    _log.error("prices.not_looked_at", error=repr(error))
+                told = repr(error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.reread.wait(), POLL_SECONDS)
+
+    async def step(self) -> None:
+        """One look. Raises the driver's errors, and ConfigError for a version that is no document to it."""
+        await self.publisher.refresh()
+        self._looked_at = boot_seconds()
+        if self.reread.is_set():
+            self.reread.clear()
+            await self.files.take()
+        else:
+            await self.files.step()
+        self._show()
+
+    def _show(self) -> None:
+        self._metrics.prices(
+            self.prices.published.generation, len(self.files.read.refused), matches=self.files.read.match
+        )

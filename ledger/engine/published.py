@@ -1,0 +1,169 @@
+"""What is published: the versions of rate cards and of the cost book, and which of them is in force when.
+
+Every process prices by what the database has, whatever its own files say. In force at an instant is the
+version with the latest `effective_from` that is not after it; of two with the same one, the higher number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Generic, NamedTuple, TypeVar
+
+import pricing
+from ledger.store.database import Database
+from ledger.store.versions import COST_BOOK, Kind, Version, generation, get_document, versions_since
+
+USAGE_REACH = timedelta(days=36)
+"""How far back usage may lie (35 days), and a day."""
+
+Content = TypeVar("Content", pricing.RateCard, pricing.CostBook)
+
+
+class InForce(NamedTuple, Generic[Content]):
+    """A version with what it says."""
+
+    version: Version
+    content: Content
+
+
+class Published:
+    """The versions that a process knows of, and the contents that it may need."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        """The last version known, of anything."""
+        self._latest: dict[tuple[Kind, str], Version] = {}
+        self._costs: list[InForce[pricing.CostBook]] = []
+        self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
+        """The one that takes effect last comes first."""
+        self._card_by_version: dict[str, pricing.RateCard] = {}
+        self._costs_by_version: dict[str, pricing.CostBook] = {}
+        self._refreshing = asyncio.Lock()
+
+    async def refresh(self, database: Database, now: datetime) -> None:
+        """Takes in what was published since the last look.
+
+        What is not in force any more at `now` is left out, but for cost books within the reach of usage.
+        Raises the driver's errors, and ConfigError where a document is none to this program.
+        """
+        async with self._refreshing:
+            if await generation(database.writer) == self.generation:
+                return
+            found = await versions_since(database.writer, self.generation)
+            for version in _of_use(found, now):
+                await self._fetch(version, database)
+            for version in found:
+                self._take(version)
+
+    async def _fetch(self, version: Version, database: Database) -> None:
+        if version.kind is Kind.CARD:
+            await self._fetch_card(version.version, database)
+        else:
+            await self._fetch_costs(version.version, database)
+
+    def _take(self, version: Version) -> None:
+        """Puts a version among those of its name, if it was fetched."""
+        self._latest[version.kind, version.name] = version
+        self.generation = version.generation
+        if version.version in self._card_by_version:
+            cards = self._cards.setdefault(version.name, [])
+            _insert(cards, InForce(version, self._card_by_version[version.version]))
+        if version.version in self._costs_by_version:
+            _insert(self._costs, InForce(version, self._costs_by_version[version.version]))
+
+    async def learn(self, card_version: str, cost_version: str, database: Database) -> None:
+        """Fetches versions that are in force no more. Raises UnknownVersion."""
+        if card_version not in self._card_by_version:
+            await self._fetch_card(card_version, database)
+        if cost_version not in self._costs_by_version:
+            await self._fetch_costs(cost_version, database)
+
+    async def _fetch_card(self, version: str, database: Database) -> pricing.RateCard:
+        document = await get_document(database.writer, version)
+        # In a thread: a card may have ten thousand rules, and commands do not wait for them.
+        card = await asyncio.to_thread(pricing.RateCard.from_document, document)
+        self._card_by_version[version] = card
+        return card
+
+    async def _fetch_costs(self, version: str, database: Database) -> pricing.CostBook:
+        document = await get_document(database.writer, version)
+        costs = await asyncio.to_thread(pricing.CostBook.from_document, document)
+        self._costs_by_version[version] = costs
+        return costs
+
+    def knows(self, card_version: str, cost_version: str) -> bool:
+        """Whether both can be had without a look at the database."""
+        return card_version in self._card_by_version and cost_version in self._costs_by_version
+
+    def card_of(self, version: str) -> pricing.RateCard:
+        """The card of a known content hash."""
+        return self._card_by_version[version]
+
+    def costs_of(self, version: str) -> pricing.CostBook:
+        """The cost book of a known content hash."""
+        return self._costs_by_version[version]
+
+    def can_price(self) -> bool:
+        """Whether there is a cost book and a card, in force or to come."""
+        return bool(self._costs) and bool(self._cards)
+
+    def latest(self, kind: Kind, name: str = COST_BOOK) -> Version | None:
+        """The version of the highest number; None if nothing of that name has been published."""
+        return self._latest.get((kind, name))
+
+    def latest_costs(self) -> pricing.CostBook | None:
+        """What the latest cost book says, in force or to come."""
+        latest = self.latest(Kind.COSTS)
+        return self.costs_of(latest.version) if latest is not None else None
+
+    def latest_cards(self) -> Mapping[str, InForce[pricing.RateCard]]:
+        """What the latest version of each card says, in force or to come."""
+        return {
+            name: next(each for each in versions if each.version == self._latest[Kind.CARD, name])
+            for name, versions in self._cards.items()
+        }
+
+    def versions(self, kind: Kind, name: str = COST_BOOK) -> list[Version]:
+        """Those of a name that are or will be in force."""
+        known = self._cards.get(name, ()) if kind is Kind.CARD else self._costs
+        return [each.version for each in known]
+
+    def names(self) -> Collection[str]:
+        """All cards, in force or to come."""
+        return self._cards.keys()
+
+    def card(self, name: str, instant: datetime) -> InForce[pricing.RateCard] | None:
+        """The version of a card that is in force at an instant; None if there is none."""
+        for each in self._cards.get(name, ()):
+            if each.version.effective_from <= instant:
+                return each
+        return None
+
+    def costs(self, instant: datetime) -> InForce[pricing.CostBook]:
+        """The cost book in force at an instant. The first version reaches back for ever."""
+        for each in self._costs:
+            if each.version.effective_from <= instant:
+                return each
+        return self._costs[-1]
+
+
+def _insert(versions: list[InForce[Content]], made: InForce[Content]) -> None:
+    versions.append(made)
+    versions.sort(key=lambda each: _when(each.version), reverse=True)
+
+
+def _when(version: Version) -> tuple[datetime, int]:
+    return version.effective_from, version.number
+
+
+def _of_use(found: Sequence[Version], now: datetime) -> Iterator[Version]:
+    """Of each name what is or will be in force, cost books that usage may reach, and the highest number."""
+    by_name: dict[tuple[Kind, str], list[Version]] = {}
+    for version in found:
+        by_name.setdefault((version.kind, version.name), []).append(version)
+    for (kind, _), versions in by_name.items():
+        since = now - USAGE_REACH if kind is Kind.COSTS else now
+        past = max((each for each in versions if each.effective_from <= since), key=_when, default=None)
+        yield from (each for each in versions if each.effective_from > since or each in (past, versions[-1]))

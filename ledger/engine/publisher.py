@@ -1,0 +1,235 @@
+"""Publishing: how a document, or a directory of files, becomes the version that every process prices by.
+
+What is published has to hold together: a card may not price what the latest cost book does not know, and a
+cost book may not drop what the latest version of a card prices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import structlog
+
+import pricing
+from ledger.engine.prices import PriceBook
+from ledger.store.database import Database
+from ledger.store.versions import (
+    COST_BOOK,
+    Draft,
+    Kind,
+    Publication,
+    RevisionRefusedError,
+    Source,
+    Version,
+    find_version,
+    get_document,
+    publish,
+)
+
+Content = pricing.RateCard | pricing.CostBook
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who publishes, and how."""
+
+    name: str
+    source: Source
+    forced: bool = False
+    restores: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRead:
+    """What became of a directory's files."""
+
+    refused: tuple[str, ...] = ()
+    """What is wrong, for people: nothing of what it names was published."""
+    older: tuple[str, ...] = ()
+    """Files of a lower revision than what is published: left alone."""
+
+    @property
+    def match(self) -> bool:
+        """Whether every file says what is published."""
+        return not self.refused and not self.older
+
+
+class Publisher:
+    """Publishes on behalf of one process, which then prices by what came of it."""
+
+    def __init__(self, database: Database, prices: PriceBook, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._prices = prices
+        self._published = prices.published
+        self._clock = clock
+
+    async def publish_card(self, text: str, by: By) -> Publication:
+        """Publishes the document of a card.
+
+        Raises ConfigError with all that is wrong with it, RevisionRefusedError.
+        """
+        await self.refresh()
+        card = await asyncio.to_thread(pricing.read_card_for, text, self.latest_costs())
+        return await self._publish(card, by)
+
+    async def publish_costs(self, text: str, by: By) -> Publication:
+        """Publishes the document of a cost book, as `costs.yaml` has it.
+
+        Raises ConfigError with all that is wrong with it, RevisionRefusedError.
+        """
+        await self.refresh()
+        costs = await asyncio.to_thread(pricing.read_costs_text, text)
+        return await self._publish_costs(costs, self._latest_cards(), by)
+
+    async def roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
+        """Publishes the content of an older version again, as the next one.
+
+        A repeat has no second effect. Raises UnknownVersion, ConfigError where the content does not go with
+        the rest any more, RevisionRefusedError where another was faster.
+        """
+        older = await find_version(self._database.writer, kind, name, number)
+        await self.refresh()
+        latest = self._published.latest(kind, name) or older
+        if number in {latest.number, latest.restores}:
+            return Publication(latest, repeated=True)
+        document = await get_document(self._database.writer, older.version)
+        revision = latest.revision + 1
+        if kind is Kind.CARD:
+            card = pricing.revised_card(pricing.RateCard.from_document(document), revision)
+            return await self.publish_card(card.document, by)
+        costs = pricing.revised_costs(pricing.CostBook.from_document(document), revision)
+        return await self._publish_costs(costs, self._latest_cards(), by)
+
+    async def publish_files(self, config: pricing.Config, by: str) -> FilesRead:
+        """Publishes what is of a higher revision than what is published; the rest stays as it is."""
+        await self.refresh()
+        read = _Reading(By(by, Source.FILE))
+        newer = {name: card for name, card in config.cards.items() if self._is_newer(card)}
+        cards = {**self._latest_cards(), **newer}
+        await self._offer(config.costs, partial(self._publish_costs, config.costs, cards), read)
+        for card in config.cards.values():
+            await self._offer(card, partial(self.publish_card, card.document), read)
+        return FilesRead(tuple(read.refused), tuple(read.older))
+
+    async def _offer(
+        self, content: Content, publish_it: Callable[[By], Awaitable[Publication]], read: _Reading
+    ) -> None:
+        """Publishes what a file says, if it is of a higher revision; notes why not."""
+        latest = self._published.latest(*_key(content))
+        if self._is_newer(content):
+            try:
+                await publish_it(read.by)
+            except pricing.ConfigError as error:
+                read.refused += [f"{_title(content)}: {problem}" for problem in error.problems]
+                return
+            except RevisionRefusedError as error:
+                latest = error.latest
+            else:
+                return
+        if latest is None or latest.version == content.version:
+            return
+        if content.revision < latest.revision:
+            read.older.append(_title(content))
+        else:
+            read.refused.append(self._taken(content, latest))
+
+    def _is_newer(self, content: Content) -> bool:
+        latest = self._published.latest(*_key(content))
+        return latest is None or content.revision > latest.revision
+
+    def _taken(self, content: Content, latest: Version) -> str:
+        """One revision with two contents."""
+        published = self._published.latest_costs()
+        same_file = isinstance(content, pricing.CostBook) and published and content.states(published)
+        what = "other prices of the catalog" if same_file else "other content"
+        return (
+            f"{_title(content)}: revision {latest.revision} is published with {what},"
+            f" as version {latest.number} (to publish this one, write revision: {latest.revision + 1})"
+        )
+
+    async def refresh(self) -> None:
+        """Takes in what others have published."""
+        await self._published.refresh(self._database, self._clock())
+
+    async def _publish_costs(
+        self, costs: pricing.CostBook, cards: Mapping[str, pricing.RateCard], by: By
+    ) -> Publication:
+        problems = await asyncio.to_thread(_unknown, costs, cards)
+        if problems:
+            raise pricing.ConfigError(problems)
+        return await self._publish(costs, by)
+
+    async def _publish(self, content: Content, by: By) -> Publication:
+        kind, name = _key(content)
+        draft = Draft(
+            kind=kind,
+            name=name,
+            revision=content.revision,
+            version=content.version,
+            effective_from=content.effective_from,
+            document=content.document,
+            published_by=by.name,
+            source=by.source,
+            restores=by.restores,
+            forced=by.forced,
+        )
+        done = await publish(self._database.writer, draft)
+        if not done.repeated:
+            _log.info("prices.published", **_told(done.version))
+        await self.refresh()
+        return done
+
+    def latest_costs(self) -> pricing.CostBook:
+        """The cost book that cards are checked against, in force or to come."""
+        costs = self._published.latest_costs()
+        if costs is None:
+            raise AssertionError("nothing is published before a cost book is")
+        return costs
+
+    def _latest_cards(self) -> Mapping[str, pricing.RateCard]:
+        return {name: card.content for name, card in self._published.latest_cards().items()}
+
+
+def _unknown(costs: pricing.CostBook, cards: Mapping[str, pricing.RateCard]) -> list[pricing.Problem]:
+    return [
+        problem
+        for name, card in cards.items()
+        for problem in pricing.unknown_to(costs, card, f"card {name}, revision {card.revision}")
+    ]
+
+
+class _Reading:
+    """What becomes of a directory's files, file by file."""
+
+    def __init__(self, by: By) -> None:
+        self.by = by
+        self.refused: list[str] = []
+        self.older: list[str] = []
+
+
+def _key(content: Content) -> tuple[Kind, str]:
+    if isinstance(content, pricing.RateCard):
+        return Kind.CARD, content.name
+    return Kind.COSTS, COST_BOOK
+
+
+def _title(content: Content) -> str:
+    return f"card {content.name}" if isinstance(content, pricing.RateCard) else "cost book"
+
+
+def _told(version: Version) -> dict[str, object]:
+    return {
+        "what": f"card {version.name}" if version.kind is Kind.CARD else "cost book",
+        "number": version.number,
+        "revision": version.revision,
+        "effective_from": version.effective_from.isoformat(),
+        "by": version.published_by,
+        "source": version.source.value,
+        "forced": version.forced,
+    }
