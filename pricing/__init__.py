@@ -6,24 +6,15 @@ rests on. It is pure: no database, no clock, no import of `ledger`.
 """
 
 from pricing.cards import PriceListItem, Rate, RateCard, Rounding
-<<<<<<< HEAD
-from pricing.config import Config, load
-from pricing.costs import CostBook
+from pricing.config import Config, load, read_card_for, unknown_to
+from pricing.costs import CostBook, read_costs_text
+from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.kept import item_of
 from pricing.memory import Effect, Memory, State
 from pricing.pricer import memory_keys, price
 from pricing.quote import Line, PoolPart, Quote, Treatment
-=======
-from pricing.config import Config, load, read_card_for, unknown_to
-from pricing.costs import CostBook, read_costs_text
-from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
-from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units, needs_runs
-from pricing.pricer import price
-from pricing.quote import Line, Quote, Treatment
 from pricing.revisions import revised_card, revised_costs
-from pricing.runs import Memory
->>>>>>> 3fb674c (Prices are published: numbered versions in the database, in force on every replica, from files or the back office)
 from pricing.source import ConfigError, Problem, load_model
 from pricing.terms import Terms, compile_terms
 from pricing.unwinding import free_marks, unwind
@@ -33,12 +24,9 @@ __all__ = [
     "Config",
     "ConfigError",
     "CostBook",
-<<<<<<< HEAD
-    "Effect",
-=======
     "Difference",
     "DifferenceKind",
->>>>>>> 3fb674c (Prices are published: numbered versions in the database, in force on every replica, from files or the back office)
+    "Effect",
     "Item",
     "KeyOwner",
     "Line",
@@ -58,24 +46,18 @@ __all__ = [
     "Treatment",
     "Units",
     "compile_terms",
-<<<<<<< HEAD
-    "free_marks",
-    "item_of",
-=======
     "differing_cards",
     "differing_costs",
->>>>>>> 3fb674c (Prices are published: numbered versions in the database, in force on every replica, from files or the back office)
+    "free_marks",
+    "item_of",
     "load",
     "load_model",
     "memory_keys",
     "price",
-<<<<<<< HEAD
-    "unwind",
-=======
     "read_card_for",
     "read_costs_text",
     "revised_card",
     "revised_costs",
     "unknown_to",
->>>>>>> 3fb674c (Prices are published: numbered versions in the database, in force on every replica, from files or the back office)
+    "unwind",
 ]

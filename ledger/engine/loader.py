@@ -86,6 +86,8 @@ class Loader:
             if loaded is not None:
                 await self._load_prices(loaded)
                 await self._load_undone(connection, member)
+        if not self._prices.published.is_current():
+            await self._prices.published.refresh(self._database, self._clock.now())
         fetched = [
             (member, asked, found.get(member.customer))
             for member, asked in zip(members, requests, strict=True)

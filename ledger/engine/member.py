@@ -91,7 +91,7 @@ class Member:
     def lacks(self, pending: Pending, prices: PriceBook, now: datetime) -> bool:
         """Whether the command needs something that is not in memory, or must wait for what is due."""
         wallet = self.wallet
-        if wallet is None or self.is_full():
+        if wallet is None or self.is_full() or not prices.published.is_current():
             return True
         if wallet.next_due_at is not None and wallet.next_due_at <= now:
             return True

@@ -9,14 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Generic, NamedTuple, TypeVar
+from math import inf
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import pricing
+from ledger.engine.clock import boot_seconds
 from ledger.store.database import Database
-from ledger.store.versions import COST_BOOK, Kind, Version, generation, get_document, versions_since
+from ledger.store.versions import (
+    CONVERGENCE,
+    COST_BOOK,
+    Kind,
+    Version,
+    generation,
+    get_document,
+    versions_since,
+)
 
 USAGE_REACH = timedelta(days=36)
 """How far back usage may lie (35 days), and a day."""
+
+CURRENT_SECONDS: Final = CONVERGENCE.total_seconds() * 3 / 4
+"""How long a look holds: what is published after it is not in force yet. A quarter is left for commits."""
 
 Content = TypeVar("Content", pricing.RateCard, pricing.CostBook)
 
@@ -34,6 +47,8 @@ class Published:
     def __init__(self) -> None:
         self.generation = 0
         """The last version known, of anything."""
+        self.asked_at = -inf
+        """On the boot clock, when it was last known that nothing newer was published."""
         self._latest: dict[tuple[Kind, str], Version] = {}
         self._costs: list[InForce[pricing.CostBook]] = []
         self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
@@ -42,6 +57,10 @@ class Published:
         self._costs_by_version: dict[str, pricing.CostBook] = {}
         self._refreshing = asyncio.Lock()
 
+    def is_current(self) -> bool:
+        """Whether every version that is in force is known; else nothing is priced before the next look."""
+        return boot_seconds() < self.asked_at + CURRENT_SECONDS
+
     async def refresh(self, database: Database, now: datetime) -> None:
         """Takes in what was published since the last look.
 
@@ -49,13 +68,22 @@ class Published:
         Raises the driver's errors, and ConfigError where a document is none to this program.
         """
         async with self._refreshing:
-            if await generation(database.writer) == self.generation:
-                return
-            found = await versions_since(database.writer, self.generation)
-            for version in _of_use(found, now):
-                await self._fetch(version, database)
-            for version in found:
-                self._take(version)
+            asked_at = boot_seconds()
+            try:
+                if await generation(database.writer) != self.generation:
+                    await self._catch_up(database, now)
+            except pricing.ConfigError:
+                # It goes on with what it can read, and its generation tells that it lags.
+                self.asked_at = asked_at
+                raise
+            self.asked_at = asked_at
+
+    async def _catch_up(self, database: Database, now: datetime) -> None:
+        found = await versions_since(database.writer, self.generation)
+        for version in _of_use(found, now):
+            await self._fetch(version, database)
+        for version in found:
+            self._take(version)
 
     async def _fetch(self, version: Version, database: Database) -> None:
         if version.kind is Kind.CARD:
