@@ -111,9 +111,9 @@ def _found(record: object) -> Iterator[tuple[str, object]]:
     for resource in request.each("resourceSpans"):
         for scope in resource.each("scopeSpans"):
             path, listed = scope.at("spans"), scope.value("spans")
-            if not isinstance(listed, list):
-                raise AdapterError(path, "is missing or no list", "a list of spans")
-            for index, span in enumerate(listed):
+            if not isinstance(listed, list | None):
+                raise AdapterError(path, "is no list", "a list of spans")
+            for index, span in enumerate(listed or ()):
                 yield f"{path}[{index}]", span
 
 
@@ -158,7 +158,7 @@ class Tree:
         return self
 
     def _cover(self, node: _Node) -> None:
-        passed = False
+        passed = node.passes
         above = self._nodes.get(node.parent_id)
         for _ in range(_DEPTH_MAX):
             if above is None:

@@ -570,6 +570,9 @@ def test_a_call_that_a_tool_made_within_a_call():
     inner = call("inner", "tool", input_tokens=5, output_tokens=5)
     found = all_of(call("outer", input_tokens=100, output_tokens=10), tool, inner)
     assert [type(one) for one in found] == [Adapted, NoUsage, Adapted]
+    agent = call("agent", "outer", operation="invoke_agent", input_tokens=5, output_tokens=5)
+    found = all_of(call("outer", input_tokens=100, output_tokens=10), agent)
+    assert [type(one) for one in found] == [Adapted, Adapted]
 
 
 def test_names_of_other_versions():
@@ -609,6 +612,10 @@ def test_what_a_span_says_of_usage_and_nobody_knows():
         (span("a", gen_ai__request__model="m", **COUNTS), "attributes.gen_ai.provider.name: is missing"),
         ({"spanId": "a"}, "traceId: is missing (allowed: a span, or a request with resourceSpans)"),
         ({"resourceSpans": {}}, "resourceSpans: is an object (allowed: a list of objects)"),
+        (
+            {"resourceSpans": [{"scopeSpans": [{"spans": 1}]}]},
+            "resourceSpans[0].scopeSpans[0].spans: is no list",
+        ),
     ],
 )
 def test_spans_that_cannot_be_counted(record: dict[str, Any], message: str):
@@ -624,6 +631,7 @@ def test_one_span_that_is_none_leaves_the_others():
     assert isinstance(first, otel.Span)
     assert isinstance(third, otel.Span)
     assert str(second).startswith("resourceSpans[0].scopeSpans[0].spans[1].traceId: is missing")
+    assert list(otel.spans({"resourceSpans": [{"scopeSpans": [{"scope": {}}]}, {}]})) == []
 
 
 def test_embeddings_have_no_output():
