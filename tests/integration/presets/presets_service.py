@@ -159,10 +159,32 @@ class Account:
         )
         return await self.ledger.credits.ReverseCharge(request)
 
+    async def refund(self, charge: pb.Charge, amount: str = "0") -> str:
+        """Give credits of a charge back, all if no amount is said; how many came back."""
+        request = pb.RefundRequest(
+            request_id=fresh(),
+            customer_id=self.customer_id,
+            charge_id=charge.charge_id,
+            amount_micros=int(Decimal(amount).scaleb(6)),
+            reason="the ticket was opened again",
+        )
+        return in_credits((await self.ledger.credits.Refund(request)).refunded_micros)
+
     async def explain(self, charge: pb.Charge) -> finance.ExplainChargeResponse:
         """What finance sees of a charge."""
         request = finance.ExplainChargeRequest(customer_id=self.customer_id, charge_id=charge.charge_id)
         return await self.ledger.finance.ExplainCharge(request)
+
+    async def margin(self) -> finance.MarginRow:
+        """All that was booked for the customer until the call, as one row."""
+        asked = wallet.GetBalanceRequest(customer_id=self.customer_id)
+        booked = (await self.ledger.wallet.GetBalance(asked)).as_of.ToNanoseconds()
+        request = finance.GetMarginReportRequest(customer_id=self.customer_id)
+        while True:
+            report = await self.ledger.finance.GetMarginReport(request)
+            if report.as_of.ToNanoseconds() >= booked:
+                (row,) = report.rows
+                return row
 
     async def balance(self) -> pb.Balance:
         request = wallet.GetBalanceRequest(customer_id=self.customer_id)

@@ -75,6 +75,20 @@ async def test_sierra_is_paid_for_a_resolution(presets):
     assert list(explained.absorbed) == []
 
 
+async def test_sierra_reopened_ticket_is_refunded(presets):
+    """A conversation of last month that is opened again gives its price and revenue back, not its cost."""
+    shop = await presets.account("sierra")
+    await shop.grant("10", "10")
+    last_month = (datetime.now(UTC) - timedelta(days=34)).isoformat()
+    talk = await shop.reserve("0.99")
+    await shop.commit(talk, f"openai/gpt-5 input=100000 at={last_month}")
+    end = await shop.commit(talk, f"conversation.resolved RESOLVED of=talk-1 at={last_month}", final=True)
+    assert await shop.refund(end) == "0.99"
+    assert await shop.available() == "10"
+    margin = await shop.margin()
+    assert (Decimal(margin.revenue_usd), Decimal(margin.cost_usd)) == (0, Decimal("0.0619"))
+
+
 async def test_seats_in_one_pool(presets):
     """100 seats of 1,900 credits: 203,456.78 used are 13,456.78 over, $134.57; seats leave later."""
     company = await presets.account("cost-plus")
