@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode
+import re
 
 from pricing.cards import RateCard
 from pricing.costs import CostBook
+from pricing.plain_yaml import Place, read_plain
 
 _KEY = "revision"
+_INTEGER = re.compile(r"[^\s,}#]+")
 
 
 def revised_card(card: RateCard, revision: int) -> RateCard:
@@ -25,17 +25,17 @@ def revised_costs(costs: CostBook, revision: int) -> CostBook:
 
 
 def _revised(text: str, revision: int) -> str:
-    root = YAML(typ="safe", pure=True).compose(text)
-    if not isinstance(root, MappingNode):
-        raise TypeError("a document of prices is a mapping")
-    first = root.value[0][0]
-    for key, value in root.value:
-        if key.value == _KEY:
-            return _spliced(text, value.start_mark.index, value.end_mark.index, str(revision))
-    end = ", " if root.flow_style else "\n" + " " * first.start_mark.column
-    at = first.start_mark.index
-    return _spliced(text, at, at, f"{_KEY}: {revision}{end}")
+    document = read_plain(text)
+    stated = document.values.get((_KEY,))
+    if stated is not None:
+        at = _offset(text, stated)
+        return text[:at] + _INTEGER.sub(str(revision), text[at:], count=1)
+    first = min(document.keys[key] for key in document.keys if len(key) == 1)
+    at, root = _offset(text, first), _offset(text, document.values[()])
+    end = ", " if text[root] == "{" else "\n" + " " * (first[1] - 1)
+    return f"{text[:at]}{_KEY}: {revision}{end}{text[at:]}"
 
 
-def _spliced(text: str, start: int, end: int, part: str) -> str:
-    return text[:start] + part + text[end:]
+def _offset(text: str, place: Place) -> int:
+    line, column = place
+    return sum(map(len, text.splitlines(keepends=True)[: line - 1])) + column - 1
