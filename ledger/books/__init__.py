@@ -5,7 +5,7 @@ customer. Nothing here reads a clock, draws a random number or does any input or
 imports another part of the service.
 """
 
-from ledger.books.clock import due
+from ledger.books.clock import Closings, due
 from ledger.books.commands import (
     Charge,
     Command,
@@ -63,6 +63,7 @@ __all__ = [
     "MICROS_PER_CREDIT",
     "BooksError",
     "Charge",
+    "Closings",
     "Command",
     "Commit",
     "CreateCustomer",

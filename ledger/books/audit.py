@@ -9,7 +9,7 @@ made, every reservation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -17,6 +17,7 @@ from operator import add
 
 from ledger.books.cover import burn_order
 from ledger.books.model import (
+    STATELESS,
     Credits,
     Dollars,
     Entry,
@@ -26,6 +27,7 @@ from ledger.books.model import (
     LotStatus,
     Reservation,
     ReservationState,
+    State,
     Wallet,
 )
 
@@ -47,9 +49,12 @@ class Invariant(StrEnum):
     COSTED = "COSTED"
     """A charge posts the cost that was priced, collected or not; its lines add up to it."""
     RETURNED = "RETURNED"
-    """What has come back of a charge is no more than it collected, and all of it once it is reversed."""
+    """What has come back of a charge is no more than it collected, and all of it once it is reversed (but for
+    what a period gave back at its close)."""
     SEQUENCED = "SEQUENCED"
     """Sequences without gaps, one effect a request id, instants that never go back."""
+    REMEMBERED = "REMEMBERED"
+    """What prices remember has sums that can be, and a surplus is due at some instant."""
     LIVE = "LIVE"
     """The wallet holds exactly the lots with credits in them, in burn order, each in its right status."""
 
@@ -72,6 +77,8 @@ class History:
     reservations: Sequence[Reservation]
     entries: Sequence[Entry]
     """Oldest first, with their money."""
+    states: Mapping[str, State]
+    """What prices remember, by key."""
 
 
 Found = Iterator[tuple[Invariant, str]]
@@ -80,10 +87,14 @@ _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
 
 
 def audit(
-    wallet: Wallet, lots: Sequence[Lot], reservations: Sequence[Reservation], entries: Sequence[Entry]
+    wallet: Wallet,
+    lots: Sequence[Lot],
+    reservations: Sequence[Reservation],
+    entries: Sequence[Entry],
+    states: Mapping[str, State] = STATELESS,
 ) -> list[Violation]:
     """Check all invariants of one customer; see `History` for what is needed."""
-    history = History(wallet, lots, reservations, entries)
+    history = History(wallet, lots, reservations, entries, states)
     return [
         Violation(invariant, wallet.customer, description)
         for check in CHECKS
@@ -116,7 +127,11 @@ def conserved(history: History) -> Found:
 
 def _lots_conserved(history: History) -> Found:
     """Check each lot: what it got, less what it gave, is what it has, but for what ended with it."""
-    moved = {entry.sequence for entry in history.entries if entry.kind in _RETURNS}
+    moved = {
+        entry.sequence
+        for entry in history.entries
+        if entry.kind in _RETURNS or entry.kind is EntryKind.PERIOD_CLOSED
+    }
     drawn = _drawn(history.entries)
     granted = ended = 0
     for lot in history.lots:
@@ -125,7 +140,7 @@ def _lots_conserved(history: History) -> Found:
                 Invariant.CONSERVED,
                 f"lot {lot.key}: {lot.held_micros} held of {lot.remaining_micros} of {lot.amount_micros}",
             )
-        # A lot that a reversal or a refund made was granted nothing: its credits came from other lots.
+        # A lot that credits came back to was granted nothing: they came from other lots.
         issued = 0 if lot.key.sequence in moved else lot.amount_micros
         gone = issued - drawn[lot.key] - lot.remaining_micros
         if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):
@@ -259,6 +274,7 @@ def _charge_costed(entry: Entry) -> Found:
 def returned(history: History) -> Found:
     """Check what refunds and reversals gave back against what their charges collected."""
     left = {e.sequence: e.charged_micros for e in history.entries if e.kind in _CHARGES}
+    has_closed = any(e.kind is EntryKind.PERIOD_CLOSED and e.charged_micros for e in history.entries)
     for entry in history.entries:
         if entry.kind not in _RETURNS:
             continue
@@ -273,7 +289,8 @@ def returned(history: History) -> Found:
         else:
             due = left.get(subject, 0)
             left[subject] = due - given_back
-        if given_back > due or (entry.kind is EntryKind.REVERSAL and given_back != due):
+        is_whole = entry.kind is EntryKind.REVERSAL and not has_closed
+        if given_back > due or (is_whole and given_back != due):
             yield Invariant.RETURNED, f"entry {entry.sequence}: gives back {given_back}, {due} was left"
 
 
@@ -318,9 +335,31 @@ def live(history: History) -> Found:
     instants = [lot.effective_at for lot in by_status[LotStatus.PENDING_START]]
     instants += [lot.expires_at for lot in by_status[LotStatus.ACTIVE] if lot.expires_at]
     instants += [r.expires_at for r in history.reservations if r.state is ReservationState.OPEN]
+    instants += [
+        state.closes_at for state in history.states.values() if state.surplus_micros and state.closes_at
+    ]
     earliest = min(instants, default=None)
     if earliest and (wallet.next_due_at is None or wallet.next_due_at > earliest):
         yield Invariant.LIVE, f"{earliest} is due before {wallet.next_due_at}"
+
+
+def remembered(history: History) -> Found:
+    """Check what prices remember: a surplus has an instant when it is due, and no sum is below 0.
+
+    Of a period's lines no more revenue and credits are kept than the books have of all charges.
+    """
+    for key, state in history.states.items():
+        sums = (state.surplus_micros, state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
+        if min(sums) < 0:
+            yield Invariant.REMEMBERED, f"state {key}: {sums}"
+        if state.surplus_micros and state.closes_at is None:
+            yield Invariant.REMEMBERED, f"state {key}: a surplus of {state.surplus_micros}, and no close"
+        if state.collected_micros > history.wallet.balances.consumed:
+            consumed = history.wallet.balances.consumed
+            yield (
+                Invariant.REMEMBERED,
+                f"state {key}: {state.collected_micros} collected of {consumed} consumed",
+            )
 
 
 CHECKS: tuple[Callable[[History], Found], ...] = (
@@ -333,6 +372,7 @@ CHECKS: tuple[Callable[[History], Found], ...] = (
     returned,
     sequenced,
     live,
+    remembered,
 )
 
 

@@ -11,7 +11,7 @@ is available under every policy, and make debt where the policy is ALLOW_WITH_OV
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from fractions import Fraction
 from itertools import chain
@@ -41,9 +41,11 @@ from ledger.books.model import (
     Reservation,
     ReservationCosts,
     ReservationState,
+    State,
     Terms,
     Wallet,
 )
+from ledger.books.periods import count
 
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
@@ -111,7 +113,7 @@ def commit(
         final=command.final,
         lines=lines,
         money_lines=money_lines,
-        states=priced.states if priced else STATELESS,
+        states=_states(priced, money_lines, uncollected_micros),
     )
 
 
@@ -167,7 +169,7 @@ def charge(
         uncosted=priced is None,
         lines=lines,
         money_lines=money_lines,
-        states=priced.states if priced else STATELESS,
+        states=_states(priced, money_lines, uncollected_micros),
     )
 
 
@@ -223,6 +225,15 @@ def _book(
             )
         )
     return tuple(lines), tuple(money_lines)
+
+
+def _states(
+    priced: Priced | None, lines: tuple[MoneyLine, ...], uncollected_micros: int
+) -> Mapping[str, State]:
+    """Give the states that the usage has changed, with what its lines have booked."""
+    if priced is None or not priced.states:
+        return STATELESS
+    return count(priced.states, lines, uncollected_micros)
 
 
 def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:

@@ -239,6 +239,9 @@ class Draft:
         states: Mapping[str, State] = STATELESS,
     ) -> Decision:
         """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
+        for state in states.values():
+            if state.surplus_micros:
+                self.due(state.closes_at)
         postings = _filled(Credits, self._credits)
         balances = _filled(Credits, self._balances)
         entry = make(

@@ -321,6 +321,7 @@ class EntryKind(StrEnum):
     CHARGE = "CHARGE"
     REVERSAL = "REVERSAL"
     REFUND = "REFUND"
+    PERIOD_CLOSED = "PERIOD_CLOSED"
 
 
 class Draw(NamedTuple):
@@ -401,7 +402,7 @@ class Entry(NamedTuple):
     terms: Terms | None = None
     plan: str = ""
     priced_micros: int = 0
-    """COMMIT, CHARGE: the rounded price. REVERSAL, REFUND: what is taken back of it, negative."""
+    """COMMIT, CHARGE: the rounded price. REVERSAL, REFUND, PERIOD_CLOSED: what is taken back, negative."""
     uncollected_micros: int = 0
     uncosted: bool = False
     """A commit stated in credits, without usage."""
@@ -437,8 +438,9 @@ class Facts(NamedTuple):
     """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
     there."""
     states: Mapping[str, State] = STATELESS
-    """Reverse: the states that `charges` changed, as they are without them. Refund: those that change if it
-    is in full."""
+    """Reverse: the states that `charges` changed, as they are without them. Refund: as they are."""
+    freed: Mapping[str, State] = STATELESS
+    """Refund: the marks that are freed if it is in full."""
 
 
 class Decision(NamedTuple):

@@ -14,7 +14,8 @@ from ledger.books.bills import refuse_amount
 from ledger.books.commands import Refund
 from ledger.books.draft import Draft
 from ledger.books.exact import apportion
-from ledger.books.model import STATELESS, Decision, EntryKind, Facts, Plan, Refusal, Wallet
+from ledger.books.model import Decision, EntryKind, Facts, Plan, Refusal, Wallet
+from ledger.books.periods import uncount
 from ledger.books.returns import give_back, left_of, lines_left, take_back
 
 
@@ -32,6 +33,8 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
 
     # The refund is given.
     charge = facts.charges[0]
+    refunded = -sum(entry.charged_micros for entry in facts.refunds)
+    states = uncount(facts.states, charge, back_before_micros=refunded, back_micros=micros)
     draft = Draft(wallet, now)
     give_back(draft, facts, micros)
     rests = lines_left(facts)
@@ -48,5 +51,5 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
         reason=command.reason,
         lines=lines,
         money_lines=money_lines,
-        states=facts.states if micros == left else STATELESS,
+        states={**states, **facts.freed} if micros == left else states,
     )

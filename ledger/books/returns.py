@@ -37,6 +37,7 @@ from ledger.books.model import (
     LotStatus,
     MoneyLine,
 )
+from ledger.books.periods import take_off
 
 NEW_LIFE = timedelta(days=30)
 _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
@@ -44,9 +45,13 @@ _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
 
 
 def left_of(facts: Facts) -> int:
-    """Give the micro-credits that may still go back: what was collected, less what was refunded."""
+    """Give the micro-credits that may still go back: what was collected, less what has gone back.
+
+    That is what was refunded, and what periods that closed since have given back.
+    """
     collected = sum(entry.charged_micros for entry in facts.charges)
-    return collected + sum(refund.charged_micros for refund in facts.refunds)
+    given_micros, _ = take_off(facts.states, facts.charges, facts.refunds)
+    return collected + sum(refund.charged_micros for refund in facts.refunds) - given_micros
 
 
 def is_refunded(charge: Entry, refunds: Sequence[Entry]) -> bool:

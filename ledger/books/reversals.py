@@ -1,6 +1,7 @@
 """Reversals: a charge, or all charges of a closed reservation, did not happen.
 
-All that was collected and has not been refunded comes back, revenue and cost are negated.
+All that was collected comes back, but for what was refunded before, and for what a period that has closed
+since gave back of it; revenue and cost are negated.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ledger.books.model import (
     ReservationState,
     Wallet,
 )
+from ledger.books.periods import take_off
 from ledger.books.returns import give_back, left_of, lines_left, take_back
 
 
@@ -37,7 +39,8 @@ def reverse(
 
     # The charge is undone.
     draft = Draft(wallet, now)
-    give_back(draft, facts, left_of(facts))
+    left_micros = left_of(facts)
+    give_back(draft, facts, left_micros)
     for money in (entry.money for entry in undone if entry.money):
         draft.cost(money.dollars.cost)
         draft.absorb(
@@ -48,21 +51,22 @@ def reverse(
     rests = lines_left(facts)
     parts = [rest.micros for rest in rests]
     lines, money_lines = take_back(rests, parts, draft.revenue_nanousd, cost=True)
-    refunded = sum(entry.charged_micros for entry in facts.refunds)
+    uncollected_micros = sum(entry.uncollected_micros for entry in undone)
+    given_micros, states = take_off(facts.states, undone, facts.refunds)
     return draft.finish(
         EntryKind.REVERSAL,
         plan.name,
         command=command,
-        reservation=_undo(reservation) if reservation else None,
+        reservation=_undo(reservation, given_micros) if reservation else None,
         subject=(command.reservation if command.charge is None else command.charge, None),
         terms=reservation.terms if reservation else undone[0].terms,
         labels=reservation.labels if reservation else undone[0].labels,
-        priced_micros=-refunded - sum(entry.priced_micros for entry in undone),
-        uncollected_micros=-sum(entry.uncollected_micros for entry in undone),
+        priced_micros=-left_micros - uncollected_micros,
+        uncollected_micros=-uncollected_micros,
         reason=command.reason,
         lines=lines,
         money_lines=money_lines,
-        states=facts.states,
+        states=states,
     )
 
 
@@ -84,8 +88,8 @@ def _refuse_reservation(facts: Facts) -> Refusal | None:
     return None
 
 
-def _undo(before: Reservation) -> Reservation:
-    """Give the reservation as if nothing had been charged."""
+def _undo(before: Reservation, given_micros: int) -> Reservation:
+    """Give the reservation as if nothing had been charged, but for what periods have given back of it."""
     return Reservation(
         sequence=before.sequence,
         state=ReservationState.REVERSED,
@@ -95,8 +99,8 @@ def _undo(before: Reservation) -> Reservation:
         pins=(),
         labels=before.labels,
         exact_micros=ZERO,
-        priced_micros=0,
-        charged_micros=0,
+        priced_micros=given_micros,
+        charged_micros=given_micros,
         has_outcome_rule=before.has_outcome_rule,
         outcome_charged=False,
         own_run=None,

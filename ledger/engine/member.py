@@ -135,9 +135,9 @@ def decide_in_memory(
         return refusal
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
     if pending.keys and isinstance(command, Reverse):
-        facts = facts._replace(states=unwound(effects_of(facts), _known(member, pending)))
+        facts = facts._replace(states=unwound(effects_of(facts), _known(member, pending), now))
     elif isinstance(command, Refund):
-        facts = facts._replace(states=freed(effects_of(facts)))
+        facts = facts._replace(states=_known(member, pending), freed=freed(effects_of(facts)))
     return decide(
         wallet,
         command,
@@ -168,7 +168,7 @@ def _price(
             terms, known = reservation.terms, _known(member, pending)
             memory = pricing.Memory(texts_of(known), reservation.own_run)
             quote = prices.price(pending.usage, reservation.labels, terms, memory, now)
-            return terms, priced_of(quote, prices.rounding_of(terms), pending.usage, known, terms), None
+            return terms, priced_of(quote, prices.rounding_of(terms), pending.usage, known, terms, now), None
         case _:
             return None, None, None
 
@@ -194,7 +194,7 @@ def _price_anew(
         return terms, estimated_of(quote, card.rounding), None
     known = _known(member, pending)
     quote = prices.price(pending.usage, command.labels, terms, pricing.Memory(texts_of(known)), now)
-    return terms, priced_of(quote, card.rounding, pending.usage, known, terms), None
+    return terms, priced_of(quote, card.rounding, pending.usage, known, terms, now), None
 
 
 def keys_of(
@@ -219,7 +219,7 @@ def keys_of(
             if card is not None:
                 terms = prices.pin(card, now, wallet.multiplier_nanos)
                 return prices.memory_keys(usage, command.labels, terms, now)
-        case Reverse() if pending.facts is not None:
+        case Reverse() | Refund() if pending.facts is not None:
             return frozenset(effect.key for effect in effects_of(pending.facts))
     return _NO_KEYS
 

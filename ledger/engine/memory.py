@@ -298,7 +298,9 @@ class Memory:
             return
         now = max(due_at, wallet.last_instant)
         plan = self._prices.plans.get(wallet.plan) or Plan(wallet.plan, None)
-        decisions, after = due(wallet, loaded.due, loaded.next_reservation_due_at, now=now, plan=plan)
+        decisions, after = due(
+            wallet, loaded.due, loaded.next_reservation_due_at, loaded.closings, now=now, plan=plan
+        )
         part = self._part(member, alone=False)
         for decision in decisions:
             part.apply(decision)

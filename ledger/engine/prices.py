@@ -178,6 +178,7 @@ def priced_of(
     items: Sequence[pricing.Item],
     known: Mapping[str, State],
     terms: PinnedTerms,
+    now: datetime,
 ) -> Priced:
     """A quote of usage that has happened, in the books' words; `known` are the states that it was told of."""
     stated = [item.occurred_at for item in items if item.occurred_at is not None]
@@ -200,7 +201,7 @@ def priced_of(
         quote.has_outcome_rule,
         quote.outcome_charged,
         max(stated) if stated else None,
-        {key: _state_of(state, known.get(key), terms) for key, state in quote.states.items()}
+        {key: _state_of(state, known.get(key), terms, now) for key, state in quote.states.items()}
         if quote.states
         else STATELESS,
         quote.own_run,
@@ -212,10 +213,10 @@ def texts_of(known: Mapping[str, State]) -> Mapping[str, str]:
     return {key: state.text for key, state in known.items()} if known else _NO_TEXTS
 
 
-def unwound(effects: Iterable[Effect], known: Mapping[str, State]) -> Mapping[str, State]:
+def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime) -> Mapping[str, State]:
     """The states as they are without what lines with these effects added."""
     undone = pricing.unwind([pricing.Effect(*effect) for effect in effects], texts_of(known))
-    return {key: _state_of(state, known.get(key), None) for key, state in undone.items()}
+    return {key: _state_of(state, known.get(key), None, now) for key, state in undone.items()}
 
 
 def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
@@ -226,11 +227,11 @@ def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
 _NOTHING_KNOWN = State("")
 
 
-def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms | None) -> State:
+def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms | None, now: datetime) -> State:
     """A state as usage leaves it, or as it is without some (no terms); one that has closed stays closed."""
     before = before or _NOTHING_KNOWN
     closes_at = state.closes_at if terms is not None or before.closes_at is not None else None
-    if closes_at is None:
+    if closes_at is None or closes_at <= now:
         return before._replace(text=state.text, closes_at=None, surplus_micros=0)
     rests_on = terms or before.terms
     multiplier_nanos = rests_on.multiplier_nanos if rests_on is not None else UNSCALED

@@ -285,6 +285,7 @@ CHARGE_IS_CONSUMED = Invariant(
     """,
 )
 
+# What a period gave back of a charge when it closed does not come back again.
 RETURNS_WITHIN_CHARGE = Invariant(
     "returns_within_charge",
     """
@@ -305,6 +306,9 @@ RETURNS_WITHIN_CHARGE = Invariant(
     JOIN (SELECT c.customer, c.whole, sum(c.consumed + coalesce(r.consumed, 0)) AS consumed
           FROM charges c LEFT JOIN refunds r USING (customer, sequence) GROUP BY 1, 2) l USING (customer)
     WHERE v.kind = 'REVERSAL' AND v.subject = l.whole AND v.consumed + l.consumed <> 0
+      AND (v.consumed + l.consumed < 0 OR NOT EXISTS (
+          SELECT FROM {cell}.entries p
+          WHERE p.customer = v.customer AND p.kind = 'PERIOD_CLOSED' AND p.consumed < 0))
     """,
 )
 
@@ -364,6 +368,24 @@ ACCOUNTS_ARE_SUMS = Invariant(
     """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP)),
 )
 
+STATES_ARE_DUE = Invariant(
+    "states_are_due",
+    """
+    SELECT customer, format('%s has a surplus of %s that is due at %s; the wallet is due at %s', key, surplus,
+                            coalesce(closes_at::text, 'no instant'), coalesce(w.next_due_at::text, 'none'))
+           AS description
+    FROM {cell}.states s LEFT JOIN {cell}.wallets w USING (customer)
+    WHERE surplus > 0 AND (closes_at >= w.next_due_at) IS NOT TRUE
+    UNION ALL
+    SELECT customer, format('%s: surplus %s, collected %s, uncollected %s, revenue %s', key, surplus,
+                            collected, uncollected, revenue_nanousd)
+    FROM {cell}.states WHERE least(surplus, collected, uncollected, revenue_nanousd) < 0
+    UNION ALL
+    SELECT customer, format('%s has collected %s, the customer consumed %s', key, collected, w.consumed)
+    FROM {cell}.states s JOIN {cell}.wallets w USING (customer) WHERE collected > w.consumed
+    """,
+)
+
 INVARIANTS = (
     POSTINGS_BALANCE,
     SEQUENCES_WITHOUT_GAPS,
@@ -382,6 +404,7 @@ INVARIANTS = (
     RETURNS_WITHIN_CHARGE,
     ABSORBED_WITHIN_COST,
     RESERVATION_IS_ENTRIES,
+    STATES_ARE_DUE,
     MARGINS_ARE_SUMS,
     ACCOUNTS_ARE_SUMS,
 )

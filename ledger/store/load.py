@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ledger.books.clock import NO_CLOSINGS, Closings
 from ledger.books.cover import burn_order
 from ledger.books.model import Facts
 from ledger.store import codec
@@ -53,6 +54,8 @@ class Loaded:
     """Open reservations with expires_at <= due_at, at most 1,000, oldest first."""
     next_reservation_due_at: datetime | None = None
     """The earliest expiry of the open reservations that are not in `due`."""
+    closings: Closings = NO_CLOSINGS
+    """States with a surplus and closes_at <= due_at, at most 1,000; when the next of the others closes."""
 
 
 _RESERVATION_ROW = f"ROW({RESERVATION.select('r')}, {RESERVATION_COSTS.select('c')})"
@@ -100,6 +103,21 @@ CROSS JOIN LATERAL (
     WHERE o.customer = x.customer AND o.state = 'OPEN'
       AND o.expires_at > coalesce(x.due_at, '-infinity'::timestamptz)
     ORDER BY o.expires_at LIMIT 1) AS r
+UNION ALL
+SELECT 'closing', ROW({STATE.select("u")})
+FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {{cell}}.states o
+    WHERE o.customer = x.customer AND o.surplus > 0 AND o.closes_at <= x.due_at
+    ORDER BY o.closes_at, o.key LIMIT {DUE_MAX + 1}) AS u
+UNION ALL
+SELECT 'closes', ROW(x.customer, u.closes_at)
+FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
+CROSS JOIN LATERAL (
+    SELECT o.closes_at FROM {{cell}}.states o
+    WHERE o.customer = x.customer AND o.surplus > 0
+      AND o.closes_at > coalesce(x.due_at, '-infinity'::timestamptz)
+    ORDER BY o.closes_at LIMIT 1) AS u
 """
 
 # $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
@@ -275,7 +293,19 @@ def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:
         entries={entry.request_id: entry for entry in entries if entry.request_id is not None},
         due=tuple(due[:DUE_MAX]),
         next_reservation_due_at=following[0] if following else None,
+        closings=_closings(rows),
     )
+
+
+def _closings(rows: dict[str, list[Fields]]) -> Closings:
+    due = sorted(
+        ((row[1], codec.state_of(row)) for row in rows.get("closing", ())),
+        key=lambda closing: (closing[1].closes_at, closing[0]),
+    )
+    following = [row[1] for row in rows.get("closes", ())]
+    if len(due) > DUE_MAX:
+        following = [due[DUE_MAX][1].closes_at]
+    return Closings(dict(due[:DUE_MAX]), following[0] if following else None)
 
 
 def _reservation_of(row: Fields) -> Reservation:

@@ -84,6 +84,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     TRANSACTION_TYPE_REVERSAL: _TransactionType.ValueType  # 10
     TRANSACTION_TYPE_REFUND: _TransactionType.ValueType  # 11
     """The charge_id is that of the charge refunded."""
+    TRANSACTION_TYPE_PERIOD_CLOSED: _TransactionType.ValueType  # 12
+    """What a period has charged beyond what its usage comes to goes back when it closes."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper): ...
 
@@ -100,6 +102,8 @@ TRANSACTION_TYPE_CHARGE: TransactionType.ValueType  # 9
 TRANSACTION_TYPE_REVERSAL: TransactionType.ValueType  # 10
 TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
 """The charge_id is that of the charge refunded."""
+TRANSACTION_TYPE_PERIOD_CLOSED: TransactionType.ValueType  # 12
+"""What a period has charged beyond what its usage comes to goes back when it closes."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final

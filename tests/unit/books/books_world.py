@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from ledger.books import (
+    Closings,
     Command,
     Commit,
     Decision,
@@ -83,13 +85,21 @@ class World:
             late = [r for r in open_ones if r.expires_at <= self.now][: self.due_batch]
             rest = open_ones[len(late) :]
             next_at = rest[0].expires_at if rest else None
-            decisions, wallet = due(self.wallet, late, next_at, now=self.now, plan=self.plan)
+            decisions, wallet = due(self.wallet, late, next_at, self.closings(), now=self.now, plan=self.plan)
             for decision in decisions:
                 self.keep(decision)
             self.wallet = wallet
             written += decisions
             self.check()
         return written
+
+    def closings(self) -> Closings:
+        """Give the states that are due, in batches of at most `due_batch`, as a store reads them."""
+        surplus = {key: state for key, state in self.states.items() if state.surplus_micros}
+        at = sorted((state.closes_at, key) for key, state in surplus.items() if state.closes_at)
+        late = [key for closes_at, key in at if closes_at <= self.now][: self.due_batch]
+        rest = at[len(late) :]
+        return Closings({key: surplus[key] for key in late}, rest[0][0] if rest else None)
 
     def facts(self, command: Command) -> Facts:
         """Give what the command names, as a store reads it back."""
@@ -123,7 +133,14 @@ class World:
                 e.kind is EntryKind.REVERSAL and e.subject in subjects - {None} for e in self.entries
             ),
             lots=tuple(self.lots[key] for key in sorted(drawn)),
+            states=self.undone_states(undone),
         )
+
+    def undone_states(self, undone: Iterable[Entry]) -> dict[str, State]:
+        """Give the states that charges counted in, as prices see them without those: here, the same text."""
+        money = [entry.money for entry in undone if entry.money]
+        keys = {effect.key for some in money for line in some.lines for effect in line.effects}
+        return {key: self.states[key] for key in keys}
 
     def stored_reservation(self, sequence: int | None) -> Reservation | None:
         """Give a reservation as it is read back: a closed one's costs stand in its entries alone."""
@@ -146,7 +163,11 @@ class World:
     def check(self) -> None:
         """Hold all invariants against all that was kept."""
         violations = audit(
-            self.wallet, list(self.lots.values()), list(self.reservations.values()), self.entries
+            self.wallet,
+            list(self.lots.values()),
+            list(self.reservations.values()),
+            self.entries,
+            self.states,
         )
         assert violations == []
 

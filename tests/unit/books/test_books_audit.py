@@ -38,7 +38,13 @@ def right_books(steps: str = STEPS) -> History:
     for line in steps.strip().splitlines():
         table.step(line)
     world = table.world
-    return History(world.wallet, list(world.lots.values()), list(world.reservations.values()), world.entries)
+    return History(
+        world.wallet,
+        list(world.lots.values()),
+        list(world.reservations.values()),
+        world.entries,
+        world.states,
+    )
 
 
 def with_entry(history: History, index: int, **changes: object) -> History:
@@ -291,7 +297,7 @@ def test_right_books_have_no_violations() -> None:
     history = right_books()
     assert len(history.wallet.lots) == 2
     assert history.wallet.balances.debt < 0
-    assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
+    assert audit(history.wallet, history.lots, history.reservations, history.entries, history.states) == []
 
 
 @pytest.mark.parametrize(
@@ -341,7 +347,7 @@ def test_a_break_is_found(name: str) -> None:
     """A planted break is named by its invariant, with the customer that has it, and with what is wrong."""
     invariant, break_ = BREAKS[name]
     history = break_(right_books())
-    found = audit(history.wallet, history.lots, history.reservations, history.entries)
+    found = audit(history.wallet, history.lots, history.reservations, history.entries, history.states)
     assert invariant in {violation.invariant for violation in found}
     assert {violation.customer for violation in found} == {1}
     assert [f"{violation.invariant}: {_shown(violation.description)}" for violation in found] == FINDINGS[

@@ -1,0 +1,174 @@
+"""Periods: what lines book under the states that prices remember, and the surplus given back at the close.
+
+A price that counts over a period may turn out to have charged more than the period's usage comes to. What it
+has charged stays until the period closes; then the surplus goes back, in an entry of its own: first against
+what the customer owes, then as a new lot with a life of 30 days. What was not collected is not given back:
+the surplus covers that first. The revenue that goes back is the part surplus / collected of what the
+period's lines have earned, rounded down.
+
+A state keeps the sums of its lines: what they collected, what they did not, their revenue. Refunds and
+reversals take theirs off again, so that of no line more comes back than was collected.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from ledger.books.draft import Draft
+from ledger.books.exact import apportion, share
+from ledger.books.model import (
+    Decision,
+    Entry,
+    EntryKind,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    MoneyLine,
+    Plan,
+    State,
+    Wallet,
+)
+
+SURPLUS_LIFE = timedelta(days=30)
+"""Of the lot that a surplus makes."""
+
+Booked = tuple[str, int, int, int]
+"""A state's key, and what one line booked under it: collected and uncollected micro-credits, nano-dollars."""
+
+
+def count(
+    states: Mapping[str, State], lines: Sequence[MoneyLine], uncollected_micros: int
+) -> Mapping[str, State]:
+    """Add what lines have booked to the states that may have a surplus when they close."""
+    if all(state.closes_at is None for state in states.values()):
+        return states
+    counted = dict(states)
+    for key, collected, uncollected, revenue in _booked(lines, uncollected_micros):
+        state = counted.get(key)
+        if state is not None and state.closes_at is not None:
+            counted[key] = _add(state, collected, uncollected, revenue)
+    return counted
+
+
+def uncount(
+    states: Mapping[str, State], entry: Entry, *, back_before_micros: int, back_micros: int
+) -> Mapping[str, State]:
+    """Take off the states' sums what comes back of a charge, of which some may have come back before.
+
+    Both are micro-credits of what the entry collected. With the last of it goes what was not collected.
+    """
+    charged = entry.charged_micros
+    changed = dict(states)
+    for key, collected, uncollected, revenue in _booked_by(entry):
+        state = changed.get(key)
+        if state is None:
+            continue
+        is_last = back_before_micros + back_micros == charged
+        changed[key] = _add(
+            state,
+            -min(state.collected_micros, _growth(collected, back_before_micros, back_micros, charged)),
+            -min(state.uncollected_micros, uncollected) if is_last else 0,
+            -min(state.revenue_nanousd, _growth(revenue, back_before_micros, back_micros, charged)),
+        )
+    return changed
+
+
+def take_off(
+    states: Mapping[str, State], charges: Sequence[Entry], refunds: Sequence[Entry]
+) -> tuple[int, Mapping[str, State]]:
+    """Take what refunds have left of charges off the states' sums.
+
+    Gives also how much of that (micro-credits) periods which have closed since gave back.
+    """
+    if not states:
+        return 0, states
+    given = 0
+    for charge in charges:
+        refunded = -sum(refund.charged_micros for refund in refunds if refund.subject == charge.sequence)
+        left = charge.charged_micros - refunded
+        given += min(left, _given_back(states, charge, refunded))
+        states = uncount(states, charge, back_before_micros=refunded, back_micros=left)
+    return given, states
+
+
+def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) -> Decision:
+    """Close a period by the clock, at the instant when it is due: its surplus goes back."""
+    draft = Draft(wallet, now, effective_at=state.closes_at)
+    micros = max(0, min(state.surplus_micros - state.uncollected_micros, state.collected_micros))
+    forgiven = min(micros, -wallet.balances.debt)
+    if forgiven:
+        draft.forgive(forgiven)
+    left = micros - forgiven
+    if left:
+        draft.give_back(
+            _new_lot(draft, left), left, share(state.revenue_nanousd, left, state.collected_micros)
+        )
+    revenue = share(state.revenue_nanousd, micros, state.collected_micros) if micros else 0
+    after = state._replace(
+        closes_at=None,
+        surplus_micros=0,
+        collected_micros=state.collected_micros - micros,
+        revenue_nanousd=state.revenue_nanousd - revenue,
+    )
+    return draft.finish(
+        EntryKind.PERIOD_CLOSED, plan.name, terms=state.terms, priced_micros=-micros, states={key: after}
+    )
+
+
+def _given_back(states: Mapping[str, State], charge: Entry, refunded_micros: int) -> int:
+    """Give what is missing in the sums of closed periods of what refunds have left of a charge."""
+    left: Counter[str] = Counter()
+    for key, collected, _, _ in _booked_by(charge):
+        left[key] += collected - _growth(collected, 0, refunded_micros, charge.charged_micros)
+    closed = {key: states[key] for key in left if key in states and _has_closed(states[key])}
+    return sum(max(0, left[key] - state.collected_micros) for key, state in closed.items())
+
+
+def _has_closed(state: State) -> bool:
+    return state.closes_at is None and state.terms is not None
+
+
+def _booked_by(entry: Entry) -> Iterator[Booked]:
+    return _booked(entry.money.lines, entry.uncollected_micros) if entry.money else iter(())
+
+
+def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Booked]:
+    """Give what each line has booked under each state that it counts in."""
+    uncollected = apportion(uncollected_micros, [line.credits_micros for line in lines])
+    for line, missing in zip(lines, uncollected, strict=True):
+        for key in dict.fromkeys(effect.key for effect in line.effects):
+            yield key, line.credits_micros - missing, missing, line.revenue_nanousd
+
+
+def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_nanousd: int) -> State:
+    return state._replace(
+        collected_micros=state.collected_micros + collected_micros,
+        uncollected_micros=state.uncollected_micros + uncollected_micros,
+        revenue_nanousd=state.revenue_nanousd + revenue_nanousd,
+    )
+
+
+def _growth(amount: int, before: int, more: int, whole: int) -> int:
+    """Give what goes back of an amount with `more` of a whole of which `before` has: no rest is left."""
+    if whole == 0:
+        return 0
+    return share(amount, before + more, whole) - share(amount, before, whole)
+
+
+def _new_lot(draft: Draft, micros: int) -> Lot:
+    return Lot(
+        key=LotKey(draft.sequence, 0),
+        kind=GrantKind.ADJUSTMENT,
+        amount_micros=micros,
+        remaining_micros=0,
+        held_micros=0,
+        value_nanousd=0,
+        priority=0,
+        scope=None,
+        effective_at=draft.effective_at,
+        expires_at=draft.booked_at + SURPLUS_LIFE,
+        status=LotStatus.ACTIVE,
+    )
