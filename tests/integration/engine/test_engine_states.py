@@ -1,0 +1,195 @@
+"""What prices remember, on a real database: one memory whoever decides, and in one statement with the wallet.
+
+The card's machine bills each run for a minute at least, so of a run's many short parts only the first costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from engine_world import World, fingerprint, write_config
+
+import pricing
+from ledger import books
+from ledger.engine.outcomes import Committed
+from ledger.store.verify import verify_journal
+
+CREDIT = 1_000_000
+SECOND = 10**9
+MINUTE_CREDITS = 60
+COSTS = """
+units:
+  page: {each: "0.001"}
+compute:
+  box: {per_hour: "0.1"}
+"""
+BOX = """
+  - name: boxes
+    match: {compute: box}
+    price: {per_hour: "3600", minimum: 60s}
+"""
+Items = tuple[pricing.Item, ...]
+Start = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture(autouse=True)
+def a_card_with_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the card a machine whose runs have a minimum."""
+    monkeypatch.setattr("engine_world.COSTS", COSTS)
+    monkeypatch.setattr("engine_world.CARD", write_config.__globals__["CARD"] + BOX)
+
+
+def box(seconds: int, run_id: str | None = "run") -> Items:
+    return (pricing.Compute("box", seconds * SECOND, run_id=run_id),)
+
+
+def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
+    assert isinstance(outcome, Committed), outcome
+    return outcome.entry
+
+
+async def charge(
+    world: World, customer: str, request_id: str, items: tuple[pricing.Item, ...]
+) -> books.Entry:
+    command = books.Charge(request_id, fingerprint(request_id), None)
+    return entry_of(await world.engine.execute(customer, command, items))
+
+
+async def states(world: World) -> dict[str, str]:
+    rows = await world.database.finance.fetch("SELECT key, state FROM cell_00.states")
+    return {row["key"]: row["state"] for row in rows}
+
+
+async def assert_books_hold(world: World) -> None:
+    found = await verify_journal(world.database.finance, ("cell_00",))
+    assert found.violations == ()
+
+
+async def test_two_engines_bill_one_minimum_once(world: World, start: Start) -> None:
+    """Whoever decides knows what the other has billed: of twenty parts of a run only one costs."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    entries = await asyncio.gather(
+        *(
+            charge(engine, acme, f"{n}-{side}", box(3))
+            for n in range(10)
+            for side, engine in enumerate((world, other))
+        )
+    )
+    assert sorted(entry.credits.consumed for entry in entries) == [0] * 19 + [MINUTE_CREDITS * CREDIT]
+    last = await charge(other, acme, "last", box(7))
+    assert last.credits.consumed == 7 * CREDIT
+
+
+async def test_a_killed_backend_leaves_both_or_neither(world: World, database_url: str) -> None:
+    """However often the connection is lost, the run has lasted as long as its charges say."""
+    acme = await world.customer("acme", 10_000 * CREDIT)
+    admin = await asyncpg.connect(database_url)
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'acu cell_00%'"
+    work = [asyncio.create_task(charge(world, acme, f"{n}", box(1))) for n in range(100)]
+    while not all(task.done() for task in work):
+        await admin.fetch(kill)
+        await asyncio.wait(work, timeout=0.1)
+    await admin.close()
+    charged = sum(task.result().credits.consumed for task in work)
+    assert charged == 100 * CREDIT
+    assert str(100 * SECOND) in (await states(world))["run/run"]
+
+
+async def test_runs_in_turn_stay_in_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load of what one command lacks does not drop what another has brought."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    await charge(world, acme, "a", box(10, "a"))
+    await charge(world, acme, "b", box(10, "b"))
+    memory = world.engine._cells["cell_00"].memory
+    monkeypatch.setattr(memory, "next_to_load", lambda: pytest.fail("loaded"))
+    for n in range(3):
+        for run in ("a", "b"):
+            assert (await charge(world, acme, f"{run}{n}", box(10, run))).credits.consumed == 0
+
+
+async def test_a_customer_out_of_memory_needs_one_load(world: World, start: Start) -> None:
+    """Its card is only known with its wallet: what its prices remember comes in the same look."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    await charge(world, acme, "first", box(10))
+    later = await start()
+    memory, loads = later.engine._cells["cell_00"].memory, []
+    take = memory.next_to_load
+    memory.next_to_load = lambda: loads.append(take()) or loads[-1]  # type: ignore[method-assign, func-returns-value]
+    entry = await charge(later, acme, "second", box(10))
+    assert entry.credits.consumed == 0
+    assert len([members for members in loads if members]) == 1
+
+
+async def test_a_reversal_winds_the_run_back(world: World) -> None:
+    """What did not happen has not begun the run: the next part pays the minimum."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    first = await charge(world, acme, "first", box(20))
+    second = await charge(world, acme, "second", box(20))
+    reverse = books.Reverse("v1", fingerprint("v1"), first.sequence, None, "test")
+    await world.engine.execute(acme, reverse)
+    assert str(20 * SECOND) in (await states(world))["run/run"]
+    reverse = books.Reverse("v2", fingerprint("v2"), second.sequence, None, "test")
+    await world.engine.execute(acme, reverse)
+    assert await states(world) == {"run/run": ""}
+    assert (await charge(world, acme, "again", box(20))).credits.consumed == MINUTE_CREDITS * CREDIT
+    await assert_books_hold(world)
+
+
+async def surplus(world: World, url: str, closes_in: timedelta) -> None:
+    """Make the run a counter of a period, of which 10 of the 60 credits charged are to go back."""
+    admin = await asyncpg.connect(url)
+    await admin.execute(
+        """UPDATE cell_00.states s SET closes_at = now() + $1, surplus = 10000000, collected = 60000000,
+           revenue_nanousd = 600000000, card = e.card, card_version = e.card_version,
+           cost_version = e.cost_version, credit_price_nanousd = e.credit_price_nanousd,
+           multiplier_nanos = e.multiplier_nanos
+           FROM cell_00.entries e WHERE e.kind = 'CHARGE'""",
+        closes_in,
+    )
+    await admin.execute("UPDATE cell_00.wallets SET next_due_at = now() + $1", closes_in)
+    await admin.close()
+
+
+@pytest.mark.parametrize("woken_by", ["the sweeper", "a command"])
+async def test_a_period_closes_by_the_clock(
+    world: World, start: Start, database_url: str, woken_by: str
+) -> None:
+    """Credits and revenue go back ahead of the next command, or by the sweeper, and once."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    await charge(world, acme, "c", box(10))
+    await world.engine.drain()
+    await surplus(world, database_url, timedelta(seconds=-1))
+    later = await start()
+    if woken_by == "the sweeper":
+        await later.engine.sweepers[0].step()
+        await later.engine.sweepers[0].step()
+    else:
+        await later.reserve(acme, "r", CREDIT)
+    rows = await later.database.finance.fetch(
+        "SELECT kind, consumed, revenue, effective_at < e.booked_at AS late, card FROM cell_00.entries e"
+        " JOIN cell_00.money USING (customer, sequence) WHERE kind = 'PERIOD_CLOSED'"
+    )
+    assert [tuple(row) for row in rows] == [("PERIOD_CLOSED", -10 * CREDIT, -100_000_000, True, "basic")]
+    [state] = await later.database.finance.fetch("SELECT closes_at, surplus, collected FROM cell_00.states")
+    assert tuple(state) == (None, 0, 50 * CREDIT)
+    await assert_books_hold(later)
+
+
+async def test_a_period_that_is_still_open_waits(world: World, start: Start, database_url: str) -> None:
+    """The wallet is due when the period closes, and no sooner."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    await charge(world, acme, "c", box(10))
+    await world.engine.drain()
+    await surplus(world, database_url, timedelta(hours=1))
+    later = await start()
+    await later.reserve(acme, "r", CREDIT, "ttl")
+    kinds = await later.database.finance.fetch(
+        "SELECT kind FROM cell_00.entries WHERE kind = 'PERIOD_CLOSED'"
+    )
+    assert kinds == []
+    await assert_books_hold(later)
