@@ -306,9 +306,11 @@ RETURNS_WITHIN_CHARGE = Invariant(
     JOIN (SELECT c.customer, c.whole, sum(c.consumed + coalesce(r.consumed, 0)) AS consumed
           FROM charges c LEFT JOIN refunds r USING (customer, sequence) GROUP BY 1, 2) l USING (customer)
     WHERE v.kind = 'REVERSAL' AND v.subject = l.whole AND v.consumed + l.consumed <> 0
-      AND (v.consumed + l.consumed < 0 OR NOT EXISTS (
-          SELECT FROM {cell}.entries p
-          WHERE p.customer = v.customer AND p.kind = 'PERIOD_CLOSED' AND p.consumed < 0))
+      AND NOT (v.consumed + l.consumed > 0 AND EXISTS (
+          SELECT FROM charges c
+          JOIN {cell}.money m USING (customer, sequence)
+          CROSS JOIN LATERAL jsonb_array_elements(m.lines) AS t(line)
+          WHERE c.customer = v.customer AND c.whole = l.whole AND t.line ? 'memory'))
     """,
 )
 

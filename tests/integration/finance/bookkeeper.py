@@ -13,6 +13,7 @@ from ledger.books import (
     Command,
     Commit,
     Decision,
+    Effect,
     Entry,
     Facts,
     GrantKind,
@@ -27,6 +28,7 @@ from ledger.books import (
     Reserve,
     Reverse,
     Rounding,
+    State,
     Terms,
     Treatment,
     Wallet,
@@ -113,6 +115,14 @@ class Bookkeeper:
     async def charge(self, *lines: PricedLine) -> Entry:
         return await self.book(Charge(*_request(), None, already_used=True), priced(*lines))
 
+    async def charge_counted(self, micros: int, surplus_micros: int, closes_at: datetime) -> Entry:
+        """A charge of usage that counts in a period of its own, with a surplus to come."""
+        key = f"count/agents/hours/{next(_request_numbers)}"
+        counted = line("compute", "sandbox", micros=micros)._replace(effects=(Effect(key, "{}"),))
+        state = State("{}", closes_at, surplus_micros, terms=TERMS)
+        usage = priced(counted)._replace(states={key: state})
+        return await self.book(Charge(*_request(), None), usage)
+
     async def release(self, reservation: int) -> Entry:
         return await self.book(Release(*_request(), reservation))
 
@@ -139,7 +149,7 @@ class Bookkeeper:
         """Books what is due by the clock."""
         found = (await load(self.connection, CELL, [LoadRequest(self.customer, due_at=now)]))[self.customer]
         decisions, wallet = due(
-            found.wallet, found.due, found.next_reservation_due_at, now=now, plan=self.plan
+            found.wallet, found.due, found.next_reservation_due_at, found.closings, now=now, plan=self.plan
         )
         if decisions:
             await self.write(found.wallet.sequence, decisions)
@@ -181,6 +191,8 @@ def rows(customer: int, before: int, decisions: list[Decision]) -> Batch:
         if decision.reservation is not None:
             sequence = decision.reservation.sequence
             batch.reservations[customer, sequence] = decision.reservation, sequence in sequences
+        for key, state in decision.states.items():
+            batch.states[customer, key] = state
     return batch
 
 
@@ -252,13 +264,15 @@ async def _debts(customer: Bookkeeper) -> None:
 
 
 async def _expiries(customer: Bookkeeper) -> None:
-    """A grant that starts, one that expires (under a hold too), a hold that expires, a late commit."""
+    """A grant that starts, one that expires (under a hold too), a hold and a period that end, a late commit."""
     soon = await customer.now() + timedelta(seconds=1)
     await customer.grant(10 * CREDIT, 10 * DOLLAR, expires_at=soon)
     await customer.grant(10 * CREDIT, 20 * DOLLAR, effective_at=soon)
     held = await customer.reserve(4 * CREDIT)
     late = await customer.reserve(3 * CREDIT, ttl=timedelta(seconds=1))
     undone = await customer.charge(line(micros=CREDIT, cost_nanousd=5))
+    await customer.charge_counted(4 * CREDIT, CREDIT, soon)
+    await customer.charge_counted(4 * CREDIT, CREDIT, soon + timedelta(days=40))
     customer.ahead = timedelta(seconds=3)
     await customer.commit(late, line(micros=2 * CREDIT, cost_nanousd=6))
     await customer.release(held)

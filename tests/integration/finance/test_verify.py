@@ -95,6 +95,10 @@ PLANTED = [
     ),
     ("reservation_is_entries", "reservations SET charged = charged + 1 WHERE customer = 1"),
     ("reservation_is_entries", "reservations SET expires_at = now() WHERE customer = 1 AND state = 'OPEN'"),
+    ("states_are_due", "states SET closes_at = NULL WHERE customer = 1 AND surplus > 0"),
+    ("states_are_due", "wallets SET next_due_at = NULL WHERE customer = 1"),
+    ("states_are_due", "states SET uncollected = -1 WHERE customer = 1"),
+    ("states_are_due", "states SET collected = 10000000000 WHERE customer = 1"),
     ("margins_are_sums", "rollup_lines SET revenue_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'deferred'"),
 ]
