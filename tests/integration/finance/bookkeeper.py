@@ -264,7 +264,7 @@ async def _debts(customer: Bookkeeper) -> None:
 
 
 async def _expiries(customer: Bookkeeper) -> None:
-    """A grant that starts, one that expires (under a hold too), a hold and a period that end, a late commit."""
+    """A grant that starts, one that expires (under a hold too), a hold and a period that end."""
     soon = await customer.now() + timedelta(seconds=1)
     await customer.grant(10 * CREDIT, 10 * DOLLAR, expires_at=soon)
     await customer.grant(10 * CREDIT, 20 * DOLLAR, effective_at=soon)
