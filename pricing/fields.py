@@ -64,11 +64,11 @@ def _duration(value: object) -> int:
 def _instant(value: object) -> datetime:
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise RefusedError(f"{value!r} is not an instant", "write date, time and zone: 2026-11-01T00:00:00Z")
-    return instant
+        if instant is not None and instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise RefusedError(f"{value!r} is not an instant", "write date, time and zone: 2026-11-01T00:00:00Z")
 
 
 def _quantity(value: str) -> str:
@@ -110,5 +110,7 @@ Selector = Annotated[tuple[str, ...], BeforeValidator(_selector)]
 """One or more names or globs."""
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 """An instant with its zone."""
-Revision = Annotated[int, Field(ge=1)]
+REVISION_MAX = 10**9
+"""The database keeps four bytes of it; a rollback adds one."""
+Revision = Annotated[int, Field(ge=1, le=REVISION_MAX)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]

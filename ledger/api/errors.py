@@ -143,8 +143,14 @@ def refused(reason: RefusalReason, **detail: str) -> StatusError:
 
 def invalid(violations: Sequence[tuple[str, str]]) -> Status:
     """The status of bad fields, as (field, description): the first of them, and how many more there are."""
-    shown = violations[: limits.VIOLATIONS_MAX]
-    found = [BadRequest.FieldViolation(field=path, description=text) for path, text in shown]
+    found: list[BadRequest.FieldViolation] = []
+    room = limits.VIOLATIONS_BYTES_MAX
+    for path, text in violations[: limits.VIOLATIONS_MAX]:
+        violation = BadRequest.FieldViolation(field=path, description=_cut(text))
+        room -= violation.ByteSize()
+        if found and room < 0:
+            break
+        found.append(violation)
     told = TABLE[RefusalReason.INVALID_ARGUMENT]
     more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
     return _status(
@@ -154,6 +160,13 @@ def invalid(violations: Sequence[tuple[str, str]]) -> Status:
         {},
         BadRequest(field_violations=found),
     )
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= limits.VIOLATION_BYTES_MAX:
+        return text
+    return encoded[: limits.VIOLATION_BYTES_MAX].decode(errors="ignore") + "…"
 
 
 def some_of(names: Iterable[str]) -> str:

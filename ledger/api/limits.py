@@ -21,6 +21,12 @@ MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 VIOLATIONS_MAX: Final = 16
 """Bad fields told of one request: errors travel as trailing metadata, of which clients take 8 KiB."""
 
+VIOLATION_BYTES_MAX: Final = 300
+"""Bytes of the description of each: it may quote what was sent."""
+
+VIOLATIONS_BYTES_MAX: Final = 5_200
+"""Bytes of them all: in Base64 they are a third more, and the first is told twice."""
+
 NAMES_TOLD_MAX: Final = 20
 """Names told of what there is (plans, cards), for the same reason."""
 

@@ -72,13 +72,27 @@ def test_bad_fields():
     assert [each.field for each in details(refused)[BadRequest].field_violations] == ["ttl"]
 
 
-@pytest.mark.parametrize(("wrong", "told"), [(16, 16), (17, 16), (5_000, 16)])
+@pytest.mark.parametrize(("wrong", "told"), [(15, 15), (17, 15), (5_000, 15)])
 def test_errors_fit_into_metadata(wrong, told):
-    """An error is trailing metadata, of which clients take 8 KiB: 16 bad fields are told, and the number."""
+    """An error is trailing metadata, of which clients take 8 KiB: what fits is told, and the number."""
     path = f'labels.other["{chr(0x1F600) * 63}"]'
     status = errors.invalid([(path, "is " + "x" * 60)] * wrong)
     assert len(details(status)[BadRequest].field_violations) == told
     assert f"and {wrong - 1} more" in status.message
+    assert len(b64encode(status.SerializeToString())) < 8_192
+
+
+@pytest.mark.parametrize("quoted", ["x" * 10_000, chr(0x1F600) * 5_000])
+def test_long_descriptions_fit_into_metadata(quoted):
+    """A description that quotes what was sent is cut, and as many are told as there is room for."""
+    status = errors.invalid([("document", f"{quoted} is no name")] * 100)
+    told = details(status)[BadRequest].field_violations
+    assert len(told) == 16
+    assert all(each.description.endswith("…") and quoted.startswith(each.description[:-1]) for each in told)
+    assert len(b64encode(status.SerializeToString())) < 8_192
+    status = errors.invalid([(chr(0x1F600) * 63, quoted)] * 100)
+    assert 1 < len(details(status)[BadRequest].field_violations) < 16
+    assert "and 99 more" in status.message
     assert len(b64encode(status.SerializeToString())) < 8_192
 
 
