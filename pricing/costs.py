@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pricing.catalog import Catalog, CatalogPrice, snapshot
+from pricing.catalog import Catalog, snapshot
 from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQuantity
 from pricing.items import BILLION, CACHE
 from pricing.pairs import Pair
@@ -126,10 +126,17 @@ class CostsDoc(Strict):
 # --- the book ----------------------------------------------------------------------------------------------
 
 
+class Prices(Protocol):
+    """Prices of a model, by when it is used."""
+
+    def at(self, instant: datetime, /) -> TokenRates:
+        """Return the prices that hold at an instant."""
+
+
 class ModelCost(NamedTuple):
     """List prices of a model, in nano-dollars, and the share of them that we pay."""
 
-    listed: CatalogPrice | TokenRates
+    listed: Prices
     source: str
     lever: str | None
     share: Pair | None = None

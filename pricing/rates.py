@@ -51,6 +51,14 @@ class TokenRates:
         """Return the rates that hold at an instant: these, always."""
         return self
 
+    def times(self, factor: Fraction) -> TokenRates:
+        """Return the rates times a factor."""
+        return TokenRates(
+            self.denominator * factor.denominator,
+            _times(self.rates, factor),
+            tuple((start, _times(rates, factor)) for start, rates in self.cliffs),
+        )
+
     def amount(self, tokens: Tokens) -> Pair | None:
         """Return what the tokens come to; None if a quantity that is not 0 has no rate.
 
@@ -73,6 +81,10 @@ class TokenRates:
         context = sum(quantity for key, quantity in quantities.items() if key in _INPUT)
         above = (rates for start, rates in reversed(self.cliffs) if context > start * requests)
         return next(above, self.rates)
+
+
+def _times(rates: Mapping[str, int], factor: Fraction) -> dict[str, int]:
+    return {key: rate * factor.numerator for key, rate in rates.items()}
 
 
 def with_fallbacks(rates: Mapping[str, R]) -> dict[str, R]:
