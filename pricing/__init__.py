@@ -10,7 +10,7 @@ from pricing.config import Config, load, read_card_for, unknown_to
 from pricing.costs import CostBook, read_costs_text
 from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
-from pricing.kept import item_of
+from pricing.kept import item_of, kept_of, name_of
 from pricing.memory import Effect, Memory, State
 from pricing.pricer import memory_keys, price
 from pricing.quote import Line, PoolPart, Quote, Treatment
@@ -50,9 +50,11 @@ __all__ = [
     "differing_costs",
     "free_marks",
     "item_of",
+    "kept_of",
     "load",
     "load_model",
     "memory_keys",
+    "name_of",
     "price",
     "read_card_for",
     "read_costs_text",

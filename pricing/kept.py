@@ -24,6 +24,12 @@ from pricing.items import OURS, Compute, Item, KeyOwner, Outcome, Result, Tokens
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_KINDS: Mapping[type[Item], str] = {
+    Tokens: "tokens",
+    Compute: "compute",
+    Units: "units",
+    Outcome: "outcome",
+}
 _KEY_OWNERS = {str(owner): owner for owner in KeyOwner}
 
 
@@ -72,6 +78,18 @@ def facts_of(item: Item) -> dict[str, object]:
     if item.occurred_at is not None:
         facts["at"] = (item.occurred_at - _EPOCH) // _MICROSECOND
     return facts
+
+
+def kept_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
+    """Return public and internal facts that `item_of` makes the usage of again."""
+    kind = _KINDS[type(item)]
+    public: dict[str, object] = {"kind": kind, "name": name_of(item), "quantities": quantities_of(item)}
+    internal: dict[str, object] = {"usage": facts_of(item)}
+    if isinstance(item, (Tokens, Compute)):
+        internal["served_by"] = item.served_by or ""
+    if isinstance(item, Tokens):
+        internal["key_owner"] = str(item.key_owner)
+    return public, internal
 
 
 def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:

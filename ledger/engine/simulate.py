@@ -1,0 +1,425 @@
+"""Simulation: usage that was charged, priced anew under two sets of terms, side by side.
+
+Pure: entries of the journal in, figures out. A customer's entries are replayed in the order of its sequence,
+each side with a past of its own: the states of runs and periods, and what a reservation's parts have come to
+so far. Rounding, and the cost that is posted, are the books' own, so that under the terms that the entries
+were charged by a side comes to what the ledger holds, to the micro-credit and the nano-dollar.
+
+A reversal takes back what its charge came to. Credits committed without usage stay what they are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from typing import Final, NamedTuple, Protocol
+
+import pricing
+from ledger.books.absorbed import accrue
+from ledger.books.bills import make_bill
+from ledger.books.exact import MICROS_PER_CREDIT, apportion, round_exact
+from ledger.books.model import (
+    NO_COSTS,
+    UNSCALED,
+    ZERO,
+    EntryKind,
+    Priced,
+    PricedLine,
+    ReservationCosts,
+    Rounding,
+    Treatment,
+)
+
+CHANGE_BOUNDS_PERCENT: Final = (-50, -25, -10, -5, -1, 1, 5, 10, 25, 50, 100)
+"""Where a histogram's buckets end: each without its upper bound. Two more: what is beyond the last, and what
+was free before and is not any more."""
+
+BUCKETS: Final = len(CHANGE_BOUNDS_PERCENT) + 2
+
+_NO_FACTS: Mapping[str, object] = {}
+_TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
+
+
+class Booked(NamedTuple):
+    """A charge, or the reversal of one, as the journal holds it."""
+
+    customer: int
+    sequence: int
+    kind: EntryKind
+    """COMMIT, CHARGE or REVERSAL."""
+    reservation: int | None
+    subject: int | None
+    """Of a reversal: the sequence of the charge, or of the reservation, that it takes back."""
+    undone: bool
+    """A reversal takes it back, then or later."""
+    booked_at: datetime
+    card: str
+    card_version: str
+    cost_version: str
+    credit_price_nanousd: int
+    multiplier_nanos: int
+    priced_micros: int
+    revenue_nanousd: int
+    cost_nanousd: int
+    labels: Mapping[str, str]
+    items: tuple[pricing.Item, ...]
+    """None where credits were committed without usage."""
+
+
+class Scenario(Protocol):
+    """How one side prices."""
+
+    def terms_of(self, booked: Booked) -> pricing.Terms:
+        """What an entry is priced by, the customer's multiplier included."""
+
+    def costs_at(self, instant: datetime) -> pricing.CostBook:
+        """The cost book of an instant."""
+
+    def usage_of(self, items: Sequence[pricing.Item]) -> Sequence[pricing.Item]:
+        """The usage as it is on this side."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sums of charges."""
+
+    lines: int = 0
+    unpriced_lines: int = 0
+    credits_micros: int = 0
+    list_value: int = 0
+    """Credits at their list price: micro-credits times nano-dollars."""
+    lots_nanousd: int = 0
+    """Credits at the value of the lots that were drawn for them."""
+    cost_nanousd: int = 0
+
+    @property
+    def list_nanousd(self) -> int:
+        """Revenue at the list price, half even."""
+        return round_exact(Fraction(self.list_value, MICROS_PER_CREDIT))
+
+    def add(self, other: Figures) -> None:
+        """Add figures to these."""
+        self.lines += other.lines
+        self.unpriced_lines += other.unpriced_lines
+        self.credits_micros += other.credits_micros
+        self.list_value += other.list_value
+        self.lots_nanousd += other.lots_nanousd
+        self.cost_nanousd += other.cost_nanousd
+
+
+class Sides(NamedTuple):
+    """The same work on both sides."""
+
+    before: Figures
+    after: Figures
+
+
+Name = tuple[str, str]
+"""Kind of usage, and what was asked for."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a simulation has found."""
+
+    charges: int = 0
+    """Entries that count, but for reversals."""
+    booked: Figures = field(default_factory=Figures)
+    """What the ledger holds of them, at the list prices that they were charged at."""
+    all: Sides = field(default_factory=lambda: Sides(Figures(), Figures()))
+    customers: dict[int, Sides] = field(default_factory=dict)
+    names: dict[Name, Sides] = field(default_factory=dict)
+    """Without the value of lots, which are drawn for a charge as a whole."""
+    charge_changes: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    """How many charges change by how much, at the list price."""
+    unmatched_reversals: int = 0
+    """Reversals of charges that were not replayed: counted nowhere."""
+
+
+class Simulation:
+    """Replays entries, customer by customer, each in the order of its sequence.
+
+    `ends_at` is the instant up to which periods have closed.
+    """
+
+    def __init__(self, before: Scenario, after: Scenario, ends_at: datetime) -> None:
+        self._scenarios = (before, after)
+        self._ends_at = ends_at
+        self._found = Report()
+        self._customer: _Customer | None = None
+
+    def add(self, booked: Booked, *, counts: bool) -> None:
+        """Replay the next entry; one that does not count only leaves its traces in the states."""
+        customer = self._customer
+        if customer is None or customer.number != booked.customer:
+            self._close()
+            customer = self._customer = _Customer(booked.customer, self._scenarios)
+        if booked.kind is EntryKind.REVERSAL:
+            self._reverse(customer, booked, counts=counts)
+        else:
+            self._charge(customer, booked, counts=counts)
+
+    def report(self) -> Report:
+        """Close the last customer, and tell what was found."""
+        self._close()
+        return self._found
+
+    def _charge(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+        charges = [past.charge(booked) for past in customer.pasts]
+        if booked.undone:
+            key = booked.sequence if booked.reservation is None else booked.reservation
+            customer.undone.setdefault(key, []).append(charges)
+        if counts:
+            self._found.charges += 1
+            self._found.charge_changes[bucket_of(*(charge.list_value for charge in charges))] += 1
+            self._count(customer, booked, [charges], 1)
+
+    def _reverse(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+        undone = customer.undone.pop(booked.subject or 0, [])
+        for charges in undone:
+            for past, charge in zip(customer.pasts, charges, strict=True):
+                past.unwind(charge)
+        if counts and undone:
+            self._count(customer, booked, undone, -1)
+        elif counts:
+            self._found.unmatched_reversals += 1
+
+    def _count(
+        self, customer: _Customer, booked: Booked, found: Sequence[Sequence[_Charge]], sign: int
+    ) -> None:
+        """Add what an entry comes to on both sides, or take away what a reversal takes back."""
+        customer.priced_micros += booked.priced_micros
+        customer.revenue_nanousd += booked.revenue_nanousd
+        self._found.booked.add(_figures_of(booked, sign))
+        for n, past in enumerate(customer.pasts):
+            micros = 0
+            for charges in found:
+                charge = charges[n]
+                micros += sign * charge.micros
+                customer.sides[n].add(charge.figures(sign))
+                for line in charge.lines:
+                    if line.name not in self._found.names:
+                        self._found.names[line.name] = Sides(Figures(), Figures())
+                    self._found.names[line.name][n].add(line.figures(charge.credit_price_nanousd, sign))
+            if booked.priced_micros:
+                value = Fraction(booked.revenue_nanousd * micros, booked.priced_micros)
+                customer.sides[n].lots_nanousd += round_exact(value)
+            else:
+                past.unvalued_micros += micros
+
+    def _close(self) -> None:
+        """Give back the surplus of closed periods, and value what no lot was drawn for."""
+        customer = self._customer
+        if customer is None:
+            return
+        self._customer = None
+        for n, past in enumerate(customer.pasts):
+            figures = customer.sides[n]
+            for surplus_micros, credit_price_nanousd in past.given_back(self._ends_at):
+                past.unvalued_micros -= surplus_micros
+                figures.credits_micros -= surplus_micros
+                figures.list_value -= surplus_micros * credit_price_nanousd
+            figures.lots_nanousd += customer.value_of(past.unvalued_micros, past.credit_price_nanousd)
+            self._found.all[n].add(figures)
+        if any(figures != Figures() for figures in customer.sides):
+            self._found.customers[customer.number] = customer.sides
+
+
+def bucket_of(before: int, after: int) -> int:
+    """Return the bucket of a histogram that a change falls into."""
+    if before == 0:
+        return BUCKETS - 1 if after else bisect_right(CHANGE_BOUNDS_PERCENT, 0)
+    return bisect_right(CHANGE_BOUNDS_PERCENT, 100 * (after - before) // before)
+
+
+class _Line(NamedTuple):
+    """A line of a charge, as one side prices it."""
+
+    name: Name
+    micros: int
+    cost_nanousd: int
+    unpriced: bool
+
+    def figures(self, credit_price_nanousd: int, sign: int) -> Figures:
+        micros = sign * self.micros
+        return Figures(
+            sign,
+            sign * self.unpriced,
+            micros,
+            micros * credit_price_nanousd,
+            cost_nanousd=sign * self.cost_nanousd,
+        )
+
+
+class _Charge(NamedTuple):
+    """A charge as one side prices it."""
+
+    micros: int
+    cost_nanousd: int
+    credit_price_nanousd: int
+    lines: tuple[_Line, ...] = ()
+    effects: tuple[pricing.Effect, ...] = ()
+
+    @property
+    def list_value(self) -> int:
+        return self.micros * self.credit_price_nanousd
+
+    def figures(self, sign: int) -> Figures:
+        return Figures(
+            sign * len(self.lines),
+            sign * sum([line.unpriced for line in self.lines]),
+            sign * self.micros,
+            sign * self.list_value,
+            cost_nanousd=sign * self.cost_nanousd,
+        )
+
+
+class _Parts(NamedTuple):
+    """What the parts of a reservation have come to so far."""
+
+    exact_micros: Fraction = ZERO
+    costs: ReservationCosts = NO_COSTS
+    own_run: str | None = None
+
+
+_NO_PARTS = _Parts()
+
+
+class _Surplus(NamedTuple):
+    closes_at: datetime
+    micros: int
+    credit_price_nanousd: int
+
+
+class _Past:
+    """What one side remembers of a customer."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._states: dict[str, str] = {}
+        self._surpluses: dict[str, _Surplus] = {}
+        self._multipliers: dict[str, int] = {}
+        """Of the terms that a state's usage was last priced by."""
+        self._reservations: dict[int, _Parts] = {}
+        self.unvalued_micros = 0
+        """Credits that no lot was drawn for."""
+        self.credit_price_nanousd = 0
+        """Of the last charge."""
+
+    def charge(self, booked: Booked) -> _Charge:
+        """Price an entry, and remember what it leaves behind."""
+        if not booked.items:
+            return _Charge(booked.priced_micros, 0, booked.credit_price_nanousd)
+        scenario = self._scenario
+        terms, items = scenario.terms_of(booked), scenario.usage_of(booked.items)
+        parts = _NO_PARTS
+        if booked.reservation is not None:
+            parts = self._reservations.get(booked.reservation, _NO_PARTS)
+        keys = pricing.memory_keys(items, booked.labels, terms, booked.booked_at)
+        states = {key: self._states[key] for key in keys if key in self._states} if keys else {}
+        memory = pricing.Memory(states, parts.own_run)
+        quote = pricing.price(
+            items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
+        )
+        self._keep(quote.states, terms)
+        priced = _priced(quote, terms.rounding)
+        bill = make_bill(None, priced, parts.exact_micros)
+        costs = accrue(parts.costs, priced)
+        if booked.reservation is not None:
+            self._reservations[booked.reservation] = _Parts(bill.exact_micros, costs, quote.own_run)
+        self.credit_price_nanousd = terms.card.credit_price_nanousd
+        cost_nanousd = costs.posted_nanousd - parts.costs.posted_nanousd
+        return _Charge(
+            bill.micros,
+            cost_nanousd,
+            terms.card.credit_price_nanousd,
+            _lines(quote, bill.shares(), cost_nanousd),
+            tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
+        )
+
+    def unwind(self, charge: _Charge) -> None:
+        """Take what a charge added to the states away again."""
+        if charge.effects:
+            self._keep(pricing.unwind(charge.effects, self._states), None)
+
+    def given_back(self, ends_at: datetime) -> Iterable[tuple[int, int]]:
+        """The surplus of each period that has closed by then, and the list price of a credit of it."""
+        for surplus in self._surpluses.values():
+            if surplus.closes_at <= ends_at and surplus.micros:
+                yield surplus.micros, surplus.credit_price_nanousd
+
+    def _keep(self, states: Mapping[str, pricing.State], terms: pricing.Terms | None) -> None:
+        for key, state in states.items():
+            self._states[key] = state.text
+            if terms is not None:
+                self._multipliers[key] = terms.multiplier_nanos
+                price = terms.card.credit_price_nanousd
+            else:
+                price = self._surpluses[key].credit_price_nanousd if key in self._surpluses else 0
+            if state.closes_at is not None:
+                micros = state.surplus_micros * self._multipliers.get(key, UNSCALED) // UNSCALED
+                self._surpluses[key] = _Surplus(state.closes_at, micros, price)
+
+
+class _Customer:
+    """A customer in the making."""
+
+    def __init__(self, number: int, scenarios: Iterable[Scenario]) -> None:
+        self.number = number
+        self.pasts = tuple(map(_Past, scenarios))
+        self.sides = Sides(Figures(), Figures())
+        self.undone: dict[int, list[list[_Charge]]] = {}
+        """What reversals may take back: the parts, on both sides, by what the reversal names."""
+        self.priced_micros = 0
+        self.revenue_nanousd = 0
+
+    def value_of(self, micros: int, credit_price_nanousd: int) -> int:
+        """The value of credits: that of all that were drawn, or the list price where none were."""
+        if self.priced_micros > 0:
+            return round_exact(Fraction(micros * self.revenue_nanousd, self.priced_micros))
+        return round_exact(Fraction(micros * credit_price_nanousd, MICROS_PER_CREDIT))
+
+
+def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
+    """A quote in the books' words, as far as amounts go."""
+    lines = [
+        PricedLine(
+            line.kind,
+            _TREATMENTS[line.treatment],
+            line.exact_micros,
+            line.cost_exact_nanousd,
+            _NO_FACTS,
+            _NO_FACTS,
+        )
+        for line in quote.lines
+    ]
+    return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
+
+
+def _lines(quote: pricing.Quote, shares: Sequence[int], cost_nanousd: int) -> tuple[_Line, ...]:
+    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in quote.lines])
+    return tuple(
+        [
+            _Line(
+                (line.kind, pricing.name_of(line.item)),
+                shares[n],
+                costs[n],
+                line.treatment is pricing.Treatment.UNPRICED,
+            )
+            for n, line in enumerate(quote.lines)
+        ]
+    )
+
+
+def _figures_of(booked: Booked, sign: int) -> Figures:
+    return Figures(
+        sign * len(booked.items),
+        0,
+        booked.priced_micros,
+        booked.priced_micros * booked.credit_price_nanousd,
+        booked.revenue_nanousd,
+        booked.cost_nanousd,
+    )

@@ -1,0 +1,241 @@
+"""Simulations on the usage that the ledger holds, or on work that somebody tells, beside the running service.
+
+The usage is read here, in chunks, and priced in a process of its own: the loop stays free for those who pay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any, Final
+
+import orjson
+
+import pricing
+from ledger.books.model import UNSCALED, EntryKind
+from ledger.engine.prices import USAGE_REACH, PriceBook
+from ledger.engine.simulate import Report
+from ledger.engine.simulation_worker import Job, micros_of, read_report
+from ledger.store.database import Pool, PooledConnection
+from ledger.store.finance import snapshot
+from ledger.store.usage import (
+    DOCUMENTS_OF_CARDS,
+    DOCUMENTS_OF_COSTS,
+    UsageQuery,
+    VersionsUsed,
+    documents,
+    usage,
+    versions_used,
+)
+from ledger.store.versions import all_costs
+
+WARM_UP: Final = timedelta(days=3)
+"""Replayed before what counts, for the parts of reservations that are still open: a hold lives a day."""
+WARM_UP_OF_PERIODS: Final = timedelta(days=67)
+"""The same on cards that remember: usage counts in its month or in the one before."""
+_COMPLAINT_MAX: Final = 2_000
+"""Characters of what a process that failed has said."""
+
+_WORKER = (sys.executable, "-P", "-m", "ledger.engine.simulation_worker")
+_Rows = AsyncIterator[Sequence[Sequence[Any]]]
+
+
+class SimulationFailedError(Exception):
+    """The process that prices has ended without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What is another than it was."""
+
+    card: pricing.RateCard | None = None
+    """Prices all usage; None: the cards in force do."""
+    costs: pricing.CostBook | None = None
+    """Costs all usage; None: the books in force at the time do."""
+    cost_factor: Fraction = Fraction(1)
+    byok: bool = False
+    swaps: Mapping[str, str] = field(default_factory=dict)
+    """What serves in place of what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work that no ledger holds."""
+
+    customer: int
+    labels: Mapping[str, str]
+    items: tuple[pricing.Item, ...]
+
+
+class Simulator:
+    """One simulation at a time: each takes a core."""
+
+    def __init__(
+        self, pool: Pool, prices: PriceBook, clock: Callable[[], datetime], cells: Sequence[str]
+    ) -> None:
+        self._pool = pool
+        self._prices = prices
+        self._clock = clock
+        self._cells = cells
+        self._busy = asyncio.Lock()
+
+    async def on_ledger(
+        self, what_if: WhatIf, query: UsageQuery, *, cells: Sequence[str] | None = None
+    ) -> Report:
+        """Price the charges that a query asks for by the cards in force, and by what might be."""
+        cells = cells if cells is not None else self._cells
+        now = self._clock()
+        async with self._busy, snapshot(self._pool) as connection:
+            warm_up = self._warm_up(what_if, now)
+            since = query.since - warm_up if query.since is not None else None
+            wider = UsageQuery(since, query.until, query.customer, query.card)
+            used = await versions_used(connection, cells, wider)
+            ends_at = min(query.until or now, now)
+            job = await self._job(connection, what_if, used, since, query.since, ends_at)
+            return read_report(await _priced(job, usage(connection, cells, wider)))
+
+    async def on_work(self, what_if: WhatIf, work: Sequence[Work], card: pricing.RateCard) -> Report:
+        """Price work by a card in force, and by what might be; each piece is a charge of now."""
+        now = self._clock()
+        costs = self._prices.costs_at(now)
+        used = VersionsUsed(frozenset({card.version}), frozenset({costs.version}))
+        async with self._busy, self._pool.acquire() as connection:
+            job = await self._job(connection, what_if, used, now, None, now)
+        rows = [
+            _row_of(piece, sequence, now, card, costs)
+            for sequence, piece in enumerate(sorted(work, key=lambda piece: piece.customer), start=1)
+        ]
+        return read_report(await _priced(job, _chunk(rows)))
+
+    async def margin_at_list_price(self, card: pricing.RateCard, days: int) -> Fraction | None:
+        """What a card would leave of its revenue at the list price, on the last days' usage of its name.
+
+        The costs are those in force now. None where there is no revenue.
+        """
+        now = self._clock()
+        what_if = WhatIf(card, self._prices.costs_at(now))
+        query = UsageQuery(now - timedelta(days=days), None, None, card.name)
+        figures = (await self.on_ledger(what_if, query)).all.after
+        if not figures.list_nanousd:
+            return None
+        return 1 - Fraction(figures.cost_nanousd, figures.list_nanousd)
+
+    def _warm_up(self, what_if: WhatIf, now: datetime) -> timedelta:
+        costs = self._prices.costs_at(now)
+        cards = [*self._prices.cards(now).values(), *([what_if.card] if what_if.card else [])]
+        remembers = any(pricing.compile_terms(card, costs).remembers for card in cards)
+        return WARM_UP_OF_PERIODS if remembers else WARM_UP
+
+    async def _job(
+        self,
+        connection: PooledConnection,
+        what_if: WhatIf,
+        used: VersionsUsed,
+        since: datetime | None,
+        counts_from: datetime | None,
+        ends_at: datetime,
+    ) -> Job:
+        """All that a simulation needs but for its usage, of which the first was booked at `since`."""
+        cards = self._prices.cards(self._clock())
+        in_force = {name: card.version for name, card in cards.items()}
+        stored = [(header.effective_from, header.version) for header in await all_costs(self._pool)]
+        costs_since = _reaching_back(stored, since)
+        versions = used.costs | {version for _, version in costs_since}
+        card_documents = await documents(connection, DOCUMENTS_OF_CARDS, used.cards)
+        return Job(
+            since_micros=micros_of(counts_from) if counts_from is not None else None,
+            ends_at_micros=micros_of(ends_at),
+            cards=card_documents | {card.version: card.document for card in cards.values()},
+            costs=await documents(connection, DOCUMENTS_OF_COSTS, versions),
+            cards_in_force=in_force,
+            costs_since=[(micros_of(instant), version) for instant, version in costs_since],
+            candidate_card=what_if.card.document if what_if.card else None,
+            candidate_costs=what_if.costs.document if what_if.costs else None,
+            cost_factor=str(what_if.cost_factor),
+            byok=what_if.byok,
+            swaps=what_if.swaps,
+        )
+
+
+def _reaching_back(
+    versions: Sequence[tuple[datetime, str]], since: datetime | None
+) -> Sequence[tuple[datetime, str]]:
+    """Of versions, the latest first, those that usage may rest on that was booked from `since` on."""
+    if since is None:
+        return versions
+    reach = since - USAGE_REACH
+    old = next((n for n, (instant, _) in enumerate(versions) if instant <= reach), len(versions))
+    return versions[: old + 1]
+
+
+def _row_of(
+    piece: Work, sequence: int, now: datetime, card: pricing.RateCard, costs: pricing.CostBook
+) -> Sequence[Any]:
+    """A row as the journal would give it."""
+    kept = [pricing.kept_of(item) for item in piece.items]
+    return (
+        piece.customer,
+        sequence,
+        EntryKind.CHARGE,
+        None,
+        None,
+        False,
+        micros_of(now),
+        card.name,
+        card.version,
+        costs.version,
+        card.credit_price_nanousd,
+        UNSCALED,
+        0,
+        0,
+        0,
+        orjson.dumps(piece.labels).decode(),
+        orjson.dumps([public for public, _ in kept]).decode(),
+        orjson.dumps([internal for _, internal in kept]).decode(),
+    )
+
+
+async def _chunk(rows: Sequence[Sequence[Any]]) -> _Rows:
+    yield rows
+
+
+async def _priced(job: Job, chunks: _Rows) -> bytes:
+    """What a process says to a job and its rows. It ends with whoever waits for it."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*_WORKER, stdin=pipe, stdout=pipe, stderr=pipe)
+    said = asyncio.gather(_read(process.stdout), _read(process.stderr))
+    try:
+        await _tell(process, job, chunks)
+        answer, complaint = await said
+        if await process.wait() != 0:
+            raise SimulationFailedError(complaint.decode(errors="replace")[-_COMPLAINT_MAX:])
+        return answer
+    finally:
+        said.cancel()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _tell(process: asyncio.subprocess.Process, job: Job, chunks: _Rows) -> None:
+    """Sends a job and its rows, no faster than they are taken."""
+    pipe = process.stdin
+    if pipe is None:
+        raise AssertionError("the process was started with a pipe")
+    try:
+        pipe.write(job.model_dump_json().encode() + b"\n")
+        await pipe.drain()
+        async for chunk in chunks:
+            pipe.write(orjson.dumps(chunk) + b"\n")
+            await pipe.drain()
+        pipe.close()
+    except (BrokenPipeError, ConnectionResetError):
+        return  # it has ended: what it said tells why
+
+
+async def _read(pipe: asyncio.StreamReader | None) -> bytes:
+    return await pipe.read() if pipe is not None else b""

@@ -1,0 +1,109 @@
+"""Usage that was charged, as the journal holds it: read in bulk, to be priced again elsewhere.
+
+Documents of lines stay text: whoever prices them takes them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ledger.store.migrate import SHARED_SCHEMA
+
+if TYPE_CHECKING:
+    from ledger.store.database import PooledConnection
+
+CHUNK_ROWS = 500
+"""Read at once: a few milliseconds of whoever reads."""
+
+_WINDOW = """
+WHERE e.kind IN ('COMMIT', 'CHARGE', 'REVERSAL')
+  AND ($1::timestamptz IS NULL OR e.booked_at >= $1) AND ($2::timestamptz IS NULL OR e.booked_at < $2)
+  AND ($3::bigint IS NULL OR e.customer = $3) AND ($4::text IS NULL OR e.card = $4)
+"""
+
+# What prices a commit are its reservation's labels, not its own.
+USAGE = (
+    """
+SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
+       EXISTS (SELECT FROM {cell}.entries r WHERE r.customer = e.customer AND r.kind = 'REVERSAL'
+               AND r.subject = coalesce(e.reservation, e.sequence)) AS undone,
+       (extract(epoch FROM e.booked_at) * 1000000)::bigint AS booked_at_micros,
+       e.card, e.card_version, e.cost_version, e.credit_price_nanousd, e.multiplier_nanos,
+       e.priced, coalesce(m.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
+       CASE WHEN e.reservation IS NULL THEN e.labels ELSE r.labels END::text AS labels,
+       e.lines::text AS lines, m.lines::text AS money_lines
+FROM {cell}.entries e
+LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+LEFT JOIN {cell}.reservations r ON r.customer = e.customer AND r.sequence = e.reservation
+"""
+    + _WINDOW
+    + "ORDER BY e.customer, e.sequence"
+)
+
+VERSIONS = (
+    "SELECT DISTINCT e.card_version, e.cost_version FROM {cell}.entries e"
+    + _WINDOW
+    + "AND e.card_version IS NOT NULL"
+)
+
+DOCUMENTS_OF_CARDS = (
+    f"SELECT version, document FROM {SHARED_SCHEMA}.card_versions WHERE version = ANY($1::text[])"
+)
+DOCUMENTS_OF_COSTS = (
+    f"SELECT version, document FROM {SHARED_SCHEMA}.cost_versions WHERE version = ANY($1::text[])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which charges; None: all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    """Booked before this instant, and not before the other."""
+    customer: int | None = None
+    card: str | None = None
+    """Charged by this card."""
+
+
+class VersionsUsed(NamedTuple):
+    """Versions that charges rest on."""
+
+    cards: frozenset[str]
+    costs: frozenset[str]
+
+
+async def versions_used(
+    connection: PooledConnection, cells: Sequence[str], query: UsageQuery
+) -> VersionsUsed:
+    """The versions that these charges rest on."""
+    pairs: set[tuple[str, str]] = set()
+    for cell in cells:
+        rows = await connection.fetch(VERSIONS.format(cell=cell), *_parameters(query))
+        pairs |= {(row[0], row[1]) for row in rows}
+    return VersionsUsed(frozenset(card for card, _ in pairs), frozenset(costs for _, costs in pairs))
+
+
+async def documents(connection: PooledConnection, statement: str, versions: frozenset[str]) -> dict[str, str]:
+    """Documents by version."""
+    return {row[0]: row[1] for row in await connection.fetch(statement, sorted(versions))}
+
+
+async def usage(
+    connection: PooledConnection, cells: Sequence[str], query: UsageQuery
+) -> AsyncIterator[list[tuple[Any, ...]]]:
+    """The charges and reversals, of a customer together, in order of sequence; in chunks.
+
+    Has to be in a transaction, and reads all of one state of the database in it.
+    """
+    for cell in cells:
+        cursor = await connection.cursor(USAGE.format(cell=cell), *_parameters(query))
+        while rows := await cursor.fetch(CHUNK_ROWS):
+            yield [tuple(row) for row in rows]
+
+
+def _parameters(query: UsageQuery) -> tuple[Any, ...]:
+    return query.since, query.until, query.customer, query.card
