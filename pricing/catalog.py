@@ -153,6 +153,11 @@ class CatalogPrice:
         self._known: dict[tuple[int, ...], TokenRates] = {}
         self._always = self._rates(0, tuple(range(len(variants)))) if steady else None
 
+    @property
+    def is_steady(self) -> bool:
+        """The same prices hold at all times."""
+        return self._always is not None
+
     def at(self, instant: datetime) -> TokenRates:
         """Return the prices that hold at an instant: the last whose condition is met, else the first."""
         if self._always is not None:

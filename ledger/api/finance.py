@@ -17,9 +17,13 @@ from ledger.api import checks, ids, limits
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.encode import timestamp
 from ledger.api.errors import refused
+from ledger.api.money import CREDIT_PLACES, DOLLAR_PLACES, dollars, fixed, ratio
+from ledger.api.simulation import Simulations
 from ledger.books.exact import round_exact
 from ledger.books.model import Dollars, Entry, EntryLine, Money, MoneyLine, RefusalReason
+from ledger.engine.simulator import Simulator
 from ledger.finance.v1 import finance_service_pb2 as pb
+from ledger.finance.v1 import simulation_pb2 as simulation
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer
 from ledger.store.database import Pool
 from ledger.store.directory import CustomerKey, Directory, customer_ids
@@ -35,20 +39,18 @@ from ledger.store.verify import verify_journal
 
 DIMENSIONS: Final = {pb.MarginDimension.Value(f"MARGIN_DIMENSION_{each.name}"): each for each in Dimension}
 
-_CREDIT_PLACES = 6
-_DOLLAR_PLACES = 9
-_RATIO_PLACES = 6
 _INT64_MAX: Final = 2**63 - 1
 
 
 class FinanceService(FinanceServiceServicer):
     """Reads of the back office, over all cells."""
 
-    def __init__(self, pool: Pool, directory: Directory, cells: Sequence[str]) -> None:
+    def __init__(self, pool: Pool, directory: Directory, cells: Sequence[str], simulator: Simulator) -> None:
         self._pool = pool
         self._directory = directory
         self._cells = cells
         self._verifying = asyncio.Lock()
+        self._simulations = Simulations(simulator, directory, pool)
 
     async def GetTrialBalance(
         self, request: pb.GetTrialBalanceRequest, context: object
@@ -60,8 +62,8 @@ class FinanceService(FinanceServiceServicer):
         number = key.customer if key else None
         balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
         return pb.GetTrialBalanceResponse(
-            credits=_accounts(balance.credits._asdict(), _CREDIT_PLACES),
-            dollars=_accounts(balance.dollars._asdict(), _DOLLAR_PLACES),
+            credits=_accounts(balance.credits._asdict(), CREDIT_PLACES),
+            dollars=_accounts(balance.dollars._asdict(), DOLLAR_PLACES),
             as_of=timestamp(balance.as_of),
         )
 
@@ -108,6 +110,24 @@ class FinanceService(FinanceServiceServicer):
         if charge is None:
             raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=request.charge_id)
         return _explained(request.customer_id, request.charge_id, charge)
+
+    async def SimulateRates(
+        self, request: simulation.SimulateRatesRequest, context: object
+    ) -> simulation.SimulateRatesResponse:
+        """Usage of the past by a card or at costs that might be."""
+        return await self._simulations.simulate(request)
+
+    async def FitRates(
+        self, request: simulation.FitRatesRequest, context: object
+    ) -> simulation.FitRatesResponse:
+        """A card that leaves a margin on every model."""
+        return await self._simulations.fit(request)
+
+    async def ImportCosts(
+        self, request: simulation.ImportCostsRequest, context: object
+    ) -> simulation.ImportCostsResponse:
+        """A cost book of the catalog, for what the ledger saw."""
+        return await self._simulations.import_costs(request)
 
     async def VerifyJournal(
         self, request: pb.VerifyJournalRequest, context: object
@@ -206,15 +226,8 @@ def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:
         revenue_usd=dollars(margin.revenue_nanousd),
         cost_usd=dollars(margin.cost_nanousd),
         margin_usd=dollars(margin_nanousd),
-        margin_ratio=_ratio(margin_nanousd, margin.revenue_nanousd),
+        margin_ratio=ratio(margin_nanousd, margin.revenue_nanousd),
     )
-
-
-def _ratio(margin_nanousd: int, revenue_nanousd: int) -> str:
-    """Margin over revenue to six places, half even; empty without revenue."""
-    if revenue_nanousd == 0:
-        return ""
-    return _fixed(round_exact(Fraction(margin_nanousd, revenue_nanousd) * 10**_RATIO_PLACES), _RATIO_PLACES)
 
 
 def _explained(customer_id: str, charge_id: str, charge: Entry) -> pb.ExplainChargeResponse:
@@ -295,7 +308,7 @@ def _text(value: object) -> str:
 def _accounts(balances: Mapping[str, int], places: int) -> list[pb.AccountBalance]:
     """Every account in the order of the chart."""
     return [
-        pb.AccountBalance(account=account, balance=_fixed(amount, places))
+        pb.AccountBalance(account=account, balance=fixed(amount, places))
         for account, amount in balances.items()
     ]
 
@@ -303,13 +316,3 @@ def _accounts(balances: Mapping[str, int], places: int) -> list[pb.AccountBalanc
 def _exact_dollars(nanousd: object) -> str:
     """A cost that may be a fraction of a nano-dollar (`n/d`), half even to nine places; unknown: empty."""
     return "" if nanousd is None else dollars(round_exact(Fraction(str(nanousd))))
-
-
-def dollars(nanousd: int) -> str:
-    """Nano-dollars as dollars with nine places."""
-    return _fixed(nanousd, _DOLLAR_PLACES)
-
-
-def _fixed(amount: int, places: int) -> str:
-    whole, fraction = divmod(abs(amount), 10**places)
-    return f"{'-' if amount < 0 else ''}{whole}.{fraction:0{places}d}"

@@ -61,6 +61,9 @@ PAGE_SIZE_MAX: Final = 1_000
 MARGIN_ROWS_MAX: Final = 10_000
 """Rows of a margin report, which has no pages: some 2 MiB, below what a client receives by default."""
 
+CUSTOMER_CHANGES_MAX: Final = 1_000
+"""Customers of a simulation, which has no pages either: those who win or lose most."""
+
 PAGE_TOKEN_LENGTH_MAX: Final = 1_024
 """Characters of a page token: none that was given out is longer."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from heapq import nlargest
 from typing import Final, NamedTuple, Protocol
 
 import pricing
@@ -138,6 +139,10 @@ class Report:
     unmatched_reversals: int = 0
     """Reversals of charges that were not replayed: counted nowhere."""
 
+    def largest_changes(self, most: int) -> list[int]:
+        """The customers whose bill at the list price changes most, the largest change first."""
+        return nlargest(most, self.customers, key=lambda number: (_change(self.customers[number]), -number))
+
 
 class Simulation:
     """Replays entries, customer by customer, each in the order of its sequence.
@@ -226,6 +231,10 @@ class Simulation:
             self._found.all[n].add(figures)
         if any(figures != Figures() for figures in customer.sides):
             self._found.customers[customer.number] = customer.sides
+
+
+def _change(sides: Sides) -> int:
+    return abs(sides.after.list_value - sides.before.list_value)
 
 
 def bucket_of(before: int, after: int) -> int:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
 from ledger.engine.simulate import Booked, Figures, Report, Scenario, Sides, Simulation
+from pricing.fit import Fit, Target
 from pricing.what_if import ScaledCosts, on_own_keys, swapped
 
 POLITENESS: Final = 10
@@ -28,6 +29,18 @@ POLITENESS: Final = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FIGURES = tuple(Figures.__slots__)
+
+
+class FitTarget(BaseModel):
+    """What a card is to be fitted to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    card: str
+    credit_name: str
+    credit_price_nanousd: int
+    margin: str
+    """As n/d."""
 
 
 class Job(BaseModel):
@@ -55,6 +68,8 @@ class Job(BaseModel):
     byok: bool = False
     swaps: Mapping[str, str] = {}
     """What serves in place of what."""
+    fit: FitTarget | None = None
+    """Fit a card; nothing is simulated."""
 
 
 def micros_of(instant: datetime) -> int:
@@ -168,6 +183,18 @@ def simulate(job: Job, rows: Iterable[Sequence[Any]]) -> Report:
     return simulation.report()
 
 
+def fit(job: Job, target: FitTarget, rows: Iterable[Sequence[Any]]) -> str:
+    """A card (YAML) that leaves a margin on the usage of rows, at the costs in force when it ends."""
+    ends_at = _EPOCH + job.ends_at_micros * _MICROSECOND
+    fitted = Fit(_Versions(job).costs_at(ends_at), ends_at)
+    for row in rows:
+        booked = booked_of(row)
+        if booked.kind is not EntryKind.REVERSAL and not booked.undone:
+            fitted.add(booked.items, booked.booked_at)
+    price, margin = target.credit_price_nanousd, Fraction(target.margin)
+    return fitted.document(Target(target.card, target.credit_name, price, margin))
+
+
 def booked_of(row: Sequence[Any]) -> Booked:
     """An entry of its row."""
     labels, lines, money_lines = row[15:18]
@@ -233,7 +260,10 @@ def main(told: BinaryIO, answers: BinaryIO) -> None:
     """Read a job and its rows, and answer."""
     job = Job.model_validate_json(told.readline())
     rows = (row for chunk in told for row in orjson.loads(chunk))
-    answers.write(write_report(simulate(job, rows)))
+    if job.fit is not None:
+        answers.write(fit(job, job.fit, rows).encode())
+    else:
+        answers.write(write_report(simulate(job, rows)))
 
 
 if __name__ == "__main__":

@@ -6,32 +6,35 @@ The usage is read here, in chunks, and priced in a process of its own: the loop 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import orjson
 
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
-from ledger.engine.prices import USAGE_REACH, PriceBook
+from ledger.engine.prices import PriceBook
+from ledger.engine.published import USAGE_REACH
 from ledger.engine.simulate import Report
-from ledger.engine.simulation_worker import Job, micros_of, read_report
+from ledger.engine.simulation_worker import FitTarget, Job, micros_of, read_report
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.finance import snapshot
 from ledger.store.usage import (
-    DOCUMENTS_OF_CARDS,
-    DOCUMENTS_OF_COSTS,
     UsageQuery,
     VersionsUsed,
+    cost_versions,
     documents,
+    seen,
     usage,
     versions_used,
 )
-from ledger.store.versions import all_costs
+from pricing.cost_import import ImportedCosts, Used, import_costs
 
 WARM_UP: Final = timedelta(days=3)
 """Replayed before what counts, for the parts of reservations that are still open: a hold lives a day."""
@@ -83,6 +86,18 @@ class Simulator:
         self._cells = cells
         self._busy = asyncio.Lock()
 
+    def now(self) -> datetime:
+        """The database's time."""
+        return self._clock()
+
+    def cards(self) -> Mapping[str, pricing.RateCard]:
+        """The cards in force, by name."""
+        return {name: card.content for name, card in self._prices.cards(self._clock()).items()}
+
+    def costs(self) -> pricing.CostBook:
+        """The cost book in force."""
+        return self._prices.costs_at(self._clock())
+
     async def on_ledger(
         self, what_if: WhatIf, query: UsageQuery, *, cells: Sequence[str] | None = None
     ) -> Report:
@@ -111,6 +126,32 @@ class Simulator:
         ]
         return read_report(await _priced(job, _chunk(rows)))
 
+    async def fit(self, target: FitTarget, query: UsageQuery, *, cells: Sequence[str] | None = None) -> str:
+        """A card (YAML) that leaves a margin on the usage of a query at the costs in force now."""
+        cells = cells if cells is not None else self._cells
+        now = self._clock()
+        async with self._busy, snapshot(self._pool) as connection:
+            used = await versions_used(connection, cells, query)
+            job = await self._job(connection, WhatIf(), used, now, None, now)
+            job = job.model_copy(update={"fit": target})
+            return (await _priced(job, usage(connection, cells, query))).decode()
+
+    async def import_costs(self, query: UsageQuery, *, cells: Sequence[str] | None = None) -> ImportedCosts:
+        """A cost book of the installed catalog, for what charges are of."""
+        async with snapshot(self._pool) as connection:
+            found = await seen(connection, cells if cells is not None else self._cells, query)
+        names: dict[str, set[str]] = {"tokens": set(), "compute": set(), "units": set(), "outcome": set()}
+        tiers: dict[str, set[str]] = {}
+        for each in found:
+            names[each.kind] |= {each.name, each.served_by} - {""}
+            if each.service_tier:
+                for model in {each.name, each.served_by} - {""}:
+                    tiers.setdefault(model, set()).add(each.service_tier)
+        models, resources, units = (frozenset(names[kind]) for kind in ("tokens", "compute", "units"))
+        used = Used(models, resources, units, tiers)
+        # In a thread: it takes the whole catalog in.
+        return await asyncio.to_thread(import_costs, used, self.costs(), self._clock())
+
     async def margin_at_list_price(self, card: pricing.RateCard, days: int) -> Fraction | None:
         """What a card would leave of its revenue at the list price, on the last days' usage of its name.
 
@@ -126,7 +167,7 @@ class Simulator:
 
     def _warm_up(self, what_if: WhatIf, now: datetime) -> timedelta:
         costs = self._prices.costs_at(now)
-        cards = [*self._prices.cards(now).values(), *([what_if.card] if what_if.card else [])]
+        cards = [*self.cards().values(), *([what_if.card] if what_if.card else [])]
         remembers = any(pricing.compile_terms(card, costs).remembers for card in cards)
         return WARM_UP_OF_PERIODS if remembers else WARM_UP
 
@@ -140,17 +181,16 @@ class Simulator:
         ends_at: datetime,
     ) -> Job:
         """All that a simulation needs but for its usage, of which the first was booked at `since`."""
-        cards = self._prices.cards(self._clock())
+        cards = self.cards()
         in_force = {name: card.version for name, card in cards.items()}
-        stored = [(header.effective_from, header.version) for header in await all_costs(self._pool)]
-        costs_since = _reaching_back(stored, since)
+        costs_since = _reaching_back(await cost_versions(connection), since)
         versions = used.costs | {version for _, version in costs_since}
-        card_documents = await documents(connection, DOCUMENTS_OF_CARDS, used.cards)
+        card_documents = await documents(connection, used.cards)
         return Job(
             since_micros=micros_of(counts_from) if counts_from is not None else None,
             ends_at_micros=micros_of(ends_at),
             cards=card_documents | {card.version: card.document for card in cards.values()},
-            costs=await documents(connection, DOCUMENTS_OF_COSTS, versions),
+            costs=await documents(connection, versions),
             cards_in_force=in_force,
             costs_since=[(micros_of(instant), version) for instant, version in costs_since],
             candidate_card=what_if.card.document if what_if.card else None,
@@ -204,38 +244,41 @@ async def _chunk(rows: Sequence[Sequence[Any]]) -> _Rows:
 
 
 async def _priced(job: Job, chunks: _Rows) -> bytes:
-    """What a process says to a job and its rows. It ends with whoever waits for it."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*_WORKER, stdin=pipe, stdout=pipe, stderr=pipe)
-    said = asyncio.gather(_read(process.stdout), _read(process.stderr))
+    """What a process says to a job and its rows. It ends with whoever waits for it.
+
+    The loop's own processes fork, which gRPC would prepare itself for: those of the library do not.
+    """
+    pipe = subprocess.PIPE
+    process = await asyncio.to_thread(subprocess.Popen, _WORKER, stdin=pipe, stdout=pipe, stderr=pipe)
+    said = asyncio.gather(asyncio.to_thread(_read, process.stdout), asyncio.to_thread(_read, process.stderr))
     try:
         await _tell(process, job, chunks)
         answer, complaint = await said
-        if await process.wait() != 0:
+        if await asyncio.to_thread(process.wait) != 0:
             raise SimulationFailedError(complaint.decode(errors="replace")[-_COMPLAINT_MAX:])
         return answer
     finally:
-        said.cancel()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        await asyncio.gather(said, asyncio.to_thread(process.wait), return_exceptions=True)
 
 
-async def _tell(process: asyncio.subprocess.Process, job: Job, chunks: _Rows) -> None:
+async def _tell(process: subprocess.Popen[bytes], job: Job, chunks: _Rows) -> None:
     """Sends a job and its rows, no faster than they are taken."""
     pipe = process.stdin
     if pipe is None:
         raise AssertionError("the process was started with a pipe")
-    try:
-        pipe.write(job.model_dump_json().encode() + b"\n")
-        await pipe.drain()
+    with suppress(BrokenPipeError):  # it has ended: what it said tells why
+        await asyncio.to_thread(pipe.write, job.model_dump_json().encode() + b"\n")
         async for chunk in chunks:
-            pipe.write(orjson.dumps(chunk) + b"\n")
-            await pipe.drain()
-        pipe.close()
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it has ended: what it said tells why
+            await asyncio.to_thread(pipe.write, orjson.dumps(chunk) + b"\n")
+        await asyncio.to_thread(pipe.close)
 
 
-async def _read(pipe: asyncio.StreamReader | None) -> bytes:
-    return await pipe.read() if pipe is not None else b""
+def _read(pipe: IO[bytes] | None) -> bytes:
+    if pipe is None:
+        return b""
+    with pipe:
+        return pipe.read()

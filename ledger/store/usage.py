@@ -43,18 +43,28 @@ LEFT JOIN {cell}.reservations r ON r.customer = e.customer AND r.sequence = e.re
     + "ORDER BY e.customer, e.sequence"
 )
 
+SEEN = (
+    """
+SELECT DISTINCT l.line ->> 'kind', l.line ->> 'name', l.line ->> 'served_by', l.line #>> '{{usage,tier}}'
+FROM {cell}.entries e
+JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+CROSS JOIN LATERAL jsonb_array_elements(m.lines) AS l(line)
+"""
+    + _WINDOW
+)
+
 VERSIONS = (
     "SELECT DISTINCT e.card_version, e.cost_version FROM {cell}.entries e"
     + _WINDOW
     + "AND e.card_version IS NOT NULL"
 )
 
-DOCUMENTS_OF_CARDS = (
-    f"SELECT version, document FROM {SHARED_SCHEMA}.card_versions WHERE version = ANY($1::text[])"
-)
-DOCUMENTS_OF_COSTS = (
-    f"SELECT version, document FROM {SHARED_SCHEMA}.cost_versions WHERE version = ANY($1::text[])"
-)
+DOCUMENTS = f"SELECT version, document FROM {SHARED_SCHEMA}.price_versions WHERE version = ANY($1::text[])"
+
+COST_VERSIONS = f"""
+SELECT effective_from, version FROM {SHARED_SCHEMA}.price_versions
+WHERE kind = 'COSTS' ORDER BY effective_from DESC, number DESC
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +97,33 @@ async def versions_used(
     return VersionsUsed(frozenset(card for card, _ in pairs), frozenset(costs for _, costs in pairs))
 
 
-async def documents(connection: PooledConnection, statement: str, versions: frozenset[str]) -> dict[str, str]:
-    """Documents by version."""
-    return {row[0]: row[1] for row in await connection.fetch(statement, sorted(versions))}
+async def documents(connection: PooledConnection, versions: frozenset[str]) -> dict[str, str]:
+    """Documents of cards and cost books, by their content hashes."""
+    return {row[0]: row[1] for row in await connection.fetch(DOCUMENTS, sorted(versions))}
+
+
+async def cost_versions(connection: PooledConnection) -> list[tuple[datetime, str]]:
+    """When each version of the cost book came in force, and its content hash; the latest first."""
+    return [(row[0], row[1]) for row in await connection.fetch(COST_VERSIONS)]
+
+
+class Seen(NamedTuple):
+    """Something that usage was of."""
+
+    kind: str
+    name: str
+    served_by: str
+    """Empty: what was asked for."""
+    service_tier: str
+
+
+async def seen(connection: PooledConnection, cells: Sequence[str], query: UsageQuery) -> set[Seen]:
+    """All that these charges are of."""
+    found: set[Seen] = set()
+    for cell in cells:
+        for row in await connection.fetch(SEEN.format(cell=cell), *_parameters(query)):
+            found.add(Seen(*(value or "" for value in row)))
+    return found
 
 
 async def usage(

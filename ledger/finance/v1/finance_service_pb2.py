@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from ledger.finance.v1 import simulation_pb2 as ledger_dot_finance_dot_v1_dot_simulation__pb2
 from ledger.v1 import scope_pb2 as ledger_dot_v1_dot_scope__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ledger/finance/v1/finance_service.proto\x12\x11ledger.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15ledger/v1/scope.proto\"X\n\x16GetTrialBalanceRequest\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\"\xac\x01\n\x17GetTrialBalanceResponse\x12\x32\n\x07\x63redits\x18\x01 \x03(\x0b\x32!.ledger.finance.v1.AccountBalance\x12\x32\n\x07\x64ollars\x18\x02 \x03(\x0b\x32!.ledger.finance.v1.AccountBalance\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0e\x41\x63\x63ountBalance\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\t\"\x88\x01\n\x16GetMarginReportRequest\x12\x34\n\x08group_by\x18\x01 \x03(\x0e\x32\".ledger.finance.v1.MarginDimension\x12\x11\n\tfirst_day\x18\x02 \x01(\t\x12\x10\n\x08last_day\x18\x03 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x04 \x01(\t\"p\n\x17GetMarginReportResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.ledger.finance.v1.MarginRow\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x02\n\tMarginRow\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\r\n\x05lever\x18\x06 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x07 \x01(\t\x12\r\n\x05lines\x18\x08 \x01(\x03\x12\x16\n\x0eunpriced_lines\x18\t \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12\x12\n\nmargin_usd\x18\r \x01(\t\x12\x14\n\x0cmargin_ratio\x18\x0e \x01(\t\">\n\x14\x45xplainChargeRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tcharge_id\x18\x02 \x01(\t\"\xcd\x03\n\x15\x45xplainChargeResponse\x12\x11\n\tcharge_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61rd_version\x18\x05 \x01(\t\x12\x14\n\x0c\x63ost_version\x18\x06 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x07 \x01(\t\x12\x15\n\rpriced_micros\x18\x08 \x01(\x03\x12\x16\n\x0e\x63harged_micros\x18\t \x01(\x03\x12\x1a\n\x12uncollected_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12-\n\x08\x61\x62sorbed\x18\r \x03(\x0b\x32\x1b.ledger.finance.v1.Absorbed\x12/\n\x05lines\x18\x0e \x03(\x0b\x32 .ledger.finance.v1.ExplainedLine\x12)\n\x05\x64raws\x18\x0f \x03(\x0b\x32\x1a.ledger.finance.v1.LotDraw\x12-\n\tbooked_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x08\x41\x62sorbed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\namount_usd\x18\x02 \x01(\t\"\xa5\x03\n\rExplainedLine\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\t\x12\x11\n\ttreatment\x18\x05 \x01(\t\x12\x44\n\nquantities\x18\x06 \x03(\x0b\x32\x30.ledger.finance.v1.ExplainedLine.QuantitiesEntry\x12\x11\n\tserved_by\x18\x07 \x01(\t\x12\x11\n\tkey_owner\x18\x08 \x01(\t\x12\r\n\x05lever\x18\t \x01(\t\x12\x16\n\x0e\x63redits_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12\x15\n\rlist_cost_usd\x18\r \x01(\t\x12\x16\n\x0e\x61sked_cost_usd\x18\x0e \x01(\t\x12\x17\n\x0fserved_cost_usd\x18\x0f \x01(\t\x12\x13\n\x0b\x63ost_source\x18\x10 \x01(\t\x1a\x31\n\x0fQuantitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x07LotDraw\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63redits_micros\x18\x02 \x01(\x03\x12\x11\n\tvalue_usd\x18\x03 \x01(\t\"\x16\n\x14VerifyJournalRequest\"\xa7\x01\n\x15VerifyJournalResponse\x12\r\n\x05holds\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x30\n\nviolations\x18\x04 \x03(\x0b\x32\x1c.ledger.finance.v1.Violation\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\tViolation\x12\x11\n\tinvariant\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t*\xf5\x01\n\x0fMarginDimension\x12 \n\x1cMARGIN_DIMENSION_UNSPECIFIED\x10\x00\x12\x1d\n\x19MARGIN_DIMENSION_CUSTOMER\x10\x01\x12\x19\n\x15MARGIN_DIMENSION_PLAN\x10\x02\x12\x19\n\x15MARGIN_DIMENSION_CARD\x10\x03\x12\x1a\n\x16MARGIN_DIMENSION_MODEL\x10\x04\x12\x19\n\x15MARGIN_DIMENSION_KIND\x10\x05\x12\x1a\n\x16MARGIN_DIMENSION_LEVER\x10\x06\x12\x18\n\x14MARGIN_DIMENSION_DAY\x10\x07\x32\xc4\x03\n\x0e\x46inanceService\x12n\n\x0fGetTrialBalance\x12).ledger.finance.v1.GetTrialBalanceRequest\x1a*.ledger.finance.v1.GetTrialBalanceResponse\"\x04\x88\xb5\x18\x05\x12n\n\x0fGetMarginReport\x12).ledger.finance.v1.GetMarginReportRequest\x1a*.ledger.finance.v1.GetMarginReportResponse\"\x04\x88\xb5\x18\x05\x12h\n\rExplainCharge\x12\'.ledger.finance.v1.ExplainChargeRequest\x1a(.ledger.finance.v1.ExplainChargeResponse\"\x04\x88\xb5\x18\x05\x12h\n\rVerifyJournal\x12\'.ledger.finance.v1.VerifyJournalRequest\x1a(.ledger.finance.v1.VerifyJournalResponse\"\x04\x88\xb5\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'ledger/finance/v1/finance_service.proto\x12\x11ledger.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"ledger/finance/v1/simulation.proto\x1a\x15ledger/v1/scope.proto\"X\n\x16GetTrialBalanceRequest\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\"\xac\x01\n\x17GetTrialBalanceResponse\x12\x32\n\x07\x63redits\x18\x01 \x03(\x0b\x32!.ledger.finance.v1.AccountBalance\x12\x32\n\x07\x64ollars\x18\x02 \x03(\x0b\x32!.ledger.finance.v1.AccountBalance\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x0e\x41\x63\x63ountBalance\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\t\"\x88\x01\n\x16GetMarginReportRequest\x12\x34\n\x08group_by\x18\x01 \x03(\x0e\x32\".ledger.finance.v1.MarginDimension\x12\x11\n\tfirst_day\x18\x02 \x01(\t\x12\x10\n\x08last_day\x18\x03 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x04 \x01(\t\"p\n\x17GetMarginReportResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.ledger.finance.v1.MarginRow\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x02\n\tMarginRow\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\r\n\x05lever\x18\x06 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x07 \x01(\t\x12\r\n\x05lines\x18\x08 \x01(\x03\x12\x16\n\x0eunpriced_lines\x18\t \x01(\x03\x12\x16\n\x0e\x63redits_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12\x12\n\nmargin_usd\x18\r \x01(\t\x12\x14\n\x0cmargin_ratio\x18\x0e \x01(\t\">\n\x14\x45xplainChargeRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tcharge_id\x18\x02 \x01(\t\"\xcd\x03\n\x15\x45xplainChargeResponse\x12\x11\n\tcharge_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x01(\t\x12\x0c\n\x04\x63\x61rd\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61rd_version\x18\x05 \x01(\t\x12\x14\n\x0c\x63ost_version\x18\x06 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x07 \x01(\t\x12\x15\n\rpriced_micros\x18\x08 \x01(\x03\x12\x16\n\x0e\x63harged_micros\x18\t \x01(\x03\x12\x1a\n\x12uncollected_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12-\n\x08\x61\x62sorbed\x18\r \x03(\x0b\x32\x1b.ledger.finance.v1.Absorbed\x12/\n\x05lines\x18\x0e \x03(\x0b\x32 .ledger.finance.v1.ExplainedLine\x12)\n\x05\x64raws\x18\x0f \x03(\x0b\x32\x1a.ledger.finance.v1.LotDraw\x12-\n\tbooked_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x08\x41\x62sorbed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\namount_usd\x18\x02 \x01(\t\"\xa5\x03\n\rExplainedLine\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\r\n\x05price\x18\x04 \x01(\t\x12\x11\n\ttreatment\x18\x05 \x01(\t\x12\x44\n\nquantities\x18\x06 \x03(\x0b\x32\x30.ledger.finance.v1.ExplainedLine.QuantitiesEntry\x12\x11\n\tserved_by\x18\x07 \x01(\t\x12\x11\n\tkey_owner\x18\x08 \x01(\t\x12\r\n\x05lever\x18\t \x01(\t\x12\x16\n\x0e\x63redits_micros\x18\n \x01(\x03\x12\x13\n\x0brevenue_usd\x18\x0b \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x0c \x01(\t\x12\x15\n\rlist_cost_usd\x18\r \x01(\t\x12\x16\n\x0e\x61sked_cost_usd\x18\x0e \x01(\t\x12\x17\n\x0fserved_cost_usd\x18\x0f \x01(\t\x12\x13\n\x0b\x63ost_source\x18\x10 \x01(\t\x1a\x31\n\x0fQuantitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x07LotDraw\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63redits_micros\x18\x02 \x01(\x03\x12\x11\n\tvalue_usd\x18\x03 \x01(\t\"\x16\n\x14VerifyJournalRequest\"\xa7\x01\n\x15VerifyJournalResponse\x12\r\n\x05holds\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x03\x12\x11\n\tcustomers\x18\x03 \x01(\x03\x12\x30\n\nviolations\x18\x04 \x03(\x0b\x32\x1c.ledger.finance.v1.Violation\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\tViolation\x12\x11\n\tinvariant\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t*\xf5\x01\n\x0fMarginDimension\x12 \n\x1cMARGIN_DIMENSION_UNSPECIFIED\x10\x00\x12\x1d\n\x19MARGIN_DIMENSION_CUSTOMER\x10\x01\x12\x19\n\x15MARGIN_DIMENSION_PLAN\x10\x02\x12\x19\n\x15MARGIN_DIMENSION_CARD\x10\x03\x12\x1a\n\x16MARGIN_DIMENSION_MODEL\x10\x04\x12\x19\n\x15MARGIN_DIMENSION_KIND\x10\x05\x12\x1a\n\x16MARGIN_DIMENSION_LEVER\x10\x06\x12\x18\n\x14MARGIN_DIMENSION_DAY\x10\x07\x32\xed\x05\n\x0e\x46inanceService\x12n\n\x0fGetTrialBalance\x12).ledger.finance.v1.GetTrialBalanceRequest\x1a*.ledger.finance.v1.GetTrialBalanceResponse\"\x04\x88\xb5\x18\x05\x12n\n\x0fGetMarginReport\x12).ledger.finance.v1.GetMarginReportRequest\x1a*.ledger.finance.v1.GetMarginReportResponse\"\x04\x88\xb5\x18\x05\x12h\n\rExplainCharge\x12\'.ledger.finance.v1.ExplainChargeRequest\x1a(.ledger.finance.v1.ExplainChargeResponse\"\x04\x88\xb5\x18\x05\x12h\n\rSimulateRates\x12\'.ledger.finance.v1.SimulateRatesRequest\x1a(.ledger.finance.v1.SimulateRatesResponse\"\x04\x88\xb5\x18\x05\x12Y\n\x08\x46itRates\x12\".ledger.finance.v1.FitRatesRequest\x1a#.ledger.finance.v1.FitRatesResponse\"\x04\x88\xb5\x18\x05\x12\x62\n\x0bImportCosts\x12%.ledger.finance.v1.ImportCostsRequest\x1a&.ledger.finance.v1.ImportCostsResponse\"\x04\x88\xb5\x18\x05\x12h\n\rVerifyJournal\x12\'.ledger.finance.v1.VerifyJournalRequest\x1a(.ledger.finance.v1.VerifyJournalResponse\"\x04\x88\xb5\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,40 +42,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINANCESERVICE'].methods_by_name['GetMarginReport']._serialized_options = b'\210\265\030\005'
   _globals['_FINANCESERVICE'].methods_by_name['ExplainCharge']._loaded_options = None
   _globals['_FINANCESERVICE'].methods_by_name['ExplainCharge']._serialized_options = b'\210\265\030\005'
+  _globals['_FINANCESERVICE'].methods_by_name['SimulateRates']._loaded_options = None
+  _globals['_FINANCESERVICE'].methods_by_name['SimulateRates']._serialized_options = b'\210\265\030\005'
+  _globals['_FINANCESERVICE'].methods_by_name['FitRates']._loaded_options = None
+  _globals['_FINANCESERVICE'].methods_by_name['FitRates']._serialized_options = b'\210\265\030\005'
+  _globals['_FINANCESERVICE'].methods_by_name['ImportCosts']._loaded_options = None
+  _globals['_FINANCESERVICE'].methods_by_name['ImportCosts']._serialized_options = b'\210\265\030\005'
   _globals['_FINANCESERVICE'].methods_by_name['VerifyJournal']._loaded_options = None
   _globals['_FINANCESERVICE'].methods_by_name['VerifyJournal']._serialized_options = b'\210\265\030\005'
-  _globals['_MARGINDIMENSION']._serialized_start=2293
-  _globals['_MARGINDIMENSION']._serialized_end=2538
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=118
-  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=206
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=209
-  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=381
-  _globals['_ACCOUNTBALANCE']._serialized_start=383
-  _globals['_ACCOUNTBALANCE']._serialized_end=433
-  _globals['_GETMARGINREPORTREQUEST']._serialized_start=436
-  _globals['_GETMARGINREPORTREQUEST']._serialized_end=572
-  _globals['_GETMARGINREPORTRESPONSE']._serialized_start=574
-  _globals['_GETMARGINREPORTRESPONSE']._serialized_end=686
-  _globals['_MARGINROW']._serialized_start=689
-  _globals['_MARGINROW']._serialized_end=950
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=952
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1014
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1017
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1478
-  _globals['_ABSORBED']._serialized_start=1480
-  _globals['_ABSORBED']._serialized_end=1526
-  _globals['_EXPLAINEDLINE']._serialized_start=1529
-  _globals['_EXPLAINEDLINE']._serialized_end=1950
-  _globals['_EXPLAINEDLINE_QUANTITIESENTRY']._serialized_start=1901
-  _globals['_EXPLAINEDLINE_QUANTITIESENTRY']._serialized_end=1950
-  _globals['_LOTDRAW']._serialized_start=1952
-  _globals['_LOTDRAW']._serialized_end=2022
-  _globals['_VERIFYJOURNALREQUEST']._serialized_start=2024
-  _globals['_VERIFYJOURNALREQUEST']._serialized_end=2046
-  _globals['_VERIFYJOURNALRESPONSE']._serialized_start=2049
-  _globals['_VERIFYJOURNALRESPONSE']._serialized_end=2216
-  _globals['_VIOLATION']._serialized_start=2218
-  _globals['_VIOLATION']._serialized_end=2290
-  _globals['_FINANCESERVICE']._serialized_start=2541
-  _globals['_FINANCESERVICE']._serialized_end=2993
+  _globals['_MARGINDIMENSION']._serialized_start=2329
+  _globals['_MARGINDIMENSION']._serialized_end=2574
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_start=154
+  _globals['_GETTRIALBALANCEREQUEST']._serialized_end=242
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_start=245
+  _globals['_GETTRIALBALANCERESPONSE']._serialized_end=417
+  _globals['_ACCOUNTBALANCE']._serialized_start=419
+  _globals['_ACCOUNTBALANCE']._serialized_end=469
+  _globals['_GETMARGINREPORTREQUEST']._serialized_start=472
+  _globals['_GETMARGINREPORTREQUEST']._serialized_end=608
+  _globals['_GETMARGINREPORTRESPONSE']._serialized_start=610
+  _globals['_GETMARGINREPORTRESPONSE']._serialized_end=722
+  _globals['_MARGINROW']._serialized_start=725
+  _globals['_MARGINROW']._serialized_end=986
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=988
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1050
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1053
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1514
+  _globals['_ABSORBED']._serialized_start=1516
+  _globals['_ABSORBED']._serialized_end=1562
+  _globals['_EXPLAINEDLINE']._serialized_start=1565
+  _globals['_EXPLAINEDLINE']._serialized_end=1986
+  _globals['_EXPLAINEDLINE_QUANTITIESENTRY']._serialized_start=1937
+  _globals['_EXPLAINEDLINE_QUANTITIESENTRY']._serialized_end=1986
+  _globals['_LOTDRAW']._serialized_start=1988
+  _globals['_LOTDRAW']._serialized_end=2058
+  _globals['_VERIFYJOURNALREQUEST']._serialized_start=2060
+  _globals['_VERIFYJOURNALREQUEST']._serialized_end=2082
+  _globals['_VERIFYJOURNALRESPONSE']._serialized_start=2085
+  _globals['_VERIFYJOURNALRESPONSE']._serialized_end=2252
+  _globals['_VIOLATION']._serialized_start=2254
+  _globals['_VIOLATION']._serialized_end=2326
+  _globals['_FINANCESERVICE']._serialized_start=2577
+  _globals['_FINANCESERVICE']._serialized_end=3326
 # @@protoc_insertion_point(module_scope)

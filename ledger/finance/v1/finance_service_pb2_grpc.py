@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from ledger.finance.v1 import finance_service_pb2 as ledger_dot_finance_dot_v1_dot_finance__service__pb2
+from ledger.finance.v1 import simulation_pb2 as ledger_dot_finance_dot_v1_dot_simulation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -51,6 +52,21 @@ class FinanceServiceStub:
                 request_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeRequest.SerializeToString,
                 response_deserializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeResponse.FromString,
                 _registered_method=True)
+        self.SimulateRates = channel.unary_unary(
+                '/ledger.finance.v1.FinanceService/SimulateRates',
+                request_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesRequest.SerializeToString,
+                response_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesResponse.FromString,
+                _registered_method=True)
+        self.FitRates = channel.unary_unary(
+                '/ledger.finance.v1.FinanceService/FitRates',
+                request_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesRequest.SerializeToString,
+                response_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesResponse.FromString,
+                _registered_method=True)
+        self.ImportCosts = channel.unary_unary(
+                '/ledger.finance.v1.FinanceService/ImportCosts',
+                request_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.SerializeToString,
+                response_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.FromString,
+                _registered_method=True)
         self.VerifyJournal = channel.unary_unary(
                 '/ledger.finance.v1.FinanceService/VerifyJournal',
                 request_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.VerifyJournalRequest.SerializeToString,
@@ -81,6 +97,27 @@ class FinanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateRates(self, request, context):
+        """Prices usage of the past by a card or at costs that might be, beside those in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FitRates(self, request, context):
+        """Proposes a card whose rates leave a margin on every model, at its cost in force now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCosts(self, request, context):
+        """Makes a cost book of the catalog, for what the ledger saw.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyJournal(self, request, context):
         """Checks the invariants of the books over the whole journal.
         """
@@ -105,6 +142,21 @@ def add_FinanceServiceServicer_to_server(servicer, server):
                     servicer.ExplainCharge,
                     request_deserializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeRequest.FromString,
                     response_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeResponse.SerializeToString,
+            ),
+            'SimulateRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRates,
+                    request_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesRequest.FromString,
+                    response_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesResponse.SerializeToString,
+            ),
+            'FitRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.FitRates,
+                    request_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesRequest.FromString,
+                    response_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesResponse.SerializeToString,
+            ),
+            'ImportCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCosts,
+                    request_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.FromString,
+                    response_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.SerializeToString,
             ),
             'VerifyJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyJournal,
@@ -195,6 +247,87 @@ class FinanceService:
             '/ledger.finance.v1.FinanceService/ExplainCharge',
             ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeRequest.SerializeToString,
             ledger_dot_finance_dot_v1_dot_finance__service__pb2.ExplainChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.finance.v1.FinanceService/SimulateRates',
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesRequest.SerializeToString,
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.SimulateRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FitRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.finance.v1.FinanceService/FitRates',
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesRequest.SerializeToString,
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.FitRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.finance.v1.FinanceService/ImportCosts',
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.SerializeToString,
+            ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from ledger.finance.v1 import finance_service_pb2 as _finance_service_pb2
+from ledger.finance.v1 import simulation_pb2 as _simulation_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -38,6 +39,12 @@ class FinanceServiceStub:
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.GetTrialBalanceRequest, _finance_service_pb2.GetTrialBalanceResponse]
     GetMarginReport: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.GetMarginReportRequest, _finance_service_pb2.GetMarginReportResponse]
     ExplainCharge: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.ExplainChargeRequest, _finance_service_pb2.ExplainChargeResponse]
+    SimulateRates: _grpc.UnaryUnaryMultiCallable[_simulation_pb2.SimulateRatesRequest, _simulation_pb2.SimulateRatesResponse]
+    """Prices usage of the past by a card or at costs that might be, beside those in force."""
+    FitRates: _grpc.UnaryUnaryMultiCallable[_simulation_pb2.FitRatesRequest, _simulation_pb2.FitRatesResponse]
+    """Proposes a card whose rates leave a margin on every model, at its cost in force now."""
+    ImportCosts: _grpc.UnaryUnaryMultiCallable[_simulation_pb2.ImportCostsRequest, _simulation_pb2.ImportCostsResponse]
+    """Makes a cost book of the catalog, for what the ledger saw."""
     VerifyJournal: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.VerifyJournalRequest, _finance_service_pb2.VerifyJournalResponse]
     """Checks the invariants of the books over the whole journal."""
 
@@ -51,6 +58,12 @@ class FinanceServiceAsyncStub(FinanceServiceStub):
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.GetTrialBalanceRequest, _finance_service_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     GetMarginReport: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.GetMarginReportRequest, _finance_service_pb2.GetMarginReportResponse]  # type: ignore[assignment]
     ExplainCharge: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.ExplainChargeRequest, _finance_service_pb2.ExplainChargeResponse]  # type: ignore[assignment]
+    SimulateRates: _aio.UnaryUnaryMultiCallable[_simulation_pb2.SimulateRatesRequest, _simulation_pb2.SimulateRatesResponse]  # type: ignore[assignment]
+    """Prices usage of the past by a card or at costs that might be, beside those in force."""
+    FitRates: _aio.UnaryUnaryMultiCallable[_simulation_pb2.FitRatesRequest, _simulation_pb2.FitRatesResponse]  # type: ignore[assignment]
+    """Proposes a card whose rates leave a margin on every model, at its cost in force now."""
+    ImportCosts: _aio.UnaryUnaryMultiCallable[_simulation_pb2.ImportCostsRequest, _simulation_pb2.ImportCostsResponse]  # type: ignore[assignment]
+    """Makes a cost book of the catalog, for what the ledger saw."""
     VerifyJournal: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.VerifyJournalRequest, _finance_service_pb2.VerifyJournalResponse]  # type: ignore[assignment]
     """Checks the invariants of the books over the whole journal."""
 
@@ -79,6 +92,30 @@ class FinanceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _finance_service_pb2.ExplainChargeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_finance_service_pb2.ExplainChargeResponse, _abc.Awaitable[_finance_service_pb2.ExplainChargeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SimulateRates(
+        self,
+        request: _simulation_pb2.SimulateRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulation_pb2.SimulateRatesResponse, _abc.Awaitable[_simulation_pb2.SimulateRatesResponse]]:
+        """Prices usage of the past by a card or at costs that might be, beside those in force."""
+
+    @_abc_1.abstractmethod
+    def FitRates(
+        self,
+        request: _simulation_pb2.FitRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulation_pb2.FitRatesResponse, _abc.Awaitable[_simulation_pb2.FitRatesResponse]]:
+        """Proposes a card whose rates leave a margin on every model, at its cost in force now."""
+
+    @_abc_1.abstractmethod
+    def ImportCosts(
+        self,
+        request: _simulation_pb2.ImportCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_simulation_pb2.ImportCostsResponse, _abc.Awaitable[_simulation_pb2.ImportCostsResponse]]:
+        """Makes a cost book of the catalog, for what the ledger saw."""
 
     @_abc_1.abstractmethod
     def VerifyJournal(

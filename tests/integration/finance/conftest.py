@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import asyncpg
 import grpc
@@ -11,6 +12,8 @@ from bookkeeper import CELL
 
 from ledger.api.finance import FinanceService
 from ledger.api.server import ApiServer, finance_service
+from ledger.engine.prices import PriceBook
+from ledger.engine.simulator import Simulator
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection, Database
@@ -36,7 +39,9 @@ async def writer(database: Database) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     """The finance service, called through a channel."""
-    service = finance_service(FinanceService(database.finance, Directory(database.finance), [CELL]))
+    pool = database.finance
+    simulator = Simulator(pool, PriceBook({}), lambda: datetime.now(UTC), [CELL])
+    service = finance_service(FinanceService(pool, Directory(pool), [CELL], simulator))
     server = ApiServer("127.0.0.1:0", [service], OperationsMetrics())
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
