@@ -186,6 +186,12 @@ class Account:
                 (row,) = report.rows
                 return row
 
+    async def rate(self, title: str) -> str:
+        """The first rate of a line of the customer's price list."""
+        request = wallet.GetPriceListRequest(customer_id=self.customer_id)
+        listed = (await self.ledger.wallet.GetPriceList(request)).items
+        return next(item.rates[0].credits for item in listed if item.title == title)
+
     async def balance(self) -> pb.Balance:
         request = wallet.GetBalanceRequest(customer_id=self.customer_id)
         return (await self.ledger.wallet.GetBalance(request)).balance

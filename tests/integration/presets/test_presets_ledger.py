@@ -102,3 +102,22 @@ async def test_seats_in_one_pool(presets):
     assert revenue.quantize(Decimal("0.01")) == Decimal("134.57")
     assert await company.available() == "6543.22"
     assert in_credits((await company.balance()).pending_micros) == "171000"
+
+
+async def test_negotiated_multiplier(presets):
+    """A customer's own multiplier scales every price exactly, before rounding; the price list says so."""
+    usual = await presets.account("snowflake")
+    friend = await presets.account("snowflake", multiplier="0.9")
+    for account, expected in ((usual, "0.533333"), (friend, "0.48")):
+        await account.grant("10", "20")
+        assert in_credits((await account.charge("warehouse/xl 120s")).charged_micros) == expected
+    assert (await usual.rate("Warehouse XL"), await friend.rate("Warehouse XL")) == ("16", "14.4")
+
+
+async def test_negotiated_card(presets):
+    """A card of the customer's own goes before its plan's."""
+    by_the_token = await presets.account("")
+    by_value = await presets.account("value")
+    for account, expected in ((by_the_token, "0.5"), (by_value, "0")):
+        await account.grant("10", "10")
+        assert in_credits((await account.charge("sandbox 1h")).charged_micros) == expected
