@@ -39,7 +39,7 @@ class Rate:
     credits: str
     """A decimal string."""
     note: str
-    """Of hourly rates: "minimum 60 s, increment 1 s"; empty if none."""
+    """Of hourly rates: "minimum 60 s, increment 1 s, maximum 0.1 a run"; empty if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +134,21 @@ def _rates(price: PriceDoc) -> Iterator[Rate]:
     for key, nanos in (price.each or {}).items():
         yield Rate(_each(key), format_nanos(nanos), "")
     if price.per_hour is not None:
-        bounds = {"minimum": price.minimum, "increment": price.increment}
-        note = ", ".join(f"{name} {format_nanos(nanos)} s" for name, nanos in bounds.items() if nanos)
-        yield Rate("hour", format_nanos(price.per_hour), note)
+        yield Rate("hour", format_nanos(price.per_hour), _bounds(price))
     if price.outcome is not None:
         for result, nanos in price.outcome.rates.items():
             if nanos or result.lower() in price.outcome.model_fields_set:
                 yield Rate(result.lower(), format_nanos(nanos), "")
+
+
+def _bounds(price: PriceDoc) -> str:
+    times = {"minimum": price.minimum, "increment": price.increment}
+    bounds = [f"{name} {format_nanos(nanos)} s" for name, nanos in times.items() if nanos is not None]
+    if price.minimum_again is not None:
+        bounds[0] += " at each start"
+    if price.maximum is not None:
+        bounds.append(f"maximum {format_nanos(price.maximum)} a run")
+    return ", ".join(bounds)
 
 
 def _per_million(key: str) -> str:

@@ -75,8 +75,12 @@ class Compute(NamedTuple):
     served_by: str | None = None
     """The resource that really ran, or `cache`; None: the resource."""
     run_id: str | None = None
-    """The run that a minimum and an increment belong to; None: the reservation."""
+    """The run that a minimum, an increment and a maximum belong to; None: the reservation."""
     state: str = "active"
+    started_at: datetime | None = None
+    """When the machine started, or was resized, to run as it did; None: not told."""
+    resized_from: str | None = None
+    """The resource that it was until then; None: it was none, it started. Told with `started_at` only."""
     occurred_at: datetime | None = None
 
 

@@ -9,6 +9,8 @@ was and, under the key `usage`, what else is not as usual: bytes of a row matter
 | `tier` | `service_tier` | text |
 | `state` | `state` | text |
 | `run` | `run_id` | text |
+| `start` | `started_at` | microseconds since 1970 |
+| `from` | `resized_from` | text |
 | `result` | `result` | text |
 | `subject` | `subject` | text |
 """
@@ -67,10 +69,7 @@ def facts_of(item: Item) -> dict[str, object]:
         if item.service_tier:
             facts["tier"] = item.service_tier
     elif isinstance(item, Compute):
-        if item.state != "active":
-            facts["state"] = item.state
-        if item.run_id is not None:
-            facts["run"] = item.run_id
+        facts |= _facts_of_compute(item)
     elif isinstance(item, Outcome):
         facts["result"] = str(item.result)
         if item.subject:
@@ -92,6 +91,19 @@ def kept_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
     return public, internal
 
 
+def _facts_of_compute(item: Compute) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    if item.state != "active":
+        facts["state"] = item.state
+    if item.run_id is not None:
+        facts["run"] = item.run_id
+    if item.started_at is not None:
+        facts["start"] = (item.started_at - _EPOCH) // _MICROSECOND
+    if item.resized_from is not None:
+        facts["from"] = item.resized_from
+    return facts
+
+
 def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:
     """Return the usage that a line of the journal is of.
 
@@ -100,7 +112,7 @@ def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:
     kind, name, quantities = public["kind"], public["name"], public["quantities"]
     facts: Mapping[str, Any] = internal.get("usage") or {}
     served_by = internal.get("served_by") or None
-    occurred_at = _EPOCH + facts["at"] * _MICROSECOND if "at" in facts else None
+    occurred_at = _instant(facts, "at")
     match kind:
         case "tokens":
             tokens = {key: int(quantity) for key, quantity in quantities.items()}
@@ -115,6 +127,8 @@ def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:
                 served_by,
                 facts.get("run"),
                 facts.get("state", "active"),
+                _instant(facts, "start"),
+                facts.get("from"),
                 occurred_at,
             )
         case "units":
@@ -124,3 +138,7 @@ def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:
             return Outcome(name, result, subject, int(quantities["count"]), occurred_at)
         case _:
             raise ValueError(f"{kind!r} is no kind of usage")
+
+
+def _instant(facts: Mapping[str, Any], key: str) -> datetime | None:
+    return _EPOCH + facts[key] * _MICROSECOND if key in facts else None

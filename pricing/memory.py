@@ -58,9 +58,11 @@ class Effect(NamedTuple):
 class Past:
     """The states that one pricing touches, and what each line adds to them."""
 
-    __slots__ = ("_closings", "_effects", "_memory", "_own", "_states")
+    __slots__ = ("_closings", "_effects", "_memory", "_own", "_states", "labels")
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, labels: tuple[str | None, ...] = ()) -> None:
+        self.labels = labels
+        """Of the usage at hand, as far as rules look at them."""
         self._memory = memory
         self._states: dict[str, dict[str, Any]] = {}
         self._own: dict[str, Any] | None = None

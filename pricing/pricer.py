@@ -47,8 +47,8 @@ def price(
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
     is told must not tell what ran.
     """
-    past = Past(memory)
-    lines = _lines(items, terms.labels(labels), terms, past, now, costs_at, estimate)
+    past = Past(memory, terms.labels(labels))
+    lines = _lines(items, past.labels, terms, past, now, costs_at, estimate)
     if terms.multiplier_nanos != BILLION:
         _multiply(lines, terms.multiplier_nanos)
     return Quote(

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pricing.decimals import format_nanos
 from pricing.fields import Duration, Percent, Rate
 from pricing.items import Result
 from pricing.plain_yaml import Loc
@@ -89,6 +90,12 @@ class OutcomeDoc(Strict):
         return {result: getattr(self, result.lower()) for result in Result}
 
 
+class MinimumAgainDoc(Strict):
+    """A start within so much of the last minimum's has a minimum of its own."""
+
+    within: Duration
+
+
 class PriceDoc(Strict):
     """Exactly one scheme; several are added up in `plus`."""
 
@@ -96,7 +103,9 @@ class PriceDoc(Strict):
     each: RateTable | None = None
     per_hour: Rate | None = None
     minimum: Duration | None = None
+    minimum_again: MinimumAgainDoc | None = None
     increment: Duration | None = None
+    maximum: Rate | None = None
     cost_plus: CostPlusDoc | None = None
     outcome: OutcomeDoc | None = None
     included: Literal[True] | None = None
@@ -110,14 +119,27 @@ class PriceDoc(Strict):
         if len(named) > 1:
             hint = f"write plus: [{', '.join(f'{{{scheme}: ...}}' for scheme in named)}] to add them up"
             raise RefusedError(f"names {len(named)} schemes: {', '.join(named)}", hint, (named[1],))
-        for key in ("minimum", "increment"):
+        for key in ("minimum", "minimum_again", "increment", "maximum"):
             if getattr(self, key) is not None and self.per_hour is None:
                 raise RefusedError(f"{key!r} belongs to per_hour", "leave it out", (key,))
+        self._refuse_part_of_minimum()
         for index, part in enumerate(self.plus or ()):
             if part.plus is not None or part.included is not None:
                 hint = "write the schemes themselves into one list"
                 raise RefusedError("cannot be a part of plus", hint, ("plus", index))
         return self
+
+    def _refuse_part_of_minimum(self) -> None:
+        if self.minimum_again is None:
+            return
+        if self.minimum is None:
+            raise RefusedError(
+                "'minimum_again' belongs to a minimum", "write minimum: 60s", ("minimum_again",)
+            )
+        if self.minimum_again.within < self.minimum:
+            message = "does not reach to the end of the minimum, and a start between the two would have none"
+            hint = f"write within: {format_nanos(self.minimum)}s"
+            raise RefusedError(message, hint, ("minimum_again", "within"))
 
     @property
     def parts(self) -> tuple[PriceDoc, ...]:

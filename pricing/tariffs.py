@@ -15,7 +15,7 @@ from pricing.items import BILLION, OURS, Compute, KeyOwner, Outcome, Result, Tok
 from pricing.memory import Past
 from pricing.pairs import NOTHING, Pair, add, times
 from pricing.rates import RATED_QUANTITIES, TokenRates, token_rates, with_fallbacks
-from pricing.runs import Meter, bill, run_key
+from pricing.runs import Machines, Meter, charge, run_key
 from pricing.schemes import ONLY, CostPlusDoc, PriceDoc
 
 _MICROS = 10**6
@@ -72,16 +72,18 @@ class ComputeTariff(NamedTuple):
     rate_nanos: int
     """Of the hourly rates that bill the seconds alone, per hour."""
     meters: tuple[Meter, ...]
+    machines: Machines
+    """Those of the card."""
     cost_plus: CostPlus | None
 
     def charge(self, item: Compute, cost: Pair | None, past: Past) -> Pair | None:
         """Return the price; None if the cost that it builds on is unknown."""
         if self.cost_plus is not None and cost is None:
             return None
-        total = self.rate_nanos * item.duration_nanos
-        for meter in self.meters:
-            total += meter.rate_nanos * bill(item, meter, past)
-        price = (total * item.count_nanos, _COMPUTE)
+        total = self.rate_nanos * item.duration_nanos * item.count_nanos
+        if self.meters:
+            total += charge(item, self.meters, self.machines, past)
+        price = (total, _COMPUTE)
         if self.cost_plus is not None and cost is not None:
             price = add(price, self.cost_plus.charge(cost, OURS))
         return price
@@ -129,7 +131,14 @@ def keys_of(tariff: Tariff) -> Keys | None:
     return tariff.keys if isinstance(tariff, ComputeTariff) and tariff.meters else None
 
 
-def compile_tariff(price: PriceDoc, kind: str, key: str, credit_price_nanousd: int) -> Tariff:
+def meters_of(tariff: Tariff) -> tuple[Meter, ...]:
+    """Return what bills runs of a tariff."""
+    return tariff.meters if isinstance(tariff, ComputeTariff) else ()
+
+
+def compile_tariff(
+    price: PriceDoc, kind: str, key: str, credit_price_nanousd: int, machines: Machines
+) -> Tariff:
     """Compile the price of a rule for a kind of usage; `key` tells its runs from those of other rules."""
     parts = price.parts
     surcharges = [part.cost_plus for part in parts if part.cost_plus is not None]
@@ -138,7 +147,7 @@ def compile_tariff(price: PriceDoc, kind: str, key: str, credit_price_nanousd: i
         case "tokens":
             return TokensTariff(_token_rates(parts, lenient=cost_plus is not None), cost_plus)
         case "compute":
-            return _compute_tariff(parts, key, cost_plus)
+            return _compute_tariff(parts, key, cost_plus, machines)
         case "units":
             each = sum((part.each or {}).get(ONLY, 0) for part in parts)
             per_million = sum((part.per_million or {}).get(ONLY, 0) for part in parts)
@@ -174,14 +183,25 @@ def _token_rates(parts: Iterable[PriceDoc], *, lenient: bool) -> TokenRates | No
     return token_rates({**dict.fromkeys(RATED_QUANTITIES, Fraction(0)), **micros} if lenient else micros)
 
 
-def _compute_tariff(parts: Iterable[PriceDoc], key: str, cost_plus: CostPlus | None) -> ComputeTariff:
+def _compute_tariff(
+    parts: Iterable[PriceDoc], key: str, cost_plus: CostPlus | None, machines: Machines
+) -> ComputeTariff:
     linear = 0
     meters = []
     for index, part in enumerate(parts):
         if part.per_hour is None:
             continue
-        if part.minimum is None and part.increment is None:
+        if part.minimum is None and part.increment is None and part.maximum is None:
             linear += part.per_hour
         else:
-            meters.append(Meter(f"{key}/{index}", part.per_hour, part.minimum or 0, part.increment or 1))
-    return ComputeTariff(linear, tuple(meters), cost_plus)
+            meters.append(
+                Meter(
+                    f"{key}/{index}",
+                    part.per_hour,
+                    part.minimum or 0,
+                    part.increment or 1,
+                    part.maximum,
+                    part.minimum_again is not None,
+                )
+            )
+    return ComputeTariff(linear, tuple(meters), machines, cost_plus)

@@ -7,7 +7,7 @@ what is remembered is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from operator import attrgetter
 from typing import NamedTuple
@@ -15,10 +15,11 @@ from typing import NamedTuple
 from pricing.card_document import MatchDoc
 from pricing.cards import RateCard, Rounding
 from pricing.costs import CostBook
-from pricing.items import BILLION, Item
+from pricing.items import BILLION, Compute, Item
+from pricing.runs import Machines, Meter
 from pricing.schemes import KINDS
 from pricing.selectors import compile_patterns, is_glob
-from pricing.tariffs import Keys, Tariff, compile_tariff, keys_of
+from pricing.tariffs import Keys, Tariff, compile_tariff, keys_of, meters_of
 
 _MATCHES_KNOWN = 8192
 """Of a kind of usage."""
@@ -52,7 +53,10 @@ class Terms:
         self.has_outcome_rule = card.has_outcome_rule
         """The card prices outcomes: included usage waits for one."""
         self._label_names = tuple(sorted({label for rule in card.rules for label in rule.match.labels}))
-        rules = [(rule.match, compiled) for rule, compiled in zip(card.rules, _compile(card), strict=True)]
+        machines = Machines({}, self._meters)
+        compiled = zip(card.rules, _compile(card, machines), strict=True)
+        rules = [(rule.match, made) for rule, made in compiled]
+        machines.by_key.update((meter.key, meter) for _, rule in rules for meter in meters_of(rule.tariff))
         self.rules = {
             kind: Rules(
                 _NAME_OF_KIND[kind], self._label_names, [rule for rule in rules if rule[0].kind == kind]
@@ -64,6 +68,10 @@ class Terms:
         """The price of some usage needs to know of the past."""
         self.multiplier_nanos = BILLION
         """What the customer's prices are multiplied by, in billionths."""
+
+    def _meters(self, item: Compute, labels: Labels) -> Sequence[Meter]:
+        rule = self.rules["compute"].first(item, labels)
+        return () if rule is None else meters_of(rule.tariff)
 
     def multiplied(self, multiplier_nanos: int) -> Terms:
         """Return the terms for a customer with a multiplier of its own; what is compiled is shared."""
@@ -86,10 +94,10 @@ def compile_terms(card: RateCard, costs: CostBook) -> Terms:
     return Terms(card, costs)
 
 
-def _compile(card: RateCard) -> Iterator[Rule]:
+def _compile(card: RateCard, machines: Machines) -> Iterator[Rule]:
     for rule, text in zip(card.rules, card.price_texts, strict=True):
         key = f"{card.name}/{rule.name}"
-        tariff = compile_tariff(rule.price, rule.match.kind, key, card.credit_price_nanousd)
+        tariff = compile_tariff(rule.price, rule.match.kind, key, card.credit_price_nanousd, machines)
         yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff, keys_of(tariff))
 
 

@@ -181,6 +181,14 @@ def occurred_at(problems: Problems, path: str, value: Timestamp, now: datetime) 
     return when
 
 
+def started_at(problems: Problems, path: str, value: Timestamp, now: datetime) -> datetime | None:
+    """When a machine started: 5 minutes ahead at most."""
+    when = instant(problems, path, value)
+    if when is not None and when > now + limits.OCCURRED_AHEAD_MAX:
+        problems.untimely.append((path, f"is {when.isoformat()}; at most 5 minutes ahead of now are allowed"))
+    return when
+
+
 def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]:
     """Labels as the books keep them: the named ones and the caller's own side by side."""
     found: dict[str, str] = {}

@@ -58,7 +58,7 @@ def _item(problems: Problems, path: str, item: pb.UsageItem, now: datetime) -> p
         case "tokens":
             return _tokens(problems, f"{path}.tokens", item.tokens, when)
         case "compute":
-            return _compute(problems, f"{path}.compute", item.compute, when)
+            return _compute(problems, f"{path}.compute", item.compute, when, now)
         case "units":
             return _units(problems, f"{path}.units", item.units, when)
         case "outcome":
@@ -98,7 +98,9 @@ def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime 
     )
 
 
-def _compute(problems: Problems, path: str, usage: pb.ComputeUsage, when: datetime | None) -> pricing.Compute:
+def _compute(
+    problems: Problems, path: str, usage: pb.ComputeUsage, when: datetime | None, now: datetime
+) -> pricing.Compute:
     duration = 0
     if usage.HasField("duration"):
         duration = checks.duration_nanos(problems, f"{path}.duration", usage.duration)
@@ -107,6 +109,11 @@ def _compute(problems: Problems, path: str, usage: pb.ComputeUsage, when: dateti
     state = usage.state or STATES[0]
     if state not in STATES:
         problems.add(f"{path}.state", f"is not one of {', '.join(STATES)}")
+    started = None
+    if usage.HasField("started_at"):
+        started = checks.started_at(problems, f"{path}.started_at", usage.started_at, now)
+    elif usage.resized_from:
+        problems.add(f"{path}.started_at", "is required with resized_from: when the machine was resized")
     return pricing.Compute(
         resource=checks.name(problems, f"{path}.resource", usage.resource),
         duration_nanos=duration,
@@ -114,6 +121,8 @@ def _compute(problems: Problems, path: str, usage: pb.ComputeUsage, when: dateti
         served_by=_optional(problems, f"{path}.served_by", usage.served_by),
         run_id=_optional(problems, f"{path}.run_id", usage.run_id),
         state=state,
+        started_at=started,
+        resized_from=_optional(problems, f"{path}.resized_from", usage.resized_from),
         occurred_at=when,
     )
 

@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15ledger/v1/usage.proto\x12\tledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\tUsageItem\x12\'\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.ledger.v1.TokenUsageH\x00\x12*\n\x07\x63ompute\x18\x02 \x01(\x0b\x32\x17.ledger.v1.ComputeUsageH\x00\x12%\n\x05units\x18\x03 \x01(\x0b\x32\x14.ledger.v1.UnitUsageH\x00\x12%\n\x07outcome\x18\x04 \x01(\x0b\x32\x12.ledger.v1.OutcomeH\x00\x12/\n\x0boccurred_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\n\x04kind\"0\n\tUsageList\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.ledger.v1.UsageItem\"\xa2\x04\n\nTokenUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12&\n\tkey_owner\x18\x03 \x01(\x0e\x32\x13.ledger.v1.KeyOwner\x12\x14\n\x0cservice_tier\x18\x04 \x01(\t\x12\x15\n\x08requests\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05input\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x17\n\ncache_read\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\r \x01(\x03H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x0e \x01(\x03H\x05\x88\x01\x01\x12\x16\n\treasoning\x18\x0f \x01(\x03H\x06\x88\x01\x01\x12\x18\n\x0binput_audio\x18\x10 \x01(\x03H\x07\x88\x01\x01\x12\x19\n\x0coutput_audio\x18\x11 \x01(\x03H\x08\x88\x01\x01\x12\x18\n\x0binput_image\x18\x12 \x01(\x03H\t\x88\x01\x01\x12\x19\n\x0coutput_image\x18\x13 \x01(\x03H\n\x88\x01\x01\x42\x0b\n\t_requestsB\x08\n\x06_inputB\r\n\x0b_cache_readB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\t\n\x07_outputB\x0c\n\n_reasoningB\x0e\n\x0c_input_audioB\x0f\n\r_output_audioB\x0e\n\x0c_input_imageB\x0f\n\r_output_image\"\x8e\x01\n\x0c\x43omputeUsage\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63ount\x18\x06 \x01(\t\",\n\tUnitUsage\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\"p\n\x07Outcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12(\n\x06result\x18\x03 \x01(\x0e\x32\x18.ledger.v1.OutcomeResult\x12\x12\n\x05\x63ount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_count*Q\n\x08KeyOwner\x12\x19\n\x15KEY_OWNER_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_OWNER_OURS\x10\x01\x12\x16\n\x12KEY_OWNER_CUSTOMER\x10\x02*\xa3\x01\n\rOutcomeResult\x12\x1e\n\x1aOUTCOME_RESULT_UNSPECIFIED\x10\x00\x12\x1b\n\x17OUTCOME_RESULT_RESOLVED\x10\x01\x12\x19\n\x15OUTCOME_RESULT_FAILED\x10\x02\x12\x1c\n\x18OUTCOME_RESULT_ESCALATED\x10\x03\x12\x1c\n\x18OUTCOME_RESULT_ABANDONED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15ledger/v1/usage.proto\x12\tledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\tUsageItem\x12\'\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.ledger.v1.TokenUsageH\x00\x12*\n\x07\x63ompute\x18\x02 \x01(\x0b\x32\x17.ledger.v1.ComputeUsageH\x00\x12%\n\x05units\x18\x03 \x01(\x0b\x32\x14.ledger.v1.UnitUsageH\x00\x12%\n\x07outcome\x18\x04 \x01(\x0b\x32\x12.ledger.v1.OutcomeH\x00\x12/\n\x0boccurred_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\n\x04kind\"0\n\tUsageList\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.ledger.v1.UsageItem\"\xa2\x04\n\nTokenUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12&\n\tkey_owner\x18\x03 \x01(\x0e\x32\x13.ledger.v1.KeyOwner\x12\x14\n\x0cservice_tier\x18\x04 \x01(\t\x12\x15\n\x08requests\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05input\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x17\n\ncache_read\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x18\n\x0b\x63\x61\x63he_write\x18\x0c \x01(\x03H\x03\x88\x01\x01\x12\x1b\n\x0e\x63\x61\x63he_write_1h\x18\r \x01(\x03H\x04\x88\x01\x01\x12\x13\n\x06output\x18\x0e \x01(\x03H\x05\x88\x01\x01\x12\x16\n\treasoning\x18\x0f \x01(\x03H\x06\x88\x01\x01\x12\x18\n\x0binput_audio\x18\x10 \x01(\x03H\x07\x88\x01\x01\x12\x19\n\x0coutput_audio\x18\x11 \x01(\x03H\x08\x88\x01\x01\x12\x18\n\x0binput_image\x18\x12 \x01(\x03H\t\x88\x01\x01\x12\x19\n\x0coutput_image\x18\x13 \x01(\x03H\n\x88\x01\x01\x42\x0b\n\t_requestsB\x08\n\x06_inputB\r\n\x0b_cache_readB\x0e\n\x0c_cache_writeB\x11\n\x0f_cache_write_1hB\t\n\x07_outputB\x0c\n\n_reasoningB\x0e\n\x0c_input_audioB\x0f\n\r_output_audioB\x0e\n\x0c_input_imageB\x0f\n\r_output_image\"\xd4\x01\n\x0c\x43omputeUsage\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63ount\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cresized_from\x18\x08 \x01(\t\",\n\tUnitUsage\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\"p\n\x07Outcome\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12(\n\x06result\x18\x03 \x01(\x0e\x32\x18.ledger.v1.OutcomeResult\x12\x12\n\x05\x63ount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_count*Q\n\x08KeyOwner\x12\x19\n\x15KEY_OWNER_UNSPECIFIED\x10\x00\x12\x12\n\x0eKEY_OWNER_OURS\x10\x01\x12\x16\n\x12KEY_OWNER_CUSTOMER\x10\x02*\xa3\x01\n\rOutcomeResult\x12\x1e\n\x1aOUTCOME_RESULT_UNSPECIFIED\x10\x00\x12\x1b\n\x17OUTCOME_RESULT_RESOLVED\x10\x01\x12\x19\n\x15OUTCOME_RESULT_FAILED\x10\x02\x12\x1c\n\x18OUTCOME_RESULT_ESCALATED\x10\x03\x12\x1c\n\x18OUTCOME_RESULT_ABANDONED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ledger.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYOWNER']._serialized_start=1239
-  _globals['_KEYOWNER']._serialized_end=1320
-  _globals['_OUTCOMERESULT']._serialized_start=1323
-  _globals['_OUTCOMERESULT']._serialized_end=1486
+  _globals['_KEYOWNER']._serialized_start=1309
+  _globals['_KEYOWNER']._serialized_end=1390
+  _globals['_OUTCOMERESULT']._serialized_start=1393
+  _globals['_OUTCOMERESULT']._serialized_end=1556
   _globals['_USAGEITEM']._serialized_start=102
   _globals['_USAGEITEM']._serialized_end=333
   _globals['_USAGELIST']._serialized_start=335
@@ -44,9 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENUSAGE']._serialized_start=386
   _globals['_TOKENUSAGE']._serialized_end=932
   _globals['_COMPUTEUSAGE']._serialized_start=935
-  _globals['_COMPUTEUSAGE']._serialized_end=1077
-  _globals['_UNITUSAGE']._serialized_start=1079
-  _globals['_UNITUSAGE']._serialized_end=1123
-  _globals['_OUTCOME']._serialized_start=1125
-  _globals['_OUTCOME']._serialized_end=1237
+  _globals['_COMPUTEUSAGE']._serialized_end=1147
+  _globals['_UNITUSAGE']._serialized_start=1149
+  _globals['_UNITUSAGE']._serialized_end=1193
+  _globals['_OUTCOME']._serialized_start=1195
+  _globals['_OUTCOME']._serialized_end=1307
 # @@protoc_insertion_point(module_scope)

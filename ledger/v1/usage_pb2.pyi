@@ -243,17 +243,27 @@ class ComputeUsage(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    RESIZED_FROM_FIELD_NUMBER: _builtins.int
     resource: _builtins.str
     """What was used: "h100", "sandbox", "warehouse/xs"."""
     served_by: _builtins.str
     run_id: _builtins.str
-    """The run that a minimum and an increment belong to; the reservation, if unset."""
+    """The run that a minimum, an increment and a maximum belong to; the reservation, if unset."""
     state: _builtins.str
     """active, if unset; idle, waiting, asleep."""
     count: _builtins.str
     """How many, as a decimal string; "1", if unset. Half a GPU is "0.5"."""
+    resized_from: _builtins.str
+    """The resource that the machine of this run was until then: it did not start, it was resized. Needs started_at."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When the machine started, or was resized, to run as it did; at most 5 minutes ahead. Of one run, usage
+        with another start has a minimum of its own.
+        """
+
     def __init__(
         self,
         *,
@@ -263,10 +273,12 @@ class ComputeUsage(_message.Message):
         state: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
         count: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        resized_from: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "duration", b"duration", "resource", b"resource", "run_id", b"run_id", "served_by", b"served_by", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "duration", b"duration", "resized_from", b"resized_from", "resource", b"resource", "run_id", b"run_id", "served_by", b"served_by", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

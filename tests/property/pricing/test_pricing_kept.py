@@ -59,6 +59,8 @@ FIELDS = {
         "served_by": some,
         "run_id": some,
         "state": names,
+        "started_at": instants,
+        "resized_from": some,
         "occurred_at": instants,
     },
     Units: {"meter": names, "quantity_nanos": nanos, "occurred_at": instants},

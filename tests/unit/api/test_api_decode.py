@@ -419,6 +419,26 @@ def test_enums():
     assert "usage.items[0].compute.state" in violations(usage_of(use.UsageItem(compute=compute)))
 
 
+def test_a_start_and_a_resize():
+    """A resize needs its instant; none may be more than 5 minutes ahead, however long ago it may be."""
+
+    def compute(**fields):
+        return usage_of(use.UsageItem(compute=use.ComputeUsage(resource="l", duration=Duration(), **fields)))
+
+    started = Timestamp(seconds=1)
+    (item,) = decode.reserve(compute(started_at=started, resized_from="m"), NOW).usage
+    assert (item.started_at, item.resized_from) == (datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), "m")
+    (item,) = decode.reserve(compute(), NOW).usage
+    assert (item.started_at, item.resized_from) == (None, None)
+    for bad in (compute(resized_from="m"), compute(started_at=Timestamp(nanos=-1))):
+        assert violations(bad).keys() == {"usage.items[0].compute.started_at"}
+    long = compute(started_at=started, resized_from="m" * 1000)
+    assert violations(long).keys() == {"usage.items[0].compute.resized_from"}
+    assert not decode.reserve(compute(started_at=at(limits.OCCURRED_AHEAD_MAX)), NOW).untimely
+    ahead = compute(started_at=at(limits.OCCURRED_AHEAD_MAX + timedelta(microseconds=1)))
+    assert dict(decode.reserve(ahead, NOW).untimely).keys() == {"usage.items[0].compute.started_at"}
+
+
 def test_occurred_at():
     """35 days back to 5 minutes ahead. Past that a write is untimely: it can only be a repeat."""
 

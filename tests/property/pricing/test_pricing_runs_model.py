@@ -1,0 +1,175 @@
+"""Random histories of machines that start, stop and are resized, told in any order and in any pieces.
+
+The model reads a finished history once, in order of time, one level of the hourly rate after the other, and
+shares no code with what it checks. Instants and durations are small, so that edges are often met.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pricing import Compute, CostBook, Memory, RateCard, compile_terms, price, unwind
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+RATES = {"a": 1, "b": 2, "c": 4, "d": 4}
+"""Credits a second: the levels of the model are those between whole numbers."""
+BOOK = CostBook({"compute": {name: {"cost": "none"} for name in RATES}}, None)
+
+bounds = st.fixed_dictionaries(
+    {"minimum": st.integers(1, 12)},
+    optional={"increment": st.integers(1, 5), "maximum": st.integers(0, 60), "minimum_again": st.just(True)},
+)
+
+
+def _card(rule):
+    """One rule for each size, all with the same bounds."""
+    price = {
+        **{key: f"{rule[key]}s" for key in ("minimum", "increment") if key in rule},
+        **({"maximum": str(rule["maximum"])} if "maximum" in rule else {}),
+        **({"minimum_again": {"within": f"{rule['minimum']}s"}} if "minimum_again" in rule else {}),
+    }
+    rules = [
+        {"name": name, "match": {"compute": name}, "price": {"per_hour": str(rate * 3600), **price}}
+        for name, rate in RATES.items()
+    ]
+    return {"card": "random", "credit": "credit", "credit_price_usd": "1", "rules": rules}
+
+
+def _terms(rule):
+    return compile_terms(RateCard.from_document(json.dumps(_card(rule))), BOOK)
+
+
+@st.composite
+def histories(draw):
+    """What one machine did: (since when, size, seconds, size before or None), in order of time."""
+    history, now, size = [], draw(st.integers(0, 5)), None
+    for _ in range(draw(st.integers(1, 7))):
+        before = size if draw(st.booleans()) else None
+        size = draw(st.sampled_from(list(RATES)))
+        seconds = draw(st.integers(1, 15))
+        history.append((now, size, seconds, before))
+        now += seconds
+        if draw(st.booleans()):
+            now += draw(st.integers(1, 20))
+            size = None
+    return history
+
+
+def _parts(history):
+    """The usage that reports it."""
+    return [
+        Compute(
+            size, seconds * 10**9, run_id="r", started_at=NOW + timedelta(seconds=at), resized_from=before
+        )
+        for at, size, seconds, before in history
+    ]
+
+
+# --- the model ---------------------------------------------------------------------------------------------
+
+
+def _billed(rule, seconds):
+    increment = rule.get("increment")
+    billed = max(seconds, rule["minimum"])
+    return ceil(Fraction(billed, increment)) * increment if increment else billed
+
+
+def _model(rule, history):
+    """Credits of a whole history: each level's stretches, by who began them, and then the maximum of each."""
+    spent = dict.fromkeys(RATES, 0)
+    for level in range(max(RATES.values())):
+        stretches = []
+        for at, size, seconds, before in history:
+            if RATES[size] <= level:
+                continue
+            if before is not None and RATES[before] > level:
+                stretches[-1]["seconds"] += seconds
+                continue
+            last = stretches[-1] if stretches else None
+            if (
+                last
+                and "minimum_again" not in rule
+                and last["by"] == size
+                and at < last["at"] + rule["minimum"]
+            ):
+                last["seconds"] += seconds
+            else:
+                stretches.append({"at": at, "by": size, "seconds": seconds})
+        for stretch in stretches:
+            spent[stretch["by"]] += _billed(rule, stretch["seconds"])
+    return sum(min(amount, rule.get("maximum", amount)) for amount in spent.values())
+
+
+# --- the properties ----------------------------------------------------------------------------------------
+
+
+def _charged(terms, calls):
+    """What each call is charged, in credits, and the state that is left."""
+    memory, charged = Memory(), []
+    for items in calls:
+        quote = price(items, {}, terms, memory, now=NOW)
+        states = {key: state.text for key, state in quote.states.items()}
+        memory = Memory({**memory.states, **states}, quote.own_run)
+        charged.append(quote.exact_micros / 10**6)
+    return charged, json.loads(memory.states.get("run/r") or "{}")
+
+
+def _pieces(draw, parts):
+    """The same parts, each cut into some of the same segment."""
+    for part in parts:
+        left = part.duration_nanos
+        while left:
+            size = draw(st.integers(1, left // 10**9)) * 10**9 if left >= 10**9 else left
+            yield part._replace(duration_nanos=size)
+            left -= size
+
+
+@settings(max_examples=150, deadline=None)
+@given(bounds, histories(), st.data())
+def test_a_run_costs_what_the_model_says_however_it_is_told(rule, history, data):
+    """In any order, in any pieces, in any number of calls: the same in all, but for what is carried on."""
+    parts = data.draw(st.permutations(list(_pieces(data.draw, _parts(history)))))
+    calls = []
+    while parts:
+        size = data.draw(st.integers(1, len(parts)))
+        calls.append(parts[:size])
+        parts = parts[size:]
+    charged, state = _charged(_terms(rule), calls)
+    carried = Fraction(state.pop("carried", 0), 3600 * 10**27)
+    assert min(charged) >= 0
+    assert sum(charged) - carried == _model(rule, history)
+    whole, states = _charged(_terms(rule), [_parts(history)])
+    assert state == {key: value for key, value in states.items() if key != "carried"}
+    if "minimum_again" in rule:
+        assert carried == 0
+    assert sum(whole) == _model(rule, history)
+
+
+@settings(max_examples=60, deadline=None)
+@given(bounds, histories())
+def test_what_is_told_in_order_costs_at_each_step_what_the_model_says(rule, history):
+    """A part costs the run after it less the run before it."""
+    charged, state = _charged(_terms(rule), [[part] for part in _parts(history)])
+    assert "carried" not in state
+    sums = [_model(rule, history[:size]) for size in range(len(history) + 1)]
+    assert charged == [after - before for before, after in pairwise(sums)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(bounds, histories(), st.data())
+def test_parts_that_are_undone_leave_no_trace(rule, history, data):
+    """Whichever they are: the run is as if only the others had been."""
+    parts = _parts(history)
+    undone = data.draw(st.sets(st.sampled_from(range(len(parts)))))
+    quote = price(parts, {}, _terms(rule), Memory(), now=NOW)
+    effects = [effect for index in undone for effect in quote.lines[index].effects]
+    states = {key: state.text for key, state in quote.states.items()}
+    left = {**states, **{key: state.text for key, state in unwind(effects, states).items()}}["run/r"]
+    rest = [part for index, part in enumerate(parts) if index not in undone]
+    expected = price(rest, {}, _terms(rule), Memory(), now=NOW).states
+    assert left == (expected["run/r"].text if expected else "")
