@@ -1,10 +1,12 @@
 """The guide for ops: its examples are loaded, its claims that are numbers are computed."""
 
 import re
+from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from pricing_world import compute, config, outcome, paid, priced, refusals, tokens, units
+from pricing_world import NOW, compute, config, outcome, paid, priced, refusals, tokens, units
 
 from pricing import Memory, Result, compile_terms
 
@@ -23,7 +25,7 @@ def guide(tmp_path_factory):
 def test_every_block_of_the_guide_is_loaded(guide):
     """The cost book and all cards of the page work together; no block is left out."""
     assert len(BLOCKS) == GUIDE.count("```yaml") == 1 + len(guide.cards)
-    assert set(guide.cards) == {"devin", "matching", "schemes"}
+    assert set(guide.cards) == {"devin", "matching", "runs", "schemes"}
     assert guide.cards["devin"].rounding == (10_000, "up")
 
 
@@ -38,6 +40,15 @@ def test_the_schemes_of_the_guide(guide):
     assert paid(priced(terms, outcome("ticket.resolved", Result.FAILED))) == 1
     memory = Memory(own_run=priced(terms, compute("warehouse/xs", 20)).own_run)
     assert paid(priced(terms, compute("warehouse/xs", 30), memory=memory)) == 0
+
+
+def test_the_runs_of_the_guide(guide):
+    """Each start of the warehouse has a minimum; idling costs a tenth of a credit at most."""
+    terms = compile_terms(guide.cards["runs"], guide.costs)
+    starts = [NOW + timedelta(seconds=seconds) for seconds in (0, 20, 40)]
+    times = [compute("warehouse/xs", 10, run_id="w", started_at=start) for start in starts]
+    assert paid(priced(terms, *times)) == Fraction(1, 20)
+    assert paid(priced(terms, compute("sandbox", 3600, state="idle"))) == Fraction(1, 10)
 
 
 def test_the_errors_of_the_guide(tmp_path):

@@ -1,7 +1,9 @@
 """What vendors publish, reproduced by cards of today's schemes: credits rounded once to six decimals."""
 
+from datetime import timedelta
+
 import pytest
-from pricing_world import card_text, compute, config, credits_6, priced, tokens
+from pricing_world import NOW, card_text, compute, config, credits_6, priced, tokens
 
 from pricing import Memory, compile_terms
 
@@ -10,6 +12,7 @@ tokens: {models: {acme/model: {per_million: {input: "0.1", output: "0.3"}}}}
 compute:
   xs: {per_hour: "0.4"}
   m: {per_hour: "1.6"}
+  l: {per_hour: "3.2"}
   xl: {per_hour: "6.4"}
   5xl: {per_hour: "102.4"}
   sql/m: {per_hour: "8"}
@@ -18,7 +21,7 @@ compute:
 """
 WAREHOUSES = [
     f"match: {{compute: {size}}}, price: {{per_hour: '{rate}', minimum: 60s, increment: 1s}}"
-    for size, rate in [("xs", 1), ("m", 4), ("xl", 16), ("5xl", 256)]
+    for size, rate in [("xs", 1), ("m", 4), ("l", 8), ("xl", 16), ("5xl", 256)]
 ]
 
 
@@ -52,6 +55,24 @@ def test_each_resume_bills_a_minimum(made):
     """Snowflake: XS, three runs of 10 s, each resumed: 0.05 credits."""
     items = [compute("xs", 10, run_id=run) for run in "abc"]
     assert credits_6(priced(made(*WAREHOUSES), *items)) == "0.050000"
+
+
+def test_a_resume_within_the_minute_bills_a_minimum_too(made):
+    """The same as three starts of one run: the minimum again, or (an older page) once."""
+    items = [compute("xs", 10, run_id="w", started_at=NOW + timedelta(seconds=at)) for at in (0, 15, 30)]
+    again = [rule.replace("60s,", "60s, minimum_again: {within: 60s},") for rule in WAREHOUSES]
+    assert credits_6(priced(made(*again), *items)) == "0.050000"
+    assert credits_6(priced(made(*WAREHOUSES), *items)) == "0.016667"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(120, "0.600000"), (10, "0.411111")])
+def test_a_resize_up_bills_a_minimum_of_what_is_added(made, seconds, expected):
+    """Snowflake: M for 300 s, resized to L, 120 s more: 0.6 credits; 10 s more are 60 s of 4 an hour."""
+    items = [
+        compute("m", 300, run_id="w", started_at=NOW),
+        compute("l", seconds, run_id="w", started_at=NOW + timedelta(seconds=300), resized_from="m"),
+    ]
+    assert credits_6(priced(made(*WAREHOUSES), *items)) == expected
 
 
 def test_models_at_credits_per_million(made):
