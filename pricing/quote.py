@@ -13,11 +13,13 @@ from math import gcd
 from typing import NamedTuple
 
 from pricing.costing import Costs
-from pricing.items import Compute, Item, Tokens
+from pricing.items import OURS, Compute, Item, Tokens
 from pricing.kept import facts_of, name_of, quantities_of
 from pricing.memory import Effect, State
 from pricing.pairs import Pair
 from pricing.terms import Rule
+
+_ZERO = Fraction(0)
 
 
 class Treatment(StrEnum):
@@ -73,6 +75,25 @@ class Line:
     def cost_exact_nanousd(self) -> Fraction:
         """The cost to post: of what was served; 0 on the customer's own key."""
         return Fraction(*self.costs.posted)
+
+    @property
+    def saved_exact_nanousd(self) -> Fraction:
+        """What a lever saved: the cost of what was asked for less that of what was served, signed.
+
+        0 where either is unknown. On the customer's own key the customer saved it, at list prices.
+        """
+        costs = self.costs
+        if not costs.lever or costs.asked is None or costs.served is None:
+            return _ZERO
+        return Fraction(*costs.asked) - Fraction(*costs.served)
+
+    @property
+    def own_key_exact_nanousd(self) -> Fraction:
+        """What the customer paid the provider, on its own key: what was served, at list prices."""
+        item, served = self.item, self.costs.served
+        if not isinstance(item, Tokens) or item.key_owner is OURS or served is None:
+            return _ZERO
+        return Fraction(*served)
 
     @property
     def public(self) -> dict[str, object]:

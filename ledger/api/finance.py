@@ -29,6 +29,7 @@ from ledger.store.database import Pool
 from ledger.store.directory import CustomerKey, Directory, customer_ids
 from ledger.store.finance import (
     Dimension,
+    FoundCharge,
     Margin,
     MarginQuery,
     find_charge,
@@ -106,10 +107,10 @@ class FinanceService(FinanceServiceServicer):
         checks.identifier(problems, "charge_id", request.charge_id)
         key, _ = await self._customer(problems, request.customer_id)
         sequence = ids.charge_sequence(request.customer_id, request.charge_id)
-        charge = await find_charge(self._pool, key, sequence) if key and sequence else None
-        if charge is None:
+        found = await find_charge(self._pool, key, sequence) if key and sequence else None
+        if found is None:
             raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=request.charge_id)
-        return _explained(request.customer_id, request.charge_id, charge)
+        return _explained(request.customer_id, request.charge_id, found)
 
     async def SimulateRates(
         self, request: simulation.SimulateRatesRequest, context: object
@@ -227,11 +228,17 @@ def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:
         cost_usd=dollars(margin.cost_nanousd),
         margin_usd=dollars(margin_nanousd),
         margin_ratio=ratio(margin_nanousd, margin.revenue_nanousd),
+        saved_usd=dollars(margin.saved_nanousd),
+        baseline_usd=dollars(margin.cost_nanousd + margin.saved_nanousd),
+        own_key_cost_usd=dollars(margin.own_key_nanousd),
+        own_key_saved_usd=dollars(margin.own_key_saved_nanousd),
     )
 
 
-def _explained(customer_id: str, charge_id: str, charge: Entry) -> pb.ExplainChargeResponse:
+def _explained(customer_id: str, charge_id: str, found: FoundCharge) -> pb.ExplainChargeResponse:
+    charge = found.charge
     money = charge.money or _NO_MONEY
+    saved_nanousd = sum(line.saved_nanousd for line in money.lines if not _on_own_key(line))
     response = pb.ExplainChargeResponse(
         charge_id=charge_id,
         customer_id=customer_id,
@@ -252,6 +259,9 @@ def _explained(customer_id: str, charge_id: str, charge: Entry) -> pb.ExplainCha
             for draw in money.draws
         ],
         booked_at=timestamp(charge.booked_at),
+        saved_usd=dollars(saved_nanousd),
+        baseline_usd=dollars(saved_nanousd - money.dollars.cost),
+        given_back=[_given_back(entry) for entry in found.given_back],
     )
     if charge.terms is not None:
         response.card = charge.terms.card
@@ -262,6 +272,22 @@ def _explained(customer_id: str, charge_id: str, charge: Entry) -> pb.ExplainCha
 
 
 _NO_MONEY: Final = Money(Dollars())
+
+
+def _given_back(entry: Entry) -> pb.GivenBack:
+    """A refund or a reversal. Revenue may be another than was booked: debt was paid in between."""
+    revenue_nanousd = entry.money.dollars.revenue if entry.money else 0
+    return pb.GivenBack(
+        kind=entry.kind.lower(),
+        credits_micros=-entry.charged_micros,
+        revenue_usd=dollars(-revenue_nanousd),
+        reason=entry.reason or "",
+        booked_at=timestamp(entry.booked_at),
+    )
+
+
+def _on_own_key(line: MoneyLine) -> bool:
+    return line.internal.get("key_owner") == "CUSTOMER"
 
 
 def _absorbed(money: Money) -> list[pb.Absorbed]:
@@ -283,6 +309,7 @@ def _explained_line(public: EntryLine, money: MoneyLine) -> pb.ExplainedLine:
     quantities = public.public.get("quantities")
     if not isinstance(quantities, Mapping):
         raise TypeError("a line has quantities")
+    saved_nanousd = 0 if _on_own_key(money) else money.saved_nanousd
     return pb.ExplainedLine(
         kind=money.kind,
         treatment=money.treatment,
@@ -293,6 +320,10 @@ def _explained_line(public: EntryLine, money: MoneyLine) -> pb.ExplainedLine:
         list_cost_usd=_exact_dollars(said.get("list_nanousd")),
         asked_cost_usd=_exact_dollars(said.get("asked_nanousd")),
         served_cost_usd=_exact_dollars(said.get("served_nanousd")),
+        saved_usd=dollars(saved_nanousd),
+        baseline_usd=dollars(money.cost_nanousd + saved_nanousd),
+        own_key_cost_usd=dollars(money.own_key_nanousd),
+        own_key_saved_usd=dollars(money.saved_nanousd - saved_nanousd),
         **{name: _text(said.get(name)) for name in _DESCRIBED},
     )
 

@@ -39,19 +39,33 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
     if priced is None or not priced.lines:
         return costs
-    total, included, unpriced, _, failed_outcome, uncollected, absorbed_unpriced = costs
+    total, included, unpriced, _, failed_outcome, uncollected, absorbed_unpriced, saved, own_key = costs
     added, uncharged = [], []
     for line in priced.lines:
         added.append(line.cost_exact_nanousd)
         if line.treatment is not _CHARGED:
             uncharged.append(line)
+        if line.saved_exact_nanousd:
+            saved += line.saved_exact_nanousd
+        if line.own_key_exact_nanousd:
+            own_key += line.own_key_exact_nanousd
     total = exact_sum(added, total)
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
         unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
     return make(
         ReservationCosts,
-        (total, included, unpriced, round_exact(total), failed_outcome, uncollected, absorbed_unpriced),
+        (
+            total,
+            included,
+            unpriced,
+            round_exact(total),
+            failed_outcome,
+            uncollected,
+            absorbed_unpriced,
+            saved,
+            own_key,
+        ),
     )
 
 
@@ -77,6 +91,8 @@ def settle(
         costs.unpriced_exact,
         costs.posted_nanousd,
         *after,
+        costs.saved_exact,
+        costs.own_key_exact,
     )
     return settled, Absorbed(*(new - old for new, old in zip(after, before, strict=True)))
 

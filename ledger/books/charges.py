@@ -11,7 +11,7 @@ is available under every policy, and make debt where the policy is ALLOW_WITH_OV
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from itertools import chain
@@ -22,7 +22,14 @@ from ledger.books.bills import Bill, make_bill, refuse_amount, refuse_price, ref
 from ledger.books.commands import Charge, Commit
 from ledger.books.cover import Source, cover, free_sources, pinned_sources
 from ledger.books.draft import Draft
-from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
+from ledger.books.exact import (
+    MAX_AMOUNT,
+    MICROS_PER_CREDIT,
+    BooksError,
+    apportion,
+    nearest,
+    round_exact,
+)
 from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
@@ -86,8 +93,7 @@ def commit(
         return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
 
     # The charge is taken, whatever of it can be collected.
-    cost_nanousd = costs.posted_nanousd - before.costs.posted_nanousd
-    lines, money_lines = _book(draft, bill, taken, debt_micros, before.terms, cost_nanousd)
+    lines, money_lines = _book(draft, bill, taken, debt_micros, before.terms, (before.costs, costs))
     rest = _rest(before.pins, taken)
     if command.final:
         draft.unpin(rest)
@@ -149,7 +155,7 @@ def charge(
 
     # The charge is taken.
     draft = Draft(wallet, now)
-    lines, money_lines = _book(draft, bill, taken, debt_micros, terms, costs.posted_nanousd)
+    lines, money_lines = _book(draft, bill, taken, debt_micros, terms, (NO_COSTS, costs))
     _, absorbed = settle(
         costs,
         bill.micros,
@@ -201,9 +207,19 @@ def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 
 
 def _book(
-    draft: Draft, bill: Bill, taken: list[Source], debt_micros: int, terms: Terms, cost_nanousd: int
+    draft: Draft,
+    bill: Bill,
+    taken: list[Source],
+    debt_micros: int,
+    terms: Terms,
+    costs: tuple[ReservationCosts, ReservationCosts],
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Post draws, debt and cost, and say which line brought and cost how much of it."""
+    """Post draws, debt and cost, and say which line brought and cost how much of it.
+
+    `costs` are those of the reservation before and after it.
+    """
+    before, after = costs
+    cost_nanousd = after.posted_nanousd - before.posted_nanousd
     draft.draw(taken)
     if debt_micros:
         price = Fraction(debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
@@ -213,7 +229,11 @@ def _book(
         return (), ()
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd, shares)
-    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
+    of_lines = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
+    saved = _memos(before.saved_exact, after.saved_exact, [line.saved_exact_nanousd for line in bill.lines])
+    own_key = _memos(
+        before.own_key_exact, after.own_key_exact, [line.own_key_exact_nanousd for line in bill.lines]
+    )
     lines, money_lines = [], []
     for n, line in enumerate(bill.lines):
         micros = shares[n]
@@ -221,7 +241,17 @@ def _book(
         money_lines.append(
             make(
                 MoneyLine,
-                (line.kind, line.treatment, line.internal, micros, revenues[n], costs[n], line.effects),
+                (
+                    line.kind,
+                    line.treatment,
+                    line.internal,
+                    micros,
+                    revenues[n],
+                    of_lines[n],
+                    line.effects,
+                    saved[n],
+                    own_key[n],
+                ),
             )
         )
     return tuple(lines), tuple(money_lines)
@@ -234,6 +264,13 @@ def _states(
     if priced is None or not priced.states:
         return STATELESS
     return count(priced.states, lines, uncollected_micros)
+
+
+def _memos(before: Fraction, after: Fraction, of_lines: Sequence[Fraction]) -> Sequence[int]:
+    """Give what each line adds to a sum that is rounded over the whole reservation, as the cost is."""
+    if before is after:
+        return (0,) * len(of_lines)
+    return nearest(round_exact(after) - round_exact(before), of_lines)
 
 
 def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:

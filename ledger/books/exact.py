@@ -73,6 +73,25 @@ def share(value: int, part: int, whole: int) -> int:
     return value * part // whole
 
 
+def nearest(total: int, amounts: Sequence[Fraction]) -> tuple[int, ...]:
+    """Give whole numbers near exact amounts of either sign, that add up to `total`; 0 stays 0.
+
+    `total` is their sum, rounded: what it lacks goes by largest remainder, ties to the earlier amount.
+    Raises `BooksError` where there is something to divide and no amount.
+    """
+    shares = [amount.numerator // amount.denominator for amount in amounts]
+    some = [index for index, amount in enumerate(amounts) if amount]
+    left = total - sum(shares)
+    if left and not some:
+        raise BooksError(f"{total} cannot be divided over no amounts")
+    if left:
+        each, more = divmod(left, len(some))
+        by_rest = sorted(some, key=lambda index: amounts[index] - shares[index], reverse=True)
+        for place, index in enumerate(by_rest):
+            shares[index] += each + (place < more)
+    return tuple(shares)
+
+
 def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
     """Divide a whole number over weights by largest remainder; ties go to the earlier weight.
 

@@ -175,6 +175,9 @@ class ReservationCosts(NamedTuple):
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
     absorbed_unpriced_nanousd: int = 0
+    saved_exact: Fraction = ZERO
+    own_key_exact: Fraction = ZERO
+    """Memos, as `PricedLine` names them."""
 
 
 NO_COSTS = ReservationCosts()
@@ -277,6 +280,10 @@ class PricedLine(NamedTuple):
     """rule, rates, served_by, lever, list/asked/served cost, source of the cost: JSON values."""
     effects: tuple[Effect, ...] = ()
     """What it added to the states that prices remember."""
+    saved_exact_nanousd: Fraction = ZERO
+    """What a lever saved of the cost of what was asked for, signed; on the customer's own key it did."""
+    own_key_exact_nanousd: Fraction = ZERO
+    """What the customer paid the provider for it, on its own key."""
 
 
 class Rounding(NamedTuple):
@@ -351,6 +358,10 @@ class MoneyLine(NamedTuple):
     revenue_nanousd: int
     cost_nanousd: int
     effects: tuple[Effect, ...] = ()
+    saved_nanousd: int = 0
+    """Memo: what a lever saved. With the cost it makes the baseline, the cost of what was asked for."""
+    own_key_nanousd: int = 0
+    """Memo: what the customer paid the provider, on its own key."""
 
 
 class Money(NamedTuple):

@@ -267,7 +267,7 @@ def lines_left(facts: Facts) -> tuple[LineRest, ...]:
 def take_back(
     rests: Sequence[LineRest], micros: Sequence[int], revenue_nanousd: int, *, cost: bool
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Negate so much of each line's price, and of its revenue; with `cost` its cost too.
+    """Negate so much of each line's price, and of its revenue; with `cost` its cost and memos too.
 
     Where the revenue taken back (negative, of all lines) is another than was booked for these credits, the
     lines share the difference by their credits.
@@ -286,6 +286,8 @@ def take_back(
                 credits_micros=-part,
                 revenue_nanousd=correction - revenue,
                 cost_nanousd=-line.cost_nanousd if cost else 0,
+                saved_nanousd=-line.saved_nanousd if cost else 0,
+                own_key_nanousd=-line.own_key_nanousd if cost else 0,
             )
         )
     return tuple(lines), tuple(money_lines)

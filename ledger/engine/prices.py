@@ -193,6 +193,8 @@ def priced_of(
                     line.public,
                     line.internal,
                     tuple([Effect(*effect) for effect in line.effects]) if line.effects else (),
+                    line.saved_exact_nanousd,
+                    line.own_key_exact_nanousd,
                 )
                 for line in quote.lines
             ]

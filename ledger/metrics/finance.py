@@ -47,12 +47,22 @@ GAUGES = (
     _Gauge(
         "acu_ledger_uncollected_credits", "Credits priced, not collected.", "uncollected", MICROS, _BY_CARD
     ),
+    _Gauge(
+        "acu_ledger_own_key_cost_usd",
+        "What customers paid providers on keys of their own, at list prices, dollars.",
+        "own_key",
+        NANOUSD,
+        _BY_CARD,
+    ),
     _Gauge("acu_ledger_breakage_usd", "Value of expired credits, dollars.", "breakage", NANOUSD, ("plan",)),
     _Gauge(
         "acu_ledger_deferred_revenue_usd", "Value of credits not used yet, dollars.", "deferred", NANOUSD, ()
     ),
     _Gauge("acu_ledger_unbilled_usd", "Price of credits owed, dollars.", "unbilled", NANOUSD, (), -1),
 )
+
+Amounts = Mapping[tuple[str, str, str, str, str], int]
+"""By plan, card, kind of usage, lever and account."""
 
 ABSORBED = {
     "absorbed_failed_outcome": "failed_outcome",
@@ -66,8 +76,8 @@ ABSORBED = {
 class Figures:
     """What the rollups say, read at one moment."""
 
-    amounts: Mapping[tuple[str, str, str, str], int]
-    """By plan, card, kind and account: micro-credits, nano-dollars or lines."""
+    amounts: Amounts
+    """Micro-credits, nano-dollars or lines."""
     as_of: datetime | None
     """Everything booked up to this instant is in; None while that is known of none."""
     clock: datetime
@@ -92,6 +102,7 @@ class FinanceMetrics(Collector):
         for gauge in GAUGES:
             yield _family(gauge, figures.amounts)
         yield _absorbed(figures.amounts)
+        yield _savings(figures.amounts)
         yield GaugeMetricFamily(
             "acu_ledger_rollup_entries_behind",
             "Entries of the journal that are not in these figures (counted up to 100,000).",
@@ -106,10 +117,10 @@ class FinanceMetrics(Collector):
             )
 
 
-def _family(gauge: _Gauge, amounts: Mapping[tuple[str, str, str, str], int]) -> GaugeMetricFamily:
+def _family(gauge: _Gauge, amounts: Amounts) -> GaugeMetricFamily:
     """One sample per combination of labels that has an amount; without labels, one in any case."""
     sums: dict[tuple[str, ...], int] = {} if gauge.labels else {(): 0}
-    for (plan, card, kind, account), amount in amounts.items():
+    for (plan, card, kind, _, account), amount in amounts.items():
         if account == gauge.account:
             labels = (plan, card, kind)[: len(gauge.labels)]
             sums[labels] = sums.get(labels, 0) + amount
@@ -119,9 +130,9 @@ def _family(gauge: _Gauge, amounts: Mapping[tuple[str, str, str, str], int]) -> 
     return family
 
 
-def _absorbed(amounts: Mapping[tuple[str, str, str, str], int]) -> GaugeMetricFamily:
+def _absorbed(amounts: Amounts) -> GaugeMetricFamily:
     sums: dict[tuple[str, str, str], int] = {}
-    for (plan, card, _, account), amount in amounts.items():
+    for (plan, card, _, _, account), amount in amounts.items():
         if account in ABSORBED:
             labels = (plan, card, ABSORBED[account])
             sums[labels] = sums.get(labels, 0) + amount
@@ -129,6 +140,21 @@ def _absorbed(amounts: Mapping[tuple[str, str, str, str], int]) -> GaugeMetricFa
         "acu_ledger_absorbed_cost_usd",
         "The part of the cost that nobody pays, by reason, dollars.",
         labels=("plan", "card", "reason"),
+    )
+    for labels, total in sums.items():
+        family.add_metric(labels, total / NANOUSD)
+    return family
+
+
+def _savings(amounts: Amounts) -> GaugeMetricFamily:
+    sums: dict[tuple[str, str, str], int] = {}
+    for (plan, card, _, lever, account), amount in amounts.items():
+        if account == "saved":
+            sums[plan, card, lever] = sums.get((plan, card, lever), 0) + amount
+    family = GaugeMetricFamily(
+        "acu_ledger_savings_usd",
+        "Cost of what was asked for less cost of what served it, by lever, dollars; not on customers' keys.",
+        labels=("plan", "card", "lever"),
     )
     for labels, total in sums.items():
         family.add_metric(labels, total / NANOUSD)

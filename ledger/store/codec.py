@@ -178,6 +178,8 @@ def _costs_of(row: Fields) -> ReservationCosts:
         absorbed_failed_outcome_nanousd=row[6],
         absorbed_uncollected_nanousd=row[7],
         absorbed_unpriced_nanousd=row[8],
+        saved_exact=_fraction_of(row[9]),
+        own_key_exact=_fraction_of(row[10]),
     )
 
 
@@ -198,4 +200,6 @@ def _money_line_of(line: Mapping[str, Any]) -> MoneyLine:
         revenue_nanousd=line["revenue_nanousd"],
         cost_nanousd=line["cost_nanousd"],
         effects=tuple(Effect(key, text) for key, text in line.get("memory", ())),
+        saved_nanousd=line.get("saved_nanousd", 0),
+        own_key_nanousd=line.get("own_key_nanousd", 0),
     )

@@ -78,7 +78,8 @@ RESERVATION_COSTS = Columns.of(
     "reservation_costs_row",
     """
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text,
-    posted bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint
+    posted bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
+    saved_exact text, own_key_exact text
 """,
 )
 LOT = Columns.of(
@@ -127,6 +128,15 @@ ROW_TYPES = (
 
 ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
 MONEY_LINE_OWN = frozenset(
-    {"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd", "memory"}
+    {
+        "kind",
+        "treatment",
+        "credits_micros",
+        "revenue_nanousd",
+        "cost_nanousd",
+        "memory",
+        "saved_nanousd",
+        "own_key_nanousd",
+    }
 )
 """What the books say of a line themselves; the rest is pricing's."""

@@ -18,6 +18,8 @@ from ledger.store import codec
 from ledger.store.columns import ENTRY, MONEY
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from ledger.store.database import Pool, PooledConnection
     from ledger.store.directory import CustomerKey
 
@@ -33,7 +35,10 @@ DOLLAR_BALANCES = "SELECT " + _sums(Dollars._fields) + " FROM {cell}.money " + _
 
 MARGINS = """
 SELECT {columns} sum(lines) AS lines, sum(unpriced_lines) AS unpriced_lines, sum(credits) AS credits,
-       sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd
+       sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd,
+       coalesce(sum(saved_nanousd) FILTER (WHERE key_owner <> 'CUSTOMER'), 0) AS saved_nanousd,
+       sum(own_key_nanousd) AS own_key_nanousd,
+       coalesce(sum(saved_nanousd) FILTER (WHERE key_owner = 'CUSTOMER'), 0) AS own_key_saved_nanousd
 FROM {cell}.rollup_lines
 WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
   AND ($3::bigint IS NULL OR customer = $3)
@@ -50,6 +55,15 @@ CHARGE = (
 )
 
 
+# Whose subject a charge, or the reservation that it was a part of, is: its refunds and its reversal.
+GIVEN_BACK = (
+    f"SELECT {ENTRY.select('e')}, {MONEY.select('m')} "
+    "FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence) "
+    "WHERE e.customer = $1 AND (e.kind = 'REFUND' AND e.subject = $2 "
+    "OR e.kind = 'REVERSAL' AND e.subject IN ($2, $3)) ORDER BY e.sequence"
+)
+
+
 class Dimension(StrEnum):
     """What margins can be told apart by: the columns of the rollups."""
 
@@ -60,6 +74,7 @@ class Dimension(StrEnum):
     KIND = "kind"
     LEVER = "lever"
     DAY = "day"
+    KEY_OWNER = "key_owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +88,19 @@ class TrialBalance:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Sums of one group: micro-credits priced, nano-dollars earned and owed to providers."""
+    """Sums of one group: micro-credits priced, nano-dollars earned and owed to providers; and memos."""
 
     lines: int = 0
     unpriced_lines: int = 0
     credits_micros: int = 0
     revenue_nanousd: int = 0
     cost_nanousd: int = 0
+    saved_nanousd: int = 0
+    """What levers saved of the cost."""
+    own_key_nanousd: int = 0
+    """What customers paid providers on keys of their own, at list prices."""
+    own_key_saved_nanousd: int = 0
+    """What levers saved of that."""
 
     def __add__(self, other: Margin) -> Margin:
         return Margin(
@@ -88,6 +109,9 @@ class Margin:
             self.credits_micros + other.credits_micros,
             self.revenue_nanousd + other.revenue_nanousd,
             self.cost_nanousd + other.cost_nanousd,
+            self.saved_nanousd + other.saved_nanousd,
+            self.own_key_nanousd + other.own_key_nanousd,
+            self.own_key_saved_nanousd + other.own_key_saved_nanousd,
         )
 
 
@@ -106,6 +130,14 @@ class MarginQuery:
     last_day: date | None = None
     """Included, as the first is."""
     customer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCharge:
+    """The entry of a charge, and those that gave it back, oldest first; each with its money."""
+
+    charge: Entry
+    given_back: tuple[Entry, ...]
 
 
 @asynccontextmanager
@@ -161,10 +193,20 @@ async def margin_report(
     return MarginReport(groups, min(known) if len(known) == len(instants) else None)
 
 
-async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> Entry | None:
-    """The entry of a charge, with its money; None if that entry is no charge."""
-    row = await pool.fetchrow(CHARGE.format(cell=key.cell), key.customer, sequence)
-    if row is None:
-        return None
+async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> FoundCharge | None:
+    """A charge and its refunds; None if that entry is no charge."""
+    async with snapshot(pool) as connection:
+        row = await connection.fetchrow(CHARGE.format(cell=key.cell), key.customer, sequence)
+        if row is None:
+            return None
+        charge = _with_money(row)
+        reservation = charge.reservation.sequence if charge.reservation else None
+        given_back = await connection.fetch(
+            GIVEN_BACK.format(cell=key.cell), key.customer, sequence, reservation
+        )
+    return FoundCharge(charge, tuple(_with_money(each) for each in given_back))
+
+
+def _with_money(row: asyncpg.Record) -> Entry:
     width = len(ENTRY.names)
     return codec.entry_of(row[:width], codec.money_of(row[width:]))

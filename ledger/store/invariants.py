@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ledger.books.model import Credits, Dollars
-from ledger.store.rollups import MEMOS
+from ledger.store.rollups import MEMOS, OF_LINES_ALONE
 
 ROLLED_UP = (*Credits._fields, *Dollars._fields, *MEMOS)
 """The columns of entries and money that have an account of that name in the rollups."""
@@ -348,6 +348,27 @@ MARGINS_ARE_SUMS = Invariant(
     """,
 )
 
+SAVINGS_ARE_SUMS = Invariant(
+    "savings_are_sums",
+    """
+    SELECT customer, format('%s, lever %s, key of %s: %s saved and %s on own keys rolled up, of %s and %s',
+                            day, lever, key_owner, coalesce(r.saved, 0), coalesce(r.own_key, 0),
+                            coalesce(j.saved, 0), coalesce(j.own_key, 0)) AS description
+    FROM (SELECT day, customer, lever, key_owner, sum(saved_nanousd) AS saved,
+                 sum(own_key_nanousd) AS own_key
+          FROM {cell}.rollup_lines GROUP BY 1, 2, 3, 4) r
+    FULL JOIN (SELECT (m.booked_at AT TIME ZONE 'UTC')::date AS day, m.customer,
+                      coalesce(l.lever, '') AS lever, coalesce(l.key_owner, '') AS key_owner,
+                      sum(l.saved_nanousd) AS saved, sum(l.own_key_nanousd) AS own_key
+               FROM {cell}.money m,
+                    jsonb_to_recordset(m.lines) AS l(lever text, key_owner text, saved_nanousd bigint,
+                                                     own_key_nanousd bigint)
+               WHERE m.xid < (SELECT cursor FROM {cell}.tailer) GROUP BY 1, 2, 3, 4) j
+        USING (day, customer, lever, key_owner)
+    WHERE (coalesce(r.saved, 0), coalesce(r.own_key, 0)) <> (coalesce(j.saved, 0), coalesce(j.own_key, 0))
+    """,
+)
+
 ACCOUNTS_ARE_SUMS = Invariant(
     "accounts_are_sums",
     """
@@ -355,7 +376,7 @@ ACCOUNTS_ARE_SUMS = Invariant(
                                             day, plan, card, account, coalesce(r.amount, 0),
                                             coalesce(j.amount, 0)) AS description
     FROM (SELECT day, plan, card, account, sum(amount) AS amount
-          FROM {cell}.rollup_accounts WHERE account <> 'unpriced_lines' GROUP BY 1, 2, 3, 4) r
+          FROM {cell}.rollup_accounts WHERE account NOT IN ({of_lines_alone}) GROUP BY 1, 2, 3, 4) r
     FULL JOIN (
         SELECT day, plan, card, key AS account, sum(value::numeric) AS amount
         FROM (SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.plan, coalesce(e.card, '') AS card,
@@ -367,7 +388,9 @@ ACCOUNTS_ARE_SUMS = Invariant(
         GROUP BY 1, 2, 3, 4
     ) j USING (day, plan, card, account)
     WHERE coalesce(r.amount, 0) <> coalesce(j.amount, 0)
-    """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP)),
+    """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP)).replace(
+        "{of_lines_alone}", ", ".join(f"'{account}'" for account in OF_LINES_ALONE)
+    ),
 )
 
 STATES_ARE_DUE = Invariant(
@@ -408,6 +431,7 @@ INVARIANTS = (
     RESERVATION_IS_ENTRIES,
     STATES_ARE_DUE,
     MARGINS_ARE_SUMS,
+    SAVINGS_ARE_SUMS,
     ACCOUNTS_ARE_SUMS,
 )
 """In the order in which they are checked: what comes first is often the cause of what comes later."""

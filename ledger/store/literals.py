@@ -136,7 +136,7 @@ def reservation_costs_row(customer: int, reservation: Reservation) -> str | None
         f"({customer},{reservation.sequence},{_fraction(costs.cost_exact)},"
         f"{_fraction(costs.included_exact)},{_fraction(costs.unpriced_exact)},{costs.posted_nanousd},"
         f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
-        f"{costs.absorbed_unpriced_nanousd})"
+        f"{costs.absorbed_unpriced_nanousd},{_fraction(costs.saved_exact)},{_fraction(costs.own_key_exact)})"
     )
 
 
@@ -255,6 +255,10 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
     }
     if line.effects:
         told["memory"] = [[*effect] for effect in line.effects]
+    if line.saved_nanousd:
+        told["saved_nanousd"] = line.saved_nanousd
+    if line.own_key_nanousd:
+        told["own_key_nanousd"] = line.own_key_nanousd
     return told
 
 

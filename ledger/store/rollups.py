@@ -34,6 +34,9 @@ LAG_ENTRIES_MAX = 100_000
 OF_LINES = ("revenue", "cost", "priced")
 """Accounts that are rolled up by kind of usage: what an entry's lines say of them."""
 
+OF_LINES_ALONE = ("unpriced_lines", "saved", "own_key")
+"""What only lines say: there is no column of it in entries or money."""
+
 OF_ENTRIES = tuple(
     account for account in (*Credits._fields, *Dollars._fields, *MEMOS) if account not in OF_LINES
 )
@@ -76,50 +79,62 @@ WITH here AS MATERIALIZED (
            CASE WHEN l.kind = 'tokens' THEN coalesce(l.name, '') ELSE '' END AS model,
            coalesce(l.lever, '') AS lever, c.sign AS lines,
            CASE WHEN l.treatment = 'UNPRICED' THEN c.sign ELSE 0 END AS unpriced_lines,
-           l.credits_micros AS credits, l.revenue_nanousd, l.cost_nanousd
+           l.credits_micros AS credits, l.revenue_nanousd, l.cost_nanousd,
+           coalesce(l.key_owner, '') AS key_owner, coalesce(l.saved_nanousd, 0) AS saved_nanousd,
+           coalesce(l.own_key_nanousd, 0) AS own_key_nanousd
     FROM chunk c, jsonb_to_recordset(c.lines) AS l(
-        kind text, treatment text, name text, lever text,
-        credits_micros bigint, revenue_nanousd bigint, cost_nanousd bigint)
+        kind text, treatment text, name text, lever text, key_owner text, credits_micros bigint,
+        revenue_nanousd bigint, cost_nanousd bigint, saved_nanousd bigint, own_key_nanousd bigint)
 ), lines AS MATERIALIZED (
-    SELECT day, customer, plan, card, kind, model, lever, sum(lines) AS lines,
+    SELECT day, customer, plan, card, kind, model, lever, key_owner, sum(lines) AS lines,
            sum(unpriced_lines) AS unpriced_lines, sum(credits) AS credits,
-           sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd
+           sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd,
+           sum(saved_nanousd) AS saved_nanousd, sum(own_key_nanousd) AS own_key_nanousd
     FROM (
         SELECT * FROM stated
         UNION ALL
-        SELECT day, customer, plan, card, '', '', '', 0, 0, -credits, -revenue_nanousd, -cost_nanousd
+        SELECT day, customer, plan, card, '', '', '', 0, 0, -credits, -revenue_nanousd, -cost_nanousd,
+               '', 0, 0
         FROM stated
         UNION ALL
-        SELECT day, customer, plan, card, '', '', '', 0, 0, priced, coalesce(revenue, 0), -coalesce(cost, 0)
+        SELECT day, customer, plan, card, '', '', '', 0, 0, priced, coalesce(revenue, 0), -coalesce(cost, 0),
+               '', 0, 0
         FROM chunk
     ) amounts
-    GROUP BY day, customer, plan, card, kind, model, lever
+    GROUP BY day, customer, plan, card, kind, model, lever, key_owner
     HAVING kind <> '' OR sum(credits) <> 0 OR sum(revenue_nanousd) <> 0 OR sum(cost_nanousd) <> 0
 ), line_rollups AS (
     INSERT INTO {cell}.rollup_lines AS r SELECT * FROM lines
-    ON CONFLICT (day, customer, plan, card, kind, model, lever) DO UPDATE SET
+    ON CONFLICT (day, customer, plan, card, kind, model, lever, key_owner) DO UPDATE SET
         lines = r.lines + excluded.lines,
         unpriced_lines = r.unpriced_lines + excluded.unpriced_lines,
         credits = r.credits + excluded.credits,
         revenue_nanousd = r.revenue_nanousd + excluded.revenue_nanousd,
-        cost_nanousd = r.cost_nanousd + excluded.cost_nanousd
+        cost_nanousd = r.cost_nanousd + excluded.cost_nanousd,
+        saved_nanousd = r.saved_nanousd + excluded.saved_nanousd,
+        own_key_nanousd = r.own_key_nanousd + excluded.own_key_nanousd
 ), account_rollups AS (
     INSERT INTO {cell}.rollup_accounts AS r
-    SELECT day, plan, card, kind, account, amount
+    SELECT day, plan, card, kind, lever, account, amount
     FROM (
-        SELECT c.day, c.plan, c.card, '' AS kind, a.account, a.amount
+        SELECT c.day, c.plan, c.card, '' AS kind, '' AS lever, a.account, a.amount
         FROM (SELECT day, plan, card, {sums} FROM chunk GROUP BY day, plan, card) c,
              LATERAL (VALUES {accounts}) AS a(account, amount)
         UNION ALL
-        SELECT l.day, l.plan, l.card, l.kind, a.account, a.amount
+        SELECT l.day, l.plan, l.card, l.kind, '', a.account, a.amount
         FROM (SELECT day, plan, card, kind, sum(revenue_nanousd) AS revenue, -sum(cost_nanousd) AS cost,
-                     sum(credits) AS priced, sum(unpriced_lines) AS unpriced_lines
+                     sum(credits) AS priced, sum(unpriced_lines) AS unpriced_lines,
+                     sum(own_key_nanousd) AS own_key
               FROM lines GROUP BY day, plan, card, kind) l,
              LATERAL (VALUES ('revenue', l.revenue), ('cost', l.cost), ('priced', l.priced),
-                             ('unpriced_lines', l.unpriced_lines)) AS a(account, amount)
+                             ('unpriced_lines', l.unpriced_lines),
+                             ('own_key', l.own_key)) AS a(account, amount)
+        UNION ALL
+        SELECT day, plan, card, kind, lever, 'saved', sum(saved_nanousd)
+        FROM lines WHERE key_owner <> 'CUSTOMER' GROUP BY day, plan, card, kind, lever
     ) amounts
     WHERE amount <> 0
-    ON CONFLICT (day, plan, card, kind, account) DO UPDATE SET amount = r.amount + excluded.amount
+    ON CONFLICT (day, plan, card, kind, lever, account) DO UPDATE SET amount = r.amount + excluded.amount
 ), moved AS (
     -- now() is the start of this transaction: ids above its own are given out later. (A snapshot's xmax
     -- would not do: ids above that may be in use.)
@@ -144,8 +159,8 @@ FROM {cell}.tailer t
 """
 
 SUMS = """
-SELECT plan, card, kind, account, sum(amount) AS amount
-FROM {cell}.rollup_accounts GROUP BY plan, card, kind, account
+SELECT plan, card, kind, lever, account, sum(amount) AS amount
+FROM {cell}.rollup_accounts GROUP BY plan, card, kind, lever, account
 """
 
 
@@ -171,8 +186,8 @@ class Lag:
     """Entries not in the rollups yet, counted up to `LAG_ENTRIES_MAX`."""
 
 
-AmountKey = tuple[str, str, str, str]
-"""Plan, card, kind of usage, account."""
+AmountKey = tuple[str, str, str, str, str]
+"""Plan, card, kind of usage, lever, account."""
 
 
 async def advance(pool: Pool, cell: str, entries_max: int) -> Progress | None:
@@ -195,4 +210,4 @@ async def lag(pool: Pool, cell: str) -> Lag:
 async def account_sums(pool: Pool, cell: str) -> dict[AmountKey, int]:
     """All that the cell's rollups hold of each account, in micro-credits, nano-dollars or lines."""
     rows = await pool.fetch(SUMS.format(cell=cell))
-    return {(row["plan"], row["card"], row["kind"], row["account"]): int(row["amount"]) for row in rows}
+    return {tuple(row[:5]): int(row["amount"]) for row in rows}

@@ -82,7 +82,8 @@ COSTS = Part(
         unpriced_exact = excluded.unpriced_exact, posted = excluded.posted,
         absorbed_failed_outcome = excluded.absorbed_failed_outcome,
         absorbed_uncollected = excluded.absorbed_uncollected,
-        absorbed_unpriced = excluded.absorbed_unpriced
+        absorbed_unpriced = excluded.absorbed_unpriced,
+        saved_exact = excluded.saved_exact, own_key_exact = excluded.own_key_exact
     """,
 )
 LOTS_BORN = Part("lots_born", columns.LOT, _INSERT.format(table="lots"))

@@ -31,6 +31,7 @@ class Dimension(StrEnum):
     KIND = "kind"
     LEVER = "lever"
     DAY = "day"
+    KEY_OWNER = "key_owner"
 
 
 @books.command("trial-balance")
@@ -104,23 +105,28 @@ async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarg
 def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[Dimension]) -> Table:
     """A row a group, and the sum."""
     names = [dimension.value for dimension in dimensions]
-    figures = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "margin %")
+    rows = list(answer.rows)
+    figures = [*_FIGURES, *(_OWN_KEY if any(nanousd(row.own_key_cost_usd) for row in rows) else ())]
     made = table("Revenue, cost and margin", *(names or [""]), *figures, numbers=len(figures))
-    for row in answer.rows:
+    for row in rows:
         labels = [str(getattr(row, _FIELDS[dimension])) or "-" for dimension in dimensions] or ["all"]
-        made.add_row(*labels, *_figures([row]))
-    if len(answer.rows) > 1:
+        made.add_row(*labels, *_figures([row])[: len(figures)])
+    if len(rows) > 1:
         made.add_section()
-        made.add_row("sum", *[""] * (len(names) - 1), *_figures(list(answer.rows)), style="bold")
+        made.add_row("sum", *[""] * (len(names) - 1), *_figures(rows)[: len(figures)], style="bold")
     return made
 
 
+_FIGURES = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "margin %", "saved", "baseline")
+_OWN_KEY = ("own-key cost",)
+"""Where customers have keys of their own: what they paid providers, at list prices."""
 _FIELDS = {dimension: dimension.value for dimension in Dimension} | {Dimension.CUSTOMER: "customer_id"}
 
 
 def _figures(rows: list[pb.MarginRow]) -> list[str]:
     revenue_nanousd = sum(nanousd(row.revenue_usd) for row in rows)
     cost_nanousd = sum(nanousd(row.cost_usd) for row in rows)
+    saved_nanousd = sum(nanousd(row.saved_usd) for row in rows)
     return [
         f"{sum(row.lines for row in rows):,}",
         f"{sum(row.unpriced_lines for row in rows):,}",
@@ -129,6 +135,9 @@ def _figures(rows: list[pb.MarginRow]) -> list[str]:
         show_dollars(cost_nanousd),
         show_dollars(revenue_nanousd - cost_nanousd),
         show_margin(revenue_nanousd, cost_nanousd),
+        show_dollars(saved_nanousd),
+        show_dollars(cost_nanousd + saved_nanousd),
+        show_dollars(sum(nanousd(row.own_key_cost_usd) for row in rows)),
     ]
 
 

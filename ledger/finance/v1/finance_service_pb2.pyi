@@ -34,6 +34,8 @@ class _MarginDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Margi
     MARGIN_DIMENSION_KIND: _MarginDimension.ValueType  # 5
     MARGIN_DIMENSION_LEVER: _MarginDimension.ValueType  # 6
     MARGIN_DIMENSION_DAY: _MarginDimension.ValueType  # 7
+    MARGIN_DIMENSION_KEY_OWNER: _MarginDimension.ValueType  # 8
+    """Whose key it was: OURS, CUSTOMER; empty where there is no key to own."""
 
 class MarginDimension(_MarginDimension, metaclass=_MarginDimensionEnumTypeWrapper): ...
 
@@ -45,6 +47,8 @@ MARGIN_DIMENSION_MODEL: MarginDimension.ValueType  # 4
 MARGIN_DIMENSION_KIND: MarginDimension.ValueType  # 5
 MARGIN_DIMENSION_LEVER: MarginDimension.ValueType  # 6
 MARGIN_DIMENSION_DAY: MarginDimension.ValueType  # 7
+MARGIN_DIMENSION_KEY_OWNER: MarginDimension.ValueType  # 8
+"""Whose key it was: OURS, CUSTOMER; empty where there is no key to own."""
 Global___MarginDimension: _TypeAlias = MarginDimension  # noqa: Y015
 
 @_typing.final
@@ -201,6 +205,11 @@ class MarginRow(_message.Message):
     COST_USD_FIELD_NUMBER: _builtins.int
     MARGIN_USD_FIELD_NUMBER: _builtins.int
     MARGIN_RATIO_FIELD_NUMBER: _builtins.int
+    KEY_OWNER_FIELD_NUMBER: _builtins.int
+    SAVED_USD_FIELD_NUMBER: _builtins.int
+    BASELINE_USD_FIELD_NUMBER: _builtins.int
+    OWN_KEY_COST_USD_FIELD_NUMBER: _builtins.int
+    OWN_KEY_SAVED_USD_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     plan: _builtins.str
     card: _builtins.str
@@ -216,6 +225,15 @@ class MarginRow(_message.Message):
     margin_usd: _builtins.str
     margin_ratio: _builtins.str
     """Margin / revenue, a decimal string; empty without revenue."""
+    key_owner: _builtins.str
+    saved_usd: _builtins.str
+    """Memo: what levers saved; negative where a lever cost more."""
+    baseline_usd: _builtins.str
+    """What the same work would have cost as it was asked for: cost_usd + saved_usd, exactly."""
+    own_key_cost_usd: _builtins.str
+    """Memo: what customers paid providers on keys of their own, at list prices; no part of cost_usd."""
+    own_key_saved_usd: _builtins.str
+    """Memo: what levers saved of that; no part of saved_usd."""
     def __init__(
         self,
         *,
@@ -233,10 +251,15 @@ class MarginRow(_message.Message):
         cost_usd: _builtins.str = ...,
         margin_usd: _builtins.str = ...,
         margin_ratio: _builtins.str = ...,
+        key_owner: _builtins.str = ...,
+        saved_usd: _builtins.str = ...,
+        baseline_usd: _builtins.str = ...,
+        own_key_cost_usd: _builtins.str = ...,
+        own_key_saved_usd: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "customer_id", b"customer_id", "day", b"day", "kind", b"kind", "lever", b"lever", "lines", b"lines", "margin_ratio", b"margin_ratio", "margin_usd", b"margin_usd", "model", b"model", "plan", b"plan", "revenue_usd", b"revenue_usd", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_usd", b"baseline_usd", "card", b"card", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "customer_id", b"customer_id", "day", b"day", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "lines", b"lines", "margin_ratio", b"margin_ratio", "margin_usd", b"margin_usd", "model", b"model", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "plan", b"plan", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,6 +307,9 @@ class ExplainChargeResponse(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     DRAWS_FIELD_NUMBER: _builtins.int
     BOOKED_AT_FIELD_NUMBER: _builtins.int
+    SAVED_USD_FIELD_NUMBER: _builtins.int
+    BASELINE_USD_FIELD_NUMBER: _builtins.int
+    GIVEN_BACK_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     customer_id: _builtins.str
     plan: _builtins.str
@@ -296,6 +322,9 @@ class ExplainChargeResponse(_message.Message):
     uncollected_micros: _builtins.int
     revenue_usd: _builtins.str
     cost_usd: _builtins.str
+    saved_usd: _builtins.str
+    """What levers saved, and cost_usd + saved_usd."""
+    baseline_usd: _builtins.str
     @_builtins.property
     def absorbed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Absorbed]:
         """Memo: the part of the cost that nobody pays, by reason."""
@@ -306,6 +335,10 @@ class ExplainChargeResponse(_message.Message):
     def draws(self) -> _containers.RepeatedCompositeFieldContainer[Global___LotDraw]: ...
     @_builtins.property
     def booked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def given_back(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenBack]:
+        """Refunds, oldest first, and the reversal of the charge or of its reservation."""
+
     def __init__(
         self,
         *,
@@ -325,14 +358,51 @@ class ExplainChargeResponse(_message.Message):
         lines: _abc.Iterable[Global___ExplainedLine] | None = ...,
         draws: _abc.Iterable[Global___LotDraw] | None = ...,
         booked_at: _timestamp_pb2.Timestamp | None = ...,
+        saved_usd: _builtins.str = ...,
+        baseline_usd: _builtins.str = ...,
+        given_back: _abc.Iterable[Global___GivenBack] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booked_at", b"booked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absorbed", b"absorbed", "booked_at", b"booked_at", "card", b"card", "card_version", b"card_version", "charge_id", b"charge_id", "charged_micros", b"charged_micros", "cost_usd", b"cost_usd", "cost_version", b"cost_version", "credit_price_usd", b"credit_price_usd", "customer_id", b"customer_id", "draws", b"draws", "lines", b"lines", "plan", b"plan", "priced_micros", b"priced_micros", "revenue_usd", b"revenue_usd", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absorbed", b"absorbed", "baseline_usd", b"baseline_usd", "booked_at", b"booked_at", "card", b"card", "card_version", b"card_version", "charge_id", b"charge_id", "charged_micros", b"charged_micros", "cost_usd", b"cost_usd", "cost_version", b"cost_version", "credit_price_usd", b"credit_price_usd", "customer_id", b"customer_id", "draws", b"draws", "given_back", b"given_back", "lines", b"lines", "plan", b"plan", "priced_micros", b"priced_micros", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainChargeResponse: _TypeAlias = ExplainChargeResponse  # noqa: Y015
+
+@_typing.final
+class GivenBack(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    REVENUE_USD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BOOKED_AT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """refund, reversal. A reversal of a reservation gives back all its charges."""
+    credits_micros: _builtins.int
+    revenue_usd: _builtins.str
+    """Revenue taken back, positive."""
+    reason: _builtins.str
+    @_builtins.property
+    def booked_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        credits_micros: _builtins.int = ...,
+        revenue_usd: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        booked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booked_at", b"booked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked_at", b"booked_at", "credits_micros", b"credits_micros", "kind", b"kind", "reason", b"reason", "revenue_usd", b"revenue_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenBack: _TypeAlias = GivenBack  # noqa: Y015
 
 @_typing.final
 class Absorbed(_message.Message):
@@ -397,6 +467,10 @@ class ExplainedLine(_message.Message):
     ASKED_COST_USD_FIELD_NUMBER: _builtins.int
     SERVED_COST_USD_FIELD_NUMBER: _builtins.int
     COST_SOURCE_FIELD_NUMBER: _builtins.int
+    SAVED_USD_FIELD_NUMBER: _builtins.int
+    BASELINE_USD_FIELD_NUMBER: _builtins.int
+    OWN_KEY_COST_USD_FIELD_NUMBER: _builtins.int
+    OWN_KEY_SAVED_USD_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     name: _builtins.str
     rule: _builtins.str
@@ -416,6 +490,11 @@ class ExplainedLine(_message.Message):
     served_cost_usd: _builtins.str
     cost_source: _builtins.str
     """Where the cost comes from: the book's entry, the catalog, unknown_cost."""
+    saved_usd: _builtins.str
+    """As in MarginRow: the line's shares of what the entry books, which add up."""
+    baseline_usd: _builtins.str
+    own_key_cost_usd: _builtins.str
+    own_key_saved_usd: _builtins.str
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -437,10 +516,14 @@ class ExplainedLine(_message.Message):
         asked_cost_usd: _builtins.str = ...,
         served_cost_usd: _builtins.str = ...,
         cost_source: _builtins.str = ...,
+        saved_usd: _builtins.str = ...,
+        baseline_usd: _builtins.str = ...,
+        own_key_cost_usd: _builtins.str = ...,
+        own_key_saved_usd: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

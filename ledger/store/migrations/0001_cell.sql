@@ -119,7 +119,8 @@ CREATE TABLE money (
     absorbed_failed_outcome bigint NOT NULL,
     absorbed_uncollected bigint NOT NULL,
     absorbed_unpriced bigint NOT NULL,
-    -- [{kind, treatment, credits_micros, revenue_nanousd, cost_nanousd, …what pricing said}]
+    -- [{kind, treatment, credits_micros, revenue_nanousd, cost_nanousd, …what pricing said}]; with
+    -- saved_nanousd and own_key_nanousd where they are not 0
     lines jsonb,
     -- [[lot sequence, n, micros, value_nanousd]]
     draws jsonb,
@@ -167,6 +168,8 @@ CREATE TABLE reservation_costs (
     absorbed_failed_outcome bigint NOT NULL,
     absorbed_uncollected bigint NOT NULL,
     absorbed_unpriced bigint NOT NULL,
+    saved_exact text NOT NULL,
+    own_key_exact text NOT NULL,
     PRIMARY KEY (customer, sequence)
 );
 
@@ -257,7 +260,8 @@ CREATE TYPE reservation_change AS (
 );
 CREATE TYPE reservation_costs_row AS (
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted
-    bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint
+    bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
+    saved_exact text, own_key_exact text
 );
 CREATE TYPE lot_row AS (
     customer bigint, sequence bigint, n integer, kind text, amount bigint, remaining bigint, held bigint,
@@ -287,24 +291,31 @@ CREATE TABLE rollup_lines (
     kind text NOT NULL,
     model text NOT NULL,
     lever text NOT NULL,
+    -- Whose key it was: OURS, CUSTOMER; '' where there is no key to own.
+    key_owner text NOT NULL,
     lines bigint NOT NULL,
     unpriced_lines bigint NOT NULL,
     credits numeric NOT NULL,
     revenue_nanousd numeric NOT NULL,
     cost_nanousd numeric NOT NULL,
-    PRIMARY KEY (day, customer, plan, card, kind, model, lever)
+    -- Memos: what levers saved (on the customer's own key: the customer), and what the customer paid there.
+    saved_nanousd numeric NOT NULL,
+    own_key_nanousd numeric NOT NULL,
+    PRIMARY KEY (day, customer, plan, card, kind, model, lever, key_owner)
 );
 
 CREATE TABLE rollup_accounts (
     day date NOT NULL,
     plan text NOT NULL,
     card text NOT NULL,
-    -- Of a line's amounts (revenue, cost, priced, unpriced_lines) the line's kind, else ''.
+    -- Of a line's amounts (revenue, cost, priced, unpriced_lines, saved, own_key) the line's kind, else ''.
     kind text NOT NULL,
-    -- consumed, issued … ; revenue, deferred … ; absorbed_failed_outcome …, uncollected (memos)
+    -- Of what a lever saved, which one; else ''.
+    lever text NOT NULL,
+    -- consumed, issued … ; revenue, deferred … ; absorbed_failed_outcome …, uncollected, saved (memos)
     account text NOT NULL,
     amount numeric NOT NULL,
-    PRIMARY KEY (day, plan, card, kind, account)
+    PRIMARY KEY (day, plan, card, kind, lever, account)
 );
 
 CREATE TABLE tailer (

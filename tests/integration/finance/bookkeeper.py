@@ -59,12 +59,15 @@ def line(
     micros: int = 0,
     cost_nanousd: int | Fraction = 0,
     treatment: Treatment = Treatment.CHARGED,
+    saved_nanousd: int | Fraction = 0,
+    own_key_nanousd: int | Fraction = 0,
     **internal: Any,
 ) -> PricedLine:
     """A line of usage as pricing would say it."""
     said = {"rule": f"{kind} rule", "price": "each 1", "name": name, "key_owner": "OURS", **internal}
     public = {"title": kind.title(), "kind": kind, "name": name, "quantities": {"quantity": "1"}}
-    return PricedLine(kind, treatment, Fraction(micros), Fraction(cost_nanousd), public, said)
+    cost, saved, own_key = Fraction(cost_nanousd), Fraction(saved_nanousd), Fraction(own_key_nanousd)
+    return PricedLine(kind, treatment, Fraction(micros), cost, public, said, (), saved, own_key)
 
 
 def priced(*lines: PricedLine, outcomes: bool = False) -> Priced:
@@ -225,9 +228,16 @@ async def _ordinary_work(customer: Bookkeeper) -> None:
     await customer.grant(50 * CREDIT, 7 * DOLLAR, scope="compute", expires_at=None)
     session = await customer.reserve(300 * CREDIT)
     small = line(name="acme/large", micros=33_333_333, cost_nanousd=Fraction(10, 3), served_by="acme/small")
-    routed = line(name="acme/large", micros=70 * CREDIT, cost_nanousd=1_234_567_891, lever="routing")
+    routed = line(
+        name="acme/large",
+        micros=70 * CREDIT,
+        cost_nanousd=1_234_567_891,
+        saved_nanousd=Fraction(10**10, 3),
+        lever="routing",
+    )
+    own = line(key_owner="CUSTOMER", own_key_nanousd=5 * DOLLAR, saved_nanousd=DOLLAR, lever="caching")
     sandbox = line("compute", "sandbox", micros=20 * CREDIT, cost_nanousd=DOLLAR // 7)
-    await customer.commit(session, small, routed, sandbox, final=False)
+    await customer.commit(session, small, routed, sandbox, own, final=False)
     await customer.commit(session, small, line("units", "search", micros=1, cost_nanousd=DOLLAR))
     stated = await customer.reserve(10 * CREDIT)
     await customer.commit(stated, routed, final=False)

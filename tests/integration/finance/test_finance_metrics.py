@@ -96,6 +96,18 @@ async def test_cost_is_told_apart_by_kind(database, writer, owner):
     }
 
 
+async def test_savings_are_told_by_lever_and_own_keys_apart(database, writer):
+    """What levers saved of our cost; what customers paid on keys of their own is no cost and no saving."""
+    await varied_history(database, writer)
+    replica = Replica(database)
+    await replica.refresh()
+    once = 10.0 / 3
+    assert replica.samples("acu_ledger_savings_usd") == {
+        ("standard", "agents", "routing"): pytest.approx(once)
+    }
+    assert replica.samples("acu_ledger_own_key_cost_usd") == {("standard", "agents"): 5.0}
+
+
 async def test_deferred_revenue_is_the_value_of_the_lots(database, writer, owner):
     """What is deferred is what the customers' credits are worth; it has no label: credits change plans."""
     await varied_history(database, writer)
@@ -150,14 +162,14 @@ async def test_unpriced_lines_are_counted(database, writer):
 
 
 async def test_labels_are_bounded(database, writer):
-    """Only plans, cards, kinds and reasons are labels: no customer, no model, nothing that grows with use."""
+    """Plans, cards, kinds, levers and reasons are labels: no customer or model, nothing that grows with use."""
     await varied_history(database, writer)
     replica = Replica(database)
     await replica.refresh()
     labels = {
         name for family in replica.registry.collect() for each in family.samples for name in each.labels
     }
-    assert labels == {"plan", "card", "kind", "reason"}
+    assert labels == {"plan", "card", "kind", "lever", "reason"}
     assert "acme" not in "\n".join(replica.text()).replace("acu_ledger", "")
 
 

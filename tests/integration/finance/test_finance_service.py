@@ -55,6 +55,10 @@ async def worked_example(database: Database, writer: Connection) -> Bookkeeper:
     return customer
 
 
+def nanos(dollars: str) -> int:
+    return int(Decimal(dollars) * DOLLAR)
+
+
 # -- GetTrialBalance ---------------------------------------------------------------------------------
 
 
@@ -154,7 +158,113 @@ async def test_margin_is_revenue_less_cost(database, writer, finance):
         cost_usd="210.000000000",
         margin_usd="290.000000000",
         margin_ratio="0.580000",
+        saved_usd="0.000000000",
+        baseline_usd="210.000000000",
+        own_key_cost_usd="0.000000000",
+        own_key_saved_usd="0.000000000",
     )
+
+
+async def test_savings_by_lever_and_cost_make_the_baseline(database, writer, finance):
+    """By lever: what it saved and what was spent make what was asked for, to the nano-dollar."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    third = Fraction(1, 3)
+    await customer.charge(
+        line(cost_nanousd=100 + third, saved_nanousd=900 + third, lever="routing"),
+        line(cost_nanousd=0, saved_nanousd=50 + third, lever="caching"),
+        line("compute", "h100", cost_nanousd=300),
+        line(cost_nanousd=200, saved_nanousd=-80, lever="routing"),
+    )
+    await roll_up(database)
+    by_lever = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_LEVER])
+    rows = (await finance.GetMarginReport(by_lever)).rows
+    told = {row.lever: [nanos(row.cost_usd), nanos(row.saved_usd), nanos(row.baseline_usd)] for row in rows}
+    assert told == {"": [300, 0, 300], "caching": [0, 50, 50], "routing": [300, 821, 1121]}
+    [row] = (await finance.GetMarginReport(pb.GetMarginReportRequest())).rows
+    assert [nanos(row.cost_usd), nanos(row.saved_usd), nanos(row.baseline_usd)] == [600, 871, 1471]
+
+
+async def test_customers_own_keys_are_told_apart(database, writer, finance):
+    """What customers paid on their own keys, and what levers saved of it, are memos: no cost, no saving."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(10 * CREDIT, 10 * DOLLAR)
+    owned = {"key_owner": "CUSTOMER", "lever": "routing", "cost_source": "customer_key"}
+    charge = await customer.charge(
+        line(micros=CREDIT, own_key_nanousd=4_000, saved_nanousd=6_000, **owned),
+        line(micros=2 * CREDIT, cost_nanousd=700, saved_nanousd=300, lever="routing"),
+    )
+    await roll_up(database)
+    by_owner = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_KEY_OWNER])
+    theirs, ours = (await finance.GetMarginReport(by_owner)).rows
+    assert (theirs.key_owner, nanos(theirs.own_key_cost_usd), nanos(theirs.own_key_saved_usd)) == (
+        "CUSTOMER",
+        4_000,
+        6_000,
+    )
+    assert (theirs.revenue_usd, nanos(theirs.cost_usd), nanos(theirs.saved_usd)) == ("1.000000000", 0, 0)
+    assert (ours.key_owner, nanos(ours.cost_usd), nanos(ours.saved_usd)) == ("OURS", 700, 300)
+    assert (ours.own_key_cost_usd, ours.own_key_saved_usd) == ("0.000000000", "0.000000000")
+    request = pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
+    told = await finance.ExplainCharge(request)
+    assert (nanos(told.saved_usd), nanos(told.baseline_usd)) == (300, 1_000)
+    assert [nanos(each.saved_usd) for each in told.lines] == [0, 300]
+    assert [nanos(each.baseline_usd) for each in told.lines] == [0, 1_000]
+    assert [nanos(each.own_key_saved_usd) for each in told.lines] == [6_000, 0]
+
+
+async def test_a_refund_takes_revenue_back_and_a_reversal_the_cost_and_savings_too(database, writer, finance):
+    """A refund leaves lines, cost and savings; the reversal after it takes all that is left."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(10 * CREDIT, 20 * DOLLAR)
+    charge = await customer.charge(
+        line(micros=4 * CREDIT, cost_nanousd=100, saved_nanousd=50, lever="routing"),
+        line("compute", "h100", micros=2 * CREDIT, cost_nanousd=30),
+    )
+    request = pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
+    by_kind = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_KIND])
+    refund = await customer.refund(charge.sequence, 3 * CREDIT)
+    await roll_up(database)
+    compute, tokens = (await finance.GetMarginReport(by_kind)).rows
+    assert (tokens.lines, tokens.credits_micros, tokens.revenue_usd) == (1, 2 * CREDIT, "4.000000000")
+    assert (nanos(tokens.cost_usd), nanos(tokens.saved_usd)) == (100, 50)
+    assert (compute.lines, compute.credits_micros, compute.revenue_usd) == (1, CREDIT, "2.000000000")
+    reversal = await customer.reverse(charge=charge.sequence)
+    await roll_up(database)
+    for row in (await finance.GetMarginReport(by_kind)).rows:
+        assert (row.lines, row.credits_micros, row.revenue_usd) == (0, 0, "0.000000000")
+        assert (row.cost_usd, row.saved_usd) == ("0.000000000", "0.000000000")
+    assert list((await finance.ExplainCharge(request)).given_back) == [
+        pb.GivenBack(
+            kind="refund",
+            credits_micros=3 * CREDIT,
+            revenue_usd="6.000000000",
+            reason="goodwill",
+            booked_at=timestamp(refund.booked_at),
+        ),
+        pb.GivenBack(
+            kind="reversal",
+            credits_micros=3 * CREDIT,
+            revenue_usd="6.000000000",
+            reason="it did not happen",
+            booked_at=timestamp(reversal.booked_at),
+        ),
+    ]
+
+
+async def test_a_refund_counts_on_the_day_when_it_is_booked(database, writer, finance, owner):
+    """The charge's own day stays as it was reported."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.grant(10 * CREDIT, 10 * DOLLAR)
+    charge = await customer.charge(line(micros=4 * CREDIT, cost_nanousd=DOLLAR))
+    await owner.execute(
+        f"UPDATE {CELL}.entries SET booked_at = '2026-01-31Z' WHERE customer = 1 AND sequence = 3"
+    )
+    await customer.refund(charge.sequence, CREDIT)
+    await roll_up(database)
+    by_day = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_DAY])
+    earlier, later = (await finance.GetMarginReport(by_day)).rows
+    assert (earlier.day, earlier.revenue_usd, earlier.lines) == ("2026-01-31", "4.000000000", 1)
+    assert (later.revenue_usd, later.cost_usd, later.lines) == ("-1.000000000", "0.000000000", 0)
 
 
 async def test_margins_add_up_by_every_dimension(database, writer, finance, owner):
@@ -276,7 +386,7 @@ async def test_bad_margin_requests(finance, request_, field):
 async def test_a_report_has_a_size(finance, owner):
     """More rows than an answer may have are refused whole: half a report would be a wrong one."""
     insert = f"""INSERT INTO {CELL}.rollup_lines
-                 SELECT '2026-01-01', 1, 'p', 'c', 'tokens', 'm' || i, '', 1, 0, 0, 0, 1
+                 SELECT '2026-01-01', 1, 'p', 'c', 'tokens', 'm' || i, '', '', 1, 0, 0, 0, 1, 0, 0
                  FROM generate_series($1::bigint, $2::bigint) i"""
     await owner.execute(insert, 1, limits.MARGIN_ROWS_MAX)
     by_model = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_MODEL])
@@ -290,8 +400,8 @@ async def test_a_report_has_a_size(finance, owner):
 async def test_a_sum_that_no_row_holds(finance, owner):
     """A row of more than 2^63 - 1 micro-credits is refused, and told where less is asked for."""
     insert = f"""INSERT INTO {CELL}.rollup_lines
-                 VALUES ('2026-01-01', 1, 'p', 'c', 'tokens', 'm', '', 1, 0, $1::bigint, 0, 0),
-                        ('2026-01-02', 1, 'p', 'c', 'tokens', 'm', '', 1, 0, $2, 0, 0)"""
+                 VALUES ('2026-01-01', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, $1::bigint, 0, 0, 0, 0),
+                        ('2026-01-02', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, $2, 0, 0, 0, 0)"""
     await owner.execute(insert, 2**63 - 1, 1)
     code, _, fields = await refusal(finance.GetMarginReport(pb.GetMarginReportRequest()))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -314,6 +424,7 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
         line(
             micros=30 * CREDIT,
             cost_nanousd=Fraction(10, 3),
+            saved_nanousd=Fraction(43, 6),
             served_by="acme/small",
             lever="distillation",
             list_nanousd=12,
@@ -342,6 +453,10 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
         asked_cost_usd="0.000000010",
         served_cost_usd="0.000000003",
         cost_source="costs.yaml",
+        saved_usd="0.000000007",
+        baseline_usd="0.000000010",
+        own_key_cost_usd="0.000000000",
+        own_key_saved_usd="0.000000000",
     )
     assert (told.lines[1].price, told.lines[1].served_cost_usd, told.lines[1].lever) == ("4 an hour", "", "")
     assert [(draw.grant_id, draw.credits_micros, draw.value_usd) for draw in told.draws] == [

@@ -299,7 +299,7 @@ class Watched(FinanceMetrics):
         cost = None
         while cost != nanousd:
             figures = await self.figures.get()
-            cost = -sum(amount for key, amount in figures.amounts.items() if key[3] == "cost")
+            cost = -sum(amount for key, amount in figures.amounts.items() if key[4] == "cost")
 
 
 async def test_it_runs_until_cancelled_and_outlives_lost_connections(database, writer, owner):

@@ -100,6 +100,8 @@ PLANTED = [
     ("states_are_due", "states SET uncollected = -1 WHERE customer = 1"),
     ("states_are_due", "states SET collected = 10000000000 WHERE customer = 1"),
     ("margins_are_sums", "rollup_lines SET revenue_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
+    ("savings_are_sums", "rollup_lines SET saved_nanousd = 1 WHERE customer = 1 AND lever = 'routing'"),
+    ("savings_are_sums", "rollup_lines SET own_key_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'deferred'"),
 ]
 """What each invariant must find: an UPDATE, of customer 1."""

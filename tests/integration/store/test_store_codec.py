@@ -53,7 +53,7 @@ TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS)
 STATES = st.builds(State, TEXTS, st.none() | INSTANTS, COUNTS, COUNTS, COUNTS, COUNTS, st.none() | TERMS)
 EFFECTS = st.lists(st.builds(Effect, TEXTS, TEXTS), max_size=2).map(tuple)
 LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
-COSTS = st.builds(ReservationCosts, FRACTIONS, FRACTIONS, FRACTIONS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
+COSTS = st.builds(ReservationCosts, *[FRACTIONS] * 3, *[AMOUNTS] * 4, *[FRACTIONS] * 2)
 OPEN_STATES = st.sampled_from(sorted(literals.OPEN_TO_COMMITS))
 
 
@@ -75,11 +75,13 @@ MONEY_LINES = st.builds(
     MoneyLine,
     TEXTS,
     st.sampled_from(Treatment),
-    said({"kind", "treatment", "credits_micros", "revenue_nanousd", "cost_nanousd", "memory"}),
+    said(columns.MONEY_LINE_OWN),
     AMOUNTS,
     AMOUNTS,
     AMOUNTS,
     EFFECTS,
+    AMOUNTS,
+    AMOUNTS,
 )
 MONEY = st.builds(
     Money,

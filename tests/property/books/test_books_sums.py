@@ -28,8 +28,10 @@ from ledger.books import (
 )
 from ledger.books.bills import Bill
 from ledger.books.cover import Source, cover
+from ledger.books.exact import nearest
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
+SAVED = st.one_of(st.just(Fraction(0)), st.fractions(-(10**7), 10**7, max_denominator=10**6))
 KINDS = ("tokens", "compute", "units")
 ROUNDINGS = st.builds(
     Rounding, st.sampled_from([1, 7, 10_000]), st.sampled_from(["half_even", "half_up", "up", "down"])
@@ -42,7 +44,8 @@ def line(draw: st.DrawFn) -> PricedLine:
     """Draw a line; only charged ones have a price."""
     treatment = draw(TREATMENTS)
     exact = draw(EXACT) if treatment is Treatment.CHARGED else Fraction(0)
-    return PricedLine(draw(st.sampled_from(KINDS)), treatment, exact, draw(EXACT), {}, {})
+    cost, saved, own_key = draw(EXACT), draw(SAVED), draw(st.one_of(st.just(Fraction(0)), EXACT))
+    return PricedLine(draw(st.sampled_from(KINDS)), treatment, exact, cost, {}, {}, (), saved, own_key)
 
 
 def priced(lines: list[PricedLine], rounding: Rounding, *, outcomes: bool = False) -> Priced:
@@ -58,6 +61,17 @@ def test_shares_add_up_and_are_near_their_weight(total: int, weights: list[Fract
     assert sum(shares) == total
     whole = sum(weights)
     assert all(abs(share - total * weight / whole) < 1 for share, weight in zip(shares, weights, strict=True))
+
+
+@given(st.lists(SAVED), st.sampled_from([-1, 0, 1]))
+@settings(deadline=None)
+def test_memos_add_up_and_are_near_what_they_are_exactly(amounts: list[Fraction], off: int) -> None:
+    """Of either sign; what is 0 stays 0, and no part is off by more than the carry and one."""
+    total = round_exact(sum(amounts, Fraction(0))) + (off if any(amounts) else 0)
+    parts = nearest(total, amounts)
+    assert sum(parts) == total
+    assert all(part == 0 for part, amount in zip(parts, amounts, strict=True) if not amount)
+    assert all(abs(part - amount) <= 1 + abs(off) for part, amount in zip(parts, amounts, strict=True))
 
 
 @given(EXACT, ROUNDINGS)
@@ -80,7 +94,7 @@ def test_a_rounded_amount_is_the_nearest_that_its_mode_allows(amount: Fraction, 
 def test_a_session_in_parts_costs_what_it_costs_in_one(
     parts: list[list[PricedLine]], rounding: Rounding, outcomes: bool
 ) -> None:
-    """Price, cost, revenue and absorbed cost are the same, however the work is cut into commits."""
+    """Price, cost, absorbed cost and savings are the same, however the work is cut into commits."""
     in_parts, in_one = (
         commit_parts(parts, rounding, outcomes=outcomes),
         commit_parts([[line for part in parts for line in part]], rounding, outcomes=outcomes),
@@ -88,9 +102,7 @@ def test_a_session_in_parts_costs_what_it_costs_in_one(
     assert in_parts == in_one
 
 
-def commit_parts(
-    parts: list[list[PricedLine]], rounding: Rounding, *, outcomes: bool
-) -> tuple[int, int, int, int, int, int]:
+def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes: bool) -> tuple[int, ...]:
     """Commit parts against a small hold and few credits; give what is booked of them all."""
     world = World()
     world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
@@ -110,7 +122,13 @@ def commit_parts(
         for m in money
     )
     assert 0 <= absorbed <= -cost
+    for entry in booked:
+        sources = parts[int(entry.request_id[1:])] if entry.request_id else []
+        for source, booked_line in zip(sources, entry.money.lines if entry.money else (), strict=False):
+            assert bool(source.saved_exact_nanousd) or booked_line.saved_nanousd == 0
     return (
+        sum(line.saved_nanousd for m in money for line in m.lines),
+        sum(line.own_key_nanousd for m in money for line in m.lines),
         sum(entry.priced_micros for entry in booked),
         sum(entry.uncollected_micros for entry in booked),
         cost,

@@ -73,6 +73,11 @@ def test_finance_sees_what_was_listed_asked_served_and_posted(tmp_path, item, co
     assert exact == [None if amount is None else Fraction(amount) for amount in (listed, asked, served)]
     assert dollars(quote) == Fraction(posted)
     assert (internal["cost_source"], internal["lever"]) == (source, lever)
+    on_own_key = source == "customer_key"
+    is_known = bool(lever) and asked is not None and served is not None
+    saved = Fraction(asked) - Fraction(served) if is_known else 0
+    assert line.saved_exact_nanousd == saved * 10**9
+    assert line.own_key_exact_nanousd == (Fraction(served or 0) * 10**9 if on_own_key else 0)
 
 
 def test_internal_lines_tell_what_served_by_which_rule(tmp_path):
