@@ -162,7 +162,7 @@ async def test_unpriced_lines_are_counted(database, writer):
 
 
 async def test_labels_are_bounded(database, writer):
-    """Plans, cards, kinds, levers and reasons are labels: no customer or model, nothing that grows with use."""
+    """Plans, cards, kinds, levers and reasons are labels: no customer, model or what grows with use."""
     await varied_history(database, writer)
     replica = Replica(database)
     await replica.refresh()
