@@ -1,6 +1,7 @@
 """Usage in words, so that a table of it can be read: items with `;` between them.
 
     warehouse/m 2h x3 run=a state=idle     compute: a duration (ms, s, m, h), a count, a run, a state
+    warehouse/l 2h start=08:30 from=warehouse/m   its start, on 23 November 2026, and what it was resized from
     acme/model input=1000 output=10        tokens by quantity; key=CUSTOMER: on their key; by=acme/x: served
     web_search 2.5                         units
     ticket.resolved RESOLVED x2 of=t-1     an outcome: its result, a count, its subject
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 
@@ -23,6 +24,9 @@ _NANOS = 10**9
 _SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 _DURATION = re.compile(r"([0-9.]+)(ms|s|m|h)")
 _LABEL = re.compile(r"\[(\w+)=([^\]]*)\]\s*")
+
+DAY = datetime(2026, 11, 23, tzinfo=UTC)
+"""Of times of the day."""
 
 Labelled = tuple[Item, Mapping[str, str]]
 
@@ -55,6 +59,8 @@ def _item(name: str, *words: str) -> Item:
             int(Decimal(count) * _NANOS),
             run_id=fields.get("run"),
             state=fields.get("state", "active"),
+            started_at=_time_of_day(fields["start"]) if "start" in fields else None,
+            resized_from=fields.get("from"),
             occurred_at=occurred_at,
         )
     quantities = {key: int(amount) for key, amount in fields.items() if key in TOKEN_QUANTITIES}
@@ -68,3 +74,7 @@ def _item(name: str, *words: str) -> Item:
             occurred_at=occurred_at,
         )
     return Units(name, int(Decimal(bare[0]) * _NANOS), occurred_at)
+
+
+def _time_of_day(text: str) -> datetime:
+    return datetime.combine(DAY, time.fromisoformat(text), UTC)

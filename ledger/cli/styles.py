@@ -6,14 +6,11 @@ same usage priced again, with the same cards. Amounts are nano-dollars, at the l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
 
 from ledger.api.checks import Problems
 from ledger.api.usage import decode_usage
@@ -21,23 +18,24 @@ from ledger.cli.records import Record
 from ledger.v1.usage_pb2 import UsageList
 from pricing import (
     Config,
-    CostBook,
     Item,
-    KeyOwner,
     Memory,
     Terms,
-    Tokens,
     compile_terms,
     memory_keys,
     price,
 )
+from pricing.what_if import ScaledCosts, on_own_keys, swapped
 
 STYLES = ("devin", "snowflake", "sierra", "cost-plus", "value")
 """A card each."""
-_REMAINING = Decimal("0.3")
+_REMAINING = Fraction(3, 10)
 """Of a cost that falls by 70 %."""
-_ROUTED = "-routed"
-"""What a lever serves in place of a model has its name with this, and costs what remains."""
+_SERVES_INSTEAD = {
+    "openai/gpt-5": "acme/coder",
+    "anthropic/claude-sonnet-4-5": "acme/coder-large",
+}
+"""Of the sample's cost book: each at what remains of the cost of the model that the sessions ask for."""
 _MICROS = 1_000_000
 
 
@@ -78,14 +76,21 @@ def survives(row: Row, world: World) -> bool:
     return 2 * row[world].left_nanousd >= usual
 
 
+def survivals(row: Row) -> str:
+    """In words: which of the two changes that come from outside a style survives."""
+    kept = [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
+    return "both" if len(kept) == 2 else "".join(kept) or "neither"
+
+
 def sell(config: Config, card: str, world: World, sessions: Iterable[Record], now: datetime) -> Sold:
     """Prices each session as one charge, all for one customer of the card."""
-    terms = compile_terms(config.cards[card], _BOOKS[world](config.costs))
+    costs = ScaledCosts(config.costs, _REMAINING) if world is World.CHEAPER else config.costs
+    terms = compile_terms(config.cards[card], costs)
     states: dict[str, str] = {}
     paid = cost = 0
     for session in sessions:
         usage = decode_usage(Problems(), "usage", UsageList(items=session.usage), now)
-        charged, spent = _charge([_ITEMS[world](item) for item in usage], terms, states, now)
+        charged, spent = _charge(_ITEMS[world](usage), terms, states, now)
         paid += charged
         cost += spent
     return Sold(paid, cost)
@@ -100,69 +105,21 @@ def _charge(items: Sequence[Item], terms: Terms, states: dict[str, str], now: da
     return round(worth), round(sum((line.cost_exact_nanousd for line in quote.lines), Fraction(0)))
 
 
-def _as_it_was(item: Item) -> Item:
-    return item
+def _as_it_was(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(items)
 
 
-def _routed(item: Item) -> Item:
-    return item._replace(served_by=item.model + _ROUTED) if isinstance(item, Tokens) else item
+def _by_levers(items: Iterable[Item]) -> tuple[Item, ...]:
+    return swapped(items, _SERVES_INSTEAD)
 
 
-def _on_own_key(item: Item) -> Item:
-    routed = _routed(item)
-    return routed._replace(key_owner=KeyOwner.CUSTOMER) if isinstance(routed, Tokens) else routed
+def _on_own_keys(items: Iterable[Item]) -> tuple[Item, ...]:
+    return on_own_keys(_by_levers(items))
 
 
-_ITEMS: Mapping[World, Callable[[Item], Item]] = {
+_ITEMS: Mapping[World, Callable[[Iterable[Item]], tuple[Item, ...]]] = {
     World.TODAY: _as_it_was,
     World.CHEAPER: _as_it_was,
-    World.LEVERS: _routed,
-    World.OWN_KEYS: _on_own_key,
+    World.LEVERS: _by_levers,
+    World.OWN_KEYS: _on_own_keys,
 }
-
-
-def _today(costs: CostBook) -> CostBook:
-    return costs
-
-
-def _cheaper(costs: CostBook) -> CostBook:
-    """Every model and machine that the book names at what remains of its cost."""
-
-    def lower(stated: dict[str, Any]) -> None:
-        models, machines = stated["tokens"]["models"], stated["compute"]
-        models |= {name: _lowered_model(model) for name, model in models.items()}
-        machines |= {name: _lowered(machine) for name, machine in machines.items() if "per_hour" in machine}
-
-    return _changed(costs, lower)
-
-
-def _with_routes(costs: CostBook) -> CostBook:
-    """Beside every model that the book names one that serves at what remains of its cost."""
-
-    def add(stated: dict[str, Any]) -> None:
-        models = stated["tokens"]["models"]
-        models |= {name + _ROUTED: _lowered_model(model) for name, model in models.items()}
-
-    return _changed(costs, add)
-
-
-_BOOKS: Mapping[World, Callable[[CostBook], CostBook]] = {
-    World.TODAY: _today,
-    World.CHEAPER: _cheaper,
-    World.LEVERS: _with_routes,
-    World.OWN_KEYS: _with_routes,
-}
-
-
-def _changed(costs: CostBook, change: Callable[[dict[str, Any]], None]) -> CostBook:
-    document = json.loads(costs.document)
-    change(document["costs"])
-    return CostBook.from_document(json.dumps(document))
-
-
-def _lowered_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {part: _lowered(model[part]) for part in ("per_million", "each") if part in model}
-
-
-def _lowered(rates: Mapping[str, str]) -> dict[str, str]:
-    return {key: f"{(Decimal(rate) * _REMAINING).normalize():f}" for key, rate in rates.items()}

@@ -30,7 +30,7 @@ from ledger.cli.demo import (
 from ledger.cli.money import show_credits, show_dollars, show_margin, show_whole_dollars
 from ledger.cli.replay import Tally
 from ledger.cli.stack import connected, own_stack, run
-from ledger.cli.styles import STYLES, Row, Sold, World, sell, survives
+from ledger.cli.styles import STYLES, Row, Sold, World, sell, survivals
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import wallet_service_pb2 as wallet
 from pricing import load
@@ -163,14 +163,9 @@ def _print_styles(console: Console, tallies: dict[str, Tally]) -> None:
             world: sell(config, style, world, sessions, now) for world in World if world is not World.TODAY
         } | {World.TODAY: Sold(tally.revenue_nanousd, tally.cost_nanousd)}
         amounts = [amount for world in World for amount in (row[world].paid_nanousd, row[world].left_nanousd)]
-        shown.add_row(style, *map(show_whole_dollars, amounts), _survives(row))
+        shown.add_row(style, *map(show_whole_dollars, amounts), survivals(row))
     console.print(shown)
     console.print("A style survives a change that leaves at least half of what today does.")
-
-
-def _survives(row: Row) -> str:
-    kept = [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
-    return "both" if len(kept) == 2 else "".join(kept) or "neither"
 
 
 def _print_blend(console: Console, blend: Blend) -> None:

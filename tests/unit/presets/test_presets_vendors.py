@@ -11,6 +11,8 @@ warehouse/xl 61s                                                        |  0.271
 warehouse/xl 120s                                                       |  0.533333 |       |
 warehouse/5xl 60s                                                       |  4.266667 |       |
 warehouse/xs 10s run=a; warehouse/xs 10s run=b; warehouse/xs 10s run=c  |  0.050000 | $2.00 | $0.10
+warehouse/xs 10s run=a start=08:00:00; warehouse/xs 10s run=a start=08:00:20 | 0.033333 | |
+warehouse/m 300s run=a start=08:00; warehouse/l 120s run=a start=08:05 from=warehouse/m | 0.600000 | |
 warehouse/m 2h x3                                                       | 24.000000 |       |
 warehouse/m 2h run=a; warehouse/m 2h run=b; warehouse/m 2h run=c        | 24.000000 |       |
 acme/large-open input=1000000 output=234567                             | 14.814804 | $2.00 | $29.63
@@ -38,6 +40,8 @@ serverless/clustering 1500ms                                            |    0.0
     "devin": table("""
 usage                                                                   | credits
 sandbox 30m; sandbox 6h state=asleep; sandbox 37m                       |    4.466667
+sandbox 1m state=idle                                                   |    0.066667
+sandbox 3m state=idle; sandbox 40m state=idle                           |    0.100000
 anthropic/claude-sonnet-4-5 input=2000000 output=100000                 |    5.590000
 anthropic/claude-sonnet-4-5 input=2000000 output=100000 key=CUSTOMER    |    0.000000
 """),
