@@ -97,11 +97,15 @@ async def connect(public_target: str, back_office_target: str) -> AsyncIterator[
         )
 
 
-async def call(method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+async def call(
+    method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+    request: Request,
+    timeout_seconds: float = CALL_TIMEOUT_SECONDS,
+) -> Response:
     """Calls a method, again while it may succeed later. Raises CallFailedError."""
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
-            return await method(request, timeout=CALL_TIMEOUT_SECONDS)
+            return await method(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
             if error.code() not in _LATER or attempt == ATTEMPTS_MAX:
                 raise CallFailedError(_failure_of(error)) from None

@@ -7,9 +7,11 @@ import typer
 from ledger.cli.commands.back_office import customers, grants
 from ledger.cli.commands.books import books
 from ledger.cli.commands.demo import demo
+from ledger.cli.commands.rates_simulate import fit, import_costs, simulate
 from ledger.cli.commands.replay import replay
 from ledger.cli.commands.serve import migrate, serve
 
+rates = typer.Typer(no_args_is_help=True, help="Rate cards and costs, on a running server.")
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -20,7 +22,11 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(demo)
 app.command()(replay)
+rates.command("simulate")(simulate)
+rates.command("fit")(fit)
+rates.command("import")(import_costs)
 app.add_typer(books, name="books")
+app.add_typer(rates, name="rates")
 app.add_typer(customers, name="customers")
 app.add_typer(grants, name="grants")
 
