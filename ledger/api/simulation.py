@@ -221,13 +221,13 @@ def _response(
     response = pb.SimulateRatesResponse(
         charges=report.charges,
         customers=len(report.customers),
-        before=_figures(report.all.before),
-        after=_figures(report.all.after),
+        before=_figures(report.all.before, lots=of_ledger),
+        after=_figures(report.all.after, lots=of_ledger),
         customer_changes=[
             pb.CustomerChange(
                 customer_id=names[number],
-                before=_figures(report.customers[number].before),
-                after=_figures(report.customers[number].after),
+                before=_figures(report.customers[number].before, lots=of_ledger),
+                after=_figures(report.customers[number].after, lots=of_ledger),
             )
             for number in changes
         ],

@@ -54,6 +54,12 @@ def bounds(bucket: pb.ChangeBucket) -> str:
     return f"{bucket.from_percent} to {bucket.to_percent}%"
 
 
+def work_in_words(answer: pb.SimulateRatesResponse) -> str:
+    """How many charges of how many customers."""
+    charges = f"{answer.charges:,} charge{'s' * (answer.charges != 1)}"
+    return f"{charges} of {answer.customers:,} customer{'s' * (answer.customers != 1)}"
+
+
 def _changes(answer: pb.SimulateRatesResponse) -> list[Bar]:
     most = max((bucket.customers for bucket in answer.histogram), default=0) or 1
     return [
@@ -107,13 +113,13 @@ def _panel(left: int, width: int, title: str, bars: Sequence[Bar]) -> Iterator[s
 
 def _below(x: float, words: Iterable[str]) -> Iterator[str]:
     for n, word in enumerate(words):
-        yield _text(x, _BOTTOM + 18 + 14 * n, word, size=11)
+        yield _text(x, _BOTTOM + 32 + 14 * n, word, size=11)
 
 
 def _footer(answer: pb.SimulateRatesResponse) -> str:
     whose = f"charged by {answer.rate_card}" if answer.rate_card else "of any card"
     return (
-        f"{answer.charges:,} charges of {answer.customers:,} customers, {whose}; bills at the list price. "
+        f"{work_in_words(answer)}, {whose}; bills at the list price. "
         "list: margin at the list price; lots: at the value of the lots drawn."
     )
 

@@ -18,7 +18,7 @@ from ledger.cli.client import call, connect
 from ledger.cli.commands.options import AdminTarget, AsJson
 from ledger.cli.console import USAGE, fail, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars
-from ledger.cli.picture import bounds, draw
+from ledger.cli.picture import bounds, draw, work_in_words
 from ledger.cli.provider_records import PROVIDER_FORMATS, ProviderFile, open_provider_records
 from ledger.cli.records import Record, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
 from ledger.cli.stack import run
@@ -250,7 +250,7 @@ def _tables(answer: pb.SimulateRatesResponse, title: str) -> Iterator[Table]:
 
 def _summary(answer: pb.SimulateRatesResponse, title: str) -> Table:
     made = table(
-        f"{title}\n{answer.charges:,} charges of {answer.customers:,} customers",
+        f"{title}\n{work_in_words(answer)}",
         *("", "credits", "at list price", "margin", "at lots' value", "margin", "cost", "unpriced"),
         numbers=7,
     )
@@ -263,7 +263,7 @@ def _summary(answer: pb.SimulateRatesResponse, title: str) -> Table:
             show_credits(figures.credits_micros),
             show_dollars(nanousd(figures.list_revenue_usd)),
             _percent(figures.list_margin_ratio),
-            show_dollars(nanousd(figures.lots_revenue_usd)),
+            show_dollars(nanousd(figures.lots_revenue_usd)) if figures.lots_revenue_usd else "-",
             _percent(figures.lots_margin_ratio),
             show_dollars(nanousd(figures.cost_usd)),
             f"{figures.unpriced_lines:,}" if name != "booked" else "",

@@ -251,7 +251,9 @@ class SimulatedFigures(_message.Message):
     list_revenue_usd: _builtins.str
     """Credits at the list price of the card."""
     lots_revenue_usd: _builtins.str
-    """Credits at the value of the lots that were drawn for them: what grants were paid with."""
+    """Credits at the value of the lots that were drawn for them: what grants were paid with. Empty for work that
+    the ledger does not hold.
+    """
     cost_usd: _builtins.str
     list_margin_ratio: _builtins.str
     """(Revenue - cost) / revenue, decimal strings; empty without revenue."""
