@@ -33,13 +33,13 @@ from ledger.books.commands import (
     Reverse,
     UpdateCustomer,
 )
+from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.model import GrantKind
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
 C = TypeVar("C", bound=Command)
 
-KINDS_OF_USAGE: Final = ("tokens", "compute", "units", "outcome")
 """What a grant's scope may name."""
 
 _FILLS: Final = {
@@ -229,8 +229,8 @@ def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueG
     kind = GRANT_KINDS.get(request.kind)
     if kind is None:
         problems.add("kind", f"one of {', '.join(GRANT_KINDS.values())} is required")
-    if request.scope and request.scope not in KINDS_OF_USAGE:
-        problems.add("scope", f"is not one of {', '.join(KINDS_OF_USAGE)}; leave it empty for any usage")
+    if request.scope and not is_scope(request.scope):
+        problems.add("scope", f"is not one of {SCOPES_ALLOWED}; leave it empty for any usage")
     starts = request.HasField("effective_at")
     ends = request.HasField("expires_at")
     command = IssueGrant(

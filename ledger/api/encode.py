@@ -208,7 +208,11 @@ def charge(
     if entry.occurred_at is not None:
         _instant(into.occurred_at, entry.occurred_at)
     for line in entry.lines:
-        _line(into.lines.add(), line.public, line.treatment, line.credits_micros)
+        shown = into.lines.add()
+        _line(shown, line.public, line.treatment, line.credits_micros)
+        if line.pool is not None:
+            shown.pool = line.pool
+            shown.pool_micros = line.pool_micros
     if entry.labels:
         labels(into.labels, entry.labels)
     if entry.terms is not None:

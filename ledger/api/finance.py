@@ -315,6 +315,8 @@ def _explained_line(public: EntryLine, money: MoneyLine) -> pb.ExplainedLine:
         treatment=money.treatment,
         quantities={str(key): str(value) for key, value in quantities.items()},
         credits_micros=money.credits_micros,
+        pool=money.pool or "",
+        pool_micros=money.pool_micros,
         revenue_usd=dollars(money.revenue_nanousd),
         cost_usd=dollars(money.cost_nanousd),
         list_cost_usd=_exact_dollars(said.get("list_nanousd")),

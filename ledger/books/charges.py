@@ -1,9 +1,9 @@
 """Charges: what one commit, or one `Charge`, books.
 
 A commit of usage reports what has happened: it is never refused for its price or its amount. What it may
-draw, in this order: the pins of its own hold; then, as the plan's over-capture allows, what is available;
-then debt, down to the plan's overdraft limit. The rest is not collected, a memo. The cost is posted in
-full, collected or not.
+draw, in this order: lots of the pools that its lines may draw on; the pins of its own hold; then, as the
+plan's over-capture allows, what is available; then debt, down to the plan's overdraft limit. The rest is not
+collected, a memo. The cost is posted in full, collected or not.
 
 A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
 is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
@@ -53,6 +53,7 @@ from ledger.books.model import (
     Wallet,
 )
 from ledger.books.periods import count
+from ledger.books.pools import PoolDraws, draw_on_pools
 
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
@@ -79,9 +80,11 @@ def commit(
     state = before.state
     if state is not _OPEN and state is not _EXPIRED:
         return refusals.RESERVATION_CLOSED
+    priced, pools = draw_on_pools(wallet.lots, priced, before.pools)
     bill = make_bill(command.amount_micros, priced, before.exact_micros)
+    priced_micros = bill.micros + pools.total_micros
     costs = accrue(before.costs, priced)
-    refusal = _refuse_too_much(priced, before.priced_micros + bill.micros, costs)
+    refusal = _refuse_too_much(priced, before.priced_micros + priced_micros, costs)
     if refusal:
         return refusal
     draft = Draft(wallet, now)
@@ -93,12 +96,12 @@ def commit(
         return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
 
     # The charge is taken, whatever of it can be collected.
-    lines, money_lines = _book(draft, bill, taken, debt_micros, before.terms, (before.costs, costs))
+    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, before.terms, (before.costs, costs))
     rest = _rest(before.pins, taken)
     if command.final:
         draft.unpin(rest)
         rest = ()
-    after = _after_commit(before, bill, uncollected_micros, priced, costs, rest, final=command.final)
+    after = _after_commit(before, bill, pools, uncollected_micros, priced, costs, rest, final=command.final)
     if command.final or late:
         settled, absorbed = settle_reservation(after)
         if settled is not costs:
@@ -112,7 +115,7 @@ def commit(
         terms=before.terms,
         labels={**before.labels, **command.labels} if command.labels else before.labels,
         occurred_at=priced.occurred_at if priced else None,
-        priced_micros=bill.micros,
+        priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
         uncosted=priced is None,
         late=late,
@@ -143,23 +146,25 @@ def charge(
         refusal = refuse_unpriced(priced)
     if refusal:
         return refusal
+    priced, pools = draw_on_pools(wallet.lots, priced)
     bill = make_bill(command.amount_micros, priced)
+    priced_micros = bill.micros + pools.total_micros
     costs = accrue(NO_COSTS, priced)
-    refusal = _refuse_too_much(priced, bill.micros, costs)
+    refusal = _refuse_too_much(priced, priced_micros, costs)
     if refusal:
         return refusal
     taken, debt_micros, uncollected_micros = _pay(wallet, bill, [], plan, terms, no_hold=True)
     unpaid = debt_micros + uncollected_micros
     if unpaid and not command.already_used:
-        return refusals.insufficient(bill.micros - unpaid, bill.micros)
+        return refusals.insufficient(priced_micros - unpaid, priced_micros)
 
     # The charge is taken.
     draft = Draft(wallet, now)
-    lines, money_lines = _book(draft, bill, taken, debt_micros, terms, (NO_COSTS, costs))
+    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, terms, (NO_COSTS, costs))
     _, absorbed = settle(
         costs,
-        bill.micros,
-        bill.micros - uncollected_micros,
+        priced_micros,
+        priced_micros - uncollected_micros,
         outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
     )
     draft.absorb(*absorbed)
@@ -170,7 +175,7 @@ def charge(
         terms=terms,
         labels=command.labels,
         occurred_at=priced.occurred_at if priced else None,
-        priced_micros=bill.micros,
+        priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
         uncosted=priced is None,
         lines=lines,
@@ -209,6 +214,7 @@ def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 def _book(
     draft: Draft,
     bill: Bill,
+    pools: PoolDraws,
     taken: list[Source],
     debt_micros: int,
     terms: Terms,
@@ -220,6 +226,8 @@ def _book(
     """
     before, after = costs
     cost_nanousd = after.posted_nanousd - before.posted_nanousd
+    draft.draw(pools.sources)
+    pool_revenue_nanousd = draft.revenue_nanousd
     draft.draw(taken)
     if debt_micros:
         price = Fraction(debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
@@ -228,7 +236,7 @@ def _book(
     if not bill.lines:
         return (), ()
     shares = bill.shares()
-    revenues = apportion(draft.revenue_nanousd, shares)
+    revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
     of_lines = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
     saved = _memos(before.saved_exact, after.saved_exact, [line.saved_exact_nanousd for line in bill.lines])
     own_key = _memos(
@@ -237,7 +245,7 @@ def _book(
     lines, money_lines = [], []
     for n, line in enumerate(bill.lines):
         micros = shares[n]
-        lines.append(make(EntryLine, (line.treatment, line.public, micros)))
+        lines.append(make(EntryLine, (line.treatment, line.public, micros, None, 0)))
         money_lines.append(
             make(
                 MoneyLine,
@@ -251,10 +259,38 @@ def _book(
                     line.effects,
                     saved[n],
                     own_key[n],
+                    None,
+                    0,
                 ),
             )
         )
+    if pools.micros:
+        return _with_pools(lines, money_lines, bill, pools.micros, pool_revenue_nanousd)
     return tuple(lines), tuple(money_lines)
+
+
+def _with_pools(
+    lines: Sequence[EntryLine],
+    money_lines: Sequence[MoneyLine],
+    bill: Bill,
+    drawn_micros: Sequence[int],
+    revenue_nanousd: int,
+) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
+    """Add to each line what its pool has paid of it, and the revenue of that."""
+    revenues = apportion(revenue_nanousd, drawn_micros)
+    both, money_both = list(lines), list(money_lines)
+    for n, drawn in enumerate(drawn_micros):
+        pool = bill.lines[n].pool
+        if pool is not None:
+            micros = lines[n].credits_micros + drawn
+            both[n] = lines[n]._replace(credits_micros=micros, pool=pool.pool, pool_micros=drawn)
+            money_both[n] = money_lines[n]._replace(
+                credits_micros=micros,
+                revenue_nanousd=money_lines[n].revenue_nanousd + revenues[n],
+                pool=pool.pool,
+                pool_micros=drawn,
+            )
+    return tuple(both), tuple(money_both)
 
 
 def _states(
@@ -287,6 +323,7 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
 def _after_commit(
     before: Reservation,
     bill: Bill,
+    pools: PoolDraws,
     uncollected_micros: int,
     priced: Priced | None,
     costs: ReservationCosts,
@@ -306,12 +343,13 @@ def _after_commit(
             pins,
             before.labels,
             bill.exact_micros,
-            before.priced_micros + bill.micros,
-            before.charged_micros + bill.micros - uncollected_micros,
+            before.priced_micros + bill.micros + pools.total_micros,
+            before.charged_micros + bill.micros + pools.total_micros - uncollected_micros,
             before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,
             costs,
+            pools.exact_micros,
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from ledger.books import refusals
@@ -9,6 +10,7 @@ from ledger.books.commands import IssueGrant
 from ledger.books.draft import Draft
 from ledger.books.exact import MAX_AMOUNT
 from ledger.books.model import (
+    POOL_SCOPE,
     Decision,
     EntryKind,
     GrantKind,
@@ -21,8 +23,19 @@ from ledger.books.model import (
 )
 
 SCOPES = ("tokens", "compute", "units", "outcome")
+"""Kinds of usage that a grant may be for alone."""
+
+_POOL_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+SCOPES_ALLOWED = f"{', '.join(SCOPES)}, pool:<name> (1 to 63 letters, digits, '.', '_', '-')"
 
 PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
+
+
+def is_scope(scope: str) -> bool:
+    """Tell whether a grant may be for this alone: a kind of usage, or a pool."""
+    if scope.startswith(POOL_SCOPE):
+        return _POOL_NAME.fullmatch(scope.removeprefix(POOL_SCOPE)) is not None
+    return scope in SCOPES
 
 
 def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> Decision | Refusal:
@@ -95,8 +108,8 @@ def _refuse_amounts(wallet: Wallet, command: IssueGrant) -> Refusal | None:
 
 
 def _refuse_window(command: IssueGrant, effective_at: datetime, now: datetime) -> Refusal | None:
-    if command.scope is not None and command.scope not in SCOPES:
-        return refusals.invalid("scope", f"must be one of {', '.join(SCOPES)}, or empty")
+    if command.scope is not None and not is_scope(command.scope):
+        return refusals.invalid("scope", f"must be one of {SCOPES_ALLOWED}, or empty")
     if not PRIORITY_MIN <= command.priority <= PRIORITY_MAX:
         return refusals.invalid("priority", "must fit 32 bits")
     if command.expires_at is None:

@@ -20,6 +20,7 @@ from ledger.books.exact import BooksError
 from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
+    NO_POOLS,
     ZERO,
     Decision,
     EntryKind,
@@ -98,6 +99,7 @@ def reserve(
             False,
             None,
             NO_COSTS,
+            NO_POOLS,
         ),
     )
     draft.due(expires_at)

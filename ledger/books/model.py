@@ -95,7 +95,7 @@ class Lot(NamedTuple):
     value_nanousd: int
     priority: int
     scope: str | None
-    """A kind of usage (tokens, compute, units, outcome), or None for any."""
+    """A kind of usage (tokens, compute, units, outcome), `pool:<name>`, or None for any usage."""
     effective_at: datetime
     expires_at: datetime | None
     status: LotStatus
@@ -182,6 +182,11 @@ class ReservationCosts(NamedTuple):
 
 NO_COSTS = ReservationCosts()
 
+POOL_SCOPE = "pool:"
+"""What the scope of a pool's lots begins with; its name follows."""
+
+NO_POOLS: Mapping[str, Fraction] = MappingProxyType({})
+
 
 class Reservation(NamedTuple):
     """A hold on credits, and what its parts have charged so far."""
@@ -205,6 +210,8 @@ class Reservation(NamedTuple):
     own_run: str | None = None
     """State of the run of its usage that names no run of its own (opaque: pricing's)."""
     costs: ReservationCosts = NO_COSTS
+    pools: Mapping[str, Fraction] = NO_POOLS
+    """What its parts have drawn from each pool, exact."""
 
     @property
     def held_micros(self) -> int:
@@ -267,6 +274,13 @@ class Treatment(StrEnum):
     UNPRICED = "UNPRICED"
 
 
+class PoolPart(NamedTuple):
+    """What a line costs in lots of a pool, while they last."""
+
+    pool: str
+    exact_micros: Fraction
+
+
 class PricedLine(NamedTuple):
     """One usage item with its exact price and cost. `public` may leave by a public door, `internal` never."""
 
@@ -284,6 +298,8 @@ class PricedLine(NamedTuple):
     """What a lever saved of the cost of what was asked for, signed; on the customer's own key it did."""
     own_key_exact_nanousd: Fraction = ZERO
     """What the customer paid the provider for it, on its own key."""
+    pool: PoolPart | None = None
+    """If it may draw on a pool; `exact_micros` is then what it costs where nothing of that is left."""
 
 
 class Rounding(NamedTuple):
@@ -346,6 +362,9 @@ class EntryLine(NamedTuple):
     public: Mapping[str, object]
     credits_micros: int
     """Its share of the entry's rounded price (collected or not); the shares add up."""
+    pool: str | None = None
+    pool_micros: int = 0
+    """What of `credits_micros` was drawn from the pool."""
 
 
 class MoneyLine(NamedTuple):
@@ -362,6 +381,8 @@ class MoneyLine(NamedTuple):
     """Memo: what a lever saved. With the cost it makes the baseline, the cost of what was asked for."""
     own_key_nanousd: int = 0
     """Memo: what the customer paid the provider, on its own key."""
+    pool: str | None = None
+    pool_micros: int = 0
 
 
 class Money(NamedTuple):

@@ -139,7 +139,7 @@ def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Boo
     """Give what each line has booked under each state that it counts in."""
     if not any(line.effects for line in lines):
         return
-    uncollected = apportion(uncollected_micros, [line.credits_micros for line in lines])
+    uncollected = apportion(uncollected_micros, [line.credits_micros - line.pool_micros for line in lines])
     for line, missing in zip(lines, uncollected, strict=True):
         for key in dict.fromkeys(effect.key for effect in line.effects):
             yield key, line.credits_micros - missing, missing, line.revenue_nanousd

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from functools import cache
 
 import pricing
@@ -18,6 +19,7 @@ from ledger.books.model import (
     ZERO,
     Effect,
     Plan,
+    PoolPart,
     Priced,
     PricedLine,
     Refusal,
@@ -195,6 +197,9 @@ def priced_of(
                     tuple([Effect(*effect) for effect in line.effects]) if line.effects else (),
                     line.saved_exact_nanousd,
                     line.own_key_exact_nanousd,
+                    PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros))
+                    if line.pool is not None
+                    else None,
                 )
                 for line in quote.lines
             ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ledger.books.model import (
     NO_COSTS,
+    NO_POOLS,
     Credits,
     Dollars,
     Draw,
@@ -118,13 +119,14 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
         created_at=row[8],
         expires_at=row[9],
         pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[11]),
-        labels=row[18] or {},
+        labels=row[19] or {},
         exact_micros=_fraction_of(row[12]),
         priced_micros=row[13],
         charged_micros=row[14],
         has_outcome_rule=row[15],
         outcome_charged=row[16],
         own_run=row[17],
+        pools={pool: _fraction_of(text) for pool, text in row[18].items()} if row[18] else NO_POOLS,
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 
@@ -188,6 +190,8 @@ def _entry_line_of(line: Mapping[str, Any]) -> EntryLine:
         treatment=Treatment(line["treatment"]),
         public={name: value for name, value in line.items() if name not in ENTRY_LINE_OWN},
         credits_micros=line["credits_micros"],
+        pool=line.get("pool"),
+        pool_micros=line.get("pool_micros", 0),
     )
 
 
@@ -202,4 +206,6 @@ def _money_line_of(line: Mapping[str, Any]) -> MoneyLine:
         effects=tuple(Effect(key, text) for key, text in line.get("memory", ())),
         saved_nanousd=line.get("saved_nanousd", 0),
         own_key_nanousd=line.get("own_key_nanousd", 0),
+        pool=line.get("pool"),
+        pool_micros=line.get("pool_micros", 0),
     )

@@ -71,7 +71,7 @@ RESERVATION = Columns.of(
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
     held bigint, pins jsonb, exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean,
-    outcome_charged boolean, own_run text, labels jsonb
+    outcome_charged boolean, own_run text, pools jsonb, labels jsonb
 """,
 )
 RESERVATION_COSTS = Columns.of(
@@ -95,7 +95,7 @@ RESERVATION_CHANGE = Columns.of(
     """
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins jsonb,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text
+    own_run text, pools jsonb
 """,
 )
 LOT_CHANGE = Columns.of(
@@ -126,7 +126,7 @@ ROW_TYPES = (
     DEBT,
 )
 
-ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros"})
+ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros", "pool", "pool_micros"})
 MONEY_LINE_OWN = frozenset(
     {
         "kind",
@@ -137,6 +137,8 @@ MONEY_LINE_OWN = frozenset(
         "memory",
         "saved_nanousd",
         "own_key_nanousd",
+        "pool",
+        "pool_micros",
     }
 )
 """What the books say of a line themselves; the rest is pricing's."""

@@ -123,7 +123,8 @@ def _reservation_state(reservation: Reservation) -> str:
     return (
         f"{_instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
         f"{_fraction(reservation.exact_micros)},{reservation.priced_micros},{reservation.charged_micros},"
-        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)}"
+        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)},"
+        f"{_pools(reservation.pools)}"
     )
 
 
@@ -238,9 +239,16 @@ def _fraction(amount: Fraction) -> str:
     return f"{numerator}/{denominator}"
 
 
+def _pools(pools: Mapping[str, Fraction]) -> str:
+    return _json({pool: _fraction(exact) for pool, exact in pools.items()}) if pools else ""
+
+
 def _entry_line(line: EntryLine) -> dict[str, object]:
     _refuse_names(line.public, ENTRY_LINE_OWN)
-    return {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+    told = {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+    if line.pool is not None:
+        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
+    return told
 
 
 def _money_line(line: MoneyLine) -> dict[str, object]:
@@ -259,6 +267,8 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
         told["saved_nanousd"] = line.saved_nanousd
     if line.own_key_nanousd:
         told["own_key_nanousd"] = line.own_key_nanousd
+    if line.pool is not None:
+        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
     return told
 
 

@@ -304,6 +304,8 @@ class ChargeLine(_message.Message):
     CREDITS_MICROS_FIELD_NUMBER: _builtins.int
     UNPRICED_FIELD_NUMBER: _builtins.int
     INCLUDED_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    POOL_MICROS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """What the card calls it."""
     kind: _builtins.str
@@ -316,6 +318,10 @@ class ChargeLine(_message.Message):
     """No price was found: booked at 0, and to be corrected."""
     included: _builtins.bool
     """Free on this line: another one pays for it."""
+    pool: _builtins.str
+    """The pool that it may draw on; empty if none."""
+    pool_micros: _builtins.int
+    """What of credits_micros was drawn from grants of that pool; the rest is its other price."""
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The quantities reported, as decimal strings."""
@@ -330,10 +336,12 @@ class ChargeLine(_message.Message):
         credits_micros: _builtins.int = ...,
         unpriced: _builtins.bool = ...,
         included: _builtins.bool = ...,
+        pool: _builtins.str = ...,
+        pool_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_micros", b"credits_micros", "included", b"included", "kind", b"kind", "name", b"name", "quantities", b"quantities", "title", b"title", "unpriced", b"unpriced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_micros", b"credits_micros", "included", b"included", "kind", b"kind", "name", b"name", "pool", b"pool", "pool_micros", b"pool_micros", "quantities", b"quantities", "title", b"title", "unpriced", b"unpriced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -240,7 +240,9 @@ class Grant(_message.Message):
     priority: _builtins.int
     """Lower burns first."""
     scope: _builtins.str
-    """The only kind of usage that it pays for (tokens, compute, units, outcome); any, if empty."""
+    """All that it pays for: a kind of usage (tokens, compute, units, outcome) or a pool (pool:<name>); any usage,
+    if empty.
+    """
     status: Global___GrantStatus.ValueType
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp: ...

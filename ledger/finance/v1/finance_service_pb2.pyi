@@ -471,6 +471,8 @@ class ExplainedLine(_message.Message):
     BASELINE_USD_FIELD_NUMBER: _builtins.int
     OWN_KEY_COST_USD_FIELD_NUMBER: _builtins.int
     OWN_KEY_SAVED_USD_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    POOL_MICROS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     name: _builtins.str
     rule: _builtins.str
@@ -495,6 +497,9 @@ class ExplainedLine(_message.Message):
     baseline_usd: _builtins.str
     own_key_cost_usd: _builtins.str
     own_key_saved_usd: _builtins.str
+    pool: _builtins.str
+    """The pool that it may draw on, and what of credits_micros was drawn from it."""
+    pool_micros: _builtins.int
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -520,10 +525,12 @@ class ExplainedLine(_message.Message):
         baseline_usd: _builtins.str = ...,
         own_key_cost_usd: _builtins.str = ...,
         own_key_saved_usd: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        pool_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "pool", b"pool", "pool_micros", b"pool_micros", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -83,7 +83,7 @@ CREATE TABLE entries (
     final boolean NOT NULL,
     reason text,
     labels jsonb,
-    -- Array of lines as the customer may see them. A line has room for two amounts (a pool's and the rest's).
+    -- Array of lines as the customer may see them. A line that draws on a pool has two amounts.
     lines jsonb,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (customer, sequence),
@@ -152,6 +152,8 @@ CREATE TABLE reservations (
     has_outcome_rule boolean NOT NULL,
     outcome_charged boolean NOT NULL,
     own_run text,
+    -- {pool: num/den}: what its parts have drawn from each pool, exact.
+    pools jsonb,
     labels jsonb,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
@@ -251,12 +253,12 @@ CREATE TYPE reservation_row AS (
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, labels jsonb
+    own_run text, pools jsonb, labels jsonb
 );
 CREATE TYPE reservation_change AS (
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins jsonb,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text
+    own_run text, pools jsonb
 );
 CREATE TYPE reservation_costs_row AS (
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted

@@ -70,7 +70,12 @@ def said(own):
     return st.dictionaries(TEXTS.filter(lambda name: name not in own), JSON, max_size=3)
 
 
-ENTRY_LINES = st.builds(EntryLine, st.sampled_from(Treatment), said({"treatment", "credits_micros"}), AMOUNTS)
+ENTRY_LINES = st.builds(
+    EntryLine,
+    st.sampled_from(Treatment),
+    said(columns.ENTRY_LINE_OWN),
+    AMOUNTS,
+)
 MONEY_LINES = st.builds(
     MoneyLine,
     TEXTS,
@@ -83,10 +88,18 @@ MONEY_LINES = st.builds(
     AMOUNTS,
     AMOUNTS,
 )
+WITH_POOL = st.tuples(TEXTS, COUNTS) | st.just((None, 0))
+
+
+def pooled(lines):
+    """Lines that draw on a pool, or on none."""
+    return st.builds(lambda line, pool: line._replace(pool=pool[0], pool_micros=pool[1]), lines, WITH_POOL)
+
+
 MONEY = st.builds(
     Money,
     balanced(Dollars),
-    st.lists(MONEY_LINES, max_size=3).map(tuple),
+    st.lists(pooled(MONEY_LINES), max_size=3).map(tuple),
     st.lists(st.builds(Draw, LOT_KEYS, AMOUNTS, AMOUNTS), max_size=3).map(tuple),
     AMOUNTS,
     AMOUNTS,
@@ -112,6 +125,7 @@ RESERVATIONS = st.builds(
     outcome_charged=st.booleans(),
     own_run=st.none() | TEXTS,
     costs=COSTS,
+    pools=st.dictionaries(TEXTS, FRACTIONS, max_size=2),
 )
 
 
@@ -141,7 +155,7 @@ def entries(draw, customer, sequence, booked_at):
         final=draw(st.booleans()),
         reason=draw(st.none() | TEXTS),
         labels=draw(LABELS),
-        lines=draw(st.lists(ENTRY_LINES, max_size=3).map(tuple)),
+        lines=draw(st.lists(pooled(ENTRY_LINES), max_size=3).map(tuple)),
         money=draw(st.none() | MONEY),
     )
 

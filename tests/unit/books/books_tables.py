@@ -18,7 +18,8 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
 
-A usage item is kind:credits:cost:treatment:result; a result `charged` is an outcome that is charged for.
+A usage item is kind:credits:cost:treatment:result:pool; a result `charged` is an outcome that is charged for;
+a pool `dbcu/3` is 3 credits of the pool dbcu, while they last, instead of the credits.
 After `->` stands `ok` or a refusal's reason, and fields that must be so (those of `_entry_view` and its
 neighbours); what is not named is not looked at, but the audit runs after each step.
 """
@@ -47,6 +48,7 @@ from ledger.books import (
     IssueGrant,
     LotKey,
     OverCapture,
+    PoolPart,
     Priced,
     PricedLine,
     Refund,
@@ -252,6 +254,9 @@ class Table:
             "uncollected": _credits(entry.uncollected_micros),
             "charged": _credits(entry.charged_micros),
             "lines": ",".join(_credits(line.credits_micros) for line in entry.lines),
+            "pools": ",".join(
+                f"{line.pool}:{_credits(line.pool_micros)}" for line in entry.lines if line.pool
+            ),
             "flags": "+".join(f for f in ("late", "final", "uncosted") if getattr(entry, f)) or "none",
             "money": "some" if entry.money else "none",
         }
@@ -302,10 +307,14 @@ class Table:
 
 
 def _line(
-    kind: str, micros: str, cost: str = "0", treatment: str = "CHARGED", result: str = ""
+    kind: str, micros: str, cost: str = "0", treatment: str = "CHARGED", result: str = "", pool: str = ""
 ) -> PricedLine:
     exact = Fraction(micros) * 10**6
-    return PricedLine(kind, Treatment(treatment or "CHARGED"), exact, Fraction(cost) * 10**9, {}, {})
+    line = PricedLine(kind, Treatment(treatment or "CHARGED"), exact, Fraction(cost or 0) * 10**9, {}, {})
+    if not pool:
+        return line
+    name, _, need = pool.partition("/")
+    return line._replace(pool=PoolPart(name, Fraction(need) * 10**6))
 
 
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:

@@ -38,6 +38,7 @@ from ledger.books import (
     create,
     decide,
 )
+from ledger.books.grants import SCOPES_ALLOWED
 
 CREDIT = 1_000_000
 
@@ -364,7 +365,7 @@ DESCRIBED = [
     (
         IssueGrant("g", b"", 5, GrantKind.PROMO, 0, scope="words"),
         "scope",
-        "must be one of tokens, compute, units, outcome, or empty",
+        f"must be one of {SCOPES_ALLOWED}, or empty",
     ),
     (IssueGrant("g", b"", 5, GrantKind.PROMO, 0, priority=2**31), "priority", "must fit 32 bits"),
     (

@@ -1,0 +1,105 @@
+"""Pools: lots that pay at a ratio of their own, for lines that may draw on them.
+
+A pool's lots have the scope `pool:<name>`; they pay for nothing else, and no hold pins them. A line of usage
+that may draw on a pool costs so many of its credits while they last; what they do not cover of the line is
+charged at the line's other price. The lines draw in their order, and under every policy of over-capture: a
+pool's credits are the line's price, not more than its hold.
+
+What a pool gives is rounded to micro-credits, half even, whatever the card's quantum: a lot may hold any
+number of them, and is used up. It is rounded once over the parts of a reservation: a part draws round(exact
+sum after it) - round(exact sum before it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from ledger.books.cover import Source, free_sources
+from ledger.books.exact import apportion, round_exact
+from ledger.books.model import NO_POOLS, POOL_SCOPE, ZERO, Lot, Priced, PricedLine
+
+
+class PoolDraws(NamedTuple):
+    """What a usage's lines draw from pools."""
+
+    sources: tuple[Source, ...] = ()
+    micros: tuple[int, ...] = ()
+    """Of each line; empty where no line may draw on a pool."""
+    exact_micros: Mapping[str, Fraction] = NO_POOLS
+    """By pool, of all parts of the reservation so far."""
+
+    @property
+    def total_micros(self) -> int:
+        """What all lines draw."""
+        return sum(self.micros)
+
+
+class _Pool(NamedTuple):
+    """What one pool gives: to each of its lines, exact and in whole micro-credits."""
+
+    sources: list[Source]
+    covered: list[Fraction]
+    micros: tuple[int, ...]
+
+
+def draw_on_pools(
+    lots: Iterable[Lot], priced: Priced | None, before: Mapping[str, Fraction] = NO_POOLS
+) -> tuple[Priced | None, PoolDraws]:
+    """Give the usage at what pools leave of its price, and what they pay.
+
+    `lots` stand in burn order; `before` is what earlier parts of the reservation drew, exact.
+    """
+    if priced is None or all(line.pool is None for line in priced.lines):
+        return priced, PoolDraws(exact_micros=before)
+    by_pool: dict[str, list[int]] = {}
+    for n, line in enumerate(priced.lines):
+        if line.pool is not None:
+            by_pool.setdefault(line.pool.pool, []).append(n)
+    free = list(free_sources(lots))
+    lines, micros, sources, exact = list(priced.lines), [0] * len(priced.lines), [], dict(before)
+    for name, numbers in by_pool.items():
+        own = [source for source in free if source[0].scope == POOL_SCOPE + name]
+        needs = [_need(lines[n]) for n in numbers]
+        pool = _draw(own, needs, exact.get(name, ZERO))
+        sources += pool.sources
+        exact[name] = exact.get(name, ZERO) + sum(pool.covered)
+        for n, need, covered, part in zip(numbers, needs, pool.covered, pool.micros, strict=True):
+            micros[n] = part
+            lines[n] = _rest(lines[n], need, covered)
+    return priced._replace(lines=tuple(lines)), PoolDraws(tuple(sources), tuple(micros), exact)
+
+
+def _need(line: PricedLine) -> Fraction:
+    return line.pool.exact_micros if line.pool is not None else ZERO
+
+
+def _rest(line: PricedLine, need: Fraction, covered: Fraction) -> PricedLine:
+    """Give a line at the price of what the pool has not covered of it."""
+    uncovered = 1 - covered / need if need else ZERO
+    return line._replace(exact_micros=line.exact_micros * uncovered)
+
+
+def _draw(sources: Sequence[Source], needs: Sequence[Fraction], before: Fraction) -> _Pool:
+    """Cover needs in their order, as far as the sources go."""
+    drawn_before = round_exact(before)
+    # What is there stands for as much, with what rounding has left over of earlier parts.
+    left = sum(micros for _, micros, _ in sources) + drawn_before - before
+    covered = []
+    for need in needs:
+        part = min(need, max(ZERO, left))
+        covered.append(part)
+        left -= part
+    drawn = round_exact(before + sum(covered)) - drawn_before
+    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered))
+
+
+def _take(sources: Sequence[Source], micros: int) -> list[Source]:
+    taken = []
+    for lot, free, held in sources:
+        part = min(free, micros)
+        if part:
+            taken.append((lot, part, held))
+            micros -= part
+    return taken
