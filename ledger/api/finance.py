@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ledger.api import checks, ids, limits
 from ledger.api.checks import InvalidArgumentError, Problems
-from ledger.api.encode import timestamp
+from ledger.api.encode import decimal, timestamp
 from ledger.api.errors import refused
 from ledger.api.money import CREDIT_PLACES, DOLLAR_PLACES, dollars, fixed, ratio
 from ledger.api.simulation import Simulations
@@ -268,6 +268,7 @@ def _explained(customer_id: str, charge_id: str, found: FoundCharge) -> pb.Expla
         response.card_version = charge.terms.card_version
         response.cost_version = charge.terms.cost_version
         response.credit_price_usd = dollars(charge.terms.credit_price_nanousd)
+        response.multiplier = decimal(charge.terms.multiplier_nanos)
     return response
 
 

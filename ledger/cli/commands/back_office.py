@@ -33,12 +33,20 @@ def create(
     card: Annotated[str, typer.Option(help="A card that replaces the plan's.")] = "",
     name: Annotated[str, typer.Option(help="For people to read.")] = "",
     zone: Annotated[str, typer.Option(help="IANA time zone.")] = "UTC",
+    multiplier: Annotated[str, typer.Option(help="What its prices are multiplied by.")] = "1",
     request_id: RequestId = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
     """Create a customer."""
-    customer = pb.Customer(customer_id=customer_id, display_name=name, plan=plan, rate_card=card, zone=zone)
+    customer = pb.Customer(
+        customer_id=customer_id,
+        display_name=name,
+        plan=plan,
+        rate_card=card,
+        zone=zone,
+        multiplier=multiplier,
+    )
     request = pb.CreateCustomerRequest(request_id=request_id or secrets.token_hex(16), customer=customer)
     answer = run(_create(target, request))
     if as_json:

@@ -310,6 +310,7 @@ class ExplainChargeResponse(_message.Message):
     SAVED_USD_FIELD_NUMBER: _builtins.int
     BASELINE_USD_FIELD_NUMBER: _builtins.int
     GIVEN_BACK_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     customer_id: _builtins.str
     plan: _builtins.str
@@ -325,6 +326,8 @@ class ExplainChargeResponse(_message.Message):
     saved_usd: _builtins.str
     """What levers saved, and cost_usd + saved_usd."""
     baseline_usd: _builtins.str
+    multiplier: _builtins.str
+    """What the customer's prices were multiplied by, a decimal: "1", "0.9"."""
     @_builtins.property
     def absorbed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Absorbed]:
         """Memo: the part of the cost that nobody pays, by reason."""
@@ -361,10 +364,11 @@ class ExplainChargeResponse(_message.Message):
         saved_usd: _builtins.str = ...,
         baseline_usd: _builtins.str = ...,
         given_back: _abc.Iterable[Global___GivenBack] | None = ...,
+        multiplier: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booked_at", b"booked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absorbed", b"absorbed", "baseline_usd", b"baseline_usd", "booked_at", b"booked_at", "card", b"card", "card_version", b"card_version", "charge_id", b"charge_id", "charged_micros", b"charged_micros", "cost_usd", b"cost_usd", "cost_version", b"cost_version", "credit_price_usd", b"credit_price_usd", "customer_id", b"customer_id", "draws", b"draws", "given_back", b"given_back", "lines", b"lines", "plan", b"plan", "priced_micros", b"priced_micros", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absorbed", b"absorbed", "baseline_usd", b"baseline_usd", "booked_at", b"booked_at", "card", b"card", "card_version", b"card_version", "charge_id", b"charge_id", "charged_micros", b"charged_micros", "cost_usd", b"cost_usd", "cost_version", b"cost_version", "credit_price_usd", b"credit_price_usd", "customer_id", b"customer_id", "draws", b"draws", "given_back", b"given_back", "lines", b"lines", "multiplier", b"multiplier", "plan", b"plan", "priced_micros", b"priced_micros", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "uncollected_micros", b"uncollected_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -63,6 +63,9 @@ async def test_create_again(world):
         ({"customer_id": "x" * 129}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.customer_id"),
         ({"zone": "Mars/Olympus"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.zone"),
         ({"zone": "../../etc/passwd"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.zone"),
+        ({"multiplier": "0"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.multiplier"),
+        ({"multiplier": "-1"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.multiplier"),
+        ({"multiplier": "1000.000000001"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.multiplier"),
         ({"display_name": "x" * 257}, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "customer.display_name"),
     ],
 )
