@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from genai_prices import extract_usage
 
 from pricing import Tokens, Units
 from pricing.adapters import Adapted, AdapterError, FindingKind, NoUsage, anthropic, litellm, openai, otel
@@ -263,6 +264,83 @@ def test_refusals_name_the_path_and_what_is_allowed(record: object, message: str
     with pytest.raises(AdapterError) as refused:
         openai.adapt(record)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("details", "said", "message"),
+    [
+        (
+            {"cached_tokens": 9, "audio_tokens": 3, "cached_tokens_details": {"audio_tokens": 4}},
+            {},
+            "input_tokens: includes 4 cached tokens of audio, of 3 in all and 9 cached (allowed: at most 3)",
+        ),
+        (
+            {"cached_tokens": 2, "image_tokens": 9, "cached_tokens_details": {"image_tokens": 3}},
+            {},
+            "input_tokens: includes 3 cached tokens of images, of 9 in all and 2 cached (allowed: at most 2)",
+        ),
+        (
+            {"cached_tokens": 8, "audio_tokens": 8, "cached_tokens_details": {"audio_tokens": 5}},
+            {},
+            "input_tokens: is 10, and includes cache_read 8 + input_audio 3 (allowed: 11 or more)",
+        ),
+        (
+            {"audio_tokens": 6, "image_tokens": 5},
+            {},
+            "input_tokens: is 10, and includes audio 6 + image 5",
+        ),
+        (
+            {"cache_creation_tokens": 2, "cache_creation_token_details": {"ephemeral_1h_input_tokens": 3}},
+            {},
+            "input_tokens_details.cache_creation_tokens: is 2, and includes ephemeral_1h_input_tokens 3",
+        ),
+        (
+            {},
+            {"reasoning_tokens": 6},
+            "output_tokens: is 5, and includes reasoning 6 (allowed: 6 or more)",
+        ),
+        (
+            {},
+            {"accepted_prediction_tokens": 3, "rejected_prediction_tokens": 3},
+            "output_tokens: is 5, and includes accepted_prediction_tokens 3 + rejected_prediction_tokens 3",
+        ),
+    ],
+)
+def test_parts_that_contradict_each_other(details: dict[str, Any], said: dict[str, int], message: str):
+    """No part may exceed what includes it, one by one or together."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": details}
+    with pytest.raises(AdapterError) as refused:
+        openai.adapt(chat(usage={**usage, "output_tokens_details": said}))
+    assert str(refused.value).startswith(f"usage.{message}")
+
+
+def test_bounds_of_a_count():
+    """10**15 is the most that an item may have; one more is refused."""
+    most = {"prompt_tokens": 10**15, "completion_tokens": 0}
+    assert quantities(openai.adapt(chat(usage=most))) == {"input": 10**15, "output": 0}
+    with pytest.raises(AdapterError, match=f"usage.prompt_tokens: is {10**15 + 1}"):
+        openai.adapt(chat(usage={**most, "prompt_tokens": 10**15 + 1}))
+
+
+def test_another_reader_comes_to_the_same():
+    """The catalog's package reads provider objects, too: the wholes and the parts agree."""
+    records = [
+        ("openai", "chat", CHAT),
+        *(("anthropic", "default", line) for line in lines("anthropic_usage.jsonl")),
+    ]
+    for provider, flavor, record in records:
+        read = quantities({"openai": openai, "anthropic": anthropic}[provider].adapt(record))
+        other = extract_usage(
+            {**record, "model": "gpt-5.4" if provider == "openai" else record["model"]},
+            provider_id=provider,
+            api_flavor=flavor,
+        ).usage
+        assert other.input_tokens == sum(read.get(key, 0) for key in ("input", "cache_read", "cache_write"))
+        assert other.output_tokens == read["output"] + read.get("reasoning", 0)
+        assert (other.cache_read_tokens, other.cache_write_tokens) == (
+            read["cache_read"],
+            read["cache_write"],
+        )
 
 
 # --- Anthropic ---------------------------------------------------------------------------------------------
