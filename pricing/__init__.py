@@ -5,15 +5,17 @@ cost us? `load` reads the cost book and the rate cards, `compile_terms` makes of
 rests on. It is pure: no database, no clock, no import of `ledger`.
 """
 
-from pricing.cards import PriceListItem, Rate, RateCard, Rounding
+from pricing.cards import RateCard, Rounding
 from pricing.config import Config, load, read_card_for, unknown_to
 from pricing.costs import CostBook, read_costs_text
 from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.kept import item_of, kept_of, name_of
 from pricing.memory import Effect, Memory, State
+from pricing.notes import Measured, PoolPart
+from pricing.price_list import PriceListItem, Rate
 from pricing.pricer import memory_keys, price
-from pricing.quote import Line, PoolPart, Quote, Treatment
+from pricing.quote import Line, Quote, Treatment
 from pricing.revisions import revised_card, revised_costs
 from pricing.source import ConfigError, Problem, load_model
 from pricing.terms import Terms, compile_terms
@@ -30,6 +32,7 @@ __all__ = [
     "Item",
     "KeyOwner",
     "Line",
+    "Measured",
     "Memory",
     "Outcome",
     "PoolPart",

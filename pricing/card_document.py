@@ -9,17 +9,20 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pricing.fields import EPOCH, CardName, Instant, Percent, Rate, Revision, Selector, Text
 from pricing.items import KeyOwner, Result
+from pricing.plain_yaml import Loc
 from pricing.schemes import KINDS, PriceDoc
 from pricing.source import RefusedError, Strict
 
 NANOS_PER_MICRO = 1000
 """Billionths of a credit in a micro-credit."""
 _CONDITIONS = {
-    "tokens": ("key_owner", "service_tier"),
-    "compute": ("state",),
+    "tokens": ("key_owner", "service_tier", "served_by"),
+    "compute": ("state", "served_by"),
     "units": (),
     "outcome": ("result",),
 }
+
+_ALL_CONDITIONS = frozenset(condition for conditions in _CONDITIONS.values() for condition in conditions)
 
 
 def _members(members: type[KeyOwner | Result]) -> BeforeValidator:
@@ -43,6 +46,7 @@ class MatchDoc(Strict):
     outcome: Selector | None = None
     key_owner: Annotated[tuple[str, ...], _members(KeyOwner)] | None = None
     service_tier: Selector | None = None
+    served_by: Selector | None = None
     state: Selector | None = None
     result: Annotated[tuple[str, ...], _members(Result)] | None = None
     labels: Mapping[str, Selector] = Field(default_factory=dict)
@@ -53,12 +57,14 @@ class MatchDoc(Strict):
         if len(kinds) != 1:
             found = f"names {len(kinds)} kinds of usage" if kinds else "names no kind of usage"
             raise RefusedError(found, f"write one of {', '.join(KINDS)}: a rule prices one kind")
-        for other, conditions in _CONDITIONS.items():
-            for condition in conditions:
-                if other != kinds[0] and getattr(self, condition) is not None:
-                    raise RefusedError(
-                        f"{condition} is a condition of {other} only", "leave it out", (condition,)
-                    )
+        for condition in sorted(_ALL_CONDITIONS.difference(_CONDITIONS[kinds[0]])):
+            if getattr(self, condition) is not None:
+                having = " and ".join(
+                    kind for kind, conditions in _CONDITIONS.items() if condition in conditions
+                )
+                raise RefusedError(
+                    f"{condition} is a condition of {having} only", "leave it out", (condition,)
+                )
         return self
 
     @property
@@ -101,6 +107,13 @@ class RuleDoc(Strict):
         return self
 
     @property
+    def tells_serving_cost(self) -> Loc | None:
+        """Where it stands, if a part of the rule tells customers more of costs than a price must."""
+        if self.match.served_by is not None:
+            return ("match", "served_by")
+        return next((("price", *at) for at in self.price.telling), None)
+
+    @property
     def public_title(self) -> str:
         """The title, or one made of what the rule matches; never of its name."""
         return self.title or f"{self.match.kind}: {', '.join(self.match.names)}"
@@ -127,6 +140,7 @@ class CardDoc(Strict):
     credit_price_usd: Rate
     effective_from: Instant = EPOCH
     margin_floor: Percent | None = None
+    discloses: Literal["serving_cost"] | None = None
     round: RoundDoc = Field(default_factory=RoundDoc)
     rules: Annotated[list[RuleDoc], Field(min_length=1)]
 
@@ -139,4 +153,13 @@ class CardDoc(Strict):
             if name in names[:index]:
                 hint = "give each rule a name of its own"
                 raise RefusedError(f"two rules are named {name!r}", hint, ("rules", index, "name"))
+        self._refuse_to_tell_unsaid()
         return self
+
+    def _refuse_to_tell_unsaid(self) -> None:
+        for index, rule in enumerate(self.rules):
+            at = rule.tells_serving_cost
+            if at is not None and self.discloses is None:
+                hint = "if that is meant, write discloses: serving_cost at the top of the card"
+                message = f"{at[-1]!r} lets customers learn what serving them costs"
+                raise RefusedError(message, hint, ("rules", index, *at))

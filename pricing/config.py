@@ -112,14 +112,15 @@ def _unknown(card: Located[CardDoc], costs: CostBook) -> Iterator[Problem]:
                 if not is_glob(pattern):
                     hint += f"; add to costs.yaml {kind}: {{{pattern}: {{{example}}}}}, or {{cost: none}}"
                 yield card.places.problem(loc, f"the cost book knows no {what} {pattern!r}", hint)
-            elif _cost_plus_nothing(rule, [known[name] for name in found]):
-                message = f"cost_plus on {pattern!r}, which costs nothing, would charge nothing"
+            elif _follows_nothing(rule, [known[name] for name in found]):
+                message = f"{rule.price.scheme} on {pattern!r}, which costs nothing, would charge nothing"
                 hint = "write included: true if that is meant"
                 yield card.places.problem(("rules", index, "price"), message, hint)
 
 
-def _cost_plus_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
-    return rule.price.cost_plus is not None and all(cost.numerator == 0 for cost in costs)
+def _follows_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
+    following = rule.price.cost_plus is not None or rule.price.fee_on_cost is not None
+    return following and all(cost.numerator == 0 for cost in costs)
 
 
 def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:

@@ -38,18 +38,17 @@ class Costs:
 _FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
 
 
-# These four are called alike, once or twice an item: with the item, the cost book, when the item happened,
-# and whether this is an estimate, which looks at what was asked for alone.
+# These four are called alike, once or twice an item: with the item, the cost book, and when it happened.
 
 
-def tokens_costs(item: Tokens, book: CostBook, instant: datetime, estimate: bool) -> Costs:
+def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
     """Return what tokens cost by a book; on the customer's own key at list prices, and none is posted."""
     ours = item.key_owner is OURS
     model = book.model(item.model, item.service_tier)
     listed = model.listed.at(instant).amount(item) if model else None
     asked = _share(listed, model, ours=ours)
     served, source, lever = asked, model.source if model else "none", ""
-    if item.served_by is not None and item.served_by != item.model and not estimate:
+    if item.served_by is not None and item.served_by != item.model:
         if item.served_by == CACHE:
             served, source, lever = NOTHING, "cache", "caching"
         else:
@@ -67,12 +66,12 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime, estimate: bool
     return _unknown(listed, asked, lever)
 
 
-def compute_costs(item: Compute, book: CostBook, _instant: datetime, estimate: bool) -> Costs:
+def compute_costs(item: Compute, book: CostBook, _instant: datetime) -> Costs:
     """Return what machine time costs by a book; its state makes no difference."""
     quantity = item.duration_nanos * item.count_nanos
     resource = book.resources.get(item.resource)
     asked = _times(quantity, resource)
-    if item.served_by is None or item.served_by == item.resource or estimate:
+    if item.served_by is None or item.served_by == item.resource:
         return _of_rate(asked, resource)
     if item.served_by == CACHE:
         return Costs(asked, asked, NOTHING, NOTHING, True, "cache", "caching")
@@ -84,13 +83,13 @@ def compute_costs(item: Compute, book: CostBook, _instant: datetime, estimate: b
     return Costs(asked, asked, served, served, True, other.source, lever)
 
 
-def units_costs(item: Units, book: CostBook, _instant: datetime, _estimate: bool) -> Costs:
+def units_costs(item: Units, book: CostBook, _instant: datetime) -> Costs:
     """Return what units cost by a book."""
     rate = book.units.get(item.meter)
     return _of_rate(_times(item.quantity_nanos, rate), rate)
 
 
-def outcome_costs(_item: Outcome, _book: CostBook, _instant: datetime, _estimate: bool) -> Costs:
+def outcome_costs(_item: Outcome, _book: CostBook, _instant: datetime) -> Costs:
     """Return what an outcome costs: nothing."""
     return _FREE
 

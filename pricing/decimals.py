@@ -47,3 +47,11 @@ def parse_percent(text: str) -> Fraction:
 def format_percent(ratio: Fraction) -> str:
     """Return a ratio that came from a percentage as one again."""
     return format_nanos(int(ratio * 100 * BILLION)) + "%"
+
+
+def format_product(text: str, factor_nanos: int) -> str:
+    """Return a decimal string times a factor in billionths, exactly: with as many digits as it takes."""
+    whole, _, fraction = text.partition(".")
+    product, digits = int(whole + fraction) * factor_nanos, len(fraction) + 9
+    whole, fraction = f"{product:0{digits + 1}d}"[:-digits], f"{product:0{digits + 1}d}"[-digits:]
+    return f"{whole}.{fraction}".rstrip("0").rstrip(".")

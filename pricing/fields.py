@@ -36,6 +36,13 @@ def _rate(value: object) -> int:
         raise RefusedError(f"{value!r} is not a rate", f"write {DECIMAL_RULE}") from error
 
 
+def _positive(value: object) -> int:
+    nanos = _rate(value)
+    if nanos == 0:
+        raise RefusedError("must be above 0", 'write "1" or another number above 0')
+    return nanos
+
+
 def _percent(value: object) -> Fraction:
     hint = 'write a percentage of at most 9 fractional digits, such as "30%"'
     if not isinstance(value, str):
@@ -99,6 +106,8 @@ def _selector(value: object) -> tuple[str, ...]:
 
 Rate = Annotated[int, BeforeValidator(_rate)]
 """A decimal string, as billionths."""
+Positive = Annotated[int, BeforeValidator(_positive)]
+"""A decimal string above 0, as billionths."""
 Percent = Annotated[Fraction, BeforeValidator(_percent), Field(strict=False)]
 """A percentage, as a ratio."""
 Duration = Annotated[int, BeforeValidator(_duration)]

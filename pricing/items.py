@@ -63,6 +63,11 @@ class Tokens(NamedTuple):
     """Requests that these tokens are the sum of; 0 to 10**15."""
     occurred_at: datetime | None = None
 
+    @property
+    def ran(self) -> str:
+        """What really ran."""
+        return self.served_by or self.model
+
 
 class Compute(NamedTuple):
     """Time of a machine."""
@@ -82,6 +87,11 @@ class Compute(NamedTuple):
     resized_from: str | None = None
     """The resource that it was until then; None: it was none, it started. Told with `started_at` only."""
     occurred_at: datetime | None = None
+
+    @property
+    def ran(self) -> str:
+        """What really ran."""
+        return self.served_by or self.resource
 
 
 class Units(NamedTuple):
@@ -107,3 +117,8 @@ class Outcome:
 
 
 Item = Tokens | Compute | Units | Outcome
+
+
+def as_asked(item: Item) -> Item:
+    """Return usage as if what was asked for had served it."""
+    return item._replace(served_by=None) if isinstance(item, (Tokens, Compute)) and item.served_by else item

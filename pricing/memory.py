@@ -17,6 +17,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from pricing.notes import Measured, PoolPart
+
 RUN: Final = "run/"
 COUNT: Final = "count/"
 ONCE: Final = "once/"
@@ -58,11 +60,15 @@ class Effect(NamedTuple):
 class Past:
     """The states that one pricing touches, and what each line adds to them."""
 
-    __slots__ = ("_closings", "_effects", "_memory", "_own", "_states", "labels")
+    __slots__ = ("_closings", "_effects", "_memory", "_own", "_states", "labels", "measured", "pool")
 
     def __init__(self, memory: Memory, labels: tuple[str | None, ...] = ()) -> None:
         self.labels = labels
         """Of the usage at hand, as far as rules look at them."""
+        self.measured: Measured | None = None
+        """Of the line at hand."""
+        self.pool: PoolPart | None = None
+        """Of the line at hand."""
         self._memory = memory
         self._states: dict[str, dict[str, Any]] = {}
         self._own: dict[str, Any] | None = None
@@ -93,6 +99,12 @@ class Past:
         effects = tuple(self._effects)
         self._effects.clear()
         return effects
+
+    def take_notes(self) -> tuple[Measured | None, PoolPart | None]:
+        """Return what the price of the line at hand tells beside its credits; the next line begins."""
+        notes = self.measured, self.pool
+        self.measured = self.pool = None
+        return notes
 
     def changed_states(self) -> Mapping[str, State]:
         """Return the states that were touched, as they are by now."""

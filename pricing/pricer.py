@@ -8,14 +8,14 @@ from typing import Any
 
 from pricing.costing import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
 from pricing.costs import CostBook
-from pricing.items import BILLION, Compute, Item, Outcome, Tokens, Units
+from pricing.items import BILLION, Compute, Item, Outcome, Tokens, Units, as_asked
 from pricing.memory import Effect, Memory, Past
+from pricing.notes import PoolPart
 from pricing.pairs import NOTHING, times
-from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, PoolPart, Quote
-from pricing.tariffs import OutcomeTariff
+from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
 from pricing.terms import Labels, Terms
 
-_KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime, bool], Costs]]] = {
+_KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime], Costs]]] = {
     Tokens: ("tokens", tokens_costs),
     Compute: ("compute", compute_costs),
     Units: ("units", units_costs),
@@ -48,7 +48,9 @@ def price(
     is told must not tell what ran.
     """
     past = Past(memory, terms.labels(labels))
-    lines = _lines(items, past.labels, terms, past, now, costs_at, estimate)
+    if estimate:
+        items = [as_asked(item) for item in items]
+    lines = _lines(items, past.labels, terms, past, now, costs_at)
     if terms.multiplier_nanos != BILLION:
         _multiply(lines, terms.multiplier_nanos)
     return Quote(
@@ -74,7 +76,7 @@ def memory_keys(
     for item in items:
         rule = terms.rules[_KINDS[type(item)][0]].first(item, asked)
         if rule is not None and rule.keys is not None:
-            keys.update(rule.keys(item, item.occurred_at or now))
+            keys.update(rule.keys(item, item.occurred_at or now, now))
     return frozenset(keys)
 
 
@@ -85,7 +87,6 @@ def _lines(
     past: Past,
     now: datetime,
     costs_at: CostsAt | None,
-    estimate: bool,
 ) -> list[Line]:
     rules, pinned_book = terms.rules, terms.costs
     lines = []
@@ -93,12 +94,13 @@ def _lines(
         kind, costs_of = _KINDS[type(item)]
         rule = rules[kind].first(item, labels)
         instant = item.occurred_at or now
-        costs = pinned = costs_of(item, pinned_book, instant, estimate)
+        costs = pinned = costs_of(item, pinned_book, instant)
         if costs_at is not None:
             book = costs_at(instant)
             if book is not pinned_book and book.version != pinned_book.version:
-                costs = costs_of(item, book, instant, estimate)
-        treatment, price_micros, reason, effects = UNPRICED, NOTHING, "", _NO_EFFECTS
+                costs = costs_of(item, book, instant)
+        treatment, price_micros, reason = UNPRICED, NOTHING, ""
+        effects, measured, pool = _NO_EFFECTS, None, None
         if rule is None:
             reason = "no_rule"
         elif not costs.known:
@@ -106,14 +108,16 @@ def _lines(
         elif rule.included:
             treatment = INCLUDED
         else:
-            charge = rule.tariff.charge(item, pinned.asked, past)
+            charge = rule.tariff.charge(item, pinned, past)
             if charge is not None:
                 treatment, price_micros = CHARGED, charge
                 if rule.keys is not None:
                     effects = past.take_effects()
+                if rule.notes:
+                    measured, pool = past.take_notes()
             else:
-                reason = "no_cost" if pinned.asked is None else "no_rate"
-        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason, effects))
+                reason = "no_cost" if pinned.asked is None or pinned.served is None else "no_rate"
+        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason, effects, pool, measured))
     return lines
 
 
@@ -127,7 +131,10 @@ def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
 
 
 def _charges_outcome(line: Line) -> bool:
-    if not isinstance(line.item, Outcome) or line.rule is None:
-        return False
-    tariff = line.rule.tariff
-    return isinstance(tariff, OutcomeTariff) and tariff.charged(line.item)
+    item, rule = line.item, line.rule
+    return (
+        isinstance(item, Outcome)
+        and rule is not None
+        and item.count > 0
+        and item.result in rule.charged_results
+    )

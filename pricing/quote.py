@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import gcd
-from typing import NamedTuple
 
 from pricing.costing import Costs
 from pricing.items import OURS, Compute, Item, Tokens
 from pricing.kept import facts_of, name_of, quantities_of
 from pricing.memory import Effect, State
+from pricing.notes import Measured, PoolPart
 from pricing.pairs import Pair
 from pricing.terms import Rule
 
@@ -34,14 +34,6 @@ class Treatment(StrEnum):
 
 
 CHARGED, INCLUDED, UNPRICED = Treatment  # a member by way of its class takes 0.08 us to look up
-
-
-class PoolPart(NamedTuple):
-    """What a line costs in lots of a pool, while they last."""
-
-    pool: str
-    exact_micros: Pair
-    """Micro-credits of the pool."""
 
 
 @dataclass(slots=True)
@@ -65,6 +57,8 @@ class Line:
     """What it added to the states of the past."""
     pool: PoolPart | None = None
     """If it may be paid from a pool; `price_micros` is then what it costs where nothing of that is left."""
+    measured: Measured | None = None
+    """How much it comes to in the unit of the rule, if that measures."""
 
     @property
     def exact_micros(self) -> Fraction:
@@ -99,16 +93,21 @@ class Line:
     def public(self) -> dict[str, object]:
         """What may leave by a public door, as JSON values: title, kind, name (as asked for), quantities.
 
+        measured (unit, quantity) where the rule measures.
+
         An unpriced line has a title made of its name: that of a rule would tell that only a cost is missing.
         """
         rule, name = self.rule, name_of(self.item)
         titled = rule is not None and self.treatment is not UNPRICED
-        return {
+        said: dict[str, object] = {
             "title": rule.title if titled and rule is not None else f"{self.kind}: {name}",
             "kind": self.kind,
             "name": name,
             "quantities": quantities_of(self.item),
         }
+        if self.measured is not None:
+            said["measured"] = self.measured.public
+        return said
 
     @property
     def internal(self) -> dict[str, object]:

@@ -46,6 +46,8 @@ class Meter(NamedTuple):
     """Billionths of a credit that a run costs at most; None: no end."""
     minimum_again: bool = False
     """A start has a minimum of its own even if it comes while that of an earlier one lasts."""
+    part: int = 0
+    """Which of its rule's meters it is."""
 
     def billed(self, duration_nanos: int) -> int:
         """Return the time that is billed for a run that lasted so long; a run of no time has not begun."""
@@ -74,6 +76,12 @@ class Machines(NamedTuple):
 def run_key(item: Compute) -> str | None:
     """Return the key of the run that an item belongs to; None: the reservation's own."""
     return None if item.run_id is None else RUN + item.run_id
+
+
+def run_keys(item: Compute, _instant: datetime, _now: datetime) -> Iterable[str]:
+    """Return the key of the run that an item belongs to, if it names one."""
+    key = run_key(item)
+    return () if key is None else (key,)
 
 
 def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> int:
@@ -164,9 +172,9 @@ def _segments(
         before = machines.of_item(item._replace(resource=item.resized_from), past.labels)
     started_nanos = (started_at - _EPOCH) // _MICROSECOND * _NANOS_PER_MICROSECOND
     keys = []
-    for part, meter in enumerate(meters):
-        size_before = before[part].key if part < len(before) else None
-        keys.append(json.dumps(_Segment(part, item.count_nanos, started_nanos, meter.key, size_before)))
+    for meter in meters:
+        size_before = before[meter.part].key if meter.part < len(before) else None
+        keys.append(json.dumps(_Segment(meter.part, item.count_nanos, started_nanos, meter.key, size_before)))
     return keys
 
 

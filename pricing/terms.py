@@ -14,17 +14,19 @@ from typing import NamedTuple
 
 from pricing.card_document import MatchDoc
 from pricing.cards import RateCard, Rounding
+from pricing.compiling import Keys, compile_price
 from pricing.costs import CostBook
-from pricing.items import BILLION, Compute, Item
+from pricing.items import BILLION, Compute, Item, Result
 from pricing.runs import Machines, Meter
 from pricing.schemes import KINDS
 from pricing.selectors import compile_patterns, is_glob
-from pricing.tariffs import Keys, Tariff, compile_tariff, keys_of, meters_of
+from pricing.tariffs import Tariff
 
 _MATCHES_KNOWN = 8192
 """Of a kind of usage."""
 _NAME_OF_KIND = {"tokens": "model", "compute": "resource", "units": "meter", "outcome": "name"}
-"""The field of an item that a rule's names are matched against; its conditions are named as their fields."""
+"""The field of an item that a rule's names are matched against; conditions are named as their fields,
+but for what served it, which an item need not say."""
 
 Labels = tuple[str | None, ...]
 """Values of the labels that the card's rules ask for, in the card's order."""
@@ -42,6 +44,12 @@ class Rule(NamedTuple):
     tariff: Tariff
     keys: Keys | None
     """What tells the states that its price of an item needs; None: its price knows no past."""
+    notes: bool
+    """Its price tells more of a line than its credits."""
+    charged_results: frozenset[Result]
+    """Results of outcomes that it charges for."""
+    meters: tuple[Meter, ...]
+    """What bills runs."""
 
 
 class Terms:
@@ -56,7 +64,7 @@ class Terms:
         machines = Machines({}, self._meters)
         compiled = zip(card.rules, _compile(card, machines), strict=True)
         rules = [(rule.match, made) for rule, made in compiled]
-        machines.by_key.update((meter.key, meter) for _, rule in rules for meter in meters_of(rule.tariff))
+        machines.by_key.update((meter.key, meter) for _, rule in rules for meter in rule.meters)
         self.rules = {
             kind: Rules(
                 _NAME_OF_KIND[kind], self._label_names, [rule for rule in rules if rule[0].kind == kind]
@@ -71,7 +79,7 @@ class Terms:
 
     def _meters(self, item: Compute, labels: Labels) -> Sequence[Meter]:
         rule = self.rules["compute"].first(item, labels)
-        return () if rule is None else meters_of(rule.tariff)
+        return () if rule is None else rule.meters
 
     def multiplied(self, multiplier_nanos: int) -> Terms:
         """Return the terms for a customer with a multiplier of its own; what is compiled is shared."""
@@ -97,8 +105,8 @@ def compile_terms(card: RateCard, costs: CostBook) -> Terms:
 def _compile(card: RateCard, machines: Machines) -> Iterator[Rule]:
     for rule, text in zip(card.rules, card.price_texts, strict=True):
         key = f"{card.name}/{rule.name}"
-        tariff = compile_tariff(rule.price, rule.match.kind, key, card.credit_price_nanousd, machines)
-        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, tariff, keys_of(tariff))
+        price = compile_price(rule.price, rule.match.kind, key, card.credit_price_nanousd, machines)
+        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, *price)
 
 
 class Rules:
@@ -112,7 +120,7 @@ class Rules:
         matches = [match for match, _ in rules]
         conditions = dict.fromkeys(condition for match in matches for condition in match.conditions)
         self._name = attrgetter(name)
-        self._facts = attrgetter(name, *conditions)
+        self._facts = attrgetter(name, *map(_field, conditions))
         self._looks_at_labels = any(match.labels for match in matches)
         self._cases = [_Case.of(match, rule, label_names) for match, rule in rules]
         self._by_name: dict[str, list[int]] = {}
@@ -145,6 +153,10 @@ class Rules:
         return next((case.rule for case in cases if case.holds(item, labels)), None)
 
 
+def _field(condition: str) -> str:
+    return "ran" if condition == "served_by" else condition
+
+
 class _Case(NamedTuple):
     """When a rule takes an item whose name it matches: all conditions have to hold."""
 
@@ -158,7 +170,7 @@ class _Case(NamedTuple):
     def of(cls, match: MatchDoc, rule: Rule, label_names: tuple[str, ...]) -> _Case:
         return cls(
             rule,
-            tuple((field, compile_patterns(patterns)) for field, patterns in match.conditions.items()),
+            tuple((_field(name), compile_patterns(patterns)) for name, patterns in match.conditions.items()),
             tuple(
                 (label_names.index(name), compile_patterns(patterns))
                 for name, patterns in match.labels.items()

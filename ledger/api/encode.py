@@ -34,6 +34,7 @@ from ledger.books.model import (
 )
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from pricing.decimals import format_product
 
 INTERNAL: Final = "internal."
 """Labels that begin so are stored, and not returned."""
@@ -300,23 +301,16 @@ def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> walle
         kind=item.kind,
         names=item.names,
         conditions=item.conditions,
-        rates=[
-            wallet.Rate(per=rate.per, credits=_multiplied(rate.credits, multiplier_nanos), note=rate.note)
-            for rate in item.rates
-        ],
+        rates=[_rate(rate, multiplier_nanos) for rate in item.rates],
         varies=item.varies,
         included=item.included,
     )
 
 
-def _multiplied(decimal_string: str, multiplier_nanos: int) -> str:
-    """A rate with the customer's multiplier, exact: at most 18 fractional digits."""
-    if multiplier_nanos == NANOS:
-        return decimal_string
-    whole, _, fraction = decimal_string.partition(".")
-    nanos = int(whole) * NANOS + int(fraction.ljust(9, "0"))
-    whole_part, rest = divmod(nanos * multiplier_nanos, NANOS * NANOS)
-    return f"{whole_part}.{rest:018d}".rstrip("0").rstrip(".")
+def _rate(rate: pricing.Rate, multiplier_nanos: int) -> wallet.Rate:
+    """A rate, in credits with the customer's multiplier: exact."""
+    credits_text = rate.credits if rate.unit else format_product(rate.credits, multiplier_nanos)
+    return wallet.Rate(per=rate.per, credits=credits_text, note=rate.note, unit=rate.unit)
 
 
 # -- Parts -------------------------------------------------------------------------------------------

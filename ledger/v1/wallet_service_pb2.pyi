@@ -543,22 +543,26 @@ class Rate(_message.Message):
     PER_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     per: _builtins.str
-    """"1M input tokens", "hour", "each", "resolved"."""
+    """"1M input tokens", "hour", "each", "resolved", "DBU"."""
     credits: _builtins.str
-    """Credits, as a decimal string."""
+    """A decimal string: credits, or what `unit` says."""
     note: _builtins.str
-    """Of hourly rates: "minimum 60 s", "increment 1 s"; empty if none."""
+    """What else holds: "minimum 60 s, increment 1 s", "in blocks of 1000"; empty if nothing."""
+    unit: _builtins.str
+    """What is counted, if not credits: a measured unit, such as DBU, that has a rate of its own."""
     def __init__(
         self,
         *,
         per: _builtins.str = ...,
         credits: _builtins.str = ...,
         note: _builtins.str = ...,
+        unit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "note", b"note", "per", b"per"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "note", b"note", "per", b"per", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,6 +143,7 @@ token_items = st.builds(
     key_owner=st.sampled_from(KeyOwner),
     service_tier=st.sampled_from(["", "batch"]),
     requests=st.integers(0, 5),
+    occurred_at=st.none(),
 )
 compute_items = st.builds(
     Compute,
@@ -152,10 +153,15 @@ compute_items = st.builds(
     served_by=st.sampled_from([None, None, None, "cache", *MACHINES]),
     run_id=st.sampled_from([None, "run1", "run2"]),
     state=st.sampled_from(["active", "idle"]),
+    occurred_at=st.none(),
 )
-unit_items = st.builds(Units, st.sampled_from(METERS), st.integers(0, 10**12))
+unit_items = st.builds(Units, st.sampled_from(METERS), st.integers(0, 10**12), occurred_at=st.none())
 outcome_items = st.builds(
-    Outcome, st.sampled_from(OUTCOMES), st.sampled_from(Result), count=st.integers(0, 5)
+    Outcome,
+    st.sampled_from(OUTCOMES),
+    st.sampled_from(Result),
+    count=st.integers(0, 5),
+    occurred_at=st.none(),
 )
 ITEMS = {"tokens": token_items, "compute": compute_items, "units": unit_items, "outcome": outcome_items}
 any_card = cards(*ITEMS)
