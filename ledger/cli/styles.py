@@ -27,7 +27,7 @@ from pricing import (
 )
 from pricing.what_if import ScaledCosts, on_own_keys, swapped
 
-STYLES = ("devin", "snowflake", "sierra", "cost-plus", "value")
+STYLES = ("devin", "snowflake", "databricks", "sierra", "cost-plus", "value")
 """A card each."""
 _REMAINING = Fraction(3, 10)
 """Of a cost that falls by 70 %."""

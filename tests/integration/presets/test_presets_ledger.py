@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -87,6 +87,22 @@ async def test_sierra_reopened_ticket_is_refunded(presets):
     assert await shop.available() == "10"
     margin = await shop.margin()
     assert (Decimal(margin.revenue_usd), Decimal(margin.cost_usd)) == (0, Decimal("0.0619"))
+
+
+async def test_databricks_correction(presets):
+    """259.2958 DBU, taken back, then 258.1: a reversal and a new charge, $141.96 together."""
+    company = await presets.account("databricks")
+    await company.grant("1000", "1000")
+    original = await company.charge("[workload=all-purpose] dbu 259.2958")
+    assert in_credits(original.charged_micros) == "142.61269"
+    await company.reverse(original)
+    await company.charge("[workload=all-purpose] dbu 258.1")
+    revenue = Decimal((await company.margin()).revenue_usd)
+    assert (revenue, revenue.quantize(Decimal("0.01"), ROUND_HALF_UP)) == (
+        Decimal("141.955"),
+        Decimal("141.96"),
+    )
+    assert await company.available() == "858.045"
 
 
 async def test_seats_in_one_pool(presets):

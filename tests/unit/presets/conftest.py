@@ -1,8 +1,11 @@
 """The sample configuration, loaded once."""
 
 import pytest
+from presets_world import NOW
 
 from ledger.app import SAMPLE_CONFIG
+from ledger.cli.demo import read_agent_sessions
+from ledger.cli.styles import STYLES, Row, World, sell
 from pricing import Config, Terms, compile_terms, load
 
 
@@ -20,3 +23,10 @@ def terms_of(presets):
         return compile_terms(presets.cards[card], presets.costs)
 
     return compiled
+
+
+@pytest.fixture(scope="session")
+def sold(presets) -> dict[str, Row]:
+    """The agent sessions in every style, in every world."""
+    sessions = read_agent_sessions()
+    return {style: {world: sell(presets, style, world, sessions, NOW) for world in World} for style in STYLES}

@@ -9,6 +9,7 @@ come to at what was paid for one, cents half up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +62,16 @@ class Priced:
     @property
     def credits(self) -> str:
         return f"{Decimal(self.micros).scaleb(-6):.6f}"
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured, by unit, rounded once to six decimals."""
+        sums: Counter[str] = Counter()
+        for line in self.lines:
+            measured = line.public.get("measured")
+            if measured is not None:
+                sums[measured["unit"]] += Decimal(measured["quantity"])
+        return {unit: f"{total.quantize(Decimal('0.000001'))}" for unit, total in sums.items()}
 
     def price(self, credit_usd: str) -> str:
         """Dollars and cents, half up, at what a credit costs."""

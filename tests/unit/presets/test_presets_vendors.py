@@ -17,6 +17,18 @@ warehouse/m 2h x3                                                       | 24.000
 warehouse/m 2h run=a; warehouse/m 2h run=b; warehouse/m 2h run=c        | 24.000000 |       |
 acme/large-open input=1000000 output=234567                             | 14.814804 | $2.00 | $29.63
 """),
+    "databricks": table("""
+usage                                                                   | DBU        | at    | price
+sql/m 437s                                                              |   2.913333 | $1.00 | $2.04
+[workload=monitoring] serverless_dbu 5                                  |  10.000000 | $1.00 | $3.70
+[workload=jobs] i3.xlarge 2h x4                                         |   8.000000 | $1.00 | $1.20
+meta/llama-3.3-70b input=2000000 output=500000                          |  25.000500 | $1.00 | $1.75
+[workload=all-purpose] dbu 258.1                                        | 258.100000 | $1.00 | $141.96
+"""),
+    "agentforce": table("""
+usage                                                                   | credits    | at     | price
+agent_action_tokens 25001; voice_action 2                               | 120.000000 | $0.005 | $0.60
+"""),
     "devin": table("""
 usage                                                                   | credits   | at    | price
 sandbox 67m; sandbox 40m state=waiting                                  |  4.466667 | $2.25 | $10.05
@@ -44,6 +56,23 @@ sandbox 1m state=idle                                                   |    0.0
 sandbox 3m state=idle; sandbox 40m state=idle                           |    0.100000
 anthropic/claude-sonnet-4-5 input=2000000 output=100000                 |    5.590000
 anthropic/claude-sonnet-4-5 input=2000000 output=100000 key=CUSTOMER    |    0.000000
+"""),
+    "databricks": table("""
+usage                                                                   | DBU        | credits
+[workload=jobs] m5.xlarge 1h; [workload=all-purpose] m5.xlarge 1h       |   1.380000 | 0.483000
+[workload=sql] r5.xlarge 1000s                                          |   0.250000 | 0.055000
+[workload=serving] serving/g4dn.xlarge 1h                               |   0.710000 | 0.049700
+[workload=pipelines] serverless_dbu 1; [workload=apps] serverless_dbu 1 |   2.000000 | 0.740000
+[workload=jobs] serverless_dbu 1; [workload=jobs] dbu 1                 |   2.000000 | 0.520000
+sql/xxs 1h; sql/xl 1h                                                   |  84.000000 | 58.800000
+"""),
+    "agentforce": table("""
+usage                                                                   | credits
+agent_action_tokens 10000; agent_action_tokens 1                        |   40.000000
+"""),
+    "copilot-studio": table("""
+usage                                                                   | credits
+classic_answer 3; generative_answer 3; agent_action 2; grounding 1      |   29.000000
 """),
     "cost-plus": table("""
 usage                                                                   | credits
@@ -81,7 +110,10 @@ def cases(tables):
 def test_published_arithmetic(terms_of, card, case):
     """Credits to six decimals, the price to the cent, as the vendor has them."""
     found = priced(terms_of(card), case.usage)
-    assert found.credits == case.credits
+    if case.credits:
+        assert found.credits == case.credits
+    if case.measured:
+        assert found.measured == {"DBU": case.measured}
     if case.price:
         assert found.price(case.at) == case.price
 
@@ -89,4 +121,7 @@ def test_published_arithmetic(terms_of, card, case):
 @pytest.mark.parametrize(("card", "case"), cases(WHAT_THE_STYLE_SAYS))
 def test_what_the_style_says(terms_of, card, case):
     """What else the card prices, and what it leaves free."""
-    assert priced(terms_of(card), case.usage).credits == case.credits
+    found = priced(terms_of(card), case.usage)
+    assert found.credits == case.credits
+    if case.measured:
+        assert found.measured == {"DBU": case.measured}
