@@ -41,6 +41,7 @@ was free before and is not any more."""
 BUCKETS: Final = len(CHANGE_BOUNDS_PERCENT) + 2
 
 _NO_FACTS: Mapping[str, object] = {}
+_UNPRICED = pricing.Treatment.UNPRICED
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 
 
@@ -83,6 +84,19 @@ class Scenario(Protocol):
         """The usage as it is on this side."""
 
 
+Name = tuple[str, str]
+"""Kind of usage, and what was asked for."""
+
+
+class Line(NamedTuple):
+    """A line of a charge, as one side prices it."""
+
+    name: Name
+    micros: int
+    cost_nanousd: int
+    unpriced: bool
+
+
 @dataclass(slots=True)
 class Figures:
     """Sums of charges."""
@@ -101,6 +115,15 @@ class Figures:
         """Revenue at the list price, half even."""
         return round_exact(Fraction(self.list_value, MICROS_PER_CREDIT))
 
+    def add_line(self, line: Line, credit_price_nanousd: int, sign: int) -> None:
+        """Add a line of a charge, or take it away (-1)."""
+        micros = sign * line.micros
+        self.lines += sign
+        self.unpriced_lines += sign * line.unpriced
+        self.credits_micros += micros
+        self.list_value += micros * credit_price_nanousd
+        self.cost_nanousd += sign * line.cost_nanousd
+
     def add(self, other: Figures) -> None:
         """Add figures to these."""
         self.lines += other.lines
@@ -116,10 +139,6 @@ class Sides(NamedTuple):
 
     before: Figures
     after: Figures
-
-
-Name = tuple[str, str]
-"""Kind of usage, and what was asked for."""
 
 
 @dataclass(slots=True)
@@ -200,20 +219,28 @@ class Simulation:
         customer.revenue_nanousd += booked.revenue_nanousd
         self._found.booked.add(_figures_of(booked, sign))
         for n, past in enumerate(customer.pasts):
-            micros = 0
+            side, micros = customer.sides[n], 0
             for charges in found:
                 charge = charges[n]
                 micros += sign * charge.micros
-                customer.sides[n].add(charge.figures(sign))
+                side.credits_micros += sign * charge.micros
+                side.list_value += sign * charge.list_value
+                side.cost_nanousd += sign * charge.cost_nanousd
                 for line in charge.lines:
-                    if line.name not in self._found.names:
-                        self._found.names[line.name] = Sides(Figures(), Figures())
-                    self._found.names[line.name][n].add(line.figures(charge.credit_price_nanousd, sign))
+                    side.lines += sign
+                    side.unpriced_lines += sign * line.unpriced
+                    self._of(line.name)[n].add_line(line, charge.credit_price_nanousd, sign)
             if booked.priced_micros:
                 value = Fraction(booked.revenue_nanousd * micros, booked.priced_micros)
-                customer.sides[n].lots_nanousd += round_exact(value)
+                side.lots_nanousd += round_exact(value)
             else:
                 past.unvalued_micros += micros
+
+    def _of(self, name: Name) -> Sides:
+        sides = self._found.names.get(name)
+        if sides is None:
+            sides = self._found.names[name] = Sides(Figures(), Figures())
+        return sides
 
     def _close(self) -> None:
         """Give back the surplus of closed periods, and value what no lot was drawn for."""
@@ -244,46 +271,18 @@ def bucket_of(before: int, after: int) -> int:
     return bisect_right(CHANGE_BOUNDS_PERCENT, 100 * (after - before) // before)
 
 
-class _Line(NamedTuple):
-    """A line of a charge, as one side prices it."""
-
-    name: Name
-    micros: int
-    cost_nanousd: int
-    unpriced: bool
-
-    def figures(self, credit_price_nanousd: int, sign: int) -> Figures:
-        micros = sign * self.micros
-        return Figures(
-            sign,
-            sign * self.unpriced,
-            micros,
-            micros * credit_price_nanousd,
-            cost_nanousd=sign * self.cost_nanousd,
-        )
-
-
 class _Charge(NamedTuple):
     """A charge as one side prices it."""
 
     micros: int
     cost_nanousd: int
     credit_price_nanousd: int
-    lines: tuple[_Line, ...] = ()
+    lines: tuple[Line, ...] = ()
     effects: tuple[pricing.Effect, ...] = ()
 
     @property
     def list_value(self) -> int:
         return self.micros * self.credit_price_nanousd
-
-    def figures(self, sign: int) -> Figures:
-        return Figures(
-            sign * len(self.lines),
-            sign * sum([line.unpriced for line in self.lines]),
-            sign * self.micros,
-            sign * self.list_value,
-            cost_nanousd=sign * self.cost_nanousd,
-        )
 
 
 class _Parts(NamedTuple):
@@ -345,7 +344,7 @@ class _Past:
             bill.micros,
             cost_nanousd,
             terms.card.credit_price_nanousd,
-            _lines(quote, bill.shares(), cost_nanousd),
+            _lines(quote, priced, bill.shares(), cost_nanousd),
             tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
         )
 
@@ -408,16 +407,13 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
     return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
 
 
-def _lines(quote: pricing.Quote, shares: Sequence[int], cost_nanousd: int) -> tuple[_Line, ...]:
-    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in quote.lines])
+def _lines(
+    quote: pricing.Quote, priced: Priced, shares: Sequence[int], cost_nanousd: int
+) -> tuple[Line, ...]:
+    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
     return tuple(
         [
-            _Line(
-                (line.kind, pricing.name_of(line.item)),
-                shares[n],
-                costs[n],
-                line.treatment is pricing.Treatment.UNPRICED,
-            )
+            Line((line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED)
             for n, line in enumerate(quote.lines)
         ]
     )
