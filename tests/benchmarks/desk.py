@@ -110,7 +110,8 @@ class Desk:
                 pricing.Memory(),
                 now=batch.decided_at,
             )
-            priced = priced_of(quote, self._card.rounding, workload.USAGE)
+            terms = hold.reservation.terms
+            priced = priced_of(quote, self._card.rounding, workload.USAGE, {}, terms, batch.decided_at)
             self._decide(batch, hold.customer, command, priced, books.Facts(reservation=hold.reservation))
         return batch
 

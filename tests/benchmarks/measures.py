@@ -10,7 +10,7 @@ from statistics import linear_regression, median, quantiles
 from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.benchmarks import load, prices, workload
+from tests.benchmarks import load, prices, simulation, workload
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
 from tests.benchmarks.load import Calls, Window
 from tests.benchmarks.stage import Say, Service, Stage, service
@@ -51,6 +51,7 @@ class Measures:
         await self._latencies()
         await self._batches()
         await self._balances()
+        await self._simulation()
         await self._open_loop()
         await self._memory()
         return self.figures
@@ -158,6 +159,11 @@ class Measures:
                 "balance_million_p50_ms": p50(self._stage.full),
             }
         )
+
+    async def _simulation(self) -> None:
+        """Charges of the long journal priced anew, beside servers that rest."""
+        await self._stage.settle()
+        self._note("simulate_100k_s", await simulation.seconds(self._stage.full_books))
 
     async def _open_loop(self) -> None:
         """Calls that come when they come, at a rate that the service can bear."""

@@ -51,6 +51,7 @@ class Stage:
     """Another server of the same books."""
     full: Service
     """Its journal holds a million entries."""
+    full_books: Books
     cold: Service
     """Its customers do not fit into memory."""
     cold_books: Books
@@ -91,6 +92,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             empty=await serve(empty, "empty"),
             second=await serve(empty, "second"),
             full=await serve(full, "full"),
+            full_books=full,
             cold=await serve(cold, "cold"),
             cold_books=cold,
             echo=echo,
