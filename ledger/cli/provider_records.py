@@ -12,14 +12,24 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from ledger.cli.records import BROKEN_ROW, NAME_MAX, BrokenFieldError, Record, RecordFormat, Skipped
+from ledger.cli.records import (
+    BROKEN_ROW,
+    NAME_MAX,
+    BrokenFieldError,
+    Record,
+    RecordFile,
+    RecordFormat,
+    RecordOptions,
+    Skipped,
+    open_records,
+)
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
 from pricing import Tokens, Units
@@ -75,6 +85,12 @@ class ProviderFile:
             for one in self._adapted(line):
                 row += 1
                 yield self._record(row, line_number, one)
+
+    def findings_in_words(self) -> Iterator[str]:
+        """What is to be looked at, a line each."""
+        for (kind, path), found in sorted(self.findings.items()):
+            times = f"{found.count:,} times, " if found.count > 1 else ""
+            yield f"{self._path}:{found.first_line}: {kind}: {times}{path}: {found.first_text}"
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         self._stream.seek(0)
@@ -137,6 +153,15 @@ class ProviderFile:
             if place not in self.findings and len(self.findings) >= FINDINGS_MAX:
                 place = finding.kind.value, "…"
             self.findings.setdefault(place, FindingCount(line, finding.text)).count += 1
+
+
+def open_usage(
+    path: Path, kind: RecordFormat, options: RecordOptions
+) -> AbstractContextManager[RecordFile | ProviderFile]:
+    """Opens a file of any format; raises RecordsError as `open_records` does."""
+    if kind in PROVIDER_FORMATS:
+        return open_provider_records(path, kind)
+    return open_records(path, kind, options)
 
 
 @contextmanager

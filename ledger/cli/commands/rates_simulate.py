@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +18,8 @@ from ledger.cli.commands.options import AdminTarget, AsJson
 from ledger.cli.console import USAGE, fail, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars
 from ledger.cli.picture import bounds, draw, work_in_words
-from ledger.cli.provider_records import PROVIDER_FORMATS, ProviderFile, open_provider_records
-from ledger.cli.records import Record, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
+from ledger.cli.provider_records import ProviderFile, open_usage
+from ledger.cli.records import Record, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.stack import run
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList
@@ -199,7 +198,7 @@ def _work(
 ) -> Iterator[pb.SimulatedWork]:
     skipped = 0
     try:
-        with _opened(file, record_format, options) as records:
+        with open_usage(file, record_format, options) as records:
             for row in records.take(limit):
                 if isinstance(row, Record):
                     usage = UsageList(items=row.usage)
@@ -210,18 +209,13 @@ def _work(
                     skipped += 1
                     if row.message is not None:
                         note(row.message)
+            if isinstance(records, ProviderFile):
+                for finding in records.findings_in_words():
+                    note(finding)
     except RecordsError as wrong:
         fail(str(wrong), USAGE)
     if skipped:
         note(f"{skipped:,} records are skipped: they are no finished work, or cannot be read")
-
-
-def _opened(
-    file: Path, record_format: RecordFormat, options: RecordOptions
-) -> AbstractContextManager[RecordFile | ProviderFile]:
-    if record_format in PROVIDER_FORMATS:
-        return open_provider_records(file, record_format)
-    return open_records(file, record_format, options)
 
 
 def _title(card: Path | None, request: pb.SimulateRatesRequest) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,8 @@ from ledger.cli.client import Ledger, call, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
 from ledger.cli.money import margin, show_credits, show_dollars, show_margin
-from ledger.cli.provider_records import PROVIDER_FORMATS, FindingCount, ProviderFile, open_provider_records
-from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError, open_records
+from ledger.cli.provider_records import FindingCount, ProviderFile, open_usage
+from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replay import Replay, Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
@@ -114,7 +114,7 @@ def replay(
     options = _Options(card, customers, limit, run_id)
     server = _Server(target, admin_target, config, data or default_data_dir())
     try:
-        with _opened(file, record_format, RecordOptions(model, resource)) as records:
+        with open_usage(file, record_format, RecordOptions(model, resource)) as records:
             result = run(_replay(records, options, server))
     except (RecordsError, UnknownCardError) as wrong:
         fail(str(wrong), USAGE)
@@ -124,14 +124,6 @@ def replay(
         _print(result, run_id)
     if not result.verified:
         raise typer.Exit(REFUSED)
-
-
-def _opened(
-    file: Path, record_format: RecordFormat, options: RecordOptions
-) -> AbstractContextManager[RecordFile | ProviderFile]:
-    if record_format in PROVIDER_FORMATS:
-        return open_provider_records(file, record_format)
-    return open_records(file, record_format, options)
 
 
 async def _replay(records: RecordFile | ProviderFile, options: _Options, server: _Server) -> _Result:

@@ -109,6 +109,11 @@ def test_findings_are_added_up(tmp_path: Path) -> None:
         ("uncounted", "usage.unknown[]"): (1, 4),
         ("mismatch", "usage.total_tokens"): (1, 2),
     }
+    path = f"{tmp_path}/records.jsonl:1"
+    assert list(records.findings_in_words()) == [
+        f"{path}: mismatch: 2 times, usage.total_tokens: 13, where input and output add up to 12",
+        f"{path}: uncounted: 4 times, usage.unknown[]: 1, a number that is not counted",
+    ]
 
 
 def test_findings_have_a_limit_and_can_be_printed(tmp_path: Path) -> None:
