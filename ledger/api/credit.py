@@ -11,6 +11,7 @@ from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.writes import OF_BATCH, Begun, Writes
+from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
@@ -46,6 +47,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             raise StatusError(refusal_status(found))
         card, quote = found
         priced = round_exact(quote.exact_micros, Rounding(*card.rounding))
+        too_much = refuse_price(priced, "usage")
+        if too_much is not None:
+            raise StatusError(refusal_status(too_much))
         shares = apportion(priced, [line.exact_micros for line in quote.lines])
         return encode.quote(card.name, quote.lines, shares)
 

@@ -45,6 +45,19 @@ async def test_unknown_customer(world, method, request_):
     assert refused.metadata["customer_id"] == "nobody"
 
 
+@pytest.mark.parametrize("write", ["reserve", "charge", "quote"])
+async def test_a_price_beyond_what_can_be_booked(world, customer, write):
+    """A price that no wallet can hold is refused, asked for or charged."""
+    item = sandbox(10**6, count="9" * 15)
+    if write == "quote":
+        call = world.credit.Quote(pb.QuoteRequest(customer_id=customer, usage=usage(item)))
+    else:
+        call = getattr(world, write)(usage=usage(item))
+    refused = await refused_without_a_trace(world, call)
+    assert (refused.code.name, refused.reason) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    assert refused.fields.keys() == {"usage"}
+
+
 @pytest.mark.parametrize(
     "item", [tokens("nobody/knows"), use.UsageItem(units=use.UnitUsage(meter="x", quantity="1"))]
 )
