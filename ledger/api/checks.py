@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -215,6 +215,19 @@ def _add_own_labels(
         name(problems, own, key, limits.LABEL_KEY_LENGTH_MAX)
         text(problems, own, label, limits.LABEL_VALUE_LENGTH_MAX)
         found[key] = label
+
+
+def day(problems: Problems, path: str, value: str) -> date | None:
+    """A day; None if the text is empty, or none."""
+    if not value:
+        return None
+    try:
+        found = date.fromisoformat(value)
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != value:
+        problems.add(path, "is not a day as YYYY-MM-DD, e.g. 2026-11-23")
+    return found
 
 
 def zone(problems: Problems, path: str, value: str) -> str:

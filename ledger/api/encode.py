@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,6 +33,7 @@ from ledger.books.model import (
     ReservationState,
     Treatment,
 )
+from ledger.store.usage_report import Used
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from pricing.decimals import format_product
@@ -292,6 +294,27 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
     elif entry.kind in _GRANTS and entry.subject is not None:
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.subject, entry.subject_n or 0))
     return line
+
+
+def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
+    """A row of the usage report; a label that the work does not have is not told."""
+    told = wallet.UsageRow(
+        day=row.key.day.isoformat(),
+        kind=row.key.kind,
+        unit=row.key.unit,
+        measured=_plain(row.measured) if row.key.unit else "",
+        quantities={name: _plain(quantity) for name, quantity in row.quantities.items()},
+        items=row.items,
+        credits_micros=row.credits_micros,
+    )
+    labels(told.labels, {key: value for key, value in zip(label_keys, row.key.labels, strict=True) if value})
+    return told
+
+
+def _plain(amount: Decimal) -> str:
+    """A decimal without an exponent and without trailing zeros."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> wallet.PriceListItem:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from fractions import Fraction
 from typing import Any, Final
 
@@ -74,8 +73,8 @@ class FinanceService(FinanceServiceServicer):
         """Revenue, cost and margin by dimensions, from the rollups."""
         problems = Problems()
         group_by = _dimensions(problems, request.group_by)
-        first_day = _day(problems, "first_day", request.first_day)
-        last_day = _day(problems, "last_day", request.last_day)
+        first_day = checks.day(problems, "first_day", request.first_day)
+        last_day = checks.day(problems, "last_day", request.last_day)
         if first_day and last_day and last_day < first_day:
             problems.add("last_day", f"is {last_day}, before first_day ({first_day})")
         key, cells = await self._customer(problems, request.customer_id)
@@ -195,18 +194,6 @@ def _dimensions(problems: Problems, values: Sequence[pb.MarginDimension.ValueTyp
         else:
             found.append(dimension)
     return tuple(found)
-
-
-def _day(problems: Problems, path: str, value: str) -> date | None:
-    if not value:
-        return None
-    try:
-        day = date.fromisoformat(value)
-    except ValueError:
-        day = None
-    if day is None or day.isoformat() != value:
-        problems.add(path, "is not a day as YYYY-MM-DD, e.g. 2026-11-23")
-    return day
 
 
 def _refuse_unwieldy(margins: Iterable[Margin]) -> None:

@@ -64,8 +64,14 @@ MARGIN_ROWS_MAX: Final = 10_000
 CUSTOMER_CHANGES_MAX: Final = 1_000
 """Customers of a simulation, which has no pages either: those who win or lose most."""
 
-PAGE_TOKEN_LENGTH_MAX: Final = 1_024
+PAGE_TOKEN_LENGTH_MAX: Final = 6_144
 """Characters of a page token: none that was given out is longer."""
+
+USAGE_DAYS_MAX: Final = 92
+"""Days of one usage report: a quarter."""
+
+USAGE_LABEL_KEYS_MAX: Final = 4
+"""Labels that a usage report tells apart: a row's key is in the page token."""
 
 TTL_MIN: Final = timedelta(seconds=1)
 """Of a hold: what is due by the clock is swept once a second."""

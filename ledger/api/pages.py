@@ -26,6 +26,7 @@ ListRequest = (
     | pb.ListChargesRequest
     | wallet.ListGrantsRequest
     | wallet.ListTransactionsRequest
+    | wallet.GetUsageReportRequest
     | admin.ListCustomersRequest
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from ledger.api import checks, encode, pages
+from ledger.api import checks, encode, pages, usage_reports
 from ledger.api.checks import Problems
 from ledger.api.errors import refused
 from ledger.books.model import LotKey, RefusalReason
@@ -88,6 +88,23 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
             transactions=[encode.transaction(customer_id, row) for row in rows[:size]],
             next_page_token=token,
         )
+
+    async def GetUsageReport(
+        self, request: pb.GetUsageReportRequest, context: object
+    ) -> pb.GetUsageReportResponse:
+        """What was used, by day, label, kind and measured unit; oldest first."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        query = usage_reports.query(problems, request)
+        size = pages.page_size(problems, request)
+        after = usage_reports.key_of(*pages.last_key(problems, request, ("",)))
+        problems.raise_if_any()
+        rows = await self._reads.usage(customer_id, query, after, size + 1)
+        response = pb.GetUsageReportResponse(rows=[encode.used(row, query.label_keys) for row in rows[:size]])
+        if len(rows) > size:
+            last = usage_reports.text_of(rows[size - 1].key)
+            response.next_page_token = pages.next_page_token(request, (last,))
+        return response
 
     async def GetPriceList(self, request: pb.GetPriceListRequest, context: object) -> pb.GetPriceListResponse:
         """What a credit buys under the customer's card of now."""

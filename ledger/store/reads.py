@@ -19,6 +19,7 @@ from ledger.store.columns import ENTRY, LOT, RESERVATION
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.migrate import SHARED_SCHEMA
+from ledger.store.usage_report import UsageKey, UsageQuery, Used, usage_report
 
 if TYPE_CHECKING:
     import asyncpg
@@ -255,6 +256,19 @@ class Reads:
         key = await self._key(customer_id)
         rows = await self._reader.fetch(_STATEMENT.format(cell=key.cell), key.customer, before, limit)
         return [entry_of(tuple(row)) for row in rows]
+
+    async def usage(
+        self, customer_id: str, query: UsageQuery, after: UsageKey | None, limit: int
+    ) -> list[Used]:
+        """What was used, by day of the customer's zone, label, kind and unit; the oldest day first."""
+        key = await self._key(customer_id)
+        async with self._snapshot() as connection:
+            profile = await connection.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
+            if profile is None:
+                raise CustomerNotFoundError(customer_id)
+            return await usage_report(
+                connection, key.cell, key.customer, profile["zone"], query, after, limit
+            )
 
     async def reservation(self, customer_id: str, sequence: int) -> Reservation | None:
         """The reservation that the entry `sequence` made."""

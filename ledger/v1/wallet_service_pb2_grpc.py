@@ -50,6 +50,11 @@ class WalletServiceStub:
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
+        self.GetUsageReport = channel.unary_unary(
+                '/ledger.v1.WalletService/GetUsageReport',
+                request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.FromString,
+                _registered_method=True)
         self.GetPriceList = channel.unary_unary(
                 '/ledger.v1.WalletService/GetPriceList',
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetPriceListRequest.SerializeToString,
@@ -81,6 +86,13 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsageReport(self, request, context):
+        """What was used, by day and label, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPriceList(self, request, context):
         """What a credit buys under the customer's card.
         """
@@ -105,6 +117,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.ListTransactions,
                     request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.SerializeToString,
+            ),
+            'GetUsageReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsageReport,
+                    request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.SerializeToString,
             ),
             'GetPriceList': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPriceList,
@@ -194,6 +211,33 @@ class WalletService:
             '/ledger.v1.WalletService/ListTransactions',
             ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
             ledger_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsageReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.WalletService/GetUsageReport',
+            ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.SerializeToString,
+            ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class WalletServiceStub:
     """Newest first."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """The statement: every entry that moved credits, newest first, with the balances after it."""
+    GetUsageReport: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]
+    """What was used, by day and label, oldest first."""
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]
     """What a credit buys under the customer's card."""
 
@@ -51,6 +53,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Newest first."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """The statement: every entry that moved credits, newest first, with the balances after it."""
+    GetUsageReport: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]  # type: ignore[assignment]
+    """What was used, by day and label, oldest first."""
     GetPriceList: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]  # type: ignore[assignment]
     """What a credit buys under the customer's card."""
 
@@ -79,6 +83,14 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.ListTransactionsResponse, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]]:
         """The statement: every entry that moved credits, newest first, with the balances after it."""
+
+    @_abc_1.abstractmethod
+    def GetUsageReport(
+        self,
+        request: _wallet_service_pb2.GetUsageReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.GetUsageReportResponse, _abc.Awaitable[_wallet_service_pb2.GetUsageReportResponse]]:
+        """What was used, by day and label, oldest first."""
 
     @_abc_1.abstractmethod
     def GetPriceList(

@@ -1,0 +1,70 @@
+"""Usage reports: what may be asked of them, and where a page of one ends."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Final
+
+from ledger.api import checks, limits
+from ledger.api.checks import Problems
+from ledger.api.encode import INTERNAL
+from ledger.store.usage_report import UsageKey, UsageQuery
+from ledger.v1 import wallet_service_pb2 as pb
+
+_NO_DAY: Final = date(2026, 1, 1)
+"""Stands in for one that is wrong: the request is refused."""
+
+_YEARS: Final = range(2000, 2101)
+"""Of the days that may be asked for: every zone knows when they begin."""
+
+
+def query(problems: Problems, request: pb.GetUsageReportRequest) -> UsageQuery:
+    """What a request asks for. Internal labels are stored, and no customer can ask for them."""
+    first = checks.day(problems, "first_day", request.first_day)
+    if not request.first_day:
+        problems.add("first_day", "is required, as YYYY-MM-DD")
+    last = checks.day(problems, "last_day", request.last_day)
+    first = first or last or _NO_DAY
+    last = last or first
+    days = (last - first).days + 1
+    if not 1 <= days <= limits.USAGE_DAYS_MAX:
+        problems.add("last_day", f"makes {days} days; 1 to {limits.USAGE_DAYS_MAX} are allowed")
+    if first.year not in _YEARS or last.year not in _YEARS:
+        problems.add("first_day", f"is out of the calendar; {_YEARS[0]} to {_YEARS[-1]} are allowed")
+    labels = checks.labels(problems, "labels", request.labels)
+    for key in labels:
+        _refuse_internal(problems, f'labels.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]', key)
+    return UsageQuery(first, last, _label_keys(problems, request), labels)
+
+
+def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[str, ...]:
+    keys = tuple(request.label_keys)
+    if len(keys) > limits.USAGE_LABEL_KEYS_MAX:
+        most = limits.USAGE_LABEL_KEYS_MAX
+        problems.add("label_keys", f"has {len(keys)} keys; at most {most} are allowed")
+    for index, key in enumerate(keys[: limits.USAGE_LABEL_KEYS_MAX]):
+        path = f"label_keys[{index}]"
+        checks.name(problems, path, key, limits.LABEL_KEY_LENGTH_MAX)
+        _refuse_internal(problems, path, key)
+        if key in keys[:index]:
+            problems.add(path, "is named before")
+    return keys
+
+
+def _refuse_internal(problems: Problems, path: str, key: str) -> None:
+    if key.startswith(INTERNAL):
+        problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
+
+
+def text_of(key: UsageKey) -> str:
+    """The key of a row, as a page token holds it."""
+    return json.dumps([key.day.isoformat(), *key[1:]], separators=(",", ":"), ensure_ascii=False)
+
+
+def key_of(text: str) -> UsageKey | None:
+    """The key that a text of `text_of` holds; None of an empty one: no page has ended."""
+    if not text:
+        return None
+    day, labels, kind, unit = json.loads(text)
+    return UsageKey(date.fromisoformat(day), tuple(labels), kind, unit)

@@ -1,0 +1,145 @@
+"""What a customer has used, by day and label: added up from its own entries, as the reader's role.
+
+A day is taken with one look at the index of the customer's entries by instant, and days without entries are
+passed over, so a page costs what its own days hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from ledger.store.database import PooledConnection
+
+# Entries that priced something, or took back what others did.
+_NEXT = """
+SELECT e.effective_at FROM {cell}.entries e
+WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
+  AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::jsonb IS NULL OR e.labels @> $4)
+ORDER BY e.effective_at, e.sequence LIMIT 1
+"""
+
+# A reversal takes its items and quantities away, a refund takes credits alone: the work was done.
+_DAY = """
+WITH used AS MATERIALIZED (
+    SELECT ARRAY(SELECT coalesce(e.labels ->> k.key, '')
+                 FROM unnest($5::text[]) WITH ORDINALITY AS k(key, n) ORDER BY k.n) AS labels,
+           coalesce(l.line ->> 'kind', '') AS kind,
+           coalesce(l.line #>> '{{measured,unit}}', '') AS unit,
+           CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign,
+           coalesce((l.line ->> 'credits_micros')::numeric, e.priced) AS credits, l.line
+    FROM {cell}.entries e LEFT JOIN LATERAL jsonb_array_elements(e.lines) AS l(line) ON true
+    WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
+      AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::jsonb IS NULL OR e.labels @> $4)
+), sums AS (
+    SELECT labels, kind, unit, sum(CASE WHEN line IS NULL THEN 0 ELSE sign END)::bigint AS items,
+           sum(credits) AS credits, sum(sign * (line #>> '{{measured,quantity}}')::numeric) AS measured
+    FROM used GROUP BY labels, kind, unit
+), quantities AS (
+    SELECT labels, kind, unit, jsonb_object_agg(name, quantity::text) AS quantities
+    FROM (SELECT u.labels, u.kind, u.unit, q.name, sum(u.sign * q.quantity::numeric) AS quantity
+          FROM used u, jsonb_each_text(u.line -> 'quantities') AS q(name, quantity)
+          GROUP BY u.labels, u.kind, u.unit, q.name) named
+    WHERE quantity <> 0 GROUP BY labels, kind, unit
+)
+SELECT s.labels, s.kind, s.unit, s.items, s.credits, coalesce(s.measured, 0) AS measured,
+       coalesce(q.quantities, '{{}}') AS quantities
+FROM sums s LEFT JOIN quantities q USING (labels, kind, unit)
+WHERE (s.items <> 0 OR s.credits <> 0 OR q.quantities IS NOT NULL)
+  AND ($6::text[] IS NULL OR (s.labels, s.kind, s.unit) > ($6, $7::text, $8::text))
+ORDER BY s.labels, s.kind, s.unit LIMIT $9
+"""
+
+
+class UsageKey(NamedTuple):
+    """Where a row of the report stands: rows come in this order."""
+
+    day: date
+    labels: tuple[str, ...]
+    """The values of the labels asked for; '' where the work has none."""
+    kind: str
+    """tokens, compute, units, outcome; '' for credits charged without items."""
+    unit: str
+    """What the card measures the items in, e.g. DBU; '' if in nothing of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What was used under one key; all amounts may be negative: taken back of earlier days."""
+
+    key: UsageKey
+    items: int
+    credits_micros: int
+    """What it was priced at, collected or not, less what was given back."""
+    measured: Decimal
+    quantities: Mapping[str, Decimal]
+    """As reported, by name; durations in seconds. What adds up to 0 is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What is asked of a customer: days of its zone, both included."""
+
+    first_day: date
+    last_day: date
+    label_keys: tuple[str, ...]
+    labels: Mapping[str, str]
+    """Only work with all of these."""
+
+
+async def usage_report(
+    connection: PooledConnection,
+    cell: str,
+    customer: int,
+    zone: str,
+    query: UsageQuery,
+    after: UsageKey | None,
+    limit: int,
+) -> list[Used]:
+    """The rows after a key (None: from the first on), at most so many; of one snapshot of `connection`."""
+    calendar = ZoneInfo(zone)
+    labels = json.dumps(query.labels) if query.labels else None
+    start = _begins(after.day if after is not None else query.first_day, calendar)
+    end = _begins(query.last_day + timedelta(days=1), calendar)
+    rows: list[Used] = []
+    while len(rows) < limit:
+        instant = await connection.fetchval(_NEXT.format(cell=cell), customer, start, end, labels)
+        if instant is None:
+            break
+        day = instant.astimezone(calendar).date()
+        begins, start = _begins(day, calendar), _begins(day + timedelta(days=1), calendar)
+        past = after[1:] if after is not None and after.day == day else (None, None, None)
+        found = await connection.fetch(
+            _DAY.format(cell=cell),
+            customer,
+            begins,
+            start,
+            labels,
+            query.label_keys,
+            *past,
+            limit - len(rows),
+        )
+        rows += [_used(day, row) for row in found]
+    return rows
+
+
+def _begins(day: date, calendar: ZoneInfo) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=calendar).astimezone(UTC)
+
+
+def _used(day: date, row: asyncpg.Record) -> Used:
+    return Used(
+        key=UsageKey(day, tuple(row["labels"]), row["kind"], row["unit"]),
+        items=row["items"],
+        credits_micros=int(row["credits"]),
+        measured=row["measured"],
+        quantities={name: Decimal(quantity) for name, quantity in row["quantities"].items()},
+    )
