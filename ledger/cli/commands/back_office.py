@@ -8,13 +8,15 @@ from typing import Annotated, Literal
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.client import call, connect
-from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget
 from ledger.cli.console import USAGE, fail, out, print_json, table
 from ledger.cli.money import micros, show_credits
 from ledger.cli.stack import run
+from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2 import GrantKind
 
 customers = typer.Typer(no_args_is_help=True, help="Customers of a running server.")
@@ -81,6 +83,61 @@ async def _list(target: str) -> list[pb.Customer]:
             token = page.next_page_token
             if not token:
                 return found
+
+
+@customers.command("usage")
+def usage(
+    customer_id: str,
+    first_day: Annotated[str, typer.Argument(help="YYYY-MM-DD, in the customer's time zone, included.")],
+    last_day: Annotated[str, typer.Argument(help="Included; the first, if not given.")] = "",
+    by: Annotated[list[str] | None, typer.Option(help="Label to tell apart by; may be repeated.")] = None,
+    target: PublicTarget = "127.0.0.1:50051",
+    as_json: AsJson = False,
+) -> None:
+    """Show what a customer has used: by day, label, kind and measured unit."""
+    keys = by or []
+    request = wallet.GetUsageReportRequest(
+        customer_id=customer_id, first_day=first_day, last_day=last_day, label_keys=keys, page_size=1000
+    )
+    rows = run(_usage(target, request))
+    if as_json:
+        print_json(wallet.GetUsageReportResponse(rows=rows))
+    else:
+        out().print(usage_table(rows, keys))
+
+
+async def _usage(target: str, request: wallet.GetUsageReportRequest) -> list[wallet.UsageRow]:
+    rows: list[wallet.UsageRow] = []
+    async with connect(target, target) as ledger:
+        while True:
+            page = await call(ledger.wallet.GetUsageReport, request)
+            rows += page.rows
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return rows
+
+
+def usage_table(rows: list[wallet.UsageRow], keys: list[str]) -> Table:
+    """A row a group: measured units beside credits."""
+    figures = ("items", "quantities", "measured", "credits")
+    made = table("Usage", "day", *keys, "kind", *figures, numbers=len(figures))
+    for row in rows:
+        quantities = ", ".join(f"{name} {quantity}" for name, quantity in sorted(row.quantities.items()))
+        made.add_row(
+            row.day,
+            *(_label(row, key) or "-" for key in keys),
+            row.kind or "-",
+            f"{row.items:,}",
+            quantities or "-",
+            f"{row.measured} {row.unit}" if row.unit else "-",
+            show_credits(row.credits_micros),
+        )
+    return made
+
+
+def _label(row: wallet.UsageRow, key: str) -> str:
+    labels = row.labels
+    return str(getattr(labels, key)) if key in ("project", "user", "agent", "session") else labels.other[key]
 
 
 def _customer_table(found: list[pb.Customer]) -> object:

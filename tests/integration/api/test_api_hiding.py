@@ -11,6 +11,7 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -192,6 +193,15 @@ async def drive(world):
     await world.wallet.ListGrants(wallet.ListGrantsRequest(**given))
     await world.wallet.ListTransactions(wallet.ListTransactionsRequest(**given))
     await world.wallet.GetPriceList(wallet.GetPriceListRequest(**given))
+    today = datetime.now(UTC).date()
+    await world.wallet.GetUsageReport(
+        wallet.GetUsageReportRequest(
+            first_day=str(today - timedelta(days=1)),
+            last_day=str(today + timedelta(days=1)),
+            label_keys=["project", "team"],
+            **given,
+        )
+    )
 
 
 async def expiry(world, reservation_id):
@@ -245,6 +255,9 @@ async def be_refused(world):
         world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id="nobody")),
         world.wallet.ListTransactions(wallet.ListTransactionsRequest(customer_id="nobody")),
         world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id="nobody")),
+        world.wallet.GetUsageReport(
+            wallet.GetUsageReportRequest(first_day="2026-11-01", label_keys=["internal.route"], **given)
+        ),
     )
     for call in calls:
         await ignore(call)

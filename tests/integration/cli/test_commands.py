@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_customers_and_grants(back_office: str) -> None:
     assert first["grant"] == second["grant"]
     assert first["balance"] == second["balance"]
     assert (first["replayed"], second["replayed"]) == (False, True)
+
+
+def test_usage_of_a_customer_is_shown(server: Server) -> None:
+    """What was used, by label and kind, as a table and as one object; what it cannot show is a refusal."""
+    options = ("--card", "resolved", "--run-id", "used", "--limit", 5)
+    replay(server, "agent_sessions", SAMPLE_RECORDS / "agent_sessions.csv", *options)
+    found = acu_ledger("customers", "list", "--target", server.back_office, "--json").json()["customers"]
+    named = next(each["customer_id"] for each in found if each["customer_id"].startswith("used/"))
+    today = datetime.now(UTC).date()
+    days = (str(today - timedelta(days=1)), str(today))
+    asked = ("customers", "usage", named, *days, "--by", "project", "--target", server.public)
+    assert "outcome" in acu_ledger(*asked).stdout
+    rows = acu_ledger(*asked, "--json").json()["rows"]
+    assert sum(int(row["items"]) for row in rows) >= 1
+    refused = acu_ledger("customers", "usage", named, "tomorrow", "--target", server.public)
+    assert refused.status == 1
+    assert "first_day" in refused.stderr
 
 
 def test_refusals_have_status_1_and_say_why(back_office: str) -> None:
