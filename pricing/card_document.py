@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pricing.fields import EPOCH, CardName, Instant, Percent, Rate, Revision, Selector, Text
+from pricing.fields import EPOCH, CardName, Instant, Name, Percent, Rate, Revision, Selector, Text
 from pricing.items import KeyOwner, Result
+from pricing.period_schemes import AllowanceDoc
 from pricing.plain_yaml import Loc
 from pricing.schemes import KINDS, PriceDoc
 from pricing.source import RefusedError, Strict
@@ -96,6 +97,8 @@ class RuleDoc(Strict):
     name: Text
     title: Text | None = None
     match: MatchDoc
+    group: Name | None = None
+    """What an allowance is of."""
     price: PriceDoc
 
     @model_validator(mode="after")
@@ -104,7 +107,19 @@ class RuleDoc(Strict):
             self.price.refuse_other_kinds(self.match.kind)
         except RefusedError as error:
             raise RefusedError(error.message, error.hint, ("price", *error.at)) from error
+        self._refuse_group()
         return self
+
+    def _refuse_group(self) -> None:
+        if self.group is None and self.price.allowance is None:
+            return
+        at: Loc = ("group",) if self.group is not None else ("price", "allowance")
+        if self.group is not None and self.price.allowance is not None:
+            raise RefusedError("a rule is of a group, or has an allowance", "leave one out", at)
+        if any(part.pool is not None for part in self.price.all):
+            raise RefusedError("what a pool pays has no part in allowances", "leave it out", at)
+        if self.price.included:
+            raise RefusedError("what is included costs nothing", "leave it out", at)
 
     @property
     def tells_serving_cost(self) -> Loc | None:
@@ -154,7 +169,28 @@ class CardDoc(Strict):
                 hint = "give each rule a name of its own"
                 raise RefusedError(f"two rules are named {name!r}", hint, ("rules", index, "name"))
         self._refuse_to_tell_unsaid()
+        self._refuse_lone_groups()
         return self
+
+    def _refuse_lone_groups(self) -> None:
+        """Groups and allowances belong together; a group has one allowance."""
+        groups = {rule.group for rule in self.rules}
+        allowances: dict[str, AllowanceDoc] = {}
+        for index, rule in enumerate(self.rules):
+            allowance = rule.price.allowance
+            if allowance is None:
+                continue
+            at = ("rules", index, "price", "allowance")
+            if allowance.of not in groups:
+                hint = f"write group: {allowance.of} at the rules that it is of"
+                raise RefusedError(f"no rule is of the group {allowance.of!r}", hint, (*at, "of"))
+            if allowances.setdefault(allowance.of, allowance) != allowance:
+                raise RefusedError("the group has another allowance too", "write the same in both", at)
+        for index, rule in enumerate(self.rules):
+            if rule.group is not None and rule.group not in allowances:
+                hint = f'write at a price allowance: {{share: "10%", of: {rule.group}, per: day}}'
+                message = f"no allowance is of the group {rule.group!r}"
+                raise RefusedError(message, hint, ("rules", index, "group"))
 
     def _refuse_to_tell_unsaid(self) -> None:
         for index, rule in enumerate(self.rules):

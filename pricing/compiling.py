@@ -6,17 +6,33 @@ is put round it, so that a plain rule pays nothing for what others can say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from itertools import chain
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from pricing.compounds import Blocks, Guarded, Measure, Multiplied, Sum
+from pricing.card_document import RuleDoc
+from pricing.compounds import Blocks, Guarded, Measure, Multiplied, Once, Pooled, Sum
+from pricing.counters import (
+    Allowance,
+    Counter,
+    Graduated,
+    InAllowance,
+    Quantity,
+    Saving,
+    Step,
+    Volume,
+    quantity_of,
+)
 from pricing.items import BILLION, Result
+from pricing.memory import ONCE
+from pricing.period_schemes import AllowanceDoc, PeriodDoc
 from pricing.rates import REQUESTS, with_fallbacks
 from pricing.runs import Machines, Meter, run_keys
 from pricing.schemes import PriceDoc
-from pricing.tariffs import Tariff, compile_rates
+from pricing.tariffs import MICROS, Tariff, compile_rates
 
 Keys = Callable[[Any, datetime, datetime], Iterable[str]]
 """What tells the keys of the states that a price needs, of an item, when it happened, and now."""
@@ -34,21 +50,32 @@ class Compiled(NamedTuple):
     """Results of outcomes that are charged for."""
     meters: tuple[Meter, ...]
     """What bills runs, in order of `Meter.part`."""
+    once: bool
+    """An outcome is charged once for each subject."""
 
 
 def compile_price(
-    price: PriceDoc, kind: str, key: str, credit_price_nanousd: int, machines: Machines
+    rule: RuleDoc,
+    card: str,
+    allowances: Mapping[str, AllowanceDoc],
+    credit_price_nanousd: int,
+    machines: Machines,
 ) -> Compiled:
-    """Compile the price of a rule for a kind of usage; `key` tells its states from those of other rules."""
-    compiler = _Compiler(kind, key, credit_price_nanousd, machines)
+    """Compile the price of a rule; `allowances` are those of the card, by group."""
+    price, kind = rule.price, rule.match.kind
+    compiler = _Compiler(kind, f"{card}/{rule.name}", credit_price_nanousd, machines)
     plain = _is_plain(price) or (price.plus is not None and all(map(_is_plain, price.plus)))
     tariff = compiler.price(price, (), lenient=not plain)
+    group = rule.group or (price.allowance.of if price.allowance is not None else None)
+    if group is not None and group in allowances:
+        name = "base" if rule.group is not None else "claimed"
+        tariff = compiler.in_allowance(tariff, f"{card}/{group}/group", allowances[group], name)
     if not plain:
         tariff = _guarded(price, kind, tariff)
     return Compiled(
         tariff,
         compiler.all_keys(),
-        any(part.measure is not None for part in price.all),
+        any(part.measure is not None or part.pool is not None for part in price.all),
         frozenset(
             result
             for part in price.all
@@ -57,6 +84,7 @@ def compile_price(
             if rate
         ),
         tuple(compiler.meters),
+        price.once is not None,
     )
 
 
@@ -81,19 +109,74 @@ class _Compiler:
 
     def price(self, price: PriceDoc, path: tuple[int, ...], *, lenient: bool) -> Tariff:
         """Compile a price; `path` leads to it through the lists of the rule's."""
-        tariff = self._scheme(price, path, lenient=lenient)
+        tariff = self._counted(price, path, lenient=lenient)
         if price.block is not None:
             tariff = Blocks(tariff, price.block)
         if price.times is not None:
             tariff = Multiplied(tariff, (price.times, BILLION))
+        if price.once is not None:
+            card, rule = self._key.split("/", 1)
+            taking = frozenset(result for result in Result if _charges(price, result))
+            tariff = Once(tariff, f"{ONCE}{card}/{quote(rule, safe='')}/", taking)
+            self._keys.append(tariff.keys)
         return tariff
+
+    def in_allowance(self, tariff: Tariff, name: str, doc: AllowanceDoc, part: str) -> Tariff:
+        """Put what a rule charges into the allowance of a group."""
+        counter = Counter(name, doc.period)
+        self._keys.append(counter.keys)
+        return InAllowance(tariff, Allowance(counter, doc.share), part)
+
+    def _counter(self, doc: PeriodDoc, path: tuple[int, ...]) -> Counter:
+        counter = Counter("/".join((self._key, *map(str, path or (0,)))), doc.period)
+        self._keys.append(counter.keys)
+        return counter
+
+    def _counted(self, price: PriceDoc, path: tuple[int, ...], *, lenient: bool) -> Tariff:
+        doc = price.tiers or price.bundle
+        if doc is None:
+            return self._scheme(price, path, lenient=lenient)
+        included = price.bundle.size if price.bundle is not None else 0
+        if price.tiers is not None:
+            tariffs = [
+                self.price(step.price, (*path, index), lenient=lenient)
+                for index, step in enumerate(price.tiers.steps)
+            ]
+            ends = [None if end is None else included + end for end in price.tiers.ends]
+        else:
+            tariffs, ends = [self._scheme(price, path, lenient=lenient)], [None]
+        made = Volume if price.tiers is not None and price.tiers.volume is not None else Graduated
+        steps = tuple(map(Step, ends, tariffs))
+        return made(self._counter(doc, path), self._quantity(price, doc.count), included, steps)
+
+    def _quantity(self, price: PriceDoc, count: str) -> Quantity:
+        """Outcomes whose result costs nothing do not count."""
+        quantity = quantity_of(count, self._kind)
+        if self._kind != "outcome":
+            return quantity
+        counting = frozenset(result for result in Result if _charges(price, result))
+        return lambda item: quantity(item) if item.result in counting else 0
 
     def _scheme(self, price: PriceDoc, path: tuple[int, ...], *, lenient: bool) -> Tariff:
         if price.plus is not None:
             return self._sum(price.plus, path, lenient=lenient)
+        if price.included:
+            return self._rates([], lenient=True)
+        if price.savings_share is not None:
+            share = price.savings_share.share * Fraction(MICROS, self._credit_price_nanousd)
+            return Saving(self._counter(price.savings_share, path), share.as_integer_ratio())
+        then = price.then
+        tariff: Tariff
         if price.measure is not None:
             units = self.price(price.measure, path, lenient=lenient)
-            return Measure(units, price.measure.unit, (price.per_unit or 0, BILLION))
+            per_unit = price.per_unit if then is None else then.per_unit
+            tariff = Measure(units, price.measure.unit, (per_unit or 0, BILLION))
+        elif then is not None:
+            tariff = self.price(then, path, lenient=lenient)
+        if price.pool is not None and price.ratio is not None:
+            return Pooled(tariff, price.pool, (price.ratio, BILLION))
+        if price.measure is not None:
+            return tariff
         return self._rates([(price, path)], lenient=lenient)
 
     def _sum(self, parts: Sequence[PriceDoc], path: tuple[int, ...], *, lenient: bool) -> Tariff:
@@ -128,16 +211,28 @@ class _Compiler:
         return meter
 
 
+_NOT_PLAIN = frozenset(
+    {"plus", "measure", "pool", "tiers", "savings_share", "times", "block", "bundle", "once", "allowance"}
+)
+
+
+def _charges(price: PriceDoc, result: Result) -> bool:
+    return any(part.each or (part.outcome is not None and part.outcome.rates[result]) for part in price.all)
+
+
 def _is_plain(price: PriceDoc) -> bool:
     """Tell whether a price is but a rate, or follows cost."""
-    return price.plus is None and price.measure is None and price.times is None and price.block is None
+    stated = price.model_fields_set
+    return stated.isdisjoint(_NOT_PLAIN)
 
 
 def _guarded(price: PriceDoc, kind: str, tariff: Tariff) -> Guarded:
     on_asked = any(part.fee_on_cost is not None for part in price.all)
     on = {part.cost_plus.on for part in price.all if part.cost_plus is not None}
     rated = _rated(price) if kind == "tokens" else None
-    return Guarded(tariff, on_asked or "asked" in on, "served" in on, rated)
+    saving = any(part.savings_share is not None for part in price.all)
+    needs_asked, needs_served = on_asked or saving or "asked" in on, saving or "served" in on
+    return Guarded(tariff, needs_asked, needs_served, rated, price.once is not None)
 
 
 def _rated(price: PriceDoc) -> frozenset[str] | None:
@@ -145,8 +240,10 @@ def _rated(price: PriceDoc) -> frozenset[str] | None:
     table = price.per_million if price.per_million is not None else price.each
     if table is not None:
         return frozenset((*with_fallbacks(table), REQUESTS))
-    inner = [_rated(part.price) for part in price.inner]
+    inner = [_rated(part.price) for part in price.inner if part.place != "then of a measure"]
     if not inner:
         return None
     found = [quantities for quantities in inner if quantities is not None]
+    if price.tiers is not None:
+        return frozenset.intersection(*found) if found else None
     return frozenset().union(*found) if len(found) == len(inner) else None

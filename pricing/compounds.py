@@ -6,13 +6,16 @@ others, so that what is inside it always has one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from pricing.costing import Costs
-from pricing.items import BILLION, Tokens, Units
+from pricing.items import BILLION, Outcome, Result, Tokens, Units
 from pricing.memory import Past
-from pricing.notes import Measured
+from pricing.notes import Measured, PoolPart
 from pricing.pairs import NOTHING, Pair, add, times
 from pricing.tariffs import MICROS, Tariff
 
@@ -25,10 +28,13 @@ class Guarded(NamedTuple):
     needs_served: bool
     rated: frozenset[str] | None
     """Quantities of tokens that have a rate; None: all."""
+    needs_subject: bool
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return the price; None if a cost or a rate that it needs is unknown."""
         if (self.needs_asked and costs.asked is None) or (self.needs_served and costs.served is None):
+            return None
+        if self.needs_subject and not item.subject:
             return None
         if self.rated is not None:
             for key, quantity in item.quantities.items():
@@ -62,6 +68,7 @@ class Multiplied(NamedTuple):
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return the product."""
         price = self.tariff.charge(item, costs, past)
+        past.scale_pool(self.factor)
         return None if price is None else times(price, self.factor)
 
 
@@ -92,6 +99,57 @@ class Measure(NamedTuple):
             return None
         past.measured = Measured(self.unit, Fraction(counted[0], counted[1] * MICROS))
         return times(counted, self.rate)
+
+
+class Pooled(NamedTuple):
+    """A price that lots of a pool pay at a ratio while they last."""
+
+    then: Tariff
+    """What it costs where nothing of the pool is left."""
+    pool: str
+    ratio: Pair
+    """Credits of the pool for a measured unit, or for a credit of `then`."""
+
+    def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
+        """Return what it costs without the pool; what it costs in lots of that is noted."""
+        price = self.then.charge(item, costs, past)
+        if price is not None:
+            past.pool = PoolPart(self.pool, times(_measured(past) or price, self.ratio))
+        return price
+
+
+class Once(NamedTuple):
+    """The price of outcomes that are charged once for each subject."""
+
+    tariff: Tariff
+    prefix: str
+    """Of the keys of its marks."""
+    taking: frozenset[Result]
+    """The results that cost something."""
+
+    def charge(self, item: Outcome, costs: Costs, past: Past) -> Pair | None:
+        """Return the price of one outcome, or nothing where its subject was charged before."""
+        if item.result not in self.taking or not item.count:
+            return self.tariff.charge(item, costs, past)
+        if not past.estimate:
+            key = self.prefix + item.subject
+            mark = past.state(key)
+            if mark:
+                return NOTHING
+            mark["taken"] = 1
+            past.note(key, mark)
+        return self.tariff.charge(replace(item, count=1), costs, past)
+
+    def keys(self, item: Outcome, _instant: datetime, _now: datetime) -> Iterable[str]:
+        """Return the key of the mark of an outcome's subject."""
+        return (self.prefix + item.subject,)
+
+
+def _measured(past: Past) -> Pair | None:
+    if past.measured is None:
+        return None
+    numerator, denominator = past.measured.quantity.as_integer_ratio()
+    return numerator * MICROS, denominator
 
 
 def _in_blocks(item: Tokens | Units, block_nanos: int) -> Tokens | Units:

@@ -36,7 +36,8 @@ def _rate(value: object) -> int:
         raise RefusedError(f"{value!r} is not a rate", f"write {DECIMAL_RULE}") from error
 
 
-def _positive(value: object) -> int:
+def parse_positive(value: object) -> int:
+    """Return a decimal string above 0 as billionths. Raises RefusedError on anything else."""
     nanos = _rate(value)
     if nanos == 0:
         raise RefusedError("must be above 0", 'write "1" or another number above 0')
@@ -55,7 +56,8 @@ def _percent(value: object) -> Fraction:
         raise RefusedError(f"{value!r} is not a percentage", hint) from error
 
 
-def _duration(value: object) -> int:
+def parse_duration(value: object) -> int:
+    """Return a duration as nanoseconds. Raises RefusedError on anything else."""
     match = _DURATION.fullmatch(str(value)) if isinstance(value, str | int) else None
     try:
         nanos = Fraction(parse_nanos(match.group(1)), BILLION) * _UNIT_NANOS[match.group(2)] if match else 0
@@ -106,11 +108,11 @@ def _selector(value: object) -> tuple[str, ...]:
 
 Rate = Annotated[int, BeforeValidator(_rate)]
 """A decimal string, as billionths."""
-Positive = Annotated[int, BeforeValidator(_positive)]
+Positive = Annotated[int, BeforeValidator(parse_positive)]
 """A decimal string above 0, as billionths."""
 Percent = Annotated[Fraction, BeforeValidator(_percent), Field(strict=False)]
 """A percentage, as a ratio."""
-Duration = Annotated[int, BeforeValidator(_duration)]
+Duration = Annotated[int, BeforeValidator(parse_duration)]
 """Seconds, or a number with its unit, as nanoseconds."""
 TokenQuantity = Annotated[str, BeforeValidator(_quantity)]
 Name = Annotated[str, BeforeValidator(_name)]

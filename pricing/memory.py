@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from pricing.notes import Measured, PoolPart
+from pricing.pairs import Pair, times
 
 RUN: Final = "run/"
 COUNT: Final = "count/"
@@ -60,9 +61,26 @@ class Effect(NamedTuple):
 class Past:
     """The states that one pricing touches, and what each line adds to them."""
 
-    __slots__ = ("_closings", "_effects", "_memory", "_own", "_states", "labels", "measured", "pool")
+    __slots__ = (
+        "_closings",
+        "_effects",
+        "_memory",
+        "_own",
+        "_states",
+        "estimate",
+        "labels",
+        "measured",
+        "now",
+        "pool",
+    )
 
-    def __init__(self, memory: Memory, labels: tuple[str | None, ...] = ()) -> None:
+    def __init__(
+        self, memory: Memory, now: datetime, labels: tuple[str | None, ...] = (), *, estimate: bool = False
+    ) -> None:
+        self.now = now
+        """When the pricing is done."""
+        self.estimate = estimate
+        """Prices are told as if no bundle, allowance or lower tier were left; nothing is counted."""
         self.labels = labels
         """Of the usage at hand, as far as rules look at them."""
         self.measured: Measured | None = None
@@ -99,6 +117,11 @@ class Past:
         effects = tuple(self._effects)
         self._effects.clear()
         return effects
+
+    def scale_pool(self, factor: Pair) -> None:
+        """Multiply what the line at hand costs in lots of a pool, if it may."""
+        if self.pool is not None:
+            self.pool = PoolPart(self.pool.pool, times(self.pool.exact_micros, factor))
 
     def take_notes(self) -> tuple[Measured | None, PoolPart | None]:
         """Return what the price of the line at hand tells beside its credits; the next line begins."""

@@ -9,11 +9,11 @@ from typing import Any
 from pricing.costing import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
 from pricing.costs import CostBook
 from pricing.items import BILLION, Compute, Item, Outcome, Tokens, Units, as_asked
-from pricing.memory import Effect, Memory, Past
+from pricing.memory import ONCE, Effect, Memory, Past
 from pricing.notes import PoolPart
 from pricing.pairs import NOTHING, times
 from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
-from pricing.terms import Labels, Terms
+from pricing.terms import Labels, Rule, Terms
 
 _KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime], Costs]]] = {
     Tokens: ("tokens", tokens_costs),
@@ -45,9 +45,9 @@ def price(
     `costs_at` gives the cost book that was in force when an item happened: what is posted is taken from it.
     None: from the book of the terms. What is charged always rests on the terms.
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
-    is told must not tell what ran.
+    is told must not tell what ran. No bundle, allowance, lower tier or mark counts in it, nor is counted.
     """
-    past = Past(memory, terms.labels(labels))
+    past = Past(memory, now, terms.labels(labels), estimate=estimate)
     if estimate:
         items = [as_asked(item) for item in items]
     lines = _lines(items, past.labels, terms, past, now, costs_at)
@@ -116,9 +116,15 @@ def _lines(
                 if rule.notes:
                     measured, pool = past.take_notes()
             else:
-                reason = "no_cost" if pinned.asked is None or pinned.served is None else "no_rate"
+                reason = _why_unpriced(rule, item, pinned)
         lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason, effects, pool, measured))
     return lines
+
+
+def _why_unpriced(rule: Rule, item: Item, costs: Costs) -> str:
+    if rule.once and isinstance(item, Outcome) and not item.subject:
+        return "no_subject"
+    return "no_cost" if costs.asked is None or costs.served is None else "no_rate"
 
 
 def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
@@ -130,6 +136,10 @@ def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
             line.pool = PoolPart(line.pool.pool, times(line.pool.exact_micros, multiplier))
 
 
+def _marks(line: Line) -> bool:
+    return any(key.startswith(ONCE) for key, _ in line.effects)
+
+
 def _charges_outcome(line: Line) -> bool:
     item, rule = line.item, line.rule
     return (
@@ -137,4 +147,5 @@ def _charges_outcome(line: Line) -> bool:
         and rule is not None
         and item.count > 0
         and item.result in rule.charged_results
+        and (not rule.once or _marks(line))
     )

@@ -50,6 +50,8 @@ class Rule(NamedTuple):
     """Results of outcomes that it charges for."""
     meters: tuple[Meter, ...]
     """What bills runs."""
+    once: bool
+    """It charges an outcome once for each subject."""
 
 
 class Terms:
@@ -103,9 +105,10 @@ def compile_terms(card: RateCard, costs: CostBook) -> Terms:
 
 
 def _compile(card: RateCard, machines: Machines) -> Iterator[Rule]:
+    stated = (rule.price.allowance for rule in card.rules)
+    allowances = {allowance.of: allowance for allowance in stated if allowance is not None}
     for rule, text in zip(card.rules, card.price_texts, strict=True):
-        key = f"{card.name}/{rule.name}"
-        price = compile_price(rule.price, rule.match.kind, key, card.credit_price_nanousd, machines)
+        price = compile_price(rule, card.name, allowances, card.credit_price_nanousd, machines)
         yield Rule(rule.public_title, rule.name, text, rule.price.included is True, *price)
 
 

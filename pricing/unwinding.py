@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pricing.memory import ONCE, RUN, Effect, State
+from pricing.counters import unwind_count
+from pricing.memory import COUNT, ONCE, RUN, Effect, State
 from pricing.runs import unwind_run
 
 
@@ -32,4 +33,6 @@ def _unwound(key: str, effects: list[str], text: str | None) -> State:
         return unwind_run(effects, text)
     if key.startswith(ONCE):
         return State("")
+    if key.startswith(COUNT):
+        return unwind_count(effects, text)
     raise ValueError(f"no such state: {key!r}")

@@ -1,0 +1,56 @@
+"""Periods: the days, weeks, months and years of a zone that counters belong to."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+PERIODS = ("day", "week", "month", "year")
+_DAY = timedelta(days=1)
+
+
+class Span(NamedTuple):
+    """One period."""
+
+    label: str
+    """Its length and its first day."""
+    closes_at: datetime
+    """The end of the period after it: until then it takes usage that is reported late."""
+
+
+class Period(NamedTuple):
+    """How long counters count, and in which zone's days."""
+
+    per: str
+    """One of `PERIODS`."""
+    zone: str
+    """An IANA name."""
+
+    def counting(self, instant: datetime, now: datetime) -> Span:
+        """Return the period that counts what happened at an instant.
+
+        That of the instant, but none before the last one: what is older counts in that.
+        """
+        zone = ZoneInfo(self.zone)
+        last = self._first_day(self._first_day(now.astimezone(zone).date()) - _DAY)
+        first = max(self._first_day(instant.astimezone(zone).date()), last)
+        closes = self._next(self._next(first))
+        midnight = datetime(closes.year, closes.month, closes.day, tzinfo=zone)
+        return Span(f"{self.per} {first}", midnight.astimezone(UTC))
+
+    def _first_day(self, day: date) -> date:
+        match self.per:
+            case "day":
+                return day
+            case "week":
+                return day - day.weekday() * _DAY
+            case "month":
+                return day.replace(day=1)
+            case _:
+                return day.replace(month=1, day=1)
+
+    def _next(self, first: date) -> date:
+        """Return the first day of the period after that which begins on a day."""
+        days = {"day": 1, "week": 7, "month": 31, "year": 366}[self.per]
+        return self._first_day(first + days * _DAY)
