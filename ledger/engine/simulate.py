@@ -5,7 +5,8 @@ each side with a past of its own: the states of runs and periods, and what a res
 so far. Rounding, and the cost that is posted, are the books' own, so that under the terms that the entries
 were charged by a side comes to what the ledger holds, to the micro-credit and the nano-dollar.
 
-A reversal takes back what its charge came to. Credits committed without usage stay what they are.
+A reversal takes back what its charge came to. Credits committed without usage stay what they are. A period
+that closes gives its surplus back on each side. Refunds are nobody's price: they are on neither side.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Booked(NamedTuple):
     customer: int
     sequence: int
     kind: EntryKind
-    """COMMIT, CHARGE or REVERSAL."""
+    """COMMIT, CHARGE, REVERSAL, PERIOD_CLOSED."""
     reservation: int | None
     subject: int | None
     """Of a reversal: the sequence of the charge, or of the reservation, that it takes back."""
@@ -69,6 +70,17 @@ class Booked(NamedTuple):
     labels: Mapping[str, str]
     items: tuple[pricing.Item, ...]
     """None where credits were committed without usage."""
+
+
+class Window(NamedTuple):
+    """The time that counts."""
+
+    since: datetime | None
+    until: datetime
+
+    def holds(self, instant: datetime) -> bool:
+        """Whether something of an instant counts: from `since` on, up to `until`."""
+        return (self.since is None or instant >= self.since) and instant <= self.until
 
 
 class Scenario(Protocol):
@@ -164,24 +176,23 @@ class Report:
 
 
 class Simulation:
-    """Replays entries, customer by customer, each in the order of its sequence.
+    """Replays entries, customer by customer, each in the order of its sequence."""
 
-    `ends_at` is the instant up to which periods have closed.
-    """
-
-    def __init__(self, before: Scenario, after: Scenario, ends_at: datetime) -> None:
+    def __init__(self, before: Scenario, after: Scenario, time: Window) -> None:
         self._scenarios = (before, after)
-        self._ends_at = ends_at
+        self._time = time
         self._found = Report()
         self._customer: _Customer | None = None
 
-    def add(self, booked: Booked, *, counts: bool) -> None:
-        """Replay the next entry; one that does not count only leaves its traces in the states."""
-        customer = self._customer
+    def add(self, booked: Booked) -> None:
+        """Replay the next entry; one from before the time only leaves its traces in the states."""
+        customer, counts = self._customer, self._time.holds(booked.booked_at)
         if customer is None or customer.number != booked.customer:
             self._close()
             customer = self._customer = _Customer(booked.customer, self._scenarios)
-        if booked.kind is EntryKind.REVERSAL:
+        if booked.kind is EntryKind.PERIOD_CLOSED:
+            self._take_closing(customer, booked, counts=counts)
+        elif booked.kind is EntryKind.REVERSAL:
             self._reverse(customer, booked, counts=counts)
         else:
             self._charge(customer, booked, counts=counts)
@@ -205,11 +216,18 @@ class Simulation:
         undone = customer.undone.pop(booked.subject or 0, [])
         for charges in undone:
             for past, charge in zip(customer.pasts, charges, strict=True):
-                past.unwind(charge)
+                past.unwind(charge, booked.booked_at)
         if counts and undone:
             self._count(customer, booked, undone, -1)
         elif counts:
             self._found.unmatched_reversals += 1
+
+    def _take_closing(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+        """What a closed period gave back is booked; what each side gives back is its own."""
+        if counts:
+            customer.returned_micros += booked.priced_micros
+            customer.returned_nanousd += booked.revenue_nanousd
+            self._found.booked.add(_figures_of(booked, 1))
 
     def _count(
         self, customer: _Customer, booked: Booked, found: Sequence[Sequence[_Charge]], sign: int
@@ -250,8 +268,8 @@ class Simulation:
         self._customer = None
         for n, past in enumerate(customer.pasts):
             figures = customer.sides[n]
-            for surplus_micros, credit_price_nanousd in past.given_back(self._ends_at):
-                past.unvalued_micros -= surplus_micros
+            for surplus_micros, credit_price_nanousd in past.given_back(self._time):
+                figures.lots_nanousd -= customer.value_returned(surplus_micros, credit_price_nanousd)
                 figures.credits_micros -= surplus_micros
                 figures.list_value -= surplus_micros * credit_price_nanousd
             figures.lots_nanousd += customer.value_of(past.unvalued_micros, past.credit_price_nanousd)
@@ -332,7 +350,7 @@ class _Past:
         quote = pricing.price(
             items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
         )
-        self._keep(quote.states, terms)
+        self._keep(quote.states, terms, booked.booked_at)
         priced = _priced(quote, terms.rounding)
         bill = make_bill(None, priced, parts.exact_micros)
         costs = accrue(parts.costs, priced)
@@ -348,18 +366,18 @@ class _Past:
             tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
         )
 
-    def unwind(self, charge: _Charge) -> None:
+    def unwind(self, charge: _Charge, now: datetime) -> None:
         """Take what a charge added to the states away again."""
         if charge.effects:
-            self._keep(pricing.unwind(charge.effects, self._states), None)
+            self._keep(pricing.unwind(charge.effects, self._states), None, now)
 
-    def given_back(self, ends_at: datetime) -> Iterable[tuple[int, int]]:
-        """The surplus of each period that has closed by then, and the list price of a credit of it."""
+    def given_back(self, time: Window) -> Iterable[tuple[int, int]]:
+        """The surplus of each period that closed within a time, and the list price of a credit of it."""
         for surplus in self._surpluses.values():
-            if surplus.closes_at <= ends_at and surplus.micros:
+            if time.holds(surplus.closes_at) and surplus.micros:
                 yield surplus.micros, surplus.credit_price_nanousd
 
-    def _keep(self, states: Mapping[str, pricing.State], terms: pricing.Terms | None) -> None:
+    def _keep(self, states: Mapping[str, pricing.State], terms: pricing.Terms | None, now: datetime) -> None:
         for key, state in states.items():
             self._states[key] = state.text
             if terms is not None:
@@ -367,7 +385,7 @@ class _Past:
                 price = terms.card.credit_price_nanousd
             else:
                 price = self._surpluses[key].credit_price_nanousd if key in self._surpluses else 0
-            if state.closes_at is not None:
+            if state.closes_at is not None and state.closes_at > now:
                 micros = state.surplus_micros * self._multipliers.get(key, UNSCALED) // UNSCALED
                 self._surpluses[key] = _Surplus(state.closes_at, micros, price)
 
@@ -383,6 +401,15 @@ class _Customer:
         """What reversals may take back: the parts, on both sides, by what the reversal names."""
         self.priced_micros = 0
         self.revenue_nanousd = 0
+        self.returned_micros = 0
+        self.returned_nanousd = 0
+        """Of periods that closed: both negative."""
+
+    def value_returned(self, micros: int, credit_price_nanousd: int) -> int:
+        """The value of credits that go back: that of those which did, or of all that were drawn."""
+        if self.returned_micros:
+            return round_exact(Fraction(micros * self.returned_nanousd, self.returned_micros))
+        return self.value_of(micros, credit_price_nanousd)
 
     def value_of(self, micros: int, credit_price_nanousd: int) -> int:
         """The value of credits: that of all that were drawn, or the list price where none were."""

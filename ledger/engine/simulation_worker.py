@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
-from ledger.engine.simulate import Booked, Figures, Report, Scenario, Sides, Simulation
+from ledger.engine.simulate import Booked, Figures, Report, Scenario, Sides, Simulation, Window
 from pricing.fit import Fit, Target
 from pricing.what_if import ScaledCosts, on_own_keys, swapped
 
@@ -29,6 +29,7 @@ POLITENESS: Final = 10
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_CHARGES = frozenset({EntryKind.COMMIT, EntryKind.CHARGE})
 _FIGURES = tuple(Figures.__slots__)
 
 
@@ -52,7 +53,7 @@ class Job(BaseModel):
     since_micros: int | None
     """What was booked before this instant (microseconds since 1970) does not count."""
     ends_at_micros: int
-    """Periods that have ended by then have closed."""
+    """Nothing was booked later, and periods that have ended by then have closed."""
     cards: Mapping[str, str]
     costs: Mapping[str, str]
     """Documents by version: of the cards in force, and of all that the usage rests on."""
@@ -175,12 +176,11 @@ class _Candidate(_InForce):
 def simulate(job: Job, rows: Iterable[Sequence[Any]]) -> Report:
     """Replay rows as `ledger.store.usage` gives them."""
     versions = _Versions(job)
-    ends_at = _EPOCH + job.ends_at_micros * _MICROSECOND
-    simulation = Simulation(_InForce(job, versions), _Candidate(job, versions), ends_at)
+    since = _EPOCH + job.since_micros * _MICROSECOND if job.since_micros is not None else None
+    time = Window(since, _EPOCH + job.ends_at_micros * _MICROSECOND)
+    simulation = Simulation(_InForce(job, versions), _Candidate(job, versions), time)
     for row in rows:
-        booked = booked_of(row)
-        counts = job.since_micros is None or row[6] >= job.since_micros
-        simulation.add(booked, counts=counts)
+        simulation.add(booked_of(row))
     return simulation.report()
 
 
@@ -190,7 +190,7 @@ def fit(job: Job, target: FitTarget, rows: Iterable[Sequence[Any]]) -> str:
     fitted = Fit(_Versions(job).costs_at(ends_at), ends_at)
     for row in rows:
         booked = booked_of(row)
-        if booked.kind is not EntryKind.REVERSAL and not booked.undone:
+        if booked.kind in _CHARGES and not booked.undone:
             fitted.add(booked.items, booked.booked_at)
     price, margin = target.credit_price_nanousd, Fraction(target.margin)
     return fitted.document(Target(target.card, target.credit_name, price, margin))

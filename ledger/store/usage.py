@@ -19,7 +19,7 @@ CHUNK_ROWS = 500
 """Read at once: a few milliseconds of whoever reads."""
 
 _WINDOW = """
-WHERE e.kind IN ('COMMIT', 'CHARGE', 'REVERSAL')
+WHERE e.kind IN ('COMMIT', 'CHARGE', 'REVERSAL', 'PERIOD_CLOSED')
   AND ($1::timestamptz IS NULL OR e.booked_at >= $1) AND ($2::timestamptz IS NULL OR e.booked_at < $2)
   AND ($3::bigint IS NULL OR e.customer = $3) AND ($4::text IS NULL OR e.card = $4)
 """

@@ -1,0 +1,165 @@
+"""The replay itself: what counts, what is left out, and how changes are told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pricing
+from ledger.books.model import UNSCALED, EntryKind
+from ledger.engine.simulate import BUCKETS, Booked, Simulation, Window, bucket_of
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+COSTS = pricing.CostBook({"units": {"page": {"each": "0.001"}}}, None)
+CARD = """
+card: basic
+credit: credit
+credit_price_usd: "0.01"
+round: {to: "%s"}
+rules: [{name: pages, match: {units: page}, price: {each: "%s"}}]
+"""
+
+
+class Fixed:
+    """A side that prices all by one card."""
+
+    def __init__(self, each: str, to: str = "0.000001") -> None:
+        card = pricing.RateCard.from_document(CARD % (to, each))
+        self._terms = pricing.compile_terms(card, COSTS)
+
+    def terms_of(self, booked):
+        return self._terms.multiplied(booked.multiplier_nanos)
+
+    def costs_at(self, instant):
+        return COSTS
+
+    def usage_of(self, items):
+        return items
+
+
+def booked(sequence=1, pages=1, **fields):
+    items = (pricing.Units("page", pages),) if pages is not None else ()
+    stated = {
+        "customer": 1,
+        "sequence": sequence,
+        "kind": EntryKind.CHARGE,
+        "reservation": None,
+        "subject": None,
+        "undone": False,
+        "booked_at": NOW,
+        "card": "basic",
+        "card_version": "",
+        "cost_version": COSTS.version,
+        "credit_price_nanousd": 10**7,
+        "multiplier_nanos": UNSCALED,
+        "priced_micros": 0,
+        "revenue_nanousd": 0,
+        "cost_nanousd": 0,
+        "labels": {},
+        "items": items,
+    }
+    return Booked(**{**stated, **fields})
+
+
+def report(*entries, before="1", after="2", since=None, to="0.000001"):
+    simulation = Simulation(Fixed(before, to), Fixed(after, to), Window(since, NOW + timedelta(days=1)))
+    for entry in entries:
+        simulation.add(entry)
+    return simulation.report()
+
+
+pages = st.integers(0, 10**13)
+
+
+@given(st.lists(pages, min_size=1, max_size=6))
+def test_a_session_in_parts_costs_what_it_costs_in_one(parts):
+    """Rounding, and the cost that is posted, are carried over a reservation's parts, on both sides."""
+    commit = {"kind": EntryKind.COMMIT, "reservation": 1}
+    split = report(*(booked(n, part, **commit) for n, part in enumerate(parts, 2)), to="0.01").all
+    whole = report(booked(2, sum(parts), **commit), to="0.01").all
+    for one, other in zip(split, whole, strict=True):
+        assert (one.credits_micros, one.cost_nanousd) == (other.credits_micros, other.cost_nanousd)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), pages), max_size=8))
+def test_customers_and_names_add_up_to_the_whole(work):
+    """What is told of each customer, and of each name, is what is told of all."""
+    entries = [booked(n, part, customer=customer) for n, (customer, part) in enumerate(sorted(work), 1)]
+    found = report(*entries)
+    for side in (0, 1):
+        for groups in (found.customers.values(), found.names.values()):
+            assert sum(each[side].credits_micros for each in groups) == found.all[side].credits_micros
+            assert sum(each[side].cost_nanousd for each in groups) == found.all[side].cost_nanousd
+    assert found.all.after.credits_micros == 2 * found.all.before.credits_micros or len(work) > 1
+    assert sum(found.charge_changes) == found.charges == len(work)
+
+
+def test_a_reversal_takes_back_what_its_charge_came_to():
+    """Charged and reversed is nothing, on either side; another's charge stays."""
+    charge = booked(2, 10**9, undone=True, priced_micros=5, revenue_nanousd=50, cost_nanousd=1)
+    back = booked(
+        3, None, kind=EntryKind.REVERSAL, subject=2, priced_micros=-5, revenue_nanousd=-50, cost_nanousd=-1
+    )
+    found = report(charge, back, booked(4, 10**9))
+    assert (found.charges, found.unmatched_reversals) == (2, 0)
+    assert (found.all.before.credits_micros, found.all.after.credits_micros) == (10**6, 2 * 10**6)
+    assert (found.booked.credits_micros, found.booked.lots_nanousd, found.booked.cost_nanousd) == (0, 0, 0)
+
+
+def test_what_is_from_before_does_not_count():
+    """A charge from before the time is on neither side; the reversal of one that was not read is told."""
+    old = booked(2, 10**9, booked_at=NOW - timedelta(days=1))
+    back = booked(3, None, kind=EntryKind.REVERSAL, subject=1, priced_micros=-5)
+    found = report(old, back, since=NOW)
+    assert (found.charges, found.unmatched_reversals, found.all.before.credits_micros) == (0, 1, 0)
+    assert found.booked.credits_micros == 0
+
+
+def test_credits_without_usage_stay_what_they_are():
+    """A commit in credits costs the same on both sides: no card has priced it."""
+    stated = booked(2, None, kind=EntryKind.COMMIT, reservation=1, priced_micros=7, revenue_nanousd=70)
+    found = report(stated)
+    assert found.all.before == found.all.after
+    assert (found.all.after.credits_micros, found.all.after.lots_nanousd) == (7, 70)
+
+
+def test_lots_are_worth_what_was_drawn():
+    """Credits beside those booked are worth what these were; without any, the list price."""
+    found = report(booked(2, 10**9, priced_micros=10**6, revenue_nanousd=4 * 10**6), booked(3, 10**9))
+    assert (found.all.before.lots_nanousd, found.all.after.lots_nanousd) == (8 * 10**6, 16 * 10**6)
+    assert report(booked(2, 10**9)).all.after.lots_nanousd == 2 * 10**7
+
+
+def test_a_customers_multiplier_scales_both_sides():
+    """A negotiated factor is in what the customer pays, whatever the card."""
+    found = report(booked(2, 10**9, multiplier_nanos=UNSCALED // 2))
+    assert (found.all.before.credits_micros, found.all.after.credits_micros) == (500_000, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "bucket"),
+    [
+        (100, 49, 0),
+        (100, 50, 1),
+        (100, 99, 5),
+        (100, 100, 5),
+        (100, 101, 6),
+        (100, 200, 11),
+        (0, 0, 5),
+        (0, 1, 12),
+    ],
+)
+def test_changes_fall_into_their_buckets(before, after, bucket):
+    """A bucket takes its lower bound and not its upper one; what was free has one of its own."""
+    assert bucket_of(before, after) == bucket
+
+
+@given(st.integers(1, 10**20), st.lists(st.integers(0, 10**21), min_size=2))
+def test_buckets_are_in_order(before, afters):
+    """Who pays more falls no lower."""
+    found = [bucket_of(before, after) for after in sorted(afters)]
+    assert all(lower <= upper < BUCKETS - 1 for lower, upper in pairwise(found))
