@@ -94,7 +94,6 @@ def test_customers_and_names_add_up_to_the_whole(work):
         for groups in (found.customers.values(), found.names.values()):
             assert sum(each[side].credits_micros for each in groups) == found.all[side].credits_micros
             assert sum(each[side].cost_nanousd for each in groups) == found.all[side].cost_nanousd
-    assert found.all.after.credits_micros == 2 * found.all.before.credits_micros or len(work) > 1
     assert sum(found.charge_changes) == found.charges == len(work)
 
 
