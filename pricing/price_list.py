@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pricing.card_document import RuleDoc
-from pricing.decimals import format_nanos, format_product
+from pricing.decimals import format_nanos, format_percent, format_product
 from pricing.items import BILLION
+from pricing.period_schemes import PeriodDoc
 from pricing.rates import REQUESTS
-from pricing.schemes import ONLY, PriceDoc
+from pricing.schemes import ONLY, PriceDoc, TiersDoc
 
 _INTERNAL_LABEL = "internal."
 _SECRET_CONDITIONS = frozenset({"served_by"})
@@ -30,7 +31,9 @@ class Rate:
     note: str
     """What else holds: "minimum 60 s, maximum 0.1 a run", "in blocks of 1000"; empty if nothing."""
     unit: str = ""
-    """What is counted, if not credits: a measured unit, such as DBU, which has a rate of its own."""
+    """What is counted, if not credits: a measured unit, such as DBU, which has a rate of its own; a pool."""
+    pool: bool = False
+    """Whether `unit` is a pool, in place of credits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,47 @@ def listed(rule: RuleDoc) -> PriceListItem:
 def _rates(price: PriceDoc) -> Iterator[Rate]:
     factor = price.times or BILLION
     for rate in _scheme(price):
-        notes = [rate.note, f"in blocks of {format_nanos(price.block)}" if price.block else ""]
-        times = rate.credits if rate.unit else format_product(rate.credits, factor)
+        notes = [
+            rate.note,
+            f"in blocks of {format_nanos(price.block)}" if price.block else "",
+            *_round(price),
+        ]
+        is_counted = bool(rate.unit) and not rate.pool
+        times = rate.credits if is_counted else format_product(rate.credits, factor)
         yield replace(rate, credits=times, note=", ".join(filter(None, notes)))
+
+
+def _round(price: PriceDoc) -> Iterator[str]:
+    """Tell what stands round a price."""
+    if price.bundle is not None:
+        bundle = price.bundle
+        yield f"the first {_amount(bundle.quantity, bundle.count)} a {_period(bundle)} are included"
+    if price.allowance is not None:
+        allowance = price.allowance
+        share = format_percent(allowance.share)
+        yield f"as far as it exceeds {share} of what {allowance.of} comes to in a {_period(allowance)}"
+    if price.once is not None:
+        yield "once for each subject"
+
+
+def _amount(quantity: str, count: str) -> str:
+    return quantity if count == "quantity" else f"{quantity} {count.replace('_', ' ')}"
+
+
+def _period(doc: PeriodDoc) -> str:
+    return f"{doc.per} ({doc.zone})"
+
+
+def _tiers(tiers: TiersDoc) -> Iterator[Rate]:
+    start = "0"
+    for step in tiers.steps:
+        above = _amount(start, tiers.count)
+        where = f"above {above}" if step.up_to is None else f"above {above} up to {step.up_to}"
+        whole = ", for all of them" if tiers.volume is not None else ""
+        for rate in _rates(step.price):
+            notes = (rate.note, f"{where} a {_period(tiers)}{whole}")
+            yield replace(rate, note=", ".join(filter(None, notes)))
+        start = step.up_to or start
 
 
 def _scheme(price: PriceDoc) -> Iterator[Rate]:
@@ -85,12 +126,25 @@ def _scheme(price: PriceDoc) -> Iterator[Rate]:
         for result, nanos in price.outcome.rates.items():
             if nanos or result.lower() in price.outcome.model_fields_set:
                 yield Rate(result.lower(), format_nanos(nanos), "")
+    yield from _inner(price)
+
+
+def _inner(price: PriceDoc) -> Iterator[Rate]:
+    """Tell the rates of the prices that one is made of."""
     for part in price.plus or ():
         yield from _rates(part)
     if price.measure is not None:
         for rate in _rates(price.measure):
             yield replace(rate, unit=price.measure.unit)
-        yield Rate(price.measure.unit, format_nanos(price.per_unit or 0), "")
+        per_unit = price.per_unit if price.then is None else price.then.per_unit
+        yield Rate(price.measure.unit, format_nanos(per_unit or 0), "")
+    elif price.then is not None:
+        yield from _rates(price.then)
+    if price.pool is not None:
+        per = price.measure.unit if price.measure is not None else "credit"
+        yield Rate(per, format_nanos(price.ratio or 0), "while it lasts", f"pool {price.pool}", pool=True)
+    if price.tiers is not None:
+        yield from _tiers(price.tiers)
 
 
 def _bounds(price: PriceDoc) -> str:

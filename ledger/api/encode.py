@@ -332,7 +332,8 @@ def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> walle
 
 def _rate(rate: pricing.Rate, multiplier_nanos: int) -> wallet.Rate:
     """A rate, in credits with the customer's multiplier: exact."""
-    credits_text = rate.credits if rate.unit else format_product(rate.credits, multiplier_nanos)
+    is_counted = bool(rate.unit) and not rate.pool
+    credits_text = rate.credits if is_counted else format_product(rate.credits, multiplier_nanos)
     return wallet.Rate(per=rate.per, credits=credits_text, note=rate.note, unit=rate.unit)
 
 

@@ -693,7 +693,7 @@ class Rate(_message.Message):
     note: _builtins.str
     """What else holds: "minimum 60 s, increment 1 s", "in blocks of 1000"; empty if nothing."""
     unit: _builtins.str
-    """What is counted, if not credits: a measured unit, such as DBU, that has a rate of its own."""
+    """What is counted, if not credits: a measured unit, such as DBU, that has a rate of its own; a pool."""
     def __init__(
         self,
         *,

@@ -25,7 +25,7 @@ def guide(tmp_path_factory):
 def test_every_block_of_the_guide_is_loaded(guide):
     """The cost book and all cards of the page work together; no block is left out."""
     assert len(BLOCKS) == GUIDE.count("```yaml") == 1 + len(guide.cards)
-    assert set(guide.cards) == {"devin", "matching", "runs", "schemes"}
+    assert set(guide.cards) == {"devin", "matching", "measured", "periods", "runs", "schemes"}
     assert guide.cards["devin"].rounding == (10_000, "up")
 
 
@@ -49,6 +49,19 @@ def test_the_runs_of_the_guide(guide):
     times = [compute("warehouse/xs", 10, run_id="w", started_at=start) for start in starts]
     assert paid(priced(terms, *times)) == Fraction(1, 20)
     assert paid(priced(terms, compute("sandbox", 3600, state="idle"))) == Fraction(1, 10)
+
+
+def test_the_units_and_periods_of_the_guide(guide):
+    """What is measured, drawn from a pool, counted in blocks and in steps comes to what the page says."""
+    terms = compile_terms(guide.cards["measured"], guide.costs)
+    (job,) = priced(terms, compute("h100", 3600), labels={"workload": "jobs"}).lines
+    assert (job.measured.quantity, job.exact_micros) == (48, 7_200_000)
+    assert Fraction(*job.pool.exact_micros) == 14_400_000
+    assert paid(priced(terms, units("mail", "25001"))) == 60
+    terms = compile_terms(guide.cards["periods"], guide.costs)
+    assert paid(priced(terms, outcome("ticket", count=137))) == 149
+    day = [units("mail", "13"), compute("warehouse/xs", 3600, count="100")]
+    assert paid(priced(terms, *day)) == 103
 
 
 def test_the_errors_of_the_guide(tmp_path):

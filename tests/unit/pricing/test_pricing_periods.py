@@ -183,3 +183,32 @@ def test_usage_counts_in_the_period_of_its_instant_or_the_last(per, zone, happen
     now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     span = Period(per, zone).counting(datetime.fromisoformat(happened + "+00:00"), now)
     assert (span.label, span.closes_at) == (label, datetime.fromisoformat(closes + "+00:00"))
+
+
+def test_the_price_list_tells_bundles_tiers_pools_and_allowances(customer):
+    """Of a share of savings only that it varies."""
+    one = customer(
+        "group: hosts, match: {compute: h100}, price: {per_hour: '1'}",
+        "match: {units: mail}, price: {each: '1', allowance: {share: 10%, of: hosts, per: day}}",
+        "match: {units: web_search}, price: {bundle: {count: quantity, quantity: 5, per: day}, tiers: "
+        "{count: quantity, per: day, volume: [{up_to: 10, price: {each: '2'}}, {price: {each: '1'}}]}}",
+        "match: {compute: spot}, price: {measure: {unit: DBU, per_hour: '4'}, pool: dbcu, ratio: '0.3', "
+        "then: {per_unit: '0.15'}}",
+        "match: {tokens: '*'}, price: {savings_share: 7%}",
+        "match: {outcome: '*'}, price: {outcome: {resolved: '1'}, once: subject}",
+        extra=TOLD,
+    )
+    _, cloud, searches, spot, fee, done = one.terms.card.price_list()
+    assert cloud.rates[0].note == "as far as it exceeds 10% of what hosts comes to in a day (UTC)"
+    included = "the first 5 a day (UTC) are included"
+    assert [(rate.credits, rate.note) for rate in searches.rates] == [
+        ("2", f"above 0 up to 10 a day (UTC), for all of them, {included}"),
+        ("1", f"above 10 a day (UTC), for all of them, {included}"),
+    ]
+    assert [(rate.per, rate.credits, rate.unit) for rate in spot.rates] == [
+        ("hour", "4", "DBU"),
+        ("DBU", "0.15", ""),
+        ("DBU", "0.3", "pool dbcu"),
+    ]
+    assert (fee.rates, fee.varies) == ((), True)
+    assert done.rates[0].note == "once for each subject"
