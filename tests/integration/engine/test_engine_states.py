@@ -24,6 +24,9 @@ MINUTE_CREDITS = 60
 COSTS = """
 units:
   page: {each: "0.001"}
+  mail: {each: "0.001"}
+  letter: {each: "0.001"}
+  seat: {each: "0.001"}
 compute:
   box: {per_hour: "0.1"}
 """
@@ -31,6 +34,19 @@ BOX = """
   - name: boxes
     match: {compute: box}
     price: {per_hour: "3600", minimum: 60s}
+  - name: mails
+    match: {units: mail}
+    price: {each: "2", bundle: {count: quantity, quantity: 10, per: month}}
+  - name: letters
+    match: {units: letter}
+    price:
+      tiers: {count: quantity, per: month, volume: [{up_to: 100, price: {each: "1"}}, {price: {each: "0.5"}}]}
+  - name: seats
+    match: {units: seat}
+    price: {pool: seats, ratio: "0.5", then: {each: "3"}}
+  - name: tickets
+    match: {outcome: ticket}
+    price: {outcome: {resolved: "2"}, once: subject}
 """
 Items = tuple[pricing.Item, ...]
 Start = Callable[..., Awaitable[World]]
@@ -137,6 +153,103 @@ async def test_a_reversal_winds_the_run_back(world: World) -> None:
     await world.engine.execute(acme, reverse)
     assert await states(world) == {"run/run": ""}
     assert (await charge(world, acme, "again", box(20))).credits.consumed == MINUTE_CREDITS * CREDIT
+    await assert_books_hold(world)
+
+
+def units(meter: str, quantity: int) -> Items:
+    return (pricing.Units(meter, quantity * 10**9),)
+
+
+async def test_two_engines_cannot_give_one_bundle_twice(world: World, start: Start) -> None:
+    """Of thirty mails ten are included, whichever engine charges them, and however they meet."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    entries = await asyncio.gather(
+        *(
+            charge(engine, acme, f"{n}-{side}", units("mail", 1))
+            for n in range(15)
+            for side, engine in enumerate((world, other))
+        )
+    )
+    assert sum(entry.credits.consumed for entry in entries) == 20 * 2 * CREDIT
+    assert [entry.credits.consumed for entry in sorted(entries, key=lambda entry: entry.sequence)][:10] == [
+        0
+    ] * 10
+    await assert_books_hold(world)
+
+
+async def test_two_engines_cannot_charge_one_subject_twice(world: World, start: Start) -> None:
+    """One ticket is charged once; reversed, it may be charged again."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    ticket = (pricing.Outcome("ticket", pricing.Result.RESOLVED, "t-1"),)
+    entries = await asyncio.gather(
+        *(
+            charge(engine, acme, f"{n}-{side}", ticket)
+            for n in range(5)
+            for side, engine in enumerate((world, other))
+        )
+    )
+    [charged] = [entry for entry in entries if entry.credits.consumed]
+    assert charged.credits.consumed == 2 * CREDIT
+    reverse = books.Reverse("v", fingerprint("v"), charged.sequence, None, "test")
+    await other.engine.execute(acme, reverse)
+    assert (await charge(world, acme, "again", ticket)).credits.consumed == 2 * CREDIT
+
+
+async def test_a_reversal_gives_the_bundle_back(world: World, start: Start) -> None:
+    """What did not happen has not used the bundle, in whichever engine."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    first = await charge(world, acme, "first", units("mail", 8))
+    assert (await charge(other, acme, "second", units("mail", 8))).credits.consumed == 6 * 2 * CREDIT
+    reverse = books.Reverse("v", fingerprint("v"), first.sequence, None, "test")
+    await world.engine.execute(acme, reverse)
+    assert (await charge(other, acme, "third", units("mail", 3))).credits.consumed == 2 * CREDIT
+
+
+async def test_a_months_surplus_goes_back_by_itself(world: World, start: Start, database_url: str) -> None:
+    """100 letters at 1, then 50 at 0.5 for all: 25 are too much, twice that for who pays twice the price."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    double = books.UpdateCustomer("m", fingerprint("m"), multiplier_nanos=2 * 10**9)
+    await world.engine.execute(acme, double)
+    for n, (letters, credits_paid) in enumerate(((100, 200), (50, 0))):
+        entry = await charge(world, acme, f"l{n}", units("letter", letters))
+        assert entry.credits.consumed == credits_paid * CREDIT
+    [row] = await world.database.finance.fetch(
+        "SELECT s.closes_at > now() + interval '27 d' AS late, s.closes_at = w.next_due_at AS due,"
+        " s.surplus, s.collected FROM cell_00.states s JOIN cell_00.wallets w USING (customer)"
+    )
+    assert tuple(row) == (True, True, 50 * CREDIT, 200 * CREDIT)
+    await world.engine.drain()
+    admin = await asyncpg.connect(database_url)
+    for text in ("states SET closes_at", "wallets SET next_due_at"):
+        await admin.execute(f"UPDATE cell_00.{text} = now() - interval '1 s'")
+    await admin.close()
+    later = await start()
+    await later.engine.sweepers[0].step()
+    [closed] = await later.database.finance.fetch(
+        "SELECT consumed, available FROM cell_00.entries WHERE kind = 'PERIOD_CLOSED'"
+    )
+    assert tuple(closed) == (-50 * CREDIT, 50 * CREDIT)
+    await assert_books_hold(later)
+
+
+async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> None:
+    """A seat takes 1.5 of the pool's credits, half of what it costs without; lines tell both amounts."""
+    other = await start()
+    acme = await world.customer("acme", 100 * CREDIT)
+    pool = books.IssueGrant(
+        "p", fingerprint("p"), 6 * CREDIT, books.GrantKind.PAID, 12 * 10**9, scope="pool:seats"
+    )
+    await world.engine.execute(acme, pool)
+    entries = [
+        await charge(engine, acme, f"s{n}", units("seat", 3)) for n, engine in enumerate((world, other))
+    ]
+    told = [(line.credits_micros, line.pool, line.pool_micros) for entry in entries for line in entry.lines]
+    assert told == [(4_500_000, "seats", 4_500_000), (7_500_000, "seats", 1_500_000)]
+    lots = await world.database.finance.fetch("SELECT scope, remaining FROM cell_00.lots ORDER BY sequence")
+    assert [tuple(lot) for lot in lots] == [(None, 94 * CREDIT), ("pool:seats", 0)]
     await assert_books_hold(world)
 
 
