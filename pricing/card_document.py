@@ -90,6 +90,16 @@ class MatchDoc(Strict):
         stated = {condition: getattr(self, condition) for condition in self.conditions_of_kind}
         return {condition: patterns for condition, patterns in stated.items() if patterns is not None}
 
+    @property
+    def facets(self) -> Mapping[str, tuple[str, ...]]:
+        """All that the rule states beside names: conditions by their names, and labels."""
+        return {**self.conditions, **{label_facet(name): found for name, found in self.labels.items()}}
+
+
+def label_facet(name: str) -> str:
+    """Return what a label is called among facets: no condition's name has a blank."""
+    return f"label {name}"
+
 
 class RuleDoc(Strict):
     """`name` is ours, `title` is what customers see."""
@@ -163,11 +173,12 @@ class CardDoc(Strict):
     def _sound(self) -> Self:
         if self.credit_price_usd == 0:
             raise RefusedError("a credit needs a price above 0", 'write "1"', ("credit_price_usd",))
-        names = [rule.name for rule in self.rules]
-        for index, name in enumerate(names):
-            if name in names[:index]:
+        names: set[str] = set()
+        for index, rule in enumerate(self.rules):
+            if rule.name in names:
                 hint = "give each rule a name of its own"
-                raise RefusedError(f"two rules are named {name!r}", hint, ("rules", index, "name"))
+                raise RefusedError(f"two rules are named {rule.name!r}", hint, ("rules", index, "name"))
+            names.add(rule.name)
         self._refuse_to_tell_unsaid()
         self._refuse_lone_groups()
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,12 +10,18 @@ from pathlib import Path
 from pricing.card_document import CardDoc, MatchDoc, RuleDoc
 from pricing.cards import RateCard, read_card
 from pricing.costs import CostBook, RateCost, read_costs
+from pricing.finder import Finder
 from pricing.items import KeyOwner, Result
-from pricing.selectors import covers, is_glob, matches
+from pricing.plain_yaml import Loc
+from pricing.selectors import Index, is_glob, matches
 from pricing.source import ConfigError, Located, Problem, read_text
 
 _ALL_VALUES: Mapping[str, tuple[str, ...]] = {"key_owner": tuple(KeyOwner), "result": tuple(Result)}
 """What a rule stands for that does not state a condition, where that is few values and not any text."""
+
+
+_NAMES_SHOWN = 20
+"""Of what the cost book knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +104,41 @@ def _shared_names(cards: Sequence[Located[CardDoc]]) -> Iterator[Problem]:
 
 
 def _unknown(card: Located[CardDoc], costs: CostBook) -> Iterator[Problem]:
+    known = {"compute": costs.resources, "units": costs.units}
+    found = {kind: _known_by_pattern(card.model.rules, kind, names) for kind, names in known.items()}
     for index, rule in enumerate(card.model.rules):
         kind = rule.match.kind
-        if kind not in {"compute", "units"}:
-            continue
-        known, what = (costs.resources, "resource") if kind == "compute" else (costs.units, "unit")
-        example = 'per_hour: "2.49"' if kind == "compute" else 'each: "0.01"'
-        for pattern in rule.match.names:
+        for pattern in rule.match.names if kind in known else ():
             loc = ("rules", index, "match", kind)
-            found = [name for name in known if covers(pattern, name)]
-            if not found:
-                hint = f"it knows {', '.join(sorted(known)) or 'none'}"
-                if not is_glob(pattern):
-                    hint += f"; add to costs.yaml {kind}: {{{pattern}: {{{example}}}}}, or {{cost: none}}"
-                yield card.places.problem(loc, f"the cost book knows no {what} {pattern!r}", hint)
-            elif _follows_nothing(rule, [known[name] for name in found]):
+            names = found[kind][pattern]
+            if not names:
+                yield _unknown_name(card, loc, pattern, known[kind])
+            elif _follows_nothing(rule, [known[kind][name] for name in names]):
                 message = f"{rule.price.scheme} on {pattern!r}, which costs nothing, would charge nothing"
                 hint = "write included: true if that is meant"
                 yield card.places.problem(("rules", index, "price"), message, hint)
+
+
+def _known_by_pattern(rules: Iterable[RuleDoc], kind: str, known: Iterable[str]) -> Mapping[str, list[str]]:
+    """Return, of the names that the cost book knows, those that each pattern of the rules matches."""
+    found: dict[str, list[str]] = {
+        pattern: [] for rule in rules if rule.match.kind == kind for pattern in rule.match.names
+    }
+    patterns = Index(found.items())
+    for name in known:
+        for names in patterns.find(name):
+            names.append(name)
+    return found
+
+
+def _unknown_name(card: Located[CardDoc], loc: Loc, pattern: str, known: Iterable[str]) -> Problem:
+    kind, names = loc[-1], sorted(known)
+    what, example = ("resource", 'per_hour: "2.49"') if kind == "compute" else ("unit", 'each: "0.01"')
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    hint = f"it knows {', '.join(names[:_NAMES_SHOWN]) or 'none'}{more}"
+    if not is_glob(pattern):
+        hint += f"; add to costs.yaml {kind}: {{{pattern}: {{{example}}}}}, or {{cost: none}}"
+    return card.places.problem(loc, f"the cost book knows no {what} {pattern!r}", hint)
 
 
 def _follows_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
@@ -126,10 +149,11 @@ def _follows_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
 def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:
     """Find rules all of whose cases an earlier rule takes."""
     rules = card.model.rules
+    finder = Finder([(_named(rule.match, rule.match.names), rule.match.facets) for rule in rules])
     for index, rule in enumerate(rules):
         takers = []
         for case in _cases(rule.match):
-            taker = next((other for other in rules[:index] if _takes(other.match, rule.match, case)), None)
+            taker = _taker(rules, index, case, finder)
             if taker is None:
                 break
             takers.append(taker.name)
@@ -137,6 +161,24 @@ def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:
             names = ", ".join(repr(name) for name in dict.fromkeys(takers))
             message = f"the rule {rule.name!r} can never match: {names} above it takes all that it would"
             yield card.places.problem(("rules", index), message, "move it up, or leave it out")
+
+
+def _taker(rules: Sequence[RuleDoc], index: int, case: _Case, finder: Finder) -> RuleDoc | None:
+    """Return the first rule above one that takes a case of it."""
+    match = rules[index].match
+    values = {**case, **{facet: patterns[0] for facet, patterns in match.facets.items() if facet not in case}}
+    [name] = _named(match, [case[""]])
+    for number in finder.candidates(name, values.get):
+        if number >= index:
+            return None
+        if _takes(rules[number].match, match, case):
+            return rules[number]
+    return None
+
+
+def _named(match: MatchDoc, names: Iterable[str]) -> list[str]:
+    """Return names, or patterns of them, that tell the kind of usage too."""
+    return [f"{match.kind} {name}" for name in names]
 
 
 _Case = Mapping[str, str]

@@ -7,19 +7,20 @@ what is remembered is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from operator import attrgetter
 from typing import NamedTuple
 
-from pricing.card_document import MatchDoc
+from pricing.card_document import MatchDoc, label_facet
 from pricing.cards import RateCard, Rounding
 from pricing.compiling import Keys, compile_price
 from pricing.costs import CostBook
+from pricing.finder import Finder
 from pricing.items import BILLION, Compute, Item, Result
 from pricing.runs import Machines, Meter
 from pricing.schemes import KINDS
-from pricing.selectors import compile_patterns, is_glob
+from pricing.selectors import Test, compile_patterns
 from pricing.tariffs import Tariff
 
 _MATCHES_KNOWN = 8192
@@ -30,7 +31,6 @@ but for what served it, which an item need not say."""
 
 Labels = tuple[str | None, ...]
 """Values of the labels that the card's rules ask for, in the card's order."""
-_Test = Callable[[str], object]
 
 
 class Rule(NamedTuple):
@@ -115,25 +115,29 @@ def _compile(card: RateCard, machines: Machines) -> Iterator[Rule]:
 class Rules:
     """The rules for one kind of usage, in the order of the card."""
 
-    __slots__ = ("_by_name", "_cases", "_facts", "_globs", "_known", "_looks_at_labels", "_name")
+    __slots__ = (
+        "_cases",
+        "_conditions",
+        "_facts",
+        "_finder",
+        "_known",
+        "_label_facets",
+        "_looks_at_labels",
+        "_name",
+    )
 
     def __init__(
-        self, name: str, label_names: tuple[str, ...], rules: Iterable[tuple[MatchDoc, Rule]]
+        self, name: str, label_names: tuple[str, ...], rules: Sequence[tuple[MatchDoc, Rule]]
     ) -> None:
         matches = [match for match, _ in rules]
         conditions = dict.fromkeys(condition for match in matches for condition in match.conditions)
         self._name = attrgetter(name)
+        self._conditions = [(condition, _field(condition)) for condition in conditions]
+        self._label_facets = tuple(map(label_facet, label_names))
         self._facts = attrgetter(name, *map(_field, conditions))
         self._looks_at_labels = any(match.labels for match in matches)
         self._cases = [_Case.of(match, rule, label_names) for match, rule in rules]
-        self._by_name: dict[str, list[int]] = {}
-        self._globs: list[tuple[int, _Test]] = []
-        for number, match in enumerate(matches):
-            for pattern in match.names:
-                if is_glob(pattern):
-                    self._globs.append((number, compile_patterns([pattern])))
-                else:
-                    self._by_name.setdefault(pattern, []).append(number)
+        self._finder = Finder([(match.names, match.facets) for match in matches])
         self._known: dict[object, Rule | None] = {}
 
     def first(self, item: Item, labels: Labels) -> Rule | None:
@@ -150,10 +154,13 @@ class Rules:
             return found
 
     def _find(self, item: Item, labels: Labels) -> Rule | None:
-        name = self._name(item)
-        named = [*self._by_name.get(name, ()), *(number for number, glob in self._globs if glob(name))]
-        cases = (self._cases[number] for number in sorted(named))
-        return next((case.rule for case in cases if case.holds(item, labels)), None)
+        values = {facet: getattr(item, field) for facet, field in self._conditions}
+        values.update(zip(self._label_facets, labels, strict=True))
+        for number in self._finder.candidates(self._name(item), values.get):
+            case = self._cases[number]
+            if case.holds(item, labels):
+                return case.rule
+        return None
 
 
 def _field(condition: str) -> str:
@@ -164,9 +171,9 @@ class _Case(NamedTuple):
     """When a rule takes an item whose name it matches: all conditions have to hold."""
 
     rule: Rule
-    conditions: tuple[tuple[str, _Test], ...]
+    conditions: tuple[tuple[str, Test], ...]
     """Fields of the item."""
-    labels: tuple[tuple[int, _Test], ...]
+    labels: tuple[tuple[int, Test], ...]
     """Positions in `Labels`."""
 
     @classmethod
