@@ -62,6 +62,7 @@ class Measures:
         """Pricing alone, in this process."""
         seconds = self._size.price_seconds
         self._note("price_items_per_s", prices.items_per_second(seconds))
+        self._note("cards_10000_load_s", prices.load_seconds())
         self._note("price_single_items_per_s", prices.items_per_second(seconds / 2, items_a_call=1))
 
     async def _unary(self) -> None:

@@ -153,6 +153,8 @@ compute_items = st.builds(
     served_by=st.sampled_from([None, None, None, "cache", *MACHINES]),
     run_id=st.sampled_from([None, "run1", "run2"]),
     state=st.sampled_from(["active", "idle"]),
+    started_at=st.none(),  # see the model of runs
+    resized_from=st.none(),
     occurred_at=st.none(),
 )
 unit_items = st.builds(Units, st.sampled_from(METERS), st.integers(0, 10**12), occurred_at=st.none())
