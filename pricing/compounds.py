@@ -67,7 +67,10 @@ class Multiplied(NamedTuple):
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return the product."""
+        outer = past.factor
+        past.factor = times(outer, self.factor)
         price = self.tariff.charge(item, costs, past)
+        past.factor = outer
         past.scale_pool(self.factor)
         return None if price is None else times(price, self.factor)
 

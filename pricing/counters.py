@@ -239,17 +239,21 @@ def _count(counter: Counter, used: int, item: Item, past: Past) -> tuple[int, in
 
 
 def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, Any]) -> Pair:
-    """Return what is charged of what is owed, which may be below 0, and keep what it leaves to be carried."""
+    """Return what is charged of what is owed, which may be below 0, and keep what it leaves to be carried.
+
+    What is carried is kept as it was charged, multiplied, for as such it comes back when the period closes.
+    """
+    factor = Fraction(*past.factor)
     state = past.state(key)
     over = Fraction(state.get("over", 0))
-    left = max(over - owed, _ZERO)
+    left = max(over - owed * factor, _ZERO)
     _keep(state, "over", left)
     state["closes"] = span.closes_at.isoformat()
     if left != over:
         effect |= {"over": str(left - over), "closes": state["closes"]}
     past.note(key, effect)
     past.close(key, span.closes_at, left)
-    return max(owed - over, _ZERO).as_integer_ratio()
+    return (max(owed - over / factor, _ZERO) if factor else _ZERO).as_integer_ratio()
 
 
 def _volume_total(state: Mapping[str, Any]) -> Fraction:

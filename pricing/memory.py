@@ -68,6 +68,7 @@ class Past:
         "_own",
         "_states",
         "estimate",
+        "factor",
         "labels",
         "measured",
         "now",
@@ -81,6 +82,8 @@ class Past:
         """When the pricing is done."""
         self.estimate = estimate
         """Prices are told as if no bundle, allowance or lower tier were left; nothing is counted."""
+        self.factor: Pair = (1, 1)
+        """What the price at hand is multiplied by before it is charged."""
         self.labels = labels
         """Of the usage at hand, as far as rules look at them."""
         self.measured: Measured | None = None

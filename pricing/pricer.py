@@ -48,6 +48,7 @@ def price(
     is told must not tell what ran. No bundle, allowance, lower tier or mark counts in it, nor is counted.
     """
     past = Past(memory, now, terms.labels(labels), estimate=estimate)
+    past.factor = (terms.multiplier_nanos, BILLION)
     if estimate:
         items = [as_asked(item) for item in items]
     lines = _lines(items, past.labels, terms, past, now, costs_at)

@@ -103,6 +103,28 @@ def test_volume_tiers_price_all_by_the_step_reached_and_carry_what_falls(custome
     assert (one.pays(units("mail", "10")), one.surplus) == (0, 20)
 
 
+@pytest.mark.parametrize(("factor", "times"), [(1, "1"), (1, "0.5"), (2, "1"), (2, "0.25"), (0, "1")])
+def test_what_is_carried_is_what_was_charged(tmp_path, factor, times):
+    """A surplus comes back as it was paid: multiplied by the card and by what the customer has negotiated."""
+    made = terms(
+        tmp_path,
+        f"match: {{units: mail}}, price: {{plus: [{{times: '{times}', tiers: {{count: quantity, per: month, "
+        "volume: [{up_to: 10, price: {each: '2'}}, {price: {each: '1'}}]}}]}",
+        f"match: {{tokens: '*'}}, price: {{times: '{times}', savings_share: 10%}}",
+        extra=TOLD,
+    )
+    one, scale = Customer(made.multiplied(factor * 10**9)), factor * Fraction(times)
+    assert [one.pays(units("mail", q)) for q in ("10", "1", "4")] == [20 * scale, 0, 0]
+    assert one.surplus == 5 * scale
+    assert [one.pays(units("mail", q)) for q in ("5", "3")] == [0, 3 * scale]
+    saving = tokens(input=10**6, served_by="acme/small")
+    assert one.pays(saving) == Fraction("0.295") * scale
+    assert one.pays(saving._replace(model="acme/small", served_by="acme/large")) == 0
+    assert one.surplus == Fraction("0.295") * scale
+    one.undo(one.lines[-1])
+    assert one.surplus == 0
+
+
 def test_savings_are_shared_and_never_below_nothing(customer):
     """A share of asked - served, on the customer's own key at list prices; a loss is carried on."""
     one = customer("match: {tokens: '*'}, price: {savings_share: 20%}", extra=TOLD)
