@@ -21,8 +21,8 @@ from rich.table import Table
 
 REFUSED = 1
 USAGE = 2
-_PLAIN_WIDTH = 120
-"""Where nobody watches, tables are not squeezed into 80 columns."""
+_PLAIN_WIDTH = 160
+"""Where nobody watches, tables are as wide as they need."""
 
 
 def _console(*, stderr: bool) -> Console:

@@ -127,7 +127,6 @@ async def test_balance(world, customer):
 async def test_balance_of_the_past(world, customer):
     """The balance at an instant is what the last entry up to it left; before the customer there is none."""
     made = (await world.reserve(amount_micros=40 * CREDIT)).reservation
-    await world.release(made.reservation_id)
 
     async def at(instant):
         request = wallet.GetBalanceRequest(customer_id=customer, as_of=instant)
