@@ -27,20 +27,39 @@ KINDS = {
     "Charge": "CHARGE",
     "ReverseCharge": "REVERSAL",
 }
-BY_THE_CLOCK = frozenset({"GRANT_STARTED", "GRANT_EXPIRED", "RESERVATION_EXPIRED"})
+BY_THE_CLOCK = frozenset({"GRANT_STARTED", "GRANT_EXPIRED", "RESERVATION_EXPIRED", "PERIOD_CLOSED"})
 ACCOUNTS = ("issued", "pending", "available", "held", "consumed", "expired", "voided", "refunded", "debt")
 CLOSING = frozenset({"RELEASE", "RESERVATION_EXPIRED"})
 
 _ENTRIES = f"""
     SELECT c.customer_id, e.sequence, e.kind, e.request_id, e.reservation, e.reservation_state,
            e.reservation_held, e.reservation_charged, e.final, e.late, e.priced, e.uncollected,
-           e.effective_at, e.booked_at,
+           e.effective_at, e.booked_at, e.subject,
            {", ".join(f"e.{name}, e.{name}_after" for name in ACCOUNTS)}
     FROM cell_00.entries e JOIN ledger.customers c USING (customer) ORDER BY e.customer, e.sequence
 """
 _WALLETS = f"""
     SELECT c.customer_id, w.sequence, {", ".join(f"w.{name}" for name in ACCOUNTS)}
     FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
+"""
+
+# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it.
+_RUNS = """
+    SELECT c.customer_id, s.key, r.key AS meter, r.value::numeric AS nanos
+    FROM cell_00.states s JOIN ledger.customers c USING (customer)
+    CROSS JOIN LATERAL jsonb_each_text(nullif(s.state, '')::jsonb) r
+    WHERE s.key LIKE 'run/%'
+"""
+_RUN_PARTS = """
+    SELECT c.customer_id, e.sequence, e.reservation, effect.pair->>0 AS key, r.key AS meter,
+           r.value::numeric AS nanos
+    FROM cell_00.money m
+    JOIN cell_00.entries e USING (customer, sequence)
+    JOIN ledger.customers c USING (customer)
+    CROSS JOIN LATERAL jsonb_array_elements(m.lines) l(line)
+    CROSS JOIN LATERAL jsonb_array_elements(l.line->'memory') effect(pair)
+    CROSS JOIN LATERAL jsonb_each_text((effect.pair->>1)::jsonb) r
+    WHERE e.kind IN ('COMMIT', 'CHARGE') AND effect.pair->>0 LIKE 'run/%'
 """
 
 Key = tuple[str, str]
@@ -72,6 +91,8 @@ async def compare(connection: asyncpg.Connection[asyncpg.Record], journal: Journ
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = await connection.fetch(_ENTRIES)
         wallets = {row["customer_id"]: row for row in await connection.fetch(_WALLETS)}
+        runs = await connection.fetch(_RUNS)
+        parts = await connection.fetch(_RUN_PARTS)
     findings = Findings()
     by_key: dict[Key, list[asyncpg.Record]] = defaultdict(list)
     for row in rows:
@@ -82,6 +103,7 @@ async def compare(connection: asyncpg.Connection[asyncpg.Record], journal: Journ
         _compare_records(findings, key, records, by_key.get(key, ()))
     _look_for_others(findings, rows, groups.keys())
     _replay(findings, rows, wallets)
+    _compare_runs(findings, rows, runs, parts)
     _check_faults(findings, journal, logs)
     return findings
 
@@ -181,6 +203,25 @@ def _replay(
     for customer_id, entries in by_customer.items():
         _replay_customer(findings, customer_id, entries, wallets[customer_id])
         _check_reservations(findings, customer_id, entries)
+
+
+def _compare_runs(
+    findings: Findings,
+    rows: Sequence[asyncpg.Record],
+    runs: Sequence[asyncpg.Record],
+    parts: Sequence[asyncpg.Record],
+) -> None:
+    """What prices remember changes with the wallet: a run has lasted as long as the charges that stand."""
+    undone = {(row["customer_id"], row["subject"]) for row in rows if row["kind"] == "REVERSAL"}
+    lasted: dict[tuple[str, str, str], int] = defaultdict(int)
+    for part in parts:
+        customer_id = part["customer_id"]
+        if undone.isdisjoint({(customer_id, part["sequence"]), (customer_id, part["reservation"])}):
+            lasted[customer_id, part["key"], part["meter"]] += int(part["nanos"])
+    kept = {(run["customer_id"], run["key"], run["meter"]): int(run["nanos"]) for run in runs}
+    for run in sorted(lasted.keys() | kept.keys()):
+        if lasted.get(run, 0) != kept.get(run, 0):
+            findings.other.append(f"{run}: lasted {lasted.get(run, 0)} ns, remembered {kept.get(run, 0)} ns")
 
 
 def _replay_customer(

@@ -45,7 +45,7 @@ class Hold:
 
 
 def usage(rng: random.Random) -> UsageList:
-    """Some work of a model and of a machine."""
+    """Some work of a model, and of a machine in one of few runs: what its minimum remembers is shared."""
     return UsageList(
         items=[
             UsageItem(
@@ -56,7 +56,11 @@ def usage(rng: random.Random) -> UsageList:
                 )
             ),
             UsageItem(
-                compute=ComputeUsage(resource="sandbox", duration=Duration(seconds=rng.randrange(1, 300)))
+                compute=ComputeUsage(
+                    resource="sandbox",
+                    duration=Duration(seconds=rng.randrange(1, 300)),
+                    run_id=f"run-{rng.randrange(4)}",
+                )
             ),
         ]
     )
