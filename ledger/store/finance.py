@@ -55,12 +55,15 @@ CHARGE = (
 )
 
 
+GIVEN_BACK_MAX = 1_000
+"""Refunds told of one charge: an answer has a size."""
+
 # Whose subject a charge, or the reservation that it was a part of, is: its refunds and its reversal.
 GIVEN_BACK = (
     f"SELECT {ENTRY.select('e')}, {MONEY.select('m')} "
     "FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence) "
     "WHERE e.customer = $1 AND (e.kind = 'REFUND' AND e.subject = $2 "
-    "OR e.kind = 'REVERSAL' AND e.subject IN ($2, $3)) ORDER BY e.sequence"
+    "OR e.kind = 'REVERSAL' AND e.subject IN ($2, $3)) ORDER BY e.sequence LIMIT $4"
 )
 
 
@@ -202,7 +205,7 @@ async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> FoundCharg
         charge = _with_money(row)
         reservation = charge.reservation.sequence if charge.reservation else None
         given_back = await connection.fetch(
-            GIVEN_BACK.format(cell=key.cell), key.customer, sequence, reservation
+            GIVEN_BACK.format(cell=key.cell), key.customer, sequence, reservation, GIVEN_BACK_MAX
         )
     return FoundCharge(charge, tuple(_with_money(each) for each in given_back))
 

@@ -340,7 +340,7 @@ class ExplainChargeResponse(_message.Message):
     def booked_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def given_back(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenBack]:
-        """Refunds, oldest first, and the reversal of the charge or of its reservation."""
+        """Refunds and the reversal of the charge or of its reservation, oldest first, 1,000 at most."""
 
     def __init__(
         self,
