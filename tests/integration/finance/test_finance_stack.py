@@ -134,6 +134,11 @@ async def test_all_readers_agree(stack):
             ("routing", "0.694400000"),
             ("", "0.020000000"),
         ]
+        assert [(each.saved_usd, each.baseline_usd) for each in explained.lines] == [
+            ("0.676400000", "0.694400000"),
+            ("0.000000000", "0.020000000"),
+        ]
+        assert (explained.saved_usd, explained.baseline_usd) == ("0.676400000", "0.714400000")
         trial = await finance.GetTrialBalance(pb.GetTrialBalanceRequest())
         dollars = {each.account: Decimal(each.balance) for each in trial.dollars}
         samples = await metrics(stack, dollars["revenue"])
@@ -147,6 +152,8 @@ async def test_all_readers_agree(stack):
     assert dollars["revenue"] == Decimal("16.8602664")
     assert dollars["cost"] == Decimal("-0.096")
     assert summed(samples, "acu_ledger_cost_usd") == pytest.approx(0.096)
+    routed = 'acu_ledger_savings_usd{card="agents",lever="routing",plan="standard"}'
+    assert samples[routed] == pytest.approx(0.6764)
     failed = 'acu_ledger_absorbed_cost_usd{card="resolved",plan="standard",reason="failed_outcome"}'
     assert samples[failed] == pytest.approx(0.038)
     assert verified.holds
