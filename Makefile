@@ -6,13 +6,14 @@
 # make bench   figures of the whole path beside their ceilings (SIZE=small, PROFILE=1)
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
+# make styles  remake the table and the picture of docs/pricing-styles.md
 # make lock    resolve the dependencies anew, within what pyproject.toml allows
 # make clean   remove what the targets above have made
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench check proto lock clean
+.PHONY: help setup demo serve test faults bench check proto styles lock clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -92,6 +93,9 @@ bench: setup
 proto: setup
 	@$(STUBS) | xargs rm -f
 	@$(call PROTOC,.)
+
+styles: setup
+	@$(BIN)/python docs/pricing_styles.py
 
 # uv resolves for every platform and Python at once, which pip cannot; it stays out of the environment.
 build/uv/bin/uv: | $(STAMPS)/python

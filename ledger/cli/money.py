@@ -38,7 +38,8 @@ def show_dollars(amount_nanousd: int) -> str:
 
 def show_whole_dollars(amount_nanousd: int) -> str:
     """Nano-dollars for a person to compare, to the dollar, half even: $1,235."""
-    return f"{'-' if amount_nanousd < 0 else ''}${abs(Decimal(amount_nanousd).scaleb(-_NANO_PLACES)):,.0f}"
+    whole = round(Decimal(amount_nanousd).scaleb(-_NANO_PLACES))
+    return f"{'-' if whole < 0 else ''}${abs(whole):,}"
 
 
 def margin(revenue_nanousd: int, cost_nanousd: int) -> float | None:

@@ -27,7 +27,7 @@ from pricing import (
 )
 from pricing.what_if import ScaledCosts, on_own_keys, swapped
 
-STYLES = ("devin", "snowflake", "databricks", "sierra", "cost-plus", "value")
+STYLES = ("devin", "snowflake", "databricks", "sierra", "cost-plus", "value", "platform-fee")
 """A card each."""
 _REMAINING = Fraction(3, 10)
 """Of a cost that falls by 70 %."""
@@ -37,6 +37,7 @@ _SERVES_INSTEAD = {
 }
 """Of the sample's cost book: each at what remains of the cost of the model that the sessions ask for."""
 _MICROS = 1_000_000
+_CENT = 10_000_000
 
 
 class World(StrEnum):
@@ -70,9 +71,11 @@ Row = Mapping[World, Sold]
 def survives(row: Row, world: World) -> bool:
     """Tell whether a world leaves at least half of what today does.
 
-    A style that leaves nothing today, for no lever works, is measured by what it leaves when one does.
+    A style that leaves nothing today, for no lever works, is measured by what it leaves when one does. Less
+    than a cent is nothing: it is what rounding leaves.
     """
-    usual = row[World.TODAY].left_nanousd or row[World.LEVERS].left_nanousd
+    today = row[World.TODAY].left_nanousd
+    usual = today if abs(today) >= _CENT else row[World.LEVERS].left_nanousd
     return 2 * row[world].left_nanousd >= usual
 
 

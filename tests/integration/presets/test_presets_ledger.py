@@ -137,3 +137,43 @@ async def test_negotiated_card(presets):
     for account, expected in ((by_the_token, "0.5"), (by_value, "0")):
         await account.grant("10", "10")
         assert in_credits((await account.charge("sandbox 1h")).charged_micros) == expected
+
+
+async def test_sierra_charges_a_conversation_once(presets):
+    """However often it is resolved; a full refund lets it be charged again."""
+    shop = await presets.account("sierra")
+    await shop.grant("10", "10")
+    charges = [await shop.charge("conversation.resolved RESOLVED of=talk-1") for _ in range(2)]
+    assert [in_credits(charge.charged_micros) for charge in charges] == ["0.99", "0"]
+    await shop.refund(charges[0])
+    again = await shop.charge("conversation.resolved RESOLVED of=talk-1")
+    assert in_credits(again.charged_micros) == "0.99"
+
+
+async def test_snowflake_cloud_services_of_four_days(presets):
+    """Cloud services are free up to a tenth of the day's warehouses: 413 credits in all, $1,239.00."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday = today - timedelta(days=1)
+    charged, revenue = 0, Decimal(0)
+    for days in ([("100", "20"), ("120", "10")], [("80", "5"), ("100", "13")]):
+        company = await presets.account("snowflake")
+        await company.grant("1000", "3000")
+        for day, (warehouses, cloud) in zip((yesterday, today), days, strict=True):
+            for words in (f"warehouse/xs {warehouses}h", f"cloud_services {cloud}"):
+                charge = await company.charge(f"{words} at={day.isoformat()}")
+                charged += charge.charged_micros
+                revenue += Decimal((await company.explain(charge)).revenue_usd)
+    assert (in_credits(charged), revenue) == ("413", Decimal("1239.00"))
+
+
+async def test_databricks_commitment(presets):
+    """The commitment pays at the workload's ratio while it lasts; the rest costs the workload's price."""
+    company = await presets.account("databricks-commitment")
+    await company.grant("100", "90", scope="pool:dbcu")
+    await company.grant("50", "50")
+    covered = await company.charge("[tier=premium] [workload=jobs] dbu 200")
+    assert in_credits(covered.charged_micros) == "60"
+    beyond = await company.charge("[tier=premium] [workload=jobs] dbu 200")
+    assert in_credits(beyond.charged_micros) == "50"
+    assert Decimal((await company.margin()).revenue_usd) == 90 + 10
+    assert await company.available() == "40"

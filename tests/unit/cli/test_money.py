@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.cli.money import dollars, margin, micros, nanousd, show_credits, show_dollars, show_margin
+from ledger.cli.money import (
+    dollars,
+    margin,
+    micros,
+    nanousd,
+    show_credits,
+    show_dollars,
+    show_margin,
+    show_whole_dollars,
+)
 
 
 def test_amounts_are_exact_both_ways() -> None:
@@ -33,3 +42,8 @@ def test_amounts_as_people_read_them() -> None:
     """Thousands are grouped, credits show all their places, dollars a hundredth of a cent."""
     assert show_credits(-1_234_500_000) == "-1,234.500000"
     assert show_dollars(-1_234_567_891_234) == "-$1,234.5679"
+    assert [show_whole_dollars(nanousd(text)) for text in ("-1234.5", "1235.5", "-0.4")] == [
+        "-$1,234",
+        "$1,236",
+        "$0",
+    ]

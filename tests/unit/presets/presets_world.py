@@ -38,10 +38,9 @@ class Case:
 
 
 def table(text: str) -> list[Case]:
-    """The rows below the heading; an empty cell claims nothing."""
-    heading, *rows = (
-        [cell.strip() for cell in line.split("|")] for line in text.strip().splitlines() if line.strip()
-    )
+    """The rows below the heading; an empty cell claims nothing, and usage may go on in the next line."""
+    rows_in_one_line = text.strip().replace(";\n", "; ").splitlines()
+    heading, *rows = ([cell.strip() for cell in line.split("|")] for line in rows_in_one_line)
     cells = [dict(zip(heading, row, strict=True)) for row in rows]
     return [
         Case(*(row.get(column, "") for column in ("usage", "credits", "at", "price", "DBU"))) for row in cells
@@ -88,8 +87,9 @@ def _lines(terms: Terms, labelled: Iterable[Labelled]) -> Iterator[Line]:
     states: dict[str, str] = {}
     own_run: str | None = None
     for item, labels in labelled:
-        known = {key: states.get(key, "") for key in memory_keys([item], labels, terms, NOW)}
-        quote = price([item], labels, terms, Memory(known, own_run), now=NOW)
+        now = item.occurred_at or NOW
+        known = {key: states.get(key, "") for key in memory_keys([item], labels, terms, now)}
+        quote = price([item], labels, terms, Memory(known, own_run), now=now)
         assert not quote.unpriced, f"{item} has no price: {quote.lines[0].unpriced_reason}"
         states.update((key, state.text) for key, state in quote.states.items())
         own_run = quote.own_run

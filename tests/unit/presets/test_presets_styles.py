@@ -18,11 +18,12 @@ def test_costs_of_the_worlds(sold):
 
 def test_levers_move_no_price(sold):
     """What customers pay does not change when a lever serves for less, but where they are charged by it."""
-    assert {
+    moved = {
         style
         for style, row in sold.items()
         if row[World.LEVERS].paid_nanousd != row[World.TODAY].paid_nanousd
-    } == set()
+    }
+    assert moved == {"platform-fee"}
 
 
 def test_which_styles_survive(sold):
@@ -38,6 +39,7 @@ def test_which_styles_survive(sold):
         "sierra": [World.CHEAPER, World.OWN_KEYS],
         "cost-plus": [World.OWN_KEYS],
         "value": [World.CHEAPER, World.OWN_KEYS],
+        "platform-fee": [World.OWN_KEYS],
     }
 
 
@@ -51,5 +53,5 @@ def test_half_is_what_survival_takes():
     }
     assert survives(row, World.CHEAPER)
     assert not survives(row, World.OWN_KEYS)
-    row[World.TODAY] = Sold(20 * DOLLAR, 20 * DOLLAR)
+    row[World.TODAY] = Sold(20 * DOLLAR, 20 * DOLLAR + 9)
     assert not survives(row, World.CHEAPER)

@@ -25,6 +25,11 @@ sql/m 437s                                                              |   2.91
 meta/llama-3.3-70b input=2000000 output=500000                          |  25.000500 | $1.00 | $1.75
 [workload=all-purpose] dbu 258.1                                        | 258.100000 | $1.00 | $141.96
 """),
+    "zendesk": table("""
+usage                                                                   | credits    | at    | price
+ticket.resolved RESOLVED x137; ticket.resolved ABANDONED x9;
+ticket.resolved ESCALATED x20                                           | 149.000000 | $1.00 | $149.00
+"""),
     "agentforce": table("""
 usage                                                                   | credits    | at     | price
 agent_action_tokens 25001; voice_action 2                               | 120.000000 | $0.005 | $0.60
@@ -66,12 +71,43 @@ usage                                                                   | DBU   
 [workload=jobs] serverless_dbu 1; [workload=jobs] dbu 1                 |   2.000000 | 0.520000
 sql/xxs 1h; sql/xl 1h                                                   |  84.000000 | 58.800000
 """),
+    "databricks-commitment": table("""
+usage                                                                   | DBU        | credits
+[tier=premium] [workload=jobs] dbu 100; [workload=all-purpose] dbu 10   | 110.000000 | 20.500000
+"""),
+    "zendesk": table("""
+usage                                                                   | credits
+ticket.resolved RESOLVED x49; ticket.resolved RESOLVED x2               |    1.500000
+ticket.resolved RESOLVED x50 at=2026-10-31T23:59Z;
+ticket.resolved RESOLVED at=2026-11-01T00:00Z                           |    0.000000
+"""),
+    "openrouter": table("""
+usage                                                                   | credits
+openai/gpt-5 output=1000000                                             |   10.000000
+openai/gpt-5 output=1000000 key=CUSTOMER requests=1000000               |    0.000000
+openai/gpt-5 output=9 key=CUSTOMER requests=1000000;
+openai/gpt-5 output=1000000 key=CUSTOMER                                |    0.500000
+openai/gpt-5 output=9 key=CUSTOMER requests=999999;
+openai/gpt-5 output=1000000 key=CUSTOMER requests=4                     |    0.375000
+"""),
+    "platform-fee": table("""
+usage                                                                   | credits
+openai/gpt-5 output=1000000                                             |   10.000000
+openai/gpt-5 output=1000000 by=acme/coder                               |    5.100000
+openai/gpt-5 output=1000000 by=acme/coder key=CUSTOMER                  |    2.100000
+openai/gpt-5 output=1000000 key=CUSTOMER                                |    0.000000
+acme/coder output=1000000 by=openai/gpt-5 key=CUSTOMER                  |    0.000000
+acme/coder output=1000000 by=openai/gpt-5 key=CUSTOMER;
+openai/gpt-5 output=1000000 by=acme/coder key=CUSTOMER                  |    0.000000
+sandbox 1h                                                              |    0.120000
+"""),
     "agentforce": table("""
 usage                                                                   | credits
 agent_action_tokens 10000; agent_action_tokens 1                        |   40.000000
 """),
     "copilot-studio": table("""
 usage                                                                   | credits
+classic_answer 1; generative_answer 1; agent_action 1; grounding 1      |   18.000000
 classic_answer 3; generative_answer 3; agent_action 2; grounding 1      |   29.000000
 """),
     "cost-plus": table("""
@@ -81,10 +117,13 @@ acme/code-13b output=17500000 by=acme/large-open                        | 1000.0
 """),
     "sierra": table("""
 usage                                                                   | credits
-conversation.resolved RESOLVED x137; conversation.resolved ESCALATED x20 |  135.630000
+conversation.resolved RESOLVED of=a; conversation.resolved ESCALATED of=b |    0.990000
 cancellation.saved RESOLVED; cancellation.saved FAILED                  |   15.000000
+conversation.resolved RESOLVED of=a; conversation.resolved RESOLVED of=a |    0.990000
+conversation.resolved FAILED of=a; conversation.resolved RESOLVED of=a;
+conversation.resolved RESOLVED of=b                                     |    1.980000
 upsell.made RESOLVED; upsell.made ABANDONED                             |   25.000000
-conversation.resolved FAILED; openai/gpt-5 input=5000000; sandbox 4h    |    0.000000
+conversation.resolved FAILED of=a; openai/gpt-5 input=5000000; sandbox 4h |    0.000000
 [outcome=none] sandbox 7h                                               |    1.200000
 """),
     "value": table("""
@@ -125,3 +164,15 @@ def test_what_the_style_says(terms_of, card, case):
     assert found.credits == case.credits
     if case.measured:
         assert found.measured == {"DBU": case.measured}
+
+
+def test_snowflake_four_days(terms_of):
+    """Cloud services are free up to a tenth of the day's warehouses: 110 + 120 + 80 + 103 credits."""
+    days = [("100", "20"), ("120", "10"), ("80", "5"), ("100", "13")]
+    usage = "; ".join(
+        f"warehouse/xs {warehouse}h at={at}; cloud_services {cloud} at={at}"
+        for day, (warehouse, cloud) in enumerate(days, start=2)
+        for at in [f"2026-11-{day:02}T12:00Z"]
+    )
+    found = priced(terms_of("snowflake"), usage)
+    assert (found.credits, found.price("$3.00")) == ("413.000000", "$1,239.00")
