@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from heapq import nlargest
+from math import ceil
+from operator import add
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import pricing
@@ -25,15 +28,23 @@ from ledger.books.bills import make_bill
 from ledger.books.exact import MICROS_PER_CREDIT, apportion, round_exact
 from ledger.books.model import (
     NO_COSTS,
+    NO_POOLS,
+    POOL_SCOPE,
     UNSCALED,
     ZERO,
     EntryKind,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    PoolPart,
     Priced,
     PricedLine,
     ReservationCosts,
     Rounding,
     Treatment,
 )
+from ledger.books.pools import PoolDraws, draw_on_pools
 
 CHANGE_BOUNDS_PERCENT: Final = (-50, -25, -10, -5, -1, 1, 5, 10, 25, 50, 100)
 """Where a histogram's buckets end: each without its upper bound. Two more: what is beyond the last, and what
@@ -42,6 +53,7 @@ was free before and is not any more."""
 BUCKETS: Final = len(CHANGE_BOUNDS_PERCENT) + 2
 
 _NO_FACTS: Mapping[str, object] = {}
+_NO_DRAWS = PoolDraws()
 _UNPRICED = pricing.Treatment.UNPRICED
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 
@@ -70,6 +82,8 @@ class Booked(NamedTuple):
     labels: Mapping[str, str]
     items: tuple[pricing.Item, ...]
     """None where credits were committed without usage."""
+    pools: Mapping[str, int] = MappingProxyType({})
+    """Micro-credits that it drew from each pool."""
 
 
 class Window(NamedTuple):
@@ -309,6 +323,7 @@ class _Parts(NamedTuple):
     exact_micros: Fraction = ZERO
     costs: ReservationCosts = NO_COSTS
     own_run: str | None = None
+    pools: Mapping[str, Fraction] = NO_POOLS
 
 
 _NO_PARTS = _Parts()
@@ -351,18 +366,25 @@ class _Past:
             items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
         )
         self._keep(quote.states, terms, booked.booked_at)
-        priced = _priced(quote, terms.rounding)
+        priced, pools = _priced(quote, terms.rounding), _NO_DRAWS
+        if any(line.pool is not None for line in priced.lines):
+            priced, pools = _draw_on_pools(priced, booked, parts)
         bill = make_bill(None, priced, parts.exact_micros)
         costs = accrue(parts.costs, priced)
         if booked.reservation is not None:
-            self._reservations[booked.reservation] = _Parts(bill.exact_micros, costs, quote.own_run)
+            self._reservations[booked.reservation] = _Parts(
+                bill.exact_micros, costs, quote.own_run, pools.exact_micros
+            )
         self.credit_price_nanousd = terms.card.credit_price_nanousd
         cost_nanousd = costs.posted_nanousd - parts.costs.posted_nanousd
+        shares = bill.shares()
+        if pools.micros:
+            shares = tuple(map(add, shares, pools.micros))
         return _Charge(
-            bill.micros,
+            bill.micros + pools.total_micros,
             cost_nanousd,
             terms.card.credit_price_nanousd,
-            _lines(quote, priced, bill.shares(), cost_nanousd),
+            _lines(quote, priced, shares, cost_nanousd),
             tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
         )
 
@@ -428,10 +450,32 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
             line.cost_exact_nanousd,
             _NO_FACTS,
             _NO_FACTS,
+            pool=PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros)) if line.pool else None,
         )
         for line in quote.lines
     ]
     return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
+
+
+def _draw_on_pools(priced: Priced, booked: Booked, parts: _Parts) -> tuple[Priced, PoolDraws]:
+    """Give the usage at what pools leave of its price: of each there is what the entry drew, and no more."""
+    needs: dict[str, Fraction] = {}
+    for line in priced.lines:
+        if line.pool is not None:
+            needs[line.pool.pool] = needs.get(line.pool.pool, ZERO) + line.pool.exact_micros
+    lots = []
+    for number, (name, need) in enumerate(needs.items()):
+        drawn, before = booked.pools.get(name, 0), parts.pools.get(name, ZERO)
+        suffices = round_exact(before + need) - round_exact(before) <= drawn
+        # What rounding left out was there, too.
+        lots.append(_lot_of(name, number, ceil(need) + 1 if suffices else drawn, booked.booked_at))
+    rest, draws = draw_on_pools(lots, priced, parts.pools)
+    return rest or priced, draws
+
+
+def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
+    key, scope = LotKey(0, number), POOL_SCOPE + pool
+    return Lot(key, GrantKind.PAID, micros, micros, 0, 0, 0, scope, now, None, LotStatus.ACTIVE)
 
 
 def _lines(

@@ -200,12 +200,18 @@ def booked_of(row: Sequence[Any]) -> Booked:
     """An entry of its row."""
     labels, lines, money_lines = row[15:18]
     items: tuple[pricing.Item, ...] = ()
+    pools: dict[str, int] = {}
     if lines is not None:
-        said = zip(orjson.loads(lines), orjson.loads(money_lines), strict=True)
+        said = list(zip(orjson.loads(lines), orjson.loads(money_lines), strict=True))
         items = tuple([pricing.item_of(public, internal) for public, internal in said])
+        for _, internal in said:
+            if "pool" in internal:
+                pools[internal["pool"]] = pools.get(internal["pool"], 0) + internal["pool_micros"]
     instant = _EPOCH + row[6] * _MICROSECOND
     said_of_it = orjson.loads(labels) if labels is not None else {}
-    return Booked._make((*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:15], said_of_it, items))
+    return Booked._make(
+        (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:15], said_of_it, items, pools)
+    )
 
 
 def write_report(report: Report) -> bytes:
