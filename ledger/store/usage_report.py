@@ -27,22 +27,30 @@ WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
 ORDER BY e.effective_at, e.sequence LIMIT 1
 """
 
-# A reversal takes its items and quantities away, a refund takes credits alone: the work was done.
+# A reversal takes its items and quantities away, a refund takes credits alone: the work was done. What an
+# entry prices beyond its lines (credits stated, a surplus given back) stands as kind ''.
 _DAY = """
-WITH used AS MATERIALIZED (
+WITH booked AS MATERIALIZED (
     SELECT ARRAY(SELECT coalesce(e.labels ->> k.key, '')
                  FROM unnest($5::text[]) WITH ORDINALITY AS k(key, n) ORDER BY k.n) AS labels,
-           coalesce(l.line ->> 'kind', '') AS kind,
-           coalesce(l.line #>> '{{measured,unit}}', '') AS unit,
-           CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign,
-           coalesce((l.line ->> 'credits_micros')::numeric, e.priced) AS credits, l.line
-    FROM {cell}.entries e LEFT JOIN LATERAL jsonb_array_elements(e.lines) AS l(line) ON true
+           CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign, e.priced, e.lines
+    FROM {cell}.entries e
     WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
       AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::jsonb IS NULL OR e.labels @> $4)
+), used AS MATERIALIZED (
+    SELECT b.labels, l.line ->> 'kind' AS kind, coalesce(l.line #>> '{{measured,unit}}', '') AS unit, b.sign,
+           (l.line ->> 'credits_micros')::numeric AS credits, l.line
+    FROM booked b, jsonb_array_elements(b.lines) AS l(line)
+), credited AS (
+    SELECT labels, kind, unit, sign, credits, line FROM used
+    UNION ALL
+    SELECT labels, '', '', 0, -credits, NULL FROM used
+    UNION ALL
+    SELECT labels, '', '', 0, priced, NULL FROM booked
 ), sums AS (
-    SELECT labels, kind, unit, sum(CASE WHEN line IS NULL THEN 0 ELSE sign END)::bigint AS items,
-           sum(credits) AS credits, sum(sign * (line #>> '{{measured,quantity}}')::numeric) AS measured
-    FROM used GROUP BY labels, kind, unit
+    SELECT labels, kind, unit, sum(sign)::bigint AS items, sum(credits) AS credits,
+           sum(sign * (line #>> '{{measured,quantity}}')::numeric) AS measured
+    FROM credited GROUP BY labels, kind, unit
 ), quantities AS (
     SELECT labels, kind, unit, jsonb_object_agg(name, quantity::text) AS quantities
     FROM (SELECT u.labels, u.kind, u.unit, q.name, sum(u.sign * q.quantity::numeric) AS quantity

@@ -77,6 +77,17 @@ async def test_what_was_not_collected_counts_as_priced(world):
     assert row.credits_micros == 200 * CREDIT
 
 
+async def test_what_an_entry_prices_beyond_its_lines_has_no_kind(world):
+    """Rows add up to what entries priced, also where one gave back less than its lines say."""
+    await world.charge(usage=usage(searches("1")))
+    await world.owner.execute(
+        """UPDATE cell_00.entries e SET priced = priced - 7 FROM ledger.customers c
+           WHERE c.customer = e.customer AND c.customer_id = $1 AND e.kind = 'CHARGE'""",
+        world.customer_id,
+    )
+    assert told(await report(world)) == [("", "", 0, -7, {}), ("", "units", 1, 10_000, {"quantity": "1"})]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 async def test_pages_of_a_report(world, size):
     """Pages neither repeat nor miss a row, over days and within one, whatever is written meanwhile."""
