@@ -7,11 +7,11 @@ import typer
 from ledger.cli.commands.back_office import customers, grants
 from ledger.cli.commands.books import books
 from ledger.cli.commands.demo import demo
+from ledger.cli.commands.rates import rates
 from ledger.cli.commands.rates_simulate import fit, import_costs, simulate
 from ledger.cli.commands.replay import replay
 from ledger.cli.commands.serve import migrate, serve
 
-rates = typer.Typer(no_args_is_help=True, help="Rate cards and costs, on a running server.")
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,

@@ -1,0 +1,368 @@
+"""`acu-ledger rates`: rate cards and the cost book, from files to what is in force, and back."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.markup import escape
+from rich.table import Table
+
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.app import check as check_files
+from ledger.cli.client import CallFailedError, Failure, Ledger, call, connect
+from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table
+from ledger.cli.stack import run
+from pricing import ConfigError
+
+rates = typer.Typer(
+    no_args_is_help=True, help="Rate cards and the cost book: check, compare, publish, take back."
+)
+
+COSTS_FILE = "costs.yaml"
+PAGE_SIZE = 1_000
+BEGINNING_OF_TIME = 1970
+"""A version that is in force from there reaches back for ever."""
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(exists=True, help="A directory of costs.yaml and cards/, or such files themselves."),
+]
+OfCosts = Annotated[bool, typer.Option("--costs", help="The cost book, instead of a card.")]
+Who = Annotated[
+    str | None, typer.Option("--as", help="Recorded as who did it; this machine's user, if not given.")
+]
+Force = Annotated[bool, typer.Option("--force", help="In spite of the card's margin floor; it is recorded.")]
+
+
+@rates.command("check")
+def check(
+    directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)], as_json: AsJson = False
+) -> None:
+    """Check a directory as a server would read it, without one; exit status 1 if anything is wrong."""
+    try:
+        config = check_files(directory)
+    except ConfigError as error:
+        if as_json:
+            print_json({"problems": [problem._asdict() for problem in error.problems]})
+        else:
+            note(str(error))
+        raise typer.Exit(REFUSED) from None
+    if as_json:
+        print_json({"problems": []})
+        return
+    made = table(f"{directory} can be published", "what", "revision", "rules", numbers=2)
+    made.add_row("cost book", str(config.costs.revision), "")
+    for name, card in sorted(config.cards.items()):
+        made.add_row(name, str(card.revision), str(len(card.rules)))
+    out().print(made)
+
+
+@rates.command("diff")
+def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+    """Show what files change against what is published, rate by rate."""
+    found = run(_diff(target, _documents(files)))
+    if as_json:
+        print_json({"files": [{"file": str(path), **_as_dict(answer)} for path, answer in found]})
+        return
+    for path, answer in found:
+        if answer.differences:
+            out().print(_differences_table(path, answer))
+        else:
+            typer.echo(f"{path}: no difference to {_described(answer.name, answer.before)}")
+
+
+async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path, pb.DiffRatesResponse]]:
+    async with connect(target, target) as ledger:
+        return [
+            (document.path, await call(ledger.admin.DiffRates, document.diff_request()))
+            for document in documents
+        ]
+
+
+@rates.command("publish")
+def publish(
+    files: Files,
+    force: Force = False,
+    who: Who = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Publish files: each becomes the next version, if its revision is above the published one.
+
+    A file that is the latest version already is left as it is. One that is refused does not keep the others.
+    """
+    done = run(_publish(target, _documents(files), _name_of(who), force=force))
+    if as_json:
+        print_json({"files": [each.as_dict() for each in done]})
+    else:
+        made = table("Published", "file", "what", "version", "revision", "in force from (UTC)")
+        for each in done:
+            made.add_row(*each.row())
+        out().print(made)
+        for each in done:
+            if each.failure is not None:
+                note(f"{each.path}: {each.failure}")
+    if any(each.failure is not None for each in done):
+        raise typer.Exit(REFUSED)
+
+
+async def _publish(target: str, documents: Sequence[_Document], who: str, *, force: bool) -> list[_Published]:
+    async with connect(target, target) as ledger:
+        done = []
+        for document in documents:
+            try:
+                answer = await document.publish(ledger, who, force=force)
+                done.append(_Published(document.path, answer.version, answer.replayed))
+            except CallFailedError as refused:
+                if refused.failure.code == "UNAVAILABLE":
+                    raise
+                done.append(_Published(document.path, failure=refused.failure))
+        return done
+
+
+@rates.command("list")
+def list_versions(
+    name: Annotated[str, typer.Argument(help="One card; all, if not given.")] = "",
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """List versions, and what is wrong with the server's files."""
+    cards, costs = run(_list(target, name))
+    if as_json:
+        print_json({"cards": _as_dict(cards), "costs": _as_dict(costs)})
+        return
+    made = table(
+        "Versions", "name", "version", "revision", "in force from (UTC)", "published (UTC)", "by", ""
+    )
+    for version in (*costs.versions, *cards.versions):
+        made.add_row(*_version_row(version))
+    out().print(made)
+    for problem in cards.file_problems:
+        note(f"not in force, a file of the server: {problem}")
+    for older in cards.older_files:
+        note(f"left alone, a file of the server that is older than what is published: {older}")
+
+
+async def _list(
+    target: str, name: str
+) -> tuple[pb.ListRateCardVersionsResponse, pb.ListCostVersionsResponse]:
+    async with connect(target, target) as ledger:
+        cards = await _pages(
+            ledger.admin.ListRateCardVersions,
+            pb.ListRateCardVersionsRequest(name=name, page_size=PAGE_SIZE),
+        )
+        if name:
+            return cards, pb.ListCostVersionsResponse()
+        request = pb.ListCostVersionsRequest(page_size=PAGE_SIZE)
+        return cards, await _pages(ledger.admin.ListCostVersions, request)
+
+
+async def _pages(method: Any, request: Any) -> Any:
+    """The first answer, with the versions of all pages."""
+    whole = await call(method, request)
+    while whole.next_page_token:
+        request.page_token = whole.next_page_token
+        page = await call(method, request)
+        whole.versions.extend(page.versions)
+        whole.next_page_token = page.next_page_token
+    return whole
+
+
+@rates.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Of the card.")] = "",
+    costs: OfCosts = False,
+    version: Annotated[int, typer.Option(min=1, help="The one in force, if not given.")] = 0,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Show the document of a card, or of the cost book: what is in force, or a version."""
+    _one_of(name, costs=costs)
+    answer = run(_show(target, name, version))
+    if as_json:
+        print_json(answer)
+        return
+    note(_described(name, answer.version))
+    typer.echo(answer.document.rstrip("\n"))
+
+
+async def _show(target: str, name: str, number: int) -> pb.GetRateCardResponse | pb.GetCostsResponse:
+    async with connect(target, target) as ledger:
+        if name:
+            return await call(ledger.admin.GetRateCard, pb.GetRateCardRequest(name=name, number=number))
+        return await call(ledger.admin.GetCosts, pb.GetCostsRequest(number=number))
+
+
+@rates.command("rollback")
+def rollback(
+    version: Annotated[int, typer.Option(min=1, help="Whose content is to come back.")],
+    name: Annotated[str, typer.Argument(help="Of the card.")] = "",
+    costs: OfCosts = False,
+    force: Force = False,
+    who: Who = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Publish the content of an older version again, as the next one."""
+    _one_of(name, costs=costs)
+    answer = run(_roll_back(target, name, version, _name_of(who), force=force))
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(_described(name, answer.version))
+    for later in answer.to_come:
+        note(f"it is replaced later by {_described(name, later)}")
+
+
+async def _roll_back(
+    target: str, name: str, number: int, who: str, *, force: bool
+) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse:
+    async with connect(target, target) as ledger:
+        if name:
+            request = pb.RollbackRateCardRequest(name=name, number=number, force=force, published_by=who)
+            return await call(ledger.admin.RollbackRateCard, request)
+        return await call(
+            ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number, published_by=who)
+        )
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+class _Document(NamedTuple):
+    """A file, as it is."""
+
+    path: Path
+    text: str
+
+    @property
+    def is_costs(self) -> bool:
+        return self.path.name == COSTS_FILE
+
+    def diff_request(self) -> pb.DiffRatesRequest:
+        if self.is_costs:
+            return pb.DiffRatesRequest(costs=self.text)
+        return pb.DiffRatesRequest(rate_card=self.text)
+
+    async def publish(
+        self, ledger: Ledger, who: str, *, force: bool
+    ) -> pb.PublishRateCardResponse | pb.PublishCostsResponse:
+        if self.is_costs:
+            costs = pb.PublishCostsRequest(document=self.text, published_by=who)
+            return await call(ledger.admin.PublishCosts, costs)
+        card = pb.PublishRateCardRequest(document=self.text, published_by=who, force=force)
+        return await call(ledger.admin.PublishRateCard, card)
+
+
+def _documents(files: Sequence[Path]) -> list[_Document]:
+    """The files, the cost book first: cards are checked against it."""
+    paths = [path for file in files for path in (_files_of(file) if file.is_dir() else [file])]
+    if not paths:
+        fail(f"{', '.join(map(str, files))}: holds no {COSTS_FILE} and no cards/*.yaml", USAGE)
+    documents = []
+    for path in paths:
+        try:
+            documents.append(_Document(path, path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            fail(f"{path}: cannot be read: {error}", USAGE)
+    return sorted(documents, key=lambda document: not document.is_costs)
+
+
+def _files_of(directory: Path) -> list[Path]:
+    cards = [path for path in sorted((directory / "cards").glob("*.yaml")) if not path.name.startswith(".")]
+    return [path for path in (directory / COSTS_FILE, *cards) if path.exists()]
+
+
+class _Published(NamedTuple):
+    """What became of a file."""
+
+    path: Path
+    version: pb.PriceVersion = pb.PriceVersion()
+    replayed: bool = False
+    failure: Failure | None = None
+
+    def row(self) -> tuple[str, ...]:
+        if self.failure is not None:
+            return str(self.path), "REFUSED", "", "", ""
+        what = "unchanged" if self.replayed else "published"
+        version = self.version
+        return str(self.path), what, str(version.number), str(version.revision), _time(version.effective_from)
+
+    def as_dict(self) -> dict[str, object]:
+        if self.failure is not None:
+            refused = {"reason": self.failure.reason, "message": str(self.failure)}
+            return {"file": str(self.path), "refused": refused}
+        return {"file": str(self.path), "version": _as_dict(self.version), "replayed": self.replayed}
+
+
+def _name_of(who: str | None) -> str:
+    try:
+        return who if who is not None else getpass.getuser()
+    except (KeyError, OSError):
+        fail("--as: this machine's user has no name: say who you are", USAGE)
+
+
+def _one_of(name: str, *, costs: bool) -> None:
+    if bool(name) == costs:
+        fail("name a card, or say --costs: one of the two", USAGE)
+
+
+# --- what people see ---------------------------------------------------------------------------------------
+
+
+def _differences_table(path: Path, answer: pb.DiffRatesResponse) -> Table:
+    title = f"{path} against {_described(answer.name, answer.before)}"
+    made = table(title, "rule", "what", "old", "new", "change", numbers=3)
+    for each in answer.differences:
+        kind = pb.DifferenceKind.Name(each.kind).removeprefix("DIFFERENCE_KIND_")
+        what = ".".join(each.path) if kind == "VALUE" else kind.removeprefix("RULE_").lower()
+        change = f"{each.change_percent} %" if each.change_percent else ""
+        made.add_row(*map(escape, (each.rule, what, each.before, each.after, change)))
+    return made
+
+
+def _described(name: str, version: pb.PriceVersion) -> str:
+    what = f"card {name}" if name else "the cost book"
+    if not version.number:
+        return f"{what}, of which nothing is published"
+    since = _time(version.effective_from)
+    return f"{what}, version {version.number} (revision {version.revision}), in force from {since} UTC"
+
+
+def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
+    source = pb.PriceSource.Name(version.source).removeprefix("PRICE_SOURCE_").lower()
+    notes = [
+        *(["in force"] if version.in_force else []),
+        *([f"rolled back to {version.restores}"] if version.restores else []),
+        *(["forced"] if version.forced else []),
+    ]
+    return (
+        escape(version.name) or "(cost book)",
+        str(version.number),
+        str(version.revision),
+        _time(version.effective_from),
+        _time(version.published_at),
+        escape(f"{version.published_by} ({source})"),
+        ", ".join(notes),
+    )
+
+
+def _time(stamp: Timestamp) -> str:
+    instant = stamp.ToDatetime(tzinfo=UTC)
+    return f"{instant:%Y-%m-%d %H:%M:%S}" if instant.year > BEGINNING_OF_TIME else "always"
+
+
+def _as_dict(message: Message) -> dict[str, object]:
+    made: dict[str, object] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return made
