@@ -38,15 +38,21 @@ class PriceFiles:
         """At the last look."""
         self._taken: Look = {}
         """When the files were last read."""
+        self._generation = 0
+        """What was published then."""
         self.read = FilesRead()
         """What became of them then."""
 
     async def step(self) -> None:
-        """Reads the files if they have changed, and not since the last look: half a file is no file."""
+        """Reads the files if they have changed, and not since the last look: half a file is no file.
+
+        What is published since they were read may have changed what there is to say of them.
+        """
         look = await asyncio.to_thread(_look, self._directory)
         is_still = look == self._seen
         self._seen = look
-        if is_still and look != self._taken:
+        is_known = look == self._taken and self._generation == self._prices.published.generation
+        if is_still and not is_known:
             await self.take()
 
     async def take(self) -> None:
@@ -71,6 +77,9 @@ class PriceFiles:
 
     def _note(self, look: Look, read: FilesRead) -> None:
         self._taken = look
+        self._generation = self._prices.published.generation
+        if read == self.read:
+            return
         self.read = read
         for problem in read.refused:
             _log.error("prices.refused", problem=problem)

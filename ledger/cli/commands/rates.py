@@ -74,10 +74,12 @@ def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson 
         print_json({"files": [{"file": str(path), **_as_dict(answer)} for path, answer in found]})
         return
     for path, answer in found:
+        with_what = _described(answer.name, answer.before)
         if answer.differences:
-            out().print(_differences_table(path, answer))
+            typer.echo(f"{path} against {with_what}:")
+            out().print(_differences_table(answer))
         else:
-            typer.echo(f"{path}: no difference to {_described(answer.name, answer.before)}")
+            typer.echo(f"{path}: no difference to {with_what}")
 
 
 async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path, pb.DiffRatesResponse]]:
@@ -140,9 +142,7 @@ def list_versions(
     if as_json:
         print_json({"cards": _as_dict(cards), "costs": _as_dict(costs)})
         return
-    made = table(
-        "Versions", "name", "version", "revision", "in force from (UTC)", "published (UTC)", "by", ""
-    )
+    made = table("Versions", "name", "version", "revision", "from (UTC)", "published (UTC)", "by", "")
     for version in (*costs.versions, *cards.versions):
         made.add_row(*_version_row(version))
     out().print(made)
@@ -181,13 +181,13 @@ async def _pages(method: Any, request: Any) -> Any:
 def show(
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
     costs: OfCosts = False,
-    version: Annotated[int, typer.Option(min=1, help="The one in force, if not given.")] = 0,
+    version: Annotated[int | None, typer.Option(min=1, help="The one in force, if not given.")] = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
     """Show the document of a card, or of the cost book: what is in force, or a version."""
     _one_of(name, costs=costs)
-    answer = run(_show(target, name, version))
+    answer = run(_show(target, name, version or 0))
     if as_json:
         print_json(answer)
         return
@@ -319,9 +319,8 @@ def _one_of(name: str, *, costs: bool) -> None:
 # --- what people see ---------------------------------------------------------------------------------------
 
 
-def _differences_table(path: Path, answer: pb.DiffRatesResponse) -> Table:
-    title = f"{path} against {_described(answer.name, answer.before)}"
-    made = table(title, "rule", "what", "old", "new", "change", numbers=3)
+def _differences_table(answer: pb.DiffRatesResponse) -> Table:
+    made = table("", "rule", "what", "old", "new", "change", numbers=3)
     for each in answer.differences:
         kind = pb.DifferenceKind.Name(each.kind).removeprefix("DIFFERENCE_KIND_")
         what = ".".join(each.path) if kind == "VALUE" else kind.removeprefix("RULE_").lower()
