@@ -265,7 +265,7 @@ class RateMethods:
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
         by = checks.identifier(problems, "published_by", request.published_by)
         problems.raise_if_any()
-        orders = By(by, Source.ROLLBACK, forced=request.force, restores=number)
+        orders = By(by, Source.API, forced=request.force)
         done = await self._roll_back(Kind.CARD, name, number, orders)
         return pb.RollbackRateCardResponse(
             version=self._version(done.version),
@@ -281,7 +281,7 @@ class RateMethods:
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
         by = checks.identifier(problems, "published_by", request.published_by)
         problems.raise_if_any()
-        orders = By(by, Source.ROLLBACK, restores=number)
+        orders = By(by, Source.API)
         done = await self._roll_back(Kind.COSTS, COST_BOOK, number, orders)
         return pb.RollbackCostsResponse(
             version=self._version(done.version),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -100,11 +100,12 @@ class Publisher:
             return Publication(latest, repeated=True)
         document = await get_document(self._database.writer, older.version)
         revision = latest.revision + 1
+        orders = replace(by, source=Source.ROLLBACK, restores=number)
         if kind is Kind.CARD:
             card = pricing.revised_card(pricing.RateCard.from_document(document), revision)
-            return await self.publish_card(card.document, by)
+            return await self.publish_card(card.document, orders)
         costs = pricing.revised_costs(pricing.CostBook.from_document(document), revision)
-        return await self._publish_costs(costs, self._latest_cards(), by)
+        return await self._publish_costs(costs, self._latest_cards(), orders)
 
     async def publish_files(self, config: pricing.Config, by: str) -> FilesRead:
         """Publishes what is of a higher revision than what is published; the rest stays as it is."""

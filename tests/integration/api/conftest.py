@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from api_world import CONFIG, World
 
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.app import Settings, running
 from ledger.store.embedded import EmbeddedPostgres
 
@@ -20,11 +22,24 @@ _numbers = count(1)
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
     """The whole service on a database of its own, reached through real channels."""
+    async with _served(postgres, "api") as world:
+        yield world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rates(postgres: EmbeddedPostgres) -> AsyncIterator[AdminServiceStub]:
+    """The back office of another, for tests whose prices the others are not to see."""
+    async with _served(postgres, "rates") as world:
+        yield world.admin
+
+
+@asynccontextmanager
+async def _served(postgres: EmbeddedPostgres, database: str) -> AsyncIterator[World]:
     connection = await asyncpg.connect(postgres.url)
-    await connection.execute("CREATE DATABASE api TEMPLATE migrated")
+    await connection.execute(f"CREATE DATABASE {database} TEMPLATE migrated")
     await connection.close()
     urls = {
-        name: getattr(postgres, name).replace("/postgres?", "/api?")
+        name: getattr(postgres, name).replace("/postgres?", f"/{database}?")
         for name in ("url", "reader_url", "finance_url", "writer_url")
     }
     settings = Settings(

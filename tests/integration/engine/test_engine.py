@@ -17,6 +17,7 @@ from ledger.engine import memory as memory_module
 from ledger.engine.outcomes import Committed, Faulty, Overloaded
 from ledger.store import versions
 from ledger.store.database import Database
+from ledger.store.versions import CONVERGENCE
 
 CREDIT = 1_000_000
 Start = Callable[..., Awaitable[World]]
@@ -322,6 +323,19 @@ async def test_a_reservation_keeps_the_card_that_it_was_made_under(
     assert entry.credits.consumed == 2 * CREDIT
     charge = books.Charge("now", fingerprint("now"), None)
     assert entry_of(await dearer.engine.execute(acme, charge, pages(2))).credits.consumed == 10 * CREDIT
+
+
+async def test_a_process_that_has_not_looked_lately_looks_before_it_prices(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may not know what is in force asks first: no command is priced by what another replaced."""
+    monkeypatch.setattr(versions, "CONVERGENCE", timedelta())
+    acme = await world.customer("acme", 100 * CREDIT)
+    charge = [books.Charge(name, fingerprint(name), None) for name in ("first", "second")]
+    assert entry_of(await world.engine.execute(acme, charge[0], pages(2))).credits.consumed == 2 * CREDIT
+    await start(each="5", name="dearer", revision=2)
+    world.engine.prices.published.asked_at -= CONVERGENCE.total_seconds()
+    assert entry_of(await world.engine.execute(acme, charge[1], pages(2))).credits.consumed == 10 * CREDIT
 
 
 async def test_a_reversal_undoes_a_closed_reservation_once(world: World) -> None:

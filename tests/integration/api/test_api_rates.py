@@ -1,0 +1,163 @@
+"""Rates over the API: checked, compared, published, listed, shown and taken back."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import grpc
+import pytest
+from api_world import refusal
+
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.store.versions import CONVERGENCE
+
+_numbers = count(1)
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def card_text(name: str, revision: int = 1, per: str = "2", unit: str = "web_search") -> str:
+    return (
+        f'card: {name}\nrevision: {revision}\ncredit: C\ncredit_price_usd: "1"\nrules:\n'
+        f"  - {{name: search, match: {{units: {unit}}}, price: {{each: '{per}'}}}}\n"
+    )
+
+
+@pytest.fixture
+def name() -> str:
+    """A card of the test's own: what is published stays."""
+    return f"card-{next(_numbers)}"
+
+
+async def publish(rates, text, **fields) -> pb.PublishRateCardResponse:
+    request = pb.PublishRateCardRequest(document=text, **{"published_by": "ops", **fields})
+    return await rates.PublishRateCard(request)
+
+
+async def listed(rates, name) -> list[pb.PriceVersion]:
+    """All versions of a card, a page each."""
+    request = pb.ListRateCardVersionsRequest(name=name, page_size=1)
+    found = []
+    while True:
+        page = await rates.ListRateCardVersions(request)
+        found += page.versions
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
+
+
+async def test_the_life_of_a_card(rates, name):
+    """Each version is numbered, says who, when and from where, and can be had again for ever."""
+    texts = [card_text(name, 1, "2"), card_text(name, 5, "3")]
+    first, second = [await publish(rates, text) for text in texts]
+    assert (first.version.number, first.version.in_force, first.version.published_by) == (1, True, "ops")
+    assert first.version.source == pb.PRICE_SOURCE_API
+    assert (
+        second.version.effective_from.ToDatetime() - second.version.published_at.ToDatetime() == CONVERGENCE
+    )
+    assert (await publish(rates, texts[1])).replayed
+    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1, published_by="boss"))
+    version = back.version
+    assert (version.number, version.revision, version.restores, version.published_by) == (3, 6, 1, "boss")
+    assert version.source == pb.PRICE_SOURCE_ROLLBACK
+    versions = await listed(rates, name)
+    assert [(each.number, each.in_force) for each in versions] == [(3, False), (2, False), (1, True)]
+    assert len({each.version for each in versions}) == 3
+    for number, text in enumerate([*texts, card_text(name, 6, "2")], 1):
+        answer = await rates.GetRateCard(pb.GetRateCardRequest(name=name, number=number))
+        assert (answer.document, answer.version.number, answer.rate_card.number) == (text, number, number)
+    in_force = await rates.GetRateCard(pb.GetRateCardRequest(name=name))
+    assert in_force.version.number == 1
+
+
+async def test_a_rollback_says_what_is_to_come(rates, name):
+    """A version that is published for later takes effect all the same, and is told."""
+    await publish(rates, card_text(name))
+    later = card_text(name, 2, "9").replace("credit: C", "effective_from: 2126-01-01T00:00:00Z\ncredit: C")
+    await publish(rates, later)
+    await publish(rates, card_text(name, 3, "3"))
+    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1, published_by="o"))
+    assert [each.number for each in back.to_come] == [2]
+
+
+async def test_differences(rates, name):
+    """A document against what is published, and a version against the one before or another."""
+    nothing = await rates.DiffRates(pb.DiffRatesRequest(rate_card=card_text(name)))
+    assert (nothing.name, nothing.HasField("before")) == (name, False)
+    for revision, each in enumerate(("2", "3", "4"), 1):
+        await publish(rates, card_text(name, revision, each))
+    asked = [
+        pb.DiffRatesRequest(rate_card=card_text(name, 9, "5")),
+        pb.DiffRatesRequest(rate_card=card_text(name, 9, "5"), with_number=1),
+        pb.DiffRatesRequest(rate_card_number=pb.RateCardNumber(name=name, number=2)),
+        pb.DiffRatesRequest(rate_card_number=pb.RateCardNumber(name=name, number=1), with_number=3),
+    ]
+    told = []
+    for request in asked:
+        answer = await rates.DiffRates(request)
+        [one] = answer.differences
+        assert (one.kind, one.rule, list(one.path)) == (pb.DIFFERENCE_KIND_VALUE, "search", ["price", "each"])
+        told.append((answer.before.number, one.before, one.after, one.change_percent))
+    assert told == [(3, "4", "5", "+25"), (1, "2", "5", "+150"), (1, "2", "3", "+50"), (3, "4", "2", "-50")]
+
+
+async def test_the_cost_book(rates):
+    """The same life; what it states is shown, and the catalog's prices are not."""
+    before = (await rates.GetCosts(pb.GetCostsRequest())).version
+    document = (await rates.GetCosts(pb.GetCostsRequest(number=before.number))).document
+    stated = f'revision: {before.revision + 1}\nunits: {{fax: {{each: "1"}}, web_search: {{each: "1"}}}}\n'
+    diff = await rates.DiffRates(pb.DiffRatesRequest(costs=stated))
+    assert ["units", "fax", "each"] in [list(one.path) for one in diff.differences]
+    refused = await refusal(rates.PublishCosts(pb.PublishCostsRequest(document=stated, published_by="f")))
+    assert refused.fields.keys() == {"document"}, "cards price what it lacks"
+    again = await rates.PublishCosts(pb.PublishCostsRequest(document=document, published_by="f"))
+    assert (again.replayed, again.version) == (True, before)
+    back = await rates.RollbackCosts(pb.RollbackCostsRequest(number=before.number, published_by="finance"))
+    assert (back.replayed, back.version.number) == (True, before.number)
+    versions = (await rates.ListCostVersions(pb.ListCostVersionsRequest())).versions
+    assert [each.number for each in versions] == [before.number]
+
+
+async def test_check(rates, name):
+    """All that is wrong with all documents, each with its place; nothing is published."""
+    request = pb.CheckRatesRequest(
+        rate_cards=[
+            pb.RateDocument(name="a.yaml", text=card_text(name)),
+            pb.RateDocument(name="b.yaml", text=card_text(name, unit="fax")),
+            pb.RateDocument(text="card: -"),
+        ]
+    )
+    problems = (await rates.CheckRates(request)).problems
+    assert {problem.document for problem in problems} == {"b.yaml", "rate_cards[2]"}
+    assert "the cost book knows no unit 'fax'" in problems[0].message
+    assert problems[0].line == 6
+    request.costs.text = 'units: {fax: {each: "1"}}'
+    problems = (await rates.CheckRates(request)).problems
+    assert problems[0].document == "a.yaml"
+    request.costs.text = "units: 1"
+    assert (await rates.CheckRates(request)).problems[0].document == "costs"
+    assert await listed(rates, name) == []
+
+
+async def test_refusals(rates, name):
+    """Each says what is wrong and what is allowed, and publishes nothing."""
+    await publish(rates, card_text(name, 3))
+    taken = await refusal(publish(rates, card_text(name, 3, "7")))
+    assert (taken.code, taken.reason) == (grpc.StatusCode.ALREADY_EXISTS, "RATE_REVISION_TAKEN")
+    assert taken.metadata == {"name": name, "revision": "3", "latest_revision": "3", "latest_number": "1"}
+    passed = await refusal(publish(rates, card_text(name, 2)))
+    assert (passed.code, passed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RATE_REVISION_PASSED")
+    invalid = await refusal(publish(rates, card_text(name, 4, "-1")))
+    assert invalid.fields["document"].startswith("<rate card>:6:62: the rate -1 is negative")
+    nobody = await refusal(publish(rates, card_text(name, 4), published_by=""))
+    assert nobody.fields.keys() == {"published_by"}
+    for call in (
+        rates.GetRateCard(pb.GetRateCardRequest(name=name, number=9)),
+        rates.GetCosts(pb.GetCostsRequest(number=99)),
+        rates.DiffRates(pb.DiffRatesRequest(rate_card=card_text(name), with_number=9)),
+        rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=9, published_by="o")),
+        rates.RollbackCosts(pb.RollbackCostsRequest(number=99, published_by="o")),
+    ):
+        assert (await refusal(call)).reason == "RATE_VERSION_NOT_FOUND"
+    nothing = await refusal(rates.DiffRates(pb.DiffRatesRequest()))
+    assert nothing.fields.keys() == {"changed"}
+    assert [each.number for each in await listed(rates, name)] == [1]

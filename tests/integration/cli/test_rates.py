@@ -1,0 +1,78 @@
+"""`acu-ledger rates`, as ops use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import REPOSITORY, Server
+from typer.testing import CliRunner, Result
+
+from ledger.cli.main import app
+
+
+def rates(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["rates", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A card of the test's own, beside the sample's cost book."""
+    (tmp_path / "cards").mkdir()
+    shutil.copy(REPOSITORY / "deploy" / "config" / "costs.yaml", tmp_path)
+    write(tmp_path, 1, "4")
+    return tmp_path
+
+
+def write(files: Path, revision: int, per_hour: str) -> None:
+    (files / "cards" / "lent.yaml").write_text(
+        f"card: lent\nrevision: {revision}\ncredit: C\ncredit_price_usd: '1'\n"
+        f"rules: [{{name: gpu, match: {{compute: h100}}, price: {{per_hour: '{per_hour}'}}}}]\n"
+    )
+
+
+def test_check(files: Path) -> None:
+    """Without a server; what is wrong is told with its place, and in JSON."""
+    assert "lent" in rates("check", files).stdout
+    assert json.loads(rates("check", files, "--json").stdout) == {"problems": []}
+    write(files, 1, "-4")
+    card = files / "cards" / "lent.yaml"
+    assert f"{card}:5:65: the rate -4 is negative" in rates("check", files, status=1).stderr
+    [problem] = json.loads(rates("check", files, "--json", status=1).stdout)["problems"]
+    assert (problem["file"], problem["line"], problem["column"]) == (str(card), 5, 65)
+
+
+def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:
+    """Published, compared, listed, shown and taken back; who did it is recorded."""
+    target = ("--target", server.back_office)
+    asked = rates("publish", files, "--as", "kim", "--json", *target)
+    done = {Path(each["file"]).name: each for each in json.loads(asked.stdout)["files"]}
+    assert done["costs.yaml"]["replayed"]
+    assert done["lent.yaml"]["version"]["published_by"] == "kim"
+    write(files, 2, "5")
+    assert "+25 %" in rates("diff", files, *target).stdout
+    told = json.loads(rates("diff", files, "--json", *target).stdout)["files"]
+    [difference] = next(each for each in told if each["name"] == "lent")["differences"]
+    assert (difference["before"], difference["after"], difference["change_percent"]) == ("4", "5", "+25")
+    assert "published" in rates("publish", files / "cards" / "lent.yaml", *target).stdout
+    write(files, 2, "6")
+    refused = rates("publish", files, *target, status=1)
+    assert "RATE_REVISION_TAKEN" in refused.stderr
+    assert "REFUSED" in refused.stdout
+    back = rates("rollback", "lent", "--version", 1, "--as", "boss", *target)
+    assert "card lent, version 3 (revision 3), in force from" in back.stdout
+    listed = json.loads(rates("list", "lent", "--json", *target).stdout)["cards"]["versions"]
+    assert [(each["number"], each["published_by"]) for each in listed][::2] == [(3, "boss"), (1, "kim")]
+    assert "boss (rollback)" in rates("list", *target).stdout
+    assert "per_hour: '4'" in rates("show", "lent", *target).stdout
+    assert "per_hour: '5'" in rates("show", "lent", "--version", 2, *target).stdout
+    assert (
+        '"units"' in rates("show", "--costs", *target).stdout
+        or "compute" in rates("show", "--costs", *target).stdout
+    )
+    for wrong in (("show",), ("show", "lent", "--costs"), ("rollback", "--version", 1)):
+        assert "one of the two" in rates(*wrong, *target, status=2).stderr
