@@ -171,11 +171,18 @@ class RateMethods:
                 costs = pricing.read_costs_text(request.costs.text, request.costs.name or "costs")
             except pricing.ConfigError as error:
                 found += error.problems
-        for index, card in enumerate(request.rate_cards):
+        names: dict[str, str] = {}
+        for index, document in enumerate(request.rate_cards):
+            where = document.name or f"rate_cards[{index}]"
             try:
-                pricing.read_card_for(card.text, costs, card.name or f"rate_cards[{index}]")
+                card = pricing.read_card_for(document.text, costs, where)
             except pricing.ConfigError as error:
                 found += error.problems
+                continue
+            first = names.setdefault(card.name, where)
+            if first != where:
+                hint = f"give it a name of its own: {first} has this one"
+                found.append(pricing.Problem(where, 0, 0, f"two cards are named {card.name!r}", hint))
         return found
 
     async def DiffRates(self, request: pb.DiffRatesRequest, context: object) -> pb.DiffRatesResponse:

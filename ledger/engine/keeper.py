@@ -38,6 +38,7 @@ class PriceKeeper:
         self.reread = asyncio.Event()
         """Set by whoever wants the files to be read at once, changed or not."""
         self._metrics = metrics
+        self._unreadable: tuple[str, ...] = ()
         self._looked_at = boot_seconds()
         metrics.price_look_age.set_function(lambda: boot_seconds() - self._looked_at)
 
@@ -75,21 +76,26 @@ class PriceKeeper:
                 if told != repr(error):
                     _log.error("prices.not_looked_at", error=repr(error))
                 told = repr(error)
+                self._metrics.price_files_match.set(0)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.reread.wait(), POLL_SECONDS)
 
     async def step(self) -> None:
-        """One look. Raises the driver's errors, and ConfigError for a version that is no document to it."""
+        """One look. Raises the driver's errors."""
         await self.publisher.refresh()
-        self._looked_at = boot_seconds()
         if self.reread.is_set():
             self.reread.clear()
             await self.files.take()
         else:
             await self.files.step()
+        self._looked_at = boot_seconds()
         self._show()
 
     def _show(self) -> None:
+        published = self.prices.published
+        if published.unreadable != self._unreadable:
+            self._unreadable = published.unreadable
+            _log.error("prices.unreadable", versions=list(published.unreadable))
         self._metrics.prices(
-            self.prices.published.generation, len(self.files.read.refused), matches=self.files.read.match
+            published.generation, len(self.files.read.refused), matches=self.files.read.match
         )

@@ -7,7 +7,7 @@ version with the latest `effective_from` that is not after it; of two with the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -49,6 +49,8 @@ class Published:
         """The last version known, of anything."""
         self.asked_at = -inf
         """On the boot clock, when it was last known that nothing newer was published."""
+        self.unreadable: tuple[str, ...] = ()
+        """Versions that this program cannot read, and why: it may be older than a scheme in them."""
         self._latest: dict[tuple[Kind, str], Version] = {}
         self._costs: list[InForce[pricing.CostBook]] = []
         self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
@@ -64,37 +66,48 @@ class Published:
     async def refresh(self, database: Database, now: datetime) -> None:
         """Takes in what was published since the last look.
 
-        What is not in force any more at `now` is left out, but for cost books within the reach of usage.
-        Raises the driver's errors, and ConfigError where a document is none to this program.
+        What is not in force any more at `now` is left out, but for cost books within the reach of usage. A
+        version that this program cannot read is in `unreadable`; the one before it stays in force here, and the
+        generation stays behind. Raises the driver's errors.
         """
         async with self._refreshing:
             asked_at = boot_seconds()
-            try:
-                if await generation(database.writer) != self.generation:
-                    await self._catch_up(database, now)
-            except pricing.ConfigError:
-                # It goes on with what it can read, and its generation tells that it lags.
-                self.asked_at = asked_at
-                raise
+            if await generation(database.writer) != self.generation:
+                await self._catch_up(database, now)
             self.asked_at = asked_at
 
     async def _catch_up(self, database: Database, now: datetime) -> None:
         found = await versions_since(database.writer, self.generation)
-        for version in _of_use(found, now):
-            await self._fetch(version, database)
+        unreadable: dict[Version, str] = {}
+        failed = await self._fetch(_of_use(found, now), database)
+        while failed:
+            unreadable |= failed
+            readable = [version for version in found if version not in unreadable]
+            failed = await self._fetch(_of_use(readable, now), database)
         for version in found:
-            self._take(version)
+            if version not in unreadable:
+                self._take(version)
+        self.unreadable = tuple(unreadable.values())
+        behind = min((version.generation for version in unreadable), default=found[-1].generation + 1)
+        self.generation = behind - 1
 
-    async def _fetch(self, version: Version, database: Database) -> None:
-        if version.kind is Kind.CARD:
-            await self._fetch_card(version.version, database)
-        else:
-            await self._fetch_costs(version.version, database)
+    async def _fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:
+        """Fetches what these say; those that cannot be read, and why."""
+        failed: dict[Version, str] = {}
+        for version in versions:
+            try:
+                if version.kind is Kind.CARD:
+                    await self._fetch_card(version.version, database)
+                else:
+                    await self._fetch_costs(version.version, database)
+            except pricing.ConfigError as error:
+                name = f"card {version.name}" if version.kind is Kind.CARD else "cost book"
+                failed[version] = f"{name}, version {version.number}: {error}"
+        return failed
 
     def _take(self, version: Version) -> None:
         """Puts a version among those of its name, if it was fetched."""
         self._latest[version.kind, version.name] = version
-        self.generation = version.generation
         if version.version in self._card_by_version:
             cards = self._cards.setdefault(version.name, [])
             _insert(cards, InForce(version, self._card_by_version[version.version]))
@@ -103,23 +116,21 @@ class Published:
 
     async def learn(self, card_version: str, cost_version: str, database: Database) -> None:
         """Fetches versions that are in force no more. Raises UnknownVersion."""
-        if card_version not in self._card_by_version:
-            await self._fetch_card(card_version, database)
-        if cost_version not in self._costs_by_version:
-            await self._fetch_costs(cost_version, database)
+        await self._fetch_card(card_version, database)
+        await self._fetch_costs(cost_version, database)
 
-    async def _fetch_card(self, version: str, database: Database) -> pricing.RateCard:
+    async def _fetch_card(self, version: str, database: Database) -> None:
+        if version in self._card_by_version:
+            return
         document = await get_document(database.writer, version)
         # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        card = await asyncio.to_thread(pricing.RateCard.from_document, document)
-        self._card_by_version[version] = card
-        return card
+        self._card_by_version[version] = await asyncio.to_thread(pricing.RateCard.from_document, document)
 
-    async def _fetch_costs(self, version: str, database: Database) -> pricing.CostBook:
+    async def _fetch_costs(self, version: str, database: Database) -> None:
+        if version in self._costs_by_version:
+            return
         document = await get_document(database.writer, version)
-        costs = await asyncio.to_thread(pricing.CostBook.from_document, document)
-        self._costs_by_version[version] = costs
-        return costs
+        self._costs_by_version[version] = await asyncio.to_thread(pricing.CostBook.from_document, document)
 
     def knows(self, card_version: str, cost_version: str) -> bool:
         """Whether both can be had without a look at the database."""
@@ -178,6 +189,8 @@ class Published:
 
 
 def _insert(versions: list[InForce[Content]], made: InForce[Content]) -> None:
+    if made in versions:
+        return
     versions.append(made)
     versions.sort(key=lambda each: _when(each.version), reverse=True)
 

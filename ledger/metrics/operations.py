@@ -56,7 +56,8 @@ class OperationsMetrics:
             "price_generation", "The last published version of any prices that this process knows of."
         )
         self.price_look_age = self._gauge(
-            "price_look_age_seconds", "Time since this process last asked what is published."
+            "price_look_age_seconds",
+            "Time since this process last looked at what is published, and at its files.",
         )
         self.price_files_refused = self._gauge(
             "price_files_refused", "Problems of the configuration's files: what they concern is not in force."

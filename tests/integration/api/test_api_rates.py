@@ -124,12 +124,14 @@ async def test_check(rates, name):
             pb.RateDocument(name="a.yaml", text=card_text(name)),
             pb.RateDocument(name="b.yaml", text=card_text(name, unit="fax")),
             pb.RateDocument(text="card: -"),
+            pb.RateDocument(name="c.yaml", text=card_text(name, 2)),
         ]
     )
     problems = (await rates.CheckRates(request)).problems
-    assert {problem.document for problem in problems} == {"b.yaml", "rate_cards[2]"}
+    assert {problem.document for problem in problems} == {"b.yaml", "rate_cards[2]", "c.yaml"}
     assert "the cost book knows no unit 'fax'" in problems[0].message
     assert problems[0].line == 6
+    assert problems[-1].message == f"two cards are named {name!r}"
     request.costs.text = 'units: {fax: {each: "1"}}'
     problems = (await rates.CheckRates(request)).problems
     assert problems[0].document == "a.yaml"
