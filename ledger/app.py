@@ -25,7 +25,6 @@ from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.plans import load_plans
-from ledger.engine.simulator import Simulator
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
@@ -203,12 +202,13 @@ async def _open_doors(
         ],
         operations,
     )
-    simulator = Simulator(database.finance, engine.prices, clock.now, DEFAULT_CELLS)
     back_office = ApiServer(
         f"{LOOPBACK}:{settings.back_office_port}",
         [
             admin_service(AdminService(engine, keeper, reads, database.writer, clock.now)),
-            finance_service(FinanceService(database.finance, engine.directory, DEFAULT_CELLS, simulator)),
+            finance_service(
+                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator)
+            ),
         ],
         operations,
     )

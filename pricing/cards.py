@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -35,6 +36,8 @@ class RateCard:
     credit_name: str
     credit_price_nanousd: int
     """List price of one credit."""
+    margin_floor: Fraction | None
+    """The least margin at the list price that it is published with unasked."""
     rounding: Rounding
     has_outcome_rule: bool
     """A rule prices outcomes: included usage waits for one."""
@@ -52,6 +55,7 @@ class RateCard:
         self.effective_from = doc.effective_from
         self.credit_name = doc.credit
         self.credit_price_nanousd = doc.credit_price_usd
+        self.margin_floor = doc.margin_floor
         self.rounding = Rounding(doc.round.to // NANOS_PER_MICRO, doc.round.mode)
         self.rules = tuple(doc.rules)
         self.price_texts = tuple(

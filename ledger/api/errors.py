@@ -79,6 +79,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
     RefusalReason.RATE_REVISION_PASSED: Told(
         StatusCode.FAILED_PRECONDITION, "A higher revision is published; write one above it."
     ),
+    RefusalReason.MARGIN_BELOW_FLOOR: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The card's simulated margin is under its margin_floor; it is published only if that is forced.",
+    ),
     RefusalReason.RESERVATION_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such reservation."),
     RefusalReason.CHARGE_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such charge."),
     RefusalReason.RESERVATION_CLOSED: Told(

@@ -6,7 +6,6 @@ Nobody is known to the server by a key of its own yet, so whoever publishes says
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final, TypeVar
@@ -19,7 +18,8 @@ from ledger.api.errors import StatusError, refused, some_of
 from ledger.books.model import RefusalReason
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.published import InForce
-from ledger.engine.publisher import By
+from ledger.engine.publisher import By, MarginBelowFloorError
+from ledger.engine.reading import in_reader
 from ledger.store.database import Pool
 from ledger.store.versions import (
     COST_BOOK,
@@ -160,7 +160,7 @@ class RateMethods:
     async def CheckRates(self, request: pb.CheckRatesRequest, context: object) -> pb.CheckRatesResponse:
         """What is wrong with documents, each by itself and together."""
         await self._publisher.refresh()
-        found = await asyncio.to_thread(self._problems, request)
+        found = await in_reader(self._problems, request)
         return pb.CheckRatesResponse(problems=[_problem(problem) for problem in found])
 
     def _problems(self, request: pb.CheckRatesRequest) -> list[pricing.Problem]:
@@ -215,7 +215,7 @@ class RateMethods:
             after = (await self._card(wanted.name, wanted.number)).content
             default = wanted.number - 1
         before = await self._card(after.name, number or default) if number or default else None
-        found = await asyncio.to_thread(pricing.differing_cards, before and before.content, after)
+        found = await in_reader(pricing.differing_cards, before and before.content, after)
         return self._differences(after.name, before and before.version, found)
 
     async def _diff_costs(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
@@ -227,7 +227,7 @@ class RateMethods:
             after = (await self._cost_book(request.cost_number)).content
             default = request.cost_number - 1
         before = await self._cost_book(number or default) if number or default else None
-        found = await asyncio.to_thread(pricing.differing_costs, before and before.content, after)
+        found = await in_reader(pricing.differing_costs, before and before.content, after)
         return self._differences(COST_BOOK, before and before.version, found)
 
     def _differences(
@@ -363,7 +363,7 @@ def _publisher_of(published_by: str) -> str:
 
 async def _read(field: str, read: Callable[[str], Content], text: str) -> Content:
     """A document, read in a thread: other calls do not wait for it."""
-    return await _told(field, asyncio.to_thread(read, text))
+    return await _told(field, in_reader(read, text))
 
 
 async def _told(field: str, doing: Awaitable[Answer]) -> Answer:
@@ -372,6 +372,13 @@ async def _told(field: str, doing: Awaitable[Answer]) -> Answer:
         return await doing
     except pricing.ConfigError as error:
         raise InvalidArgumentError([(field, str(problem)) for problem in error.problems]) from error
+    except MarginBelowFloorError as error:
+        raise refused(
+            RefusalReason.MARGIN_BELOW_FLOOR,
+            name=error.card,
+            margin_percent=error.margin_percent,
+            floor_percent=error.floor_percent,
+        ) from error
     except RevisionRefusedError as error:
         latest = error.latest
         reason = RefusalReason.RATE_REVISION_TAKEN if error.is_taken else RefusalReason.RATE_REVISION_PASSED

@@ -502,6 +502,8 @@ class RefusalReason(StrEnum):
     """The latest version has the same revision, with other content."""
     RATE_REVISION_PASSED = "RATE_REVISION_PASSED"
     """A higher revision is published."""
+    MARGIN_BELOW_FLOOR = "MARGIN_BELOW_FLOOR"
+    """A card would leave less than it says it must."""
     RESERVATION_NOT_FOUND = "RESERVATION_NOT_FOUND"
     CHARGE_NOT_FOUND = "CHARGE_NOT_FOUND"
     RESERVATION_CLOSED = "RESERVATION_CLOSED"

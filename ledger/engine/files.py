@@ -7,7 +7,6 @@ of links behind one link that is swapped; files are followed to what they are.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ledger.books.model import Plan
 from ledger.engine.plans import load_plans
 from ledger.engine.prices import PriceBook
 from ledger.engine.publisher import FilesRead, Publisher
+from ledger.engine.reading import in_reader
 
 Look: TypeAlias = Mapping[str, tuple[int, ...]]
 """Of each file its device, inode, size and times."""
@@ -48,7 +48,7 @@ class PriceFiles:
 
         What is published since they were read may have changed what there is to say of them.
         """
-        look = await asyncio.to_thread(_look, self._directory)
+        look = await in_reader(_look, self._directory)
         is_still = look == self._seen
         self._seen = look
         is_known = look == self._taken and self._generation == self._prices.published.generation
@@ -60,13 +60,13 @@ class PriceFiles:
 
         What is wrong is logged and kept in `read`; what was in force stays. Raises the driver's errors.
         """
-        look, config = await asyncio.to_thread(_read, self._directory)
+        look, config = await in_reader(_read, self._directory)
         if isinstance(config, pricing.ConfigError):
             self._note(look, FilesRead(refused=tuple(map(str, config.problems))))
             return
         read = await self._publisher.publish_files(config, f"files of {socket.gethostname()}")
         try:
-            self._prices.plans = await asyncio.to_thread(self.plans)
+            self._prices.plans = await in_reader(self.plans)
         except pricing.ConfigError as error:
             read = FilesRead((*read.refused, *map(str, error.problems)), read.older)
         self._note(look, read)

@@ -15,8 +15,10 @@ from ledger.engine.clock import boot_seconds
 from ledger.engine.files import PriceFiles
 from ledger.engine.prices import PriceBook
 from ledger.engine.publisher import Publisher
+from ledger.engine.simulator import Simulator
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
+from ledger.store.migrate import DEFAULT_CELLS
 from ledger.store.versions import POLL_SECONDS
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +35,8 @@ class PriceKeeper:
         metrics: OperationsMetrics,
     ) -> None:
         self.prices = PriceBook({})
-        self.publisher = Publisher(database, self.prices, clock)
+        self.simulator = Simulator(database.finance, self.prices, clock, DEFAULT_CELLS)
+        self.publisher = Publisher(database, self.prices, self.simulator, clock)
         self.files = PriceFiles(directory, self.publisher, self.prices)
         self.reread = asyncio.Event()
         """Set by whoever wants the files to be read at once, changed or not."""

@@ -14,6 +14,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import pricing
 from ledger.engine.clock import boot_seconds
+from ledger.engine.reading import in_reader
 from ledger.store.database import Database
 from ledger.store.versions import (
     CONVERGENCE,
@@ -67,8 +68,8 @@ class Published:
         """Takes in what was published since the last look.
 
         What is not in force any more at `now` is left out, but for cost books within the reach of usage. A
-        version that this program cannot read is in `unreadable`; the one before it stays in force here, and the
-        generation stays behind. Raises the driver's errors.
+        version that this program cannot read is in `unreadable`; the one before it stays in force here, and
+        the generation stays behind. Raises the driver's errors.
         """
         async with self._refreshing:
             asked_at = boot_seconds()
@@ -124,13 +125,13 @@ class Published:
             return
         document = await get_document(database.writer, version)
         # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        self._card_by_version[version] = await asyncio.to_thread(pricing.RateCard.from_document, document)
+        self._card_by_version[version] = await in_reader(pricing.RateCard.from_document, document)
 
     async def _fetch_costs(self, version: str, database: Database) -> None:
         if version in self._costs_by_version:
             return
         document = await get_document(database.writer, version)
-        self._costs_by_version[version] = await asyncio.to_thread(pricing.CostBook.from_document, document)
+        self._costs_by_version[version] = await in_reader(pricing.CostBook.from_document, document)
 
     def knows(self, card_version: str, cost_version: str) -> bool:
         """Whether both can be had without a look at the database."""

@@ -6,16 +6,19 @@ cost book may not drop what the latest version of a card prices.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from functools import partial
+from math import floor
 
 import structlog
 
 import pricing
 from ledger.engine.prices import PriceBook
+from ledger.engine.reading import in_reader
+from ledger.engine.simulator import SimulationFailedError, Simulator
 from ledger.store.database import Database
 from ledger.store.versions import (
     COST_BOOK,
@@ -30,6 +33,9 @@ from ledger.store.versions import (
     publish,
 )
 
+FLOOR_DAYS = 30
+"""Of usage that a card's margin is simulated on, before it is published."""
+
 Content = pricing.RateCard | pricing.CostBook
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +48,7 @@ class By:
     name: str
     source: Source
     forced: bool = False
+    """A card is published in spite of its margin floor."""
     restores: int | None = None
 
 
@@ -60,10 +67,32 @@ class FilesRead:
         return not self.refused and not self.older
 
 
+class MarginBelowFloorError(Exception):
+    """A card that would leave less, at the list price, than its `margin_floor` asks for."""
+
+    def __init__(self, card: pricing.RateCard, margin: Fraction, least: Fraction) -> None:
+        self.card = card.name
+        self.margin_percent = percent(margin)
+        self.floor_percent = percent(least)
+        super().__init__(
+            f"its margin would be {self.margin_percent} % at the list price on its usage of the last"
+            f" {FLOOR_DAYS} days, under its margin_floor of {self.floor_percent} %"
+        )
+
+
+def percent(share: Fraction) -> str:
+    """A share in per cent, rounded down to two decimals: one under a floor never looks like it."""
+    hundredths = floor(share * 10_000)
+    return f"{'-' if hundredths < 0 else ''}{abs(hundredths) // 100}.{abs(hundredths) % 100:02d}"
+
+
 class Publisher:
     """Publishes on behalf of one process, which then prices by what came of it."""
 
-    def __init__(self, database: Database, prices: PriceBook, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, prices: PriceBook, simulator: Simulator, clock: Callable[[], datetime]
+    ) -> None:
+        self._simulator = simulator
         self._database = database
         self._prices = prices
         self._published = prices.published
@@ -72,11 +101,24 @@ class Publisher:
     async def publish_card(self, text: str, by: By) -> Publication:
         """Publishes the document of a card.
 
-        Raises ConfigError with all that is wrong with it, RevisionRefusedError.
+        Raises ConfigError with all that is wrong with it, RevisionRefusedError, MarginBelowFloorError unless
+        it is forced.
         """
         await self.refresh()
-        card = await asyncio.to_thread(pricing.read_card_for, text, self.latest_costs())
-        return await self._publish(card, by)
+        card = await in_reader(pricing.read_card_for, text, self.latest_costs())
+        return await self._publish(card, replace(by, forced=await self._is_below_floor(card, by)))
+
+    async def _is_below_floor(self, card: pricing.RateCard, by: By) -> bool:
+        """Whether a card is published in spite of its floor. Raises MarginBelowFloorError if not forced."""
+        latest = self._published.latest(Kind.CARD, card.name)
+        if card.margin_floor is None or latest is None or card.revision <= latest.revision:
+            return False
+        margin = await self._simulator.margin_at_list_price(card, FLOOR_DAYS)
+        if margin is None or margin >= card.margin_floor:
+            return False
+        if not by.forced:
+            raise MarginBelowFloorError(card, margin, card.margin_floor)
+        return True
 
     async def publish_costs(self, text: str, by: By) -> Publication:
         """Publishes the document of a cost book, as `costs.yaml` has it.
@@ -84,7 +126,7 @@ class Publisher:
         Raises ConfigError with all that is wrong with it, RevisionRefusedError.
         """
         await self.refresh()
-        costs = await asyncio.to_thread(pricing.read_costs_text, text)
+        costs = await in_reader(pricing.read_costs_text, text)
         return await self._publish_costs(costs, self._latest_cards(), by)
 
     async def roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
@@ -129,6 +171,10 @@ class Publisher:
             except pricing.ConfigError as error:
                 read.refused += [f"{_title(content)}: {problem}" for problem in error.problems]
                 return
+            except (MarginBelowFloorError, SimulationFailedError) as error:
+                hint = "acu-ledger rates publish --force publishes it all the same"
+                read.refused.append(f"{_title(content)}: {error} ({hint})")
+                return
             except RevisionRefusedError as error:
                 latest = error.latest
             else:
@@ -161,7 +207,7 @@ class Publisher:
     async def _publish_costs(
         self, costs: pricing.CostBook, cards: Mapping[str, pricing.RateCard], by: By
     ) -> Publication:
-        problems = await asyncio.to_thread(_unknown, costs, cards)
+        problems = await in_reader(_unknown, costs, cards)
         if problems:
             raise pricing.ConfigError(problems)
         return await self._publish(costs, by)

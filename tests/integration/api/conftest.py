@@ -27,10 +27,16 @@ async def service(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def rates(postgres: EmbeddedPostgres) -> AsyncIterator[AdminServiceStub]:
-    """The back office of another, for tests whose prices the others are not to see."""
+async def shop(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
+    """Another service, for tests whose prices the others are not to see."""
     async with _served(postgres, "rates") as world:
-        yield world.admin
+        yield world
+
+
+@pytest.fixture
+def rates(shop: World) -> AdminServiceStub:
+    """The back office of that."""
+    return shop.admin
 
 
 @asynccontextmanager

@@ -90,6 +90,7 @@ BEHIND_THE_DOOR = {
     RefusalReason.RATE_VERSION_NOT_FOUND.value,
     RefusalReason.RATE_REVISION_TAKEN.value,
     RefusalReason.RATE_REVISION_PASSED.value,
+    RefusalReason.MARGIN_BELOW_FLOOR.value,
 }
 """Reasons that no public method has."""
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import grpc
 import pytest
-from api_world import refusal
+from api_world import refusal, searches, usage
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.store.versions import CONVERGENCE
@@ -163,3 +163,20 @@ async def test_refusals(rates, name):
     nothing = await refusal(rates.DiffRates(pb.DiffRatesRequest()))
     assert nothing.fields.keys() == {"changed"}
     assert [each.number for each in await listed(rates, name)] == [1]
+
+
+async def test_a_margin_below_the_floor(shop, rates, name):
+    """Simulated on the usage that the ledger holds: refused, unless it is forced, which is recorded."""
+    text = card_text(name, 1, "2").replace("rules:", 'margin_floor: "30%"\nrules:')
+    await publish(rates, text)
+    await shop.new_customer(f"customer of {name}")
+    await shop.update(rate_card=name)
+    await shop.charge(usage=usage(searches("10")))
+    low = text.replace("revision: 1", "revision: 2").replace("each: '2'", "each: '0.0015'")
+    refused = await refusal(publish(rates, low))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MARGIN_BELOW_FLOOR")
+    assert refused.metadata == {"name": name, "margin_percent": "17.68", "floor_percent": "30.00"}
+    forced = await publish(rates, low, force=True)
+    assert (forced.version.number, forced.version.forced) == (2, True)
+    high = text.replace("revision: 1", "revision: 3").replace("each: '2'", "each: '0.002'")
+    assert not (await publish(rates, high, force=True)).version.forced
