@@ -43,7 +43,7 @@ class PriceKeeper:
         self._metrics = metrics
         self._unreadable: tuple[str, ...] = ()
         self._looked_at = boot_seconds()
-        metrics.price_look_age.set_function(lambda: boot_seconds() - self._looked_at)
+        metrics.price_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
 
     @classmethod
     async def open(
