@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from pricing.card_document import NANOS_PER_MICRO, CardDoc, RuleDoc
+from pricing.periods import DAYS_AT_MOST
 from pricing.price_list import PriceListItem, listed
 from pricing.source import Located, read_file, read_text
 
@@ -68,6 +69,18 @@ class RateCard:
     def from_document(cls, text: str) -> Self:
         """Restore a version from its document. Raises ConfigError if the text is not one."""
         return cls(read_text(text, CardDoc, "<rate card>"))
+
+    @property
+    def longest_period_days(self) -> int:
+        """How long the longest period is that a rule counts over; 0 where none does."""
+        priced = [price for rule in self.rules for price in rule.price.all]
+        counted = [
+            part
+            for price in priced
+            for part in (price.bundle, price.tiers, price.allowance, price.savings_share)
+            if part is not None
+        ]
+        return max((DAYS_AT_MOST[part.per] for part in counted), default=0)
 
     def price_list(self) -> tuple[PriceListItem, ...]:
         """Return what customers may know of the card, in the order in which its rules apply."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+DAYS_AT_MOST: Mapping[str, int] = {"day": 1, "week": 7, "month": 31, "year": 366}
 PERIODS = ("day", "week", "month", "year")
 _DAY = timedelta(days=1)
 
@@ -52,5 +54,5 @@ class Period(NamedTuple):
 
     def _next(self, first: date) -> date:
         """Return the first day of the period after that which begins on a day."""
-        days = {"day": 1, "week": 7, "month": 31, "year": 366}[self.per]
+        days = DAYS_AT_MOST[self.per]
         return self._first_day(first + days * _DAY)

@@ -38,8 +38,8 @@ from pricing.cost_import import ImportedCosts, Used, import_costs
 
 WARM_UP: Final = timedelta(days=3)
 """Replayed before what counts, for the parts of reservations that are still open: a hold lives a day."""
-WARM_UP_OF_PERIODS: Final = timedelta(days=67)
-"""The same on cards that remember: usage counts in its month or in the one before."""
+WARM_UP_OF_RUNS: Final = timedelta(days=65)
+"""The same on cards that remember: a run may go on for weeks."""
 _COMPLAINT_MAX: Final = 2_000
 """Characters of what a process that failed has said."""
 
@@ -168,8 +168,11 @@ class Simulator:
     def _warm_up(self, what_if: WhatIf, now: datetime) -> timedelta:
         costs = self._prices.costs_at(now)
         cards = [*self.cards().values(), *([what_if.card] if what_if.card else [])]
-        remembers = any(pricing.compile_terms(card, costs).remembers for card in cards)
-        return WARM_UP_OF_PERIODS if remembers else WARM_UP
+        if not any(pricing.compile_terms(card, costs).remembers for card in cards):
+            return WARM_UP
+        # Usage counts in its period or in the one before it.
+        longest = max(card.longest_period_days for card in cards)
+        return max(WARM_UP_OF_RUNS, 2 * timedelta(days=longest) + WARM_UP)
 
     async def _job(
         self,

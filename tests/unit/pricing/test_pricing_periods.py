@@ -234,3 +234,17 @@ def test_the_price_list_tells_bundles_tiers_pools_and_allowances(customer):
     ]
     assert (fee.rates, fee.varies) == ((), True)
     assert done.rates[0].note == "once for each subject"
+
+
+@pytest.mark.parametrize(
+    ("price_text", "days"),
+    [
+        ("each: '1'", 0),
+        ("each: '1', bundle: {count: quantity, quantity: 1, per: day}", 1),
+        ("plus: [{each: '1'}, {each: '2', bundle: {count: quantity, quantity: 1, per: year}}]", 366),
+    ],
+)
+def test_a_card_knows_its_longest_period(tmp_path, price_text, days):
+    """Of all periods that its rules count over, inside other prices too."""
+    made = terms(tmp_path, f"match: {{units: mail}}, price: {{{price_text}}}")
+    assert made.card.longest_period_days == days
