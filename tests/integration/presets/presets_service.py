@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -174,6 +175,17 @@ class Account:
         """What finance sees of a charge."""
         request = finance.ExplainChargeRequest(customer_id=self.customer_id, charge_id=charge.charge_id)
         return await self.ledger.finance.ExplainCharge(request)
+
+    async def used(self, *label_keys: str) -> list[wallet.UsageRow]:
+        """What was used yesterday and today, told apart by labels."""
+        today = datetime.now(UTC).date()
+        request = wallet.GetUsageReportRequest(
+            customer_id=self.customer_id,
+            first_day=str(today - timedelta(days=1)),
+            last_day=str(today),
+            label_keys=label_keys,
+        )
+        return list((await self.ledger.wallet.GetUsageReport(request)).rows)
 
     async def margin(self) -> finance.MarginRow:
         """All that was booked for the customer until the call, as one row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -103,6 +104,21 @@ async def test_databricks_correction(presets):
         Decimal("141.96"),
     )
     assert await company.available() == "858.045"
+
+
+async def test_databricks_reports_in_its_unit(presets):
+    """Beside credits a report adds up DBU, by workload; a correction goes into the sum."""
+    company = await presets.account("databricks")
+    await company.grant("1000", "1000")
+    wrong = await company.charge("[workload=all-purpose] dbu 259.2958")
+    await company.reverse(wrong)
+    for words in ("[workload=all-purpose] dbu 258.1", "[workload=jobs] i3.xlarge 2h x4"):
+        await company.charge(words)
+    sums: Counter[str] = Counter()
+    for row in await company.used("workload"):
+        assert row.unit == "DBU"
+        sums[row.labels.other["workload"]] += Decimal(row.measured)
+    assert sums == {"all-purpose": Decimal("258.1"), "jobs": 8}
 
 
 async def test_seats_in_one_pool(presets):
