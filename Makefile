@@ -7,13 +7,14 @@
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
 # make styles  remake the table and the picture of docs/pricing-styles.md
+# make schema  regenerate the JSON Schemas of what is written in YAML
 # make lock    resolve the dependencies anew, within what pyproject.toml allows
 # make clean   remove what the targets above have made
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench check proto styles lock clean
+.PHONY: help setup demo serve test faults bench check proto styles schema lock clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -96,6 +97,9 @@ proto: setup
 
 styles: setup
 	@$(BIN)/python docs/pricing_styles.py
+
+schema: setup
+	@$(BIN)/python -m ledger.engine.schemas ledger/cli/data/schema
 
 # uv resolves for every platform and Python at once, which pip cannot; it stays out of the environment.
 build/uv/bin/uv: | $(STAMPS)/python

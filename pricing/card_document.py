@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from pricing.fields import EPOCH, CardName, Instant, Name, Percent, Rate, Revision, Selector, Text
 from pricing.items import KeyOwner, Result
@@ -35,11 +35,15 @@ def _members(members: type[KeyOwner | Result]) -> BeforeValidator:
             raise RefusedError(f"{value!r} is not known here", f"allowed here: {', '.join(members)}")
         return tuple(names)
 
-    return BeforeValidator(check)
+    one = {"enum": [form for name in members for form in (str(name), name.lower())]}
+    schema = WithJsonSchema({"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]})
+    return BeforeValidator(check, json_schema_input_type=Annotated[Any, schema])
 
 
 class MatchDoc(Strict):
     """What a rule applies to: names of one kind of usage, and conditions that all have to hold."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]})
 
     tokens: Selector | None = None
     compute: Selector | None = None

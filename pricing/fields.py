@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from pricing.decimals import DECIMAL_RULE, parse_nanos, parse_percent
 from pricing.items import BILLION
@@ -106,20 +107,75 @@ def _selector(value: object) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-Rate = Annotated[int, BeforeValidator(_rate)]
+def _schema(description: str, *forms: Mapping[str, object]) -> WithJsonSchema:
+    """Return what editors are told of a kind of value: it has one of some forms."""
+    one = dict(forms[0]) if len(forms) == 1 else {"anyOf": [dict(form) for form in forms]}
+    return WithJsonSchema({"description": description, **one})
+
+
+def _text(pattern: str) -> Mapping[str, object]:
+    return {"type": "string", "pattern": f"^{pattern}$"}
+
+
+_DECIMAL = r"\d{1,15}(\.\d{1,9})?"
+_PATTERN = {"type": "string", "minLength": 1}
+
+Rate = Annotated[
+    int,
+    BeforeValidator(_rate),
+    _schema('A decimal string, such as "0.25".', _text(_DECIMAL), {"type": "integer", "minimum": 0}),
+]
 """A decimal string, as billionths."""
-Positive = Annotated[int, BeforeValidator(parse_positive)]
+Positive = Annotated[
+    int,
+    BeforeValidator(parse_positive),
+    _schema(
+        'A decimal string above 0, such as "0.25".',
+        _text(rf"(?!0+(\.0+)?$){_DECIMAL}"),
+        {"type": "integer", "minimum": 1},
+    ),
+]
 """A decimal string above 0, as billionths."""
-Percent = Annotated[Fraction, BeforeValidator(_percent), Field(strict=False)]
+Percent = Annotated[
+    Fraction,
+    BeforeValidator(_percent),
+    Field(strict=False),
+    _schema('A percentage, such as "30%".', _text(rf"{_DECIMAL}\s*%")),
+]
 """A percentage, as a ratio."""
-Duration = Annotated[int, BeforeValidator(parse_duration)]
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    _schema(
+        "Seconds, or 500ms, 60s, 1m, 1h.",
+        _text(r"[0-9.]+\s*(ms|s|m|h)?"),
+        {"type": "integer", "minimum": 1},
+    ),
+]
 """Seconds, or a number with its unit, as nanoseconds."""
-TokenQuantity = Annotated[str, BeforeValidator(_quantity)]
-Name = Annotated[str, BeforeValidator(_name)]
-CardName = Annotated[str, BeforeValidator(_card_name)]
-Selector = Annotated[tuple[str, ...], BeforeValidator(_selector)]
+TokenQuantity = Annotated[
+    str, BeforeValidator(_quantity), _schema("A quantity of tokens.", {"enum": list(RATED_QUANTITIES)})
+]
+Name = Annotated[str, BeforeValidator(_name), _schema("A name without blanks.", _text(_NAME.pattern))]
+CardName = Annotated[str, BeforeValidator(_card_name), _schema("The name of a card.", _text(_CARD.pattern))]
+Selector = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_selector),
+    _schema(
+        "A name, a glob in which * is any text, or a list of them.",
+        _PATTERN,
+        {"type": "array", "minItems": 1, "items": _PATTERN},
+    ),
+]
 """One or more names or globs."""
-Instant = Annotated[datetime, BeforeValidator(_instant)]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    _schema(
+        "Date, time and zone: 2026-11-01T00:00:00Z.",
+        _text(r"\d{4}-?\d{2}-?\d{2}[T ]\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)"),
+    ),
+]
 """An instant with its zone."""
 REVISION_MAX = 10**9
 """The database keeps four bytes of it; a rollback adds one."""

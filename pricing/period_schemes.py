@@ -37,7 +37,7 @@ def _text(value: object) -> object:
 
 
 Zone = Annotated[str, BeforeValidator(_zone)]
-Amount = Annotated[str, BeforeValidator(_text)]
+Amount = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
 """A quantity, or a duration, by what is counted."""
 
 
@@ -114,4 +114,4 @@ def savings(value: object) -> object:
     return {"share": value} if isinstance(value, str) else value
 
 
-Savings = Annotated[SavingsDoc, BeforeValidator(savings)]
+Savings = Annotated[SavingsDoc, BeforeValidator(savings, json_schema_input_type=Percent | SavingsDoc)]

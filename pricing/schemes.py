@@ -24,11 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pricing.cost_schemes import CostPlusDoc
 from pricing.decimals import format_nanos
-from pricing.fields import Duration, Name, Percent, Positive, Rate
+from pricing.fields import Duration, Name, Percent, Positive, Rate, TokenQuantity
 from pricing.items import BILLION, Result
 from pricing.period_schemes import AllowanceDoc, Amount, BundleDoc, CountedDoc, Savings
 from pricing.plain_yaml import Loc
@@ -76,7 +76,9 @@ def _table(value: object) -> object:
     return value if isinstance(value, dict) else {ONLY: value}
 
 
-RateTable = Annotated[Mapping[str, Rate], BeforeValidator(_table)]
+RateTable = Annotated[
+    Mapping[str, Rate], BeforeValidator(_table, json_schema_input_type=Rate | Mapping[TokenQuantity, Rate])
+]
 """One rate, or rates by quantity."""
 
 
@@ -116,6 +118,8 @@ class Inner(NamedTuple):
 
 class PriceDoc(Strict):
     """Exactly one scheme; several are added up in `plus`."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     per_million: RateTable | None = None
     each: RateTable | None = None

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.model import OverCapture, Plan
 from pricing.source import ConfigError, RefusedError, Strict, read_file
@@ -62,13 +62,21 @@ def _over_capture(value: object) -> OverCapture:
     return OverCapture(value)
 
 
-Ttl = Annotated[timedelta, BeforeValidator(_duration)]
+Ttl = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"description": "1s to 24h.", "type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
 
 
 class _PlanModel(Strict):
     card: str | None = None
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
-    overdraft_limit: Annotated[int, BeforeValidator(_credits_micros)] = 0
+    overdraft_limit: Annotated[
+        int,
+        BeforeValidator(_credits_micros),
+        WithJsonSchema({"description": "Credits.", "type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
+    ] = 0
     default_ttl: Ttl = timedelta(minutes=5)
     max_ttl: Ttl = TTL_MAX
 
@@ -85,7 +93,9 @@ class _PlanModel(Strict):
         return self
 
 
-class _PlansModel(Strict):
+class PlansModel(Strict):
+    """The document of `plans.yaml`."""
+
     plans: dict[str, _PlanModel] = Field(min_length=1)
 
 
@@ -98,7 +108,7 @@ def load_plans(directory: Path, cards: Collection[str]) -> Mapping[str, Plan]:
     path = directory / "plans.yaml"
     if not path.exists():
         return BUILT_IN
-    document = read_file(path, _PlansModel)
+    document = read_file(path, PlansModel)
     unknown = [
         document.places.problem(
             ("plans", name, "card"),
