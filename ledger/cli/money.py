@@ -50,7 +50,7 @@ def margin(revenue_nanousd: int, cost_nanousd: int) -> float | None:
 def show_margin(revenue_nanousd: int, cost_nanousd: int) -> str:
     """The margin in percent; a dash without revenue."""
     ratio = margin(revenue_nanousd, cost_nanousd)
-    return "-" if ratio is None else f"{ratio:.1%}"
+    return "-" if ratio is None else f"{ratio:z.1%}"
 
 
 def _scaled(text: str, places: int) -> int:

@@ -35,7 +35,7 @@ def test_margin_is_what_is_left_of_revenue() -> None:
     """The margin is (revenue - cost) / revenue, and none without revenue."""
     assert margin(10, 4) == 0.6
     assert margin(0, 4) is None
-    assert [show_margin(10, 14), show_margin(0, 4)] == ["-40.0%", "-"]
+    assert [show_margin(10, 14), show_margin(0, 4), show_margin(10**6, 10**6 + 1)] == ["-40.0%", "-", "0.0%"]
 
 
 def test_amounts_as_people_read_them() -> None:
