@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from ledger.books.model import Entry
@@ -16,6 +17,7 @@ from ledger.engine.clock import DatabaseClock
 from ledger.engine.outcomes import Committed
 from ledger.engine.writer import Writer
 from ledger.store import write_statement as statement
+from ledger.store.write import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,19 @@ def _own_clock() -> None:
     _replace(statement, "_LIMIT", "interval '1000 years'")
 
 
+def _states_lost_at_times() -> None:
+    rows: Any = OpenBatch.rows
+    batches = count()
+
+    def forgetful(self: OpenBatch) -> Batch:
+        batch: Batch = rows(self)
+        if next(batches) % 10 == 0:
+            batch.states.clear()
+        return batch
+
+    _replace(OpenBatch, "rows", forgetful)
+
+
 def _replace(where: object, name: str, new: object) -> None:
     """Raises AttributeError where the service has no such thing any more."""
     getattr(where, name)
@@ -87,5 +102,6 @@ BUGS = {
     ),
     "no key on the request id": Bug("same_request", 5, _nothing, "DROP INDEX cell_00.entries_request_id"),
     "no look-up before a refusal": Bug("same_request", 5, _no_look_up),
+    "wallets written without what prices remember": Bug("connection_cut", 3, _states_lost_at_times),
     "the process's own clock": Bug("clock_apart", 2, _own_clock),
 }
