@@ -28,7 +28,7 @@ from ledger.store.usage import UsageQuery
 from pricing.decimals import parse_percent
 
 ANY_CARD: Final = "*"
-_CHANGE = re.compile(r"([+-]?)(\d{1,4}(?:\.\d{1,9})?)\s*%")
+_CHANGE = re.compile(r"([+-]?)(\d{1,4}(?:\.\d{1,9})?)\s*%", re.ASCII)
 _CARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DECODED_AT_ONCE = 100
 """Pieces of work that are decoded without a pause."""

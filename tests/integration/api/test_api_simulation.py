@@ -221,6 +221,7 @@ async def test_imported_costs_are_the_catalogs(world, customer):
         ({"candidate_costs": "revision: 0"}, "candidate_costs", "line 1"),
         ({"cost_change": "-101%"}, "cost_change", "-100%"),
         ({"cost_change": "a third"}, "cost_change", "percentage"),
+        ({"cost_change": "-\u0663%"}, "cost_change", "percentage"),
         ({"model_swaps": [pb.ModelSwap(model="a/b")]}, "model_swaps[0].served_by", ""),
         ({"work": WORK}, "usage.rate_card", "required"),
         (
