@@ -240,7 +240,8 @@ def _rated(price: PriceDoc) -> frozenset[str] | None:
     table = price.per_million if price.per_million is not None else price.each
     if table is not None:
         return frozenset((*with_fallbacks(table), REQUESTS))
-    inner = [_rated(part.price) for part in price.inner if part.place != "then of a measure"]
+    rating = (part for part in price.inner if part.place != "then of a measure")
+    inner = [_rated(part.price) for part in rating if part.price.savings_share is None]
     if not inner:
         return None
     found = [quantities for quantities in inner if quantities is not None]

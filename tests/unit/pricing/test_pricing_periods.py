@@ -248,3 +248,12 @@ def test_a_card_knows_its_longest_period(tmp_path, price_text, days):
     """Of all periods that its rules count over, inside other prices too."""
     made = terms(tmp_path, f"match: {{units: mail}}, price: {{{price_text}}}")
     assert made.card.longest_period_days == days
+
+
+def test_a_share_of_savings_rates_no_quantity(customer):
+    """Beside rates, what these do not name is unpriced: a share of what was saved is no price of it."""
+    one = customer(
+        "match: {tokens: '*'}, price: {plus: [{each: {input: '1'}}, {savings_share: 20%}]}", extra=TOLD
+    )
+    assert one.quote(tokens(input=1, output=1)).unpriced == (0,)
+    assert one.pays(tokens(input=1)) == 1
