@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -72,7 +73,7 @@ class MatchDoc(Strict):
                 )
         return self
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """tokens, compute, units or outcome."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
@@ -88,7 +89,7 @@ class MatchDoc(Strict):
         """The conditions that a rule of this kind may state."""
         return _CONDITIONS[self.kind]
 
-    @property
+    @cached_property
     def conditions(self) -> Mapping[str, tuple[str, ...]]:
         """The conditions that the rule states, but for labels."""
         stated = {condition: getattr(self, condition) for condition in self.conditions_of_kind}
