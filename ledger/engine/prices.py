@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from functools import cache
+from math import floor
 
 import pricing
 from ledger.books import refusals
 from ledger.books.model import (
     STATELESS,
-    UNSCALED,
     ZERO,
     Effect,
     Plan,
@@ -241,9 +241,10 @@ def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms | N
     if closes_at is None or closes_at <= now:
         return before._replace(text=state.text, closes_at=None, surplus_micros=0)
     rests_on = terms or before.terms
-    multiplier_nanos = rests_on.multiplier_nanos if rests_on is not None else UNSCALED
-    surplus = state.surplus_micros * multiplier_nanos // UNSCALED
-    return before._replace(text=state.text, closes_at=closes_at, surplus_micros=surplus, terms=rests_on)
+    surplus_micros = floor(state.surplus_micros)
+    return before._replace(
+        text=state.text, closes_at=closes_at, surplus_micros=surplus_micros, terms=rests_on
+    )
 
 
 @cache
