@@ -71,6 +71,7 @@ def _bills(made, *parts):
         # A start after the last minimum has one of its own.
         (["0 m 10", "60 m 10"], [240, 240]),
         (["0 m 100", "1000 l 10"], [400, 480]),
+        (["0 m 10", "10 l 10 from m", "1000 s 55"], [240, 240, 120]),
         # A start of another size too.
         (["0 m 10", "20 l 10"], [240, 480]),
         (["0 m 0", "10 m 10", "10 m 0"], [0, 240, 0]),
@@ -101,6 +102,12 @@ def test_a_start_within_the_minimum(tmp_path, parts, covered, again):
     assert _bills(_sizes(tmp_path), *parts)[0] == covered
     assert _bills(_sizes(tmp_path, again=60), *parts)[0] == again
     assert _bills(_sizes(tmp_path, again=90), *parts)[0] == again
+
+
+def test_nothing_is_carried_where_nothing_is_over(tmp_path):
+    """A part that costs nothing leaves no more behind than its time."""
+    _, memory = _bills(_sizes(tmp_path), "0 m 10", "0 m 10")
+    assert "carried" not in memory.states["run/r"]
 
 
 def test_what_a_run_has_charged_is_not_taken_back(tmp_path):
