@@ -32,7 +32,8 @@ def test_a_fitted_card_is_simulated_and_drawn(target: tuple[str, str], tmp_path:
     assert fitted.status == 0, fitted.stderr
     charged = ("--charged-by", "resolved", "--picture", picture)
     found = acu_ledger("rates", "simulate", card, "--since", "1d", *charged, "--json", *target).json()
-    assert (int(found["charges"]), found["after"]["list_margin_ratio"][:4]) == (20, "0.45")
+    assert int(found["charges"]) >= 20
+    assert found["after"]["list_margin_ratio"][:4] == "0.45"
     assert found["before"] == {**found["booked"], "unpriced_lines": "0"}
     texts = [each.text for each in ET.parse(picture).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314 -- ours
     assert "45.0%" in texts
