@@ -8,7 +8,6 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 DAYS_AT_MOST: Mapping[str, int] = {"day": 1, "week": 7, "month": 31, "year": 366}
-PERIODS = ("day", "week", "month", "year")
 _DAY = timedelta(days=1)
 
 
@@ -25,7 +24,7 @@ class Period(NamedTuple):
     """How long counters count, and in which zone's days."""
 
     per: str
-    """One of `PERIODS`."""
+    """day, week, month or year."""
     zone: str
     """An IANA name."""
 

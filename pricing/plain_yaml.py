@@ -164,7 +164,7 @@ class _Reader:
             case "bool" | "null" if text in _CONSTANTS:
                 return _CONSTANTS[text]
             case "float":
-                return self._float(event, text)
+                return self._refuse_float(event, text)
             case tag:
                 self._refuse(event, f"the tag {tag!r} is not taken here", "write a plain value")
                 return None
@@ -176,7 +176,7 @@ class _Reader:
             return text
         if _INTEGER.fullmatch(text):
             return self._integer(event, text)
-        return self._float(event, text) if _FLOAT.fullmatch(text) else text
+        return self._refuse_float(event, text) if _FLOAT.fullmatch(text) else text
 
     def _integer(self, event: ScalarEvent, text: str) -> int:
         try:
@@ -185,7 +185,7 @@ class _Reader:
             self._refuse(event, f"{text} is not a decimal number", "write decimal digits")
             return 0
 
-    def _float(self, event: ScalarEvent, text: str) -> str:
+    def _refuse_float(self, event: ScalarEvent, text: str) -> str:
         self._refuse(event, f"{text} is a float, and floats are not exact", f'write "{text}" in quotes')
         return text
 
