@@ -5,6 +5,7 @@ A bug is a change of the program in its own process, of the schema, or of both.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from ledger.engine.outcomes import Committed
 from ledger.engine.writer import Writer
 from ledger.store import write_statement as statement
 from ledger.store.write import Batch
+
+HASTE_SECONDS = 0.1
+"""From a reply to the commit that it did not wait for: a kill falls in between whatever the disk's speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def _reply_before_commit() -> None:
             for pending, outcome in part.items:
                 if isinstance(outcome, Entry):
                     pending.answer(Committed(outcome, replayed=False))
+        await asyncio.sleep(HASTE_SECONDS)
         await ship(self, batch)
 
     _replace(Writer, "_ship", hasty)
