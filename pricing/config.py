@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -32,6 +34,19 @@ class Config:
     cards: Mapping[str, RateCard]
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector away: all that is read is kept, and looking through it takes as long as reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_uncollected()
 def load(directory: Path) -> Config:
     """Read the cost book and all cards of a directory.
 
@@ -59,6 +74,7 @@ def load(directory: Path) -> Config:
     return Config(costs, {card.model.card: RateCard(card) for card in cards})
 
 
+@_uncollected()
 def read_card_for(text: str, costs: CostBook, file: str = "<rate card>") -> RateCard:
     """Read the text of one card that is to be priced by a cost book; `file` names it in problems.
 
