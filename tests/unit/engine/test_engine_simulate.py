@@ -22,13 +22,28 @@ credit_price_usd: "0.01"
 round: {to: "%s"}
 rules: [{name: pages, match: {units: page}, price: {each: "%s"}}]
 """
+VOLUME_CARD = """
+card: basic
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - name: pages by volume
+    match: {units: page}
+    price:
+      tiers:
+        count: quantity
+        per: month
+        volume: [{up_to: 10, price: {each: "2"}}, {price: {each: "%s"}}]
+"""
+CLOSE = datetime(2027, 1, 1, tzinfo=UTC)
+"""When November's usage gives its surplus back: it may be told until December ends."""
 
 
 class Fixed:
     """A side that prices all by one card."""
 
-    def __init__(self, each: str, to: str = "0.000001") -> None:
-        card = pricing.RateCard.from_document(CARD % (to, each))
+    def __init__(self, document: str) -> None:
+        card = pricing.RateCard.from_document(document)
         self._terms = pricing.compile_terms(card, COSTS)
 
     def terms_of(self, booked):
@@ -66,7 +81,12 @@ def booked(sequence=1, pages=1, **fields):
 
 
 def report(*entries, before="1", after="2", since=None, to="0.000001"):
-    simulation = Simulation(Fixed(before, to), Fixed(after, to), Window(since, NOW + timedelta(days=1)))
+    sides = [Fixed(CARD % (to, each)) for each in (before, after)]
+    return replayed(entries, *sides, Window(since, NOW + timedelta(days=1)))
+
+
+def replayed(entries, before, after, time):
+    simulation = Simulation(before, after, time)
     for entry in entries:
         simulation.add(entry)
     return simulation.report()
@@ -137,6 +157,33 @@ def test_a_customers_multiplier_scales_both_sides():
     """A negotiated factor is in what the customer pays, whatever the card."""
     found = report(booked(2, 10**9, multiplier_nanos=UNSCALED // 2))
     assert (found.all.before.credits_micros, found.all.after.credits_micros) == (500_000, 10**6)
+
+
+def by_volume(until):
+    """Ten pages at 2 credits, two more that bring all twelve to 1; on the other side to half of that."""
+    closed = booked(4, None, kind=EntryKind.PERIOD_CLOSED, booked_at=CLOSE)
+    entries = [
+        booked(2, 10 * 10**9, priced_micros=20 * 10**6, revenue_nanousd=10**8),
+        booked(3, 2 * 10**9),
+        closed._replace(priced_micros=-8 * 10**6, revenue_nanousd=-4 * 10**7),
+    ]
+    sides = [Fixed(VOLUME_CARD % each) for each in ("1", "0.5")]
+    kept = [entry for entry in entries if entry.booked_at <= until]
+    return replayed(kept, *sides, Window(None, until))
+
+
+def test_a_period_that_closes_gives_its_surplus_back_on_each_side():
+    """As booked under the same prices; the other side's is its own, at the value that went back."""
+    found = by_volume(CLOSE + timedelta(minutes=5))
+    both = [(side.credits_micros, side.lots_nanousd) for side in found.all]
+    assert both == [(12 * 10**6, 6 * 10**7), (6 * 10**6, 3 * 10**7)]
+    assert (found.booked.credits_micros, found.booked.lots_nanousd) == both[0]
+
+
+def test_a_period_that_is_open_keeps_its_surplus():
+    """What may still be used is given back by nobody yet."""
+    found = by_volume(NOW + timedelta(days=1))
+    assert [side.credits_micros for side in found.all] == [20 * 10**6, 20 * 10**6]
 
 
 @pytest.mark.parametrize(
