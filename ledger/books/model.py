@@ -440,6 +440,7 @@ class Entry(NamedTuple):
     """A commit stated in credits, without usage."""
     late: bool = False
     final: bool = False
+    """COMMIT: the last of its reservation. REFUND: nothing is left of the charge."""
     reason: str | None = None
     labels: Mapping[str, str] = NOTHING
     lines: tuple[EntryLine, ...] = ()

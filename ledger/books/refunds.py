@@ -48,6 +48,7 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
         terms=charge.terms,
         labels=charge.labels,
         priced_micros=-micros,
+        final=micros == left,
         reason=command.reason,
         lines=lines,
         money_lines=money_lines,

@@ -55,9 +55,8 @@ def left_of(facts: Facts) -> int:
 
 
 def is_refunded(charge: Entry, refunds: Sequence[Entry]) -> bool:
-    """Tell whether refunds have given back all that a charge collected."""
-    own = [refund for refund in refunds if refund.subject == charge.sequence]
-    return bool(own) and charge.charged_micros + sum(refund.charged_micros for refund in own) == 0
+    """Tell whether refunds have given back all that was left of a charge."""
+    return any(refund.final for refund in refunds if refund.subject == charge.sequence)
 
 
 # -- Credits

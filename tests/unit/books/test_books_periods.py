@@ -23,6 +23,7 @@ from ledger.books import (
     Plan,
     Priced,
     PricedLine,
+    Refund,
     Refusal,
     Release,
     Reserve,
@@ -32,6 +33,7 @@ from ledger.books import (
     Treatment,
 )
 from ledger.books.model import ZERO
+from ledger.books.returns import is_refunded
 
 CREDIT = 1_000_000
 DOLLAR = 10**9
@@ -231,3 +233,19 @@ def test_a_reservation_undone_after_the_close(world: PeriodWorld) -> None:
     reservation = world.reservations[sequence]
     assert (reservation.priced_micros, reservation.charged_micros) == (3 * CREDIT, 3 * CREDIT)
     assert world.wallet.balances.consumed == 0
+
+
+def test_a_refund_of_all_that_a_close_has_left_is_in_full(world: PeriodWorld) -> None:
+    """What the period gave back is gone already: with the rest nothing of the charge is left."""
+    charge = world.charge(10 * CREDIT, surplus=3 * CREDIT)
+    world.close()
+
+    def refund(micros: int | None) -> Decision:
+        command = Refund(*world.request(), charge.entry.sequence, micros, "goodwill")
+        return world.decided(world.run(command))
+
+    part = refund(2 * CREDIT).entry
+    assert not is_refunded(charge.entry, [part])
+    rest = refund(None).entry
+    assert rest.credits.consumed == -5 * CREDIT
+    assert is_refunded(charge.entry, [part, rest])
