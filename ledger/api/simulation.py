@@ -18,7 +18,7 @@ from ledger.api.errors import refused, some_of
 from ledger.api.money import dollars, ratio
 from ledger.api.usage import decode_usage
 from ledger.books.model import RefusalReason
-from ledger.engine.simulate import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, Report, bucket_of
+from ledger.engine.simulation_figures import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, Report, bucket_of
 from ledger.engine.simulation_worker import FitTarget
 from ledger.engine.simulator import Simulator, WhatIf, Work
 from ledger.finance.v1 import simulation_pb2 as pb

@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict
 
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
-from ledger.engine.simulate import Booked, Figures, Report, Scenario, Sides, Simulation, Window
+from ledger.engine.simulate import Simulation
+from ledger.engine.simulation_figures import Figures, Report, Sides
+from ledger.engine.simulation_past import Booked, Scenario, Window
 from pricing.fit import Fit, Target
 from pricing.what_if import ScaledCosts, on_own_keys, swapped
 

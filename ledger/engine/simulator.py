@@ -21,7 +21,7 @@ import pricing
 from ledger.books.model import UNSCALED, EntryKind
 from ledger.engine.prices import PriceBook
 from ledger.engine.published import USAGE_REACH
-from ledger.engine.simulate import Report
+from ledger.engine.simulation_figures import Report
 from ledger.engine.simulation_worker import FitTarget, Job, micros_of, read_report
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.finance import snapshot

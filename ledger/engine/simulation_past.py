@@ -1,0 +1,256 @@
+"""One side of a simulation: what a customer's entries come to under its terms, and what it remembers of them.
+
+Rounding, and the cost that is posted, are the books' own, so that under the terms that the entries were
+charged by a side comes to what the ledger holds, to the micro-credit and the nano-dollar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+from math import ceil
+from operator import add
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+import pricing
+from ledger.books.absorbed import accrue
+from ledger.books.bills import make_bill
+from ledger.books.exact import apportion, round_exact
+from ledger.books.model import (
+    NO_COSTS,
+    NO_POOLS,
+    POOL_SCOPE,
+    UNSCALED,
+    ZERO,
+    EntryKind,
+    GrantKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    PoolPart,
+    Priced,
+    PricedLine,
+    ReservationCosts,
+    Rounding,
+    Treatment,
+)
+from ledger.books.pools import PoolDraws, draw_on_pools
+from ledger.engine.simulation_figures import Line
+
+_NO_FACTS: Mapping[str, object] = {}
+_NO_DRAWS = PoolDraws()
+_UNPRICED = pricing.Treatment.UNPRICED
+_TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
+
+
+class Booked(NamedTuple):
+    """A charge, or the reversal of one, as the journal holds it."""
+
+    customer: int
+    sequence: int
+    kind: EntryKind
+    """COMMIT, CHARGE, REVERSAL, PERIOD_CLOSED."""
+    reservation: int | None
+    subject: int | None
+    """Of a reversal: the sequence of the charge, or of the reservation, that it takes back."""
+    undone: bool
+    """A reversal takes it back, then or later."""
+    booked_at: datetime
+    card: str
+    card_version: str
+    cost_version: str
+    credit_price_nanousd: int
+    multiplier_nanos: int
+    priced_micros: int
+    revenue_nanousd: int
+    cost_nanousd: int
+    labels: Mapping[str, str]
+    items: tuple[pricing.Item, ...]
+    """None where credits were committed without usage."""
+    pools: Mapping[str, int] = MappingProxyType({})
+    """Micro-credits that it drew from each pool."""
+
+
+class Window(NamedTuple):
+    """The time that counts."""
+
+    since: datetime | None
+    until: datetime
+
+    def holds(self, instant: datetime) -> bool:
+        """Whether something of an instant counts: from `since` on, up to `until`."""
+        return (self.since is None or instant >= self.since) and instant <= self.until
+
+
+class Scenario(Protocol):
+    """How one side prices."""
+
+    def terms_of(self, booked: Booked) -> pricing.Terms:
+        """What an entry is priced by, the customer's multiplier included."""
+
+    def costs_at(self, instant: datetime) -> pricing.CostBook:
+        """The cost book of an instant."""
+
+    def usage_of(self, items: Sequence[pricing.Item]) -> Sequence[pricing.Item]:
+        """The usage as it is on this side."""
+
+
+class Charge(NamedTuple):
+    """A charge as one side prices it."""
+
+    micros: int
+    cost_nanousd: int
+    credit_price_nanousd: int
+    lines: tuple[Line, ...] = ()
+    effects: tuple[pricing.Effect, ...] = ()
+
+    @property
+    def list_value(self) -> int:
+        return self.micros * self.credit_price_nanousd
+
+
+class _Parts(NamedTuple):
+    """What the parts of a reservation have come to so far."""
+
+    exact_micros: Fraction = ZERO
+    costs: ReservationCosts = NO_COSTS
+    own_run: str | None = None
+    pools: Mapping[str, Fraction] = NO_POOLS
+
+
+_NO_PARTS = _Parts()
+
+
+class _Surplus(NamedTuple):
+    closes_at: datetime
+    micros: int
+    credit_price_nanousd: int
+
+
+class Past:
+    """What one side remembers of a customer."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._states: dict[str, str] = {}
+        self._surpluses: dict[str, _Surplus] = {}
+        self._multipliers: dict[str, int] = {}
+        """Of the terms that a state's usage was last priced by."""
+        self._reservations: dict[int, _Parts] = {}
+        self.unvalued_micros = 0
+        """Credits that no lot was drawn for."""
+        self.credit_price_nanousd = 0
+        """Of the last charge."""
+
+    def charge(self, booked: Booked) -> Charge:
+        """Price an entry, and remember what it leaves behind."""
+        if not booked.items:
+            return Charge(booked.priced_micros, 0, booked.credit_price_nanousd)
+        scenario = self._scenario
+        terms, items = scenario.terms_of(booked), scenario.usage_of(booked.items)
+        parts = _NO_PARTS
+        if booked.reservation is not None:
+            parts = self._reservations.get(booked.reservation, _NO_PARTS)
+        keys = pricing.memory_keys(items, booked.labels, terms, booked.booked_at)
+        states = {key: self._states[key] for key in keys if key in self._states} if keys else {}
+        memory = pricing.Memory(states, parts.own_run)
+        quote = pricing.price(
+            items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
+        )
+        self._keep(quote.states, terms, booked.booked_at)
+        priced, pools = _priced(quote, terms.rounding), _NO_DRAWS
+        if any(line.pool is not None for line in priced.lines):
+            priced, pools = _draw_on_pools(priced, booked, parts)
+        bill = make_bill(None, priced, parts.exact_micros)
+        costs = accrue(parts.costs, priced)
+        if booked.reservation is not None:
+            self._reservations[booked.reservation] = _Parts(
+                bill.exact_micros, costs, quote.own_run, pools.exact_micros
+            )
+        self.credit_price_nanousd = terms.card.credit_price_nanousd
+        cost_nanousd = costs.posted_nanousd - parts.costs.posted_nanousd
+        shares = bill.shares()
+        if pools.micros:
+            shares = tuple(map(add, shares, pools.micros))
+        return Charge(
+            bill.micros + pools.total_micros,
+            cost_nanousd,
+            terms.card.credit_price_nanousd,
+            _lines(quote, priced, shares, cost_nanousd),
+            tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
+        )
+
+    def unwind(self, charge: Charge, now: datetime) -> None:
+        """Take what a charge added to the states away again."""
+        if charge.effects:
+            self._keep(pricing.unwind(charge.effects, self._states), None, now)
+
+    def given_back(self, time: Window) -> Iterable[tuple[int, int]]:
+        """The surplus of each period that closed within a time, and the list price of a credit of it."""
+        for surplus in self._surpluses.values():
+            if time.holds(surplus.closes_at) and surplus.micros:
+                yield surplus.micros, surplus.credit_price_nanousd
+
+    def _keep(self, states: Mapping[str, pricing.State], terms: pricing.Terms | None, now: datetime) -> None:
+        for key, state in states.items():
+            self._states[key] = state.text
+            if terms is not None:
+                self._multipliers[key] = terms.multiplier_nanos
+                price = terms.card.credit_price_nanousd
+            else:
+                price = self._surpluses[key].credit_price_nanousd if key in self._surpluses else 0
+            if state.closes_at is not None and state.closes_at > now:
+                micros = state.surplus_micros * self._multipliers.get(key, UNSCALED) // UNSCALED
+                self._surpluses[key] = _Surplus(state.closes_at, micros, price)
+
+
+def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
+    """A quote in the books' words, as far as amounts go."""
+    lines = [
+        PricedLine(
+            line.kind,
+            _TREATMENTS[line.treatment],
+            line.exact_micros,
+            line.cost_exact_nanousd,
+            _NO_FACTS,
+            _NO_FACTS,
+            pool=PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros)) if line.pool else None,
+        )
+        for line in quote.lines
+    ]
+    return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
+
+
+def _draw_on_pools(priced: Priced, booked: Booked, parts: _Parts) -> tuple[Priced, PoolDraws]:
+    """Give the usage at what pools leave of its price: of each there is what the entry drew, and no more."""
+    needs: dict[str, Fraction] = {}
+    for line in priced.lines:
+        if line.pool is not None:
+            needs[line.pool.pool] = needs.get(line.pool.pool, ZERO) + line.pool.exact_micros
+    lots = []
+    for number, (name, need) in enumerate(needs.items()):
+        drawn, before = booked.pools.get(name, 0), parts.pools.get(name, ZERO)
+        suffices = round_exact(before + need) - round_exact(before) <= drawn
+        # What rounding left out was there, too.
+        lots.append(_lot_of(name, number, ceil(need) + 1 if suffices else drawn, booked.booked_at))
+    rest, draws = draw_on_pools(lots, priced, parts.pools)
+    return rest or priced, draws
+
+
+def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
+    key, scope = LotKey(0, number), POOL_SCOPE + pool
+    return Lot(key, GrantKind.PAID, micros, micros, 0, 0, 0, scope, now, None, LotStatus.ACTIVE)
+
+
+def _lines(
+    quote: pricing.Quote, priced: Priced, shares: Sequence[int], cost_nanousd: int
+) -> tuple[Line, ...]:
+    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
+    return tuple(
+        [
+            Line((line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED)
+            for n, line in enumerate(quote.lines)
+        ]
+    )
