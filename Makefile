@@ -79,8 +79,9 @@ check: setup
 	@diff -r build/committed build/stubs || { echo "Stubs are out of date: make proto" >&2; exit 1; }
 	@echo "Stubs are up to date"
 
+# A worker for each core, each with a PostgreSQL of its own; who has nothing left takes from the others.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 faults: SIZE ?= small
 faults: setup
