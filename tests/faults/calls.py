@@ -24,6 +24,7 @@ BATCH_FIELDS = {
     "ReleaseReservation": "release",
     "Charge": "charge",
     "ReverseCharge": "reverse",
+    "Refund": "refund",
 }
 _ADMIN = ("CreateCustomer", "IssueGrant")
 _UNKNOWN = frozenset(

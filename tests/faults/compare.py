@@ -26,6 +26,7 @@ KINDS = {
     "ReleaseReservation": "RELEASE",
     "Charge": "CHARGE",
     "ReverseCharge": "REVERSAL",
+    "Refund": "REFUND",
 }
 BY_THE_CLOCK = frozenset({"GRANT_STARTED", "GRANT_EXPIRED", "RESERVATION_EXPIRED", "PERIOD_CLOSED"})
 ACCOUNTS = ("issued", "pending", "available", "held", "consumed", "expired", "voided", "refunded", "debt")
@@ -179,6 +180,8 @@ def _facts(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[tuple[str
         yield "granted", reply.grant.amount_micros, -entry["issued"]
     if method == "ReverseCharge":
         yield "returned", reply.returned_micros, entry["uncollected"] - entry["priced"]
+    if method == "Refund":
+        yield "refunded", reply.refunded_micros, entry["uncollected"] - entry["priced"]
 
 
 def _look_for_others(findings: Findings, rows: Sequence[asyncpg.Record], known: Iterable[Key]) -> None:
@@ -203,6 +206,7 @@ def _replay(
     for customer_id, entries in by_customer.items():
         _replay_customer(findings, customer_id, entries, wallets[customer_id])
         _check_reservations(findings, customer_id, entries)
+        _check_returns(findings, customer_id, entries)
 
 
 def _compare_runs(
@@ -270,6 +274,22 @@ def _check_reservations(findings: Findings, customer_id: str, entries: Sequence[
             gone.add(reservation)
         if entry["kind"] == "RELEASE" or entry["final"]:
             closed.add(reservation)
+
+
+def _check_returns(findings: Findings, customer_id: str, entries: Sequence[asyncpg.Record]) -> None:
+    """Of a charge comes back what was collected, and no more; of a reversed one all of it."""
+    left: dict[int, int] = {}
+    for entry in entries:
+        collected, subject = entry["priced"] - entry["uncollected"], entry["subject"]
+        told = f"{customer_id} entry {entry['sequence']}: {entry['kind']} of charge {subject}"
+        if entry["kind"] in ("CHARGE", "COMMIT"):
+            left[entry["sequence"]] = collected
+        elif entry["kind"] in ("REFUND", "REVERSAL"):
+            left[subject] += collected
+            if left[subject] < 0:
+                findings.doubled.append(f"{told}: {-left[subject]} more than was left")
+            elif left[subject] and (entry["kind"] == "REVERSAL" or entry["final"]):
+                findings.other.append(f"{told}: {left[subject]} stay with us")
 
 
 def _check_faults(findings: Findings, journal: Journal, logs: str) -> None:

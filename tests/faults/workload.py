@@ -1,4 +1,4 @@
-"""Clients that sell work: they reserve, commit, release, extend, charge and reverse, and remember every word.
+"""Clients that sell work, give some of it back, and remember every word.
 
 Half of what they do is for one hot customer. What they got no word on they retry at once, or later, or leave
 to be settled.
@@ -19,6 +19,7 @@ from ledger.v1.credit_service_pb2 import (
     ChargeRequest,
     CommitReservationRequest,
     ExtendReservationRequest,
+    RefundRequest,
     ReleaseReservationRequest,
     ReserveRequest,
     ReverseChargeRequest,
@@ -42,6 +43,16 @@ class Hold:
 
     customer_id: str
     reservation_id: str
+
+
+@dataclass(slots=True)
+class Charged:
+    """A charge of which a client may give something back."""
+
+    customer_id: str
+    charge_id: str
+    own: bool
+    """Made by `Charge`: one by itself, that can be reversed."""
 
 
 def usage(rng: random.Random) -> UsageList:
@@ -112,7 +123,7 @@ class Worker:
         """The first is the hot one."""
         self._rng = rng
         self._holds: list[Hold] = []
-        self._charges: list[Record] = []
+        self._charges: list[Charged] = []
         self._stopping = False
 
     async def run(self) -> None:
@@ -154,15 +165,17 @@ class Worker:
             if record.method == "Reserve":
                 reservation = record.replies[-1].reservation
                 self._holds.append(Hold(reservation.customer_id, reservation.reservation_id))
-            elif record.method == "Charge":
-                self._charges.append(record)
+            elif record.method in ("Charge", "CommitReservation"):
+                charge_id = record.replies[-1].charge.charge_id
+                own = record.method == "Charge"
+                self._charges.append(Charged(record.request.customer_id, charge_id, own))
 
     def _next(self) -> Record:
         choice = self._rng.random()
         if choice < 0.35 or not self._holds:
             return self._reserve_or_charge()
-        if choice < 0.40 and self._charges:
-            return self._reverse()
+        if choice < 0.45 and self._charges:
+            return self._give_back()
         hold = self._rng.choice(self._holds)
         if choice < 0.75:
             return self._commit(hold)
@@ -226,12 +239,25 @@ class Worker:
         )
         return self._journal.open("ExtendReservation", extend)
 
-    def _reverse(self) -> Record:
-        charge = self._charges.pop(self._rng.randrange(len(self._charges)))
-        reverse = ReverseChargeRequest(
+    def _give_back(self) -> Record:
+        """Reverses a charge, or refunds some of it, or all that is left: it may be refunded again."""
+        charged = self._rng.choice(self._charges)
+        if charged.own and self._rng.random() < 0.4:
+            self._charges.remove(charged)
+            reverse = ReverseChargeRequest(
+                request_id=self._journal.request_id(),
+                customer_id=charged.customer_id,
+                charge_id=charged.charge_id,
+                reason="it did not happen",
+            )
+            return self._journal.open("ReverseCharge", reverse)
+        refund = RefundRequest(
             request_id=self._journal.request_id(),
-            customer_id=charge.request.customer_id,
-            charge_id=charge.replies[-1].charge.charge_id,
-            reason="it did not happen",
+            customer_id=charged.customer_id,
+            charge_id=charged.charge_id,
+            amount_micros=self._rng.choice((0, self._rng.randrange(1, CREDIT // 2))),
+            reason="it did not help",
         )
-        return self._journal.open("ReverseCharge", reverse)
+        if not refund.amount_micros:
+            self._charges.remove(charged)
+        return self._journal.open("Refund", refund)
