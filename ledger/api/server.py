@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import grpc.aio
@@ -33,6 +34,9 @@ from ledger.v1 import (
 
 DRAIN_SECONDS: Final = 20.0
 """How long calls may take to end once a server is told to stop: longer than any write is retried inside."""
+
+PAUSE_SECONDS: Final = 0.5
+"""Between two attempts to listen on a port that gRPC has let go, and somebody else has taken."""
 
 _OPTIONS: Final = (
     # Two processes on one port would share its calls without a word.
@@ -94,7 +98,7 @@ class ApiServer:
         self._host = address.rpartition(":")[0]
         self._port = _listen(self._server, address)
         self._keeping: asyncio.Task[None] | None = None
-        self._drains = False
+        self._draining = asyncio.Event()
 
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
@@ -125,18 +129,34 @@ class ApiServer:
         The calls in flight are cancelled, their writes are not. A peer that keeps its connection delays it by
         the 20 s after which gRPC cuts it.
         """
-        while not self._drains:
+        while not self._draining.is_set():
             try:
                 await self._server.wait_for_termination()
             except Exception as error:  # noqa: BLE001 -- whatever it was, the port is to be served
                 _log.critical("port.ended", address=self.address, error=repr(error))
-                self._server = self._make()
+                await self._serve_anew()
+
+    async def _serve_anew(self) -> None:
+        while not self._draining.is_set():
+            self._server = self._make()
+            try:
                 _listen(self._server, self.address)
+            except OSError as error:
+                _log.critical("port.taken", address=self.address, error=str(error))
+                await self._pause()
+            else:
                 await self._server.start()
+                return
+
+    async def _pause(self) -> None:
+        """Not longer than until the server is told to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE_SECONDS):
+                await self._draining.wait()
 
     async def drain(self) -> None:
         """Says NOT_SERVING, takes no new call, and ends when those in flight have their answers."""
-        self._drains = True
+        self._draining.set()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(DRAIN_SECONDS)
         if self._keeping is not None:

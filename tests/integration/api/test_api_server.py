@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import urllib.request
 
 import grpc
@@ -15,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger.api import limits
+from ledger.api.server import ApiServer
+from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -129,23 +132,56 @@ async def test_large_messages(world, customer):
 
 async def test_a_path_that_is_no_text(world, customer):
     """A call whose path is no UTF-8 ends gRPC's own loop: the port is served on, again and again."""
-    host, _, port = world.stack.public_target.rpartition(":")
-    path = b"/ledger.\xf61.CreditService/GetBalance"
-    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
-    fields = (*fields, (b"te", b"trailers"), (b"content-type", b"application/grpc"))
-    block = b"".join(b"\x00" + b"".join(bytes([len(text)]) + text for text in field) for field in fields)
-    settings, call = b"\0\0\0\4\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
     for _ in range(3):
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + call)
-        await reader.readuntil(b"Server shutdown")
-        writer.close()
+        await end_loop(world.stack.public_target)
         # A call on a connection of before may be cancelled with it, once.
         async with asyncio.timeout(30):
             while not await is_serving(world.public):
                 pass
         request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=CREDIT)
         assert (await world.credit.Reserve(request, wait_for_ready=True)).sequence
+
+
+async def end_loop(target):
+    """A call whose path is no UTF-8: gRPC's own loop ends by it, and its port with it."""
+    host, _, port = target.rpartition(":")
+    path = b"/ledger.\xf61.CreditService/GetBalance"
+    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"))
+    fields = (*fields, (b"te", b"trailers"), (b"content-type", b"application/grpc"))
+    block = b"".join(b"\x00" + b"".join(bytes([len(text)]) + text for text in field) for field in fields)
+    settings, call = b"\0\0\0\4\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + call)
+    await reader.readuntil(b"Server shutdown")
+    writer.close()
+
+
+class Robbed(ApiServer):
+    """Its port is taken by another when it is to be served anew, and is free at the next attempt."""
+
+    thief: socket.socket | None = None
+    robbed = False
+
+    def _make(self):
+        if self.thief is not None:
+            self.thief.close()
+        elif hasattr(self, "_port"):
+            self.robbed = True
+            host, _, port = self.address.rpartition(":")
+            self.thief = socket.create_server((host, int(port)))
+        return super()._make()
+
+
+async def test_a_port_that_is_taken_meanwhile():
+    """Where gRPC has let a port go and another has taken it, it is asked for until it is free."""
+    server = Robbed("127.0.0.1:0", (), OperationsMetrics())
+    await server.start()
+    await end_loop(server.address)
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
+        while not await is_serving(channel):
+            pass
+    assert server.robbed
+    await server.drain()
 
 
 async def is_serving(channel):
