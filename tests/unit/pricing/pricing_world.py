@@ -24,10 +24,15 @@ from pricing import (
     Units,
     compile_terms,
     load,
+    memory_keys,
     price,
+    unwind,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+TOLD = "discloses: serving_cost\n"
+"""What a card says that charges a share of savings."""
 
 COSTS = """
 tokens:
@@ -133,3 +138,38 @@ def after(memory: Memory, quote: Quote) -> Memory:
     return Memory(
         {**memory.states, **{key: state.text for key, state in quote.states.items()}}, quote.own_run
     )
+
+
+class Customer:
+    """One customer's usage under some terms, the states carried from call to call."""
+
+    def __init__(self, made, now=NOW):
+        self.terms, self.now, self.states, self.lines, self.marks = made, now, {}, [], {}
+
+    def pays(self, *items, **more):
+        """What these cost, in credits."""
+        return paid(self.quote(*items, **more))
+
+    def quote(self, *items, **more):
+        """The quote of these; what it leaves is kept."""
+        keys = memory_keys(items, {}, self.terms, self.now)
+        known = {key: text for key, text in self.states.items() if key in keys}
+        quote = price(items, {}, self.terms, Memory(known), now=self.now, **more)
+        assert set(quote.states) <= keys
+        self.keep(quote.states)
+        self.lines += quote.lines
+        return quote
+
+    def undo(self, line):
+        """Reverse a line."""
+        self.keep(unwind(line.effects, self.states))
+
+    def keep(self, states):
+        """Keep what changed."""
+        self.marks |= states
+        self.states |= {key: state.text for key, state in states.items()}
+
+    @property
+    def surplus(self):
+        """What is due to come back, in credits."""
+        return sum((state.surplus_micros for state in self.marks.values()), Fraction(0)) / 10**6

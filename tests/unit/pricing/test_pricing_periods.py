@@ -4,53 +4,12 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from pricing_world import NOW, compute, outcome, paid, terms, tokens, units
+from pricing_world import NOW, TOLD, Customer, compute, outcome, terms, tokens, units
 
-from pricing import KeyOwner, Memory, PoolPart, Result, free_marks, memory_keys, price, unwind
+from pricing import KeyOwner, PoolPart, Result, free_marks
 from pricing.periods import Period
 
 DAYS = [(100, 20, 110), (120, 10, 120), (80, 5, 80), (100, 13, 103)]
-TOLD = "discloses: serving_cost\n"
-
-
-class Customer:
-    """One customer's usage under some terms, the states carried from call to call."""
-
-    def __init__(self, made, now=NOW):
-        self.terms, self.now, self.states, self.lines, self.marks = made, now, {}, [], {}
-
-    def pays(self, *items, **more):
-        """What these cost, in credits."""
-        return paid(self.quote(*items, **more))
-
-    def quote(self, *items, **more):
-        """The quote of these; what it leaves is kept."""
-        keys = memory_keys(items, {}, self.terms, self.now)
-        known = {key: text for key, text in self.states.items() if key in keys}
-        quote = price(items, {}, self.terms, Memory(known), now=self.now, **more)
-        assert set(quote.states) <= keys
-        self._keep(quote.states)
-        self.lines += quote.lines
-        return quote
-
-    def undo(self, line):
-        """Reverse a line."""
-        self._keep(unwind(line.effects, self.states))
-
-    def _keep(self, states):
-        self.marks |= states
-        self.states |= {key: state.text for key, state in states.items()}
-
-    @property
-    def surplus(self):
-        """What is due to come back, in credits."""
-        return sum((state.surplus_micros for state in self.marks.values()), Fraction(0)) / 10**6
-
-
-@pytest.fixture
-def customer(tmp_path):
-    """Makes a customer of a card of these rules."""
-    return lambda *rules, **more: Customer(terms(tmp_path, *rules, **more))
 
 
 def test_a_bundle_is_included_before_the_rate_applies(customer):
@@ -160,7 +119,7 @@ def test_an_outcome_is_charged_once_for_each_subject(customer):
     assert [one.quote(item).outcome_charged for item in (a, _about("d"))] == [False, True]
     assert one.quote(outcome("x")).lines[0].unpriced_reason == "no_subject"
     assert one.pays(_about("z", count=3)) == 2
-    one._keep(free_marks(one.lines[1].effects))
+    one.keep(free_marks(one.lines[1].effects))
     assert (one.pays(a), one.pays(a)) == (2, 0)
     one.undo(one.lines[3])
     assert one.pays(b) == 2
