@@ -11,7 +11,8 @@ from pricing import unwind
 CLOSES_AT = datetime(2027, 1, 1, tzinfo=UTC)
 MACHINES = "group: machines, match: {compute: h100}, price: {per_hour: '1'}"
 MAIL = "match: {units: mail}, price: "
-VOLUME = "{tiers: {count: quantity, per: month, volume: [{up_to: 100, price: {each: '1'}}, {price: {each: '0.5'}}]}}"
+HALVES = "{count: quantity, per: month, volume: [{up_to: 100, price: {each: '1'}}, {price: {each: '0.5'}}]}"
+VOLUME = f"{{tiers: {HALVES}}}"
 
 
 def mails(count):
@@ -57,8 +58,9 @@ def test_what_has_nothing_of_the_count_pays_at_the_step_reached(customer):
 def test_volume_begins_where_the_bundle_ends(customer):
     """At exactly what is included, what has nothing of the count is charged; before it, nothing is."""
     one = customer(
-        "match: {tokens: '*'}, price: {bundle: {count: requests, quantity: 2, per: month}, tiers: {count: "
-        "requests, per: month, volume: [{up_to: 1, price: {each: {input: '4'}}}, {price: {each: {input: '1'}}}]}}"
+        "match: {tokens: '*'}, price: {bundle: {count: requests, quantity: 2, per: month}, tiers: "
+        "{count: requests, per: month, volume: "
+        "[{up_to: 1, price: {each: {input: '4'}}}, {price: {each: {input: '1'}}}]}}"
     )
     assert [one.pays(tokens(input=1, requests=n)) for n in (0, 1, 0, 1, 0, 1)] == [0, 0, 0, 0, 4, 4]
     assert (one.pays(tokens(input=1)), one.surplus) == (0, 5)
@@ -75,17 +77,14 @@ def test_a_pool_pays_in_full_for_what_has_nothing_of_the_count(customer):
     assert (charged.exact_micros, Fraction(*charged.pool.exact_micros)) == (6 * 10**6, 6 * 10**6)
 
 
-@pytest.mark.parametrize(
-    ("price", "groups"),
-    [
-        (
-            "{tiers: {count: requests, per: month, volume: [{up_to: 9, price: {fee_on_cost: 5%}}, "
-            "{price: {fee_on_cost: 1%}}]}}",
-            [],
-        ),
-        ("{fee_on_cost: 5%, allowance: {share: 10%, of: machines, per: day}}", [MACHINES]),
-    ],
+COSTLY_STEPS = (
+    "{tiers: {count: requests, per: month, volume: [{up_to: 9, price: {fee_on_cost: 5%}}, "
+    "{price: {fee_on_cost: 1%}}]}}"
 )
+ALLOWED_FEE = "{fee_on_cost: 5%, allowance: {share: 10%, of: machines, per: day}}"
+
+
+@pytest.mark.parametrize(("price", "groups"), [(COSTLY_STEPS, []), (ALLOWED_FEE, [MACHINES])])
 def test_what_a_period_counts_may_cost_by_what_it_cost(customer, price, groups):
     """5 % of $3; what no cost is known of is refused, and counts nothing."""
     one = customer(f"match: {{tokens: '*'}}, price: {price}", *groups)
