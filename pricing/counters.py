@@ -104,8 +104,7 @@ class Volume(NamedTuple):
         state = past.state(key)
         ends = [self.included, *(step.end for step in self.steps if step.end is not None)]
         if state.get("ends", ends) != ends:
-            state["settled"] = str(_volume_total(state))
-            state.pop("sums")
+            state.pop("sums")  # what they came to is charged
         state["ends"] = ends
         owed = -_volume_total(state)
         used, before = self.quantity(item), state.get("count", 0)
@@ -257,13 +256,13 @@ def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, A
 
 
 def _volume_total(state: Mapping[str, Any]) -> Fraction:
-    settled = Fraction(state.get("settled", 0))
+    """Return what is counted comes to, since the steps are what they are."""
     sums = state.get("sums")
     if not sums:
-        return settled
+        return _ZERO
     included, *ends = state["ends"]
-    count = state.get("count", 0)
-    return settled + (Fraction(sums[_step(ends, count)]) if count >= included else _ZERO)
+    count = state["count"]
+    return Fraction(sums[_step(ends, count)]) if count >= included else _ZERO
 
 
 def _step(ends: Sequence[int], count: int) -> int:

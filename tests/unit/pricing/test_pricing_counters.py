@@ -212,6 +212,15 @@ def test_undoing_a_saving_leaves_the_others(customer):
     assert one.pays(saved) == 0
 
 
+def test_a_saving_that_is_undone_meets_no_loss(customer):
+    """Nothing was charged that a loss could take back."""
+    one = customer("match: {tokens: '*'}, price: {savings_share: 20%}", extra=TOLD)
+    assert one.pays(tokens(input=10**6, served_by="acme/small")) == Fraction("0.59")
+    one.undo(one.lines[0])
+    assert one.pays(tokens("acme/small", input=10**6, served_by="acme/large")) == 0
+    assert one.surplus == 0
+
+
 def test_undoing_what_an_allowance_is_a_share_of(customer):
     """Of 100 hours of machines 10 are free; of 40 of them, 4. What is claimed can be undone as well."""
     one = customer(MACHINES, MAIL + "{each: '1', allowance: {share: 10%, of: machines, per: day}}")
