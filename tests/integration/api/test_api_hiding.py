@@ -37,12 +37,25 @@ from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRETS = (
-    *("hushed", "cache", "73190017", "7.3190017", "298770013", "4143331", "12718283", "1234567", "987653"),
-    *("12347", "37.31", "3731", "31.4159265", "314159265", "cost_plus", "markup", "margin"),
-    *("umbra", "nightjar", "gloaming", "5512773", "19381123", "41.93", "4193", "412.7791", "4127791"),
+    *("hushed", "cache", "73190017", "7.3190017", "298770013", "4143331", "12718283", "1234567", "98765327"),
+    *("1234756", "37.3185062", "373185062", "31.4159265", "314159265", "cost_plus", "markup", "margin"),
+    *(
+        "umbra",
+        "nightjar",
+        "gloaming",
+        "5512773",
+        "19381123",
+        "41.9348607",
+        "419348607",
+        "412.7791",
+        "4127791",
+    ),
     *("internal.route", "per_million"),
 )
-"""Rule names, levers, what really ran and whose it was, rates of the cost book, markups, what was paid."""
+"""Rule names, levers, what really ran and whose it was, rates of the cost book, markups, what was paid.
+
+Numbers are of seven digits or more: shorter ones are met by chance in the seconds that metrics sum.
+"""
 
 SUMMED = """
 card: summed
@@ -53,11 +66,11 @@ rules:
   - name: hushed rule of routes
     title: Routed model
     match: {tokens: "acme/*", labels: {internal.route: "hushed-*"}}
-    price: {cost_plus: {margin: "41.93%"}}
+    price: {cost_plus: {margin: "41.9348607%"}}
   - name: hushed rule of own keys
     title: Own key
     match: {tokens: "*", key_owner: CUSTOMER}
-    price: {cost_plus: {markup: "37.31%"}}
+    price: {cost_plus: {markup: "37.3185062%"}}
   - name: hushed rule of any model
     title: Any model
     match: {tokens: "*"}
@@ -65,15 +78,15 @@ rules:
       plus:
         - per_million: {input: "10", output: "40"}
         - each: {requests: "2"}
-        - cost_plus: {markup: "37.31%"}
+        - cost_plus: {markup: "37.3185062%"}
   - name: hushed rule of sandboxes
     title: Sandbox time
     match: {compute: sandbox}
-    price: {plus: [{per_hour: "4", minimum: 60s, increment: 1s}, {cost_plus: {margin: "41.93%"}}]}
+    price: {plus: [{per_hour: "4", minimum: 60s, increment: 1s}, {cost_plus: {margin: "41.9348607%"}}]}
   - name: hushed rule of searches
     title: Web search
     match: {units: web_search}
-    price: {cost_plus: {margin: "41.93%"}}
+    price: {cost_plus: {margin: "41.9348607%"}}
   - name: hushed rule of mail
     title: Mail
     match: {units: mail}
@@ -446,8 +459,8 @@ async def test_planted_secrets_are_in_the_configuration(config):
         "hushed-lever",
         "7.3190017",
         "0.1234567",
-        "37.31%",
-        "41.93%",
+        "37.3185062%",
+        "41.9348607%",
         "hushed rule of large",
         "markup",
     ):

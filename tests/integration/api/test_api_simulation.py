@@ -116,7 +116,7 @@ async def test_a_candidate_is_priced_beside_the_card_in_force(world, customer):
     await world.charge(usage=usage(tokens(input=CREDIT), searches("10")))
     found = await simulate(world, candidate_card=CARD)
     assert (found.before.credits_micros, found.after.credits_micros) == (10_100_000, 20_100_000)
-    assert found.after.cost_usd == found.before.cost_usd == "7.331348700"
+    assert found.after.cost_usd == found.before.cost_usd == "7.331349260"
     assert {(each.kind, each.name): each.after.credits_micros for each in found.usage_changes} == {
         ("tokens", "acme/large"): 20_000_000,
         ("units", "web_search"): 100_000,
