@@ -30,7 +30,7 @@ class Simulation:
 
     def add(self, booked: Booked) -> None:
         """Replay the next entry; one from before the time only leaves its traces in the states."""
-        customer, counts = self._customer, self._time.holds(booked.booked_at)
+        customer, counts = self._customer, self._time.has_begun(booked.booked_at)
         if customer is None or customer.number != booked.customer:
             self._close()
             customer = self._customer = _Customer(booked.customer, self._scenarios)

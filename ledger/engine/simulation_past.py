@@ -79,9 +79,16 @@ class Window(NamedTuple):
     since: datetime | None
     until: datetime
 
+    def has_begun(self, instant: datetime) -> bool:
+        """Whether an entry of an instant counts: from `since` on.
+
+        The journal's own end is the other: the clock that booked an entry may be ahead of the one that asks.
+        """
+        return self.since is None or instant >= self.since
+
     def holds(self, instant: datetime) -> bool:
-        """Whether something of an instant counts: from `since` on, up to `until`."""
-        return (self.since is None or instant >= self.since) and instant <= self.until
+        """Whether what nothing is booked of counts at an instant: from `since` on, up to `until`."""
+        return self.has_begun(instant) and instant <= self.until
 
 
 class Scenario(Protocol):

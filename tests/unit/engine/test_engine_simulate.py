@@ -140,6 +140,14 @@ def test_what_is_from_before_does_not_count():
     assert found.booked.credits_micros == 0
 
 
+def test_what_the_journal_holds_counts_though_it_is_ahead_of_the_clock():
+    """Entries are booked by another process's clock than that of the one who asks."""
+    found = replayed(
+        [booked(2, 10**9)], *[Fixed(CARD % ("0.000001", "1"))] * 2, Window(None, NOW - timedelta(seconds=1))
+    )
+    assert (found.charges, found.all.before.credits_micros) == (1, 10**6)
+
+
 def test_credits_without_usage_stay_what_they_are():
     """A commit in credits costs the same on both sides: no card has priced it."""
     stated = booked(2, None, kind=EntryKind.COMMIT, reservation=1, priced_micros=7, revenue_nanousd=70)
