@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Any
 
 import asyncpg
@@ -57,6 +58,8 @@ MESSAGE_BYTES_MAX = 4 << 20
 WAIT_SECONDS = 0.3
 """For a status; a server owes none to a stream that does not go on."""
 GROWTH_MAX = 1.05
+"""Of the last quarter over the third: in the first half each thread takes what it will keep."""
+MEMORY_SAMPLES = 10
 READS = (wallet.GetBalanceRequest(customer_id="acme"), admin.GetCustomerRequest(customer_id="acme"))
 
 Answer = tuple[grpc.StatusCode, bytes]
@@ -173,6 +176,15 @@ async def attacking(served: Any, seed: int) -> AsyncIterator[Attacker]:
     await attacker.close()
 
 
+async def memory_under_attack(served: Any, attacker: Attacker, calls: int) -> float:
+    """Its memory while so many calls are made: the median, as one of them may need megabytes for a moment."""
+    samples = []
+    for _ in range(MEMORY_SAMPLES):
+        await attacker.attack_often(calls // MEMORY_SAMPLES)
+        samples.append(served.resident_bytes())
+    return median(samples)
+
+
 @asynccontextmanager
 async def tables_of(url: str) -> AsyncIterator[Tables]:
     """The tables of a database."""
@@ -185,10 +197,9 @@ async def tables_of(url: str) -> AsyncIterator[Tables]:
 async def test_nothing_that_is_sent_is_a_fault(served: Any) -> None:
     """No INTERNAL, no crash; the books hold; the service works on as before, in the same memory."""
     async with attacking(served, SEED) as attacker:
-        await attacker.attack_often(CALLS // 4)
-        at_first = served.resident_bytes()
-        await attacker.attack_often(CALLS - CALLS // 4)
-        assert served.resident_bytes() <= at_first * GROWTH_MAX
+        await attacker.attack_often(CALLS // 2)
+        third, last = [await memory_under_attack(served, attacker, CALLS // 4) for _ in range(2)]
+        assert last <= third * GROWTH_MAX
         assert attacker.codes[grpc.StatusCode.OK] > CALLS // 100, "too few calls got far enough to prove much"
 
 
