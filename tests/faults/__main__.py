@@ -33,7 +33,7 @@ from tests.faults.injections import (
 )
 from tests.faults.planted import BUGS
 from tests.faults.postgres import Postgres
-from tests.faults.scene import Result, World
+from tests.faults.scene import BrokenOffError, Result, World
 
 BUILD = Path("build")
 SEED = 4
@@ -94,8 +94,7 @@ async def _inject(size: str, names: list[str]) -> tuple[dict[str, dict[str, obje
         try:
             world = World(postgres, Path(directory), (BUILD / "faults").resolve(), SEED)
             for name in [name for name in names if name in FAULTS]:
-                fault = FAULTS[name]
-                results[name] = await _run(world, name, fault.run, getattr(fault, size))
+                results[name] = await _run(world, name, getattr(FAULTS[name], size))
                 console.print(_line(name, results[name]), soft_wrap=True)
                 await postgres.start()
             if PLANTED in names:
@@ -123,26 +122,19 @@ async def _plant(world: World, name: str) -> str:
     """What a fault finds, first of all, where a bug is planted; to be unable to go on is no find."""
     bug = BUGS[name]
     planted = replace(world, bug=name, build=world.build / PLANTED / name.replace(" ", "_"))
-    try:
-        result = await FAULTS[bug.fault].run(planted, bug.injections)
-    except Exception:  # noqa: BLE001 -- the other bugs are still worth planting
-        sys.stderr.write(traceback.format_exc())
-        return ""
+    result, failure = await _carry_through(planted, bug.fault, bug.injections)
+    sys.stderr.write(failure)
     found = result.findings
     return next(iter([*found.lost, *found.doubled, *found.other]), "")
 
 
-async def _run(
-    world: World, name: str, run: Callable[[World, int], Awaitable[Result]], count: int
-) -> dict[str, object]:
+async def _run(world: World, name: str, count: int) -> dict[str, object]:
     """One fault's figures. A harness that fails has proved nothing, so that is a violation too."""
     started = time.monotonic()
-    try:
-        result = await run(world, count)
-    except Exception:  # noqa: BLE001 -- the other faults are still worth injecting
-        result = Result(name)
-        result.findings.other.append(f"the fault could not be carried through:\n{traceback.format_exc()}")
+    result, failure = await _carry_through(world, name, count)
     found = result.findings
+    if failure:
+        found.other.append(f"the fault could not be carried through:\n{failure}")
     if result.injected < count:
         found.other.append(f"{result.injected} of {count} injected")
     return {
@@ -155,6 +147,16 @@ async def _run(
         **result.notes,
         "violations": [*found.lost, *found.doubled, *found.other],
     }
+
+
+async def _carry_through(world: World, name: str, count: int) -> tuple[Result, str]:
+    """What was found, and what broke it off, empty if nothing did."""
+    try:
+        return await FAULTS[name].run(world, count), ""
+    except BrokenOffError as error:
+        return error.result, traceback.format_exc()
+    except Exception:  # noqa: BLE001 -- the other faults are still worth injecting
+        return Result(name), traceback.format_exc()
 
 
 def _broken(result: dict[str, object]) -> bool:

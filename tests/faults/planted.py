@@ -80,7 +80,7 @@ def _states_lost_at_times() -> None:
 
     def forgetful(self: OpenBatch) -> Batch:
         batch: Batch = rows(self)
-        if next(batches) % 10 == 0:
+        if next(batches) % 2 == 0:
             batch.states.clear()
         return batch
 

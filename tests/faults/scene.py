@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -45,6 +45,14 @@ class Result:
     findings: Findings = field(default_factory=Findings)
     notes: dict[str, object] = field(default_factory=dict)
     """Figures of the fault's own."""
+
+
+class BrokenOffError(Exception):
+    """A fault could not be carried through; `result` is what was found until then, and counts."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"{result.fault}: broken off after {result.injected} injections")
+        self.result = result
 
 
 @dataclass(slots=True)
@@ -148,15 +156,17 @@ class Scene:
     async def settle(self) -> None:
         """Retries what has no outcome, with the same request ids, until it has one.
 
-        To be called when no backend is left of a server that was killed. Raises TimeoutError.
+        To be called when no backend is left of a server that was killed. What has none by
+        `SETTLE_SECONDS` is for `check` to find.
         """
         waiting = self.journal.unknown()
         self.result.notes["settled"] = int(str(self.result.notes.get("settled", 0))) + len(waiting)
         for record in waiting:
             record.settled = True
-        async with asyncio.timeout(SETTLE_SECONDS):
-            limit = asyncio.Semaphore(16)
-            await asyncio.gather(*(self._settle(record, limit) for record in waiting))
+        limit = asyncio.Semaphore(16)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.gather(*(self._settle(record, limit) for record in waiting))
 
     async def _settle(self, record: Record, limit: asyncio.Semaphore) -> None:
         async with limit:
@@ -211,7 +221,10 @@ class Scene:
 
 @asynccontextmanager
 async def scene(world: World, name: str, sockets: Path | None = None) -> AsyncIterator[Scene]:
-    """A scene whose servers are drained at its end; `sockets` leads them by way of a proxy."""
+    """A scene whose servers are drained at its end; `sockets` leads them by way of a proxy.
+
+    Raises BrokenOffError if it cannot be carried through.
+    """
     built = Scene(world, name, sockets or world.postgres.sockets)
     await world.postgres.create_database(built.database)
     try:
@@ -221,9 +234,9 @@ async def scene(world: World, name: str, sockets: Path | None = None) -> AsyncIt
                 await server.stop()
             except RuntimeError as error:
                 built.result.findings.other.append(str(error))
-    except BaseException:
+    except Exception as error:
         built.journal.write(world.build / name / "journal.jsonl")
-        raise
+        raise BrokenOffError(built.result) from error
     finally:
         built.abandon_load()
         for server in built.servers:
