@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -53,41 +53,41 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         shares = apportion(priced, [line.exact_micros for line in quote.lines])
         return encode.quote(card.name, quote.lines, shares)
 
-    async def Reserve(self, request: pb.ReserveRequest, context: object) -> pb.ReserveResponse:
+    def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
         """Holds credits."""
-        return await self._writes.answer(writes.RESERVE, request)
+        return self._writes.answer(writes.RESERVE, request)
 
-    async def ExtendReservation(
+    def ExtendReservation(
         self, request: pb.ExtendReservationRequest, context: object
-    ) -> pb.ExtendReservationResponse:
+    ) -> Awaitable[pb.ExtendReservationResponse]:
         """More credits, more time, both or neither."""
-        return await self._writes.answer(writes.EXTEND, request)
+        return self._writes.answer(writes.EXTEND, request)
 
-    async def CommitReservation(
+    def CommitReservation(
         self, request: pb.CommitReservationRequest, context: object
-    ) -> pb.CommitReservationResponse:
+    ) -> Awaitable[pb.CommitReservationResponse]:
         """Charges usage against a hold."""
-        return await self._writes.answer(writes.COMMIT, request)
+        return self._writes.answer(writes.COMMIT, request)
 
-    async def ReleaseReservation(
+    def ReleaseReservation(
         self, request: pb.ReleaseReservationRequest, context: object
-    ) -> pb.ReleaseReservationResponse:
+    ) -> Awaitable[pb.ReleaseReservationResponse]:
         """Gives a hold back."""
-        return await self._writes.answer(writes.RELEASE, request)
+        return self._writes.answer(writes.RELEASE, request)
 
-    async def Charge(self, request: pb.ChargeRequest, context: object) -> pb.ChargeResponse:
+    def Charge(self, request: pb.ChargeRequest, context: object) -> Awaitable[pb.ChargeResponse]:
         """Charges usage without a hold."""
-        return await self._writes.answer(writes.CHARGE, request)
+        return self._writes.answer(writes.CHARGE, request)
 
-    async def Refund(self, request: pb.RefundRequest, context: object) -> pb.RefundResponse:
+    def Refund(self, request: pb.RefundRequest, context: object) -> Awaitable[pb.RefundResponse]:
         """Gives credits of a charge back."""
-        return await self._writes.answer(writes.REFUND, request)
+        return self._writes.answer(writes.REFUND, request)
 
-    async def ReverseCharge(
+    def ReverseCharge(
         self, request: pb.ReverseChargeRequest, context: object
-    ) -> pb.ReverseChargeResponse:
+    ) -> Awaitable[pb.ReverseChargeResponse]:
         """Undoes a charge, or all charges of a closed reservation."""
-        return await self._writes.answer(writes.REVERSE, request)
+        return self._writes.answer(writes.REVERSE, request)
 
     async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
         """Carries out writes, each by itself; those of one customer in the order of the items.

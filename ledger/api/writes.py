@@ -19,7 +19,7 @@ from ledger.books.commands import Command
 from ledger.books.model import Entry, Refusal
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Answer, Pending
+from ledger.engine.pending import Answer, Pending, all_done
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
@@ -82,10 +82,11 @@ class Writes:
 
     async def answer(self, method: Method[Request, C, Response], request: Request) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
-        write = method.decode(request, self._clock())
-        done = await self.carry_out(write)
+        write, outcome = self.begin(method, request, self._clock())
+        await all_done((outcome,))
+        entry, replayed = committed(outcome.result())
         response = method.response()
-        method.encode(response, write, done.entry, done.replayed)
+        method.encode(response, write, entry, replayed)
         return response
 
     def begin(self, method: Method[Request, C, Response], request: Request, now: datetime) -> Begun:

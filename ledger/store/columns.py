@@ -26,8 +26,9 @@ class Columns(NamedTuple):
         return ", ".join(f"{alias}.{name}" for name in self.names)
 
     def rows(self, cell: str, parameter: int) -> str:
-        """The rows that the text `$parameter` holds (an `array`), as a row source `x`."""
-        return f"unnest(${parameter}::text::{cell}.{self.row_type}[]) AS x"
+        """The rows that the array of texts `$parameter` holds, as a row source `x`."""
+        row = f"{cell}.{self.row_type}"
+        return f"unnest(ARRAY(SELECT r.text::{row} FROM unnest(${parameter}::text[]) AS r(text))) AS x"
 
 
 WALLET = Columns.of(
@@ -53,7 +54,7 @@ ENTRY = Columns.of(
     reservation_expires_at timestamptz, subject bigint, subject_n integer,
     card text, card_version text, cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint,
     plan text, priced bigint, uncollected bigint, uncosted boolean, late boolean, final boolean, reason text,
-    labels jsonb, lines jsonb
+    labels json, lines json
 """,
 )
 MONEY = Columns.of(
@@ -62,7 +63,7 @@ MONEY = Columns.of(
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint,
     deferred bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
     debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
-    lines jsonb, draws jsonb, booked_at timestamptz
+    lines json, draws json, booked_at timestamptz
 """,
 )
 RESERVATION = Columns.of(
@@ -70,8 +71,8 @@ RESERVATION = Columns.of(
     """
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
-    held bigint, pins jsonb, exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean,
-    outcome_charged boolean, own_run text, pools jsonb, labels jsonb
+    held bigint, pins json, exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean,
+    outcome_charged boolean, own_run text, pools json, labels json
 """,
 )
 RESERVATION_COSTS = Columns.of(
@@ -93,9 +94,9 @@ LOT = Columns.of(
 RESERVATION_CHANGE = Columns.of(
     "reservation_change",
     """
-    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins jsonb,
+    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools jsonb
+    own_run text, pools json
 """,
 )
 LOT_CHANGE = Columns.of(

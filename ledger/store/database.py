@@ -7,7 +7,7 @@ A role is had in one of two ways. With a URL of its own (the embedded server giv
 *is* the role and can become no other. With the owner's URL alone the session starts with the role set;
 that is weaker, as a statement injected into it could set another: give separate URLs where it matters.
 
-`jsonb` is bound as text and comes back as what `json.loads` makes of it.
+`json` is bound as text and comes back as what `json.loads` makes of it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ _SESSION = {
     # end in compilation or scans of whole tables.
     "jit": "off",
 }
-_JSONB_VERSION = b"\x01"
-"""The binary form is this byte and the text; within a ROW() there is no other form."""
 _READ_ONLY = {**_SESSION, "default_transaction_read_only": "on"}
 _PLANS = {
     "enable_hashjoin": "off",
@@ -144,7 +142,7 @@ class Database:
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
         )
-        await decode_jsonb(connection)
+        await decode_json(connection)
         return connection
 
     def use(self) -> dict[str, PoolUse]:
@@ -178,7 +176,7 @@ class _Session(NamedTuple):
             self.url,
             min_size=1,
             max_size=limit,
-            init=decode_jsonb,
+            init=decode_json,
             reset=_keep_session,
             server_settings={
                 **self.settings,
@@ -198,19 +196,11 @@ async def _keep_session(_: Connection) -> None:
     """
 
 
-async def decode_jsonb(connection: Connection | PooledConnection) -> None:
-    """Makes `jsonb` text on the way in and parsed on the way out."""
+async def decode_json(connection: Connection | PooledConnection) -> None:
+    """Makes `json` text on the way in and parsed on the way out, within a ROW() too, where all is binary."""
     await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb
+        "json", schema="pg_catalog", format="binary", encoder=str.encode, decoder=json.loads
     )
-
-
-def _encode_jsonb(text: str) -> bytes:
-    return _JSONB_VERSION + text.encode()
-
-
-def _decode_jsonb(data: bytes) -> object:
-    return json.loads(data[len(_JSONB_VERSION) :])
 
 
 async def _refuse_dollars_to(reader: Pool) -> None:

@@ -145,7 +145,7 @@ async def create_customer(
         wallet, entry = literals.wallet_row(decision.wallet), literals.entry_row(decision.entry)
         for text, columns, row in ((_BORN, WALLET, wallet), (_FIRST, ENTRY, entry)):
             statement = text.format(cell=cell, rows=columns.rows(cell, 1))
-            await connection.execute(statement, literals.array([row]))
+            await connection.execute(statement, [row])
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 

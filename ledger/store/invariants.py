@@ -79,11 +79,12 @@ BALANCES_FOLLOW_POSTINGS = Invariant(
 INSTANTS_NEVER_GO_BACK = Invariant(
     "instants_never_go_back",
     """
-    SELECT customer, format('entry %s is booked at %s, the one before it at %s', sequence, booked_at,
-                            before) AS description
-    FROM (SELECT customer, sequence, booked_at, lag(booked_at) OVER w AS before
+    SELECT customer, format('entry %s is booked at %s and takes effect at %s, the one before it at %s and %s',
+                            sequence, booked_at, effective_at, booked_before, effective_before) AS description
+    FROM (SELECT customer, sequence, booked_at, effective_at, lag(booked_at) OVER w AS booked_before,
+                 lag(effective_at) OVER w AS effective_before
           FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)) e
-    WHERE booked_at < before
+    WHERE booked_at < booked_before OR effective_at < effective_before
     """,
 )
 
@@ -118,8 +119,8 @@ HELD_IS_PINS = Invariant(
     WITH pins AS MATERIALIZED (
         SELECT r.customer, r.sequence AS reservation, r.held, p.pin
         FROM {cell}.reservations r
-        LEFT JOIN LATERAL jsonb_array_elements(r.pins) AS p(pin) ON true
-        WHERE r.held <> 0 OR r.pins <> '[]'
+        LEFT JOIN LATERAL json_array_elements(r.pins) AS p(pin) ON true
+        WHERE r.held <> 0 OR r.pins::text <> '[]'
     )
     SELECT customer, format('reservation %s holds %s, its pins %s', reservation, max(held),
                             coalesce(sum((pin->>2)::bigint), 0)) AS description
@@ -189,7 +190,7 @@ LOT_AMOUNTS_CONSERVED = Invariant(
         LEFT JOIN {cell}.entries e USING (customer, sequence)
         LEFT JOIN (SELECT customer, (d->>0)::bigint AS sequence, (d->>1)::integer AS n,
                           sum((d->>2)::bigint) AS drawn
-                   FROM {cell}.money, jsonb_array_elements(draws) AS d
+                   FROM {cell}.money, json_array_elements(draws) AS d
                    GROUP BY 1, 2, 3) d USING (customer, sequence, n),
              LATERAL (SELECT CASE WHEN e.kind = 'GRANT' THEN l.amount ELSE 0 END AS issued) i
     )
@@ -218,11 +219,11 @@ ENTRY_IS_LINES = Invariant(
         SELECT m.customer, m.sequence, e.kind, m.revenue, -m.cost AS cost,
                coalesce(sum(l.revenue_nanousd), 0) AS line_revenue,
                coalesce(sum(l.cost_nanousd), 0) AS line_cost,
-               coalesce(jsonb_array_length(m.lines), 0) AS lines
+               count(l.cost_nanousd) AS lines
         FROM {cell}.money m
         JOIN {cell}.entries e USING (customer, sequence)
-        LEFT JOIN jsonb_to_recordset(m.lines) AS l(revenue_nanousd bigint, cost_nanousd bigint) ON true
-        GROUP BY m.customer, m.sequence, e.kind, m.revenue, m.cost, m.lines
+        LEFT JOIN json_to_recordset(m.lines) AS l(revenue_nanousd bigint, cost_nanousd bigint) ON true
+        GROUP BY m.customer, m.sequence, e.kind, m.revenue, m.cost
     ) m
     WHERE cost <> line_cost
        OR (kind IN ('COMMIT', 'CHARGE', 'REFUND') AND lines > 0 AND revenue <> line_revenue)
@@ -231,12 +232,12 @@ ENTRY_IS_LINES = Invariant(
                             sequence, priced, money_credits, public_credits)
     FROM (
         SELECT e.customer, e.sequence, e.priced,
-               (SELECT sum(l.credits_micros) FROM jsonb_to_recordset(m.lines) AS l(credits_micros bigint))
+               (SELECT sum(l.credits_micros) FROM json_to_recordset(m.lines) AS l(credits_micros bigint))
                    AS money_credits,
-               (SELECT sum(l.credits_micros) FROM jsonb_to_recordset(e.lines) AS l(credits_micros bigint))
+               (SELECT sum(l.credits_micros) FROM json_to_recordset(e.lines) AS l(credits_micros bigint))
                    AS public_credits
         FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence)
-        WHERE e.kind IN ('COMMIT', 'CHARGE', 'REFUND') AND jsonb_array_length(e.lines) > 0
+        WHERE e.kind IN ('COMMIT', 'CHARGE', 'REFUND') AND json_array_length(e.lines) > 0
     ) c
     WHERE (priced, priced) IS DISTINCT FROM (money_credits, public_credits)
     """,
@@ -309,8 +310,8 @@ RETURNS_WITHIN_CHARGE = Invariant(
       AND NOT (v.consumed + l.consumed > 0 AND EXISTS (
           SELECT FROM charges c
           JOIN {cell}.money m USING (customer, sequence)
-          CROSS JOIN LATERAL jsonb_array_elements(m.lines) AS t(line)
-          WHERE c.customer = v.customer AND c.whole = l.whole AND t.line ? 'memory'))
+          CROSS JOIN LATERAL json_array_elements(m.lines) AS t(line)
+          WHERE c.customer = v.customer AND c.whole = l.whole AND (t.line -> 'memory') IS NOT NULL))
     """,
 )
 
@@ -361,7 +362,7 @@ SAVINGS_ARE_SUMS = Invariant(
                       coalesce(l.lever, '') AS lever, coalesce(l.key_owner, '') AS key_owner,
                       sum(l.saved_nanousd) AS saved, sum(l.own_key_nanousd) AS own_key
                FROM {cell}.money m,
-                    jsonb_to_recordset(m.lines) AS l(lever text, key_owner text, saved_nanousd bigint,
+                    json_to_recordset(m.lines) AS l(lever text, key_owner text, saved_nanousd bigint,
                                                      own_key_nanousd bigint)
                WHERE m.xid < (SELECT cursor FROM {cell}.tailer) GROUP BY 1, 2, 3, 4) j
         USING (day, customer, lever, key_owner)

@@ -1,12 +1,13 @@
 """The books' values as texts for the write.
 
-What is written goes as one text for each kind of row: the literal of an array of the cell's composite type
-of that kind, whose fields are the columns of `columns`. Arrays by column have the driver look at each value
+What is written goes as one text for each row: the literal of the cell's composite type of its kind, whose
+fields are the columns of `columns`. Given arrays by column, or rows of values, the driver looks at each value
 in turn, which costs more than the database's own work on it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ledger.books.model import NO_COSTS, ReservationState
 from ledger.store.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
     from fractions import Fraction
 
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
 OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
 _EIGHTEEN = f"{_NINE},{_NINE}"
-
-
-def array(rows: Iterable[str]) -> str:
-    """The literal of an array of rows."""
-    escaped = [row.replace("\\", "\\\\").replace('"', '\\"') for row in rows]
-    return '{"' + '","'.join(escaped) + '"}' if escaped else "{}"
 
 
 def numbers(values: Iterable[int]) -> str:
@@ -177,6 +172,9 @@ def debt_row(customer: int, unbilled_nanousd: int) -> str:
 _BYTES = "\\\\x"
 """What bytes in hexadecimal begin with; in a record a backslash is written twice."""
 
+_ESCAPED_NUL = "\\u0000"
+"""NUL in JSON; so does a backslash look that is followed by the rest."""
+
 
 def _text(value: str | None) -> str:
     """A field of text: quoted unless it is plain, for in a record nothing at all is NULL."""
@@ -200,9 +198,24 @@ def _instant(value: datetime | None) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON as a field. Raises TypeError for an integer of more than 64 bits."""
-    text = orjson.dumps(value).decode().replace("\\", "\\\\").replace('"', '""')
+    """JSON as a field.
+
+    Raises TypeError for an integer of more than 64 bits and for half a surrogate pair, and ValueError for
+    NUL: the column would take it, and no reader could.
+    """
+    text = orjson.dumps(value).decode()
+    if _ESCAPED_NUL in text and _has_nul(value):
+        raise ValueError("a text with NUL cannot be kept")
+    text = text.replace("\\", "\\\\").replace('"', '""')
     return f'"{text}"'
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_nul(each) for pair in value.items() for each in pair)
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _list(items: Iterable[str]) -> str:

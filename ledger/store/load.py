@@ -145,7 +145,7 @@ WITH charges AS MATERIALIZED (
     JOIN {{cell}}.money m ON m.customer = $1 AND m.sequence = e.sequence AND m.house_sequence = 0
 ), drawn AS MATERIALIZED (
     SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
-    FROM dollars m CROSS JOIN LATERAL jsonb_array_elements(m.draws) AS d(draw)
+    FROM dollars m CROSS JOIN LATERAL json_array_elements(m.draws) AS d(draw)
 )
 SELECT 'charge' AS kind, ROW({ENTRY.select("e")}, {MONEY.select("m")}) AS fields
 FROM charges e LEFT JOIN dollars m ON m.sequence = e.sequence

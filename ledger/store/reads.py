@@ -19,6 +19,7 @@ from ledger.store.columns import ENTRY, LOT, RESERVATION
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.migrate import SHARED_SCHEMA
+from ledger.store.milestones import first_after
 from ledger.store.usage_report import UsageKey, UsageQuery, Used, usage_report
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ WITH live AS MATERIALIZED (
 SELECT now() AS as_of, w.pending, w.available, w.held, w.debt, kinds.by_kind, next.expires_at, next.micros
 FROM {cell}.wallets w
 CROSS JOIN (
-    SELECT coalesce(jsonb_agg(jsonb_build_array(kind, available, held) ORDER BY kind), '[]') AS by_kind
+    SELECT coalesce(json_agg(json_build_array(kind, available, held) ORDER BY kind), '[]') AS by_kind
     FROM (
         SELECT kind, coalesce(sum(free) FILTER (WHERE status = 'ACTIVE'), 0)::bigint AS available,
                sum(held)::bigint AS held
@@ -67,10 +68,10 @@ LEFT JOIN (
 WHERE w.customer = $1
 """
 
-_BALANCE_AT = """
+BALANCE_AT = f"""
 SELECT pending_after, available_after, held_after, debt_after
-FROM {cell}.entries WHERE customer = $1 AND effective_at <= $2
-ORDER BY effective_at DESC, sequence DESC LIMIT 1
+FROM {{cell}}.entries WHERE customer = $1 AND sequence <= {first_after("$2")} AND effective_at <= $2
+ORDER BY sequence DESC LIMIT 1
 """
 
 _LOTS = f"""
@@ -94,7 +95,7 @@ SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r WHERE r.customer =
 _RESERVATIONS = f"""
 SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r
 WHERE r.customer = $1 AND r.sequence < $2 AND ($4::text IS NULL OR r.state = $4)
-  AND ($5::jsonb IS NULL OR r.labels @> $5)
+  AND ($5::text IS NULL OR r.labels::jsonb @> $5::jsonb)
 ORDER BY r.sequence DESC LIMIT $3
 """
 
@@ -117,14 +118,14 @@ _CHARGE = (
 _CHARGES = f"""
 SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
 WHERE e.customer = $1 AND e.sequence < $2 AND e.kind IN ('COMMIT', 'CHARGE')
-  AND ($4::jsonb IS NULL OR e.labels @> $4)
+  AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
 ORDER BY e.sequence DESC LIMIT $3
 """
 
 _CHARGES_OF_RESERVATION = f"""
 SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
 WHERE e.customer = $1 AND e.sequence < $2 AND e.kind = 'COMMIT' AND e.reservation = $5
-  AND ($4::jsonb IS NULL OR e.labels @> $4)
+  AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
 ORDER BY e.sequence DESC LIMIT $3
 """
 
@@ -235,7 +236,7 @@ class Reads:
     async def balance_at(self, customer_id: str, instant: datetime) -> Credits:
         """What the customer had at an instant, as the wallet dates it; nothing before it was created."""
         key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_BALANCE_AT.format(cell=key.cell), key.customer, instant)
+        row = await self._reader.fetchrow(BALANCE_AT.format(cell=key.cell), key.customer, instant)
         if row is None:
             return Credits()
         return Credits(

@@ -82,7 +82,7 @@ WITH here AS MATERIALIZED (
            l.credits_micros AS credits, l.revenue_nanousd, l.cost_nanousd,
            coalesce(l.key_owner, '') AS key_owner, coalesce(l.saved_nanousd, 0) AS saved_nanousd,
            coalesce(l.own_key_nanousd, 0) AS own_key_nanousd
-    FROM chunk c, jsonb_to_recordset(c.lines) AS l(
+    FROM chunk c, json_to_recordset(c.lines) AS l(
         kind text, treatment text, name text, lever text, key_owner text, credits_micros bigint,
         revenue_nanousd bigint, cost_nanousd bigint, saved_nanousd bigint, own_key_nanousd bigint)
 ), lines AS MATERIALIZED (

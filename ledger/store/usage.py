@@ -48,7 +48,7 @@ SEEN = (
 SELECT DISTINCT l.line ->> 'kind', l.line ->> 'name', l.line ->> 'served_by', l.line #>> '{{usage,tier}}'
 FROM {cell}.entries e
 JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
-CROSS JOIN LATERAL jsonb_array_elements(m.lines) AS l(line)
+CROSS JOIN LATERAL json_array_elements(m.lines) AS l(line)
 """
     + _WINDOW
 )

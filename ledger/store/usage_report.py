@@ -14,18 +14,21 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ledger.store.milestones import first_after, last_before
+
 if TYPE_CHECKING:
     import asyncpg
 
     from ledger.store.database import PooledConnection
 
-# Entries that priced something, or took back what others did.
-_NEXT = """
-SELECT e.effective_at FROM {cell}.entries e
-WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
-  AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::jsonb IS NULL OR e.labels @> $4)
-ORDER BY e.effective_at, e.sequence LIMIT 1
+# Entries of some days that priced something, or took back what others did.
+_BOOKED = f"""
+FROM {{cell}}.entries e
+WHERE e.customer = $1 AND e.sequence >= {last_before("$2")} AND e.sequence <= {first_after("$3")}
+  AND e.effective_at >= $2 AND e.effective_at < $3
+  AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
 """
+_NEXT = f"SELECT e.effective_at {_BOOKED} ORDER BY e.sequence LIMIT 1"
 
 # A reversal takes its items and quantities away, a refund takes credits alone: the work was done. What an
 # entry prices beyond its lines (credits stated, a surplus given back) stands as kind ''.
@@ -34,13 +37,11 @@ WITH booked AS MATERIALIZED (
     SELECT ARRAY(SELECT coalesce(e.labels ->> k.key, '')
                  FROM unnest($5::text[]) WITH ORDINALITY AS k(key, n) ORDER BY k.n) AS labels,
            CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign, e.priced, e.lines
-    FROM {cell}.entries e
-    WHERE e.customer = $1 AND e.effective_at >= $2 AND e.effective_at < $3
-      AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::jsonb IS NULL OR e.labels @> $4)
+    {booked}
 ), used AS MATERIALIZED (
     SELECT b.labels, l.line ->> 'kind' AS kind, coalesce(l.line #>> '{{measured,unit}}', '') AS unit, b.sign,
            (l.line ->> 'credits_micros')::numeric AS credits, l.line
-    FROM booked b, jsonb_array_elements(b.lines) AS l(line)
+    FROM booked b, jsonb_array_elements(b.lines::jsonb) AS l(line)
 ), credited AS (
     SELECT labels, kind, unit, sign, credits, line FROM used
     UNION ALL
@@ -52,7 +53,7 @@ WITH booked AS MATERIALIZED (
            sum(sign * (line #>> '{{measured,quantity}}')::numeric) AS measured
     FROM credited GROUP BY labels, kind, unit
 ), quantities AS (
-    SELECT labels, kind, unit, jsonb_object_agg(name, quantity::text) AS quantities
+    SELECT labels, kind, unit, json_object_agg(name, quantity::text) AS quantities
     FROM (SELECT u.labels, u.kind, u.unit, q.name, sum(u.sign * q.quantity::numeric) AS quantity
           FROM used u, jsonb_each_text(u.line -> 'quantities') AS q(name, quantity)
           GROUP BY u.labels, u.kind, u.unit, q.name) named
@@ -64,7 +65,7 @@ FROM sums s LEFT JOIN quantities q USING (labels, kind, unit)
 WHERE (s.items <> 0 OR s.credits <> 0 OR q.quantities IS NOT NULL)
   AND ($6::text[] IS NULL OR (s.labels, s.kind, s.unit) > ($6, $7::text, $8::text))
 ORDER BY s.labels, s.kind, s.unit LIMIT $9
-"""
+""".replace("{booked}", _BOOKED)
 
 
 class UsageKey(NamedTuple):

@@ -102,9 +102,8 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     except (TypeError, ValueError) as error:
         raise WriteRefused(f"nothing was sent: {error}") from error
     text = write_statement(cell, tuple(rows), probe=probe)
-    parameters = [*_head(batch), *[literals.array(texts) for texts in rows.values()]]
     with told_outcomes(connection):
-        record = await connection.fetchrow(text, *parameters)
+        record = await connection.fetchrow(text, *_head(batch), *rows.values())
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
     return Written(

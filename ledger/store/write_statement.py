@@ -1,7 +1,7 @@
 """The SQL of the batched write: one statement that locks, checks, writes and tells, whatever a batch holds.
 
 It is put together from parts, one per kind of row; a part whose rows a batch lacks is left out. The rows of
-a part come as one text, an array of the cell's composite type for them.
+a part come as an array of texts, each the literal of the cell's composite type for them.
 
 - `locked` locks the wallets in order of customer, where the sequence is still the one decided upon: the plan
   of a join would lock in any order, and two processes would deadlock.
@@ -145,7 +145,7 @@ PARTS = (
     STATES,
     DEBTS,
 )
-"""In this order the statement takes the texts of their rows, after the parameters of the verdict."""
+"""In this order the statement takes their rows, after the parameters of the verdict."""
 
 HEAD_PARAMETERS = 5
 """Customers, their sequences before, the rows to update of each; the oldest and the newest decision."""

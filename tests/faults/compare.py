@@ -57,7 +57,7 @@ _RUN_PARTS = """
     FROM cell_00.money m
     JOIN cell_00.entries e USING (customer, sequence)
     JOIN ledger.customers c USING (customer)
-    CROSS JOIN LATERAL jsonb_array_elements(m.lines) l(line)
+    CROSS JOIN LATERAL jsonb_array_elements(m.lines::jsonb) l(line)
     CROSS JOIN LATERAL jsonb_array_elements(l.line->'memory') effect(pair)
     CROSS JOIN LATERAL jsonb_each_text((effect.pair->>1)::jsonb) r
     WHERE e.kind IN ('COMMIT', 'CHARGE') AND effect.pair->>0 LIKE 'run/%'

@@ -82,9 +82,9 @@ CREATE TABLE entries (
     late boolean NOT NULL,
     final boolean NOT NULL,
     reason text,
-    labels jsonb,
+    labels json,
     -- Array of lines as the customer may see them. A line that draws on a pool has two amounts.
-    lines jsonb,
+    lines json,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (customer, sequence),
     -- A sum beyond 64 bits is an error, too.
@@ -96,8 +96,8 @@ CREATE INDEX entries_refunded ON entries (customer, subject) WHERE kind = 'REFUN
 -- What a reservation's parts booked; its last entry may carry what was absorbed.
 CREATE INDEX entries_reservation ON entries (customer, reservation, sequence)
     WHERE kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED');
-CREATE INDEX entries_charges ON entries (customer, sequence) WHERE kind IN ('COMMIT', 'CHARGE');
-CREATE INDEX entries_effective ON entries (customer, effective_at, sequence);
+-- Every 64th entry: as a customer's instants never go back, the entries of any instant stand between two of these.
+CREATE INDEX entries_milestones ON entries (customer, effective_at, sequence) WHERE sequence % 64 = 0;
 CREATE INDEX entries_xid ON entries (xid);
 
 -- The dollars of an entry, and all that tells cost. A dollar-only entry has no sequence: it counts in a
@@ -121,9 +121,9 @@ CREATE TABLE money (
     absorbed_unpriced bigint NOT NULL,
     -- [{kind, treatment, credits_micros, revenue_nanousd, cost_nanousd, …what pricing said}]; with
     -- saved_nanousd and own_key_nanousd where they are not 0
-    lines jsonb,
+    lines json,
     -- [[lot sequence, n, micros, value_nanousd]]
-    draws jsonb,
+    draws json,
     booked_at timestamptz NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (customer, sequence, house_sequence),
@@ -145,7 +145,7 @@ CREATE TABLE reservations (
     expires_at timestamptz NOT NULL,
     held bigint NOT NULL CHECK (held >= 0),
     -- [[lot sequence, n, micros]] in burn order
-    pins jsonb NOT NULL,
+    pins json NOT NULL,
     exact_micros text NOT NULL,
     priced bigint NOT NULL,
     charged bigint NOT NULL,
@@ -153,8 +153,8 @@ CREATE TABLE reservations (
     outcome_charged boolean NOT NULL,
     own_run text,
     -- {pool: num/den}: what its parts have drawn from each pool, exact.
-    pools jsonb,
-    labels jsonb,
+    pools json,
+    labels json,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
 CREATE INDEX reservations_open ON reservations (customer, expires_at, sequence) WHERE state = 'OPEN';
@@ -241,24 +241,24 @@ CREATE TYPE entry_row AS (
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
     reservation_expires_at timestamptz, subject bigint, subject_n integer, card text, card_version text,
     cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint, plan text, priced bigint, uncollected bigint, uncosted
-    boolean, late boolean, final boolean, reason text, labels jsonb, lines jsonb
+    boolean, late boolean, final boolean, reason text, labels json, lines json
 );
 CREATE TYPE money_row AS (
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint, deferred
     bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
     debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced
-    bigint, lines jsonb, draws jsonb, booked_at timestamptz
+    bigint, lines json, draws json, booked_at timestamptz
 );
 CREATE TYPE reservation_row AS (
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
-    credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins jsonb,
+    credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins json,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools jsonb, labels jsonb
+    own_run text, pools json, labels json
 );
 CREATE TYPE reservation_change AS (
-    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins jsonb,
+    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
     exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools jsonb
+    own_run text, pools json
 );
 CREATE TYPE reservation_costs_row AS (
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted

@@ -223,8 +223,8 @@ async def test_a_months_surplus_goes_back_by_itself(world: World, start: Start, 
     assert tuple(row) == (True, True, 50 * CREDIT, 200 * CREDIT)
     await world.engine.drain()
     admin = await asyncpg.connect(database_url)
-    for text in ("states SET closes_at", "wallets SET next_due_at"):
-        await admin.execute(f"UPDATE cell_00.{text} = now() - interval '1 s'")
+    await admin.execute("UPDATE cell_00.wallets SET next_due_at = last_instant")
+    await admin.execute("UPDATE cell_00.states s SET closes_at = w.last_instant FROM cell_00.wallets w")
     await admin.close()
     later = await start()
     await later.engine.sweepers[0].step()
@@ -254,17 +254,20 @@ async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> 
 
 
 async def surplus(world: World, url: str, closes_in: timedelta) -> None:
-    """Make the run a counter of a period, of which 10 of the 60 credits charged are to go back."""
+    """Make the run a counter of a period, of which 10 of the 60 credits charged are to go back.
+
+    It closes so long after the customer's last instant: before it, it would have been closed.
+    """
     admin = await asyncpg.connect(url)
     await admin.execute(
-        """UPDATE cell_00.states s SET closes_at = now() + $1, surplus = 10000000, collected = 60000000,
+        """UPDATE cell_00.states s SET closes_at = e.booked_at + $1, surplus = 10000000, collected = 60000000,
            revenue_nanousd = 600000000, card = e.card, card_version = e.card_version,
            cost_version = e.cost_version, credit_price_nanousd = e.credit_price_nanousd,
            multiplier_nanos = e.multiplier_nanos
            FROM cell_00.entries e WHERE e.kind = 'CHARGE'""",
         closes_in,
     )
-    await admin.execute("UPDATE cell_00.wallets SET next_due_at = now() + $1", closes_in)
+    await admin.execute("UPDATE cell_00.wallets SET next_due_at = last_instant + $1", closes_in)
     await admin.close()
 
 
@@ -276,7 +279,7 @@ async def test_a_period_closes_by_the_clock(
     acme = await world.customer("acme", 1_000 * CREDIT)
     await charge(world, acme, "c", box(10))
     await world.engine.drain()
-    await surplus(world, database_url, timedelta(seconds=-1))
+    await surplus(world, database_url, timedelta(0))
     later = await start()
     if woken_by == "the sweeper":
         await later.engine.sweepers[0].step()

@@ -19,7 +19,7 @@ GROUP BY 1, 2 HAVING {amount} <> 0
 BY_LINES = """
 SELECT e.plan, e.card, l.kind, sum(l.cost_nanousd) AS amount
 FROM {cell}.entries e JOIN {cell}.money m USING (customer, sequence),
-     jsonb_to_recordset(m.lines) AS l(kind text, cost_nanousd bigint)
+     json_to_recordset(m.lines) AS l(kind text, cost_nanousd bigint)
 GROUP BY 1, 2, 3 HAVING sum(l.cost_nanousd) <> 0
 """
 

@@ -34,6 +34,10 @@ PLANTED = [
     ("request_ids_unique", "entries SET request_id = 'r' WHERE customer = 1 AND sequence IN (2, 3)"),
     ("instants_never_go_back", "entries SET booked_at = '2026-01-01Z' WHERE customer = 1 AND sequence = 5"),
     (
+        "instants_never_go_back",
+        "entries SET effective_at = '2026-01-01Z' WHERE customer = 1 AND sequence = 5",
+    ),
+    (
         "balances_follow_postings",
         "entries SET held_after = held_after + 1 WHERE customer = 1 AND sequence = 5",
     ),
@@ -44,12 +48,18 @@ PLANTED = [
     ("lot_amounts_conserved", "lots SET status = 'ACTIVE' WHERE customer = 1 AND status = 'EXPIRED'"),
     (
         "lot_amounts_conserved",
-        "money SET draws = jsonb_set(draws, '{0,2}', '1') WHERE customer = 1 AND sequence = {commit}",
+        (
+            "money SET draws = jsonb_set(draws::jsonb, '{0,2}', '1')::json "
+            "WHERE customer = 1 AND sequence = {commit}"
+        ),
     ),
     ("held_is_pins", "wallets SET held = held + 1, available = available - 1 WHERE customer = 1"),
     (
         "held_is_pins",
-        "reservations SET pins = jsonb_set(pins, '{0,2}', '1') WHERE customer = 1 AND state = 'OPEN'",
+        (
+            "reservations SET pins = jsonb_set(pins::jsonb, '{0,2}', '1')::json "
+            "WHERE customer = 1 AND state = 'OPEN'"
+        ),
     ),
     ("held_is_pins", "reservations SET state = 'RELEASED' WHERE customer = 1 AND state = 'OPEN'"),
     (
@@ -79,7 +89,7 @@ PLANTED = [
     (
         "entry_is_lines",
         (
-            "entries SET lines = jsonb_set(lines, '{0,credits_micros}', '1') "
+            "entries SET lines = jsonb_set(lines::jsonb, '{0,credits_micros}', '1')::json "
             "WHERE customer = 1 AND sequence = {commit}"
         ),
     ),

@@ -130,7 +130,7 @@ async def insert(
 ) -> None:
     names, values = ", ".join([*columns.names, *more]), ", ".join([columns.select("x"), *more.values()])
     text = f"INSERT INTO {CELL}.{table} ({names}) SELECT {values} FROM {columns.rows(CELL, 1)}"
-    await owner.execute(text, literals.array(rows))
+    await owner.execute(text, rows)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -46,7 +46,7 @@ async def nodes_of(connection, statement):
     nulls = [None] * len(prepared.get_parameters())
     explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}", *nulls)
     nodes = []
-    left = [plan["Plan"] for plan in json.loads(explained)]
+    left = [plan["Plan"] for plan in explained]
     while left:
         node = left.pop()
         nodes.append(node)
