@@ -10,12 +10,13 @@ from typing import Final
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
+from ledger.api.turns import turn_after
 from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
-from ledger.engine.pending import all_done
+from ledger.engine.pending import Pending, all_done
 from ledger.store.reads import NEWEST, Booked, Reads
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
@@ -92,29 +93,45 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
         """Carries out writes, each by itself; those of one customer in the order of the items.
 
-        The engine decides in the order in which it is asked.
+        The engine decides in the order in which it is asked. A caller that goes away in the middle may leave
+        the last items undone, and repeats the call.
         """
         count = len(request.items)
         if not 1 <= count <= limits.BATCH_ITEMS_MAX:
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response = pb.BatchResponse()
-        now = self._clock()
-        begun = []
-        for item in request.items:
-            result = response.results.add()
-            try:
-                begun.append((result, *self._begin(item, now)))
-            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                result.error.CopyFrom(status_of(error, _BATCH))
+        begun = await self._begin_all(request, response)
         await all_done([outcome for _, _, _, outcome in begun])
-        for result, name, write, outcome in begun:
+        for number, (result, name, write, outcome) in enumerate(begun, 1):
             try:
                 entry, replayed = writes.committed(outcome.result())
                 OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
-            except Exception as error:  # noqa: BLE001 -- as above
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
+            await turn_after(number)
         return response
+
+    async def _begin_all(
+        self, request: pb.BatchRequest, response: pb.BatchResponse
+    ) -> list[tuple[pb.BatchResult, str, *Begun]]:
+        """Begins the writes of all items; what is wrong with one is its result."""
+        now = self._clock()
+        begun: list[tuple[pb.BatchResult, str, *Begun]] = []
+        some_wait = False
+        for number, item in enumerate(request.items, 1):
+            result = response.results.add()
+            try:
+                name, write, outcome = self._begin(item, now)
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                result.error.CopyFrom(status_of(error, _BATCH))
+                continue
+            begun.append((result, name, write, outcome))
+            # One that has to wait before it is decided must not be overtaken by a later one of its customer.
+            some_wait = some_wait or not isinstance(outcome, Pending)
+            if not some_wait:
+                await turn_after(number)
+        return begun
 
     def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, *Begun]:
         """Begins the write of an item; its name, the write and what is to come of it."""

@@ -79,6 +79,8 @@ def nearest(total: int, amounts: Sequence[Fraction]) -> tuple[int, ...]:
     `total` is their sum, rounded: what it lacks goes by largest remainder, ties to the earlier amount.
     Raises `BooksError` where there is something to divide and no amount.
     """
+    if len(amounts) == 1 and amounts[0]:
+        return (total,)
     shares = [amount.numerator // amount.denominator for amount in amounts]
     some = [index for index, amount in enumerate(amounts) if amount]
     left = total - sum(shares)

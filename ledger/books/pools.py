@@ -36,6 +36,9 @@ class PoolDraws(NamedTuple):
         return sum(self.micros)
 
 
+NO_DRAWS = PoolDraws()
+
+
 class _Pool(NamedTuple):
     """What one pool gives: to each of its lines, exact and in whole micro-credits."""
 
@@ -51,12 +54,12 @@ def draw_on_pools(
 
     `lots` stand in burn order; `before` is what earlier parts of the reservation drew, exact.
     """
-    if priced is None or all(line.pool is None for line in priced.lines):
-        return priced, PoolDraws(exact_micros=before)
     by_pool: dict[str, list[int]] = {}
-    for n, line in enumerate(priced.lines):
+    for n, line in enumerate(priced.lines if priced is not None else ()):
         if line.pool is not None:
             by_pool.setdefault(line.pool.pool, []).append(n)
+    if priced is None or not by_pool:
+        return priced, PoolDraws((), (), before) if before else NO_DRAWS
     free = list(free_sources(lots))
     lines, micros, sources, exact = list(priced.lines), [0] * len(priced.lines), [], dict(before)
     for name, numbers in by_pool.items():

@@ -139,6 +139,18 @@ async def test_a_full_batch_of_a_new_customer(world):
     assert [result.reserve.reservation.held_micros for result in results] == list(range(1, 1_001))
 
 
+async def test_a_customer_that_nobody_has_asked_for(world):
+    """Where it has to be looked up first, no item overtakes another of the same customer either."""
+    created = await world.new_customer(fresh(), granted=0)
+    charges = [
+        pb.ChargeRequest(request_id=fresh(), customer_id=created, amount_micros=amount, already_used=True)
+        for amount in range(1, 1_001)
+    ]
+    results = await batch(world, *[pb.BatchItem(charge=charge) for charge in charges])
+    assert [result.charge.sequence for result in results] == list(range(2, 1_002))
+    assert [result.charge.charge.uncollected_micros for result in results] == list(range(1, 1_001))
+
+
 @pytest.mark.parametrize("count", [0, 1_001])
 async def test_number_of_items(world, customer, count):
     """1 to 1,000 items; one more, and nothing of the batch is carried out."""
