@@ -32,8 +32,9 @@ def show_credits(amount_micros: int) -> str:
 
 
 def show_dollars(amount_nanousd: int) -> str:
-    """Nano-dollars for a person to read, to a hundredth of a cent: $1,234.5000."""
-    return f"{'-' if amount_nanousd < 0 else ''}${abs(Decimal(amount_nanousd).scaleb(-_NANO_PLACES)):,.4f}"
+    """Nano-dollars for a person to read, to a hundredth of a cent, half even: $1,234.5000."""
+    rounded = round(Decimal(amount_nanousd).scaleb(-_NANO_PLACES), 4)
+    return f"{'-' if rounded < 0 else ''}${abs(rounded):,}"
 
 
 def show_whole_dollars(amount_nanousd: int) -> str:
