@@ -39,7 +39,7 @@ def test_margin_is_what_is_left_of_revenue() -> None:
 
 
 def test_amounts_as_people_read_them() -> None:
-    """Thousands are grouped, dollars show a hundredth of a cent, credits all their places; no zero has a sign."""
+    """Thousands are grouped; dollars show a hundredth of a cent, credits every place; no zero has a sign."""
     assert show_credits(-1_234_500_000) == "-1,234.500000"
     assert show_dollars(-1_234_567_891_234) == "-$1,234.5679"
     assert [show_dollars(-50_001), show_dollars(-49_999)] == ["-$0.0001", "$0.0000"]
