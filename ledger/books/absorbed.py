@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-from ledger.books.exact import exact_sum, round_exact
+from ledger.books.exact import MAX_AMOUNT, exact_sum, round_exact
 from ledger.books.making import make
 from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
 
@@ -67,6 +67,12 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
             own_key,
         ),
     )
+
+
+def fits(costs: ReservationCosts) -> bool:
+    """Tell whether the books can hold so much: the cost, and the memos whose parts may be as large again."""
+    memos = (costs.saved_exact, costs.own_key_exact)
+    return costs.posted_nanousd <= MAX_AMOUNT and all(abs(memo) <= MAX_AMOUNT for memo in memos)
 
 
 def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:

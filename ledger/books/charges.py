@@ -7,6 +7,9 @@ collected, a memo. The cost is posted in full, collected or not.
 
 A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
 is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
+
+A cost beyond what the books can hold (billions of dollars) is not posted: the dollar lines are UNPRICED,
+which finance sees counted. It refuses nothing: where refusals begin would tell the cost to whoever may ask.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from fractions import Fraction
 from itertools import chain
 
 from ledger.books import refusals
-from ledger.books.absorbed import accrue, settle
+from ledger.books.absorbed import accrue, fits, settle
 from ledger.books.bills import Bill, make_bill, refuse_amount, refuse_price, refuse_unpriced
 from ledger.books.commands import Charge, Commit
 from ledger.books.cover import Source, cover, free_sources, pinned_sources
@@ -50,6 +53,7 @@ from ledger.books.model import (
     ReservationState,
     State,
     Terms,
+    Treatment,
     Wallet,
 )
 from ledger.books.periods import count
@@ -58,6 +62,8 @@ from ledger.books.pools import PoolDraws, draw_on_pools
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
 _OPEN, _EXPIRED, _COMMITTED = ReservationState.OPEN, ReservationState.EXPIRED, ReservationState.COMMITTED
+_UNPRICED = Treatment.UNPRICED
+_BEYOND_THE_BOOKS = "its cost is beyond what the books can hold"
 _GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
 
 
@@ -83,10 +89,13 @@ def commit(
     priced, pools = draw_on_pools(wallet.lots, priced, before.pools)
     bill = make_bill(command.amount_micros, priced, before.exact_micros)
     priced_micros = bill.micros + pools.total_micros
-    costs = accrue(before.costs, priced)
-    refusal = _refuse_too_much(priced, before.priced_micros + priced_micros, costs)
+    refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
     if refusal:
         return refusal
+    costs = accrue(before.costs, priced)
+    uncosted = priced is None or not fits(costs)
+    if uncosted:
+        costs = before.costs
     draft = Draft(wallet, now)
     late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
@@ -117,7 +126,7 @@ def commit(
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
-        uncosted=priced is None,
+        uncosted=uncosted,
         late=late,
         final=command.final,
         lines=lines,
@@ -149,10 +158,13 @@ def charge(
     priced, pools = draw_on_pools(wallet.lots, priced)
     bill = make_bill(command.amount_micros, priced)
     priced_micros = bill.micros + pools.total_micros
-    costs = accrue(NO_COSTS, priced)
-    refusal = _refuse_too_much(priced, priced_micros, costs)
+    refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
+    costs = accrue(NO_COSTS, priced)
+    uncosted = priced is None or not fits(costs)
+    if uncosted:
+        costs = NO_COSTS
     taken, debt_micros, uncollected_micros = _pay(wallet, bill, [], plan, terms, no_hold=True)
     unpaid = debt_micros + uncollected_micros
     if unpaid and not command.already_used:
@@ -177,7 +189,7 @@ def charge(
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
-        uncosted=priced is None,
+        uncosted=uncosted,
         lines=lines,
         money_lines=money_lines,
         states=_states(priced, money_lines, uncollected_micros),
@@ -222,9 +234,10 @@ def _book(
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
     """Post draws, debt and cost, and say which line brought and cost how much of it.
 
-    `costs` are those of the reservation before and after it.
+    `costs` are those of the reservation before and after it; the same where they cannot be told.
     """
     before, after = costs
+    uncosted = after is before
     cost_nanousd = after.posted_nanousd - before.posted_nanousd
     draft.draw(pools.sources)
     pool_revenue_nanousd = draft.revenue_nanousd
@@ -251,8 +264,8 @@ def _book(
                 MoneyLine,
                 (
                     line.kind,
-                    line.treatment,
-                    line.internal,
+                    _UNPRICED if uncosted else line.treatment,
+                    {**line.internal, "unpriced_reason": _BEYOND_THE_BOOKS} if uncosted else line.internal,
                     micros,
                     revenues[n],
                     of_lines[n],
@@ -354,9 +367,6 @@ def _after_commit(
     )
 
 
-def _refuse_too_much(priced: Priced | None, priced_micros: int, costs: ReservationCosts) -> Refusal | None:
-    """Refuse what the books cannot hold; `priced_micros` and `costs` are those of all parts so far."""
-    refusal = refuse_price(priced_micros, "amount_micros" if priced is None else "usage")
-    if refusal or costs.posted_nanousd <= MAX_AMOUNT:
-        return refusal
-    return refusals.invalid("usage", "the quantities are beyond what can be booked")
+def _refuse_too_much(priced: Priced | None, priced_micros: int) -> Refusal | None:
+    """Refuse a price that the books cannot hold; `priced_micros` is that of all parts so far."""
+    return refuse_price(priced_micros, "amount_micros" if priced is None else "usage")

@@ -466,3 +466,27 @@ async def test_planted_secrets_are_in_the_configuration(config):
         "markup",
     ):
         assert secret in text
+
+
+async def test_no_refusal_begins_at_a_cost(world, customer):
+    """Usage is answered alike below and above the cost that the books can hold: none is found by halving."""
+    beyond_the_books = 2**62 * 10**4 // 73_190_017  # tokens of input, of acme/large
+    for item in (tokens(input=beyond_the_books - 10**9), tokens(input=beyond_the_books + 10**9)):
+        refused = await refusal(world.charge(usage=usage(item)))
+        assert refused.reason == "INSUFFICIENT_CREDITS"
+        charge = (await world.charge(usage=usage(item), already_used=True)).charge
+        assert not any(line.unpriced for line in charge.lines)
+
+
+async def test_memos_beyond_the_books_are_not_kept(world, customer):
+    """What a lever saves, and what customers pay on own keys, may be more than the cost that is booked."""
+    many = {"input": 10**15, "cache_read": 10**15, "output": 6 * 10**13}
+    for how in ({"served_by": "cache"}, {"key_owner": use.KEY_OWNER_CUSTOMER}):
+        await world.charge(usage=usage(tokens(**many, **how)), already_used=True)
+    lines = await world.owner.fetch(
+        "SELECT line->>'treatment', line->'saved_nanousd' AS saved, line->'own_key_nanousd' AS own"
+        " FROM ledger.customers c JOIN cell_00.money m USING (customer), json_array_elements(m.lines) line"
+        " WHERE c.customer_id = $1",
+        customer,
+    )
+    assert [tuple(line) for line in lines] == [("UNPRICED", None, None)] * 2

@@ -298,9 +298,9 @@ def test_a_priority_fits_its_column(world: World) -> None:
         assert field_of(decide_now(world, grant)) == "priority"
 
 
-@pytest.mark.parametrize("usage", [priced(MAX_AMOUNT + 1), priced(10**40), priced(5, MAX_AMOUNT + 1)])
+@pytest.mark.parametrize("usage", [priced(MAX_AMOUNT + 1), priced(10**40)])
 def test_quantities_that_overflow_are_refused_not_booked(world: World, usage: Priced) -> None:
-    """A price or a cost that 64 bits cannot hold is refused as usage, by commits too, and nothing changes."""
+    """A price that 64 bits cannot hold is refused as usage, by commits too, and nothing changes."""
     sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
     assert field_of(world.run(Commit("c", b"", sequence, None, final=True), usage)) == "usage"
     assert field_of(world.run(Charge("c", b"", None, already_used=True), usage)) == "usage"
@@ -312,15 +312,15 @@ def test_a_reserve_at_a_price_that_overflows_is_refused(world: World) -> None:
 
 
 def test_parts_of_a_reservation_never_add_up_to_more_than_the_books_can_hold(world: World) -> None:
-    """The largest commit goes through uncollected; one micro-credit or nano-dollar more does not."""
+    """The largest commit goes through uncollected; one micro-credit more does not, and no cost is posted."""
     sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
     largest = priced(MAX_AMOUNT, MAX_AMOUNT)
     entry = decided(world.run(Commit("c1", b"", sequence, None, final=False), largest)).entry
     assert entry.uncollected_micros == MAX_AMOUNT - 100 * CREDIT
     assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(1))) == "usage"
-    assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(0, 1))) == "usage"
     assert field_of(world.run(Commit("c2", b"", sequence, 1, final=True))) == "amount_micros"
-    decided(world.run(Commit("c2", b"", sequence, 0, final=True)))
+    assert decided(world.run(Commit("c2", b"", sequence, None, final=False), priced(0, 1))).entry.uncosted
+    decided(world.run(Commit("c3", b"", sequence, 0, final=True)))
 
 
 def test_all_debt_together_stays_within_what_the_books_can_hold() -> None:
@@ -402,7 +402,7 @@ def test_a_field_that_is_wrong_is_named_with_what_is_allowed(
 
 
 def test_sums_that_overflow_are_named_too(world: World) -> None:
-    """All that a customer is granted, what it is worth, and the price and cost of its usage have bounds."""
+    """All that a customer is granted, what it is worth, and the price of its usage have bounds."""
     too_many = refused(world.run(IssueGrant("g", b"", MAX_AMOUNT, GrantKind.PROMO, 0)))
     assert too_many.detail["description"] == (
         f"all that a customer is ever granted must not exceed {MAX_AMOUNT} micro-credits"
@@ -413,8 +413,30 @@ def test_sums_that_overflow_are_named_too(world: World) -> None:
     )
     price = refused(world.run(Charge("c", b"", None, already_used=True), priced(MAX_AMOUNT + 1)))
     assert price.detail["description"] == f"the price comes to more than {MAX_AMOUNT} micro-credits"
-    cost = refused(world.run(Charge("c", b"", None, already_used=True), priced(5, MAX_AMOUNT + 1)))
-    assert cost.detail["description"] == "the quantities are beyond what can be booked"
+
+
+def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> None:
+    """Where refusals began would tell what a thing costs. Finance finds the line among the unpriced ones."""
+    most = decided(world.run(Charge("c", b"", None, already_used=True), priced(5, MAX_AMOUNT))).entry
+    assert most.money is not None
+    assert most.money.dollars.cost == -MAX_AMOUNT
+    beyond = decided(world.run(Charge("d", b"", None, already_used=True), priced(5, MAX_AMOUNT + 1))).entry
+    assert (beyond.charged_micros, [line.treatment for line in beyond.lines]) == (5, [Treatment.CHARGED])
+    assert beyond.money is not None
+    (line,) = beyond.money.lines
+    assert (beyond.uncosted, beyond.money.dollars.cost) == (True, 0)
+    assert (line.treatment, line.cost_nanousd) == (Treatment.UNPRICED, 0)
+    assert line.internal["unpriced_reason"] == "its cost is beyond what the books can hold"
+
+
+@pytest.mark.parametrize("memo", ["saved_exact_nanousd", "own_key_exact_nanousd"])
+def test_a_memo_beyond_the_books_is_not_posted_either(world: World, memo: str) -> None:
+    """What was saved and what was paid on own keys are kept in numbers of the same size."""
+    usage = priced(5, 7)
+    lines = tuple(line._replace(**{memo: Fraction(MAX_AMOUNT + 1)}) for line in usage.lines)
+    entry = decided(world.run(Charge("c", b"", None, already_used=True), usage._replace(lines=lines))).entry
+    assert entry.money is not None
+    assert [(line.saved_nanousd, line.own_key_nanousd) for line in entry.money.lines] == [(0, 0)]
 
 
 def test_a_refusal_for_want_of_credits_says_what_could_be_had_and_what_is_needed(world: World) -> None:
