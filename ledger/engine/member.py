@@ -35,7 +35,10 @@ from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
 
 IN_USE_MAX = 20_000
-"""Reservations and states of one customer in memory; past it they go, and those in use are loaded again."""
+"""Reservations and states of one customer in memory; past it they go, and those in use are loaded again.
+
+What waits at once may need more: then there is room for twice as much as was loaded.
+"""
 
 _NO_FACTS = Facts()
 _NO_KEYS: frozenset[str] = frozenset()
@@ -59,6 +62,8 @@ class Member:
     customer: int
     wallet: Wallet | None = None
     reservations: dict[int, Reservation] = field(default_factory=dict)
+    room: int = IN_USE_MAX
+    """How many of those and of `states` may be there."""
     absent: set[int] = field(default_factory=set)
     """Named by commands, and not there when last looked for."""
     states: dict[str, State | None] = field(default_factory=dict)
@@ -83,7 +88,14 @@ class Member:
 
     def is_full(self) -> bool:
         """Whether more is in memory than one customer may have there."""
-        return len(self.reservations) + len(self.states) > IN_USE_MAX
+        return self._in_use() > self.room
+
+    def make_room(self) -> None:
+        """All that is there has just been loaded, as it is needed: there must be room for it."""
+        self.room = max(IN_USE_MAX, 2 * self._in_use())
+
+    def _in_use(self) -> int:
+        return len(self.reservations) + len(self.states)
 
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading

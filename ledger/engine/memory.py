@@ -268,13 +268,16 @@ class Memory:
             member.waiting.clear()
             return
         before = member.wallet
-        if before is None or before.sequence != loaded.wallet.sequence or member.is_full():
+        anew = before is None or before.sequence != loaded.wallet.sequence or member.is_full()
+        if anew:
             member.forget()
         member.wallet = loaded.wallet
         member.reservations.update(loaded.reservations)
         # Only of what was asked for is it known that it is not there: more may have come to wait meanwhile.
         member.absent = set(asked.reservations) - loaded.reservations.keys()
         member.states.update({key: loaded.states.get(key) for key in asked.states})
+        if anew:
+            member.make_room()
         _answer_repeats(member, loaded.entries)
         if asked.due_at is not None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import asyncpg
 import structlog
@@ -11,7 +12,6 @@ from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.outcomes import Overloaded
 from ledger.engine.pending import Pending, all_done
-from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.directory import due_customers
 
@@ -19,6 +19,9 @@ PERIOD_SECONDS = 0.5
 """Half of the second within which what is due is written."""
 CUSTOMERS_MAX = 500
 """Customers woken in one go; the next go follows at once while there are more."""
+
+PATIENCE_SECONDS = 15.0
+"""For the customers of one go, longer than a command is retried: one that takes longer holds up no other."""
 
 _log = structlog.get_logger(__name__)
 
@@ -31,12 +34,17 @@ class Sweeper:
         cell: Cell,
         database: Database,
         clock: DatabaseClock,
-        metrics: OperationsMetrics,
     ) -> None:
         self._cell = cell
         self._database = database
         self._clock = clock
-        self._metrics = metrics
+        self._due_since: datetime | None = None
+        """Of the customer that has been due for longest; None: nobody is."""
+
+    def lag_seconds(self) -> float:
+        """How long what is due by the clock has been due."""
+        since = self._due_since
+        return 0.0 if since is None else max(0.0, (self._clock.now() - since).total_seconds())
 
     async def run(self) -> None:
         """Sweeps until cancelled. A database that is away is asked again."""
@@ -58,11 +66,14 @@ class Sweeper:
     async def step(self) -> int:
         """Writes what is due for some customers, the longest due first; says for how many."""
         now = self._clock.now()
+        if self._due_since is None:
+            self._due_since = now  # As far as anybody can tell until the look succeeds.
         customers = await due_customers(self._database.writer, self._cell.name, now, CUSTOMERS_MAX)
-        lag = (now - customers[0][1]).total_seconds() if customers else 0.0
-        self._metrics.sweeper_lag.set(lag)
         if customers:
-            await all_done([self._wake(customer) for customer, _ in customers])
+            self._due_since = customers[0][1]
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await all_done([self._wake(customer) for customer, _ in customers])
+        self._due_since = None
         return len(customers)
 
     def _wake(self, customer: int) -> Pending:

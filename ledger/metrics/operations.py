@@ -50,7 +50,7 @@ class OperationsMetrics:
             registry=self.registry,
         )
         self.sweeper_lag = self._gauge(
-            "sweeper_lag_seconds", "How long what is due by the clock has been due, at the last sweep."
+            "sweeper_lag_seconds", "How long what is due by the clock has been due."
         )
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."

@@ -13,6 +13,7 @@ from engine_world import World, fingerprint, pages
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine import cell as cell_module
+from ledger.engine import member as member_module
 from ledger.engine import memory as memory_module
 from ledger.engine.outcomes import Committed, Faulty, Overloaded
 from ledger.store import versions
@@ -248,6 +249,21 @@ async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.Mon
         outcomes = await asyncio.gather(*(world.reserve(name, f"r{turn}", CREDIT) for name in names))
         assert [entry_of(outcome).sequence for outcome in outcomes] == [3 + turn] * 10
     assert len(world.engine._cells["cell_00"].memory) <= 2
+
+
+async def test_a_customer_may_need_more_at_once_than_stays_in_memory(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is decided, however much of it has to be loaded for that; then memory is made free again."""
+    monkeypatch.setattr(member_module, "IN_USE_MAX", 5)
+    acme = await world.customer("acme", 100 * CREDIT)
+    held = [entry_of(await world.reserve(acme, f"r{n}", CREDIT)).sequence for n in range(20)]
+    for engine in (world, await start()):
+        name = f"{id(engine)}"
+        outcomes = await asyncio.gather(
+            *(engine.commit(acme, f"{name} {n}", sequence, 0, final=False) for n, sequence in enumerate(held))
+        )
+        assert [entry_of(outcome).kind for outcome in outcomes] == [books.EntryKind.COMMIT] * 20
 
 
 async def test_an_unknown_customer_is_refused(world: World) -> None:
