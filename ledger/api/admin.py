@@ -109,7 +109,7 @@ class AdminService(RateMethods, admin_service_pb2_grpc.AdminServiceServicer):
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
-            done = await self._writes.carry_out(write)
+            done = await self._writes.committed(*self._writes.begin_write(write))
         return pb.UpdateCustomerResponse(
             customer=_customer(await self._reads.profile(write.customer_id)),
             sequence=done.entry.sequence,

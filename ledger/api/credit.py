@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
+from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
-from ledger.api.turns import turn_after
+from ledger.api.turns import Turns
 from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import all_done
 from ledger.store.reads import NEWEST, Booked, Reads
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
@@ -93,8 +94,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
         """Carries out writes, each by itself; those of one customer in the order of the items.
 
-        The engine decides in the order in which it is asked. A caller that goes away in the middle may leave
-        the last items undone, and repeats the call.
+        A caller that goes away in the middle may leave the last items undone, and repeats the call.
         """
         count = len(request.items)
         if not 1 <= count <= limits.BATCH_ITEMS_MAX:
@@ -102,14 +102,15 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response = pb.BatchResponse()
         begun = await self._begin_all(request, response)
-        await all_done([outcome for _, _, _, outcome in begun])
-        for number, (result, name, write, outcome) in enumerate(begun, 1):
+        await all_done([outcome for *_, outcome in begun if outcome is not None])
+        turns = Turns()
+        for result, name, write, outcome in begun:
             try:
-                entry, replayed = writes.committed(outcome.result())
+                entry, replayed = await self._writes.committed(write, outcome)
                 OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-            await turn_after(number)
+            await turns.after(_work(write))
         return response
 
     async def _begin_all(
@@ -117,20 +118,18 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     ) -> list[tuple[pb.BatchResult, str, *Begun]]:
         """Begins the writes of all items; what is wrong with one is its result."""
         now = self._clock()
+        turns = Turns()
         begun: list[tuple[pb.BatchResult, str, *Begun]] = []
-        some_wait = False
-        for number, item in enumerate(request.items, 1):
+        for item in request.items:
             result = response.results.add()
+            work = 1
             try:
                 name, write, outcome = self._begin(item, now)
+                begun.append((result, name, write, outcome))
+                work = _work(write)
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-                continue
-            begun.append((result, name, write, outcome))
-            # One that has to wait before it is decided must not be overtaken by a later one of its customer.
-            some_wait = some_wait or not isinstance(outcome, Pending)
-            if not some_wait:
-                await turn_after(number)
+            await turns.after(work)
         return begun
 
     def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, *Begun]:
@@ -225,3 +224,8 @@ def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
         is_reversed=booked.is_reversed,
         refunded_micros=booked.refunded_micros,
     )
+
+
+def _work(write: Write[Any]) -> int:
+    """How much a write is of the work of a batch: itself, or the items of its usage."""
+    return len(write.usage) if write.usage else 1

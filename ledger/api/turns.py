@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-ITEMS_AT_ONCE: Final = 50
-"""Of a batch: some milliseconds. With fewer, calls that come at the same time get in each other's way."""
+WORK_AT_ONCE: Final = 50
+"""Writes of a batch, or items of their usage: some milliseconds. With fewer, calls that come at the same time
+get in each other's way."""
 
 
-async def turn_after(number: int) -> None:
-    """Called after each item, counted from 1: whatever else is ready has its turn after every so many."""
-    if number % ITEMS_AT_ONCE == 0:
-        await asyncio.sleep(0)
+class Turns:
+    """One long piece of work."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    async def after(self, work: int) -> None:
+        """Called after each part, with its size: whatever else is ready has its turn now and then."""
+        self._done += work
+        if self._done >= WORK_AT_ONCE:
+            self._done = 0
+            await asyncio.sleep(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +16,9 @@ from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
 from ledger.books.commands import Command
 from ledger.books.model import Entry, Refusal
-from ledger.engine.engine import Engine
+from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Answer, Pending, all_done
+from ledger.engine.pending import Pending, all_done
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
@@ -57,18 +56,11 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
 }
 """The writes that a batch may hold, by their names in it."""
 
+Begun = tuple[Write[Any], Pending | None]
+"""A write, and what is to come of it, which goes on whether anybody waits or not.
 
-Begun = tuple[Write[Any], Pending | asyncio.Task[Committed]]
-"""A write, and its outcome that is to come: it goes on whether anybody waits or not."""
-
-
-def committed(answer: Answer) -> Committed:
-    """The entry of an answer. Raises StatusError for a refusal."""
-    if isinstance(answer, Refusal):
-        raise StatusError(refusal_status(answer))
-    if answer is None:
-        raise AssertionError("a command has an answer")
-    return answer
+None for one that is begun no more: it came in time, or it has no effect.
+"""
 
 
 class Writes:
@@ -83,32 +75,34 @@ class Writes:
     async def answer(self, method: Method[Request, C, Response], request: Request) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
         write, outcome = self.begin(method, request, self._clock())
-        await all_done((outcome,))
-        entry, replayed = committed(outcome.result())
+        entry, replayed = await self.committed(write, outcome)
         response = method.response()
         method.encode(response, write, entry, replayed)
         return response
 
     def begin(self, method: Method[Request, C, Response], request: Request, now: datetime) -> Begun:
-        """A write on its way, decided already where nothing must be waited for.
+        """A write on its way. Raises InvalidArgumentError, or Overloaded."""
+        return self.begin_write(method.decode(request, now))
 
-        Raises InvalidArgumentError, or what the engine raises.
-        """
-        write = method.decode(request, now)
-        if not write.untimely:
-            outcome = self._engine.begin(write.customer_id, write.command, write.usage)
-            if outcome is not None:
-                return write, outcome
-        task = asyncio.create_task(self.carry_out(write))
-        # The caller may have gone: an error that nobody waits for is no fault of the loop's.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return write, task
-
-    async def carry_out(self, write: Write[Any]) -> Committed:
-        """The entry of a write. Raises StatusError for a refusal, or what the engine raises."""
+    def begin_write(self, write: Write[Any]) -> Begun:
+        """The same for one that has been decoded. Raises Overloaded."""
         if write.untimely:
+            return write, None
+        return write, self._engine.begin(write.customer_id, write.command, write.usage)
+
+    async def committed(self, write: Write[Any], outcome: Pending | None) -> Committed:
+        """The entry of a write that has been begun.
+
+        Raises StatusError for a refusal, InvalidArgumentError, or what the engine raises.
+        """
+        if outcome is None:
             return await self.repeat(write, InvalidArgumentError(write.untimely))
-        return committed(await self._engine.execute(write.customer_id, write.command, write.usage))
+        if not outcome.done:
+            await all_done((outcome,))
+        answer = told(outcome)
+        if isinstance(answer, Refusal):
+            raise StatusError(refusal_status(answer))
+        return answer
 
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:
         """The entry of a write that can no longer be carried out, if it was booked while it could.

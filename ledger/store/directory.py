@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ledger.books.model import Decision, Entry
     from ledger.store.database import Pool, PooledConnection
 
+LOOK_UP_SECONDS = 10.0
+"""After so long a look-up fails: whoever waits for it is told that the database is away."""
+
 REMEMBERED_MAX = 20_000
 """Customers whose key is remembered: twice as many as have a wallet in memory."""
 
@@ -117,7 +120,7 @@ class Directory:
 
 async def find_customers(pool: Pool, ids: Iterable[str]) -> dict[str, CustomerKey]:
     """The customers of these ids that exist."""
-    records = await pool.fetch(FIND, list(ids))
+    records = await pool.fetch(FIND, list(ids), timeout=LOOK_UP_SECONDS)
     return {customer_id: CustomerKey(customer, cell) for customer_id, customer, cell in records}
 
 

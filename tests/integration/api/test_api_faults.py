@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import asyncpg
 import grpc
@@ -21,6 +22,7 @@ from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
+from ledger.api.turns import WORK_AT_ONCE
 from ledger.api.wallet import WalletService
 from ledger.app import Stack
 from ledger.engine import cell
@@ -53,7 +55,7 @@ class OwnService:
         metrics = OperationsMetrics()
         keeper = await PriceKeeper.open(CONFIG, self.database, self.clock.now, metrics)
         prices = self.prices = keeper.prices
-        engine = Engine(self.database, prices, self.clock, metrics)
+        engine = self.engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
         reads = Reads(self.database.reader, engine.directory)
@@ -101,6 +103,26 @@ async def code_of(call):
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+async def test_a_large_batch_leaves_others_their_turn(own, world):
+    """Of a thousand items only so many are taken in at once, then whatever else is ready has its turn."""
+    charges = [
+        pb.ChargeRequest(request_id=fresh(), customer_id=world.customer_id, amount_micros=1)
+        for _ in range(1_000)
+    ]
+    items = [pb.BatchItem(charge=charge) for charge in charges]
+
+    async def call():
+        return await world.credit.Batch(pb.BatchRequest(items=items))
+
+    done = asyncio.create_task(call())
+    waiting = [0]
+    while not done.done():
+        waiting.append(own.engine.waiting())
+        await asyncio.sleep(0)
+    assert [result.WhichOneof("outcome") for result in (await done).results] == ["charge"] * 1_000
+    assert max(after - before for before, after in pairwise(waiting)) <= WORK_AT_ONCE < max(waiting)
 
 
 async def test_a_repeat_is_answered_however_late(own, world):

@@ -1,0 +1,119 @@
+"""Where commands wait that no cell can take yet: their customer is unknown, or their request id on its way.
+
+Later commands of the same customer wait behind them, so that all are decided in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+
+import structlog
+
+import pricing
+from ledger.books.commands import Command
+from ledger.books.model import Refusal, RefusalReason
+from ledger.engine.cell import WAITING_MAX, Cell
+from ledger.engine.outcomes import Committed, Overloaded, Unavailable
+from ledger.engine.pending import Pending, all_done
+from ledger.store.directory import CustomerKey, Directory
+
+Line = deque[tuple[Pending, Command]]
+
+_UNKNOWN = 0
+"""The number of a customer until it has been looked up: nobody's."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Entrance:
+    """One line for each customer that has to wait, and none for the others."""
+
+    def __init__(self, directory: Directory, cells: Mapping[str, Cell]) -> None:
+        self._directory = directory
+        self._cells = cells
+        self._lines: dict[str, Line] = {}
+        self._servants: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+
+    def waiting(self) -> int:
+        """Commands that no cell has yet."""
+        return self._waiting
+
+    def take(
+        self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
+    ) -> Pending:
+        """Gives a command to its customer's cell: at once, or when that may be.
+
+        Raises Overloaded.
+        """
+        key = self._directory.known(customer_id)
+        line = self._lines.get(customer_id)
+        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage)
+        if key is not None and line is None:
+            cell = self._cells[key.cell]
+            if cell.in_flight(key.customer, command.request_id) is None:
+                cell.submit(pending)
+                return pending
+        if self._waiting >= WAITING_MAX:
+            raise Overloaded
+        if line is None:
+            line = self._lines[customer_id] = deque()
+            servant = asyncio.create_task(self._serve(customer_id, line), name="entrance")
+            self._servants.add(servant)
+            servant.add_done_callback(self._servants.discard)
+        line.append((pending, command))
+        self._waiting += 1
+        return pending
+
+    async def drain(self) -> None:
+        """Waits until every command has been given to its cell, or answered."""
+        while self._servants:
+            await asyncio.wait(self._servants)
+
+    async def _serve(self, customer_id: str, line: Line) -> None:
+        while line:
+            pending, command = line[0]
+            try:
+                await self._let_in(customer_id, pending, command)
+            except Exception as error:  # noqa: BLE001 -- it is told to whoever waits, and the line goes on
+                pending.fail(error)
+            line.popleft()
+            self._waiting -= 1
+        del self._lines[customer_id]
+
+    async def _let_in(self, customer_id: str, pending: Pending, command: Command) -> None:
+        key = self._directory.known(customer_id) or await self._find(customer_id)
+        if key is None:
+            pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
+            return
+        cell = self._cells[key.cell]
+        while (first := cell.in_flight(key.customer, command.request_id)) is not None:
+            await all_done((first,))
+            answer = _answer_after(first, command)
+            if answer is not None:
+                pending.answer(answer)
+                return
+        pending.customer = key.customer
+        cell.submit(pending)
+
+    async def _find(self, customer_id: str) -> CustomerKey | None:
+        try:
+            return await self._directory.find(customer_id)
+        except Exception as error:
+            _log.warning("directory.away", error=repr(error))
+            raise Unavailable from error
+
+
+def _answer_after(first: Pending, command: Command) -> Committed | Refusal | None:
+    """The answer to a command after the one that had its request id; None: that was refused, the id is free.
+
+    Raises what the first one ended with, where that was an error.
+    """
+    answer = first.result()
+    if first.command is not None and first.command.fingerprint == command.fingerprint:
+        return Committed(answer.entry, replayed=True) if isinstance(answer, Committed) else answer
+    if isinstance(answer, Committed):
+        return Refusal(RefusalReason.REQUEST_ID_REUSED, {"request_id": command.request_id})
+    return None
