@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import pricing
 from ledger.api.admin import AdminService
@@ -29,12 +26,12 @@ from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.operations import serve as serve_metrics
-from ledger.store.database import Database
+from ledger.settings import OWNER_URL, Settings, SettingsError, check_url, environment_name
+from ledger.store.database import Database, RoleTooStrongError
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import DEFAULT_CELLS, migrate
 from ledger.store.reads import Reads
 
-SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
 LOOPBACK = "127.0.0.1"
 """All that the service binds to: there are no API keys yet."""
 CLOCK_READINGS = 5
@@ -45,39 +42,6 @@ COLLECT_AFTER: Final = 50_000
 What a command makes has no cycles and goes by itself; a call of gRPC leaves 5 objects, a refused one 45, of
 10 KB in all.
 """
-
-
-def default_data_dir() -> Path:
-    """Where the embedded database of this user lives, as the XDG base directories have it.
-
-    Root's runs as a system user of its own, who cannot see into root's home.
-    """
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/acu-ledger/data")
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "acu-ledger" / "data"
-
-
-class Settings(BaseSettings):
-    """Where the service finds its things. From the environment: ACU_LEDGER_…, and DATABASE_URL."""
-
-    model_config = SettingsConfigDict(env_prefix="ACU_LEDGER_", populate_by_name=True)
-
-    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
-    """The owner's URL; the embedded database where there is none."""
-    reader_url: str | None = None
-    finance_url: str | None = None
-    writer_url: str | None = None
-    """Of the three roles; where one is missing its role is set on sessions of `database_url`."""
-    data_dir: Path = Field(default_factory=default_data_dir)
-    """Of the embedded database."""
-    config_dir: Path = SAMPLE_CONFIG
-    """Holds costs.yaml, cards/*.yaml and, if wanted, plans.yaml."""
-    public_port: int = Field(default=50051, ge=0, le=65535)
-    back_office_port: int = Field(default=50052, ge=0, le=65535)
-    operations_port: int = Field(default=9464, ge=0, le=65535)
-    finance_port: int = Field(default=9465, ge=0, le=65535)
-    """0: any free port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +72,7 @@ def check(directory: Path) -> pricing.Config:
 
 
 async def migrated(settings: Settings) -> list[str]:
-    """Brings the database to this version's schema; what was applied."""
+    """Brings the database to this version's schema; what was applied. Raises SettingsError."""
     async with AsyncExitStack() as life:
         return await migrate((await _urls(settings, life)).owner)
 
@@ -117,8 +81,8 @@ async def migrated(settings: Settings) -> list[str]:
 async def running(settings: Settings) -> AsyncIterator[Stack]:
     """A service that answers on its ports, until the block ends; then it drains.
 
-    Raises pricing.ConfigError where there is nothing to price by, neither published nor in the files; OSError
-    for a port that is taken.
+    Raises pricing.ConfigError where there is nothing to price by, neither published nor in the files;
+    SettingsError where its database cannot be used; OSError for a port that is taken.
     """
     async with AsyncExitStack() as life:
         database = await _database(settings, life)
@@ -147,6 +111,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
 
 async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
     if settings.database_url is not None:
+        await check_url(OWNER_URL, settings.database_url)
         return _Urls(settings.database_url, settings.reader_url, settings.finance_url, settings.writer_url)
     server = await asyncio.to_thread(EmbeddedPostgres.start, settings.data_dir)
     life.push_async_callback(asyncio.to_thread, server.stop)
@@ -156,9 +121,20 @@ async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
 async def _database(settings: Settings, life: AsyncExitStack) -> Database:
     urls = await _urls(settings, life)
     await migrate(urls.owner)
-    database = await Database.open(
-        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
-    )
+    # The roles exist once it is migrated.
+    for name, url in (
+        ("reader_url", urls.reader),
+        ("finance_url", urls.finance),
+        ("writer_url", urls.writer),
+    ):
+        if url is not None:
+            await check_url(environment_name(name), url)
+    try:
+        database = await Database.open(
+            urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+        )
+    except RoleTooStrongError as error:
+        raise SettingsError(f"{environment_name('reader_url')}: {error}") from error
     life.push_async_callback(database.close)
     return database
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvloop
-from pydantic import ValidationError
 
-from ledger.app import Settings, Stack, running
+from ledger.app import Stack, running
 from ledger.cli.client import CallFailedError, Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
 from ledger.logs import log_to_stderr
+from ledger.settings import Settings, SettingsError
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
@@ -29,7 +29,7 @@ SAMPLE_RECORDS = Path(__file__).parent / "data" / "records"
 async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
     """Runs a server on free ports. DATABASE_URL, where it is set, wins over the data directory."""
     log_to_stderr(logging.WARNING)
-    settings = Settings(
+    settings = Settings.read(
         config_dir=config,
         data_dir=data,
         public_port=0,
@@ -56,5 +56,5 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
         return uvloop.run(command)
     except (CallFailedError, OSError) as failed:
         fail(str(failed), REFUSED)
-    except (ConfigError, ValidationError) as wrong:
+    except (ConfigError, SettingsError) as wrong:
         fail(str(wrong), USAGE)

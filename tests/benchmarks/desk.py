@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import pricing
 from ledger import books
-from ledger.app import SAMPLE_CONFIG
 from ledger.engine.plans import load_plans
 from ledger.engine.prices import priced_of
+from ledger.settings import SAMPLE_CONFIG
 from ledger.store.write import Batch
 from tests.benchmarks import workload
 

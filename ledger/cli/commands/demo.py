@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ledger.app import SAMPLE_CONFIG, Stack, default_data_dir
+from ledger.app import Stack
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.console import REFUSED, note, out, progress, table
@@ -32,6 +32,7 @@ from ledger.cli.replay import Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.cli.styles import STYLES, Row, Sold, World, sell, survivals
 from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.settings import SAMPLE_CONFIG, default_data_dir
 from ledger.v1 import wallet_service_pb2 as wallet
 from pricing import load
 

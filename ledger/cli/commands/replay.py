@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ledger.app import SAMPLE_CONFIG, default_data_dir
 from ledger.cli.client import Ledger, call, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
@@ -23,6 +22,7 @@ from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions
 from ledger.cli.replay import Replay, Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
+from ledger.settings import SAMPLE_CONFIG, default_data_dir
 
 _FINDINGS_SHOWN = 40
 

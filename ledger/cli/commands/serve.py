@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from ledger.app import LOOPBACK, Settings, Stack, migrated, running
+from ledger.app import LOOPBACK, Stack, migrated, running
 from ledger.cli.stack import run
 from ledger.logs import log_to_stderr
+from ledger.settings import Settings
 
 Data = Annotated[
     Path | None,
@@ -44,7 +45,7 @@ def migrate(data: Data = None) -> None:
 
 def _settings(config: Path | None, data: Path | None) -> Settings:
     """Of the environment; what the command line says wins."""
-    settings = Settings()
+    settings = Settings.read()
     return settings.model_copy(
         update={"config_dir": config or settings.config_dir, "data_dir": data or settings.data_dir}
     )

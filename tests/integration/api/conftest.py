@@ -13,7 +13,8 @@ import pytest_asyncio
 from api_world import CONFIG, World
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.app import Settings, running
+from ledger.app import running
+from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 
 _numbers = count(1)

@@ -66,7 +66,7 @@ def serving(config: Path, data: Path) -> Iterator[Server]:
     with subprocess.Popen(
         [*COMMAND, "serve", "--config", str(config), "--data", str(data)],
         cwd=REPOSITORY,
-        env={**environment(), **FREE_PORTS},
+        env={**clean_environment(), **FREE_PORTS},
         stdout=subprocess.PIPE,
         text=True,
     ) as server:
@@ -76,7 +76,7 @@ def serving(config: Path, data: Path) -> Iterator[Server]:
         assert server.wait(timeout=30) == 0
 
 
-def environment() -> Mapping[str, str]:
+def clean_environment() -> Mapping[str, str]:
     """Answers with this process's, without settings of the ledger."""
     kept = {
         name: value
@@ -86,12 +86,12 @@ def environment() -> Mapping[str, str]:
     return {**kept, "PYTHONWARNINGS": "error"}
 
 
-def acu_ledger(*arguments: object) -> Ran:
-    """Runs `acu-ledger` to its end."""
+def acu_ledger(*arguments: object, environment: Mapping[str, str] | None = None) -> Ran:
+    """Runs `acu-ledger` to its end, with these settings."""
     ran = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=REPOSITORY,
-        env=environment(),
+        env={**clean_environment(), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=200,

@@ -14,9 +14,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.app import Settings, Stack, running
+from ledger.app import Stack, running
 from ledger.finance.v1 import finance_service_pb2 as pb
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.settings import Settings
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet

@@ -8,8 +8,9 @@ import asyncpg
 import pytest_asyncio
 from presets_service import Presets
 
-from ledger.app import SAMPLE_CONFIG, Settings, running
+from ledger.app import running
 from ledger.cli.client import connect
+from ledger.settings import SAMPLE_CONFIG, Settings
 from ledger.store.embedded import EmbeddedPostgres
 
 

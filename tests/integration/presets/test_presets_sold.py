@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ledger.app import SAMPLE_CONFIG
 from ledger.cli.customers import Customers, find_card
 from ledger.cli.demo import read_agent_sessions
 from ledger.cli.replay import Replay
 from ledger.cli.styles import STYLES, Sold, World, sell
+from ledger.settings import SAMPLE_CONFIG
 from pricing import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import asyncpg
 
-from ledger.app import Settings, Stack, running
+from ledger.app import Stack, running
+from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 
 CONFIG = Path(__file__).parent / "config"

@@ -3,9 +3,9 @@
 import pytest
 from presets_world import NOW
 
-from ledger.app import SAMPLE_CONFIG
 from ledger.cli.demo import read_agent_sessions
 from ledger.cli.styles import STYLES, Row, World, sell
+from ledger.settings import SAMPLE_CONFIG
 from pricing import Config, Terms, compile_terms, load
 
 

@@ -1,0 +1,111 @@
+"""What the service is told by its environment, and what is said of a setting that it cannot go by.
+
+A URL of a database may hold a password: no message quotes one, nor what the driver says of its form.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import asyncpg
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
+PREFIX: Final = "ACU_LEDGER_"
+OWNER_URL: Final = "DATABASE_URL"
+PORT_MAX: Final = 65_535
+
+_URL_FORM = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_NO_URL = (
+    f"is no URL of a PostgreSQL: {_URL_FORM},"
+    " and a /, ?, # or @ of a name or password as %2F, %3F, %23 or %40"
+)
+
+
+class SettingsError(Exception):
+    """A setting that the service cannot go by: its name, what is wrong, and what is expected."""
+
+
+def default_data_dir() -> Path:
+    """Where the embedded database of this user lives, as the XDG base directories have it.
+
+    Root's runs as a system user of its own, who cannot see into root's home.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/acu-ledger/data")
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "acu-ledger" / "data"
+
+
+class Settings(BaseSettings):
+    """Where the service finds its things. From the environment: ACU_LEDGER_…, and DATABASE_URL."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, populate_by_name=True)
+
+    database_url: str | None = Field(default=None, validation_alias=OWNER_URL)
+    """The owner's URL; the embedded database where there is none."""
+    reader_url: str | None = None
+    finance_url: str | None = None
+    writer_url: str | None = None
+    """Of the three roles; where one is missing its role is set on sessions of `database_url`."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Of the embedded database."""
+    config_dir: Path = SAMPLE_CONFIG
+    """Holds costs.yaml, cards/*.yaml and, if wanted, plans.yaml."""
+    public_port: int = Field(default=50051, ge=0, le=PORT_MAX)
+    back_office_port: int = Field(default=50052, ge=0, le=PORT_MAX)
+    operations_port: int = Field(default=9464, ge=0, le=PORT_MAX)
+    finance_port: int = Field(default=9465, ge=0, le=PORT_MAX)
+    """0: any free port."""
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """The settings of the environment; what is given wins. Raises SettingsError."""
+        try:
+            return cls(**given)
+        except ValidationError as wrong:
+            raise SettingsError("\n".join(map(_in_words, wrong.errors(include_url=False)))) from None
+
+
+def _in_words(problem: Any) -> str:
+    """One line for a setting: ports are all that can be wrong by themselves."""
+    name = environment_name(str(problem["loc"][0]))
+    return f"{name}: {str(problem['input'])!r} is no port (0 to {PORT_MAX}; 0: any free one)"
+
+
+def environment_name(field: str) -> str:
+    """The variable that a setting is read from."""
+    return field if field == OWNER_URL else PREFIX + field.upper()
+
+
+async def check_url(name: str, url: str) -> None:
+    """Signs in to the database of a setting, and leaves it. Raises SettingsError."""
+    host = _host(name, url)
+    try:
+        connection = await asyncpg.connect(url)
+        await connection.close()
+    except asyncpg.PostgresError as refused:
+        raise SettingsError(
+            f"{name}: PostgreSQL at {host} lets nobody in so: {refused}; {_URL_FORM}"
+        ) from refused
+    except OSError as error:
+        why = error.strerror or str(error) or "no answer in time"
+        raise SettingsError(f"{name}: no PostgreSQL can be reached at {host}: {why}; {_URL_FORM}") from error
+    except (asyncpg.InterfaceError, ValueError):
+        raise SettingsError(f"{name} {_NO_URL}") from None
+
+
+def _host(name: str, url: str) -> str:
+    """Where a URL leads. One whose password may have ended too early is refused: it is told nowhere."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise SettingsError(f"{name} {_NO_URL}") from None
+    _, signed, host = parts.netloc.rpartition("@")
+    if parts.scheme not in ("postgresql", "postgres") or url.count("@") > len(signed):
+        raise SettingsError(f"{name} {_NO_URL}")
+    return host or dict(parse_qsl(parts.query)).get("host") or "the host of PGHOST, or its socket"
