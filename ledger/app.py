@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -113,9 +114,21 @@ async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
     if settings.database_url is not None:
         await check_url(OWNER_URL, settings.database_url)
         return _Urls(settings.database_url, settings.reader_url, settings.finance_url, settings.writer_url)
-    server = await asyncio.to_thread(EmbeddedPostgres.start, settings.data_dir)
+    server = await asyncio.to_thread(_start_embedded, settings.data_dir)
     life.push_async_callback(asyncio.to_thread, server.stop)
     return _Urls(server.url, server.reader_url, server.finance_url, server.writer_url)
+
+
+def _start_embedded(directory: Path) -> EmbeddedPostgres:
+    name = environment_name("data_dir")
+    try:
+        return EmbeddedPostgres.start(directory)
+    except OSError as error:
+        why = f"cannot hold the embedded database ({error.strerror or error})"
+        raise SettingsError(f"{name} (--data): {directory} {why}: name one that can be written") from error
+    except subprocess.SubprocessError as error:
+        why = f"PostgreSQL does not start in {directory}: {directory / 'log'} may say why; or name another"
+        raise SettingsError(f"{name} (--data): {why}") from error
 
 
 async def _database(settings: Settings, life: AsyncExitStack) -> Database:
@@ -210,9 +223,6 @@ def _few_collections() -> Iterator[None]:
 
 
 def _serve_metrics(port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
-    try:
-        served = serve_metrics(port, LOOPBACK, registry)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot serve metrics on {LOOPBACK}:{port}: {error.strerror}") from error
+    served = serve_metrics(port, LOOPBACK, registry)
     life.push_async_callback(asyncio.to_thread, served.close)
     return f"http://{LOOPBACK}:{served.port}/metrics"

@@ -1,14 +1,15 @@
-"""What a user is told of a database that `acu-ledger` cannot use."""
+"""What a user is told of a database or a port that `acu-ledger` cannot use."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from command_line import acu_ledger
+from command_line import FREE_PORTS, acu_ledger
 
 from ledger.store.embedded import EmbeddedPostgres
 
@@ -67,3 +68,38 @@ def test_a_role_of_its_own_that_cannot_be_reached(postgres: EmbeddedPostgres) ->
     ran = acu_ledger("serve", environment={"DATABASE_URL": postgres.url, "ACU_LEDGER_WRITER_URL": nowhere})
     assert (ran.status, ran.stdout) == (2, "")
     assert "ACU_LEDGER_WRITER_URL: no PostgreSQL can be reached at 127.0.0.1:1: " in ran.stderr
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    """The setting and the option are told, with the directory."""
+    file = tmp_path / "file"
+    file.write_text("")
+    for options, environment in (((), {"ACU_LEDGER_DATA_DIR": f"{file}/x"}), (("--data", f"{file}/x"), {})):
+        ran = acu_ledger("migrate", *options, environment=environment)
+        assert (ran.status, ran.stdout) == (2, "")
+        assert ran.stderr.startswith(f"ACU_LEDGER_DATA_DIR (--data): {file}/x cannot hold the embedded ")
+        assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_directory_where_postgres_does_not_start(tmp_path: Path) -> None:
+    """The directory is told, and where PostgreSQL may have said why."""
+    (tmp_path / "what").write_text("another's")
+    ran = acu_ledger("migrate", "--data", tmp_path)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert f"ACU_LEDGER_DATA_DIR (--data): PostgreSQL does not start in {tmp_path}: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_port_of_metrics_that_is_taken(postgres: EmbeddedPostgres) -> None:
+    """The address, the reason and the way out are told, once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = {**FREE_PORTS, "DATABASE_URL": postgres.url, "ACU_LEDGER_OPERATIONS_PORT": str(port)}
+        ran = acu_ledger("serve", environment=environment)
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr.splitlines()[-1] == (
+        f"cannot serve metrics on 127.0.0.1:{port} (Address already in use):"
+        " end what listens there, or choose another port"
+    )
