@@ -105,7 +105,10 @@ def replay(
     admin_target: Annotated[str | None, typer.Option(help="HOST:PORT of its back office.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Send a file of usage records: each is one reservation and its final commit."""
+    """Send a file of usage records: each is one reservation and its final commit.
+
+    Exit status 1 if one was refused or cannot be read: the others are booked.
+    """
     if (target is None) != (admin_target is None):
         fail("--target and --admin-target belong together: give both or neither", USAGE)
     run_id = run_id if run_id is not None else f"replay-{secrets.token_hex(6)}"
@@ -122,7 +125,7 @@ def replay(
         print_json(result.as_json())
     else:
         _print(result, run_id)
-    if not result.verified:
+    if not (result.verified and result.tally.complete):
         raise typer.Exit(REFUSED)
 
 

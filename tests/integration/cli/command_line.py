@@ -32,9 +32,9 @@ class Ran:
     stdout: str
     stderr: str
 
-    def json(self) -> dict[str, object]:
-        """The one object on stdout; the command succeeded."""
-        assert self.status == 0, self.stderr
+    def json(self, status: int = 0) -> dict[str, object]:
+        """The one object on stdout; the command ended with this status, by default with success."""
+        assert self.status == status, self.stderr
         answer = json.loads(self.stdout)
         assert isinstance(answer, dict)
         return answer

@@ -186,7 +186,7 @@ def test_spans_of_a_run_and_what_is_to_be_looked_at(server: Server, tmp_path: Pa
     spans = [span("a", "agent", 1), span("b", "agent", 1), span("agent", "", 2), span("a", "agent", 1), "{}"]
     file.write_text("\n".join(spans))
     ran = replay(server, "otel", file, "--card", "usage", "--run-id", "spans")
-    answer = ran.json()
+    answer = ran.json(status=1)
     assert (answer["records"], answer["committed"], answer["credits_micros"]) == (5, 2, 4000)
     assert answer["skipped"] == {"aggregate": 1, "repeated": 1, "broken_row": 1}
     assert f"{file}:5: traceId: is missing" in ran.stderr
@@ -241,23 +241,38 @@ def test_configuration_with_plans_of_its_own(
 
 
 def test_broken_row_is_told_and_the_rest_runs(server: Server, tmp_path: Path) -> None:
-    """The message names file and line; the row counts as skipped."""
+    """The message names file and line; the row counts as skipped, and the status is 1."""
     file = tmp_path / "requests.csv"
     file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1000, 10), (1000, "ten"), (2000, 20)))
     ran = replay(server, "llm_requests", file, "--card", "completions", "--model", "acme/code-13b")
-    answer = ran.json()
+    answer = ran.json(status=1)
     assert f"{file}:3: GeneratedTokens: 'ten' is not a number" in ran.stderr
     assert (answer["records"], answer["committed"], answer["skipped"]) == (3, 2, {"broken_row": 1})
 
 
 def test_unknown_model_is_refused_and_booked_nowhere(server: Server, tmp_path: Path) -> None:
-    """What the card has no price for is refused before the work, counted by reason."""
+    """What the card has no price for is refused before the work, counted by reason; the status is 1."""
     file = tmp_path / "requests.csv"
     file.write_text(lines(("ContextTokens", "GeneratedTokens"), (1000, 10)))
-    answer = replay(server, "llm_requests", file, "--card", "completions", "--model", "who/knows").json()
+    answer = replay(server, "llm_requests", file, "--card", "completions", "--model", "who/knows").json(
+        status=1
+    )
     assert (answer["records"], answer["committed"]) == (1, 0)
     assert answer["refused"] == {"UNPRICED_USAGE": 1}
     assert answer["margin"] is None
+
+
+def test_a_response_that_came_with_other_usage_is_not_booked(server: Server, tmp_path: Path) -> None:
+    """It is told, and the status says that not all is booked; one that is the same is skipped in silence."""
+    file = tmp_path / "responses.jsonl"
+    for second, status in ((10, 0), (11, 1)):
+        responses = [
+            {"id": "r", "model": "gpt-5.4", "usage": {"prompt_tokens": count, "completion_tokens": 1}}
+            for count in (10, second)
+        ]
+        file.write_text("\n".join(map(json.dumps, responses)))
+        answer = replay(server, "openai", file, "--card", "usage").json(status=status)
+        assert (answer["committed"], answer["verified"]) == (1, True)
 
 
 def test_file_without_records(server: Server, tmp_path: Path) -> None:
