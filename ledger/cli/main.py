@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from typer.core import TyperGroup
 
 from ledger.cli.commands.back_office import customers, grants
 from ledger.cli.commands.books import books
@@ -12,7 +13,22 @@ from ledger.cli.commands.rates_simulate import fit, import_costs, simulate
 from ledger.cli.commands.replay import replay
 from ledger.cli.commands.serve import migrate, serve
 
+_LIBRARY_PREFIX = "Value error, "
+
+
+class _Commands(TyperGroup):
+    """All commands, which tell a wrong value without what a library puts before it."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as wrong:
+            wrong.message = wrong.message.removeprefix(_LIBRARY_PREFIX)
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -156,7 +156,8 @@ def _customer_table(found: list[pb.Customer]) -> object:
     return made
 
 
-@grants.command("issue")
+# An amount below 0 is no option: it is told as what it is.
+@grants.command("issue", context_settings={"ignore_unknown_options": True})
 def issue(
     customer_id: str,
     amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
@@ -166,21 +167,24 @@ def issue(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; never, if not given."),
     ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Pays for this alone: tokens, compute, units, outcome or pool:NAME; for any, if not given."
+        ),
+    ] = "",
     request_id: RequestId = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
     """Issue a grant of credits."""
-    try:
-        amount_micros = micros(amount)
-    except (ArithmeticError, ValueError):
-        fail(f"AMOUNT: {amount!r} is not a number of credits with at most 6 decimal places, e.g. 12.5", USAGE)
     request = pb.IssueGrantRequest(
         request_id=request_id or secrets.token_hex(16),
         customer_id=customer_id,
-        amount_micros=amount_micros,
+        amount_micros=_amount_micros(amount),
         kind=GrantKind.Value(f"GRANT_KIND_{kind}"),
         paid_total_usd=paid_total_usd,
+        scope=scope,
     )
     if expires_at is not None:
         instant = Timestamp()
@@ -198,6 +202,17 @@ def issue(
             show_credits(answer.balance.available_micros),
         )
         out().print(made)
+
+
+def _amount_micros(amount: str) -> int:
+    try:
+        amount_micros = micros(amount)
+    except (ArithmeticError, ValueError):
+        amount_micros = 0
+    if amount_micros <= 0:
+        says = "is no number of credits above 0 with at most 6 decimal places, e.g. 12.5"
+        fail(f"AMOUNT: {amount!r} {says}", USAGE)
+    return amount_micros
 
 
 async def _issue(target: str, request: pb.IssueGrantRequest) -> pb.IssueGrantResponse:

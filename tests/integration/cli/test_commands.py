@@ -96,10 +96,32 @@ def test_refusals_have_status_1_and_say_why(back_office: str) -> None:
     assert "CUSTOMER_NOT_FOUND" in ran.stderr
 
 
-@pytest.mark.parametrize("amount", ["much", "1e400000000", "0.0000001", "NaN"])
+def test_a_grant_for_one_kind_of_usage(back_office: str) -> None:
+    """A grant may pay for one kind alone, or for the lines of a pool; the server refuses other scopes."""
+    target = ("--target", back_office)
+    assert acu_ledger("customers", "create", "scoped", *target).status == 0
+    for scope in ("tokens", "pool:dbcu"):
+        issued = acu_ledger("grants", "issue", "scoped", "5", "--scope", scope, "--json", *target).json()
+        assert issued["grant"]["scope"] == scope
+    refused = acu_ledger("grants", "issue", "scoped", "5", "--scope", "tea", *target)
+    assert (refused.status, refused.stdout) == (1, "")
+    assert "scope: is not one of tokens, " in refused.stderr
+
+
+@pytest.mark.parametrize("amount", ["much", "1e400000000", "0.0000001", "NaN", "-5", "-0.5", "0"])
 def test_amounts_that_are_none_are_usage_errors(amount: str) -> None:
-    """An amount of credits has at most 6 decimal places; nothing is sent otherwise."""
-    assert "AMOUNT" in refused_at_once("grants", "issue", "acme", amount)
+    """An amount of credits is above 0 and has at most 6 decimal places; nothing is sent otherwise."""
+    says = f"AMOUNT: {amount!r} is no number of credits above 0 with at most 6 decimal places, e.g. 12.5"
+    assert says in refused_at_once("grants", "issue", "acme", amount)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("grants", "issue", "acme", "5", "--kind", "FREE"), ("books", "margin", "--by", "FREE")]
+)
+def test_choices_that_are_none_are_told_in_words_of_our_own(arguments: tuple[str, ...]) -> None:
+    """The option, what it was given, and what is allowed."""
+    said = " ".join(refused_at_once(*arguments).split())
+    assert f"Invalid value for '{arguments[-2]}': 'FREE' is not one of '" in said
 
 
 def test_books_are_shown_and_hold(back_office: str) -> None:
