@@ -218,7 +218,8 @@ def rollback(
     if as_json:
         print_json(answer)
         return
-    typer.echo(_described(name, answer.version))
+    described = _described(name, answer.version)
+    typer.echo(f"unchanged: {described}" if answer.replayed else described)
     for later in answer.to_come:
         note(f"it is replaced later by {_described(name, later)}")
 
@@ -333,8 +334,8 @@ def _described(name: str, version: pb.PriceVersion) -> str:
     what = f"card {name}" if name else "the cost book"
     if not version.number:
         return f"{what}, of which nothing is published"
-    since = _time(version.effective_from)
-    return f"{what}, version {version.number} (revision {version.revision}), in force from {since} UTC"
+    since = "the beginning" if _is_first(version.effective_from) else f"{_time(version.effective_from)} UTC"
+    return f"{what}, version {version.number} (revision {version.revision}), in force from {since}"
 
 
 def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
@@ -356,8 +357,11 @@ def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
 
 
 def _time(stamp: Timestamp) -> str:
-    instant = stamp.ToDatetime(tzinfo=UTC)
-    return f"{instant:%Y-%m-%d %H:%M:%S}" if instant.year > BEGINNING_OF_TIME else "always"
+    return "always" if _is_first(stamp) else f"{stamp.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _is_first(stamp: Timestamp) -> bool:
+    return stamp.ToDatetime(tzinfo=UTC).year <= BEGINNING_OF_TIME
 
 
 def _as_dict(message: Message) -> dict[str, object]:

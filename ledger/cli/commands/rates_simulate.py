@@ -112,6 +112,10 @@ def simulate(
     if picture is not None:
         picture.write_text(draw(answer, _title(card, request)), encoding="utf-8")
         note(f"Drawn into {picture}")
+    if request.model_swaps and answer.before == answer.after:
+        models = " or ".join(swap.model for swap in request.model_swaps)
+        place = f"no usage here was served by {models}, or what would serve in its place costs the same"
+        note(f"Nothing changes: {place}")
     if as_json:
         print_json(answer)
     else:

@@ -64,7 +64,11 @@ def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:
     assert "RATE_REVISION_TAKEN" in refused.stderr
     assert "REFUSED" in refused.stdout
     back = rates("rollback", "lent", "--version", 1, "--as", "boss", *target)
-    assert "card lent, version 3 (revision 3), in force from" in back.stdout
+    assert back.stdout.startswith("card lent, version 3 (revision 3), in force from")
+    again = rates("rollback", "lent", "--version", 1, "--as", "boss", *target)
+    assert again.stdout == f"unchanged: {back.stdout}"
+    first = rates("rollback", "resolved", "--version", 1, *target)
+    assert first.stdout == "unchanged: card resolved, version 1 (revision 1), in force from the beginning\n"
     listed = json.loads(rates("list", "lent", "--json", *target).stdout)["cards"]["versions"]
     assert [(each["number"], each["published_by"]) for each in listed][::2] == [(3, "boss"), (1, "kim")]
     assert "boss (rollback)" in rates("list", *target).stdout

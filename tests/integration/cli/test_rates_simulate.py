@@ -48,6 +48,16 @@ def test_the_table_tells_who_wins_and_who_loses(target: tuple[str, str]) -> None
         assert said in ran.stdout
 
 
+@pytest.mark.parametrize(("swap", "changes"), [("foo/x=bar/y", False), ("openai/gpt-5=cache", True)])
+def test_swaps_that_change_nothing_are_told(target: tuple[str, str], swap: str, changes: bool) -> None:
+    """Figures that stay as they are are no answer where no usage was served by the model."""
+    ran = acu_ledger("rates", "simulate", "--model-swap", swap, "--charged-by", "resolved", *target)
+    told = (
+        "Nothing changes: no usage here was served by foo/x, or what would serve in its place costs the same"
+    )
+    assert (told in ran.stderr) != changes
+
+
 def test_a_file_of_records_is_simulated(target: tuple[str, str], tmp_path: Path) -> None:
     """Records that the ledger does not hold are priced by a card in force beside the candidate."""
     card = tmp_path / "twice.yaml"
