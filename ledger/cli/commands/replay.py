@@ -89,7 +89,13 @@ def replay(
     model: Annotated[str | None, typer.Option(help="Of LLM requests that name none.")] = None,
     resource: Annotated[str | None, typer.Option(help="What GPU records ran on.")] = None,
     config: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Cards and costs of the embedded stack.")
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            show_default="the sample",
+            help="Cards and costs of the embedded stack.",
+        ),
     ] = SAMPLE_CONFIG,
     customers: Annotated[
         int, typer.Option(min=1, max=10_000, help="Spread the records that name no customer over so many.")

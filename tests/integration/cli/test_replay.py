@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from command_line import Server, acu_ledger, lines, refused_at_once, replay
+from command_line import REPOSITORY, Server, acu_ledger, lines, refused_at_once, replay
+from typer.testing import CliRunner
 
+from ledger.cli.main import app
 from ledger.cli.stack import SAMPLE_RECORDS
 
 KEYS = {
@@ -319,6 +322,14 @@ def test_usage_errors_send_nothing(tmp_path: Path, header: str, options: tuple[s
         "replay", "--format", "llm_requests", file, "--json", "--data", data, *options
     )
     assert not data.exists()
+
+
+def test_help_names_no_directory_of_this_machine() -> None:
+    """What stands for an option that is not given is told in words."""
+    said = CliRunner().invoke(app, ["replay", "--help"]).stdout
+    unwrapped = re.sub(r"[\s│]", "", said)
+    assert "[default:(thesample)]" in unwrapped
+    assert str(REPOSITORY) not in unwrapped
 
 
 def test_bad_configuration_is_a_usage_error(tmp_path: Path) -> None:
