@@ -27,6 +27,9 @@ UTC_ZONE: Final = "UTC"
 NAMED_LABELS: Final = ("project", "user", "agent", "session")
 """The labels that have fields of their own."""
 
+INTERNAL: Final = "internal."
+"""Labels that begin so are stored, and leave by no public door: neither returned nor filtered by."""
+
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
@@ -215,6 +218,21 @@ def _add_own_labels(
         name(problems, own, key, limits.LABEL_KEY_LENGTH_MAX)
         text(problems, own, label, limits.LABEL_VALUE_LENGTH_MAX)
         found[key] = label
+
+
+def label_filter(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]:
+    """Labels that a list is asked for by: none is internal, for what comes back would tell of it."""
+    found = labels(problems, path, value)
+    for key in found:
+        told_label(problems, f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]', key)
+    return found
+
+
+def told_label(problems: Problems, path: str, key: str) -> str:
+    """The key of a label that may be told to a customer."""
+    if key.startswith(INTERNAL):
+        problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
+    return key
 
 
 def day(problems: Problems, path: str, value: str) -> date | None:

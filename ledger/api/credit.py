@@ -162,7 +162,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         size = pages.page_size(problems, request)
         (before,) = pages.last_key(problems, request, (NEWEST,))
-        labels = checks.labels(problems, "labels", request.labels)
+        labels = checks.label_filter(problems, "labels", request.labels)
         state = _STATES.get(request.state)
         if state is None and request.state != pb.RESERVATION_STATE_UNSPECIFIED:
             problems.add("state", f"is {request.state}; one of {', '.join(_STATES.values())} is allowed")
@@ -193,7 +193,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         size = pages.page_size(problems, request)
         (before,) = pages.last_key(problems, request, (NEWEST,))
-        labels = checks.labels(problems, "labels", request.labels)
+        labels = checks.label_filter(problems, "labels", request.labels)
         reservation = None
         if request.reservation_id:
             named = checks.identifier(problems, "reservation_id", request.reservation_id)

@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import ids
-from ledger.api.checks import EPOCH, NAMED_LABELS, NANOS
+from ledger.api.checks import EPOCH, INTERNAL, NAMED_LABELS, NANOS
 from ledger.api.decode import GRANT_KINDS, Write
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Refund, Release, Reserve, Reverse
 from ledger.books.model import (
@@ -37,9 +37,6 @@ from ledger.store.usage_report import Used
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from pricing.decimals import format_product
-
-INTERNAL: Final = "internal."
-"""Labels that begin so are stored, and not returned."""
 
 _STATES: Final = {
     state: pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}") for state in ReservationState

@@ -8,7 +8,6 @@ from typing import Final
 
 from ledger.api import checks, limits
 from ledger.api.checks import Problems
-from ledger.api.encode import INTERNAL
 from ledger.store.usage_report import UsageKey, UsageQuery
 from ledger.v1 import wallet_service_pb2 as pb
 
@@ -32,9 +31,7 @@ def query(problems: Problems, request: pb.GetUsageReportRequest) -> UsageQuery:
         problems.add("last_day", f"makes {days} days; 1 to {limits.USAGE_DAYS_MAX} are allowed")
     if first.year not in _YEARS or last.year not in _YEARS:
         problems.add("first_day", f"is out of the calendar; {_YEARS[0]} to {_YEARS[-1]} are allowed")
-    labels = checks.labels(problems, "labels", request.labels)
-    for key in labels:
-        _refuse_internal(problems, f'labels.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]', key)
+    labels = checks.label_filter(problems, "labels", request.labels)
     return UsageQuery(first, last, _label_keys(problems, request), labels)
 
 
@@ -46,15 +43,10 @@ def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[
     for index, key in enumerate(keys[: limits.USAGE_LABEL_KEYS_MAX]):
         path = f"label_keys[{index}]"
         checks.name(problems, path, key, limits.LABEL_KEY_LENGTH_MAX)
-        _refuse_internal(problems, path, key)
+        checks.told_label(problems, path, key)
         if key in keys[:index]:
             problems.add(path, "is named before")
     return keys
-
-
-def _refuse_internal(problems: Problems, path: str, key: str) -> None:
-    if key.startswith(INTERNAL):
-        problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
 
 
 def text_of(key: UsageKey) -> str:

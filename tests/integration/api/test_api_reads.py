@@ -279,6 +279,24 @@ async def test_bad_pages(world, customer, bad):
         assert (await refusal(call)).fields.keys() == bad.keys()
 
 
+async def test_internal_labels_are_no_filter(world, customer):
+    """Whether a charge has an internal label is not told by what a filter leaves of a list either."""
+    labels = pb.Labels(project="p", other={"internal.route": "r"})
+    await world.commit(await world.reservation(labels=labels), amount_micros=1)
+    for asked in ("r", "another"):
+        hidden = pb.Labels(other={"internal.route": asked})
+        for call in (
+            world.credit.ListReservations(pb.ListReservationsRequest(customer_id=customer, labels=hidden)),
+            world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer, labels=hidden)),
+        ):
+            refused = await refusal(call)
+            assert refused.reason == "INVALID_ARGUMENT"
+            assert list(refused.fields) == ['labels.other["internal.route"]']
+    told = pb.Labels(project="p")
+    charges = await world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer, labels=told))
+    assert [charge.labels for charge in charges.charges] == [told]
+
+
 async def test_bad_state(world, customer):
     """A state that is not in the list is refused."""
     request = pb.ListReservationsRequest(customer_id=customer, state=77)
