@@ -1,7 +1,8 @@
 """Page tokens: the key of a page's last row, sealed to the list and the filters that it belongs to.
 
 A token is opaque, stays right while others write, and is refused by another list or with other filters;
-the size of the page may change from call to call (AIP-158).
+the size of the page may change from call to call (AIP-158). The seal has no secret, for a token gives nothing
+that a request does not: so what is in one is checked like a field, and nothing rests on who made it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
 _SEAL_BYTES: Final = 8
-_INTEGER_MAX: Final = 2**63 - 1
 
-Key = TypeVar("Key", tuple[int], tuple[int, int], tuple[str], tuple[str, int])
+Key = TypeVar("Key", bound=tuple[int | str, ...])
 ListRequest = (
     pb.ListReservationsRequest
     | pb.ListChargesRequest
@@ -44,7 +44,10 @@ def page_size(problems: Problems, request: ListRequest) -> int:
 
 
 def last_key(problems: Problems, request: ListRequest, first: Key) -> Key:
-    """The key of the row after which the page begins; `first` if the request continues no page."""
+    """The key of the row after which the page begins; `first` if the request continues no page.
+
+    A key has the parts of `first`, and no number above the one that stands there.
+    """
     token = request.page_token
     if not token:
         return first
@@ -57,7 +60,7 @@ def last_key(problems: Problems, request: ListRequest, first: Key) -> Key:
 
 def next_page_token(request: ListRequest, key: tuple[int | str, ...]) -> str:
     """The token of the page after the row of this key."""
-    body = json.dumps(key, separators=(",", ":"), ensure_ascii=False).encode()
+    body = _body(key)
     return urlsafe_b64encode(_seal(request, body) + body).decode("ascii").rstrip("=")
 
 
@@ -68,13 +71,24 @@ def _key(token: str, request: ListRequest, like: Key) -> Key | None:
         if sealed[:_SEAL_BYTES] != _seal(request, body):
             return None
         key = json.loads(body)
-    except ValueError:
+        # Half a surrogate pair is text in JSON, and cannot be written.
+        if not isinstance(key, list) or _body(tuple(key)) != body:
+            return None
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(key, list) or [type(part) for part in key] != [type(part) for part in like]:
+    if [type(part) for part in key] != [type(part) for part in like]:
         return None
-    if any("\0" in part if isinstance(part, str) else not 0 <= part <= _INTEGER_MAX for part in key):
-        return None
-    return cast("Key", tuple(key))
+    return cast("Key", tuple(key)) if all(map(_is_part, key, like)) else None
+
+
+def _is_part(part: int | str, like: int | str) -> bool:
+    if isinstance(part, str) or isinstance(like, str):
+        return "\0" not in str(part)
+    return 0 <= part <= like
+
+
+def _body(key: tuple[int | str, ...]) -> bytes:
+    return json.dumps(key, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _seal(request: ListRequest, body: bytes) -> bytes:

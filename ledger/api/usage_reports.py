@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
-from ledger.api import checks, limits
+from ledger.api import checks, limits, pages
 from ledger.api.checks import Problems
 from ledger.store.usage_report import UsageKey, UsageQuery
 from ledger.v1 import wallet_service_pb2 as pb
@@ -49,14 +48,17 @@ def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[
     return keys
 
 
-def text_of(key: UsageKey) -> str:
-    """The key of a row, as a page token holds it."""
-    return json.dumps([key.day.isoformat(), *key[1:]], separators=(",", ":"), ensure_ascii=False)
-
-
-def key_of(text: str) -> UsageKey | None:
-    """The key that a text of `text_of` holds; None of an empty one: no page has ended."""
-    if not text:
+def last_key(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQuery) -> UsageKey | None:
+    """The key of the row after which the page begins; None of the first page."""
+    days = (query.last_day - query.first_day).days
+    first: tuple[int | str, ...] = (days, *[""] * len(query.label_keys), "", "")
+    day, *labels, kind, unit = pages.last_key(problems, request, first)
+    if not request.page_token:
         return None
-    day, labels, kind, unit = json.loads(text)
-    return UsageKey(date.fromisoformat(day), tuple(labels), kind, unit)
+    return UsageKey(query.first_day + timedelta(int(day)), tuple(map(str, labels)), str(kind), str(unit))
+
+
+def next_page_token(request: pb.GetUsageReportRequest, query: UsageQuery, key: UsageKey) -> str:
+    """The token of the page after the row of this key: a day is told by how many there are before it."""
+    day = (key.day - query.first_day).days
+    return pages.next_page_token(request, (day, *key.labels, key.kind, key.unit))

@@ -97,13 +97,13 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         query = usage_reports.query(problems, request)
         size = pages.page_size(problems, request)
-        after = usage_reports.key_of(*pages.last_key(problems, request, ("",)))
+        after = usage_reports.last_key(problems, request, query)
         problems.raise_if_any()
         rows = await self._reads.usage(customer_id, query, after, size + 1)
         response = pb.GetUsageReportResponse(rows=[encode.used(row, query.label_keys) for row in rows[:size]])
         if len(rows) > size:
-            last = usage_reports.text_of(rows[size - 1].key)
-            response.next_page_token = pages.next_page_token(request, (last,))
+            last = rows[size - 1].key
+            response.next_page_token = usage_reports.next_page_token(request, query, last)
         return response
 
     async def GetPriceList(self, request: pb.GetPriceListRequest, context: object) -> pb.GetPriceListResponse:

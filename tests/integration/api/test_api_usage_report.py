@@ -8,6 +8,7 @@ import pytest
 from api_world import CREDIT, refusal, sandbox, searches, ticket, tokens, usage
 from test_api_reads import pages
 
+from ledger.api.pages import next_page_token
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -158,6 +159,31 @@ async def test_bad_reports(world, asked, field):
     refused = await refusal(report(world, **asked))
     assert refused.reason == "INVALID_ARGUMENT"
     assert list(refused.fields) == [field]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("garbage",),
+        ("[]",),
+        ('["2026-03-01",["a"],"units",""]',),
+        ("2026-03-01", "a", "units", ""),
+        (-1, "a", "units", ""),
+        (31, "a", "units", ""),
+        (0, "units", ""),
+        (0, "a", "b", "units", ""),
+        (0, "a\0", "units", ""),
+    ],
+)
+async def test_forged_pages_of_a_report(world, key):
+    """A key that no row of the report has is refused under any seal."""
+    asked = {"first_day": "2026-03-01", "last_day": "2026-03-31", "label_keys": ["project"]}
+    request = wallet.GetUsageReportRequest(customer_id=world.customer_id, **asked)
+    request.page_token = next_page_token(request, key)
+    refused = await refusal(world.wallet.GetUsageReport(request))
+    assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["page_token"])
+    request.page_token = next_page_token(request, (30, "a", "units", ""))
+    assert not (await world.wallet.GetUsageReport(request)).rows
 
 
 async def test_the_longest_report(world):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,38 @@ def test_garbage_is_refused(text):
     key, problems = key_of(request, (1, 1))
     assert key == (1, 1)
     assert problems.keys() == ({"page_token"} if text else set())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"",
+            b"garbage",
+            b"[]",
+            b"null",
+            b"7",
+            b"{}",
+            b"[1]",
+            b"[1,2,3]",
+            b'["a"]',
+            b'["a","b"]',
+            b'["a",true]',
+        ),
+        *(b'["a",-1]', b'["a",10]', b'["a",1.5]', b'["a",NaN]', b'["a",1e3]', b'["a",null]', b'["a",[1]]'),
+        *(rb'["\u0000",1]', rb'["\ud800",1]', b'["\xff",1]', b'["a", 1]', b'["a",%s]' % (b"9" * 4_400)),
+        b"[" * 4_500,
+    ],
+)
+def test_a_forged_key_is_refused(body):
+    """Whoever can read can make a seal: what is under it and is no key of the list is refused."""
+    request = admin.ListRateCardVersionsRequest()
+    sealed = pages._seal(request, body) + body
+    request.page_token = urlsafe_b64encode(sealed).decode().rstrip("=")
+    assert len(request.page_token) <= limits.PAGE_TOKEN_LENGTH_MAX
+    key, problems = key_of(request, ("", 9))
+    assert key == ("", 9)
+    assert problems.keys() == {"page_token"}
 
 
 def test_keys_of_text():
