@@ -30,6 +30,7 @@ NAMED_LABELS: Final = ("project", "user", "agent", "session")
 INTERNAL: Final = "internal."
 """Labels that begin so are stored, and leave by no public door: neither returned nor filtered by."""
 
+_INT64_MAX: Final = 2**63 - 1
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
@@ -233,6 +234,17 @@ def told_label(problems: Problems, path: str, key: str) -> str:
     if key.startswith(INTERNAL):
         problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
     return key
+
+
+def refuse_unwieldy(path: str, sums_micros: Iterable[int], remedy: str) -> None:
+    """Refuses sums of credits that a row's field cannot hold: less is never told than there is.
+
+    Raises InvalidArgumentError on `path`, the field that makes the rows, with what to ask for instead.
+    """
+    largest = max(map(abs, sums_micros), default=0)
+    if largest > _INT64_MAX:
+        allowed = f"up to {_INT64_MAX} fit; {remedy}"
+        raise InvalidArgumentError([(path, f"makes a row of {largest} micro-credits; {allowed}")])
 
 
 def day(problems: Problems, path: str, value: str) -> date | None:

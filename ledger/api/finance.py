@@ -39,8 +39,6 @@ from ledger.store.verify import verify_journal
 
 DIMENSIONS: Final = {pb.MarginDimension.Value(f"MARGIN_DIMENSION_{each.name}"): each for each in Dimension}
 
-_INT64_MAX: Final = 2**63 - 1
-
 
 class FinanceService(FinanceServiceServicer):
     """Reads of the back office, over all cells."""
@@ -90,7 +88,8 @@ class FinanceService(FinanceServiceServicer):
             raise InvalidArgumentError([("group_by", description)])
         groups = [dict(zip(group_by, values, strict=True)) for values in report.groups]
         await self._name_customers(groups)
-        _refuse_unwieldy(report.groups.values())
+        sums = (margin.credits_micros for margin in report.groups.values())
+        checks.refuse_unwieldy("group_by", sums, "ask for fewer days or more dimensions")
         rows = [
             _margin_row(group, margin) for group, margin in zip(groups, report.groups.values(), strict=True)
         ]
@@ -194,14 +193,6 @@ def _dimensions(problems: Problems, values: Sequence[pb.MarginDimension.ValueTyp
         else:
             found.append(dimension)
     return tuple(found)
-
-
-def _refuse_unwieldy(margins: Iterable[Margin]) -> None:
-    """Refuses sums of credits that a row's field cannot hold: less is never told than there is."""
-    largest = max((abs(margin.credits_micros) for margin in margins), default=0)
-    if largest > _INT64_MAX:
-        allowed = f"up to {_INT64_MAX} fit; ask for fewer days or more dimensions"
-        raise InvalidArgumentError([("group_by", f"makes a row of {largest} micro-credits; {allowed}")])
 
 
 def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:

@@ -100,6 +100,9 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         after = usage_reports.last_key(problems, request, query)
         problems.raise_if_any()
         rows = await self._reads.usage(customer_id, query, after, size + 1)
+        checks.refuse_unwieldy(
+            "label_keys", (row.credits_micros for row in rows[:size]), "ask for more labels, or filter by one"
+        )
         response = pb.GetUsageReportResponse(rows=[encode.used(row, query.label_keys) for row in rows[:size]])
         if len(rows) > size:
             last = rows[size - 1].key

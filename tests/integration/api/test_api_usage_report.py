@@ -186,6 +186,19 @@ async def test_forged_pages_of_a_report(world, key):
     assert not (await world.wallet.GetUsageReport(request)).rows
 
 
+async def test_a_sum_that_no_row_holds(world):
+    """A row of more than 2^63 - 1 micro-credits is refused, and told where labels tell its work apart."""
+    for project in "abc":
+        used = usage(ticket())
+        used.items[0].outcome.count = 2 * 10**12
+        await world.charge(usage=used, labels=pb.Labels(project=project), already_used=True)
+    refused = await refusal(report(world))
+    assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["label_keys"])
+    assert str(12 * 10**18) in refused.fields["label_keys"]
+    rows = await report(world, label_keys=["project"])
+    assert [row.credits_micros for row in rows] == [4 * 10**18] * 3
+
+
 async def test_the_longest_report(world):
     """92 days are allowed, and nothing but an unknown customer is refused of them."""
     assert await report(world, first_day="2026-03-01", last_day="2026-05-31") == []
