@@ -196,7 +196,7 @@ async def _open_doors(
         [
             admin_service(AdminService(engine, keeper, reads, database.writer, clock.now)),
             finance_service(
-                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator)
+                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator, clock.now)
             ),
         ],
         operations,

@@ -174,6 +174,15 @@ def instant(problems: Problems, path: str, value: Timestamp) -> datetime | None:
     return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
 
 
+def as_of(problems: Problems, path: str, value: Timestamp, now: datetime) -> datetime | None:
+    """An instant as of which the books no longer change: 15 s back at least."""
+    when = instant(problems, path, value)
+    if when is not None and when > now - limits.AS_OF_BACK_MIN:
+        allowed = f"at least {limits.AS_OF_BACK_MIN.seconds} s back is required: later ones are not settled"
+        problems.add(path, f"is {when.isoformat()}; {allowed}")
+    return when
+
+
 def occurred_at(problems: Problems, path: str, value: Timestamp, now: datetime) -> datetime | None:
     """When usage happened: 35 days back at most, and 5 minutes ahead."""
     when = instant(problems, path, value)

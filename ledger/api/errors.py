@@ -24,7 +24,7 @@ from ledger.api import limits
 from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Overloaded, Unavailable
-from ledger.store.reads import CustomerNotFoundError
+from ledger.store.reads import BooksBehindError, CustomerNotFoundError
 
 DOMAIN: Final = "acu-ledger"
 METADATA_KEY: Final = "grpc-status-details-bin"
@@ -36,6 +36,9 @@ RETRY_SECONDS: Final = 1
 OVERLOADED: Final = "OVERLOADED"
 UNAVAILABLE: Final = "UNAVAILABLE"
 INTERNAL: Final = "INTERNAL"
+
+_AWAY_OR_UNKNOWN: Final = "The ledger cannot answer now. A retry with the same request_id is safe."
+_BEHIND: Final = "The books are still being brought up to as_of. Retry in a moment."
 
 _AWAY: Final = (
     OSError,
@@ -187,9 +190,8 @@ def overloaded_status() -> Status:
     return _status(StatusCode.RESOURCE_EXHAUSTED, message, OVERLOADED, {}, delay)
 
 
-def unavailable_status() -> Status:
-    """The database is away, or the outcome of the write is unknown."""
-    message = "The ledger cannot answer now. A retry with the same request_id is safe."
+def unavailable_status(message: str = _AWAY_OR_UNKNOWN) -> Status:
+    """There is no answer now: by default, the database is away or the outcome of the write is unknown."""
     return _status(StatusCode.UNAVAILABLE, message, UNAVAILABLE, {})
 
 
@@ -234,8 +236,8 @@ def _known_status(error: Exception) -> Status | None:
             return refusal_status(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, detail))
         case Overloaded():
             return overloaded_status()
-        case Unavailable():
-            return unavailable_status()
+        case Unavailable() | BooksBehindError():
+            return unavailable_status(_BEHIND if isinstance(error, BooksBehindError) else _AWAY_OR_UNKNOWN)
         case _:
             return None
 

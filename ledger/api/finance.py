@@ -8,7 +8,8 @@ of one width, so that columns of them line up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from fractions import Fraction
 from typing import Any, Final
 
@@ -43,8 +44,16 @@ DIMENSIONS: Final = {pb.MarginDimension.Value(f"MARGIN_DIMENSION_{each.name}"): 
 class FinanceService(FinanceServiceServicer):
     """Reads of the back office, over all cells."""
 
-    def __init__(self, pool: Pool, directory: Directory, cells: Sequence[str], simulator: Simulator) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        directory: Directory,
+        cells: Sequence[str],
+        simulator: Simulator,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._pool = pool
+        self._clock = clock
         self._directory = directory
         self._cells = cells
         self._verifying = asyncio.Lock()
@@ -55,7 +64,9 @@ class FinanceService(FinanceServiceServicer):
     ) -> pb.GetTrialBalanceResponse:
         """Balances of all accounts, over all customers or one."""
         problems = Problems()
-        as_of = checks.instant(problems, "as_of", request.as_of) if request.HasField("as_of") else None
+        as_of = None
+        if request.HasField("as_of"):
+            as_of = checks.as_of(problems, "as_of", request.as_of, self._clock())
         key, cells = await self._customer(problems, request.customer_id)
         number = key.customer if key else None
         balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)

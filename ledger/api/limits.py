@@ -88,6 +88,10 @@ OCCURRED_AHEAD_MAX: Final = timedelta(minutes=5)
 AMOUNT_MICROS_MAX: Final = 10**15
 """A billion credits in one amount: 9,000 of them still fit into a balance of 64 bits."""
 
+AS_OF_BACK_MIN: Final = timedelta(seconds=15)
+"""How old an instant must be to ask for the books as of it: then all that takes effect by it is written. A
+batch is decided at most 5 s before its statement holds its locks, and the statement ends within 10 s."""
+
 MULTIPLIER_MAX: Final = 1_000
 """What a customer's prices are multiplied by: past it a credit would be the wrong unit."""
 

@@ -30,9 +30,7 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         instant = None
         if request.HasField("as_of"):
-            instant = checks.instant(problems, "as_of", request.as_of)
-            if instant is not None and instant > self._clock():
-                problems.add("as_of", f"is {instant.isoformat()}; an instant of the past is required")
+            instant = checks.as_of(problems, "as_of", request.as_of, self._clock())
         problems.raise_if_any()
         if instant is not None:
             past = await self._reads.balance_at(customer_id, instant)

@@ -68,10 +68,17 @@ LEFT JOIN (
 WHERE w.customer = $1
 """
 
+# What is due takes effect at its own instant, and is written a moment later.
 BALANCE_AT = f"""
-SELECT pending_after, available_after, held_after, debt_after
-FROM {{cell}}.entries WHERE customer = $1 AND sequence <= {first_after("$2")} AND effective_at <= $2
-ORDER BY sequence DESC LIMIT 1
+SELECT w.next_due_at, e.*
+FROM {{cell}}.wallets w
+LEFT JOIN LATERAL (
+    SELECT pending_after AS pending, available_after AS available, held_after AS held, debt_after AS debt
+    FROM {{cell}}.entries
+    WHERE customer = $1 AND sequence <= {first_after("$2")} AND effective_at <= $2
+    ORDER BY sequence DESC LIMIT 1
+) e ON true
+WHERE w.customer = $1
 """
 
 _LOTS = f"""
@@ -140,6 +147,10 @@ class CustomerNotFoundError(LookupError):
     def __init__(self, customer_id: str) -> None:
         self.customer_id = customer_id
         super().__init__(customer_id)
+
+
+class BooksBehindError(Exception):
+    """What was due by the instant asked for is not written yet: starts, expiries, ends of periods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +245,21 @@ class Reads:
         )
 
     async def balance_at(self, customer_id: str, instant: datetime) -> Credits:
-        """What the customer had at an instant, as the wallet dates it; nothing before it was created."""
+        """What the customer had at an instant, as the wallet dates it; nothing before it was created.
+
+        Raises BooksBehindError while something that was due by then is still to be written.
+        """
         key = await self._key(customer_id)
         row = await self._reader.fetchrow(BALANCE_AT.format(cell=key.cell), key.customer, instant)
         if row is None:
-            return Credits()
+            raise CustomerNotFoundError(customer_id)
+        if row["next_due_at"] is not None and row["next_due_at"] <= instant:
+            raise BooksBehindError(customer_id)
         return Credits(
-            pending=row["pending_after"],
-            available=row["available_after"],
-            held=row["held_after"],
-            debt=row["debt_after"],
+            pending=row["pending"] or 0,
+            available=row["available"] or 0,
+            held=row["held"] or 0,
+            debt=row["debt"] or 0,
         )
 
     async def lots(self, customer_id: str, before: LotKey, limit: int) -> list[Lot]:

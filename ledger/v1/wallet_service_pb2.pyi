@@ -115,7 +115,7 @@ class GetBalanceRequest(_message.Message):
     customer_id: _builtins.str
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The balance at an instant of the past; as it stands, if unset."""
+        """The balance at an instant at least 15 s ago, which no longer changes; as it stands, if unset."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class GetTrialBalanceRequest(_message.Message):
     """One customer; all, if empty."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """What was booked up to this instant; all, if unset."""
+        """What was booked up to this instant, at least 15 s ago: it no longer changes; all, if unset."""
 
     def __init__(
         self,

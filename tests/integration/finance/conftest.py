@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import grpc
@@ -18,6 +18,8 @@ from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection, Database
 from ledger.store.directory import Directory
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -38,10 +40,12 @@ async def writer(database: Database) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
-    """The finance service, called through a channel."""
+    """The finance service, called through a channel; by its clock all that is booked is a minute old."""
     pool = database.finance
     simulator = Simulator(pool, PriceBook({}), lambda: datetime.now(UTC), [CELL])
-    service = finance_service(FinanceService(pool, Directory(pool), [CELL], simulator))
+    service = finance_service(
+        FinanceService(pool, Directory(pool), [CELL], simulator, lambda: datetime.now(UTC) + MINUTE)
+    )
     server = ApiServer("127.0.0.1:0", [service], OperationsMetrics())
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -125,6 +125,16 @@ async def test_a_trial_balance_as_of_an_instant(database, writer, finance):
         pb.GetTrialBalanceRequest(as_of=timestamp(granted.booked_at - timedelta(microseconds=1)))
     )
     assert balances(early.dollars) == balances(early.credits) == {}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=46), timedelta(days=1)])
+async def test_a_trial_balance_is_of_a_settled_instant(finance, ahead):
+    """Entries of the last 15 s may be on their way to the disk still, and nobody knows those to come."""
+    asked = pb.GetTrialBalanceRequest(as_of=timestamp(datetime.now(UTC) + ahead))
+    code, _, fields = await refusal(finance.GetTrialBalance(asked))
+    assert (code, list(fields)) == (grpc.StatusCode.INVALID_ARGUMENT, ["as_of"])
+    settled = datetime.now(UTC) + timedelta(seconds=44)
+    assert await finance.GetTrialBalance(pb.GetTrialBalanceRequest(as_of=timestamp(settled)))
 
 
 async def test_a_trial_balance_of_nobody(finance):

@@ -15,7 +15,7 @@ from ledger.api import errors
 from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Faulty, Overloaded, Unavailable
-from ledger.store.reads import CustomerNotFoundError
+from ledger.store.reads import BooksBehindError, CustomerNotFoundError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -113,6 +113,7 @@ def test_overload_asks_for_a_delay():
     "error",
     [
         Unavailable(),
+        BooksBehindError("cus_9"),
         ConnectionRefusedError(),
         TimeoutError(),
         asyncpg.InterfaceError("connection is closed"),
