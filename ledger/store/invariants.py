@@ -209,7 +209,8 @@ LOT_AMOUNTS_CONSERVED = Invariant(
     """,
 )
 
-# A commit stated in credits has revenue without lines, and so may the reversal of a reservation with one.
+# A commit stated in credits has revenue without lines, and so may the reversal of a reservation with one. A
+# line counts whatever it says: one that states no revenue is not to excuse the entry from adding up.
 ENTRY_IS_LINES = Invariant(
     "entry_is_lines",
     """
@@ -219,10 +220,11 @@ ENTRY_IS_LINES = Invariant(
         SELECT m.customer, m.sequence, e.kind, m.revenue, -m.cost AS cost,
                coalesce(sum(l.revenue_nanousd), 0) AS line_revenue,
                coalesce(sum(l.cost_nanousd), 0) AS line_cost,
-               count(l.cost_nanousd) AS lines
+               count(l.n) AS lines
         FROM {cell}.money m
         JOIN {cell}.entries e USING (customer, sequence)
-        LEFT JOIN json_to_recordset(m.lines) AS l(revenue_nanousd bigint, cost_nanousd bigint) ON true
+        LEFT JOIN ROWS FROM (json_to_recordset(m.lines) AS (revenue_nanousd bigint, cost_nanousd bigint))
+            WITH ORDINALITY AS l(revenue_nanousd, cost_nanousd, n) ON true
         GROUP BY m.customer, m.sequence, e.kind, m.revenue, m.cost
     ) m
     WHERE cost <> line_cost

@@ -93,6 +93,14 @@ PLANTED = [
             "WHERE customer = 1 AND sequence = {commit}"
         ),
     ),
+    (
+        "entry_is_lines",
+        (
+            "money SET lines = (SELECT json_agg(l::jsonb - 'revenue_nanousd' - 'cost_nanousd') "
+            "FROM json_array_elements(lines) AS l), cost = 0, provider_payable = 0 "
+            "WHERE customer = 1 AND sequence = {commit}"
+        ),
+    ),
     ("charge_is_consumed", "entries SET uncollected = 1 WHERE customer = 1 AND sequence = {commit}"),
     (
         "returns_within_charge",
