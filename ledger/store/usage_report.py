@@ -28,7 +28,7 @@ WHERE e.customer = $1 AND e.sequence >= {last_before("$2")} AND e.sequence <= {f
   AND e.effective_at >= $2 AND e.effective_at < $3
   AND (e.priced <> 0 OR e.lines IS NOT NULL) AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
 """
-_NEXT = f"SELECT e.effective_at {_BOOKED} ORDER BY e.sequence LIMIT 1"
+NEXT = f"SELECT e.effective_at {_BOOKED} ORDER BY e.sequence LIMIT 1"
 
 # A reversal takes its items and quantities away, a refund takes credits alone: the work was done. What an
 # entry prices beyond its lines (credits stated, a surplus given back) stands as kind ''.
@@ -120,7 +120,7 @@ async def usage_report(
     end = _begins(query.last_day + timedelta(days=1), calendar)
     rows: list[Used] = []
     while len(rows) < limit:
-        instant = await connection.fetchval(_NEXT.format(cell=cell), customer, start, end, labels)
+        instant = await connection.fetchval(NEXT.format(cell=cell), customer, start, end, labels)
         if instant is None:
             break
         day = instant.astimezone(calendar).date()

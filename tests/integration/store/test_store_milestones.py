@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
-from store_world import CELL, World
+from store_world import CELL, World, priced
 
+from ledger.books import Charge
 from ledger.books.model import Credits
 from ledger.store.directory import Directory
-from ledger.store.milestones import MILESTONE
+from ledger.store.milestones import MILESTONE, first_after, last_before
 from ledger.store.reads import BALANCE_AT, Reads
-from ledger.store.usage_report import UsageQuery
+from ledger.store.usage_report import NEXT, UsageQuery
 from ledger.store.write import write
 
 ENTRIES = 3 * MILESTONE + 5
@@ -45,8 +47,10 @@ async def test_a_balance_is_that_of_the_last_entry_up_to_an_instant(database, en
         for asked in (instant - SECOND / 2000, instant, instant + SECOND / 2000):
             after = [entry.after for entry in entries if entry.effective_at <= asked]
             found = await reads.balance_at("acme", asked)
-            expected = after[-1] if after else found
-            assert found == Credits(available=expected.available, held=expected.held)
+            if after:
+                assert found == Credits(available=after[-1].available, held=after[-1].held)
+            else:
+                assert found == Credits()
     assert await reads.balance_at("acme", datetime(2000, 1, 1, tzinfo=UTC)) == Credits()
     assert (await reads.balance_at("acme", max(instants) + 100 * SECOND)).held == entries[-1].after.held
 
@@ -59,6 +63,11 @@ async def test_a_walk_begins_and_ends_at_milestones(owner, database, entries):
     [explained] = await database.finance.fetchval(
         f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", middle.customer, middle.effective_at
     )
+    assert passed_over(explained) <= MILESTONE
+
+
+def passed_over(explained) -> int:
+    """How many rows a plan read and left out; it uses the milestones."""
     told = json.dumps(explained)
     assert "entries_milestones" in told
     assert "Seq Scan" not in told
@@ -67,24 +76,87 @@ async def test_a_walk_begins_and_ends_at_milestones(owner, database, entries):
         node = nodes.pop()
         nodes.extend(node.get("Plans", ()))
         passed += node.get("Rows Removed by Filter", 0)
-    assert passed <= MILESTONE
+    return passed
 
 
-async def test_a_report_takes_the_entries_of_its_days(database, connection):
-    """Usage of a day is told whole, whichever milestones stand about it."""
+# -- Days: the instants of a journal, moved to the edges of days ----------------------------------------
+
+
+FIRST, SECOND_DAY, THIRD, NEVER = (date(2026, 3, day) for day in (3, 5, 6, 7))
+MICROSECOND = timedelta(microseconds=1)
+
+
+def begins(day: date) -> datetime:
+    """The first instant of a day of the customer's."""
+    return datetime.combine(day, time.min, ZoneInfo("Europe/Stockholm")).astimezone(UTC)
+
+
+def instant_of(sequence: int) -> datetime:
+    """Milestone 64 is among the equals that begin a day, and the entry after milestone 128 begins one."""
+    if sequence < MILESTONE - 4:
+        return begins(FIRST) + sequence * SECOND
+    if sequence < MILESTONE + 4:
+        return begins(SECOND_DAY)
+    if sequence < 2 * MILESTONE:
+        return begins(SECOND_DAY) + sequence * SECOND
+    if sequence == 2 * MILESTONE:
+        return begins(THIRD) - MICROSECOND
+    if sequence < 2 * MILESTONE + 4:
+        return begins(THIRD)
+    return begins(THIRD) + sequence * SECOND
+
+
+@pytest.fixture
+async def days(owner, database, connection):
+    """A customer's charges of three days, by sequence; each with its instant."""
     world = World()
     customer = await world.new_customer(database, "acme")
-    while world.wallets[customer].sequence < 2 * MILESTONE + 3:
-        world.commit(customer, world.reserve(customer))
+    while world.wallets[customer].sequence < ENTRIES:
+        world.do(customer, Charge(world.request_id(), b"f", None), priced(3))
     batch = world.take()
     await write(connection, CELL, batch)
+    found = {entry.sequence: instant_of(entry.sequence) for entry in batch.entries}
+    await owner.executemany(
+        f"UPDATE {CELL}.entries SET effective_at = $2 WHERE sequence = $1",
+        [(1, instant_of(1)), *found.items()],
+    )
+    assert batch.entries[0].kind == "GRANT"
+    return {entry.sequence: found[entry.sequence] for entry in batch.entries[1:]}
+
+
+async def test_a_report_takes_the_entries_of_its_days(database, days):
+    """Usage of a day is told whole and once, whichever milestones stand about its edges."""
     reads = Reads(database.reader, Directory(database.reader))
-    charges = [entry for entry in batch.entries if entry.lines]
-    day = world.now.date()
-    for first, last, items in (
-        (day - timedelta(days=1), day + timedelta(days=1), len(charges)),
-        (day - timedelta(days=9), day - timedelta(days=2), 0),
-        (day + timedelta(days=2), day + timedelta(days=9), 0),
-    ):
-        rows = await reads.usage("acme", UsageQuery(first, last, (), {}), None, 10)
-        assert sum(row.items for row in rows) == items
+    counts = {
+        day: sum(begins(day) <= instant < begins(day + timedelta(1)) for instant in days.values())
+        for day in (FIRST, SECOND_DAY, THIRD)
+    }
+    assert sum(counts.values()) == len(days)
+    rows = await reads.usage("acme", UsageQuery(FIRST, NEVER, (), {}), None, 10)
+    assert {row.key.day: row.items for row in rows} == counts
+    for day in (FIRST - timedelta(1), FIRST, FIRST + timedelta(1), SECOND_DAY, THIRD, NEVER):
+        rows = await reads.usage("acme", UsageQuery(day, day, (), {}), None, 10)
+        assert {row.key.day: row.items for row in rows} == ({day: counts[day]} if day in counts else {})
+
+
+async def test_an_instant_is_between_its_milestones(owner, days):
+    """The last milestone before it and the first after it, those of its own instant aside."""
+    customer = await owner.fetchval("SELECT customer FROM ledger.customers")
+    milestones = {sequence: at for sequence, at in days.items() if sequence % MILESTONE == 0}
+    text = f"SELECT {last_before('$2')} AS before, {first_after('$2')} AS after".format(cell=CELL)
+    for instant in {at + shift for at in days.values() for shift in (-MICROSECOND, 0 * SECOND, MICROSECOND)}:
+        row = await owner.fetchrow(text, customer, instant)
+        assert row["before"] == max((s for s, at in milestones.items() if at < instant), default=0)
+        assert row["after"] == min((s for s, at in milestones.items() if at > instant), default=2**63 - 1)
+
+
+async def test_a_report_walks_from_milestone_to_milestone(owner, database, days):
+    """To find the first entry of a day, or none, no more is read than lies to the milestones about it."""
+    await owner.execute(f"ANALYZE {CELL}.entries")
+    customer = await owner.fetchval("SELECT customer FROM ledger.customers")
+    text = NEXT.format(cell=CELL)
+    for day in (FIRST + timedelta(1), SECOND_DAY, THIRD, NEVER):
+        [explained] = await database.finance.fetchval(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", customer, begins(day), begins(day + timedelta(1)), None
+        )
+        assert passed_over(explained) <= 2 * MILESTONE
