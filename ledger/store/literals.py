@@ -7,7 +7,6 @@ in turn, which costs more than the database's own work on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from ledger.books.model import NO_COSTS, ReservationState
 from ledger.store.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from fractions import Fraction
 
@@ -211,9 +210,10 @@ def _json(value: object) -> str:
 
 
 def _has_nul(value: object) -> bool:
-    if isinstance(value, Mapping):
+    """Looks into all that orjson writes as an object or an array."""
+    if isinstance(value, dict):
         return any(_has_nul(each) for pair in value.items() for each in pair)
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return any(map(_has_nul, value))
     return isinstance(value, str) and "\0" in value
 

@@ -269,6 +269,17 @@ async def test_a_text_that_the_database_cannot_keep_is_definite(world, connectio
     assert await contents(database) == before
 
 
+@pytest.mark.parametrize("said", [["\0"], ("a", ("\0",)), ({"\0": 1},), {"a": ("\0",)}])
+async def test_nul_is_found_wherever_a_line_says_it(world, connection, said):
+    """In lists, in tuples, which are arrays too, and in keys."""
+    customer = next(iter(world.wallets))
+    usage = priced(3)
+    usage.lines[0].internal["said"] = said
+    world.do(customer, books.Charge(world.request_id(), b"f", None), usage)
+    with pytest.raises(WriteRefused, match="NUL"):
+        await write(connection, CELL, world.take())
+
+
 async def _wait_for_lock(database, application_name):
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
     while not await database.writer.fetchval(waiting, application_name):
