@@ -40,8 +40,6 @@ from ledger.v1 import wallet_service_pb2 as wallet
 
 C = TypeVar("C", bound=Command)
 
-"""What a grant's scope may name."""
-
 _FILLS: Final = {
     pb.FILL_UNSPECIFIED: Fill.ALL_OR_NOTHING,
     pb.FILL_ALL_OR_NOTHING: Fill.ALL_OR_NOTHING,

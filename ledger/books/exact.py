@@ -80,7 +80,7 @@ def nearest(total: int, amounts: Sequence[Fraction]) -> tuple[int, ...]:
     Raises `BooksError` where there is something to divide and no amount.
     """
     if len(amounts) == 1 and amounts[0]:
-        return (total,)
+        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
     shares = [amount.numerator // amount.denominator for amount in amounts]
     some = [index for index, amount in enumerate(amounts) if amount]
     left = total - sum(shares)
@@ -101,7 +101,7 @@ def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
     `BooksError` where there is something to divide and nothing that weighs.
     """
     if len(weights) == 1 and weights[0].numerator > 0:
-        return (total,)
+        return (total,)  # For speed, as above.
     if total == 0:
         return (0,) * len(weights)
     if total < 0:

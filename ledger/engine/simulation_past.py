@@ -36,11 +36,10 @@ from ledger.books.model import (
     Rounding,
     Treatment,
 )
-from ledger.books.pools import PoolDraws, draw_on_pools
+from ledger.books.pools import NO_DRAWS, PoolDraws, draw_on_pools
 from ledger.engine.simulation_figures import Line
 
 _NO_FACTS: Mapping[str, object] = {}
-_NO_DRAWS = PoolDraws()
 _UNPRICED = pricing.Treatment.UNPRICED
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 
@@ -167,7 +166,7 @@ class Past:
             items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
         )
         self._keep(quote.states, terms, booked.booked_at)
-        priced, pools = _priced(quote, terms.rounding), _NO_DRAWS
+        priced, pools = _priced(quote, terms.rounding), NO_DRAWS
         if any(line.pool is not None for line in priced.lines):
             priced, pools = _draw_on_pools(priced, booked, parts)
         bill = make_bill(None, priced, parts.exact_micros)

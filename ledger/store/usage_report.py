@@ -1,7 +1,7 @@
 """What a customer has used, by day and label: added up from its own entries, as the reader's role.
 
-A day is taken with one look at the index of the customer's entries by instant, and days without entries are
-passed over, so a page costs what its own days hold.
+A day's entries are a walk over the primary key, from the milestone before its first instant to the one after
+its last. Days without entries are passed over, so a page costs what its own days hold.
 """
 
 from __future__ import annotations

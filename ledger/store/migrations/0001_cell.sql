@@ -48,7 +48,7 @@ CREATE TABLE entries (
     voided bigint NOT NULL,
     refunded bigint NOT NULL,
     debt bigint NOT NULL,
-    -- The customer's balances after it: any balance of the past is one look-up.
+    -- The customer's balances after it: any balance of the past is that of the last entry up to its instant.
     issued_after bigint NOT NULL,
     pending_after bigint NOT NULL,
     available_after bigint NOT NULL,
@@ -225,8 +225,8 @@ CREATE TABLE states (
 ) WITH (fillfactor = 50);
 CREATE INDEX states_due ON states (customer, closes_at) WHERE surplus > 0;
 
--- Rows as the batched write takes them: an array of one of these types for each kind. They say what is bound,
--- not what is kept; the tables may have more columns.
+-- Rows as the batched write takes them: an array of texts for each kind, each the literal of one of these types.
+-- They say what is bound, not what is kept; the tables may have more columns.
 CREATE TYPE wallet_row AS (
     customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
     multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
