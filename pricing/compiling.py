@@ -28,9 +28,10 @@ from pricing.counters import (
 )
 from pricing.items import BILLION, Result
 from pricing.memory import ONCE
+from pricing.meters import Machines, Meter
 from pricing.period_schemes import AllowanceDoc, PeriodDoc
 from pricing.rates import REQUESTS, with_fallbacks
-from pricing.runs import Machines, Meter, run_keys
+from pricing.runs import run_keys
 from pricing.schemes import PriceDoc
 from pricing.tariffs import MICROS, Tariff, compile_rates
 

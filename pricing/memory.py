@@ -73,6 +73,7 @@ class Past:
         "measured",
         "now",
         "pool",
+        "runs",
     )
 
     def __init__(
@@ -90,6 +91,8 @@ class Past:
         """Of the line at hand."""
         self.pool: PoolPart | None = None
         """Of the line at hand."""
+        self.runs: dict[str | None, Any] = {}
+        """What runs come to as they are by now, by the keys of their states, where that was worked out."""
         self._memory = memory
         self._states: dict[str, dict[str, Any]] = {}
         self._own: dict[str, Any] | None = None

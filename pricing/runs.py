@@ -16,61 +16,20 @@ of layers: at each level of the hourly rate the machine starts, goes on, or does
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import NamedTuple
 
-from pricing.items import BILLION, Compute
+from pricing.items import Compute
 from pricing.memory import RUN, Past, State, decode, encode
-
-CREDIT = 3600 * BILLION * BILLION
-"""What a billionth of a credit comes to as rate x time x count, all in billionths."""
+from pricing.meters import Machines, Meter
+from pricing.stacks import Stack
 
 _CARRIED = "carried"
 """Key of a run's state: what it was charged beyond its price, which is less for a part that came late."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NANOS_PER_MICROSECOND = 1000
-
-
-class Meter(NamedTuple):
-    """One hourly rate of a rule that bills a run by more than its seconds."""
-
-    key: str
-    """Card, rule and part: unique among the meters of a run."""
-    rate_nanos: int
-    minimum_nanos: int
-    increment_nanos: int
-    maximum_nanos: int | None = None
-    """Billionths of a credit that a run costs at most; None: no end."""
-    minimum_again: bool = False
-    """A start has a minimum of its own even if it comes while that of an earlier one lasts."""
-    part: int = 0
-    """Which of its rule's meters it is."""
-
-    def billed(self, duration_nanos: int) -> int:
-        """Return the time that is billed for a run that lasted so long; a run of no time has not begun."""
-        if not duration_nanos:
-            return 0
-        billed = max(duration_nanos, self.minimum_nanos)
-        return -(-billed // self.increment_nanos) * self.increment_nanos
-
-    def covers(self, later_nanos: int) -> bool:
-        """Tell whether the minimum of a start covers another one so much later."""
-        return not self.minimum_again and later_nanos < self.minimum_nanos
-
-    def capped(self, amount: int) -> int:
-        """Return what is charged of a run that comes to so much (rate x time x count)."""
-        return amount if self.maximum_nanos is None else min(amount, self.maximum_nanos * CREDIT)
-
-
-class Machines(NamedTuple):
-    """The meters of a card: what a run needs to know of the sizes that its machine had before."""
-
-    by_key: dict[str, Meter]
-    of_item: Callable[[Compute, tuple[str | None, ...]], Sequence[Meter]]
-    """Returns the meters of the rule that prices an item under the labels at hand."""
 
 
 def run_key(item: Compute) -> str | None:
@@ -93,18 +52,26 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
         return 0
     run = run_key(item)
     state = past.state(run)
-    if item.started_at is not None:
-        keys = _segments(item, item.started_at, meters, machines, past)
-        total = _charge_whole(state, keys, item.duration_nanos, machines)
-    else:
+    if item.started_at is None:
         keys = _plain(item, meters)
-        if any(meter.maximum_nanos is not None for meter in meters):
-            total = _charge_whole(state, keys, item.duration_nanos, machines)
-        else:
-            total = _charge_times(state, zip(keys, meters, strict=True), item)
+    else:
+        keys = _segments(item, item.started_at, meters, machines, past)
+    if _needs_whole(item, meters, state) or run in past.runs:
+        whole = past.runs.get(run)
+        if whole is None:
+            whole = past.runs[run] = _Run(state, machines)
+        total = _charge_whole(state, whole, keys, item.duration_nanos)
+    else:
+        total = _charge_times(state, zip(keys, meters, strict=True), item)
     if run is not None:
         past.note(run, dict.fromkeys(keys, item.duration_nanos))
     return total
+
+
+def _needs_whole(item: Compute, meters: Iterable[Meter], state: Mapping[str, int]) -> bool:
+    """Tell whether what a part costs depends on more of its run than the times of its own meters."""
+    has_maximum = any(meter.maximum_nanos is not None for meter in meters)
+    return item.started_at is not None or has_maximum or _CARRIED in state
 
 
 def _charge_times(state: dict[str, int], keys: Iterable[tuple[str, Meter]], item: Compute) -> int:
@@ -117,16 +84,17 @@ def _charge_times(state: dict[str, int], keys: Iterable[tuple[str, Meter]], item
     return total * item.count_nanos
 
 
-def _charge_whole(state: dict[str, int], keys: Iterable[str], duration_nanos: int, machines: Machines) -> int:
+def _charge_whole(state: dict[str, int], whole: _Run, keys: Iterable[str], duration_nanos: int) -> int:
     """Charge what the whole run comes to with a part, less what it came to without it.
 
     Where that is less than nothing, for the part came late and told that two minimums are one, it is carried
     against what comes next: what a run has charged is not taken back.
     """
-    owed = -_price(state, machines) - state.pop(_CARRIED, 0)
+    owed = -whole.total - state.pop(_CARRIED, 0)
     for key in keys:
         state[key] = state.get(key, 0) + duration_nanos
-    owed += _price(state, machines)
+        whole.add(key, duration_nanos)
+    owed += whole.total
     if owed < 0:
         state[_CARRIED] = -owed
     return max(owed, 0)
@@ -181,66 +149,47 @@ def _segments(
 # --- the price of a run ------------------------------------------------------------------------------------
 
 
-class _Stretch(NamedTuple):
-    """How long a machine ran at one size."""
+class _Run:
+    """What all of a run comes to, kept while parts are added: of each meter at most its maximum."""
 
-    started_nanos: int
-    size: Meter
-    before: Meter | None
-    """Its size before; None: it started."""
-    duration_nanos: int
+    __slots__ = ("_amounts", "_machines", "_stacks", "_times", "total")
 
+    def __init__(self, state: Mapping[str, int], machines: Machines) -> None:
+        self.total = 0
+        self._machines = machines
+        self._amounts: dict[Meter, int] = {}
+        """By meter, before its maximum."""
+        self._times: dict[str, int] = {}
+        """Of what says not when its machine started, by key."""
+        self._stacks: dict[tuple[int, int], Stack] = {}
+        """By part of the rule and count."""
+        for key, duration_nanos in state.items():
+            self.add(key, duration_nanos)
 
-def _price(state: Mapping[str, int], machines: Machines) -> int:
-    """Return what all of a run comes to: of each meter at most its maximum."""
-    amounts: dict[Meter, int] = {}
-    stacks: dict[tuple[int, int], list[_Stretch]] = {}
-    for key, duration_nanos in state.items():
+    def add(self, key: str, duration_nanos: int) -> None:
+        """Add a part by a key of the run's state; a meter that the card has no more comes to nothing."""
         if key.startswith("["):
-            segment = _Segment(*json.loads(key))
-            size = machines.by_key.get(segment.meter)
-            if size is not None:
-                before = machines.by_key.get(segment.before or "")
-                stretch = _Stretch(segment.started_nanos, size, before, duration_nanos)
-                stacks.setdefault((segment.part, segment.count_nanos), []).append(stretch)
-        else:
-            name, _, count = key.rpartition("@")
-            meter = machines.by_key.get(name)
-            if meter is not None:
-                amount = meter.rate_nanos * meter.billed(duration_nanos) * int(count)
-                amounts[meter] = amounts.get(meter, 0) + amount
-    for (_, count_nanos), stretches in stacks.items():
-        for meter, amount in _layers(stretches):
-            amounts[meter] = amounts.get(meter, 0) + amount * count_nanos
-    return sum(meter.capped(amount) for meter, amount in amounts.items())
+            self._add_to_segment(key, duration_nanos)
+            return
+        name, _, count = key.rpartition("@")
+        meter = self._machines.by_key.get(name)
+        if meter is not None:
+            before = self._times.get(key, 0)
+            self._times[key] = after = before + duration_nanos
+            billed_nanos = meter.billed(after) - meter.billed(before)
+            self._bill(meter, meter.rate_nanos * billed_nanos * int(count))
 
+    def _add_to_segment(self, key: str, duration_nanos: int) -> None:
+        segment = _Segment(*json.loads(key))
+        size = self._machines.by_key.get(segment.meter)
+        if size is None:
+            return
+        before = self._machines.by_key.get(segment.before or "")
+        stack = self._stacks.setdefault((segment.part, segment.count_nanos), Stack())
+        for meter, amount in stack.add(key, segment.started_nanos, size, before, duration_nanos):
+            self._bill(meter, amount * segment.count_nanos)
 
-def _layers(stretches: Iterable[_Stretch]) -> Iterator[tuple[Meter, int]]:
-    """Yield what each layer comes to (rate x time), with the meter of the size that began it."""
-    ordered = sorted(stretches, key=lambda stretch: (stretch.started_nanos, stretch.before is not None))
-    sizes = {size for stretch in ordered for size in (stretch.size, stretch.before) if size is not None}
-    for low, high in pairwise(sorted({0, *(size.rate_nanos for size in sizes)})):
-        for meter, duration_nanos in _minimums(ordered, low):
-            yield meter, (high - low) * meter.billed(duration_nanos)
-
-
-def _minimums(ordered: Iterable[_Stretch], level: int) -> Iterator[tuple[Meter, int]]:
-    """Yield, of the layer just above a rate, how long each stretch of it ran that has a minimum of its own.
-
-    A machine that is resized goes on wherever it ran before. One that starts has a minimum of its own, unless
-    it starts while that of an earlier start lasts, which then covers both.
-    """
-    meter, began_nanos, duration_nanos = None, 0, 0
-    for stretch in ordered:
-        if stretch.size.rate_nanos <= level:
-            continue
-        goes_on = stretch.before is not None and stretch.before.rate_nanos > level
-        starts = stretch.before if stretch.before is not None and goes_on else stretch.size
-        covered = meter == starts and meter.covers(stretch.started_nanos - began_nanos)
-        if meter is None or not (goes_on or covered):
-            if meter is not None:
-                yield meter, duration_nanos
-            meter, began_nanos, duration_nanos = starts, stretch.started_nanos, 0
-        duration_nanos += stretch.duration_nanos
-    if meter is not None:
-        yield meter, duration_nanos
+    def _bill(self, meter: Meter, amount: int) -> None:
+        before = self._amounts.get(meter, 0)
+        self._amounts[meter] = before + amount
+        self.total += meter.capped(before + amount) - meter.capped(before)

@@ -14,9 +14,10 @@ from pricing.cost_schemes import Shares, cost_plus_shares, fee_shares
 from pricing.costing import Costs
 from pricing.items import BILLION, OURS, Compute, Outcome, Result, Tokens, Units
 from pricing.memory import Past
+from pricing.meters import Machines, Meter
 from pricing.pairs import NOTHING, Pair, add, times
 from pricing.rates import RATED_QUANTITIES, TokenRates, token_rates, with_fallbacks
-from pricing.runs import Machines, Meter, charge
+from pricing.runs import charge
 from pricing.schemes import ONLY, PriceDoc
 
 MICROS = 10**6

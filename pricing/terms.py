@@ -18,7 +18,7 @@ from pricing.compiling import Keys, compile_price
 from pricing.costs import CostBook
 from pricing.finder import Finder
 from pricing.items import BILLION, Compute, Item, Result
-from pricing.runs import Machines, Meter
+from pricing.meters import Machines, Meter
 from pricing.schemes import KINDS
 from pricing.selectors import Test, compile_patterns
 from pricing.tariffs import Tariff

@@ -7,6 +7,7 @@ import pytest
 from pricing_world import NOW, after, card_text, compute, config, paid, priced, terms
 
 from pricing import Memory, RateCard, State, compile_terms, unwind
+from pricing.meters import Meter
 
 COSTS = "compute: {xs: {cost: none}, s: {cost: none}, m: {cost: none}, l: {cost: none}, xl: {cost: none}}"
 RATES = {"xs": 1, "s": 2, "m": 4, "l": 8, "xl": 16}
@@ -241,3 +242,13 @@ def test_a_price_list_tells_minimum_increment_and_maximum(tmp_path):
     ).cards["test"]
     notes = [item.rates[0].note for item in card.price_list()]
     assert notes == ["minimum 60 s at each start, maximum 0.1 a run", "increment 60 s, maximum 2 a run"]
+
+
+@pytest.mark.parametrize("gap", [30, 100])
+def test_a_thousand_starts_in_one_call_take_a_thousand_short_looks(tmp_path, monkeypatch, gap):
+    """What one more start costs does not grow with those before it: every other customer waits for it."""
+    made, billed, looks = _sizes(tmp_path), Meter.billed, []
+    monkeypatch.setattr(Meter, "billed", lambda *arguments: looks.append(1) or billed(*arguments))
+    quote = priced(made, *(_part(f"{gap * n} m 1") for n in range(1000)))
+    assert paid(quote) == 240 * (1000 if gap > 60 else 500)
+    assert len(looks) < 10_000
