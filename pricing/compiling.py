@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pricing.card_document import RuleDoc
-from pricing.compounds import Blocks, Guarded, Measure, Multiplied, Once, Pooled, Sum
+from pricing.compounds import Blocks, Guarded, InRun, Measure, Multiplied, Once, Pooled, Sum
 from pricing.counters import (
     Allowance,
     Counter,
@@ -73,6 +73,9 @@ def compile_price(
         tariff = compiler.in_allowance(tariff, f"{card}/{group}/group", allowances[group], name)
     if not plain:
         tariff = _guarded(price, kind, tariff)
+    meters = tuple(compiler.meters)
+    if meters:
+        tariff = InRun(tariff, meters, machines)
     return Compiled(
         tariff,
         compiler.all_keys(),
@@ -84,7 +87,7 @@ def compile_price(
             for result, rate in part.outcome.rates.items()
             if rate
         ),
-        tuple(compiler.meters),
+        meters,
         price.once is not None,
     )
 

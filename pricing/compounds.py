@@ -1,7 +1,7 @@
 """Prices made of other prices: added up, multiplied, rounded up to blocks, counted in a unit of their own.
 
-A price that may have no answer is asked before anything of the past is changed: `Guarded` stands around all
-others, so that what is inside it always has one.
+A price that may have no answer is asked before anything of the past is changed: `Guarded` and `InRun` stand
+around all others, so that what is inside them always has one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from pricing.costing import Costs
-from pricing.items import BILLION, Outcome, Result, Tokens, Units
+from pricing.items import BILLION, Compute, Outcome, Result, Tokens, Units
 from pricing.memory import Past
+from pricing.meters import Machines, Meter
 from pricing.notes import Measured, PoolPart
 from pricing.pairs import NOTHING, Pair, add, times
+from pricing.runs import is_full
 from pricing.tariffs import MICROS, Tariff
 
 
@@ -40,6 +42,21 @@ class Guarded(NamedTuple):
             for key, quantity in item.quantities.items():
                 if quantity and key not in self.rated:
                     return None
+        return self.tariff.charge(item, costs, past)
+
+
+class InRun(NamedTuple):
+    """Asks whether the run of a part can keep it."""
+
+    tariff: Tariff
+    meters: tuple[Meter, ...]
+    """All that the price has."""
+    machines: Machines
+
+    def charge(self, item: Compute, costs: Costs, past: Past) -> Pair | None:
+        """Return the price; None if the run keeps as much as it may."""
+        if is_full(item, self.meters, self.machines, past):
+            return None
         return self.tariff.charge(item, costs, past)
 
 

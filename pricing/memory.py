@@ -110,6 +110,13 @@ class Past:
             state = self._states[key] = decode(self._memory.states.get(key))
         return state
 
+    def size(self, key: str | None) -> int:
+        """Return how much the state of a key holds; what is only looked at does not count as changed."""
+        state = self._own if key is None else self._states.get(key)
+        if state is None:
+            state = decode(self._memory.own_run if key is None else self._memory.states.get(key))
+        return len(state)
+
     def close(self, key: str, closes_at: datetime | None, surplus_micros: Fraction) -> None:
         """Say when the surplus of a state is due, and how much it is by now."""
         self._closings[key] = closes_at, surplus_micros

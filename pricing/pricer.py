@@ -125,7 +125,9 @@ def _lines(
 def _why_unpriced(rule: Rule, item: Item, costs: Costs) -> str:
     if rule.once and isinstance(item, Outcome) and not item.subject:
         return "no_subject"
-    return "no_cost" if costs.asked is None or costs.served is None else "no_rate"
+    if costs.asked is None or costs.served is None:
+        return "no_cost"
+    return "run_full" if rule.meters else "no_rate"
 
 
 def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:

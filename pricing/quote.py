@@ -52,7 +52,9 @@ class Line:
     rule: Rule | None
     """The rule that matched, priced or not."""
     unpriced_reason: str
-    """no_rule, no_rate, no_cost or no_subject where it is unpriced; else empty. Never to be public."""
+    """no_rule, no_rate, no_cost, no_subject or run_full where it is unpriced; else empty.
+
+    Never to be public."""
     effects: tuple[Effect, ...] = ()
     """What it added to the states of the past."""
     pool: PoolPart | None = None

@@ -25,6 +25,11 @@ from pricing.memory import RUN, Past, State, decode, encode
 from pricing.meters import Machines, Meter
 from pricing.stacks import Stack
 
+STRETCHES_MAX = 1_000
+"""That a run may keep: starts, changes of size and counts, of each of its meters.
+
+Its state is read and written whole with each part, and late parts and reversals may ask for any of them."""
+
 _CARRIED = "carried"
 """Key of a run's state: what it was charged beyond its price, which is less for a part that came late."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,10 +57,7 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
         return 0
     run = run_key(item)
     state = past.state(run)
-    if item.started_at is None:
-        keys = _plain(item, meters)
-    else:
-        keys = _segments(item, item.started_at, meters, machines, past)
+    keys = _keys(item, meters, machines, past)
     if _needs_whole(item, meters, state) or run in past.runs:
         whole = past.runs.get(run)
         if whole is None:
@@ -66,6 +68,17 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
     if run is not None:
         past.note(run, dict.fromkeys(keys, item.duration_nanos))
     return total
+
+
+def is_full(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> bool:
+    """Tell whether a part would make its run keep more than it may; what the run keeps already goes on."""
+    if not item.duration_nanos or not item.count_nanos:
+        return False
+    run = run_key(item)
+    if past.size(run) + len(meters) <= STRETCHES_MAX:
+        return False
+    state = past.state(run)
+    return any(key not in state for key in _keys(item, meters, machines, past))
 
 
 def _needs_whole(item: Compute, meters: Iterable[Meter], state: Mapping[str, int]) -> bool:
@@ -126,6 +139,13 @@ class _Segment(NamedTuple):
     """Key of the meter of its size."""
     before: str | None
     """Key of the meter of the size that it was resized from; None: it started."""
+
+
+def _keys(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> list[str]:
+    """Return under which keys a part is kept, one for each meter."""
+    if item.started_at is None:
+        return _plain(item, meters)
+    return _segments(item, item.started_at, meters, machines, past)
 
 
 def _plain(item: Compute, meters: Sequence[Meter]) -> list[str]:

@@ -1,5 +1,6 @@
 """Runs whose machine starts again, is resized, or costs so much at most."""
 
+import json
 from datetime import timedelta
 from fractions import Fraction
 
@@ -252,3 +253,27 @@ def test_a_thousand_starts_in_one_call_take_a_thousand_short_looks(tmp_path, mon
     quote = priced(made, *(_part(f"{gap * n} m 1") for n in range(1000)))
     assert paid(quote) == 240 * (1000 if gap > 60 else 500)
     assert len(looks) < 10_000
+
+
+def test_a_run_takes_a_thousand_stretches_and_no_more(tmp_path):
+    """What it keeps already goes on; what would add to it is unpriced, and leaves it as it was."""
+    made = _sizes(tmp_path)
+    full = priced(made, *(_part(f"{100 * n} m 1") for n in range(1000)))
+    memory = after(Memory(), full)
+    assert full.unpriced == ()
+    quote = priced(made, _part("0 m 9"), _part("7 m 1"), _part("99900 m 60"), _part("0 m 0"), memory=memory)
+    assert [line.unpriced_reason for line in quote.lines] == ["", "run_full", "", ""]
+    assert paid(quote) == 4
+    assert len(json.loads(quote.states["run/r"].text)) == 1000
+    only = priced(made, _part("7 m 1"), compute("m", 1, run_id="r"), compute("m", 1), memory=memory)
+    assert only.unpriced == (0, 1)
+
+
+def test_a_part_of_two_meters_that_has_no_room_changes_neither(tmp_path):
+    """A run is not left with half of a part."""
+    price = "plus: [{per_hour: '3600', minimum: 60s}, {times: '2', per_hour: '1', minimum: 1s}]"
+    made = terms(tmp_path, f"match: {{compute: m}}, price: {{{price}}}", costs=COSTS)
+    parts = [_part(f"{100 * n} m 1") for n in range(501)]
+    quote = priced(made, *parts)
+    assert quote.unpriced == (500,)
+    assert len(json.loads(quote.states["run/r"].text)) == 1000
