@@ -31,7 +31,13 @@ STRETCHES_MAX = 1_000
 Its state is read and written whole with each part, and late parts and reversals may ask for any of them."""
 
 _CARRIED = "carried"
-"""Key of a run's state: what it was charged beyond its price, which is less for a part that came late."""
+"""Key of a run's state: what was charged beyond what it comes to; below 0: what of that was not charged."""
+_UNDONE = "undone "
+"""What keys of a run's state begin with that were undone since its last part: their times."""
+_GIVEN_BACK = "given back"
+"""Key of a run's state: what had been charged of the parts that were undone."""
+_CHARGED = "charged"
+"""Key of what a line added: what was charged of it. The other keys are those that it lengthened."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NANOS_PER_MICROSECOND = 1000
@@ -58,6 +64,8 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
     run = run_key(item)
     state = past.state(run)
     keys = _keys(item, meters, machines, past)
+    if _GIVEN_BACK in state:
+        _settle(state, machines)
     if _needs_whole(item, meters, state) or run in past.runs:
         whole = past.runs.get(run)
         if whole is None:
@@ -66,7 +74,7 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
     else:
         total = _charge_times(state, zip(keys, meters, strict=True), item)
     if run is not None:
-        past.note(run, dict.fromkeys(keys, item.duration_nanos))
+        past.note(run, {**dict.fromkeys(keys, item.duration_nanos), _CHARGED: total})
     return total
 
 
@@ -78,6 +86,8 @@ def is_full(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pa
     if past.size(run) + len(meters) <= STRETCHES_MAX:
         return False
     state = past.state(run)
+    if sum(map(_is_time, state)) + len(meters) <= STRETCHES_MAX:
+        return False
     return any(key not in state for key in _keys(item, meters, machines, past))
 
 
@@ -113,15 +123,50 @@ def _charge_whole(state: dict[str, int], whole: _Run, keys: Iterable[str], durat
     return max(owed, 0)
 
 
+def _settle(state: dict[str, int], machines: Machines) -> None:
+    """Carry what reversals have left: what is still charged, less what the rest of the run comes to.
+
+    A part that was undone may have paid for others, by its minimum: then something was not charged. Rates are
+    those of now on both sides, so that what was charged at others is not charged again.
+    """
+    undone = {key.removeprefix(_UNDONE): state.pop(key) for key in list(state) if key.startswith(_UNDONE)}
+    rest = _Run(state, machines)
+    left = rest.total
+    for key, duration_nanos in undone.items():
+        rest.add(key, duration_nanos)
+    carried = state.pop(_CARRIED, 0) + rest.total - state.pop(_GIVEN_BACK) - left
+    if carried:
+        state[_CARRIED] = carried
+
+
 def unwind_run(effects: Iterable[str], text: str | None) -> State:
-    """Return the state of a run without the parts that were undone."""
+    """Return the state of a run without the parts that were undone.
+
+    What they leave to be carried is told by its next part, which knows the rates; of a run without any part
+    nothing is left.
+    """
     state = decode(text)
     for effect in effects:
-        for key, duration_nanos in json.loads(effect).items():
-            left = state.pop(key, 0) - duration_nanos
-            if left > 0:
-                state[key] = left
-    return State(encode(state))
+        added = json.loads(effect)
+        charged = added.pop(_CHARGED, None)
+        for key, duration_nanos in added.items():
+            _lengthen(state, key, -duration_nanos)
+            if charged is not None:
+                _lengthen(state, _UNDONE + key, duration_nanos)
+        if charged is not None:
+            state[_GIVEN_BACK] = state.get(_GIVEN_BACK, 0) + charged
+    return State(encode(state) if any(map(_is_time, state)) else "")
+
+
+def _lengthen(state: dict[str, int], key: str, duration_nanos: int) -> None:
+    left = state.pop(key, 0) + duration_nanos
+    if left > 0:
+        state[key] = left
+
+
+def _is_time(key: str) -> bool:
+    """Tell whether a key of a run's state is of a meter or a segment: what ran, and was not undone."""
+    return key not in {_CARRIED, _GIVEN_BACK} and not key.startswith(_UNDONE)
 
 
 # --- keys of a run's state ---------------------------------------------------------------------------------

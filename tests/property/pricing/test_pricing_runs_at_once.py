@@ -107,6 +107,8 @@ def _expected(lines, states, meters):
             state = states.setdefault(effect.key, {})
             total -= _whole(state, meters) + states.pop(("carried", effect.key), 0)
             for key, duration in json.loads(effect.text).items():
+                if key == "charged":
+                    continue
                 state[key] = state.get(key, 0) + duration
             total += _whole(state, meters)
             if total < 0:

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from pricing_world import NOW, after, card_text, compute, config, paid, priced, terms
 
-from pricing import Memory, RateCard, State, compile_terms, unwind
+from pricing import Memory, RateCard, compile_terms, unwind
 from pricing.meters import Meter
 
 COSTS = "compute: {xs: {cost: none}, s: {cost: none}, m: {cost: none}, l: {cost: none}, xl: {cost: none}}"
@@ -226,8 +226,10 @@ def test_parts_of_a_resized_run_can_be_undone(tmp_path):
     first = after(Memory(), priced(made, _part("0 m 30")))
     quote = priced(made, _part("30 l 40 from m"), memory=first)
     memory = after(first, quote)
-    effects = quote.lines[0].effects
-    assert unwind(effects, memory.states) == {"run/r": State(first.states["run/r"])}
+    left = unwind(quote.lines[0].effects, memory.states)["run/r"].text
+    again = priced(made, _part("30 l 40 from m"), memory=Memory({"run/r": left}))
+    assert paid(again) == paid(quote)
+    assert after(first, again) == memory
 
 
 def test_a_price_list_tells_minimum_increment_and_maximum(tmp_path):

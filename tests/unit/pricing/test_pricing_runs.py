@@ -121,7 +121,7 @@ def test_usage_that_is_not_priced_moves_no_run(tmp_path):
 
 
 def test_a_part_that_is_undone_leaves_its_run(tmp_path):
-    """Lines tell what they added to a named run; without them it is as if they had not been."""
+    """Lines tell what they added to a named run; without all of them nothing is left of it."""
     made = terms(tmp_path, MINUTE)
     parts = [compute("h100", seconds, run_id="a") for seconds in (20, 30, 20)]
     memory, effects = Memory(), []
@@ -130,11 +130,71 @@ def test_a_part_that_is_undone_leaves_its_run(tmp_path):
         memory = after(memory, quote)
         effects.append(quote.lines[0].effects)
     assert [[effect.key for effect in some] for some in effects] == [["run/a"]] * 3
-    without = unwind(effects[1], memory.states)["run/a"]
-    assert without == priced(made, parts[0], parts[2]).states["run/a"]
     nothing = unwind([effect for some in effects for effect in some], memory.states)
     assert nothing == {"run/a": State("")}
     assert paid(priced(made, parts[0], memory=Memory({"run/a": ""}))) == 60
+
+
+@pytest.mark.parametrize("rate", ["per_hour: '3600', minimum: 60s", "per_hour: '3600', maximum: '60'"])
+@pytest.mark.parametrize("started_at", [None, NOW])
+def test_what_a_part_that_is_undone_has_paid_for_others_is_charged_with_the_next(tmp_path, rate, started_at):
+    """Of 1 s and 58 s the first paid the minimum: without it nothing is paid of the run."""
+    made = terms(tmp_path, f"match: {{compute: h100}}, price: {{{rate}}}")
+    first, second, third, fourth = (
+        compute("h100", seconds, run_id="a", started_at=started_at) for seconds in (1, 58, 2, 3)
+    )
+    if "maximum" in rate:
+        first, second = second._replace(duration_nanos=60 * 10**9), first
+    one = priced(made, first)
+    memory = after(Memory(), one)
+    two = priced(made, second, memory=memory)
+    memory = after(memory, two)
+    assert [paid(one), paid(two)] == [60, 0]
+    memory = Memory({key: state.text for key, state in unwind(one.lines[0].effects, memory.states).items()})
+    three = priced(made, third, fourth, memory=memory)
+    whole = priced(made, second, third, fourth)
+    assert paid(three) == paid(whole)
+    assert after(memory, three) == after(Memory(), whole)
+
+
+def test_what_others_were_charged_is_carried_against_what_comes_next(tmp_path):
+    """20 s, 30 s and 20 s at 60, 0 and 10: without the second the run comes to 60, and has paid 70."""
+    made = terms(tmp_path, MINUTE)
+    memory, effects = Memory(), []
+    for seconds in (20, 30, 20):
+        quote = priced(made, compute("h100", seconds, run_id="a"), memory=memory)
+        memory = after(memory, quote)
+        effects.append(quote.lines[0].effects)
+    memory = Memory({"run/a": unwind(effects[1], memory.states)["run/a"].text})
+    bills = []
+    for _ in range(3):
+        quote = priced(made, compute("h100", 20, run_id="a"), memory=memory)
+        memory = after(memory, quote)
+        bills.append(paid(quote))
+    assert bills == [0, 10, 20]
+
+
+def test_what_was_charged_at_other_rates_is_not_charged_again(tmp_path):
+    """A part that is undone after the rate rose leaves the others as they were charged."""
+    cheap = terms(tmp_path / "a", MINUTE)
+    dear = terms(tmp_path / "b", MINUTE.replace("3600", "7200"))
+    memory, effects = Memory(), []
+    for seconds in (100, 50):
+        quote = priced(cheap, compute("h100", seconds, run_id="a"), memory=memory)
+        memory = after(memory, quote)
+        effects.append(quote.lines[0].effects)
+    memory = Memory({"run/a": unwind(effects[1], memory.states)["run/a"].text})
+    assert paid(priced(dear, compute("h100", 60, run_id="a"), memory=memory)) == 120 - 50
+
+
+def test_a_part_of_an_earlier_release_is_undone_without_what_it_was_charged(tmp_path):
+    """Its line tells times alone: the run is then as if it had not been."""
+    made = terms(tmp_path, MINUTE)
+    quote = priced(made, *(compute("h100", seconds, run_id="a") for seconds in (20, 30)))
+    told = json.loads(quote.lines[0].effects[0].text)
+    del told["charged"]
+    left = unwind([Effect("run/a", json.dumps(told))], {"run/a": quote.states["run/a"].text})
+    assert left == priced(made, compute("h100", 30, run_id="a")).states | {}
 
 
 def test_the_reservations_own_run_has_no_effects(tmp_path):
