@@ -29,6 +29,8 @@ Loc = tuple[int | str, ...]
 Place = tuple[int, int]
 """Line and column, from 1."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What the database takes in no text, and nobody sees in one; line breaks and tabs are none."""
 _DEPTH_MAX = 50
 """Lists and mappings within each other."""
 _TAG = "tag:yaml.org,2002:"
@@ -135,6 +137,7 @@ class _Reader:
                 self._refuse(event, f"the key {key!r} stands here twice", "keep one of them")
                 self._skip(self._next())
             else:
+                self._check(event, key)
                 below = (*loc, key)
                 self._found.keys[below] = _place(event)
                 result[key] = self._value(self._next(), below)
@@ -154,6 +157,7 @@ class _Reader:
 
     def _scalar(self, event: ScalarEvent) -> object:
         text: str = event.value
+        self._check(event, text)
         if event.tag is None:
             return self._plain(event, text) if event.implicit[0] else text
         match event.tag.removeprefix(_TAG):
@@ -168,6 +172,11 @@ class _Reader:
             case tag:
                 self._refuse(event, f"the tag {tag!r} is not taken here", "write a plain value")
                 return None
+
+    def _check(self, event: Event, text: str) -> None:
+        if not text.isprintable() and (found := _CONTROL.search(text)):
+            message = f"the control character U+{ord(found[0]):04X} is not taken here"
+            self._refuse(event, message, "write printable text; line breaks and tabs may be in it")
 
     def _plain(self, event: ScalarEvent, text: str) -> object:
         if text in _CONSTANTS:

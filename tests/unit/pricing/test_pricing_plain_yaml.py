@@ -66,12 +66,21 @@ def test_floats_are_refused(text):
         ("{a: 1, a: {b: {c: [1.5]}}, d: 2}", (1, 8), "the key 'a' stands here twice"),
         ("? [a, 1.5]\n: {b: [1.5]}\n", (1, 3), "a key must be text"),
         ("*x : 1", (1, 1), "a key must be text"),
+        ('a: ["b", "c\\0d"]', (1, 10), "the control character U+0000 is not taken here"),
+        ('a: 1\n"b\\e": 1', (2, 1), "the control character U+001B is not taken here"),
+        ('a: "\\x7f"', (1, 4), "the control character U+007F is not taken here"),
+        ('a: "\\N"', (1, 4), "the control character U+0085 is not taken here"),
     ],
 )
 def test_what_is_not_plain_is_refused_at_its_place(text, place, message):
     """Once; of a key that is not taken the value is read over."""
     (refused,) = read_plain(text).refused
     assert (refused.place, refused.message) == (place, message)
+
+
+def test_text_may_have_line_breaks_and_tabs():
+    """And whatever else is to be seen, in any script."""
+    assert read_plain('a: "b\\n\\tgröße \u200d"\nc: |\n  d\n').refused == []
 
 
 def test_what_follows_a_refused_key_is_read():
