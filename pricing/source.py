@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -106,6 +107,7 @@ def load_model(path: Path, model: type[M]) -> M:
 def read_file(path: Path, model: type[M]) -> Located[M]:
     """Like `load_model`, with the places of its parts."""
     try:
+        _refuse_what_may_never_end(path)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", "")
@@ -113,6 +115,14 @@ def read_file(path: Path, model: type[M]) -> Located[M]:
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(str(path), 0, 0, "is not UTF-8 text", "")]) from error
     return read_text(text, model, str(path))
+
+
+def _refuse_what_may_never_end(path: Path) -> None:
+    """Whoever opens a pipe waits for its writer, and a device may have no end. Links are followed."""
+    mode = path.stat().st_mode
+    if not S_ISREG(mode) and not S_ISDIR(mode):
+        hint = "put a file there, or a link to one"
+        raise ConfigError([Problem(str(path), 0, 0, "is a pipe or a device, and is not read", hint)])
 
 
 def read_text(text: str, model: type[M], file: str) -> Located[M]:

@@ -1,5 +1,7 @@
 """YAML into any model: where a problem is shown, and in what words."""
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -193,6 +195,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
         with pytest.raises(ConfigError) as caught:
             read_file(tmp_path / name, Document)
         assert caught.value.problems == (Problem(str(tmp_path / name), 0, 0, said, ""),)
+
+
+def test_only_files_are_read_and_links_to_files(tmp_path: Path):
+    """A pipe without a writer, or a device without an end, would be read for ever."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zeros.yaml").symlink_to("/dev/zero")
+    (tmp_path / "text").write_text("first: {size: 1}")
+    (tmp_path / "link.yaml").symlink_to("text")
+    assert load_model(tmp_path / "link.yaml", Document).first.size == 1
+    for name in ("pipe.yaml", "zeros.yaml"):
+        said = "is a pipe or a device, and is not read (put a file there, or a link to one)"
+        with pytest.raises(ConfigError, match=re.escape(f"{name}: {said}")):
+            read_file(tmp_path / name, Document)
 
 
 def test_text_that_cannot_be_read_as_yaml_is_a_problem_of_the_whole():
