@@ -72,8 +72,8 @@ class PriceFiles:
         self._note(look, read)
 
     def plans(self) -> Mapping[str, Plan]:
-        """The plans of the directory. Raises ConfigError."""
-        return load_plans(self._directory, self._prices.published.names())
+        """The plans of the directory. Raises ConfigError, also where the file of those in force is gone."""
+        return load_plans(self._directory, self._prices.published.names(), in_force=self._prices.plans)
 
     def _note(self, look: Look, read: FilesRead) -> None:
         self._taken = look

@@ -17,7 +17,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.model import OverCapture, Plan
-from pricing.source import ConfigError, RefusedError, Strict, read_file
+from pricing.source import ConfigError, Problem, RefusedError, Strict, read_file
 
 MICROS = 1_000_000
 TTL_MIN = timedelta(seconds=1)
@@ -99,14 +99,19 @@ class PlansModel(Strict):
     plans: dict[str, _PlanModel] = Field(min_length=1)
 
 
-def load_plans(directory: Path, cards: Collection[str]) -> Mapping[str, Plan]:
+def load_plans(
+    directory: Path, cards: Collection[str], *, in_force: Mapping[str, Plan] = BUILT_IN
+) -> Mapping[str, Plan]:
     """The plans of `directory/plans.yaml`, or the built-in ones where there is no such file.
 
-    `cards` are the names of the loaded cards: a plan can name no other. Raises pricing.ConfigError with
-    file, line and column.
+    `cards` are the names of the loaded cards: a plan can name no other. Where plans of a file are `in_force`
+    the file may not be missing. Raises pricing.ConfigError with file, line and column.
     """
     path = directory / "plans.yaml"
     if not path.exists():
+        if in_force and in_force is not BUILT_IN:
+            hint = "put it back: its plans stay in force until then, or until a restart"
+            raise ConfigError([Problem(str(path), 0, 0, "is gone", hint)])
         return BUILT_IN
     document = read_file(path, PlansModel)
     unknown = [

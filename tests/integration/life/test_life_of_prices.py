@@ -10,6 +10,7 @@ import pytest
 from life_world import Replica, Start, write_card, write_costs
 
 import pricing
+from ledger.engine.plans import BUILT_IN
 from ledger.engine.publisher import By
 from ledger.store.database import Database
 from ledger.store.versions import (
@@ -177,6 +178,26 @@ async def test_plans_follow_their_file(start: Start) -> None:
     await first.look()
     assert first.keeper.prices.plans["team"].card == "basic"
     assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
+
+
+async def test_plans_outlive_their_file(start: Start) -> None:
+    """No customer changes its limits because a file is gone; the file is missed until it is back."""
+    first = await start()
+    assert first.keeper.prices.plans is BUILT_IN
+    plans = first.directory / "plans.yaml"
+    plans.write_text("plans: {team: {card: basic}}\n")
+    await first.look()
+    plans.unlink()
+    await first.look()
+    assert set(first.keeper.prices.plans) == {"team"}
+    assert first.keeper.files.read.refused == (
+        f"{plans}: is gone (put it back: its plans stay in force until then, or until a restart)",
+    )
+    assert (first.gauge("price_files_refused"), first.gauge("price_files_match")) == (1, 0)
+    plans.write_text("plans: {crew: {card: basic}}\n")
+    await first.look()
+    assert set(first.keeper.prices.plans) == {"crew"}
+    assert first.keeper.files.read.match
 
 
 async def test_a_card_and_the_cost_book_hold_together(start: Start, tmp_path: Path) -> None:
