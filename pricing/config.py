@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Config:
 
     costs: CostBook
     cards: Mapping[str, RateCard]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Of the cards, by their names; that of the cost book has none."""
 
 
 @contextmanager
@@ -71,7 +73,9 @@ def load(directory: Path) -> Config:
         problems += _unknown(card, costs) if costs else ()
     if problems or costs is None:
         raise ConfigError(sorted(problems, key=lambda problem: problem[:3]))
-    return Config(costs, {card.model.card: RateCard(card) for card in cards})
+    files = {card.model.card: card.places.file for card in cards}
+    files[""] = str(directory / "costs.yaml")
+    return Config(costs, {card.model.card: RateCard(card) for card in cards}, files)
 
 
 @_uncollected()

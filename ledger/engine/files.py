@@ -8,7 +8,7 @@ of links behind one link that is swapped; files are followed to what they are.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,7 +56,7 @@ class PriceFiles:
             await self.take()
 
     async def take(self) -> None:
-        """Reads the files, publishes what is new in them, and takes their plans.
+        """Reads the files, publishes what is new in them, and takes their plans; all, or nothing.
 
         What is wrong is logged and kept in `read`; what was in force stays. Raises the driver's errors.
         """
@@ -64,16 +64,23 @@ class PriceFiles:
         if isinstance(config, pricing.ConfigError):
             self._note(look, FilesRead(refused=tuple(map(str, config.problems))))
             return
-        read = await self._publisher.publish_files(config, f"files of {socket.gethostname()}")
         try:
-            self._prices.plans = await in_reader(self.plans)
+            plans = await in_reader(self.plans, config.cards)
         except pricing.ConfigError as error:
-            read = FilesRead((*read.refused, *map(str, error.problems)), read.older)
+            self._note(look, FilesRead(refused=tuple(map(str, error.problems))))
+            return
+        read = await self._publisher.publish_files(config, f"files of {socket.gethostname()}")
+        if not read.refused:
+            self._prices.plans = plans
         self._note(look, read)
 
-    def plans(self) -> Mapping[str, Plan]:
-        """The plans of the directory. Raises ConfigError, also where the file of those in force is gone."""
-        return load_plans(self._directory, self._prices.published.names(), in_force=self._prices.plans)
+    def plans(self, cards: Collection[str] = ()) -> Mapping[str, Plan]:
+        """The plans of the directory, which may name `cards` beside those published.
+
+        Raises ConfigError, also where the file of those in force is gone.
+        """
+        known = {*self._prices.published.names(), *cards}
+        return load_plans(self._directory, known, in_force=self._prices.plans)
 
     def _note(self, look: Look, read: FilesRead) -> None:
         self._taken = look

@@ -62,7 +62,7 @@ class PriceKeeper:
         await keeper.files.take()
         if not keeper.prices.published.can_price():
             # It is read once more for its problems, with their places.
-            pricing.load(directory)
+            keeper.files.plans(pricing.load(directory).cards)
         if not keeper.prices.plans:
             keeper.prices.plans = keeper.files.plans()
         keeper._show()

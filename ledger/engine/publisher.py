@@ -6,11 +6,10 @@ cost book may not drop what the latest version of a card prices.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
-from functools import partial
 from math import floor
 
 import structlog
@@ -57,7 +56,7 @@ class FilesRead:
     """What became of a directory's files."""
 
     refused: tuple[str, ...] = ()
-    """What is wrong, for people: nothing of what it names was published."""
+    """What is wrong, for people: where there is anything nothing was published."""
     older: tuple[str, ...] = ()
     """Files of a lower revision than what is published: left alone."""
 
@@ -150,41 +149,56 @@ class Publisher:
         return await self._publish_costs(costs, self._latest_cards(), orders)
 
     async def publish_files(self, config: pricing.Config, by: str) -> FilesRead:
-        """Publishes what is of a higher revision than what is published; the rest stays as it is."""
-        await self.refresh()
-        read = _Reading(By(by, Source.FILE))
-        newer = {name: card for name, card in config.cards.items() if self._is_newer(card)}
-        cards = {**self._latest_cards(), **newer}
-        await self._offer(config.costs, partial(self._publish_costs, config.costs, cards), read)
-        for card in config.cards.values():
-            await self._offer(card, partial(self.publish_card, card.document), read)
-        return FilesRead(tuple(read.refused), tuple(read.older))
+        """Publishes what is of a higher revision than what is published; the rest stays as it is.
 
-    async def _offer(
-        self, content: Content, publish_it: Callable[[By], Awaitable[Publication]], read: _Reading
-    ) -> None:
-        """Publishes what a file says, if it is of a higher revision; notes why not."""
-        latest = self._published.latest(*_key(content))
-        if self._is_newer(content):
+        Where anything cannot be published nothing is.
+        """
+        await self.refresh()
+        reading = _Reading(By(by, Source.FILE), config)
+        contents: tuple[Content, ...] = (config.costs, *config.cards.values())
+        newer = [content for content in contents if self._is_newer(content)]
+        for content in contents:
+            latest = self._published.latest(*_key(content))
+            if content not in newer and latest is not None:
+                self._compare(content, latest, reading)
+        reading.refused += await self._refused(newer, reading)
+        if not reading.refused:
+            for content in newer:
+                await self._offer(content, reading)
+        return FilesRead(tuple(reading.refused), tuple(reading.older))
+
+    async def _refused(self, newer: Sequence[Content], reading: _Reading) -> list[str]:
+        """What is wrong with what files would publish, beside what is published."""
+        cards = {card.name: card for card in newer if isinstance(card, pricing.RateCard)}
+        costs = next((book for book in newer if isinstance(book, pricing.CostBook)), None)
+        if costs is None:
+            problems = await in_reader(_unknown, self.latest_costs(), cards)
+        else:
+            problems = await in_reader(_unknown, costs, {**self._latest_cards(), **cards})
+        refused = [str(problem) for problem in problems]
+        for card in cards.values():
             try:
-                await publish_it(read.by)
-            except pricing.ConfigError as error:
-                read.refused += [f"{_title(content)}: {problem}" for problem in error.problems]
-                return
+                await self._is_below_floor(card, reading.by)
             except (MarginBelowFloorError, SimulationFailedError) as error:
                 hint = "acu-ledger rates publish --force publishes it all the same"
-                read.refused.append(f"{_title(content)}: {error} ({hint})")
-                return
-            except RevisionRefusedError as error:
-                latest = error.latest
-            else:
-                return
-        if latest is None or latest.version == content.version:
+                refused.append(f"{reading.title(card)}: {error} ({hint})")
+        return refused
+
+    async def _offer(self, content: Content, reading: _Reading) -> None:
+        """Publishes what a file says, unless another was faster."""
+        try:
+            await self._publish(content, reading.by)
+        except RevisionRefusedError as error:
+            self._compare(content, error.latest, reading)
+
+    def _compare(self, content: Content, latest: Version, reading: _Reading) -> None:
+        """Notes where a file says other than what is published, and has no higher revision."""
+        if latest.version == content.version:
             return
         if content.revision < latest.revision:
-            read.older.append(_title(content))
+            reading.older.append(_title(content))
         else:
-            read.refused.append(self._taken(content, latest))
+            reading.refused.append(f"{reading.title(content)}: {self._taken(content, latest)}")
 
     def _is_newer(self, content: Content) -> bool:
         latest = self._published.latest(*_key(content))
@@ -196,7 +210,7 @@ class Publisher:
         same_file = isinstance(content, pricing.CostBook) and published and content.states(published)
         what = "other prices of the catalog" if same_file else "other content"
         return (
-            f"{_title(content)}: revision {latest.revision} is published with {what},"
+            f"revision {latest.revision} is published with {what},"
             f" as version {latest.number} (to publish this one, write revision: {latest.revision + 1})"
         )
 
@@ -254,10 +268,16 @@ def _unknown(costs: pricing.CostBook, cards: Mapping[str, pricing.RateCard]) -> 
 class _Reading:
     """What becomes of a directory's files, file by file."""
 
-    def __init__(self, by: By) -> None:
+    def __init__(self, by: By, config: pricing.Config) -> None:
         self.by = by
         self.refused: list[str] = []
         self.older: list[str] = []
+        self._files = config.files
+
+    def title(self, content: Content) -> str:
+        """The file, where it is known, and what it holds."""
+        file = self._files.get(_key(content)[1])
+        return f"{file}: {_title(content)}" if file else _title(content)
 
 
 def _key(content: Content) -> tuple[Kind, str]:

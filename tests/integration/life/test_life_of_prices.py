@@ -119,7 +119,8 @@ async def test_one_revision_with_two_contents_is_refused(start: Start, database:
     assert other.each(other.later(seconds=3)) == "1"
     [problem] = other.keeper.files.read.refused
     assert problem == (
-        "card basic: revision 1 is published with other content, as version 1"
+        f"{other.directory}/cards/basic.yaml: card basic: revision 1 is published with other content,"
+        " as version 1"
         " (to publish this one, write revision: 2)"
     )
     assert other.gauge("price_files_refused") == 1
@@ -155,12 +156,52 @@ async def test_a_bad_file_changes_nothing(start: Start) -> None:
     assert first.each(first.later(seconds=3)) == "2"
 
 
+async def test_files_are_taken_all_or_none(start: Start, database: Database) -> None:
+    """A mistake in one keeps the others back, whichever it is: of the plans, of a revision, of a margin."""
+    first = await start()
+    write_card(first.directory, 2, "2")
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: gone}}\n")
+    await first.look()
+    assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
+    assert await versions(database) == [(1, 1, "FILE")]
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: basic}}\n")
+    write_costs(first.directory, 1, "  image: {each: '1'}\n")
+    await first.look()
+    [problem] = first.keeper.files.read.refused
+    assert problem.startswith(
+        f"{first.directory}/costs.yaml: cost book: revision 1 is published with other content"
+    )
+    assert await versions(database) == [(1, 1, "FILE")]
+    assert "team" not in first.keeper.prices.plans
+    write_costs(first.directory, 2, "  image: {each: '1'}\n")
+    await first.look()
+    assert first.keeper.files.read.match
+    assert await versions(database) == [(2, 2, "FILE"), (1, 1, "FILE")]
+    assert "team" in first.keeper.prices.plans
+
+
+async def test_a_plan_may_name_a_card_that_comes_with_it(start: Start) -> None:
+    """What one reading of the files publishes is known to its plans."""
+    first = await start()
+    write_card(first.directory, 1)
+    text = (first.directory / "cards" / "basic.yaml").read_text()
+    (first.directory / "cards" / "more.yaml").write_text(text.replace("card: basic", "card: more"))
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: more}}\n")
+    await first.look()
+    assert first.keeper.prices.plans["team"].card == "more"
+
+
 async def test_a_start_with_bad_files(start: Start, tmp_path: Path) -> None:
     """Where something is published it is priced by; where nothing is there is nothing to start with."""
     (tmp_path / "bad" / "cards").mkdir(parents=True)
     (tmp_path / "bad" / "costs.yaml").write_text("units: 1\n")
     with pytest.raises(pricing.ConfigError, match=r"holds no rate card.*\n.*costs.yaml:1:8"):
         await start("bad")
+    write_costs(tmp_path / "plans")
+    write_card(tmp_path / "plans")
+    (tmp_path / "plans" / "plans.yaml").write_text("plans: {a: {card: basic}, b: {card: gone}}\n")
+    with pytest.raises(pricing.ConfigError, match=r"plans.yaml:1:37: .* 'gone' \(name one of basic\)$"):
+        await start("plans")
     await start("first")
     bad = await start("bad")
     assert bad.each(bad.clock.now()) == "1"
