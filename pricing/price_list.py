@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pricing.card_document import RuleDoc
 from pricing.decimals import format_nanos, format_percent, format_product
 from pricing.items import BILLION
-from pricing.period_schemes import PeriodDoc
+from pricing.period_schemes import BundleDoc, PeriodDoc
 from pricing.rates import REQUESTS
 from pricing.schemes import ONLY, PriceDoc, TiersDoc
 
@@ -103,16 +103,22 @@ def _period(doc: PeriodDoc) -> str:
     return f"{doc.per} ({doc.zone})"
 
 
-def _tiers(tiers: TiersDoc) -> Iterator[Rate]:
-    start = "0"
-    for step in tiers.steps:
+def _tiers(tiers: TiersDoc, bundle: BundleDoc | None) -> Iterator[Rate]:
+    """Tell each step's rates and bounds: of all that is counted, what a bundle includes among it."""
+    start = "0" if bundle is None else bundle.quantity
+    for step, size in zip(tiers.steps, tiers.ends, strict=True):
         above = _amount(start, tiers.count)
-        where = f"above {above}" if step.up_to is None else f"above {above} up to {step.up_to}"
+        end = step.up_to if bundle is None or size is None else _counted(bundle.size + size, tiers.count)
+        where = f"above {above}" if end is None else f"above {above} up to {end}"
         whole = ", for all of them" if tiers.volume is not None else ""
         for rate in _rates(step.price):
             notes = (rate.note, f"{where} a {_period(tiers)}{whole}")
             yield replace(rate, note=", ".join(filter(None, notes)))
-        start = step.up_to or start
+        start = end or start
+
+
+def _counted(size: int, count: str) -> str:
+    return f"{format_nanos(size // BILLION)}s" if count == "duration" else format_nanos(size)
 
 
 def _scheme(price: PriceDoc) -> Iterator[Rate]:
@@ -144,7 +150,7 @@ def _inner(price: PriceDoc) -> Iterator[Rate]:
         per = price.measure.unit if price.measure is not None else "credit"
         yield Rate(per, format_nanos(price.ratio or 0), "while it lasts", f"pool {price.pool}", pool=True)
     if price.tiers is not None:
-        yield from _tiers(price.tiers)
+        yield from _tiers(price.tiers, price.bundle)
 
 
 def _bounds(price: PriceDoc) -> str:

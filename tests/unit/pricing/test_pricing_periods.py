@@ -183,8 +183,8 @@ def test_the_price_list_tells_bundles_tiers_pools_and_allowances(customer):
     assert cloud.rates[0].note == "as far as it exceeds 10% of what hosts comes to in a day (UTC)"
     included = "the first 5 a day (UTC) are included"
     assert [(rate.credits, rate.note) for rate in searches.rates] == [
-        ("2", f"above 0 up to 10 a day (UTC), for all of them, {included}"),
-        ("1", f"above 10 a day (UTC), for all of them, {included}"),
+        ("2", f"above 5 up to 15 a day (UTC), for all of them, {included}"),
+        ("1", f"above 15 a day (UTC), for all of them, {included}"),
     ]
     assert [(rate.per, rate.credits, rate.unit) for rate in spot.rates] == [
         ("hour", "4", "DBU"),
@@ -193,6 +193,28 @@ def test_the_price_list_tells_bundles_tiers_pools_and_allowances(customer):
     ]
     assert (fee.rates, fee.varies) == ((), True)
     assert done.rates[0].note == "once for each subject"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "included", "up_to", "bounds"),
+    [
+        ("units: mail", "quantity", "50", "50", ("above 50 up to 100", "above 100")),
+        ("units: mail", "quantity", "0.5", "1", ("above 0.5 up to 1.5", "above 1.5")),
+        ("compute: h100", "duration", "1h", "30m", ("above 1h duration up to 5400s", "above 5400s duration")),
+        ("tokens: '*'", "requests", "9", "1", ("above 9 requests up to 10", "above 10 requests")),
+    ],
+)
+def test_the_price_list_counts_tiers_from_the_first_piece(tmp_path, kind, count, included, up_to, bounds):
+    """A customer reads what of a month costs what, the included among it."""
+    rate = {"compute": "per_hour: '1'", "tokens": "per_million: {input: '1'}"}.get(
+        kind.split(":")[0], "each: '1'"
+    )
+    counted = f"count: {count}, per: month"
+    steps = f"[{{up_to: '{up_to}', price: {{{rate}}}}}, {{price: {{{rate}}}}}]"
+    price = f"bundle: {{{counted}, quantity: '{included}'}}, tiers: {{{counted}, graduated: {steps}}}"
+    [listed] = terms(tmp_path, f"match: {{{kind}}}, price: {{{price}}}").card.price_list()
+    ends = tuple(listed.rates[step].note.split(" a month")[0] for step in (0, -1))
+    assert ends == bounds
 
 
 @pytest.mark.parametrize(
