@@ -79,11 +79,20 @@ def read_plain(text: str) -> Document:
     try:
         return _Reader(CBaseLoader(text)).read()
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark, message = error.problem_mark or error.context_mark, str(error.problem)
+        began, end = error.context_mark, _end(text)
+        if mark and began and (began.line, began.column) < end <= (mark.line, mark.column):
+            mark, message = began, f"not closed to the end of the text: {message}"
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise NotYamlError(place, str(error.problem)) from error
+        raise NotYamlError(place, message) from error
     except YAMLError as error:
         raise NotYamlError((0, 0), str(error)) from error
+
+
+def _end(text: str) -> Place:
+    """Return where the last word of a text ends, from 0."""
+    lines = text.rstrip().split("\n")
+    return len(lines) - 1, len(lines[-1])
 
 
 class _Reader:

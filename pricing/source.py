@@ -7,7 +7,7 @@ Validators of a model raise `RefusedError` to say what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -15,19 +15,21 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from pricing.plain_yaml import Document, Loc, NotYamlError, Place, read_plain
 
 M = TypeVar("M", bound=BaseModel)
 
-_MESSAGES = {
-    "string_type": "must be text: put it in quotes",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "list_type": "must be a list",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
+_MESSAGES: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "string_type": ("must be text", lambda key: f'put it in quotes, such as {key}: "1"'),
+    "dict_type": ("must be a mapping", lambda key: f"write keys and values: {key}: {{key: value}}"),
+    "list_type": ("must be a list", lambda key: f"write {key}: [...], or each entry in a line after a dash"),
+    "int_type": ("must be a whole number", lambda key: f"write {key}: 1, without quotes"),
+    "bool_type": ("must be true or false", lambda key: f"write {key}: true"),
+    "string_too_short": ("is empty", lambda key: f"write some text, such as {key}: example"),
 }
+"""By pydantic's type of an error: what is wrong, and what to write instead."""
 
 
 class Problem(NamedTuple):
@@ -113,7 +115,8 @@ def read_file(path: Path, model: type[M]) -> Located[M]:
         problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", "")
         raise ConfigError([problem]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), 0, 0, "is not UTF-8 text", "")]) from error
+        place = _place_after(error.object[: error.start])
+        raise ConfigError([Problem(str(path), *place, "is not UTF-8 text", "save it as UTF-8")]) from error
     return read_text(text, model, str(path))
 
 
@@ -131,7 +134,8 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
     places = Places(file, document.values, document.keys)
     problems = [Problem(file, *place, message, hint) for place, message, hint in document.refused]
     if document.value is None and not problems:
-        raise ConfigError([Problem(file, 0, 0, "is empty", "")])
+        hint = f"write {', '.join(f'{key}: ...' for key in _keys_needed(model))}"
+        raise ConfigError([Problem(file, 1, 1, "is empty", hint)])
     try:
         found = model.model_validate(document.value)
     except ValidationError as error:
@@ -141,6 +145,12 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
     if problems:
         raise ConfigError(sorted(set(problems)))
     return Located(found, document.value, text, places)
+
+
+def _place_after(text: bytes) -> Place:
+    """Return line and column of what comes after the UTF-8 text of a file's beginning."""
+    lines = text.decode().split("\n")
+    return len(lines), len(lines[-1]) + 1
 
 
 def _read(text: str, file: str) -> Document:
@@ -166,18 +176,43 @@ def _problems(error: ValidationError, model: type[BaseModel], places: Places) ->
             key = bool(above) and isinstance(above[-1], str)
             yield places.problem(above, f"the key {name} is missing", key=key)
         else:
-            message = _MESSAGES.get(found["type"]) or found["msg"].replace("Input should", "should")
-            yield places.problem(loc, f"{name}: {message}")
+            yield _mistyped(found, model, loc, places)
 
 
-def _keys_allowed(annotation: Any, loc: Loc) -> Sequence[str]:
-    """Return the keys of the model that stands at `loc` below a model or a type made of models."""
+def _mistyped(found: ErrorDetails, model: type[BaseModel], loc: Loc, places: Places) -> Problem:
+    """Return the problem of a value that is not what its key asks for."""
+    name = repr(loc[-1]) if loc else "the document"
+    key = next((part for part in reversed(loc) if isinstance(part, str)), "key")
+    if found["input"] is None:
+        return places.problem(loc, f"{name}: is empty", "write a value")
+    if found["type"] == "model_type":
+        needed = ", ".join(f"{key}: ..." for key in _keys_needed(_model_at(model, loc)))
+        hint = f"write {{{needed}}}" if loc else f"write {needed}, each in a line of its own"
+        return places.problem(loc, f"{name}: must be a mapping", hint)
+    message, hint_of = _MESSAGES.get(found["type"], ("", None))
+    if hint_of is None:
+        return places.problem(loc, f"{name}: {found['msg'].replace('Input should', 'should')}")
+    return places.problem(loc, f"{name}: {message}", hint_of(key))
+
+
+def _keys_allowed(model: type[BaseModel], loc: Loc) -> Sequence[str]:
+    return list(_model_at(model, loc).model_fields)
+
+
+def _keys_needed(model: type[BaseModel]) -> Sequence[str]:
+    """Return the keys that a model cannot be without; one that it may have, where it needs none."""
+    needed = [key for key, field in model.model_fields.items() if field.is_required()]
+    return needed or list(model.model_fields)[:1]
+
+
+def _model_at(annotation: Any, loc: Loc) -> type[BaseModel]:
+    """Return the model that stands at `loc` below a model or a type made of models."""
     annotation = _plain(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not loc:
-            return list(annotation.model_fields)
-        return _keys_allowed(annotation.model_fields[str(loc[0])].annotation, loc[1:])
-    return _keys_allowed(get_args(annotation)[-1], loc[1:])
+            return annotation
+        return _model_at(annotation.model_fields[str(loc[0])].annotation, loc[1:])
+    return _model_at(get_args(annotation)[-1], loc[1:])
 
 
 def _plain(annotation: Any) -> Any:

@@ -109,7 +109,9 @@ def test_every_part_has_its_place():
     ("text", "place", "message"),
     [
         ("a: b: c", (1, 5), "mapping values are not allowed in this context"),
-        ("a: 'x", (1, 6), "found unexpected end of stream"),
+        ("a: 'x", (1, 4), "not closed to the end of the text: found unexpected end of stream"),
+        ("a: 1\nb: [1, 2\n\n", (2, 4), "not closed to the end of the text: did not find expected ',' or ']'"),
+        ("a: {b: 1\nc: [", (2, 2), "did not find expected ',' or '}'"),
         ("a: 1\n---\nb: 2", (2, 1), "expected one document, but found another"),
         ("[" * 51 + "]" * 51, (1, 51), "lists and mappings go deeper than 50"),
         ("a: \x00", (0, 0), None),

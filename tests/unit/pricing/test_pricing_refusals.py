@@ -231,7 +231,7 @@ def test_bad_documents_are_refused():
         assert (problem.file, problem.line, problem.column, problem.hint) == ("<cost book>", 0, 0, "")
         assert re.match(r"is not the document of a cost book: \S", problem.message)
     for text, said in (
-        ("", "<rate card>: is empty"),
+        ("", "<rate card>:1:1: is empty"),
         ("a: [", "<rate card>:2:1: is not YAML"),
         ("card: x\n", "<rate card>:1:1: "),
     ):

@@ -61,14 +61,25 @@ def _problems(text, model=Document):
             "first: {size: 1}\nby_name: {'a b': {size: 1}}\n",
             ["f.yaml:2:11: 'a b' is not a name (write 1 to 128 characters without blanks)"],
         ),
-        ("first: {size: '1'}", ["f.yaml:1:15: 'size': must be a whole number"]),
-        ("first: {size: 1}\non: 'yes'\n", ["f.yaml:2:5: 'on': must be true or false"]),
+        (
+            "first: {size: '1'}",
+            ["f.yaml:1:15: 'size': must be a whole number (write size: 1, without quotes)"],
+        ),
+        ("first: {size: 1}\non: 'yes'\n", ["f.yaml:2:5: 'on': must be true or false (write on: true)"]),
         ("first: {size: 1}\nmode: c\n", ["f.yaml:2:7: 'mode': should be 'a' or 'b'"]),
-        ("first: {size: 1}\nmore: {}\n", ["f.yaml:2:7: 'more': must be a list"]),
-        ("first: 5", ["f.yaml:1:8: 'first': must be a mapping"]),
-        ("5", ["f.yaml:1:1: the document: must be a mapping"]),
-        ("", ["f.yaml: is empty"]),
-        ("~", ["f.yaml: is empty"]),
+        (
+            "first: {size: 1}\nmore: {}\n",
+            ["f.yaml:2:7: 'more': must be a list (write more: [...], or each entry in a line after a dash)"],
+        ),
+        ("first: {size: 1}\nmode:\n", ["f.yaml:2:6: 'mode': is empty (write a value)"]),
+        ("first:\n", ["f.yaml:1:7: 'first': is empty (write a value)"]),
+        ("first: 5", ["f.yaml:1:8: 'first': must be a mapping (write {size: ...})"]),
+        (
+            "5",
+            ["f.yaml:1:1: the document: must be a mapping (write first: ..., each in a line of its own)"],
+        ),
+        ("", ["f.yaml:1:1: is empty (write first: ...)"]),
+        ("~", ["f.yaml:1:1: is empty (write first: ...)"]),
         (
             "first: {size: 0x1, life: 0}\nmode: 2.5\n",
             [
@@ -185,16 +196,24 @@ def test_a_problem_is_one_line():
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
-    """A missing file, a directory, bytes that are no text: each a problem of the file as a whole."""
-    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe")
+    """A missing file, a directory: each a problem of the file as a whole."""
     for name, said in (
         ("none.yaml", "cannot be read: No such file or directory"),
         (".", "cannot be read: Is a directory"),
-        ("bytes.yaml", "is not UTF-8 text"),
     ):
         with pytest.raises(ConfigError) as caught:
             read_file(tmp_path / name, Document)
         assert caught.value.problems == (Problem(str(tmp_path / name), 0, 0, said, ""),)
+
+
+def test_bytes_that_are_no_text_are_told_with_their_place(tmp_path: Path):
+    """The first of them; columns count letters."""
+    path = tmp_path / "f.yaml"
+    for text, place in ((b"\xff\xfe", (1, 1)), ("a: 1\ngröße: ".encode() + b"\xe4\n", (2, 8))):
+        path.write_bytes(text)
+        with pytest.raises(ConfigError) as caught:
+            read_file(path, Document)
+        assert caught.value.problems == (Problem(str(path), *place, "is not UTF-8 text", "save it as UTF-8"),)
 
 
 def test_only_files_are_read_and_links_to_files(tmp_path: Path):
