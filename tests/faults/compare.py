@@ -44,12 +44,13 @@ _WALLETS = f"""
     FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
 """
 
-# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it.
+# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it. Amounts
+# that are kept beside the times, and what was undone, are told by no name of a meter.
 _RUNS = """
     SELECT c.customer_id, s.key, r.key AS meter, r.value::numeric AS nanos
     FROM cell_00.states s JOIN ledger.customers c USING (customer)
     CROSS JOIN LATERAL jsonb_each_text(nullif(s.state, '')::jsonb) r
-    WHERE s.key LIKE 'run/%'
+    WHERE s.key LIKE 'run/%' AND r.key LIKE '%@%' AND r.key NOT LIKE 'undone %'
 """
 _RUN_PARTS = """
     SELECT c.customer_id, e.sequence, e.reservation, effect.pair->>0 AS key, r.key AS meter,
@@ -60,7 +61,7 @@ _RUN_PARTS = """
     CROSS JOIN LATERAL jsonb_array_elements(m.lines::jsonb) l(line)
     CROSS JOIN LATERAL jsonb_array_elements(l.line->'memory') effect(pair)
     CROSS JOIN LATERAL jsonb_each_text((effect.pair->>1)::jsonb) r
-    WHERE e.kind IN ('COMMIT', 'CHARGE') AND effect.pair->>0 LIKE 'run/%'
+    WHERE e.kind IN ('COMMIT', 'CHARGE') AND effect.pair->>0 LIKE 'run/%' AND r.key LIKE '%@%'
 """
 
 Key = tuple[str, str]
