@@ -44,8 +44,8 @@ _WALLETS = f"""
     FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
 """
 
-# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it. Amounts
-# that are kept beside the times, and what was undone, are told by no name of a meter.
+# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it.
+# Amounts, which are kept beside the times, and what was undone have other keys.
 _RUNS = """
     SELECT c.customer_id, s.key, r.key AS meter, r.value::numeric AS nanos
     FROM cell_00.states s JOIN ledger.customers c USING (customer)
