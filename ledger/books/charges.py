@@ -92,10 +92,7 @@ def commit(
     refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
     if refusal:
         return refusal
-    costs = accrue(before.costs, priced)
-    uncosted = priced is None or not fits(costs)
-    if uncosted:
-        costs = before.costs
+    costs = _costs_after(before.costs, priced)
     draft = Draft(wallet, now)
     late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
@@ -126,7 +123,7 @@ def commit(
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
-        uncosted=uncosted,
+        uncosted=costs is before.costs,
         late=late,
         final=command.final,
         lines=lines,
@@ -161,10 +158,7 @@ def charge(
     refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
-    costs = accrue(NO_COSTS, priced)
-    uncosted = priced is None or not fits(costs)
-    if uncosted:
-        costs = NO_COSTS
+    costs = _costs_after(NO_COSTS, priced)
     taken, debt_micros, uncollected_micros = _pay(wallet, bill, [], plan, terms, no_hold=True)
     unpaid = debt_micros + uncollected_micros
     if unpaid and not command.already_used:
@@ -189,11 +183,17 @@ def charge(
         occurred_at=priced.occurred_at if priced else None,
         priced_micros=priced_micros,
         uncollected_micros=uncollected_micros,
-        uncosted=uncosted,
+        uncosted=costs is NO_COSTS,
         lines=lines,
         money_lines=money_lines,
         states=_states(priced, money_lines, uncollected_micros),
     )
+
+
+def _costs_after(before: ReservationCosts, priced: Priced | None) -> ReservationCosts:
+    """Give what the work has cost with this part; what it had cost before where that cannot be told."""
+    costs = accrue(before, priced)
+    return costs if fits(costs) else before
 
 
 def _pay(

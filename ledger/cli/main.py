@@ -19,7 +19,7 @@ _LIBRARY_PREFIX = "Value error, "
 class _Commands(TyperGroup):
     """All commands, which tell a wrong value without what a library puts before it."""
 
-    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # typer's base class is private
         try:
             return super().invoke(ctx)
         except typer.BadParameter as wrong:
