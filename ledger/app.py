@@ -131,17 +131,19 @@ def _start_embedded(directory: Path) -> EmbeddedPostgres:
         raise SettingsError(f"{name} (--data): {why}") from error
 
 
+async def _check_roles(settings: Settings) -> None:
+    """Tries the URLs of the roles, which exist once the database is migrated. Raises SettingsError."""
+    for name in ("reader_url", "finance_url", "writer_url"):
+        url = getattr(settings, name)
+        if url is not None:
+            await check_url(environment_name(name), url)
+
+
 async def _database(settings: Settings, life: AsyncExitStack) -> Database:
     urls = await _urls(settings, life)
     await migrate(urls.owner)
-    # The roles exist once it is migrated.
-    for name, url in (
-        ("reader_url", urls.reader),
-        ("finance_url", urls.finance),
-        ("writer_url", urls.writer),
-    ):
-        if url is not None:
-            await check_url(environment_name(name), url)
+    if settings.database_url is not None:
+        await _check_roles(settings)
     try:
         database = await Database.open(
             urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer

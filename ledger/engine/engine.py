@@ -14,7 +14,7 @@ from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.entrance import Entrance
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.metrics.operations import OperationsMetrics
@@ -75,14 +75,6 @@ class Engine:
         was written); what comes of it may be Unavailable (retry with the same id), Overloaded or Faulty.
         """
         return self._entrance.take(customer_id, command, usage)
-
-    async def execute(
-        self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
-    ) -> Committed | Refusal:
-        """What comes of a command. Raises as `begin` says."""
-        pending = self.begin(customer_id, command, usage)
-        await all_done((pending,))
-        return told(pending)
 
 
 def told(pending: Pending) -> Committed | Refusal:

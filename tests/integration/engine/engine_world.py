@@ -9,9 +9,10 @@ from pathlib import Path
 import pricing
 from ledger import books
 from ledger.engine.clock import DatabaseClock
-from ledger.engine.engine import Engine
+from ledger.engine.engine import Engine, told
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed
+from ledger.engine.pending import all_done
 from ledger.store.database import Database
 from ledger.store.directory import create_customer
 
@@ -73,18 +74,26 @@ class World:
             command = books.IssueGrant(
                 "grant", fingerprint("grant"), credits_micros, books.GrantKind.PAID, credits_micros * 10
             )
-            await self.engine.execute(customer_id, command)
+            await self.execute(customer_id, command)
         return customer_id
+
+    async def execute(
+        self, customer_id: str, command: books.Command, usage: tuple[pricing.Item, ...] | None = None
+    ) -> Committed | books.Refusal:
+        """What comes of a command."""
+        pending = self.engine.begin(customer_id, command, usage)
+        await all_done((pending,))
+        return told(pending)
 
     async def reserve(
         self, customer_id: str, request_id: str, micros: int, body: str | None = None
     ) -> Committed | books.Refusal:
         command = books.Reserve(request_id, fingerprint(body or f"reserve {micros}"), micros)
-        return await self.engine.execute(customer_id, command)
+        return await self.execute(customer_id, command)
 
     async def commit(
         self, customer_id: str, request_id: str, reservation: int, quantity: int, *, final: bool = True
     ) -> Committed | books.Refusal:
         print_ = fingerprint(f"commit {reservation} {quantity} {final}")
         command = books.Commit(request_id, print_, reservation, None, final)
-        return await self.engine.execute(customer_id, command, pages(quantity))
+        return await self.execute(customer_id, command, pages(quantity))

@@ -52,7 +52,7 @@ async def test_a_commit_posts_credits_and_dollars_together(world: World) -> None
     """A reservation of usage is priced, committed and booked in both commodities."""
     acme = await world.customer("acme", 100 * CREDIT)
     reserve = books.Reserve("r", fingerprint("r"), None)
-    held = entry_of(await world.engine.execute(acme, reserve, pages(10)))
+    held = entry_of(await world.execute(acme, reserve, pages(10)))
     assert held.credits.held == 10 * CREDIT
     entry = entry_of(await world.commit(acme, "c", held.sequence, 7))
     assert (entry.credits.consumed, entry.credits.held) == (7 * CREDIT, -10 * CREDIT)
@@ -112,7 +112,7 @@ async def test_a_refusal_takes_no_request_id(world: World) -> None:
     acme = await world.customer("acme")
     assert isinstance(await world.reserve(acme, "r", CREDIT), books.Refusal)
     grant = books.IssueGrant("g", fingerprint("g"), CREDIT, books.GrantKind.PROMO, 0)
-    await world.engine.execute(acme, grant)
+    await world.execute(acme, grant)
     assert entry_of(await world.reserve(acme, "r", CREDIT)).credits.held == CREDIT
 
 
@@ -131,7 +131,7 @@ async def test_two_engines_share_a_customer(world: World, start: Start) -> None:
     assert await sequences(world.database) == list(range(1, 203))
     grant = books.IssueGrant("more", fingerprint("more"), 1_000 * CREDIT, books.GrantKind.PROMO, 0)
     assert isinstance(await world.reserve(acme, "large", 1_500 * CREDIT), books.Refusal)
-    await other.engine.execute(acme, grant)
+    await other.execute(acme, grant)
     assert isinstance(await world.reserve(acme, "large", 1_500 * CREDIT), Committed)
 
 
@@ -278,9 +278,9 @@ async def test_a_reservation_of_another_customer_is_not_found(world: World) -> N
     acme, beta = await world.customer("acme", 10 * CREDIT), await world.customer("beta", 10 * CREDIT)
     await world.reserve(beta, "x", CREDIT)
     held = entry_of(await world.reserve(acme, "r", CREDIT)).sequence
-    released = entry_of(await world.engine.execute(beta, books.Release("rel", fingerprint("rel"), held)))
+    released = entry_of(await world.execute(beta, books.Release("rel", fingerprint("rel"), held)))
     assert released.customer != entry_of(await world.reserve(acme, "r", CREDIT)).customer
-    outcome = await world.engine.execute(beta, books.Release("no", fingerprint("no"), held + 50))
+    outcome = await world.execute(beta, books.Release("no", fingerprint("no"), held + 50))
     assert isinstance(outcome, books.Refusal)
     assert outcome.reason is RefusalReason.RESERVATION_NOT_FOUND
 
@@ -338,7 +338,7 @@ async def test_a_reservation_keeps_the_card_that_it_was_made_under(
     entry = entry_of(await dearer.commit(acme, "c", held, 2))
     assert entry.credits.consumed == 2 * CREDIT
     charge = books.Charge("now", fingerprint("now"), None)
-    assert entry_of(await dearer.engine.execute(acme, charge, pages(2))).credits.consumed == 10 * CREDIT
+    assert entry_of(await dearer.execute(acme, charge, pages(2))).credits.consumed == 10 * CREDIT
 
 
 async def test_a_process_that_has_not_looked_lately_looks_before_it_prices(
@@ -348,10 +348,10 @@ async def test_a_process_that_has_not_looked_lately_looks_before_it_prices(
     monkeypatch.setattr(versions, "CONVERGENCE", timedelta())
     acme = await world.customer("acme", 100 * CREDIT)
     charge = [books.Charge(name, fingerprint(name), None) for name in ("first", "second")]
-    assert entry_of(await world.engine.execute(acme, charge[0], pages(2))).credits.consumed == 2 * CREDIT
+    assert entry_of(await world.execute(acme, charge[0], pages(2))).credits.consumed == 2 * CREDIT
     await start(each="5", name="dearer", revision=2)
     world.engine.prices.published.asked_at -= CONVERGENCE.total_seconds()
-    assert entry_of(await world.engine.execute(acme, charge[1], pages(2))).credits.consumed == 10 * CREDIT
+    assert entry_of(await world.execute(acme, charge[1], pages(2))).credits.consumed == 10 * CREDIT
 
 
 async def test_a_reversal_undoes_a_closed_reservation_once(world: World) -> None:
@@ -362,12 +362,12 @@ async def test_a_reversal_undoes_a_closed_reservation_once(world: World) -> None
     def reverse(request_id: str) -> books.Reverse:
         return books.Reverse(request_id, fingerprint(request_id), None, held, "test")
 
-    early = await world.engine.execute(acme, reverse("early"))
+    early = await world.execute(acme, reverse("early"))
     assert isinstance(early, books.Refusal)
     assert early.reason is RefusalReason.RESERVATION_OPEN
     await world.commit(acme, "p", held, 1, final=False)
     await world.commit(acme, "f", held, 2)
-    outcomes = await asyncio.gather(*(world.engine.execute(acme, reverse(f"v{n}")) for n in range(5)))
+    outcomes = await asyncio.gather(*(world.execute(acme, reverse(f"v{n}")) for n in range(5)))
     assert sum(isinstance(outcome, Committed) for outcome in outcomes) == 1
     assert (await wallet(world.database))["available"] == 10 * CREDIT
     assert await world.database.finance.fetchval("SELECT sum(revenue) FROM cell_00.money") == 0
@@ -377,12 +377,12 @@ async def test_a_lot_that_paid_debt_gets_that_back(world: World) -> None:
     """A charge that made debt is reversed after a grant has paid it: the grant's lot is whole again."""
     acme = await world.customer("acme", 2 * CREDIT, plan="overdraft")
     charge = books.Charge("c", fingerprint("c"), None, already_used=True)
-    made = entry_of(await world.engine.execute(acme, charge, pages(5)))
+    made = entry_of(await world.execute(acme, charge, pages(5)))
     assert made.credits.debt == -3 * CREDIT
     grant = books.IssueGrant("more", fingerprint("more"), 10 * CREDIT, books.GrantKind.PAID, 10**9)
-    assert entry_of(await world.engine.execute(acme, grant)).after.available == 7 * CREDIT
+    assert entry_of(await world.execute(acme, grant)).after.available == 7 * CREDIT
     undo = books.Reverse("undo", fingerprint("undo"), made.sequence, None, "test")
-    assert entry_of(await world.engine.execute(acme, undo)).after.available == 12 * CREDIT
+    assert entry_of(await world.execute(acme, undo)).after.available == 12 * CREDIT
     lots = await world.database.finance.fetch("SELECT amount, remaining FROM cell_00.lots ORDER BY sequence")
     assert [(lot["amount"], lot["remaining"]) for lot in lots] == [(2 * CREDIT,) * 2, (10 * CREDIT,) * 2]
     assert await world.database.finance.fetchval("SELECT sum(revenue) FROM cell_00.money") == 0
@@ -397,7 +397,7 @@ async def test_a_reversal_sees_what_was_due_before_it(world: World, start: Start
     await overdue(database_url)
     later = await start()
     undo = books.Reverse("undo", fingerprint("undo"), None, held, "test")
-    assert entry_of(await later.engine.execute(acme, undo)).after.available == 10 * CREDIT
+    assert entry_of(await later.execute(acme, undo)).after.available == 10 * CREDIT
 
 
 async def test_what_comes_during_a_load_is_not_taken_for_absent(world: World, start: Start) -> None:

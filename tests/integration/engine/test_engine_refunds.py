@@ -48,19 +48,19 @@ class Desk:
         """Report a resolved ticket."""
         ticket = pricing.Outcome("ticket", pricing.Result.RESOLVED, subject)
         command = books.Charge(*self.request(), None)
-        return entry_of(await self.worlds[world].engine.execute("acme", command, (ticket,)))
+        return entry_of(await self.worlds[world].execute("acme", command, (ticket,)))
 
     async def refund(
         self, charge: books.Entry, micros: int | None = None, *, world: int = 0
     ) -> Committed | books.Refusal:
         """Give back a part of a charge, or all that is left."""
         command = books.Refund(*self.request(), charge.sequence, micros, "goodwill")
-        return await self.worlds[world].engine.execute("acme", command)
+        return await self.worlds[world].execute("acme", command)
 
     async def reverse(self, charge: books.Entry) -> books.Entry:
         """Undo a charge."""
         command = books.Reverse(*self.request(), charge.sequence, None, "undone")
-        return entry_of(await self.worlds[0].engine.execute("acme", command))
+        return entry_of(await self.worlds[0].execute("acme", command))
 
     def request(self) -> tuple[str, bytes]:
         self.requests += 1

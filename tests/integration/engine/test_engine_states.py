@@ -72,7 +72,7 @@ async def charge(
     world: World, customer: str, request_id: str, items: tuple[pricing.Item, ...]
 ) -> books.Entry:
     command = books.Charge(request_id, fingerprint(request_id), None)
-    return entry_of(await world.engine.execute(customer, command, items))
+    return entry_of(await world.execute(customer, command, items))
 
 
 async def states(world: World) -> dict[str, str]:
@@ -147,10 +147,10 @@ async def test_a_reversal_winds_the_run_back(world: World) -> None:
     first = await charge(world, acme, "first", box(20))
     second = await charge(world, acme, "second", box(20))
     reverse = books.Reverse("v1", fingerprint("v1"), first.sequence, None, "test")
-    await world.engine.execute(acme, reverse)
+    await world.execute(acme, reverse)
     assert str(20 * SECOND) in (await states(world))["run/run"]
     reverse = books.Reverse("v2", fingerprint("v2"), second.sequence, None, "test")
-    await world.engine.execute(acme, reverse)
+    await world.execute(acme, reverse)
     assert await states(world) == {"run/run": ""}
     assert (await charge(world, acme, "again", box(20))).credits.consumed == MINUTE_CREDITS * CREDIT
     await assert_books_hold(world)
@@ -193,7 +193,7 @@ async def test_two_engines_cannot_charge_one_subject_twice(world: World, start: 
     [charged] = [entry for entry in entries if entry.credits.consumed]
     assert charged.credits.consumed == 2 * CREDIT
     reverse = books.Reverse("v", fingerprint("v"), charged.sequence, None, "test")
-    await other.engine.execute(acme, reverse)
+    await other.execute(acme, reverse)
     assert (await charge(world, acme, "again", ticket)).credits.consumed == 2 * CREDIT
 
 
@@ -204,7 +204,7 @@ async def test_a_reversal_gives_the_bundle_back(world: World, start: Start) -> N
     first = await charge(world, acme, "first", units("mail", 8))
     assert (await charge(other, acme, "second", units("mail", 8))).credits.consumed == 6 * 2 * CREDIT
     reverse = books.Reverse("v", fingerprint("v"), first.sequence, None, "test")
-    await world.engine.execute(acme, reverse)
+    await world.execute(acme, reverse)
     assert (await charge(other, acme, "third", units("mail", 3))).credits.consumed == 2 * CREDIT
 
 
@@ -212,7 +212,7 @@ async def test_a_months_surplus_goes_back_by_itself(world: World, start: Start, 
     """100 letters at 1, then 50 at 0.5 for all: 25 are too much, twice that for who pays twice the price."""
     acme = await world.customer("acme", 1_000 * CREDIT)
     double = books.UpdateCustomer("m", fingerprint("m"), multiplier_nanos=2 * 10**9)
-    await world.engine.execute(acme, double)
+    await world.execute(acme, double)
     for n, (letters, credits_paid) in enumerate(((100, 200), (50, 0))):
         entry = await charge(world, acme, f"l{n}", units("letter", letters))
         assert entry.credits.consumed == credits_paid * CREDIT
@@ -242,7 +242,7 @@ async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> 
     pool = books.IssueGrant(
         "p", fingerprint("p"), 6 * CREDIT, books.GrantKind.PAID, 12 * 10**9, scope="pool:seats"
     )
-    await world.engine.execute(acme, pool)
+    await world.execute(acme, pool)
     entries = [
         await charge(engine, acme, f"s{n}", units("seat", 3)) for n, engine in enumerate((world, other))
     ]
