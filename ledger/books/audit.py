@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from itertools import pairwise
 from operator import add
 
 from ledger.books.cover import burn_order
 from ledger.books.model import (
+    NO_TALLY,
     STATELESS,
+    ZERO,
     Credits,
     Dollars,
     Entry,
@@ -30,6 +33,7 @@ from ledger.books.model import (
     State,
     Wallet,
 )
+from ledger.books.tallies import MAX_TALLIES
 
 
 class Invariant(StrEnum):
@@ -55,6 +59,8 @@ class Invariant(StrEnum):
     """Sequences without gaps, one effect a request id, instants that never go back."""
     REMEMBERED = "REMEMBERED"
     """What prices remember has sums that can be, and a surplus is due at some instant."""
+    CARRIED = "CARRIED"
+    """What rounding has left over is the sum of what the entries say of it."""
     LIVE = "LIVE"
     """The wallet holds exactly the lots with credits in them, in burn order, each in its right status."""
 
@@ -362,6 +368,22 @@ def remembered(history: History) -> Found:
             )
 
 
+def carried(history: History) -> Found:
+    """Check the wallet's tallies against the entries; a wallet that is full of them has forgotten some."""
+    tallies = history.wallet.tallies
+    if len(tallies) >= MAX_TALLIES:
+        return
+    noted: dict[str, Fraction] = {}
+    for money in (entry.money for entry in history.entries if entry.money):
+        for key, more_micros in money.remainders.items():
+            noted[key] = noted.get(key, ZERO) + more_micros
+    for key in {**noted, **tallies}:
+        tally = tallies.get(key, NO_TALLY)
+        kept = tally.exact_micros - tally.billed_micros
+        if kept != noted.get(key, ZERO):
+            yield Invariant.CARRIED, f"{key}: {kept} is carried, the entries say {noted.get(key, ZERO)}"
+
+
 CHECKS: tuple[Callable[[History], Found], ...] = (
     balanced,
     conserved,
@@ -373,6 +395,7 @@ CHECKS: tuple[Callable[[History], Found], ...] = (
     sequenced,
     live,
     remembered,
+    carried,
 )
 
 

@@ -1,8 +1,8 @@
 """What a command asks for: credits that it states, or usage at its price.
 
-The price of usage is rounded once over a reservation: a part is billed round(exact sum after it) -
-round(exact sum before it), so that a session committed in a hundred parts costs what it costs in one.
-Parts stated in credits stand beside that sum.
+The price of usage is rounded over all that the customer has used under the card (`tallies`): so a session
+committed in a hundred parts costs what it costs in one, and a thousand small charges what one of their sum
+does. Credits that are stated stand beside that sum.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
+from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
 from ledger.books.making import make
-from ledger.books.model import ZERO, Priced, PricedLine, Refusal, Treatment
+from ledger.books.model import NO_TALLY, ZERO, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
+from ledger.books.tallies import carry, due_micros
 
 _UNPRICED = Treatment.UNPRICED  # To look a member up in its enumeration costs as much as a call.
 
@@ -22,10 +23,13 @@ class Bill(NamedTuple):
     """What is asked for, before anybody has looked whether it can be paid."""
 
     micros: int
-    exact_micros: Fraction
-    """The exact price of all usage so far, this part included."""
     lines: tuple[PricedLine, ...]
     """The usage that it is for; none where credits are stated."""
+    exact_micros: Fraction = ZERO
+    """The exact price of the usage."""
+    rounding: Rounding = HALF_EVEN
+    tally: Tally = NO_TALLY
+    """What was carried before it."""
 
     def shares(self) -> tuple[int, ...]:
         """Give what each line has of it, by largest remainder over the exact prices."""
@@ -40,21 +44,40 @@ class Bill(NamedTuple):
             needs[line.kind] = needs.get(line.kind, 0) + share
         return needs
 
+    def alone_micros(self) -> int:
+        """Give what it would be if nothing were carried."""
+        return round_exact(self.exact_micros, self.rounding) if self.lines else self.micros
 
-def make_bill(amount_micros: int | None, priced: Priced | None, exact_before: Fraction = ZERO) -> Bill:
-    """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`."""
+    def carried(self) -> Tally:
+        """Give what is carried after it."""
+        return carry(self.tally, self.exact_micros, self.micros, self.rounding.quantum_micros)
+
+
+def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = NO_TALLY) -> Bill:
+    """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`.
+
+    `tally` is what the customer's earlier usage under the card has left.
+    """
     if priced is None:
         if amount_micros is None:
             raise BooksError("a command states credits, or usage with its price: neither was given")
-        return Bill(amount_micros, exact_before, ())
+        return Bill(amount_micros, ())
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
-    exact_after = exact_sum([line.exact_micros for line in lines], exact_before)
-    micros = round_exact(exact_after, rounding)
-    if exact_before is not ZERO:
-        micros -= round_exact(exact_before, rounding)
-    return make(Bill, (micros, exact_after, lines))
+    exact = exact_sum([line.exact_micros for line in lines])
+    return make(Bill, (due_micros(tally, exact, rounding), lines, exact, rounding, tally))
+
+
+def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
+    """Bill what is to be held: what the same usage would be charged now, with what is carried or alone."""
+    bill = make_bill(amount_micros, priced, tally)
+    return bill._replace(micros=max(bill.micros, bill.alone_micros()))
+
+
+def without_carried(bill: Bill) -> Bill:
+    """Give a bill that collects nothing of what is carried: it stays so where credits do not cover it."""
+    return bill._replace(micros=min(bill.micros, bill.alone_micros()))
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:

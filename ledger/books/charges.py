@@ -21,7 +21,14 @@ from itertools import chain
 
 from ledger.books import refusals
 from ledger.books.absorbed import accrue, fits, settle
-from ledger.books.bills import Bill, make_bill, refuse_amount, refuse_price, refuse_unpriced
+from ledger.books.bills import (
+    Bill,
+    make_bill,
+    refuse_amount,
+    refuse_price,
+    refuse_unpriced,
+    without_carried,
+)
 from ledger.books.commands import Charge, Commit
 from ledger.books.cover import Source, cover, free_sources, pinned_sources
 from ledger.books.draft import Draft
@@ -37,6 +44,7 @@ from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
+    NO_TALLY,
     STATELESS,
     Decision,
     EntryKind,
@@ -86,17 +94,18 @@ def commit(
     state = before.state
     if state is not _OPEN and state is not _EXPIRED:
         return refusals.RESERVATION_CLOSED
-    priced, pools = draw_on_pools(wallet.lots, priced, before.pools)
-    bill = make_bill(command.amount_micros, priced, before.exact_micros)
+    priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
+    draft = Draft(wallet, now)
+    late = state is _EXPIRED
+    held = pinned_sources(draft.lots, before.pins)
+    bill = make_bill(command.amount_micros, priced, wallet.tallies.get(before.terms.card, NO_TALLY))
+    bill, payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
+    taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
     refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
     if refusal:
         return refusal
     costs = _costs_after(before.costs, priced)
-    draft = Draft(wallet, now)
-    late = state is _EXPIRED
-    held = pinned_sources(draft.lots, before.pins)
-    taken, debt_micros, uncollected_micros = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
     rejects = uncollected_micros and priced is None and not late
     if rejects and plan.over_capture is OverCapture.REJECT:
         return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
@@ -152,14 +161,15 @@ def charge(
         refusal = refuse_unpriced(priced)
     if refusal:
         return refusal
-    priced, pools = draw_on_pools(wallet.lots, priced)
-    bill = make_bill(command.amount_micros, priced)
+    priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
+    bill = make_bill(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
+    bill, payment = _pay(wallet, bill, [], plan, terms, no_hold=True)
+    taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
     refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
     costs = _costs_after(NO_COSTS, priced)
-    taken, debt_micros, uncollected_micros = _pay(wallet, bill, [], plan, terms, no_hold=True)
     unpaid = debt_micros + uncollected_micros
     if unpaid and not command.already_used:
         return refusals.insufficient(priced_micros - unpaid, priced_micros)
@@ -196,13 +206,29 @@ def _costs_after(before: ReservationCosts, priced: Priced | None) -> Reservation
     return costs if fits(costs) else before
 
 
+_Payment = tuple[list[Source], int, int]
+"""What is taken, what becomes debt, and what stays uncollected (micro-credits)."""
+
+
 def _pay(
     wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
-) -> tuple[list[Source], int, int]:
-    """Find the credits for a bill: what is taken, what becomes debt, and what stays uncollected (micros).
+) -> tuple[Bill, _Payment]:
+    """Find the credits for a bill; what is carried into it waits where they do not cover it in full.
 
     `no_hold`: there is none that could have limited it.
     """
+    payment = _cover(wallet, bill, held, plan, terms, no_hold=no_hold)
+    _, _, uncollected_micros = payment
+    if uncollected_micros:
+        alone = without_carried(bill)
+        if alone.micros < bill.micros:
+            return alone, _cover(wallet, alone, held, plan, terms, no_hold=no_hold)
+    return bill, payment
+
+
+def _cover(
+    wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
+) -> _Payment:
     policy = plan.over_capture
     sources: Iterator[Source] = iter(held)
     if no_hold or policy in _GOES_BEYOND_THE_HOLD:
@@ -248,6 +274,9 @@ def _book(
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()
+    draft.carry(terms.card, bill.carried())
+    for key, tally in pools.carried.items():
+        draft.carry(key, tally)
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
     of_lines = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
@@ -355,14 +384,12 @@ def _after_commit(
             before.expires_at,
             pins,
             before.labels,
-            bill.exact_micros,
             before.priced_micros + bill.micros + pools.total_micros,
             before.charged_micros + bill.micros + pools.total_micros - uncollected_micros,
             before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,
             costs,
-            pools.exact_micros,
         ),
     )
 

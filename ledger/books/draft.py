@@ -11,12 +11,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 
 from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
 from ledger.books.exact import BooksError, share
 from ledger.books.making import make
 from ledger.books.model import (
+    NO_REMAINDERS,
+    NO_TALLY,
     NOTHING,
     STATELESS,
     Credits,
@@ -35,9 +38,11 @@ from ledger.books.model import (
     Reservation,
     ReservationImage,
     State,
+    Tally,
     Terms,
     Wallet,
 )
+from ledger.books.tallies import growth_micros, replaced
 
 ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
 """Where each credit account stands among the `Credits`."""
@@ -80,6 +85,8 @@ class Draft:
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
+        self._tallies: dict[str, Tally] = {}
+        self._remainders: dict[str, Fraction] = {}
         self._due_at = wallet.next_due_at
 
     @property
@@ -186,6 +193,14 @@ class Draft:
         before = self._absorbed
         self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
 
+    def carry(self, key: str, after: Tally) -> None:
+        """Note what rounding leaves over under a key: a memo, no posting."""
+        before = self.wallet.tallies.get(key, NO_TALLY)
+        self._tallies[key] = after
+        more = growth_micros(before, after)
+        if more:
+            self._remainders[key] = more
+
     # Returns
 
     def forgive(self, micros: int) -> None:
@@ -277,7 +292,7 @@ class Draft:
         return make(Decision, (entry, self._wallet_after(balances), lots, reservation, states))
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
-        if not (lines or self._draws or any(self._dollars) or any(self._absorbed)):
+        if not (lines or self._draws or any(self._dollars) or any(self._absorbed) or self._remainders):
             return None
         return make(
             Money,
@@ -287,6 +302,7 @@ class Draft:
                 tuple(self._draws),
                 self._debt_value_nanousd,
                 *self._absorbed,
+                self._remainders or NO_REMAINDERS,
             ),
         )
 
@@ -307,6 +323,7 @@ class Draft:
                 before.unbilled_nanousd + self._dollars[UNBILLED],
                 self._due_at,
                 self.booked_at,
+                replaced(before.tallies, self._tallies),
             ),
         )
 

@@ -12,7 +12,14 @@ from datetime import datetime, timedelta
 
 from ledger.books import refusals
 from ledger.books.absorbed import Absorbed, settle
-from ledger.books.bills import make_bill, refuse_amount, refuse_price, refuse_unpriced
+from ledger.books.bills import (
+    make_bill,
+    make_hold,
+    refuse_amount,
+    refuse_price,
+    refuse_unpriced,
+    without_carried,
+)
 from ledger.books.commands import Extend, Fill, Release, Reserve
 from ledger.books.cover import burn_order, cover, free_sources
 from ledger.books.draft import Draft
@@ -20,8 +27,7 @@ from ledger.books.exact import BooksError
 from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
-    NO_POOLS,
-    ZERO,
+    NO_TALLY,
     Decision,
     EntryKind,
     Facts,
@@ -67,12 +73,15 @@ def reserve(
     refusal = refusal or _refuse_minimum(command.minimum_micros) or refuse_unpriced(priced)
     if refusal:
         return refusal
-    bill = make_bill(command.amount_micros, priced)
-    asked = bill.micros
-    refusal = refuse_price(asked, "usage")
+    bill = make_hold(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
+    refusal = refuse_price(bill.micros, "usage")
     if refusal:
         return refusal
     taken, uncovered = cover(bill, free_sources(wallet.lots))
+    if uncovered:
+        bill = without_carried(bill)
+        taken, uncovered = cover(bill, free_sources(wallet.lots))
+    asked = bill.micros
     held = asked - uncovered
     required = asked if command.fill is _ALL_OR_NOTHING else min(command.minimum_micros, asked)
     if held < required:
@@ -92,14 +101,12 @@ def reserve(
             expires_at,
             tuple([make(Pin, (lot.key, micros)) for lot, micros, _ in taken]),
             command.labels,
-            ZERO,
             0,
             0,
             priced is not None and priced.has_outcome_rule,
             False,
             None,
             NO_COSTS,
-            NO_POOLS,
         ),
     )
     draft.due(expires_at)

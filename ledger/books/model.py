@@ -185,7 +185,21 @@ NO_COSTS = ReservationCosts()
 POOL_SCOPE = "pool:"
 """What the scope of a pool's lots begins with; its name follows."""
 
-NO_POOLS: Mapping[str, Fraction] = MappingProxyType({})
+
+class Tally(NamedTuple):
+    """What usage has come to exactly under one card (or from one pool), and what was billed of it.
+
+    Both less the same multiple of two quanta: their difference is what rounding has left over (negative: has
+    charged ahead), and half-even rounding asks whether what was billed is an even number of quanta.
+    """
+
+    exact_micros: Fraction = ZERO
+    billed_micros: int = 0
+
+
+NO_TALLY = Tally()
+NO_TALLIES: Mapping[str, Tally] = MappingProxyType({})
+NO_REMAINDERS: Mapping[str, Fraction] = MappingProxyType({})
 
 
 class Reservation(NamedTuple):
@@ -199,8 +213,6 @@ class Reservation(NamedTuple):
     pins: tuple[Pin, ...]
     """In burn order; their sum is what is held."""
     labels: Mapping[str, str]
-    exact_micros: Fraction = ZERO
-    """Sum of its parts' exact prices."""
     priced_micros: int = 0
     """Sum of its parts' rounded prices, collected or not."""
     charged_micros: int = 0
@@ -210,8 +222,6 @@ class Reservation(NamedTuple):
     own_run: str | None = None
     """State of the run of its usage that names no run of its own (opaque: pricing's)."""
     costs: ReservationCosts = NO_COSTS
-    pools: Mapping[str, Fraction] = NO_POOLS
-    """What its parts have drawn from each pool, exact."""
 
     @property
     def held_micros(self) -> int:
@@ -243,6 +253,8 @@ class Wallet(NamedTuple):
     """Nothing is due by the clock before this instant (a lower bound); None: nothing will be."""
     last_instant: datetime
     """The instant of the newest entry: instants of a customer never go back."""
+    tallies: Mapping[str, Tally] = NO_TALLIES
+    """What rounding has left over, by card and by pool (`tallies` says how); the longest unused first."""
 
 
 class OverCapture(StrEnum):
@@ -396,6 +408,8 @@ class Money(NamedTuple):
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
     absorbed_unpriced_nanousd: int = 0
+    remainders: Mapping[str, Fraction] = NO_REMAINDERS
+    """Memo, in micro-credits, by key of the wallet's tallies: how much more is carried since the entry."""
 
 
 class ReservationImage(NamedTuple):

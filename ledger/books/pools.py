@@ -6,8 +6,8 @@ charged at the line's other price. The lines draw in their order, and under ever
 pool's credits are the line's price, not more than its hold.
 
 What a pool gives is rounded to micro-credits, half even, whatever the card's quantum: a lot may hold any
-number of them, and is used up. It is rounded once over the parts of a reservation: a part draws round(exact
-sum after it) - round(exact sum before it).
+number of them, and is used up. What rounding leaves over is carried to the customer's next draw on the pool
+(`tallies`), as far as its credits go.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books.cover import Source, free_sources
-from ledger.books.exact import apportion, round_exact
-from ledger.books.model import NO_POOLS, POOL_SCOPE, ZERO, Lot, Priced, PricedLine
+from ledger.books.exact import apportion, exact_sum
+from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Tally
+from ledger.books.tallies import carry, due_micros, pool_key
 
 
 class PoolDraws(NamedTuple):
@@ -27,8 +28,8 @@ class PoolDraws(NamedTuple):
     sources: tuple[Source, ...] = ()
     micros: tuple[int, ...] = ()
     """Of each line; empty where no line may draw on a pool."""
-    exact_micros: Mapping[str, Fraction] = NO_POOLS
-    """By pool, of all parts of the reservation so far."""
+    carried: Mapping[str, Tally] = NO_TALLIES
+    """The tallies of the pools, as these draws leave them."""
 
     @property
     def total_micros(self) -> int:
@@ -45,33 +46,35 @@ class _Pool(NamedTuple):
     sources: list[Source]
     covered: list[Fraction]
     micros: tuple[int, ...]
+    carried: Tally
 
 
 def draw_on_pools(
-    lots: Iterable[Lot], priced: Priced | None, before: Mapping[str, Fraction] = NO_POOLS
+    lots: Iterable[Lot], priced: Priced | None, tallies: Mapping[str, Tally] = NO_TALLIES
 ) -> tuple[Priced | None, PoolDraws]:
     """Give the usage at what pools leave of its price, and what they pay.
 
-    `lots` stand in burn order; `before` is what earlier parts of the reservation drew, exact.
+    `lots` stand in burn order; `tallies` are the customer's.
     """
     by_pool: dict[str, list[int]] = {}
     for n, line in enumerate(priced.lines if priced is not None else ()):
         if line.pool is not None:
             by_pool.setdefault(line.pool.pool, []).append(n)
     if priced is None or not by_pool:
-        return priced, PoolDraws((), (), before) if before else NO_DRAWS
+        return priced, NO_DRAWS
     free = list(free_sources(lots))
-    lines, micros, sources, exact = list(priced.lines), [0] * len(priced.lines), [], dict(before)
+    lines, micros, sources, carried = list(priced.lines), [0] * len(priced.lines), [], {}
     for name, numbers in by_pool.items():
-        own = [source for source in free if source[0].scope == POOL_SCOPE + name]
+        key = pool_key(name)
+        own = [source for source in free if source[0].scope == key]
         needs = [_need(lines[n]) for n in numbers]
-        pool = _draw(own, needs, exact.get(name, ZERO))
+        pool = _draw(own, needs, tallies.get(key, NO_TALLY))
         sources += pool.sources
-        exact[name] = exact.get(name, ZERO) + sum(pool.covered)
+        carried[key] = pool.carried
         for n, need, covered, part in zip(numbers, needs, pool.covered, pool.micros, strict=True):
             micros[n] = part
             lines[n] = _rest(lines[n], need, covered)
-    return priced._replace(lines=tuple(lines)), PoolDraws(tuple(sources), tuple(micros), exact)
+    return priced._replace(lines=tuple(lines)), PoolDraws(tuple(sources), tuple(micros), carried)
 
 
 def _need(line: PricedLine) -> Fraction:
@@ -84,18 +87,18 @@ def _rest(line: PricedLine, need: Fraction, covered: Fraction) -> PricedLine:
     return line._replace(exact_micros=line.exact_micros * uncovered)
 
 
-def _draw(sources: Sequence[Source], needs: Sequence[Fraction], before: Fraction) -> _Pool:
+def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) -> _Pool:
     """Cover needs in their order, as far as the sources go."""
-    drawn_before = round_exact(before)
-    # What is there stands for as much, with what rounding has left over of earlier parts.
-    left = sum(micros for _, micros, _ in sources) + drawn_before - before
+    # What is there stands for as much, less what is due of earlier draws, or with what they drew ahead.
+    left = sum(micros for _, micros, _ in sources) + tally.billed_micros - tally.exact_micros
     covered = []
     for need in needs:
         part = min(need, max(ZERO, left))
         covered.append(part)
         left -= part
-    drawn = round_exact(before + sum(covered)) - drawn_before
-    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered))
+    exact = exact_sum(covered)
+    drawn = due_micros(tally, exact)
+    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered), carry(tally, exact, drawn))
 
 
 def _take(sources: Sequence[Source], micros: int) -> list[Source]:

@@ -6,6 +6,7 @@ since gave back of it; revenue and cost are negated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ledger.books import refusals
@@ -13,18 +14,21 @@ from ledger.books.commands import Reverse
 from ledger.books.draft import Draft
 from ledger.books.model import (
     NO_COSTS,
-    ZERO,
+    NO_TALLY,
     Decision,
+    Entry,
     EntryKind,
     Facts,
     Plan,
     Refusal,
     Reservation,
     ReservationState,
+    Tally,
     Wallet,
 )
 from ledger.books.periods import take_off
 from ledger.books.returns import give_back, left_of, lines_left, take_back
+from ledger.books.tallies import uncarry
 
 
 def reverse(
@@ -48,6 +52,8 @@ def reverse(
             -money.absorbed_uncollected_nanousd,
             -money.absorbed_unpriced_nanousd,
         )
+    for key, tally in _tallies_without(wallet, undone).items():
+        draft.carry(key, tally)
     rests = lines_left(facts)
     parts = [rest.micros for rest in rests]
     lines, money_lines = take_back(rests, parts, draft.revenue_nanousd, cost=True)
@@ -68,6 +74,16 @@ def reverse(
         money_lines=money_lines,
         states=states,
     )
+
+
+def _tallies_without(wallet: Wallet, undone: Sequence[Entry]) -> Mapping[str, Tally]:
+    """Give the tallies that charges changed, as they are without them: what others left over is due again."""
+    tallies: dict[str, Tally] = {}
+    for money in (entry.money for entry in undone if entry.money):
+        for key, more_micros in money.remainders.items():
+            before = tallies.get(key) or wallet.tallies.get(key, NO_TALLY)
+            tallies[key] = uncarry(before, more_micros)
+    return tallies
 
 
 def _refuse_charge(facts: Facts) -> Refusal | None:
@@ -98,7 +114,6 @@ def _undo(before: Reservation, given_micros: int) -> Reservation:
         expires_at=before.expires_at,
         pins=(),
         labels=before.labels,
-        exact_micros=ZERO,
         priced_micros=given_micros,
         charged_micros=given_micros,
         has_outcome_rule=before.has_outcome_rule,

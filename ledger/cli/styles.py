@@ -90,22 +90,25 @@ def sell(config: Config, card: str, world: World, sessions: Iterable[Record], no
     costs = ScaledCosts(config.costs, _REMAINING) if world is World.CHEAPER else config.costs
     terms = compile_terms(config.cards[card], costs)
     states: dict[str, str] = {}
-    paid = cost = 0
+    exact_micros, cost = Fraction(0), 0
     for session in sessions:
         usage = decode_usage(Problems(), "usage", UsageList(items=session.usage), now)
         charged, spent = _charge(_ITEMS[world](usage), terms, states, now)
-        paid += charged
+        exact_micros += charged
         cost += spent
-    return Sold(paid, cost)
+    # The ledger carries what rounding leaves over from one charge to the next.
+    paid = Fraction(round(exact_micros) * terms.card.credit_price_nanousd, _MICROS)
+    return Sold(round(paid), cost)
 
 
-def _charge(items: Sequence[Item], terms: Terms, states: dict[str, str], now: datetime) -> tuple[int, int]:
-    """What a session is charged, and what it costs, each rounded once; `states` go on."""
+def _charge(
+    items: Sequence[Item], terms: Terms, states: dict[str, str], now: datetime
+) -> tuple[Fraction, int]:
+    """What a session is charged, exactly, and what it costs, rounded once; `states` go on."""
     keys = memory_keys(items, {}, terms, now)
     quote = price(items, {}, terms, Memory({key: states.get(key, "") for key in keys}), now=now)
     states.update((key, state.text) for key, state in quote.states.items())
-    worth = Fraction(round(quote.exact_micros) * terms.card.credit_price_nanousd, _MICROS)
-    return round(worth), round(sum((line.cost_exact_nanousd for line in quote.lines), Fraction(0)))
+    return quote.exact_micros, round(sum((line.cost_exact_nanousd for line in quote.lines), Fraction(0)))
 
 
 def _as_it_was(items: Iterable[Item]) -> tuple[Item, ...]:

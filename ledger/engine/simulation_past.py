@@ -17,11 +17,11 @@ from typing import NamedTuple, Protocol
 import pricing
 from ledger.books.absorbed import accrue
 from ledger.books.bills import make_bill
-from ledger.books.exact import apportion, round_exact
+from ledger.books.exact import apportion
 from ledger.books.model import (
     NO_COSTS,
-    NO_POOLS,
-    POOL_SCOPE,
+    NO_REMAINDERS,
+    NO_TALLY,
     UNSCALED,
     ZERO,
     EntryKind,
@@ -34,9 +34,11 @@ from ledger.books.model import (
     PricedLine,
     ReservationCosts,
     Rounding,
+    Tally,
     Treatment,
 )
 from ledger.books.pools import NO_DRAWS, PoolDraws, draw_on_pools
+from ledger.books.tallies import due_micros, growth_micros, pool_key, uncarry
 from ledger.engine.simulation_figures import Line
 
 _NO_FACTS: Mapping[str, object] = {}
@@ -111,6 +113,8 @@ class Charge(NamedTuple):
     credit_price_nanousd: int
     lines: tuple[Line, ...] = ()
     effects: tuple[pricing.Effect, ...] = ()
+    remainders: Mapping[str, Fraction] = NO_REMAINDERS
+    """How much more is carried since, by key of the tallies."""
 
     @property
     def list_value(self) -> int:
@@ -120,10 +124,8 @@ class Charge(NamedTuple):
 class _Parts(NamedTuple):
     """What the parts of a reservation have come to so far."""
 
-    exact_micros: Fraction = ZERO
     costs: ReservationCosts = NO_COSTS
     own_run: str | None = None
-    pools: Mapping[str, Fraction] = NO_POOLS
 
 
 _NO_PARTS = _Parts()
@@ -145,6 +147,7 @@ class Past:
         self._multipliers: dict[str, int] = {}
         """Of the terms that a state's usage was last priced by."""
         self._reservations: dict[int, _Parts] = {}
+        self._tallies: dict[str, Tally] = {}
         self.unvalued_micros = 0
         """Credits that no lot was drawn for."""
         self.credit_price_nanousd = 0
@@ -168,13 +171,12 @@ class Past:
         self._keep(quote.states, terms, booked.booked_at)
         priced, pools = _priced(quote, terms.rounding), NO_DRAWS
         if any(line.pool is not None for line in priced.lines):
-            priced, pools = _draw_on_pools(priced, booked, parts)
-        bill = make_bill(None, priced, parts.exact_micros)
+            priced, pools = _draw_on_pools(priced, booked, self._tallies)
+        bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
+        remainders = self._carry({**pools.carried, terms.card.name: bill.carried()})
         costs = accrue(parts.costs, priced)
         if booked.reservation is not None:
-            self._reservations[booked.reservation] = _Parts(
-                bill.exact_micros, costs, quote.own_run, pools.exact_micros
-            )
+            self._reservations[booked.reservation] = _Parts(costs, quote.own_run)
         self.credit_price_nanousd = terms.card.credit_price_nanousd
         cost_nanousd = costs.posted_nanousd - parts.costs.posted_nanousd
         shares = bill.shares()
@@ -186,10 +188,21 @@ class Past:
             terms.card.credit_price_nanousd,
             _lines(quote, priced, shares, cost_nanousd),
             tuple([effect for line in quote.lines for effect in line.effects]) if quote.states else (),
+            remainders,
         )
 
+    def _carry(self, tallies: Mapping[str, Tally]) -> Mapping[str, Fraction]:
+        """Remember tallies, and give how much more is carried under each."""
+        more = {}
+        for key, after in tallies.items():
+            more[key] = growth_micros(self._tallies.get(key, NO_TALLY), after)
+            self._tallies[key] = after
+        return more
+
     def unwind(self, charge: Charge, now: datetime) -> None:
-        """Take what a charge added to the states away again."""
+        """Take what a charge added to the states, and to what is carried, away again."""
+        for key, more_micros in charge.remainders.items():
+            self._tallies[key] = uncarry(self._tallies[key], more_micros)
         if charge.effects:
             self._keep(pricing.unwind(charge.effects, self._states), None, now)
 
@@ -229,7 +242,7 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
     return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
 
 
-def _draw_on_pools(priced: Priced, booked: Booked, parts: _Parts) -> tuple[Priced, PoolDraws]:
+def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally]) -> tuple[Priced, PoolDraws]:
     """Give the usage at what pools leave of its price: of each there is what the entry drew, and no more."""
     needs: dict[str, Fraction] = {}
     for line in priced.lines:
@@ -237,16 +250,17 @@ def _draw_on_pools(priced: Priced, booked: Booked, parts: _Parts) -> tuple[Price
             needs[line.pool.pool] = needs.get(line.pool.pool, ZERO) + line.pool.exact_micros
     lots = []
     for number, (name, need) in enumerate(needs.items()):
-        drawn, before = booked.pools.get(name, 0), parts.pools.get(name, ZERO)
-        suffices = round_exact(before + need) - round_exact(before) <= drawn
+        drawn, tally = booked.pools.get(name, 0), tallies.get(pool_key(name), NO_TALLY)
+        suffices = due_micros(tally, need) <= drawn
         # What rounding left out was there, too.
-        lots.append(_lot_of(name, number, ceil(need) + 1 if suffices else drawn, booked.booked_at))
-    rest, draws = draw_on_pools(lots, priced, parts.pools)
+        enough = ceil(need + tally.exact_micros - tally.billed_micros) + 1
+        lots.append(_lot_of(name, number, enough if suffices else drawn, booked.booked_at))
+    rest, draws = draw_on_pools(lots, priced, tallies)
     return rest or priced, draws
 
 
 def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
-    key, scope = LotKey(0, number), POOL_SCOPE + pool
+    key, scope = LotKey(0, number), pool_key(pool)
     return Lot(key, GrantKind.PAID, micros, micros, 0, 0, 0, scope, now, None, LotStatus.ACTIVE)
 
 

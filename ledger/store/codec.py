@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ledger.books.model import (
     NO_COSTS,
-    NO_POOLS,
+    NO_REMAINDERS,
+    NO_TALLIES,
     Credits,
     Dollars,
     Draw,
@@ -27,6 +28,7 @@ from ledger.books.model import (
     ReservationImage,
     ReservationState,
     State,
+    Tally,
     Terms,
     Treatment,
     Wallet,
@@ -57,6 +59,9 @@ def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet
         unbilled_nanousd=unbilled_nanousd,
         next_due_at=row[16],
         last_instant=row[17],
+        tallies={key: Tally(_fraction_of(exact), billed) for key, (exact, billed) in row[18].items()}
+        if row[18]
+        else NO_TALLIES,
     )
 
 
@@ -107,6 +112,7 @@ def money_of(row: Fields) -> Money | None:
         absorbed_failed_outcome_nanousd=row[12],
         absorbed_uncollected_nanousd=row[13],
         absorbed_unpriced_nanousd=row[14],
+        remainders={key: _fraction_of(text) for key, text in row[17].items()} if row[17] else NO_REMAINDERS,
     )
 
 
@@ -119,14 +125,12 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
         created_at=row[8],
         expires_at=row[9],
         pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[11]),
-        labels=row[19] or {},
-        exact_micros=_fraction_of(row[12]),
-        priced_micros=row[13],
-        charged_micros=row[14],
-        has_outcome_rule=row[15],
-        outcome_charged=row[16],
-        own_run=row[17],
-        pools={pool: _fraction_of(text) for pool, text in row[18].items()} if row[18] else NO_POOLS,
+        labels=row[17] or {},
+        priced_micros=row[12],
+        charged_micros=row[13],
+        has_outcome_rule=row[14],
+        outcome_charged=row[15],
+        own_run=row[16],
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 

@@ -37,7 +37,7 @@ WALLET = Columns.of(
     customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
     multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint,
     expired bigint, voided bigint, refunded bigint, debt bigint, next_due_at timestamptz,
-    last_instant timestamptz
+    last_instant timestamptz, tallies json
 """,
 )
 ENTRY = Columns.of(
@@ -63,7 +63,7 @@ MONEY = Columns.of(
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint,
     deferred bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
     debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
-    lines json, draws json, booked_at timestamptz
+    lines json, draws json, remainders json, booked_at timestamptz
 """,
 )
 RESERVATION = Columns.of(
@@ -71,8 +71,8 @@ RESERVATION = Columns.of(
     """
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
-    held bigint, pins json, exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean,
-    outcome_charged boolean, own_run text, pools json, labels json
+    held bigint, pins json, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
+    own_run text, labels json
 """,
 )
 RESERVATION_COSTS = Columns.of(
@@ -95,8 +95,7 @@ RESERVATION_CHANGE = Columns.of(
     "reservation_change",
     """
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
-    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools json
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text
 """,
 )
 LOT_CHANGE = Columns.of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ledger.books.model import Credits, Dollars
+from ledger.books.tallies import MAX_TALLIES
 from ledger.store.rollups import MEMOS, OF_LINES_ALONE
 
 ROLLED_UP = (*Credits._fields, *Dollars._fields, *MEMOS)
@@ -414,6 +415,27 @@ STATES_ARE_DUE = Invariant(
     """,
 )
 
+# Thirds have no end in decimals: sums may differ by what their last digits leave. A wallet that is full of
+# tallies has forgotten some.
+REMAINDERS_ARE_CARRIED = Invariant(
+    "remainders_are_carried",
+    """
+    SELECT customer, format('%s: %s micro-credits are carried, the entries say %s', key, coalesce(kept, 0),
+                            coalesce(noted, 0)) AS description
+    FROM (SELECT w.customer, t.key,
+                 split_part(t.value ->> 0, '/', 1)::numeric / split_part(t.value ->> 0, '/', 2)::numeric
+                 - (t.value ->> 1)::numeric AS kept
+          FROM {cell}.wallets w, json_each(w.tallies) t) k
+    FULL JOIN (SELECT m.customer, r.key,
+                      sum(split_part(r.value, '/', 1)::numeric / split_part(r.value, '/', 2)::numeric)
+                      AS noted
+               FROM {cell}.money m, json_each_text(m.remainders) r GROUP BY 1, 2) n USING (customer, key)
+    WHERE abs(coalesce(kept, 0) - coalesce(noted, 0)) > 0.000001
+      AND customer NOT IN (SELECT f.customer FROM {cell}.wallets f, json_object_keys(f.tallies)
+                           GROUP BY 1 HAVING count(*) >= {most})
+    """.replace("{most}", str(MAX_TALLIES)),
+)
+
 INVARIANTS = (
     POSTINGS_BALANCE,
     SEQUENCES_WITHOUT_GAPS,
@@ -433,6 +455,7 @@ INVARIANTS = (
     ABSORBED_WITHIN_COST,
     RESERVATION_IS_ENTRIES,
     STATES_ARE_DUE,
+    REMAINDERS_ARE_CARRIED,
     MARGINS_ARE_SUMS,
     SAVINGS_ARE_SUMS,
     ACCOUNTS_ARE_SUMS,

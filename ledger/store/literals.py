@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Reservation,
         ReservationImage,
         State,
+        Tally,
         Terms,
         Wallet,
     )
@@ -47,7 +48,7 @@ def wallet_row(wallet: Wallet) -> str:
     return (
         f"({wallet.customer},{wallet.sequence},{_text(wallet.display_name)},{_text(wallet.plan)},"
         f"{_text(wallet.card)},{_text(wallet.zone)},{wallet.multiplier_nanos},{_NINE % wallet.balances},"
-        f"{_instant(wallet.next_due_at)},{_instant(wallet.last_instant)})"
+        f"{_instant(wallet.next_due_at)},{_instant(wallet.last_instant)},{_tallies(wallet.tallies)})"
     )
 
 
@@ -96,7 +97,7 @@ def money_row(entry: Entry, money: Money) -> str:
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
         f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
-        f"{_instant(entry.booked_at)})"
+        f"{_fractions(money.remainders)},{_instant(entry.booked_at)})"
     )
 
 
@@ -116,9 +117,8 @@ def _reservation_state(reservation: Reservation) -> str:
     pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
     return (
         f"{_instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
-        f"{_fraction(reservation.exact_micros)},{reservation.priced_micros},{reservation.charged_micros},"
-        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)},"
-        f"{_pools(reservation.pools)}"
+        f"{reservation.priced_micros},{reservation.charged_micros},"
+        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)}"
     )
 
 
@@ -252,8 +252,14 @@ def _fraction(amount: Fraction) -> str:
     return f"{numerator}/{denominator}"
 
 
-def _pools(pools: Mapping[str, Fraction]) -> str:
-    return _json({pool: _fraction(exact) for pool, exact in pools.items()}) if pools else ""
+def _fractions(amounts: Mapping[str, Fraction]) -> str:
+    return _json({key: _fraction(exact) for key, exact in amounts.items()}) if amounts else ""
+
+
+def _tallies(tallies: Mapping[str, Tally]) -> str:
+    if not tallies:
+        return ""
+    return _json({key: (_fraction(exact), billed) for key, (exact, billed) in tallies.items()})
 
 
 def _entry_line(line: EntryLine) -> dict[str, object]:

@@ -47,7 +47,7 @@ WALLETS = Part(
         multiplier_nanos = x.multiplier_nanos,
         issued = x.issued, pending = x.pending, available = x.available, held = x.held,
         consumed = x.consumed, expired = x.expired, voided = x.voided, refunded = x.refunded, debt = x.debt,
-        next_due_at = x.next_due_at, last_instant = x.last_instant
+        next_due_at = x.next_due_at, last_instant = x.last_instant, tallies = x.tallies
     FROM {rows} WHERE w.customer = x.customer AND {applies} RETURNING 1
     """,
     counted=True,
@@ -65,9 +65,8 @@ RESERVATIONS_CHANGED = Part(
     """
     UPDATE {cell}.reservations r SET
         state = x.state, expires_at = x.expires_at, held = x.held, pins = x.pins,
-        exact_micros = x.exact_micros, priced = x.priced, charged = x.charged,
-        has_outcome_rule = x.has_outcome_rule, outcome_charged = x.outcome_charged, own_run = x.own_run,
-        pools = x.pools
+        priced = x.priced, charged = x.charged,
+        has_outcome_rule = x.has_outcome_rule, outcome_charged = x.outcome_charged, own_run = x.own_run
     FROM {rows}
     WHERE r.customer = x.customer AND r.sequence = x.sequence AND {applies} RETURNING 1
     """,

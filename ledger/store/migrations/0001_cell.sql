@@ -19,6 +19,9 @@ CREATE TABLE wallets (
     debt bigint NOT NULL,
     next_due_at timestamptz,
     last_instant timestamptz NOT NULL,
+    -- {card or pool: [exact, billed]}: what rounding has left over. Exact prices may rest on costs: closed to
+    -- the reader.
+    tallies json,
     created_at timestamptz NOT NULL,
     -- That balances sum to 0 follows from the journal, which is checked: every check is read anew by every
     -- statement, and this one would be a tenth of a small write.
@@ -124,6 +127,8 @@ CREATE TABLE money (
     lines json,
     -- [[lot sequence, n, micros, value_nanousd]]
     draws json,
+    -- {card or pool: num/den}: how much more is carried since the entry, in micro-credits.
+    remainders json,
     booked_at timestamptz NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (customer, sequence, house_sequence),
@@ -146,14 +151,11 @@ CREATE TABLE reservations (
     held bigint NOT NULL CHECK (held >= 0),
     -- [[lot sequence, n, micros]] in burn order
     pins json NOT NULL,
-    exact_micros text NOT NULL,
     priced bigint NOT NULL,
     charged bigint NOT NULL,
     has_outcome_rule boolean NOT NULL,
     outcome_charged boolean NOT NULL,
     own_run text,
-    -- {pool: num/den}: what its parts have drawn from each pool, exact.
-    pools json,
     labels json,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
@@ -230,7 +232,8 @@ CREATE INDEX states_due ON states (customer, closes_at) WHERE surplus > 0;
 CREATE TYPE wallet_row AS (
     customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
     multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint, voided bigint,
-    refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz
+    refunded bigint, debt bigint, next_due_at timestamptz, last_instant timestamptz,
+    tallies json
 );
 CREATE TYPE entry_row AS (
     customer bigint, sequence bigint, kind text, request_id text, fingerprint bytea, issued bigint,
@@ -247,18 +250,17 @@ CREATE TYPE money_row AS (
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint, deferred
     bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
     debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced
-    bigint, lines json, draws json, booked_at timestamptz
+    bigint, lines json, draws json, remainders json, booked_at timestamptz
 );
 CREATE TYPE reservation_row AS (
     customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins json,
-    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools json, labels json
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
+    labels json
 );
 CREATE TYPE reservation_change AS (
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
-    exact_micros text, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, pools json
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text
 );
 CREATE TYPE reservation_costs_row AS (
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted
@@ -355,6 +357,8 @@ GRANT SELECT, INSERT ON entries, money TO acu_writer;
 GRANT SELECT, INSERT, UPDATE ON wallets, debts, reservations, reservation_costs, lots, lot_values, states,
     rollup_lines, rollup_accounts TO acu_writer;
 GRANT SELECT, UPDATE ON tailer TO acu_writer;
-GRANT SELECT ON wallets, entries, reservations, lots, journal TO acu_reader;
+GRANT SELECT ON entries, reservations, lots, journal TO acu_reader;
+GRANT SELECT (customer, sequence, display_name, plan, card, zone, multiplier_nanos, issued, pending, available, held,
+    consumed, expired, voided, refunded, debt, next_due_at, last_instant, created_at) ON wallets TO acu_reader;
 GRANT SELECT ON wallets, debts, entries, money, reservations, reservation_costs, lots, lot_values, states,
     rollup_lines, rollup_accounts, tailer, journal, dollar_journal TO acu_finance;

@@ -302,3 +302,11 @@ async def test_outcome_that_failed_is_free(world):
     """An outcome whose result has no price costs nothing."""
     answer = await world.charge(usage=usage(ticket(use.OUTCOME_RESULT_FAILED)))
     assert answer.charge.charged_micros == 0
+
+
+async def test_small_charges_are_not_free(world):
+    """What is too small to be booked is carried from charge to charge, by its row: 100 x 0.4 = 40."""
+    before = await world.available()
+    for _ in range(100):
+        await world.charge(usage=usage(searches("0.00004")))
+    assert before - await world.available() == 40

@@ -117,6 +117,11 @@ PLANTED = [
     ("states_are_due", "wallets SET next_due_at = NULL WHERE customer = 1"),
     ("states_are_due", "states SET uncollected = -1 WHERE customer = 1"),
     ("states_are_due", "states SET collected = 10000000000 WHERE customer = 1"),
+    ("remainders_are_carried", """wallets SET tallies = '{"standard": ["1/3", 0]}' WHERE customer = 1"""),
+    (
+        "remainders_are_carried",
+        """money SET remainders = '{"pool:p": "1/3"}' WHERE customer = 1 AND sequence = {commit}""",
+    ),
     ("margins_are_sums", "rollup_lines SET revenue_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
     ("savings_are_sums", "rollup_lines SET saved_nanousd = 1 WHERE customer = 1 AND lever = 'routing'"),
     ("savings_are_sums", "rollup_lines SET own_key_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),

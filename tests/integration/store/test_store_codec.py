@@ -31,6 +31,7 @@ from ledger.books.model import (
     ReservationImage,
     ReservationState,
     State,
+    Tally,
     Terms,
     Treatment,
 )
@@ -105,6 +106,7 @@ MONEY = st.builds(
     AMOUNTS,
     AMOUNTS,
     AMOUNTS,
+    st.dictionaries(TEXTS, FRACTIONS, max_size=2),
 )
 IMAGES = st.builds(
     ReservationImage, st.integers(1, 2**40), st.sampled_from(ReservationState), AMOUNTS, AMOUNTS, INSTANTS
@@ -118,14 +120,12 @@ RESERVATIONS = st.builds(
     expires_at=INSTANTS,
     pins=st.lists(st.builds(Pin, LOT_KEYS, COUNTS), max_size=3).map(tuple),
     labels=LABELS,
-    exact_micros=FRACTIONS,
     priced_micros=AMOUNTS,
     charged_micros=AMOUNTS,
     has_outcome_rule=st.booleans(),
     outcome_charged=st.booleans(),
     own_run=st.none() | TEXTS,
     costs=COSTS,
-    pools=st.dictionaries(TEXTS, FRACTIONS, max_size=2),
 )
 
 
@@ -208,6 +208,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
         unbilled_nanousd=-data.draw(COUNTS),
         next_due_at=data.draw(st.none() | INSTANTS),
         last_instant=data.draw(INSTANTS),
+        tallies=data.draw(st.dictionaries(TEXTS, st.builds(Tally, FRACTIONS, COUNTS), max_size=2)),
     )
     batch.debts[customer] = batch.wallets[customer].unbilled_nanousd
     assert (await write(connection, CELL, batch)).customers == {customer}

@@ -66,9 +66,16 @@ async def test_the_reader_sees_no_dollars(by_either_way, table):
 
 async def test_the_reader_sees_the_credits(by_either_way):
     """Public reads find what they need."""
-    for table in ("wallets", "entries", "reservations", "lots", "journal"):
+    for table in ("entries", "reservations", "lots", "journal"):
         await by_either_way.reader.fetch(f"SELECT * FROM {CELL}.{table}")
+    await by_either_way.reader.fetch(f"SELECT customer, plan, available, created_at FROM {CELL}.wallets")
     await by_either_way.reader.fetch("SELECT * FROM ledger.customers")
+
+
+async def test_the_reader_does_not_see_what_rounding_left_over(by_either_way):
+    """An exact price under `cost_plus` is a cost, to more digits than any charge tells."""
+    with pytest.raises(DENIED):
+        await by_either_way.reader.fetch(f"SELECT tallies FROM {CELL}.wallets")
 
 
 @pytest.mark.parametrize("role", ["reader", "finance"])

@@ -174,7 +174,7 @@ def test_as_much_is_covered_as_any_order_could_cover(
         PricedLine(kind, Treatment.CHARGED, Fraction(need), Fraction(0), {}, {})
         for kind, need in needs.items()
     ]
-    taken, uncovered = cover(Bill(sum(needs.values()), Fraction(0), tuple(lines)), iter(sources))
+    taken, uncovered = cover(Bill(sum(needs.values()), tuple(lines)), iter(sources))
     scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
     free = sum(micros for scope, micros in lots if scope is None)
     missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items())

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from books_tables import Table
 
 from ledger.books import Credits, LotKey, LotStatus, Pin, ReservationState
 from ledger.books.audit import History, Invariant, audit, returned
+from ledger.books.model import Tally
 
 STEPS = """
 plan over_capture=ALLOW_WITH_OVERDRAFT overdraft=50
@@ -212,6 +214,14 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
     ),
     "a lot is worth less than nothing": (Invariant.DEFERRED, lambda h: with_lot(h, 0, value_nanousd=-1)),
     "a debt is priced below nothing": (Invariant.DEFERRED, lambda h: with_wallet(h, unbilled_nanousd=1)),
+    "more is carried than the entries say": (
+        Invariant.CARRIED,
+        lambda h: with_wallet(h, tallies={**h.wallet.tallies, "card": Tally(Fraction(1, 3), 0)}),
+    ),
+    "what an entry left over is forgotten": (
+        Invariant.CARRIED,
+        lambda h: with_money(h, -1, remainders={"pool:dbcu": Fraction(1, 3)}),
+    ),
     "what nobody owes has a price": (
         Invariant.DEFERRED,
         lambda h: with_wallet(h, balances=h.wallet.balances._replace(debt=0)),

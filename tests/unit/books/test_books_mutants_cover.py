@@ -28,7 +28,7 @@ def bill(needs: dict[str | None, int]) -> Bill:
         for kind, micros in needs.items()
         if kind
     ]
-    return Bill(sum(needs.values()), Fraction(0), tuple(lines))
+    return Bill(sum(needs.values()), tuple(lines))
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ def test_lines_of_one_kind_are_one_need() -> None:
         PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(0), {}, {})
         for kind, micros in (("tokens", 4), ("compute", 1), ("tokens", 3))
     )
-    assert list(Bill(8, Fraction(8), lines).needs().items()) == [("tokens", 7), ("compute", 1)]
-    assert Bill(8, Fraction(0), ()).needs() == {None: 8}
+    assert list(Bill(8, lines).needs().items()) == [("tokens", 7), ("compute", 1)]
+    assert Bill(8, ()).needs() == {None: 8}
