@@ -17,6 +17,7 @@ import pricing
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.finance import FinanceService
+from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
 from ledger.api.wallet import WalletService
 from ledger.engine.clock import DatabaseClock, boot_seconds
@@ -26,7 +27,7 @@ from ledger.engine.plans import load_plans
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
-from ledger.metrics.operations import serve as serve_metrics
+from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, Settings, SettingsError, check_url, environment_name
 from ledger.store.database import Database, RoleTooStrongError
 from ledger.store.embedded import EmbeddedPostgres
@@ -192,6 +193,7 @@ async def _open_doors(
             wallet_service(WalletService(engine.prices, reads, clock.now)),
         ],
         operations,
+        settings.connections_max,
     )
     back_office = ApiServer(
         f"{LOOPBACK}:{settings.back_office_port}",
@@ -202,6 +204,7 @@ async def _open_doors(
             ),
         ],
         operations,
+        BACK_OFFICE_CONNECTIONS_MAX,
     )
     return public, back_office
 

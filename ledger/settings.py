@@ -18,6 +18,9 @@ SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
 PREFIX: Final = "ACU_LEDGER_"
 OWNER_URL: Final = "DATABASE_URL"
 PORT_MAX: Final = 65_535
+CONNECTIONS_MAX: Final = 512
+"""A client process needs one, and a process may open 1,024 files by default."""
+CONNECTIONS_LIMIT: Final = 100_000
 
 _URL_FORM = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _NO_URL = (
@@ -61,6 +64,8 @@ class Settings(BaseSettings):
     operations_port: int = Field(default=9464, ge=0, le=PORT_MAX)
     finance_port: int = Field(default=9465, ge=0, le=PORT_MAX)
     """0: any free port."""
+    connections_max: int = Field(default=CONNECTIONS_MAX, ge=1, le=CONNECTIONS_LIMIT)
+    """Of the public port, at a time. Each is an open file of the process."""
 
     @classmethod
     def read(cls, **given: Any) -> Self:
@@ -72,9 +77,12 @@ class Settings(BaseSettings):
 
 
 def _in_words(problem: Any) -> str:
-    """One line for a setting: ports are all that can be wrong by themselves."""
-    name = environment_name(str(problem["loc"][0]))
-    return f"{name}: {str(problem['input'])!r} is no port (0 to {PORT_MAX}; 0: any free one)"
+    """One line for a setting: numbers are all that can be wrong by themselves."""
+    field = str(problem["loc"][0])
+    expected = f"port (0 to {PORT_MAX}; 0: any free one)"
+    if field == "connections_max":
+        expected = f"number of connections (1 to {CONNECTIONS_LIMIT})"
+    return f"{environment_name(field)}: {str(problem['input'])!r} is no {expected}"
 
 
 def environment_name(field: str) -> str:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from inspect import isasyncgen
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
-from ledger.api.errors import METADATA_KEY, StatusError, code_of, invalid, status_of
+from ledger.api import limits
+from ledger.api.errors import METADATA_KEY, StatusError, code_of, invalid, overloaded_status, status_of
+from ledger.engine.outcomes import Overloaded
 from ledger.metrics.operations import OperationsMetrics
 
 if TYPE_CHECKING:
@@ -27,8 +32,9 @@ if TYPE_CHECKING:
 class Boundary:
     """Stands before a server when services are added: counts and times unary calls, answers what they raise.
 
-    Streams (health, reflection) pass by. An interceptor would add coroutines to each call, and gRPC waits
-    for each method that is registered with it anew at every call: together a twentieth of a call.
+    Calls and streams (health, reflection) are refused beyond what one process bears; streams are not counted.
+    An interceptor would add coroutines to each call, and gRPC waits for each method that is registered with
+    it anew at every call: together a twentieth of a call.
     """
 
     def __init__(self, server: grpc.aio.Server, metrics: OperationsMetrics) -> None:
@@ -44,13 +50,17 @@ class Boundary:
         """Takes the same methods once more: generated code gives them in both forms."""
 
     def _bounded(self, method: str, handler: Handler) -> Handler:
-        if handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._around(method, handler.unary_unary),
-            request_deserializer=_reader(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
+        reads, writes = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary is not None:
+            answer = self._around(method, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(answer, _reader(reads), writes)
+        if handler.unary_stream is not None:
+            watches = _Streams(handler.unary_stream, limits.WATCHES_MAX, seconds=None)
+            return grpc.unary_stream_rpc_method_handler(watches.answer, reads, writes)
+        if handler.stream_stream is not None:
+            talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, limits.REFLECTION_SECONDS)
+            return grpc.stream_stream_rpc_method_handler(talks.answer, reads, writes)
+        raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
         calls = self._calls
@@ -60,7 +70,7 @@ class Boundary:
             calls.in_flight += 1
             code = StatusCode.OK
             try:
-                return await behaviour(_readable(request), context)
+                return await behaviour(_admitted(request, calls.in_flight), context)
             except asyncio.CancelledError:
                 left = context.time_remaining()
                 late = left is not None and left <= 0
@@ -69,8 +79,7 @@ class Boundary:
             except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
                 status = status_of(error, method)
                 code = code_of(status)
-                details = ((METADATA_KEY, status.SerializeToString()),)
-                await context.abort(code, status.message, trailing_metadata=details)
+                await _end(context, status)
             finally:
                 calls.in_flight -= 1
                 calls.answered(method, code.name, perf_counter() - started)
@@ -78,8 +87,48 @@ class Boundary:
         return answer
 
 
-def _readable(request: Any) -> Any:
-    """The request, unless its bytes were none."""
+class _Streams:
+    """The streams of one method: at most so many at a time, each for a bounded time, if any."""
+
+    def __init__(self, behaviour: Callable[[Any, Any], Any], at_once: int, seconds: float | None) -> None:
+        self._behaviour = behaviour
+        self._room = at_once
+        self._seconds = seconds
+
+    async def answer(self, request: Any, context: Context) -> None:
+        """What the method says, or RESOURCE_EXHAUSTED; DEADLINE_EXCEEDED once its time is over."""
+        if self._room == 0:
+            await _end(context, overloaded_status())
+        self._room -= 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._say(request, context)
+        except TimeoutError:
+            await context.abort(StatusCode.DEADLINE_EXCEEDED, f"A stream lasts {self._seconds:g} s at most.")
+        finally:
+            self._room += 1
+
+    async def _say(self, request: Any, context: Context) -> None:
+        """A method writes its messages itself, or generates them."""
+        said = self._behaviour(request, context)
+        if isasyncgen(said):
+            async with aclosing(said):
+                async for message in said:
+                    await context.write(message)
+        else:
+            await said
+
+
+async def _end(context: Context, status: Status) -> None:
+    """Ends a call with a status, which a client finds in its trailing metadata too. Never returns."""
+    details = ((METADATA_KEY, status.SerializeToString()),)
+    await context.abort(code_of(status), status.message, trailing_metadata=details)
+
+
+def _admitted(request: Any, in_flight: int) -> Any:
+    """The request, unless there are too many, or its bytes were none."""
+    if in_flight > limits.CALLS_MAX:
+        raise Overloaded
     if request is None:
         raise StatusError(invalid([("request", "is no message of this method")]))
     return request

@@ -18,6 +18,39 @@ USAGE_ITEMS_MAX: Final = 1_000
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A request: gRPC's own default, some 4 KiB for each item of the largest batch."""
 
+CALLS_MAX: Final = 10_000
+"""Calls of one process that have no answer yet: some seconds of all that it can do, and some 100 MiB."""
+
+CALLS_OF_CONNECTION_MAX: Final = 1_000
+"""Calls of one connection at a time (HTTP/2 streams): a client's further ones wait with the client."""
+
+WATCHES_MAX: Final = 64
+"""Streams of `Health.Watch` on one port: one for each client that balances load, and some to look."""
+
+REFLECTIONS_MAX: Final = 16
+"""Streams of server reflection on one port: people with a tool."""
+
+REFLECTION_SECONDS: Final = 60.0
+"""How long one of them may last: a tool asks in a breath, and its place goes to the next."""
+
+BACK_OFFICE_CONNECTIONS_MAX: Final = 64
+"""Connections of the back office: people, and finance's jobs. The public port's are a setting."""
+
+HANDSHAKE_SECONDS: Final = 10
+"""Until a connection has said that it speaks HTTP/2."""
+
+IDLE_SECONDS: Final = 300
+"""A connection without a call is told to go; its client makes another when it next has one."""
+
+AGE_SECONDS: Final = 3_600
+AGE_GRACE_SECONDS: Final = 120
+"""A connection of that age takes no new call, so that clients find new replicas and leave old ones; calls in
+flight have the grace to end: longer than any write, a verification may need to be asked again."""
+
+PING_SECONDS: Final = 60
+PING_TIMEOUT_SECONDS: Final = 20
+"""A peer of which nothing is heard is asked whether it is there, and let go if it does not answer."""
+
 VIOLATIONS_MAX: Final = 16
 """Bad fields told of one request: errors travel as trailing metadata, of which clients take 8 KiB."""
 

@@ -17,7 +17,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]
 
 from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
 from ledger.api import limits
@@ -42,6 +42,13 @@ _OPTIONS: Final = (
     # Two processes on one port would share its calls without a word.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_concurrent_streams", limits.CALLS_OF_CONNECTION_MAX),
+    ("grpc.server_handshake_timeout_ms", limits.HANDSHAKE_SECONDS * 1_000),
+    ("grpc.max_connection_idle_ms", limits.IDLE_SECONDS * 1_000),
+    ("grpc.max_connection_age_ms", limits.AGE_SECONDS * 1_000),
+    ("grpc.max_connection_age_grace_ms", limits.AGE_GRACE_SECONDS * 1_000),
+    ("grpc.keepalive_time_ms", limits.PING_SECONDS * 1_000),
+    ("grpc.keepalive_timeout_ms", limits.PING_TIMEOUT_SECONDS * 1_000),
 )
 
 _log = structlog.get_logger(__name__)
@@ -82,14 +89,21 @@ def finance_service(servicer: finance_service_pb2_grpc.FinanceServiceServicer) -
 class ApiServer:
     """One port with its services."""
 
-    def __init__(self, address: str, services: Sequence[Service], metrics: OperationsMetrics) -> None:
-        """Prepares to serve at `host:port` (port 0: a free one).
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[Service],
+        metrics: OperationsMetrics,
+        connections_max: int,
+    ) -> None:
+        """Prepares to serve at `host:port` (port 0: a free one), so many connections at a time.
 
         Raises ScopeMissingError if a method does not say who may call it, and OSError, naming the address, if
         it cannot be listened on.
         """
         self._services = services
         self._metrics = metrics
+        self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max))
         self._descriptors = [service.descriptor for service in services]
         require_scopes(self._descriptors)
         self._names = [descriptor.full_name for descriptor in self._descriptors]
@@ -102,13 +116,14 @@ class ApiServer:
 
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=self._options)
         boundary = Boundary(server, self._metrics)
         for service in self._services:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)
         shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, server, pool=_pool(self._descriptors))
+        told = reflection.aio.ReflectionServicer(shown, pool=_pool(self._descriptors))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, boundary)
         return server
 
     @property

@@ -6,17 +6,13 @@ services, codes gRPC's, pools and their states ours.
 
 from __future__ import annotations
 
-import socket
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from threading import Event, Thread
 from typing import Final
-from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 _RPC_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -156,62 +152,3 @@ class _Pools(Collector):
             connections.add_metric((pool, "idle"), opened - busy)
             limit.add_metric((pool,), allowed)
         return connections, limit
-
-
-class MetricsPort:
-    """A port where metrics are scraped, served by a thread of its own."""
-
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-        self._thread = Thread(target=server.serve, name=f"metrics on {server.server_port}", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        return self._server.server_port
-
-    def close(self) -> None:
-        """Ends the thread and frees the port."""
-        self._server.closing.set()
-        # It waits for a connection, and looks up when one comes.
-        socket.create_connection(self._server.socket.getsockname()[:2]).close()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingWSGIServer):
-    """Serves without looking up from time to time: told to close, it needs one more connection."""
-
-    def __init__(self, address: tuple[str, int], family: socket.AddressFamily) -> None:
-        self.address_family = family
-        self.closing = Event()
-        super().__init__(address, _Quiet)
-
-    def serve(self) -> None:
-        while not self.closing.is_set():
-            self.handle_request()
-
-
-class _Quiet(WSGIRequestHandler):
-    """Answers scrapes without a line in the log for each."""
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-def serve(port: int, address: str, registry: CollectorRegistry) -> MetricsPort:
-    """Serves a registry at `/metrics` of a port; port 0 takes a free one.
-
-    Raises OSError, naming the address, where it cannot be listened on.
-    """
-    try:
-        family, _, _, _, bound = socket.getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        server = _Server((str(bound[0]), port), family)
-    except OSError as error:
-        free = "end what listens there, or choose another port"
-        raise OSError(f"cannot serve metrics on {address}:{port} ({error.strerror}): {free}") from error
-    server.set_app(make_wsgi_app(registry))
-    return MetricsPort(server)

@@ -64,7 +64,7 @@ class OwnService:
             wallet_service(WalletService(prices, reads, self.now)),
             admin_service(AdminService(engine, keeper, reads, self.database.writer, self.now)),
         ]
-        self.server = ApiServer("127.0.0.1:0", services, metrics)
+        self.server = ApiServer("127.0.0.1:0", services, metrics, 100)
         await self.server.start()
         life.push_async_callback(self.server.drain)
 
@@ -215,11 +215,11 @@ async def test_drain(own, world):
 async def test_a_port_is_of_one_server(own):
     """Two servers do not share a port without a word: the second does not start, and says why."""
     with pytest.raises(OSError, match=f"{own.server.address}.*choose another port"):
-        ApiServer(own.server.address, [], OperationsMetrics())
+        ApiServer(own.server.address, [], OperationsMetrics(), 100)
 
 
 def test_a_method_without_a_scope_stops_the_start():
     """A service with a method that does not say who may call it is not served."""
     service = Service(health_pb2.DESCRIPTOR.services_by_name["Health"], lambda *_: None, None)
     with pytest.raises(ScopeMissingError, match="Check"):
-        ApiServer("127.0.0.1:0", [service], OperationsMetrics())
+        ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100)

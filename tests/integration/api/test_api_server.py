@@ -174,7 +174,7 @@ class Robbed(ApiServer):
 
 async def test_a_port_that_is_taken_meanwhile():
     """Where gRPC has let a port go and another has taken it, it is asked for until it is free."""
-    server = Robbed("127.0.0.1:0", (), OperationsMetrics())
+    server = Robbed("127.0.0.1:0", (), OperationsMetrics(), 100)
     await server.start()
     await end_loop(server.address)
     async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):

@@ -46,7 +46,7 @@ async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     service = finance_service(
         FinanceService(pool, Directory(pool), [CELL], simulator, lambda: datetime.now(UTC) + MINUTE)
     )
-    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics())
+    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100)
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield FinanceServiceStub(channel)

@@ -40,6 +40,16 @@ def test_no_port(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["none", "0", "100001"])
+def test_no_number_of_connections(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """At least one, and no more than a process may have files open."""
+    monkeypatch.setenv("ACU_LEDGER_CONNECTIONS_MAX", text)
+    with pytest.raises(SettingsError) as told:
+        Settings.read()
+    expected = "number of connections (1 to 100000)"
+    assert str(told.value) == f"ACU_LEDGER_CONNECTIONS_MAX: {text!r} is no {expected}"
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -9,7 +9,8 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from ledger.metrics.operations import serve
+from ledger.metrics import port
+from ledger.metrics.port import SCRAPES_MAX, serve
 
 
 @pytest.fixture
@@ -55,3 +56,71 @@ def test_an_address_of_no_machine(registry):
     """A name that leads nowhere is told like a port that is taken."""
     with pytest.raises(OSError, match=r"nowhere\.invalid:0"):
         serve(0, "nowhere.invalid", registry)
+
+
+def connect(served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+
+
+def scrape(served) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=20) as response:
+        return response.read().decode()
+
+
+def test_scrapers_that_say_nothing_give_way(registry, capfd):
+    """However many connections are held half open, there are few threads, and the next scrape is answered."""
+    before = threading.active_count()
+    served = serve(0, "127.0.0.1", registry)
+    held = []
+    for _ in range(300):
+        held.append(connect(served))
+        held[-1].sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+        assert threading.active_count() - before <= 1 + SCRAPES_MAX
+    assert "\nanswers 42.0\n" in scrape(served)
+    assert held[0].recv(1) == b""
+    for each in held:
+        each.close()
+    served.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_half_open_scrape_ends_with_its_time(registry, monkeypatch, capfd):
+    """A peer that sends a byte now and then has no more time than one that is silent; nobody waits for it."""
+    monkeypatch.setattr(port, "SCRAPE_SECONDS", 0.5)
+    served = serve(0, "127.0.0.1", registry)
+    silent, slow = connect(served), connect(served)
+    slow.settimeout(0.05)
+    assert "\nanswers 42.0\n" in scrape(served)
+    ended = False
+    while not ended:
+        try:
+            slow.send(b"x")
+            ended = slow.recv(1) == b""
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            ended = True
+    assert silent.recv(1) == b""
+    for each in (silent, slow):
+        each.close()
+    served.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_answer_that_nobody_reads(monkeypatch, capfd):
+    """A peer that asks and takes nothing loses its place; a large answer holds no thread."""
+    monkeypatch.setattr(port, "SCRAPE_SECONDS", 0.2)
+    registry = CollectorRegistry()
+    Gauge("answers", "x" * 30_000_000, registry=registry)
+    before = threading.active_count()
+    served = serve(0, "127.0.0.1", registry)
+    deaf = connect(served)
+    deaf.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    deaf.recv(1)
+    answering = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+    for thread in answering:
+        thread.join(20)
+    assert threading.active_count() == before + 1
+    deaf.close()
+    served.close()
+    assert capfd.readouterr() == ("", "")

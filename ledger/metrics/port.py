@@ -1,0 +1,150 @@
+"""Ports where metrics are scraped: few connections at a time, each for a bounded time.
+
+A scraper that connects and says nothing, or reads nothing, is let go after `SCRAPE_SECONDS`; where all
+places are taken, whoever came first gives way to the next. Nobody who holds connections keeps Prometheus out.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from socketserver import ThreadingTCPServer
+from threading import Event, Lock, Semaphore, Thread
+from time import monotonic
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import MetricsHandler
+
+SCRAPES_MAX: Final = 8
+"""Connections at a time, each with a thread: more than there are Prometheus servers."""
+
+SCRAPE_SECONDS: Final = 5.0
+"""From a connection to the end of its answer: half of what Prometheus waits by default."""
+
+_ACCEPT_QUEUE: Final = 64
+"""Connections that the kernel holds meanwhile."""
+
+
+class MetricsPort:
+    """A port that is served by a thread of its own."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._thread = Thread(target=server.serve, name=f"metrics on {server.port}", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._server.port
+
+    def close(self) -> None:
+        """Ends the thread and frees the port."""
+        self._server.closing.set()
+        # It waits for a connection, and looks up when one comes.
+        socket.create_connection(self._server.socket.getsockname()[:2]).close()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingTCPServer):
+    """Serves without looking up from time to time: told to close, it needs one more connection."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = _ACCEPT_QUEUE
+
+    def __init__(
+        self, address: tuple[str, int], family: socket.AddressFamily, handler: Callable[..., Any]
+    ) -> None:
+        self.address_family = family
+        self.closing = Event()
+        self._places = Semaphore(SCRAPES_MAX)
+        self._lock = Lock()
+        self._open: dict[socket.socket, None] = {}
+        super().__init__(address, handler)
+        self.port: Final = int(self.server_address[1])
+
+    def serve(self) -> None:
+        """Takes connections until it is told to close."""
+        while not self.closing.is_set():
+            self.handle_request()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers a connection in a thread, once it has a place."""
+        if not self._places.acquire(blocking=False):
+            self._end_oldest()
+            self._places.acquire()
+        with self._lock:
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In its thread: the answer, and its place goes to the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                self._open.pop(request, None)
+            self._places.release()
+
+    def _end_oldest(self) -> None:
+        """Its thread ends as if its peer had hung up."""
+        with self._lock:
+            oldest = next(iter(self._open), None)
+            if oldest is not None:
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that went away, or was too slow, is no event; a fault of ours is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Scrape(MetricsHandler):
+    """One connection: what it may take in all, counted from its beginning."""
+
+    def setup(self) -> None:
+        """Reads by the deadline; an answer that the peer does not take ends with the time that is left."""
+        super().setup()
+        self.rfile = io.BufferedReader(_Timed(self.connection, monotonic() + SCRAPE_SECONDS))
+
+
+class _Timed(io.RawIOBase):
+    """Reads a socket until a deadline, however slowly the bytes come. Raises TimeoutError."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
+def serve(port: int, address: str, registry: CollectorRegistry) -> MetricsPort:
+    """Serves a registry at `/metrics` of a port; port 0 takes a free one.
+
+    Raises OSError, naming the address, where it cannot be listened on.
+    """
+    try:
+        family, _, _, _, bound = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        server = _Server((str(bound[0]), port), family, _Scrape.factory(registry))
+    except OSError as error:
+        free = "end what listens there, or choose another port"
+        raise OSError(f"cannot serve metrics on {address}:{port} ({error.strerror}): {free}") from error
+    return MetricsPort(server)
