@@ -93,7 +93,7 @@ class RateMethods:
 
     async def _card(self, name: str, number: int) -> InForce[pricing.RateCard]:
         version = await self._find(Kind.CARD, name, number)
-        document = await get_document(self._writer, version.version)
+        document = await get_document(self._writer, Kind.CARD, name, number)
         return InForce(version, pricing.RateCard.from_document(document))
 
     async def GetCosts(self, request: pb.GetCostsRequest, context: object) -> pb.GetCostsResponse:
@@ -109,7 +109,7 @@ class RateMethods:
 
     async def _cost_book(self, number: int) -> InForce[pricing.CostBook]:
         version = await self._find(Kind.COSTS, COST_BOOK, number)
-        document = await get_document(self._writer, version.version)
+        document = await get_document(self._writer, Kind.COSTS, COST_BOOK, number)
         return InForce(version, pricing.CostBook.from_document(document))
 
     async def _find(self, kind: Kind, name: str, number: int) -> Version:

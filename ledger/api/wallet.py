@@ -117,7 +117,9 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         if card is None:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=profile.card or "")
         return pb.GetPriceListResponse(
-            rate_card=card.name,
-            credit_name=card.credit_name,
-            items=[encode.price_list_item(item, profile.multiplier_nanos) for item in card.price_list()],
+            rate_card=card.version.name,
+            credit_name=card.content.credit_name,
+            items=[
+                encode.price_list_item(item, profile.multiplier_nanos) for item in card.content.price_list()
+            ],
         )

@@ -263,7 +263,7 @@ def _charge_costed(entry: Entry) -> Found:
     if [line.credits_micros for line in lines] != [line.credits_micros for line in entry.lines]:
         yield Invariant.COSTED, f"{name}: its two sides have other lines"
     dollars = entry.money.dollars if entry.money else Dollars()
-    if entry.uncosted or not lines:
+    if not lines:
         if dollars.cost:
             yield Invariant.COSTED, f"{name}: without usage, costs {-dollars.cost}"
         return

@@ -121,10 +121,10 @@ class Terms(NamedTuple):
     """What a customer's prices rest on; a reservation pins them for its life."""
 
     card: str
-    card_version: str
-    """Content hash of the card's version."""
-    cost_version: str
-    """Content hash of the cost book's version."""
+    card_version: int
+    """Number of the card's version. Never its hash: who knows an older document could guess what changed."""
+    cost_version: int
+    """Number of the cost book's version."""
     credit_price_nanousd: int
     """List price of one credit (1,000,000 micros)."""
     multiplier_nanos: int = UNSCALED
@@ -450,8 +450,6 @@ class Entry(NamedTuple):
     priced_micros: int = 0
     """COMMIT, CHARGE: the rounded price. REVERSAL, REFUND, PERIOD_CLOSED: what is taken back, negative."""
     uncollected_micros: int = 0
-    uncosted: bool = False
-    """A commit stated in credits, without usage."""
     late: bool = False
     final: bool = False
     """COMMIT: the last of its reservation. REFUND: nothing is left of the charge."""

@@ -203,10 +203,10 @@ def _price_anew(
         return terms, None, None
     if isinstance(command, Reserve):
         quote = prices.estimate(pending.usage, command.labels, terms, now)
-        return terms, estimated_of(quote, card.rounding), None
+        return terms, estimated_of(quote, card.content.rounding), None
     known = _known(member, pending)
     quote = prices.price(pending.usage, command.labels, terms, pricing.Memory(texts_of(known)), now)
-    return terms, priced_of(quote, card.rounding, pending.usage, known, terms, now), None
+    return terms, priced_of(quote, card.content.rounding, pending.usage, known, terms, now), None
 
 
 def keys_of(

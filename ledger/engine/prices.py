@@ -1,7 +1,7 @@
 """Which prices a customer has now, and what usage comes to under them.
 
 The one place where pricing's words become the books' own: a quote turns into `Priced`. New work is
-priced by what is published; a reservation's pinned version is found again by the hash of its content.
+priced by what is published; a reservation's pinned version is found again by its number.
 """
 
 from __future__ import annotations
@@ -46,44 +46,44 @@ class PriceBook:
         self.plans = plans
         """By name; replaced whole when their file changes."""
         self.published = Published()
-        self._compiled_terms: dict[tuple[str, str], pricing.Terms] = {}
+        self._compiled_terms: dict[tuple[str, int, int], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
-        self._pins: dict[tuple[str, str, int], PinnedTerms] = {}
+        self._pins: dict[tuple[str, int, int, int], PinnedTerms] = {}
 
     def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
         found = {name: self.published.card(name, now) for name in self.published.names()}
         return {name: card for name, card in found.items() if card is not None}
 
-    def card_for(self, plan: str, override: str | None, now: datetime) -> pricing.RateCard | None:
+    def card_for(self, plan: str, override: str | None, now: datetime) -> InForce[pricing.RateCard] | None:
         """The card of a customer on a plan: its own, else the plan's; None if there is none in force."""
         policies = self.plans.get(plan)
         name = override or (policies.card if policies else None)
-        card = self.published.card(name, now) if name else None
-        return card.content if card is not None else None
+        return self.published.card(name, now) if name else None
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         """The cost book in force at an instant. The first version reaches back for ever."""
         return self.published.costs(instant).content
 
-    def pin(self, card: pricing.RateCard, now: datetime, multiplier_nanos: int) -> PinnedTerms:
+    def pin(self, card: InForce[pricing.RateCard], now: datetime, multiplier_nanos: int) -> PinnedTerms:
         """What a reservation or a charge of this instant rests on, of a customer with this multiplier."""
-        costs = self.costs_at(now)
-        key = (card.version, costs.version, multiplier_nanos)
+        costs = self.published.costs(now)
+        key = (card.version.name, card.version.number, costs.version.number, multiplier_nanos)
         pinned = self._pins.get(key)
         if pinned is None:
+            name, card_version, cost_version, _ = key
             pinned = self._pins[key] = PinnedTerms(
-                card.name, card.version, costs.version, card.credit_price_nanousd, multiplier_nanos
+                name, card_version, cost_version, card.content.credit_price_nanousd, multiplier_nanos
             )
         return pinned
 
     def knows(self, pinned: PinnedTerms) -> bool:
         """Whether usage can be priced under these terms without a look at the database."""
-        return self.published.knows(pinned.card_version, pinned.cost_version)
+        return self.published.knows(pinned.card, pinned.card_version, pinned.cost_version)
 
     async def learn(self, pinned: PinnedTerms, database: Database) -> None:
         """Fetches the versions of terms that are in force no more."""
-        await self.published.learn(pinned.card_version, pinned.cost_version, database)
+        await self.published.learn(pinned.card, pinned.card_version, pinned.cost_version, database)
 
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
         terms = self._terms.get(pinned)
@@ -93,16 +93,16 @@ class PriceBook:
 
     def _compiled(self, pinned: PinnedTerms) -> pricing.Terms:
         """Terms before the customer's multiplier: compiled once for all customers."""
-        key = (pinned.card_version, pinned.cost_version)
+        key = (pinned.card, pinned.card_version, pinned.cost_version)
         compiled = self._compiled_terms.get(key)
         if compiled is None:
-            card, costs = self.published.card_of(key[0]), self.published.costs_of(key[1])
+            card, costs = self.published.card_of(*key[:2]), self.published.costs_of(key[2])
             compiled = self._compiled_terms[key] = pricing.compile_terms(card, costs)
         return compiled
 
     def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
         """How the card of these terms rounds a charge."""
-        return self.published.card_of(pinned.card_version).rounding
+        return self.published.card_of(pinned.card, pinned.card_version).rounding
 
     def estimate(
         self,
@@ -142,7 +142,7 @@ class PriceBook:
         quote = self.estimate(items, labels, self.pin(card, now, multiplier_nanos), now)
         if quote.unpriced:
             return refusals.unpriced(quote.unpriced[0])
-        return card, quote
+        return card.content, quote
 
     def price(
         self,

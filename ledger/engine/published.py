@@ -56,8 +56,8 @@ class Published:
         self._costs: list[InForce[pricing.CostBook]] = []
         self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
         """The one that takes effect last comes first."""
-        self._card_by_version: dict[str, pricing.RateCard] = {}
-        self._costs_by_version: dict[str, pricing.CostBook] = {}
+        self._card_by_number: dict[tuple[str, int], pricing.RateCard] = {}
+        self._costs_by_number: dict[int, pricing.CostBook] = {}
         self._refreshing = asyncio.Lock()
 
     def is_current(self) -> bool:
@@ -98,9 +98,9 @@ class Published:
         for version in versions:
             try:
                 if version.kind is Kind.CARD:
-                    await self._fetch_card(version.version, database)
+                    await self._fetch_card(version.name, version.number, database)
                 else:
-                    await self._fetch_costs(version.version, database)
+                    await self._fetch_costs(version.number, database)
             except pricing.ConfigError as error:
                 name = f"card {version.name}" if version.kind is Kind.CARD else "cost book"
                 failed[version] = f"{name}, version {version.number}: {error}"
@@ -109,41 +109,42 @@ class Published:
     def _take(self, version: Version) -> None:
         """Puts a version among those of its name, if it was fetched."""
         self._latest[version.kind, version.name] = version
-        if version.version in self._card_by_version:
+        if version.kind is Kind.COSTS:
+            if version.number in self._costs_by_number:
+                _insert(self._costs, InForce(version, self._costs_by_number[version.number]))
+        elif (version.name, version.number) in self._card_by_number:
             cards = self._cards.setdefault(version.name, [])
-            _insert(cards, InForce(version, self._card_by_version[version.version]))
-        if version.version in self._costs_by_version:
-            _insert(self._costs, InForce(version, self._costs_by_version[version.version]))
+            _insert(cards, InForce(version, self._card_by_number[version.name, version.number]))
 
-    async def learn(self, card_version: str, cost_version: str, database: Database) -> None:
-        """Fetches versions that are in force no more. Raises UnknownVersion."""
-        await self._fetch_card(card_version, database)
+    async def learn(self, card: str, card_version: int, cost_version: int, database: Database) -> None:
+        """Fetches versions that are in force no more, by their numbers. Raises UnknownVersion."""
+        await self._fetch_card(card, card_version, database)
         await self._fetch_costs(cost_version, database)
 
-    async def _fetch_card(self, version: str, database: Database) -> None:
-        if version in self._card_by_version:
+    async def _fetch_card(self, name: str, number: int, database: Database) -> None:
+        if (name, number) in self._card_by_number:
             return
-        document = await get_document(database.writer, version)
+        document = await get_document(database.writer, Kind.CARD, name, number)
         # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        self._card_by_version[version] = await in_reader(pricing.RateCard.from_document, document)
+        self._card_by_number[name, number] = await in_reader(pricing.RateCard.from_document, document)
 
-    async def _fetch_costs(self, version: str, database: Database) -> None:
-        if version in self._costs_by_version:
+    async def _fetch_costs(self, number: int, database: Database) -> None:
+        if number in self._costs_by_number:
             return
-        document = await get_document(database.writer, version)
-        self._costs_by_version[version] = await in_reader(pricing.CostBook.from_document, document)
+        document = await get_document(database.writer, Kind.COSTS, COST_BOOK, number)
+        self._costs_by_number[number] = await in_reader(pricing.CostBook.from_document, document)
 
-    def knows(self, card_version: str, cost_version: str) -> bool:
+    def knows(self, card: str, card_version: int, cost_version: int) -> bool:
         """Whether both can be had without a look at the database."""
-        return card_version in self._card_by_version and cost_version in self._costs_by_version
+        return (card, card_version) in self._card_by_number and cost_version in self._costs_by_number
 
-    def card_of(self, version: str) -> pricing.RateCard:
-        """The card of a known content hash."""
-        return self._card_by_version[version]
+    def card_of(self, name: str, number: int) -> pricing.RateCard:
+        """A known version of a card."""
+        return self._card_by_number[name, number]
 
-    def costs_of(self, version: str) -> pricing.CostBook:
-        """The cost book of a known content hash."""
-        return self._costs_by_version[version]
+    def costs_of(self, number: int) -> pricing.CostBook:
+        """A known version of the cost book."""
+        return self._costs_by_number[number]
 
     def can_price(self) -> bool:
         """Whether there is a cost book and a card, in force or to come."""
@@ -156,7 +157,7 @@ class Published:
     def latest_costs(self) -> pricing.CostBook | None:
         """What the latest cost book says, in force or to come."""
         latest = self.latest(Kind.COSTS)
-        return self.costs_of(latest.version) if latest is not None else None
+        return self.costs_of(latest.number) if latest is not None else None
 
     def latest_cards(self) -> Mapping[str, InForce[pricing.RateCard]]:
         """What the latest version of each card says, in force or to come."""

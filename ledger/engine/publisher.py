@@ -139,7 +139,7 @@ class Publisher:
         latest = self._published.latest(kind, name) or older
         if number in {latest.number, latest.restores}:
             return Publication(latest, repeated=True)
-        document = await get_document(self._database.writer, older.version)
+        document = await get_document(self._database.writer, kind, name, number)
         revision = latest.revision + 1
         orders = replace(by, source=Source.ROLLBACK, restores=number)
         if kind is Kind.CARD:

@@ -90,12 +90,11 @@ def entry_of(row: Fields, money: Money | None = None) -> Entry:
         plan=row[38],
         priced_micros=row[39],
         uncollected_micros=row[40],
-        uncosted=row[41],
-        late=row[42],
-        final=row[43],
-        reason=row[44],
-        labels=row[45] or {},
-        lines=tuple(_entry_line_of(line) for line in row[46] or ()),
+        late=row[41],
+        final=row[42],
+        reason=row[43],
+        labels=row[44] or {},
+        lines=tuple(_entry_line_of(line) for line in row[45] or ()),
         money=money,
     )
 

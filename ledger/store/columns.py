@@ -52,9 +52,9 @@ ENTRY = Columns.of(
     effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
     reservation_expires_at timestamptz, subject bigint, subject_n integer,
-    card text, card_version text, cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint,
-    plan text, priced bigint, uncollected bigint, uncosted boolean, late boolean, final boolean, reason text,
-    labels json, lines json
+    card text, card_version integer, cost_version integer, credit_price_nanousd bigint,
+    multiplier_nanos bigint, plan text, priced bigint, uncollected bigint, late boolean, final boolean,
+    reason text, labels json, lines json
 """,
 )
 MONEY = Columns.of(
@@ -69,7 +69,7 @@ MONEY = Columns.of(
 RESERVATION = Columns.of(
     "reservation_row",
     """
-    customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
+    customer bigint, sequence bigint, state text, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
     held bigint, pins json, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
     own_run text, labels json
@@ -107,7 +107,7 @@ STATE = Columns.of(
     "state_row",
     """
     customer bigint, key text, state text, closes_at timestamptz, surplus bigint, collected bigint,
-    uncollected bigint, revenue_nanousd bigint, card text, card_version text, cost_version text,
+    uncollected bigint, revenue_nanousd bigint, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint
 """,
 )

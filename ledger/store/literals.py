@@ -71,7 +71,6 @@ def entry_row(entry: Entry) -> str:
         plan,
         priced_micros,
         uncollected_micros,
-        uncosted,
         late,
         final,
         reason,
@@ -85,7 +84,7 @@ def entry_row(entry: Entry) -> str:
         f"{_EIGHTEEN % (moved + after)},"
         f"{_instant(effective_at)},{_instant(booked_at)},{_instant(occurred_at)},"
         f"{_image(reservation)},{_number(subject)},{_number(subject_n)},{_terms(terms)},{_text(plan)},"
-        f"{priced_micros},{uncollected_micros},{uncosted},{late},{final},{_text(reason)},"
+        f"{priced_micros},{uncollected_micros},{late},{final},{_text(reason)},"
         f"{_labels(labels)},{_json([_entry_line(line) for line in lines]) if lines else ''})"
     )
 
@@ -233,7 +232,7 @@ def _terms(terms: Terms | None) -> str:
     if terms is None:
         return ",,,,"
     return (
-        f"{_text(terms.card)},{_text(terms.card_version)},{_text(terms.cost_version)},"
+        f"{_text(terms.card)},{terms.card_version},{terms.cost_version},"
         f"{terms.credit_price_nanousd},{terms.multiplier_nanos}"
     )
 

@@ -24,6 +24,14 @@ WHERE e.kind IN ('COMMIT', 'CHARGE', 'REVERSAL', 'PERIOD_CLOSED')
   AND ($3::bigint IS NULL OR e.customer = $3) AND ($4::text IS NULL OR e.card = $4)
 """
 
+# An entry has the numbers of its versions; whoever prices it anew knows their contents by their hashes.
+_CARD_OF_E = f"""
+{SHARED_SCHEMA}.price_versions p ON p.kind = 'CARD' AND p.name = e.card AND p.number = e.card_version
+"""
+_COSTS_OF_E = f"""
+{SHARED_SCHEMA}.price_versions b ON b.kind = 'COSTS' AND b.name = '' AND b.number = e.cost_version
+"""
+
 # What prices a commit are its reservation's labels, not its own.
 USAGE = (
     """
@@ -31,7 +39,8 @@ SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
        EXISTS (SELECT FROM {cell}.entries r WHERE r.customer = e.customer AND r.kind = 'REVERSAL'
                AND r.subject = coalesce(e.reservation, e.sequence)) AS undone,
        (extract(epoch FROM e.booked_at) * 1000000)::bigint AS booked_at_micros,
-       e.card, e.card_version, e.cost_version, e.credit_price_nanousd, e.multiplier_nanos,
+       e.card, p.version AS card_version, b.version AS cost_version,
+       e.credit_price_nanousd, e.multiplier_nanos,
        e.priced, coalesce(m.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
        CASE WHEN e.reservation IS NULL THEN e.labels ELSE r.labels END::text AS labels,
        e.lines::text AS lines, m.lines::text AS money_lines
@@ -39,8 +48,7 @@ FROM {cell}.entries e
 LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
 LEFT JOIN {cell}.reservations r ON r.customer = e.customer AND r.sequence = e.reservation
 """
-    + _WINDOW
-    + "ORDER BY e.customer, e.sequence"
+    f"LEFT JOIN {_CARD_OF_E} LEFT JOIN {_COSTS_OF_E}" + _WINDOW + "ORDER BY e.customer, e.sequence"
 )
 
 SEEN = (
@@ -54,9 +62,8 @@ CROSS JOIN LATERAL json_array_elements(m.lines) AS l(line)
 )
 
 VERSIONS = (
-    "SELECT DISTINCT e.card_version, e.cost_version FROM {cell}.entries e"
-    + _WINDOW
-    + "AND e.card_version IS NOT NULL"
+    "SELECT DISTINCT p.version, b.version FROM {cell}.entries e"
+    f" JOIN {_CARD_OF_E} JOIN {_COSTS_OF_E}" + _WINDOW
 )
 
 DOCUMENTS = f"SELECT version, document FROM {SHARED_SCHEMA}.price_versions WHERE version = ANY($1::text[])"

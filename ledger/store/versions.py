@@ -44,7 +44,7 @@ WHERE kind = $1 AND ($2 = '' OR name = $2) AND (name, -number) > ($3, $4)
 ORDER BY name, number DESC LIMIT $5
 """
 FIND = f"SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
-DOCUMENT = "SELECT document FROM ledger.price_versions WHERE version = $1"
+DOCUMENT = "SELECT document FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
 
 
 class Kind(StrEnum):
@@ -197,11 +197,11 @@ async def find_version(pool: Pool, kind: Kind, name: str, number: int) -> Versio
     return _version(record)
 
 
-async def get_document(pool: Pool, version: str) -> str:
-    """The document of a version, by its content hash. Raises UnknownVersion."""
-    document = await pool.fetchval(DOCUMENT, version)
+async def get_document(pool: Pool, kind: Kind, name: str, number: int) -> str:
+    """The document of a version, by its number. Raises UnknownVersion."""
+    document = await pool.fetchval(DOCUMENT, kind, name, number)
     if document is None:
-        raise UnknownVersion(version)
+        raise UnknownVersion(number)
     return str(document)
 
 

@@ -43,9 +43,7 @@ class Desk:
             raise AssertionError("the sample plan has a card")
         self._card = config.cards[self._plan.card]
         self._prices = pricing.compile_terms(self._card, config.costs)
-        self._terms = books.Terms(
-            self._card.name, self._card.version, config.costs.version, self._card.credit_price_nanousd
-        )
+        self._terms = books.Terms(self._card.name, 1, 1, self._card.credit_price_nanousd)
         self._wallets: dict[int, books.Wallet] = {}
 
     def create(self, customer: int, now: datetime) -> books.Decision:

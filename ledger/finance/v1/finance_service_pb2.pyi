@@ -315,8 +315,9 @@ class ExplainChargeResponse(_message.Message):
     customer_id: _builtins.str
     plan: _builtins.str
     card: _builtins.str
-    card_version: _builtins.str
-    cost_version: _builtins.str
+    card_version: _builtins.int
+    """Numbers of the versions that it rests on: AdminService has their documents."""
+    cost_version: _builtins.int
     credit_price_usd: _builtins.str
     priced_micros: _builtins.int
     charged_micros: _builtins.int
@@ -349,8 +350,8 @@ class ExplainChargeResponse(_message.Message):
         customer_id: _builtins.str = ...,
         plan: _builtins.str = ...,
         card: _builtins.str = ...,
-        card_version: _builtins.str = ...,
-        cost_version: _builtins.str = ...,
+        card_version: _builtins.int = ...,
+        cost_version: _builtins.int = ...,
         credit_price_usd: _builtins.str = ...,
         priced_micros: _builtins.int = ...,
         charged_micros: _builtins.int = ...,

@@ -74,14 +74,13 @@ CREATE TABLE entries (
     subject bigint,
     subject_n integer,
     card text,
-    card_version text,
-    cost_version text,
+    card_version integer,
+    cost_version integer,
     credit_price_nanousd bigint,
     multiplier_nanos bigint,
     plan text NOT NULL,
     priced bigint NOT NULL,
     uncollected bigint NOT NULL,
-    uncosted boolean NOT NULL,
     late boolean NOT NULL,
     final boolean NOT NULL,
     reason text,
@@ -142,8 +141,8 @@ CREATE TABLE reservations (
     sequence bigint NOT NULL,
     state text NOT NULL,
     card text NOT NULL,
-    card_version text NOT NULL,
-    cost_version text NOT NULL,
+    card_version integer NOT NULL,
+    cost_version integer NOT NULL,
     credit_price_nanousd bigint NOT NULL,
     multiplier_nanos bigint NOT NULL,
     created_at timestamptz NOT NULL,
@@ -219,8 +218,8 @@ CREATE TABLE states (
     uncollected bigint NOT NULL,
     revenue_nanousd bigint NOT NULL,
     card text,
-    card_version text,
-    cost_version text,
+    card_version integer,
+    cost_version integer,
     credit_price_nanousd bigint,
     multiplier_nanos bigint,
     PRIMARY KEY (customer, key)
@@ -242,9 +241,9 @@ CREATE TYPE entry_row AS (
     held_after bigint, consumed_after bigint, expired_after bigint, voided_after bigint, refunded_after
     bigint, debt_after bigint, effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
-    reservation_expires_at timestamptz, subject bigint, subject_n integer, card text, card_version text,
-    cost_version text, credit_price_nanousd bigint, multiplier_nanos bigint, plan text, priced bigint, uncollected bigint, uncosted
-    boolean, late boolean, final boolean, reason text, labels json, lines json
+    reservation_expires_at timestamptz, subject bigint, subject_n integer, card text, card_version integer,
+    cost_version integer, credit_price_nanousd bigint, multiplier_nanos bigint, plan text, priced bigint, uncollected bigint,
+    late boolean, final boolean, reason text, labels json, lines json
 );
 CREATE TYPE money_row AS (
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint, deferred
@@ -253,7 +252,7 @@ CREATE TYPE money_row AS (
     bigint, lines json, draws json, remainders json, booked_at timestamptz
 );
 CREATE TYPE reservation_row AS (
-    customer bigint, sequence bigint, state text, card text, card_version text, cost_version text,
+    customer bigint, sequence bigint, state text, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins json,
     priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
     labels json
@@ -279,7 +278,7 @@ CREATE TYPE lot_value_row AS (
 );
 CREATE TYPE state_row AS (
     customer bigint, key text, state text, closes_at timestamptz, surplus bigint, collected bigint,
-    uncollected bigint, revenue_nanousd bigint, card text, card_version text, cost_version text,
+    uncollected bigint, revenue_nanousd bigint, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint
 );
 CREATE TYPE debt_row AS (

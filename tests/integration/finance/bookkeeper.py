@@ -47,7 +47,7 @@ CREDIT = 1_000_000
 DOLLAR = 1_000_000_000
 STANDARD = Plan("standard", "agents")
 OVERDRAFT = Plan("overdraft", "agents", OverCapture.ALLOW_WITH_OVERDRAFT, 100 * CREDIT)
-TERMS = Terms("agents", "card-v1", "cost-v1", DOLLAR)
+TERMS = Terms("agents", 3, 5, DOLLAR)
 
 _request_numbers = itertools.count(1)
 

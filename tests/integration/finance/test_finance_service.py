@@ -474,7 +474,7 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
         (ids.grant_id("acme", (second.sequence, 0)), 30 * CREDIT, "21.000000000"),
     ]
     assert (told.revenue_usd, told.cost_usd) == ("24.000000000", "1.000000003")
-    assert (told.card, told.card_version, told.cost_version) == ("agents", "card-v1", "cost-v1")
+    assert (told.card, told.card_version, told.cost_version) == ("agents", 3, 5)
     assert (told.plan, told.credit_price_usd) == ("standard", "1.000000000")
     assert (told.priced_micros, told.charged_micros) == (40 * CREDIT, 40 * CREDIT)
     assert told.booked_at == timestamp(charge.booked_at)

@@ -22,7 +22,7 @@ DOLLAR = 1_000_000_000
 PLAN = Plan(
     "team", "standard", over_capture=books.OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=CREDIT
 )
-TERMS = Terms("standard", "card-1", "costs-1", 10_000_000)
+TERMS = Terms("standard", 1, 1, 10_000_000)
 
 
 def priced(micros: int, cost_nanousd: int = 7, **more: Any) -> Priced:

@@ -50,7 +50,8 @@ JSON = st.recursive(
     max_leaves=5,
 )
 LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
-TERMS = st.builds(Terms, TEXTS, TEXTS, TEXTS, COUNTS, COUNTS)
+VERSIONS = st.integers(1, 2**31 - 1)
+TERMS = st.builds(Terms, TEXTS, VERSIONS, VERSIONS, COUNTS, COUNTS)
 STATES = st.builds(State, TEXTS, st.none() | INSTANTS, COUNTS, COUNTS, COUNTS, COUNTS, st.none() | TERMS)
 EFFECTS = st.lists(st.builds(Effect, TEXTS, TEXTS), max_size=2).map(tuple)
 LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
@@ -150,7 +151,6 @@ def entries(draw, customer, sequence, booked_at):
         plan=draw(TEXTS),
         priced_micros=draw(AMOUNTS),
         uncollected_micros=draw(AMOUNTS),
-        uncosted=draw(st.booleans()),
         late=draw(st.booleans()),
         final=draw(st.booleans()),
         reason=draw(st.none() | TEXTS),

@@ -14,7 +14,7 @@ from ledger.v1 import wallet_service_pb2 as wallet
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 PLAN = books.Plan("standard", None)
-TERMS = books.Terms("card", "card-1", "costs-1", 10**9)
+TERMS = books.Terms("card", 1, 1, 10**9)
 
 
 def closed(surplus_micros: int) -> books.Entry:

@@ -257,7 +257,7 @@ class Table:
             "pools": ",".join(
                 f"{line.pool}:{_credits(line.pool_micros)}" for line in entry.lines if line.pool
             ),
-            "flags": "+".join(f for f in ("late", "final", "uncosted") if getattr(entry, f)) or "none",
+            "flags": "+".join(f for f in ("late", "final") if getattr(entry, f)) or "none",
             "money": "some" if entry.money else "none",
         }
         money = entry.money

@@ -43,7 +43,7 @@ class World:
 
     def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = 1_000_000_000) -> None:
         self.plan = plan or Plan("standard", None)
-        self.terms = Terms("card", "card-1", "costs-1", credit_price_nanousd)
+        self.terms = Terms("card", 1, 1, credit_price_nanousd)
         self.now = START
         self.due_batch = 1000
         self.entries: list[Entry] = []

@@ -242,7 +242,10 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
         Invariant.COSTED,
         lambda h: with_entry(h, -1, uncollected_micros=-1),
     ),
-    "credits without usage have a cost": (Invariant.COSTED, lambda h: with_entry(h, -1, uncosted=True)),
+    "credits without usage have a cost": (
+        Invariant.COSTED,
+        lambda h: with_money(with_entry(h, -1, lines=()), -1, lines=()),
+    ),
     "a charge's price is not that of its lines": (
         Invariant.COSTED,
         lambda h: with_entry(h, -1, priced_micros=h.entries[-1].priced_micros + 1),

@@ -156,7 +156,7 @@ def test_entries_of_a_reservation_carry_its_image_its_terms_and_its_labels(world
     """From the reserve to the release, late price changes notwithstanding."""
     terms = world.terms
     sequence = decided(world.run(Reserve("r", b"", 9 * CREDIT, labels={"agent": "a"}))).entry.sequence
-    world.terms = terms._replace(card_version="card-2", credit_price_nanousd=5)
+    world.terms = terms._replace(card_version=2, credit_price_nanousd=5)
     decided(world.run(Commit("c", b"", sequence, 2 * CREDIT, final=False, labels={"step": "1"})))
     decided(world.run(Release("x", b"", sequence)))
     reserve, commit, release = world.entries[-3:]
@@ -319,7 +319,9 @@ def test_parts_of_a_reservation_never_add_up_to_more_than_the_books_can_hold(wor
     assert entry.uncollected_micros == MAX_AMOUNT - 100 * CREDIT
     assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(1))) == "usage"
     assert field_of(world.run(Commit("c2", b"", sequence, 1, final=True))) == "amount_micros"
-    assert decided(world.run(Commit("c2", b"", sequence, None, final=False), priced(0, 1))).entry.uncosted
+    beyond = decided(world.run(Commit("c2", b"", sequence, None, final=False), priced(0, 1))).entry
+    assert beyond.money is not None
+    assert beyond.money.dollars.cost == 0
     decided(world.run(Commit("c3", b"", sequence, 0, final=True)))
 
 
@@ -424,7 +426,7 @@ def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> 
     assert (beyond.charged_micros, [line.treatment for line in beyond.lines]) == (5, [Treatment.CHARGED])
     assert beyond.money is not None
     (line,) = beyond.money.lines
-    assert (beyond.uncosted, beyond.money.dollars.cost) == (True, 0)
+    assert beyond.money.dollars.cost == 0
     assert (line.treatment, line.cost_nanousd) == (Treatment.UNPRICED, 0)
     assert line.internal["unpriced_reason"] == "its cost is beyond what the books can hold"
 

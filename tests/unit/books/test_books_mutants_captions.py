@@ -30,7 +30,7 @@ def entry_of(world: World, command: Command) -> Entry:
     entry = decision.entry
     assert (entry.request_id, entry.fingerprint) == (command.request_id, command.fingerprint)
     assert entry.plan == world.plan.name
-    assert (entry.uncosted, entry.late, entry.final) == (False, False, False)
+    assert (entry.late, entry.final) == (False, False)
     return entry
 
 
