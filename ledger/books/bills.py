@@ -7,14 +7,13 @@ does. Credits that are stated stand beside that sum.
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
 from ledger.books.making import make
-from ledger.books.model import NO_TALLY, ZERO, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
-from ledger.books.tallies import carry, due_micros
+from ledger.books.model import NO_TALLY, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
+from ledger.books.tallies import NO_USAGE, Usage, beside, due_micros
 
 _UNPRICED = Treatment.UNPRICED  # To look a member up in its enumeration costs as much as a call.
 
@@ -25,11 +24,9 @@ class Bill(NamedTuple):
     micros: int
     lines: tuple[PricedLine, ...]
     """The usage that it is for; none where credits are stated."""
-    exact_micros: Fraction = ZERO
-    """The exact price of the usage."""
+    usage: Usage = NO_USAGE
+    """Its exact price, and what was carried before it."""
     rounding: Rounding = HALF_EVEN
-    tally: Tally = NO_TALLY
-    """What was carried before it."""
 
     def shares(self) -> tuple[int, ...]:
         """Give what each line has of it, by largest remainder over the exact prices."""
@@ -46,11 +43,7 @@ class Bill(NamedTuple):
 
     def alone_micros(self) -> int:
         """Give what it would be if nothing were carried."""
-        return round_exact(self.exact_micros, self.rounding) if self.lines else self.micros
-
-    def carried(self) -> Tally:
-        """Give what is carried after it."""
-        return carry(self.tally, self.exact_micros, self.micros, self.rounding.quantum_micros)
+        return round_exact(self.usage.exact_micros, self.rounding) if self.lines else self.micros
 
 
 def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = NO_TALLY) -> Bill:
@@ -65,8 +58,8 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
-    exact = exact_sum([line.exact_micros for line in lines])
-    return make(Bill, (due_micros(tally, exact, rounding), lines, exact, rounding, tally))
+    usage = beside(tally, exact_sum([line.exact_micros for line in lines]))
+    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding))
 
 
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:

@@ -66,6 +66,7 @@ from ledger.books.model import (
 )
 from ledger.books.periods import count
 from ledger.books.pools import PoolDraws, draw_on_pools
+from ledger.books.tallies import carry
 
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
@@ -162,16 +163,15 @@ def charge(
         return refusal
     priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
-    bill, payment = _pay(wallet, bill, [], plan, terms, no_hold=True)
+    bill, payment = _pay(wallet, bill, [], plan, terms, no_hold=True, borrows=command.already_used)
     taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
     refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
     costs = _costs_after(NO_COSTS, priced)
-    unpaid = debt_micros + uncollected_micros
-    if unpaid and not command.already_used:
-        return refusals.insufficient(priced_micros - unpaid, priced_micros)
+    if uncollected_micros and not command.already_used:
+        return refusals.insufficient(priced_micros - uncollected_micros, priced_micros)
 
     # The charge is taken.
     draft = Draft(wallet, now)
@@ -209,33 +209,37 @@ _Payment = tuple[list[Source], int, int]
 
 
 def _pay(
-    wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
+    wallet: Wallet,
+    bill: Bill,
+    held: list[Source],
+    plan: Plan,
+    terms: Terms,
+    *,
+    no_hold: bool,
+    borrows: bool = True,
 ) -> tuple[Bill, _Payment]:
-    """Find the credits for a bill; what is carried into it waits where they do not cover it in full.
+    """Find the credits for a bill; what is carried into it waits where they cover all but that.
 
-    `no_hold`: there is none that could have limited it.
+    `no_hold`: there is none that could have limited it. `borrows`: it may make debt, if the plan lets it.
     """
-    payment = _cover(wallet, bill, held, plan, terms, no_hold=no_hold)
+
+    def cover_by_plan(bill: Bill) -> _Payment:
+        sources: Iterator[Source] = iter(held)
+        if no_hold or plan.over_capture in _GOES_BEYOND_THE_HOLD:
+            sources = chain(held, free_sources(wallet.lots))
+        taken, uncovered = cover(bill, sources)
+        debt = 0
+        if uncovered and borrows and plan.over_capture is OverCapture.ALLOW_WITH_OVERDRAFT:
+            debt = min(uncovered, _overdraft_left(wallet, plan, terms))
+        return taken, debt, uncovered - debt
+
+    payment = cover_by_plan(bill)
     _, _, uncollected_micros = payment
     if uncollected_micros:
         alone = without_carried(bill)
-        if alone.micros < bill.micros:
-            return alone, _cover(wallet, alone, held, plan, terms, no_hold=no_hold)
+        if alone.micros <= bill.micros - uncollected_micros:
+            return alone, cover_by_plan(alone)
     return bill, payment
-
-
-def _cover(
-    wallet: Wallet, bill: Bill, held: list[Source], plan: Plan, terms: Terms, *, no_hold: bool
-) -> _Payment:
-    policy = plan.over_capture
-    sources: Iterator[Source] = iter(held)
-    if no_hold or policy in _GOES_BEYOND_THE_HOLD:
-        sources = chain(held, free_sources(wallet.lots))
-    taken, uncovered = cover(bill, sources)
-    debt = 0
-    if uncovered and policy is OverCapture.ALLOW_WITH_OVERDRAFT:
-        debt = min(uncovered, _overdraft_left(wallet, plan, terms))
-    return taken, debt, uncovered - debt
 
 
 def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
@@ -272,9 +276,9 @@ def _book(
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()
-    draft.carry(terms.card, bill.carried())
-    for key, tally in pools.carried.items():
-        draft.carry(key, tally)
+    draft.carry(terms.card, *carry(bill.usage, bill.micros, bill.rounding.quantum_micros))
+    for key, (tally, more_micros) in pools.carried.items():
+        draft.carry(key, tally, more_micros)
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
     of_lines = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])

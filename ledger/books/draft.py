@@ -19,7 +19,6 @@ from ledger.books.exact import BooksError, share
 from ledger.books.making import make
 from ledger.books.model import (
     NO_REMAINDERS,
-    NO_TALLY,
     NOTHING,
     STATELESS,
     Credits,
@@ -42,7 +41,7 @@ from ledger.books.model import (
     Terms,
     Wallet,
 )
-from ledger.books.tallies import growth_micros, replaced
+from ledger.books.tallies import replaced
 
 ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
 """Where each credit account stands among the `Credits`."""
@@ -193,13 +192,11 @@ class Draft:
         before = self._absorbed
         self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
 
-    def carry(self, key: str, after: Tally) -> None:
-        """Note what rounding leaves over under a key: a memo, no posting."""
-        before = self.wallet.tallies.get(key, NO_TALLY)
+    def carry(self, key: str, after: Tally, more_micros: Fraction) -> None:
+        """Note what rounding leaves over under a key, and how much more it is: a memo, no posting."""
         self._tallies[key] = after
-        more = growth_micros(before, after)
-        if more:
-            self._remainders[key] = more
+        if more_micros:
+            self._remainders[key] = more_micros
 
     # Returns
 

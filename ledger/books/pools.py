@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ledger.books.cover import Source, free_sources
 from ledger.books.exact import apportion, exact_sum
 from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Tally
-from ledger.books.tallies import carry, due_micros, pool_key
+from ledger.books.tallies import beside, carry, due_micros, pool_key
 
 
 class PoolDraws(NamedTuple):
@@ -28,8 +29,8 @@ class PoolDraws(NamedTuple):
     sources: tuple[Source, ...] = ()
     micros: tuple[int, ...] = ()
     """Of each line; empty where no line may draw on a pool."""
-    carried: Mapping[str, Tally] = NO_TALLIES
-    """The tallies of the pools, as these draws leave them."""
+    carried: Mapping[str, tuple[Tally, Fraction]] = MappingProxyType({})
+    """The tallies of the pools, as these draws leave them, and how much more they carry."""
 
     @property
     def total_micros(self) -> int:
@@ -46,7 +47,7 @@ class _Pool(NamedTuple):
     sources: list[Source]
     covered: list[Fraction]
     micros: tuple[int, ...]
-    carried: Tally
+    carried: tuple[Tally, Fraction]
 
 
 def draw_on_pools(
@@ -96,9 +97,9 @@ def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) ->
         part = min(need, max(ZERO, left))
         covered.append(part)
         left -= part
-    exact = exact_sum(covered)
-    drawn = due_micros(tally, exact)
-    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered), carry(tally, exact, drawn))
+    usage = beside(tally, exact_sum(covered))
+    drawn = due_micros(usage)
+    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered), carry(usage, drawn))
 
 
 def _take(sources: Sequence[Source], micros: int) -> list[Source]:

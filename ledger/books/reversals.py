@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 
 from ledger.books import refusals
 from ledger.books.commands import Reverse
@@ -15,6 +16,7 @@ from ledger.books.draft import Draft
 from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
+    ZERO,
     Decision,
     Entry,
     EntryKind,
@@ -23,7 +25,6 @@ from ledger.books.model import (
     Refusal,
     Reservation,
     ReservationState,
-    Tally,
     Wallet,
 )
 from ledger.books.periods import take_off
@@ -52,8 +53,8 @@ def reverse(
             -money.absorbed_uncollected_nanousd,
             -money.absorbed_unpriced_nanousd,
         )
-    for key, tally in _tallies_without(wallet, undone).items():
-        draft.carry(key, tally)
+    for key, more_micros in _carried_by(undone).items():
+        draft.carry(key, *uncarry(wallet.tallies.get(key, NO_TALLY), more_micros))
     rests = lines_left(facts)
     parts = [rest.micros for rest in rests]
     lines, money_lines = take_back(rests, parts, draft.revenue_nanousd, cost=True)
@@ -76,14 +77,13 @@ def reverse(
     )
 
 
-def _tallies_without(wallet: Wallet, undone: Sequence[Entry]) -> Mapping[str, Tally]:
-    """Give the tallies that charges changed, as they are without them: what others left over is due again."""
-    tallies: dict[str, Tally] = {}
+def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Fraction]:
+    """Give how much more is carried since charges, by key: what others left over is due again."""
+    carried: dict[str, Fraction] = {}
     for money in (entry.money for entry in undone if entry.money):
         for key, more_micros in money.remainders.items():
-            before = tallies.get(key) or wallet.tallies.get(key, NO_TALLY)
-            tallies[key] = uncarry(before, more_micros)
-    return tallies
+            carried[key] = carried.get(key, ZERO) + more_micros
+    return carried
 
 
 def _refuse_charge(facts: Facts) -> Refusal | None:

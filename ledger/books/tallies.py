@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 from ledger.books.exact import HALF_EVEN, round_exact
 from ledger.books.making import make
-from ledger.books.model import NO_TALLY, POOL_SCOPE, Rounding, Tally
+from ledger.books.model import NO_TALLY, POOL_SCOPE, ZERO, Rounding, Tally
 
 MAX_TALLIES = 32
 """Cards and pools of which one customer's remainders are carried; the one longest unused goes first. A
@@ -32,35 +33,53 @@ def pool_key(pool: str) -> str:
     return POOL_SCOPE + pool
 
 
-def due_micros(tally: Tally, exact_micros: Fraction, rounding: Rounding = HALF_EVEN) -> int:
-    """Give what usage of an exact price amounts to with what is carried: never less than 0.
+class Usage(NamedTuple):
+    """Usage of an exact price, beside what is carried."""
+
+    exact_micros: Fraction
+    before: Tally
+    total_micros: Fraction
+    """Both: the running sum with it."""
+
+
+NO_USAGE = Usage(ZERO, NO_TALLY, ZERO)
+
+
+def beside(tally: Tally, exact_micros: Fraction) -> Usage:
+    """Put usage beside what is carried."""
+    total = exact_micros if tally is NO_TALLY else tally.exact_micros + exact_micros
+    return make(Usage, (exact_micros, tally, total))
+
+
+def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
+    """Give what usage amounts to with what is carried: never less than 0.
 
     Usage that costs nothing collects nothing: it is free on its card, whatever was left over before.
     """
-    if not exact_micros:
+    if not usage.exact_micros:
         return 0
-    return max(0, round_exact(tally.exact_micros + exact_micros, rounding) - tally.billed_micros)
+    return max(0, round_exact(usage.total_micros, rounding) - usage.before.billed_micros)
 
 
-def carry(tally: Tally, exact_micros: Fraction, billed_micros: int, quantum_micros: int = 1) -> Tally:
-    """Add usage to a tally, and what was billed of it.
+def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Fraction]:
+    """Add usage and what was billed of it to a tally: give that, and how much more is carried than before.
 
     Multiples of two quanta are taken off both sums: no rounding is another without them.
     """
-    exact = _bounded(tally.exact_micros + exact_micros)
-    billed = tally.billed_micros + billed_micros
+    exact, before, total = usage
+    billed = before.billed_micros + billed_micros
     whole = billed - billed % (2 * quantum_micros)
-    return make(Tally, (exact - whole, billed - whole))
+    more = exact - billed_micros
+    if total.denominator > MAX_DENOMINATOR:
+        rounded = _bounded(total)
+        more, total = more + rounded - total, rounded
+    return make(Tally, (total - whole if whole else total, billed - whole)), more
 
 
-def uncarry(tally: Tally, growth_micros: Fraction) -> Tally:
-    """Take off again what usage that is undone has added to what is carried."""
-    return tally._replace(exact_micros=_bounded(tally.exact_micros - growth_micros))
-
-
-def growth_micros(before: Tally, after: Tally) -> Fraction:
-    """Give how much more is carried after than before."""
-    return (after.exact_micros - after.billed_micros) - (before.exact_micros - before.billed_micros)
+def uncarry(tally: Tally, more_micros: Fraction) -> tuple[Tally, Fraction]:
+    """Take off again what usage that is undone has added to what is carried; gives what `carry` does."""
+    exact = _bounded(tally.exact_micros - more_micros)
+    return tally._replace(exact_micros=exact), exact - tally.exact_micros
 
 
 def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapping[str, Tally]:

@@ -38,7 +38,7 @@ from ledger.books.model import (
     Treatment,
 )
 from ledger.books.pools import NO_DRAWS, PoolDraws, draw_on_pools
-from ledger.books.tallies import due_micros, growth_micros, pool_key, uncarry
+from ledger.books.tallies import beside, carry, due_micros, pool_key, uncarry
 from ledger.engine.simulation_figures import Line
 
 _NO_FACTS: Mapping[str, object] = {}
@@ -173,7 +173,8 @@ class Past:
         if any(line.pool is not None for line in priced.lines):
             priced, pools = _draw_on_pools(priced, booked, self._tallies)
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
-        remainders = self._carry({**pools.carried, terms.card.name: bill.carried()})
+        carried = carry(bill.usage, bill.micros, bill.rounding.quantum_micros)
+        remainders = self._carry({**pools.carried, terms.card.name: carried})
         costs = accrue(parts.costs, priced)
         if booked.reservation is not None:
             self._reservations[booked.reservation] = _Parts(costs, quote.own_run)
@@ -191,18 +192,15 @@ class Past:
             remainders,
         )
 
-    def _carry(self, tallies: Mapping[str, Tally]) -> Mapping[str, Fraction]:
+    def _carry(self, carried: Mapping[str, tuple[Tally, Fraction]]) -> Mapping[str, Fraction]:
         """Remember tallies, and give how much more is carried under each."""
-        more = {}
-        for key, after in tallies.items():
-            more[key] = growth_micros(self._tallies.get(key, NO_TALLY), after)
-            self._tallies[key] = after
-        return more
+        self._tallies |= {key: after for key, (after, _) in carried.items()}
+        return {key: more_micros for key, (_, more_micros) in carried.items()}
 
     def unwind(self, charge: Charge, now: datetime) -> None:
         """Take what a charge added to the states, and to what is carried, away again."""
         for key, more_micros in charge.remainders.items():
-            self._tallies[key] = uncarry(self._tallies[key], more_micros)
+            self._tallies[key], _ = uncarry(self._tallies[key], more_micros)
         if charge.effects:
             self._keep(pricing.unwind(charge.effects, self._states), None, now)
 
@@ -251,7 +249,7 @@ def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally])
     lots = []
     for number, (name, need) in enumerate(needs.items()):
         drawn, tally = booked.pools.get(name, 0), tallies.get(pool_key(name), NO_TALLY)
-        suffices = due_micros(tally, need) <= drawn
+        suffices = due_micros(beside(tally, need)) <= drawn
         # What rounding left out was there, too.
         enough = ceil(need + tally.exact_micros - tally.billed_micros) + 1
         lots.append(_lot_of(name, number, enough if suffices else drawn, booked.booked_at))
