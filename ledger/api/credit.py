@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
-from ledger.api.turns import Turns
 from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
@@ -19,12 +18,16 @@ from ledger.books.model import Refusal, RefusalReason, ReservationState, Roundin
 from ledger.engine.engine import Engine
 from ledger.engine.pending import all_done
 from ledger.store.reads import NEWEST, Booked, Reads
+from ledger.turns import Turns
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
 
 _STATES: Final = {
     pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}"): state for state in ReservationState
 }
+
+_Begun = tuple[pb.BatchResult, str, *Begun]
+"""The result of an item, the name of its write, the write, and what is to come of it."""
 
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
@@ -101,25 +104,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response = pb.BatchResponse()
-        begun = await self._begin_all(request, response)
-        await all_done([outcome for *_, outcome in begun if outcome is not None])
-        turns = Turns()
-        for result, name, write, outcome in begun:
-            try:
-                entry, replayed = await self._writes.committed(write, outcome)
-                OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
-            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                result.error.CopyFrom(status_of(error, _BATCH))
-            await turns.after(_work(write))
-        return response
-
-    async def _begin_all(
-        self, request: pb.BatchRequest, response: pb.BatchResponse
-    ) -> list[tuple[pb.BatchResult, str, *Begun]]:
-        """Begins the writes of all items; what is wrong with one is its result."""
-        now = self._clock()
-        turns = Turns()
-        begun: list[tuple[pb.BatchResult, str, *Begun]] = []
+        now, turns = self._clock(), Turns()
+        begun: list[_Begun] = []
+        underway = 0
         for item in request.items:
             result = response.results.add()
             work = 1
@@ -130,7 +117,23 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
             await turns.after(work)
-        return begun
+            underway += work
+            if underway >= limits.BATCH_WORK_AT_ONCE:
+                await self._answer_all(begun, turns)
+                begun, underway = [], 0
+        await self._answer_all(begun, turns)
+        return response
+
+    async def _answer_all(self, begun: Sequence[_Begun], turns: Turns) -> None:
+        """Waits for what has been begun, and tells what came of each in its result."""
+        await all_done([outcome for *_, outcome in begun if outcome is not None])
+        for result, name, write, outcome in begun:
+            try:
+                entry, replayed = await self._writes.committed(write, outcome)
+                OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                result.error.CopyFrom(status_of(error, _BATCH))
+            await turns.after(_work(write))
 
     def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, *Begun]:
         """Begins the write of an item; its name, the write and what is to come of it."""

@@ -102,9 +102,17 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
         StatusCode.FAILED_PRECONDITION,
         "The charge was reversed before, or is a part of a reservation, which is reversed whole.",
     ),
+    RefusalReason.REVERSAL_TOO_LARGE: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The reservation has booked more lines than one reversal undoes; refund its charges one by one.",
+    ),
     RefusalReason.REFUND_EXCEEDS_CHARGE: Told(
         StatusCode.FAILED_PRECONDITION,
         "The refund is more than refunds and reversals have left of what the charge collected.",
+    ),
+    RefusalReason.TOO_MANY_REFUNDS: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The charge takes no more refunds of a part; one without an amount gives back all that is left.",
     ),
     RefusalReason.UNPRICED_USAGE: Told(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
     RefusalReason.OVER_CAPTURE: Told(

@@ -12,6 +12,10 @@ from typing import Final
 BATCH_ITEMS_MAX: Final = 1_000
 """Writes in one `Batch`: past it a call gains no speed, and keeps others waiting."""
 
+BATCH_WORK_AT_ONCE: Final = 2_000
+"""Items of usage (writes without usage count as one) of a `Batch` that are under way at once: the next begin
+when these have their answers, so that no call fills the lines in which all others wait."""
+
 USAGE_ITEMS_MAX: Final = 1_000
 """Items in one usage list: one command is priced and decided without a pause."""
 

@@ -479,6 +479,8 @@ class Facts(NamedTuple):
     paid debt or gave credits back, with their money, oldest first."""
     reversed: bool = False
     """Reverse, Refund: the charge has been undone before; a commit with its reservation."""
+    is_beyond_limit: bool = False
+    """Reverse, Refund: there are more lines to look at than `LINES_UNDONE_MAX`; `charges` are left out."""
     lots: tuple[Lot, ...] = ()
     """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
     there."""
@@ -525,8 +527,12 @@ class RefusalReason(StrEnum):
     """A reversal takes a closed reservation."""
     CHARGE_NOT_REVERSIBLE = "CHARGE_NOT_REVERSIBLE"
     """Undone before, or a part of a reservation, which is reversed whole."""
+    REVERSAL_TOO_LARGE = "REVERSAL_TOO_LARGE"
+    """The parts of the reservation, and their refunds, have more lines than are undone at once."""
     REFUND_EXCEEDS_CHARGE = "REFUND_EXCEEDS_CHARGE"
     """More than is left of the charge; or nothing is left of it."""
+    TOO_MANY_REFUNDS = "TOO_MANY_REFUNDS"
+    """The charge takes no more refunds of a part; what is left may still go back in one."""
     UNPRICED_USAGE = "UNPRICED_USAGE"
     OVER_CAPTURE = "OVER_CAPTURE"
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"

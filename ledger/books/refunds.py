@@ -14,7 +14,8 @@ from ledger.books.bills import refuse_amount
 from ledger.books.commands import Refund
 from ledger.books.draft import Draft
 from ledger.books.exact import apportion
-from ledger.books.model import Decision, EntryKind, Facts, Plan, Refusal, Wallet
+from ledger.books.limits import LINES_UNDONE_MAX, REFUNDS_MAX
+from ledger.books.model import Decision, Entry, EntryKind, Facts, Plan, Refusal, Wallet
 from ledger.books.periods import uncount
 from ledger.books.returns import give_back, left_of, lines_left, take_back
 
@@ -30,6 +31,9 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
     micros = left if command.amount_micros is None else command.amount_micros
     if micros > left or left == 0:
         return refusals.refund_exceeds_charge(left)
+    refunds_max = _refunds_max(facts.charges[0])
+    if micros < left and len(facts.refunds) >= refunds_max:
+        return refusals.too_many_refunds(refunds_max, left)
 
     # The refund is given.
     charge = facts.charges[0]
@@ -54,3 +58,12 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
         money_lines=money_lines,
         states={**states, **facts.freed} if micros == left else states,
     )
+
+
+def _refunds_max(charge: Entry) -> int:
+    """Give how many refunds of a part of it a charge takes.
+
+    Each has as many lines as the charge. All of them, the charge, and one refund of what is left can still
+    be looked at together.
+    """
+    return min(REFUNDS_MAX, LINES_UNDONE_MAX // max(1, len(charge.lines)) - 2)

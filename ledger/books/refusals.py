@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ledger.books.limits import LINES_UNDONE_MAX
 from ledger.books.model import Refusal, RefusalReason
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
@@ -10,6 +11,7 @@ RESERVATION_CLOSED = Refusal(RefusalReason.RESERVATION_CLOSED)
 RESERVATION_EXPIRED = Refusal(RefusalReason.RESERVATION_EXPIRED)
 RESERVATION_OPEN = Refusal(RefusalReason.RESERVATION_OPEN)
 CHARGE_NOT_REVERSIBLE = Refusal(RefusalReason.CHARGE_NOT_REVERSIBLE)
+REVERSAL_TOO_LARGE = Refusal(RefusalReason.REVERSAL_TOO_LARGE, {"lines_max": str(LINES_UNDONE_MAX)})
 
 
 def invalid(field: str, description: str) -> Refusal:
@@ -36,6 +38,14 @@ def over_capture(held_micros: int, required_micros: int) -> Refusal:
 def refund_exceeds_charge(left_micros: int) -> Refusal:
     """Refuse a refund of more than is left of what the charge collected."""
     return Refusal(RefusalReason.REFUND_EXCEEDS_CHARGE, {"left_micros": str(left_micros)})
+
+
+def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
+    """Refuse one more refund of a part of a charge; all that is left may still go back in one."""
+    return Refusal(
+        RefusalReason.TOO_MANY_REFUNDS,
+        {"refunds_max": str(refunds_max), "left_micros": str(left_micros)},
+    )
 
 
 def unpriced(item: int) -> Refusal:

@@ -87,6 +87,8 @@ def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Fraction]:
 
 
 def _refuse_charge(facts: Facts) -> Refusal | None:
+    if facts.is_beyond_limit:
+        return refusals.REVERSAL_TOO_LARGE
     if not facts.charges or facts.charges[0].kind not in (EntryKind.CHARGE, EntryKind.COMMIT):
         return refusals.CHARGE_NOT_FOUND
     if facts.reversed or facts.charges[0].kind is EntryKind.COMMIT:
@@ -101,7 +103,7 @@ def _refuse_reservation(facts: Facts) -> Refusal | None:
         return refusals.RESERVATION_OPEN
     if facts.reversed or facts.reservation.state is ReservationState.REVERSED:
         return refusals.CHARGE_NOT_REVERSIBLE
-    return None
+    return refusals.REVERSAL_TOO_LARGE if facts.is_beyond_limit else None
 
 
 def _undo(before: Reservation, given_micros: int) -> Reservation:

@@ -69,6 +69,8 @@ class OpenBatch:
     """When its first command was decided: a database whose clock disagrees applies nothing of it."""
     parts: dict[int, Part] = field(default_factory=dict)
     commands: int = 0
+    work: int = 0
+    """Lines that its commands book or undo, one at least for each."""
     alone: bool = False
 
     def has_writes(self) -> bool:

@@ -38,12 +38,14 @@ class Cell:
         self.name = name
         self.memory = Memory(name, prices, clock)
         self._by_request: dict[tuple[int, str], Pending] = {}
-        writes, loads, rounds = (
-            Link(database, f"acu {name} {purpose}") for purpose in ("writer", "loader", "contender")
-        )
-        self._links = (writes, loads, rounds)
+        purposes = ("writer", "loader", "returns", "contender")
+        self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
+        writes, loads, returns, rounds = self._links
         self._writer = Writer(self.memory, writes, clock, metrics)
-        self._loader = Loader(self.memory, loads, self._writer, clock, prices, database)
+        self._loader, self._returns = (
+            Loader(self.memory, line, link, self._writer, clock, prices, database)
+            for line, link in ((self.memory.wanting, loads), (self.memory.undoing, returns))
+        )
         self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -51,6 +53,7 @@ class Cell:
         self._tasks = [
             asyncio.create_task(self._writer.run(), name=f"writer of {self.name}"),
             asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
+            asyncio.create_task(self._returns.run(), name=f"loader of returns of {self.name}"),
             asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
         ]
 
@@ -58,7 +61,7 @@ class Cell:
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Writer, loader and contender run until they are cancelled: commands would wait for one for ever."""
+        """Each runs until it is cancelled: commands would wait for it for ever."""
         if not task.cancelled():
             _log.critical("cell.stopped", cell=self.name, task=task.get_name(), exc_info=task.exception())
 

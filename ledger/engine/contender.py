@@ -53,9 +53,9 @@ class Contender:
     async def run(self) -> None:
         """Takes rounds until cancelled; none while the outcome of a write is unknown."""
         while True:
-            await self._memory.has_contended.wait()
+            await self._memory.contended.has_some.wait()
             await self._writer.settled.wait()
-            members = self._memory.next_contended()
+            members = self._memory.contended.take()
             if members:
                 await self._take_round(members)
 
@@ -78,7 +78,8 @@ class Contender:
         async with connection.transaction():
             await lock_wallets(connection, self._memory.name, [member.customer for member in members])
             due_at = self._clock.now()
-            for member, asked, loaded in await self._loader.fetch(connection, members, due_at, all_ids=True):
+            fetched = await self._loader.fetch(connection, members, due_at, under_lock=True)
+            for member, asked, loaded in fetched:
                 self._memory.decide_under_lock(member, asked, loaded, batch)
             if batch.has_writes():
                 await self._write(connection, batch)

@@ -1,6 +1,8 @@
-"""The loader of a cell: brings what memory lacks.
+"""The loaders of a cell: bring what memory lacks.
 
-One load is in flight; misses that arrive meanwhile form the next.
+Each serves one line of customers, with one load in flight; misses that arrive meanwhile form the next. What
+reversals and refunds give back is brought by a loader of its own, one customer at a time: it may be thousands
+of lines, and nobody else's load is to wait for it.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from ledger.books.model import Reservation, Wallet
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
 from ledger.engine.member import Member, keys_of
-from ledger.engine.memory import Memory
+from ledger.engine.memory import Line, Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
 from ledger.store.load import Loaded, LoadRequest, load, load_reversal, load_states
+from ledger.turns import Turns
 
 Fetched = tuple[Member, LoadRequest, Loaded | None]
 """A customer, what was asked for, and what there is of it; None: there is no such customer."""
@@ -32,11 +35,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Loader:
-    """One per cell and process, on a connection of its own."""
+    """One per line of a cell and process, on a connection of its own."""
 
     def __init__(
         self,
         memory: Memory,
+        line: Line,
         link: Link,
         writer: Writer,
         clock: DatabaseClock,
@@ -44,6 +48,7 @@ class Loader:
         database: Database,
     ) -> None:
         self._memory = memory
+        self._line = line
         self._link = link
         self._writer = writer
         self._clock = clock
@@ -53,14 +58,15 @@ class Loader:
     async def run(self) -> None:
         """Loads until cancelled; nothing while the outcome of a write is unknown."""
         while True:
-            await self._memory.has_wanting.wait()
+            await self._line.has_some.wait()
             await self._writer.settled.wait()
-            members = self._memory.next_to_load()
+            members = self._line.take()
             if not members:
                 continue
             due_at = self._clock.now()
             try:
-                fetched = await self.fetch(await self._link.connection(), members, due_at, all_ids=False)
+                connection = await self._link.connection()
+                fetched = await self.fetch(connection, members, due_at, under_lock=False)
             except Exception as error:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
                 _log.warning("load.failed", cell=self._memory.name, error=repr(error))
                 await self._link.drop()
@@ -68,24 +74,32 @@ class Loader:
                 self._memory.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
+            turns = Turns()
             for member, asked, loaded in fetched:
+                work = _work(member)
                 self._memory.loaded(member, asked, loaded)
+                await turns.after(work)
 
     async def fetch(
-        self, connection: Connection, members: Sequence[Member], due_at: datetime, *, all_ids: bool
+        self, connection: Connection, members: Sequence[Member], due_at: datetime, *, under_lock: bool
     ) -> list[Fetched]:
         """What customers' waiting commands need, of one moment; and what was asked for, as more may wait now.
 
         Their request ids are looked up where they may be in the journal: after an attempt that did not
-        commit, or `all_ids`.
+        commit, or under the lock of their wallets. There all is loaded that they need, whatever it is.
         """
-        requests = [self._request(member, due_at, all_ids=all_ids) for member in members]
+        turns = Turns()
+        requests: list[LoadRequest] = []
+        for member in members:
+            requests.append(self._request(member, due_at, all_ids=under_lock))
+            await turns.after(_work(member))
         found = await load(connection, self._memory.name, requests)
         for member in members:
             loaded = found.get(member.customer)
             if loaded is not None:
                 await self._load_prices(loaded)
-                await self._load_undone(connection, member)
+                if under_lock or self._line is self._memory.undoing:
+                    await self._load_undone(connection, member)
         if not self._prices.published.is_current():
             await self._prices.published.refresh(self._database, self._clock.now())
         fetched = [
@@ -168,3 +182,8 @@ class Loader:
             charge=head.command.charge,
             reservation=head.command.reservation if isinstance(head.command, Reverse) else None,
         )
+
+
+def _work(member: Member) -> int:
+    """How much it is to look through what waits for a customer."""
+    return sum(pending.work for pending in member.waiting)

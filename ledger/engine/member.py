@@ -52,9 +52,18 @@ class Round:
     batch: OpenBatch
     request_ids: frozenset[str]
 
+    work_max: int
+    """Lines that it takes, but for a command that has more by itself."""
+
     def excludes(self, pending: Pending) -> bool:
-        """Whether a command came too late for the round: it may be a repeat that nobody has looked for."""
-        return pending.command is not None and pending.command.request_id not in self.request_ids
+        """Whether a command is for the next round: this one is full, or it came too late.
+
+        Then it may be a repeat that nobody has looked for.
+        """
+        if pending.command is None:
+            return False
+        is_full = 0 < self.batch.work > self.work_max - pending.work
+        return is_full or pending.command.request_id not in self.request_ids
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +121,7 @@ class Member:
             return True
         if not pending.past:
             return False
-        if pending.facts is None and isinstance(pending.command, (Reverse, Refund)):
+        if pending.facts is None and pending.gives_back:
             return True
         keys = pending.keys = keys_of(pending, wallet, self.reservations, prices, now)
         return bool(keys) and not self.states.keys() >= keys

@@ -29,6 +29,10 @@ WALLETS_MAX = 10_000
 """Customers in memory; idle ones leave it first."""
 BATCH_COMMANDS_MAX = 2_000
 """Commands in one statement; what arrives beyond it forms the next."""
+BATCH_WORK_MAX = 5_000
+"""Lines in one statement, but for a command that has more by itself: some tenth of a second."""
+WORK_AT_ONCE = 500
+"""Lines decided of one customer without a pause, when its commands have waited: some 20 ms."""
 LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
 CONTENDED_MAX = 100
@@ -44,6 +48,44 @@ Repeats = dict[tuple[int, str], Entry]
 _log = structlog.get_logger(__name__)
 
 
+class Line:
+    """Customers that wait for the same thing, in order; whoever serves them takes some at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self._members: OrderedDict[int, Member] = OrderedDict()
+        self._limit = limit
+        self.has_some = asyncio.Event()
+        """There are some to take: those that have nothing uncommitted."""
+
+    def join(self, member: Member) -> None:
+        """Waits, behind the others."""
+        self._members[member.customer] = member
+        self.wake(member)
+
+    def wake(self, member: Member) -> None:
+        """A customer may have nothing uncommitted any more."""
+        if not member.parts and member.customer in self._members:
+            self.has_some.set()
+
+    def leave(self, member: Member) -> None:
+        """Waits no longer."""
+        self._members.pop(member.customer, None)
+
+    def members(self) -> list[Member]:
+        """All that wait."""
+        return list(self._members.values())
+
+    def take(self) -> list[Member]:
+        """The first that have nothing uncommitted, to be loaded now; what is left keeps the event set."""
+        members = [member for member in self._members.values() if not member.parts][: self._limit]
+        for member in members:
+            del self._members[member.customer]
+            member.loading = True
+        if all(member.parts for member in self._members.values()):
+            self.has_some.clear()
+        return members
+
+
 class Memory:
     """What one process knows of one cell, and has not committed yet."""
 
@@ -55,12 +97,14 @@ class Memory:
         self._batches: deque[OpenBatch] = deque()
         self._shipping: OpenBatch | None = None
         """The batch that is being written."""
-        self._wanting: OrderedDict[int, Member] = OrderedDict()
-        self._contended: OrderedDict[int, Member] = OrderedDict()
+        self.wanting = Line(LOAD_CUSTOMERS_MAX)
+        """Those that want a load."""
+        self.undoing = Line(1)
+        """Those whose next command gives charges back: such a load takes long, and holds up no other."""
+        self.contended = Line(CONTENDED_MAX)
         """Those that want a round under the lock instead of a load."""
+        self._lines = (self.wanting, self.undoing, self.contended)
         self.has_batch = asyncio.Event()
-        self.has_wanting = asyncio.Event()
-        self.has_contended = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -94,13 +138,21 @@ class Memory:
                 del self._members[customer]
 
     def _advance(self, member: Member) -> None:
-        """Decides what waits, in order of arrival, up to a command that needs what is not in memory."""
+        """Decides what waits, in order of arrival, up to a command that needs what is not in memory.
+
+        Where much has waited, others have their turn in between.
+        """
         if member.loading:
             return
+        work = 0
         while member.waiting:
             pending = member.waiting[0]
             if member.round is not None and member.round.excludes(pending):
                 return
+            if work >= WORK_AT_ONCE and member.round is None:
+                asyncio.get_running_loop().call_soon(self._advance, member)
+                return
+            work += pending.work
             now = self._now(member)
             if member.lacks(pending, self._prices, now):
                 self._want(member)
@@ -123,7 +175,7 @@ class Memory:
         except Exception as error:  # noqa: BLE001 -- deciding has no effect: its fault is this command's alone
             pending.fail(error)
             return
-        part = self._part(member, alone=pending.alone)
+        part = self._part(member, pending.work, alone=pending.alone)
         if isinstance(outcome, Refusal):
             part.items.append((pending, outcome))
             return
@@ -141,10 +193,11 @@ class Memory:
         else:
             part.items.append((pending, None))
 
-    def _part(self, member: Member, *, alone: bool) -> Part:
+    def _part(self, member: Member, work: int, *, alone: bool) -> Part:
         """The customer's part of the open batch; a batch opens where there is none to join."""
-        batch = member.round.batch if member.round is not None else self._open_batch(alone=alone)
+        batch = member.round.batch if member.round is not None else self._open_batch(work, alone=alone)
         batch.commands += 1
+        batch.work += work
         part = batch.parts.get(member.customer)
         if part is None:
             wallet = member.wallet
@@ -154,9 +207,9 @@ class Memory:
             member.parts += 1
         return part
 
-    def _open_batch(self, *, alone: bool) -> OpenBatch:
+    def _open_batch(self, work: int, *, alone: bool) -> OpenBatch:
         batch = self._batches[-1] if self._batches else None
-        if batch is None or alone or batch.alone or batch.commands >= BATCH_COMMANDS_MAX:
+        if batch is None or alone or batch.alone or _is_full(batch, work):
             batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
             self._batches.append(batch)
             self.has_batch.set()
@@ -234,24 +287,19 @@ class Memory:
     # -- what the loader does --------------------------------------------------------------------
 
     def _want(self, member: Member) -> None:
-        line, other = self._wanting, self._contended
+        head = member.waiting[0] if member.waiting else None
         if member.contended:
-            line, other = other, line
-        other.pop(member.customer, None)
-        line[member.customer] = member
-        self._wake(member)
+            wanted = self.contended
+        else:
+            wanted = self.undoing if head is not None and head.gives_back else self.wanting
+        for line in self._lines:
+            if line is not wanted:
+                line.leave(member)
+        wanted.join(member)
 
     def _wake(self, member: Member) -> None:
-        if member.parts:
-            return
-        if member.customer in self._wanting:
-            self.has_wanting.set()
-        if member.customer in self._contended:
-            self.has_contended.set()
-
-    def next_to_load(self) -> list[Member]:
-        """Customers to load now: those that want it, and have nothing uncommitted."""
-        return _take_from(self._wanting, LOAD_CUSTOMERS_MAX, self.has_wanting)
+        for line in self._lines:
+            line.wake(member)
 
     def not_loaded(self, members: Iterable[Member]) -> None:
         """The load failed: its customers want it still."""
@@ -304,7 +352,7 @@ class Memory:
         decisions, after = due(
             wallet, loaded.due, loaded.next_reservation_due_at, loaded.closings, now=now, plan=plan
         )
-        part = self._part(member, alone=False)
+        part = self._part(member, len(decisions), alone=False)
         for decision in decisions:
             part.apply(decision)
             member.keep(decision)
@@ -317,11 +365,11 @@ class Memory:
 
     def give_up_on_the_old(self) -> None:
         """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""
-        for line in (self._wanting, self._contended):
-            for member in list(line.values()):
+        for line in self._lines:
+            for member in line.members():
                 member.waiting = deque(pending for pending in member.waiting if not _gave_up(pending))
                 if not member.waiting:
-                    del line[member.customer]
+                    line.leave(member)
 
     # -- rounds under the lock -------------------------------------------------------------------
 
@@ -330,10 +378,6 @@ class Memory:
         for customer in customers:
             self._members[customer].contended = UNDISTURBED_ROUNDS
 
-    def next_contended(self) -> list[Member]:
-        """Customers for a round now: those that want one, and have nothing uncommitted."""
-        return _take_from(self._contended, CONTENDED_MAX, self.has_contended)
-
     def decide_under_lock(
         self, member: Member, asked: LoadRequest, loaded: Loaded | None, batch: OpenBatch
     ) -> None:
@@ -341,7 +385,7 @@ class Memory:
         if loaded is not None:
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
-        member.round = Round(batch, frozenset(asked.request_ids))
+        member.round = Round(batch, frozenset(asked.request_ids), BATCH_WORK_MAX)
         try:
             self.loaded(member, asked, loaded)
         finally:
@@ -369,22 +413,16 @@ class Memory:
             self._leave_round(member)
 
     def _leave_round(self, member: Member) -> None:
-        self._contended.pop(member.customer, None)
+        self.contended.leave(member)
         member.loading = False
         if member.contended:
             member.forget()
         self._advance(member)
 
 
-def _take_from(line: OrderedDict[int, Member], limit: int, has_some: asyncio.Event) -> list[Member]:
-    """The first in a line that have nothing uncommitted; what is left keeps the event set."""
-    members = [member for member in line.values() if not member.parts][:limit]
-    for member in members:
-        del line[member.customer]
-        member.loading = True
-    if all(member.parts for member in line.values()):
-        has_some.clear()
-    return members
+def _is_full(batch: OpenBatch, work: int) -> bool:
+    """Whether a batch that holds something has no room for a command of so many lines."""
+    return batch.commands >= BATCH_COMMANDS_MAX or 0 < batch.work > BATCH_WORK_MAX - work
 
 
 def _gave_up(pending: Pending) -> bool:

@@ -42,6 +42,7 @@ class Pending:
         "customer",
         "done",
         "facts",
+        "gives_back",
         "keys",
         "past",
         "reservation",
@@ -57,8 +58,9 @@ class Pending:
         self.usage = usage
         self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
         """The reservation that it names."""
-        gives_back = isinstance(command, (Reverse, Refund))
-        self.past = gives_back or (usage is not None and not isinstance(command, Reserve))
+        self.gives_back = isinstance(command, (Reverse, Refund))
+        """It needs what it gives back."""
+        self.past = self.gives_back or (usage is not None and not isinstance(command, Reserve))
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
@@ -73,6 +75,15 @@ class Pending:
         self._answer: Answer = None
         self._error: Exception | None = None
         self._callbacks: list[Callable[[Pending], object]] = []
+
+    @property
+    def work(self) -> int:
+        """How much it is to decide and to write: itself, or the lines that it books or undoes."""
+        if self.usage:
+            return len(self.usage)
+        if self.facts is not None:
+            return sum(max(1, len(charge.lines)) for charge in self.facts.charges) or 1
+        return 1
 
     def answer(self, answer: Answer) -> None:
         """Tells the outcome, unless it has been told."""

@@ -32,7 +32,7 @@ ROLES = (READER, FINANCE, WRITER)
 READER_CONNECTIONS_MAX = 8
 FINANCE_CONNECTIONS_MAX = 4
 WRITER_CONNECTIONS_MAX = 4
-"""Of the pool; each cell has two more of its own."""
+"""Of the pool; each cell has four more of its own."""
 
 STATEMENT_TIMEOUT = "10s"
 FINANCE_STATEMENT_TIMEOUT = "10min"

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.books.clock import NO_CLOSINGS, Closings
 from ledger.books.cover import burn_order
+from ledger.books.limits import LINES_UNDONE_MAX
 from ledger.books.model import Facts
 from ledger.store import codec
 from ledger.store.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
 from ledger.store.database_errors import told_outcomes
+from ledger.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 DUE_MAX = 1_000
 """Expired holds of a customer in one load; the next ones come with the next load."""
+
+
+LINES_AT_ONCE = 500
+"""Entries and lines made of rows without a pause: some 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,42 +126,64 @@ CROSS JOIN LATERAL (
     ORDER BY o.closes_at LIMIT 1) AS u
 """
 
+PAYMENTS_MAX = 1_000
+"""Entries that drew on lots since a charge made debt, the newest: where it goes back, its lots are theirs."""
+
 # $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
 # entry comes too where it is no commit: it may carry what was absorbed. Where the charges made debt, what
-# may have paid it since comes as well: grants and their starts, and what gives credits back.
-LOAD_REVERSAL = f"""
-WITH charges AS MATERIALIZED (
-    SELECT e.* FROM {{cell}}.entries e
+# may have paid it since comes as well: grants and their starts, and what gives credits back; of these only
+# the draws count. Rows of a CTE have no index, so none is joined: an entry is read with its dollars at once.
+# `size` adds lines up until there are too many, and reads no further: then nothing of them is loaded.
+_SUBJECT = """
+    SELECT e.* FROM {cell}.entries e
     WHERE e.customer = $1 AND e.sequence = $2::bigint AND e.kind IN ('COMMIT', 'CHARGE')
     UNION ALL
-    SELECT e.* FROM {{cell}}.entries e
+    SELECT e.* FROM {cell}.entries e
     WHERE e.customer = $1 AND e.reservation = $3::bigint
       AND e.kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED')
-), later AS MATERIALIZED (
-    SELECT e.* FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0) AS first
-    JOIN {{cell}}.entries e ON e.customer = $1 AND e.sequence > first.sequence
-    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND')
+"""
+_REFUNDS_OF_C = "JOIN {cell}.entries e ON e.customer = $1 AND e.subject = c.sequence AND e.kind = 'REFUND'"
+_MONEY_OF_E = """{cell}.money m
+    ON m.customer = $1 AND m.sequence = e.sequence AND m.house_sequence = 0"""
+_WITH_MONEY = f"ROW({ENTRY.select('e')}, {MONEY.select('m')}) AS fields, m.draws"
+_DRAWS_ALONE = _WITH_MONEY.replace("e.lines", "NULL::json").replace("m.lines", "NULL::json")
+
+LOAD_REVERSAL = f"""
+WITH size AS MATERIALIZED (
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT sum(greatest(1, json_array_length(b.lines))) OVER (ROWS UNBOUNDED PRECEDING) AS lines
+            FROM (
+                SELECT c.lines FROM ({_SUBJECT}) c
+                UNION ALL
+                SELECT e.lines FROM ({_SUBJECT}) c {_REFUNDS_OF_C}
+            ) b
+        ) s WHERE s.lines > {LINES_UNDONE_MAX}
+    ) AS is_beyond
+), charges AS MATERIALIZED (
+    SELECT e.sequence, e.debt, e.reservation, {_WITH_MONEY}
+    FROM ({_SUBJECT}) e LEFT JOIN {_MONEY_OF_E}
+    WHERE NOT (SELECT s.is_beyond FROM size s)
 ), refunds AS MATERIALIZED (
-    SELECT e.* FROM charges c
-    JOIN {{cell}}.entries e ON e.customer = $1 AND e.subject = c.sequence AND e.kind = 'REFUND'
-), dollars AS MATERIALIZED (
-    SELECT m.* FROM (
-        SELECT sequence FROM charges UNION SELECT sequence FROM later UNION SELECT sequence FROM refunds
-    ) AS e
-    JOIN {{cell}}.money m ON m.customer = $1 AND m.sequence = e.sequence AND m.house_sequence = 0
+    SELECT {_WITH_MONEY} FROM charges c {_REFUNDS_OF_C} LEFT JOIN {_MONEY_OF_E}
+), later AS MATERIALIZED (
+    SELECT {_DRAWS_ALONE}
+    FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0) AS first
+    JOIN {{cell}}.entries e ON e.customer = $1 AND e.sequence > first.sequence
+    JOIN {_MONEY_OF_E}
+    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND') AND m.draws IS NOT NULL
+    ORDER BY e.sequence DESC LIMIT {PAYMENTS_MAX}
 ), drawn AS MATERIALIZED (
     SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
-    FROM dollars m CROSS JOIN LATERAL json_array_elements(m.draws) AS d(draw)
+    FROM (
+        SELECT draws FROM charges UNION ALL SELECT draws FROM later UNION ALL SELECT draws FROM refunds
+    ) AS m CROSS JOIN LATERAL json_array_elements(m.draws) AS d(draw)
 )
-SELECT 'charge' AS kind, ROW({ENTRY.select("e")}, {MONEY.select("m")}) AS fields
-FROM charges e LEFT JOIN dollars m ON m.sequence = e.sequence
+SELECT 'charge' AS kind, c.fields FROM charges c
 UNION ALL
-SELECT 'refund', ROW({ENTRY.select("e")}, {MONEY.select("m")})
-FROM refunds e LEFT JOIN dollars m ON m.sequence = e.sequence
+SELECT 'refund', r.fields FROM refunds r
 UNION ALL
-SELECT 'later', ROW({ENTRY.select("e")}, {MONEY.select("m")})
-FROM later e JOIN dollars m ON m.sequence = e.sequence
-WHERE m.draws IS NOT NULL
+SELECT 'later', l.fields FROM later l
 UNION ALL
 SELECT 'lot', ROW({LOT.select("t")}, v.value_nanousd)
 FROM drawn x
@@ -170,6 +198,8 @@ SELECT 'reversed', ROW(e.sequence)
 FROM {{cell}}.entries e
 WHERE e.customer = $1 AND e.kind = 'REVERSAL'
   AND e.subject IN ($2::bigint, $3::bigint, (SELECT min(c.reservation) FROM charges c))
+UNION ALL
+SELECT 'beyond', ROW(s.is_beyond) FROM size s WHERE s.is_beyond
 """
 
 LOAD_STATES = f"""
@@ -242,8 +272,9 @@ async def load_reversal(
     """What a reversal of a charge or of a reservation needs, or a refund of a charge: exactly one is given.
 
     `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
-    closed it without a charge. A charge that does not exist leaves them empty. `later` are the entries that
-    drew on lots since then, if the charges made debt. Errors as in `load`.
+    closed it without a charge. A charge that does not exist leaves them empty, as does one too large to be
+    undone. `later` are the newest 1,000 entries that drew on lots since then, if the charges made debt.
+    Errors as in `load`.
     """
     with told_outcomes(connection):
         records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
@@ -253,10 +284,11 @@ async def load_reversal(
     found = [_reservation_of(row) for row in rows["reservation"]]
     return Facts(
         reservation=found[0] if found else None,
-        charges=_with_money(rows["charge"]),
-        refunds=_with_money(rows["refund"]),
-        later=_with_money(rows["later"]),
+        charges=await _with_money(rows["charge"]),
+        refunds=await _with_money(rows["refund"]),
+        later=await _with_money(rows["later"]),
         reversed=bool(rows["reversed"]),
+        is_beyond_limit=bool(rows["beyond"]),
         lots=_lots_of(rows["lot"]),
     )
 
@@ -271,10 +303,14 @@ async def find_entries(
     return {(entry.customer, entry.request_id): entry for entry in entries if entry.request_id is not None}
 
 
-def _with_money(rows: Iterable[Fields]) -> tuple[Entry, ...]:
-    """Entries with their dollars, oldest first."""
-    width = len(ENTRY.names)
-    entries = (codec.entry_of(row, codec.money_of(row[width:])) for row in rows)
+async def _with_money(rows: Iterable[Fields]) -> tuple[Entry, ...]:
+    """Entries with their dollars, oldest first; they may be thousands, and are read in turns."""
+    width, turns = len(ENTRY.names), Turns(LINES_AT_ONCE)
+    entries: list[Entry] = []
+    for row in rows:
+        entry = codec.entry_of(row, codec.money_of(row[width:]))
+        entries.append(entry)
+        await turns.after(1 + len(entry.lines))
     return tuple(sorted(entries, key=lambda entry: entry.sequence))
 
 

@@ -98,6 +98,9 @@ CREATE INDEX entries_refunded ON entries (customer, subject) WHERE kind = 'REFUN
 -- What a reservation's parts booked; its last entry may carry what was absorbed.
 CREATE INDEX entries_reservation ON entries (customer, reservation, sequence)
     WHERE kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED');
+-- What may have paid a debt since, or given back what paid it.
+CREATE INDEX entries_returns ON entries (customer, sequence)
+    WHERE kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND');
 -- Every 64th entry: as a customer's instants never go back, the entries of any instant stand between two of these.
 CREATE INDEX entries_milestones ON entries (customer, effective_at, sequence) WHERE sequence % 64 = 0;
 CREATE INDEX entries_xid ON entries (xid);

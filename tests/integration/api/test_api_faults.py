@@ -22,7 +22,6 @@ from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
-from ledger.api.turns import WORK_AT_ONCE
 from ledger.api.wallet import WalletService
 from ledger.app import Stack
 from ledger.engine import cell
@@ -32,6 +31,7 @@ from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.reads import Reads
+from ledger.turns import WORK_AT_ONCE
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 

@@ -122,7 +122,7 @@ async def test_runs_in_turn_stay_in_memory(world: World, monkeypatch: pytest.Mon
     await charge(world, acme, "a", box(10, "a"))
     await charge(world, acme, "b", box(10, "b"))
     memory = world.engine._cells["cell_00"].memory
-    monkeypatch.setattr(memory, "next_to_load", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr(memory.wanting, "take", lambda: pytest.fail("loaded"))
     for n in range(3):
         for run in ("a", "b"):
             assert (await charge(world, acme, f"{run}{n}", box(10, run))).credits.consumed == 0
@@ -134,8 +134,8 @@ async def test_a_customer_out_of_memory_needs_one_load(world: World, start: Star
     await charge(world, acme, "first", box(10))
     later = await start()
     memory, loads = later.engine._cells["cell_00"].memory, []
-    take = memory.next_to_load
-    memory.next_to_load = lambda: loads.append(take()) or loads[-1]  # type: ignore[method-assign, func-returns-value]
+    take = memory.wanting.take
+    memory.wanting.take = lambda: loads.append(take()) or loads[-1]  # type: ignore[method-assign, func-returns-value]
     entry = await charge(later, acme, "second", box(10))
     assert entry.credits.consumed == 0
     assert len([members for members in loads if members]) == 1

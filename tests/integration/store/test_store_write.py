@@ -101,7 +101,7 @@ async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connecti
         world.commit(customer, world.reserve(customer), priced(1_003 * CREDIT))
         world.grant(customer, 1, scope="tokens")
     batch = world.take()
-    assert all(batch_rows(batch).values())
+    assert all((await batch_rows(batch)).values())
     batch.before[first] += off_by
     written = await write(connection, CELL, batch)
     assert written.customers == {second}

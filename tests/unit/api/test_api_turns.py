@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ledger.api.turns import WORK_AT_ONCE, Turns
+from ledger.turns import WORK_AT_ONCE, Turns
 
 
 async def test_two_that_go_through_items_take_turns() -> None:

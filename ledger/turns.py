@@ -13,12 +13,13 @@ get in each other's way."""
 class Turns:
     """One long piece of work."""
 
-    def __init__(self) -> None:
+    def __init__(self, work_at_once: int = WORK_AT_ONCE) -> None:
+        self._work_at_once = work_at_once
         self._done = 0
 
     async def after(self, work: int) -> None:
         """Called after each part, with its size: whatever else is ready has its turn now and then."""
         self._done += work
-        if self._done >= WORK_AT_ONCE:
+        if self._done >= self._work_at_once:
             self._done = 0
             await asyncio.sleep(0)
