@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-LINES_UNDONE_MAX: Final = 5_000
-"""Lines of charges and of their refunds that one reversal looks at; an entry without lines counts as one. A
-part each 20 s for all the life of a hold, and less than a tenth of a second to decide."""
+LINES_UNDONE_MAX: Final = 2_000
+"""Lines of a reservation's parts and of their refunds that one reversal undoes; an entry without lines counts
+as one. More than a part a minute for the longest life of a hold."""
 
 REFUNDS_MAX: Final = 100
-"""Refunds of a part of one charge: each reads all that came before it."""
+"""Refunds of a part of one charge: each looks at all that came before it."""
+
+REFUND_LINES_MAX: Final = 5_000
+"""Lines of all refunds of one charge: each has as many as the charge."""

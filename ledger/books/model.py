@@ -480,7 +480,7 @@ class Facts(NamedTuple):
     reversed: bool = False
     """Reverse, Refund: the charge has been undone before; a commit with its reservation."""
     is_beyond_limit: bool = False
-    """Reverse, Refund: there are more lines to look at than `LINES_UNDONE_MAX`; `charges` are left out."""
+    """Reverse: a reservation has more lines to undo than `LINES_UNDONE_MAX`; its `charges` are left out."""
     lots: tuple[Lot, ...] = ()
     """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
     there."""

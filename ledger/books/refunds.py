@@ -14,7 +14,7 @@ from ledger.books.bills import refuse_amount
 from ledger.books.commands import Refund
 from ledger.books.draft import Draft
 from ledger.books.exact import apportion
-from ledger.books.limits import LINES_UNDONE_MAX, REFUNDS_MAX
+from ledger.books.limits import REFUND_LINES_MAX, REFUNDS_MAX
 from ledger.books.model import Decision, Entry, EntryKind, Facts, Plan, Refusal, Wallet
 from ledger.books.periods import uncount
 from ledger.books.returns import give_back, left_of, lines_left, take_back
@@ -61,9 +61,5 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
 
 
 def _refunds_max(charge: Entry) -> int:
-    """Give how many refunds of a part of it a charge takes.
-
-    Each has as many lines as the charge. All of them, the charge, and one refund of what is left can still
-    be looked at together.
-    """
-    return min(REFUNDS_MAX, LINES_UNDONE_MAX // max(1, len(charge.lines)) - 2)
+    """Give how many refunds of a part of it a charge takes; one more may give back all that is left."""
+    return min(REFUNDS_MAX, REFUND_LINES_MAX // max(1, len(charge.lines)) - 1)

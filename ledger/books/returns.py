@@ -6,7 +6,8 @@ left goes to lots, the last drawn first:
 1. What was collected as debt, and has been paid since: to the lots that paid debt after the charge, the
    newest first, each with the value that it gave. A lot to which other charges have returned anything since
    is passed over, so that no payment comes back twice. What no such lot has paid (other credits that came
-   back did) makes a new lot, with the value that the charge booked for it.
+   back did; or it was so many payments ago that it is no longer looked for) makes a new lot, with the value
+   that the charge booked for it.
 2. What was drawn from lots: to those lots, with the value drawn.
 
 For a lot that has expired or was voided since, a new lot of its kind, priority and scope is made, with the

@@ -87,8 +87,6 @@ def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Fraction]:
 
 
 def _refuse_charge(facts: Facts) -> Refusal | None:
-    if facts.is_beyond_limit:
-        return refusals.REVERSAL_TOO_LARGE
     if not facts.charges or facts.charges[0].kind not in (EntryKind.CHARGE, EntryKind.COMMIT):
         return refusals.CHARGE_NOT_FOUND
     if facts.reversed or facts.charges[0].kind is EntryKind.COMMIT:

@@ -132,8 +132,11 @@ PAYMENTS_MAX = 1_000
 # $1 customer; $2 the charge's sequence or $3 the reservation's, the other is NULL. A reservation's last
 # entry comes too where it is no commit: it may carry what was absorbed. Where the charges made debt, what
 # may have paid it since comes as well: grants and their starts, and what gives credits back; of these only
-# the draws count. Rows of a CTE have no index, so none is joined: an entry is read with its dollars at once.
-# `size` adds lines up until there are too many, and reads no further: then nothing of them is loaded.
+# the draws count. `size` adds the lines of a reservation up until there are too many, and reads no further:
+# then none of them is loaded, nor is any of a reservation that has been reversed.
+#
+# As the customer is a constant here, a plan that was made for empty tables would join by looking through all
+# that the customer has. LATERAL with OFFSET 0 looks up row by row.
 _SUBJECT = """
     SELECT e.* FROM {cell}.entries e
     WHERE e.customer = $1 AND e.sequence = $2::bigint AND e.kind IN ('COMMIT', 'CHARGE')
@@ -142,15 +145,25 @@ _SUBJECT = """
     WHERE e.customer = $1 AND e.reservation = $3::bigint
       AND e.kind IN ('COMMIT', 'RELEASE', 'RESERVATION_EXPIRED')
 """
-_REFUNDS_OF_C = "JOIN {cell}.entries e ON e.customer = $1 AND e.subject = c.sequence AND e.kind = 'REFUND'"
-_MONEY_OF_E = """{cell}.money m
-    ON m.customer = $1 AND m.sequence = e.sequence AND m.house_sequence = 0"""
+_REFUNDS_OF_C = """CROSS JOIN LATERAL (
+        SELECT r.* FROM {cell}.entries r
+        WHERE r.customer = $1 AND r.subject = c.sequence AND r.kind = 'REFUND' OFFSET 0
+    ) e"""
+_MONEY_OF_E = """LATERAL (
+        SELECT d.* FROM {cell}.money d
+        WHERE d.customer = $1 AND d.sequence = e.sequence AND d.house_sequence = 0 OFFSET 0
+    ) m ON true"""
 _WITH_MONEY = f"ROW({ENTRY.select('e')}, {MONEY.select('m')}) AS fields, m.draws"
 _DRAWS_ALONE = _WITH_MONEY.replace("e.lines", "NULL::json").replace("m.lines", "NULL::json")
 
 LOAD_REVERSAL = f"""
-WITH size AS MATERIALIZED (
-    SELECT EXISTS (
+WITH undone AS MATERIALIZED (
+    SELECT e.sequence FROM {{cell}}.entries e
+    WHERE e.customer = $1 AND e.kind = 'REVERSAL' AND e.subject IN (
+        $2::bigint, $3::bigint,
+        (SELECT c.reservation FROM {{cell}}.entries c WHERE c.customer = $1 AND c.sequence = $2::bigint))
+), size AS MATERIALIZED (
+    SELECT $3::bigint IS NOT NULL AND EXISTS (
         SELECT FROM (
             SELECT sum(greatest(1, json_array_length(b.lines))) OVER (ROWS UNBOUNDED PRECEDING) AS lines
             FROM (
@@ -161,17 +174,21 @@ WITH size AS MATERIALIZED (
         ) s WHERE s.lines > {LINES_UNDONE_MAX}
     ) AS is_beyond
 ), charges AS MATERIALIZED (
-    SELECT e.sequence, e.debt, e.reservation, {_WITH_MONEY}
+    SELECT e.sequence, e.debt, {_WITH_MONEY}
     FROM ({_SUBJECT}) e LEFT JOIN {_MONEY_OF_E}
-    WHERE NOT (SELECT s.is_beyond FROM size s)
+    WHERE NOT (SELECT s.is_beyond FROM size s) AND ($3::bigint IS NULL OR NOT EXISTS (SELECT FROM undone))
 ), refunds AS MATERIALIZED (
     SELECT {_WITH_MONEY} FROM charges c {_REFUNDS_OF_C} LEFT JOIN {_MONEY_OF_E}
 ), later AS MATERIALIZED (
     SELECT {_DRAWS_ALONE}
-    FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0) AS first
-    JOIN {{cell}}.entries e ON e.customer = $1 AND e.sequence > first.sequence
-    JOIN {_MONEY_OF_E}
-    WHERE e.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND') AND m.draws IS NOT NULL
+    FROM (SELECT min(c.sequence) AS sequence FROM charges c WHERE c.debt < 0 OFFSET 0) AS first
+    CROSS JOIN LATERAL (
+        SELECT p.* FROM {{cell}}.entries p
+        WHERE p.customer = $1 AND p.sequence > first.sequence
+          AND p.kind IN ('GRANT', 'GRANT_STARTED', 'REVERSAL', 'REFUND')
+        ORDER BY p.sequence DESC OFFSET 0
+    ) e JOIN {_MONEY_OF_E}
+    WHERE m.draws IS NOT NULL
     ORDER BY e.sequence DESC LIMIT {PAYMENTS_MAX}
 ), drawn AS MATERIALIZED (
     SELECT DISTINCT (d.draw ->> 0)::bigint AS sequence, (d.draw ->> 1)::integer AS n
@@ -187,17 +204,16 @@ SELECT 'later', l.fields FROM later l
 UNION ALL
 SELECT 'lot', ROW({LOT.select("t")}, v.value_nanousd)
 FROM drawn x
-JOIN {{cell}}.lots t ON t.customer = $1 AND t.sequence = x.sequence AND t.n = x.n
-LEFT JOIN {{cell}}.lot_values v ON v.customer = $1 AND v.sequence = x.sequence AND v.n = x.n
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {{cell}}.lots o WHERE o.customer = $1 AND o.sequence = x.sequence AND o.n = x.n OFFSET 0
+) t
+LEFT JOIN {{cell}}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
 UNION ALL
 SELECT 'reservation', {_RESERVATION_ROW}
 FROM {{cell}}.reservations r {_COSTS_OF_R}
 WHERE r.customer = $1 AND r.sequence = $3::bigint
 UNION ALL
-SELECT 'reversed', ROW(e.sequence)
-FROM {{cell}}.entries e
-WHERE e.customer = $1 AND e.kind = 'REVERSAL'
-  AND e.subject IN ($2::bigint, $3::bigint, (SELECT min(c.reservation) FROM charges c))
+SELECT 'reversed', ROW(u.sequence) FROM undone u
 UNION ALL
 SELECT 'beyond', ROW(s.is_beyond) FROM size s WHERE s.is_beyond
 """
@@ -272,9 +288,9 @@ async def load_reversal(
     """What a reversal of a charge or of a reservation needs, or a refund of a charge: exactly one is given.
 
     `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
-    closed it without a charge. A charge that does not exist leaves them empty, as does one too large to be
-    undone. `later` are the newest 1,000 entries that drew on lots since then, if the charges made debt.
-    Errors as in `load`.
+    closed it without a charge. A charge that does not exist leaves them empty, as does a reservation that is
+    too large to be undone, or has been. `later` are the newest 1,000 entries that drew on lots since then, if
+    the charges made debt. Errors as in `load`.
     """
     with told_outcomes(connection):
         records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
