@@ -53,6 +53,8 @@ class Compiled(NamedTuple):
     """What bills runs, in order of `Meter.part`."""
     once: bool
     """An outcome is charged once for each subject."""
+    follows_cost: bool
+    """There is no price without the cost of what is asked for."""
 
 
 def compile_price(
@@ -89,6 +91,7 @@ def compile_price(
         ),
         meters,
         price.once is not None,
+        _follows_cost(price),
     )
 
 
@@ -231,12 +234,15 @@ def _is_plain(price: PriceDoc) -> bool:
 
 
 def _guarded(price: PriceDoc, kind: str, tariff: Tariff) -> Guarded:
-    on_asked = any(part.fee_on_cost is not None for part in price.all)
-    on = {part.cost_plus.on for part in price.all if part.cost_plus is not None}
     rated = _rated(price) if kind == "tokens" else None
-    saving = any(part.savings_share is not None for part in price.all)
-    needs_asked, needs_served = on_asked or saving or "asked" in on, saving or "served" in on
-    return Guarded(tariff, needs_asked, needs_served, rated, price.once is not None)
+    return Guarded(tariff, _follows_cost(price), rated, price.once is not None)
+
+
+def _follows_cost(price: PriceDoc) -> bool:
+    return any(
+        part.cost_plus is not None or part.fee_on_cost is not None or part.savings_share is not None
+        for part in price.all
+    )
 
 
 def _rated(price: PriceDoc) -> frozenset[str] | None:

@@ -26,15 +26,14 @@ class Guarded(NamedTuple):
     """Asks whether a price can be told at all."""
 
     tariff: Tariff
-    needs_asked: bool
-    needs_served: bool
+    follows_cost: bool
     rated: frozenset[str] | None
     """Quantities of tokens that have a rate; None: all."""
     needs_subject: bool
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the price; None if a cost or a rate that it needs is unknown."""
-        if (self.needs_asked and costs.asked is None) or (self.needs_served and costs.served is None):
+        """Return the price; None if the cost of what was asked for, or a rate, is needed and unknown."""
+        if self.follows_cost and costs.asked is None:
             return None
         if self.needs_subject and not item.subject:
             return None

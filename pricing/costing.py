@@ -3,9 +3,11 @@
 Amounts are pairs (numerator, denominator) of nano-dollars: exact, and cheaper than fractions. What is posted
 is the cost of what was served, or 0 on the customer's own key. Where that cannot be known:
 
-1. `unknown_cost`, if the book names it (tokens only). An item asked for by a known name is still priced.
-2. else the cost of what was asked for, if that is known: the item counts as unpriced.
-3. else 0: unpriced too.
+1. `unknown_cost`, if the book names it (tokens only).
+2. else the cost of what was asked for, if that is known.
+3. else 0.
+
+The item is then uncosted. That is between us and our books: no price waits for it.
 """
 
 from __future__ import annotations
@@ -27,12 +29,21 @@ class Costs:
     served: Pair | None
     posted: Pair
     known: bool
-    """What the item costs is known well enough to price it."""
+    """`posted` is what the item costs; else the item is uncosted."""
     source: str
     """Where `posted` comes from: catalog, models, compute or units of the book; free (nothing is paid for
     it), cache, customer_key; unknown_cost, asked or none where the true cost is unknown."""
     lever: str
     """What saved the difference between asked and served; empty if they are the same."""
+
+    @property
+    def serving(self) -> Pair | None:
+        """What a price takes the serving to cost: as asked for, where what served has no cost.
+
+        None where what was asked for has none, whatever served it. So the names that a caller may report are
+        answered alike, but for the price of those that the book knows.
+        """
+        return self.asked if self.asked is None or self.served is None else self.served
 
 
 _FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
@@ -62,7 +73,7 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
         return Costs(listed, asked, served, served, True, source, lever)
     unknown = book.unknown.amount(item) if book.unknown else None
     if unknown is not None:
-        return Costs(listed, asked, None, unknown, asked is not None, "unknown_cost", lever)
+        return Costs(listed, asked, None, unknown, False, "unknown_cost", lever)
     return _unknown(listed, asked, lever)
 
 

@@ -125,12 +125,13 @@ class Saving(NamedTuple):
     """Micro-credits of a nano-dollar saved."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what it adds to the period's share, less what is carried; None if a cost is unknown."""
-        if costs.asked is None or costs.served is None:
+        """Return what it adds to the period's share, less what is carried; None without the cost of what was asked."""
+        asked, serving = costs.asked, costs.serving
+        if asked is None or serving is None:
             return None
         if past.estimate:
             return NOTHING
-        saved = (Fraction(*costs.asked) - Fraction(*costs.served)) * Fraction(*self.share)
+        saved = (Fraction(*asked) - Fraction(*serving)) * Fraction(*self.share)
         span = self.counter.span(item, past.now)
         key = self.counter.key(span)
         state = past.state(key)

@@ -104,8 +104,6 @@ def _lines(
         effects, measured, pool = _NO_EFFECTS, None, None
         if rule is None:
             reason = "no_rule"
-        elif not costs.known:
-            reason = "no_cost"
         elif rule.included:
             treatment = INCLUDED
         else:
@@ -125,7 +123,7 @@ def _lines(
 def _why_unpriced(rule: Rule, item: Item, costs: Costs) -> str:
     if rule.once and isinstance(item, Outcome) and not item.subject:
         return "no_subject"
-    if costs.asked is None or costs.served is None:
+    if rule.follows_cost and costs.asked is None:
         return "no_cost"
     return "run_full" if rule.meters else "no_rate"
 

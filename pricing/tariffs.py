@@ -45,17 +45,16 @@ class OnCost(NamedTuple):
     def charge(self, costs: Costs, customers_key: bool) -> Pair | None:
         """Return the price of costs, which are list prices on the customer's own key.
 
-        None if one that it needs is unknown.
+        None if what was asked for has none.
         """
+        asked, serving = costs.asked, costs.serving
+        if asked is None or serving is None:
+            return None
         price = NOTHING
         if self.asked is not None:
-            if costs.asked is None:
-                return None
-            price = times(costs.asked, self.asked[customers_key])
+            price = times(asked, self.asked[customers_key])
         if self.served is not None:
-            if costs.served is None:
-                return None
-            price = add(price, times(costs.served, self.served[customers_key]))
+            price = add(price, times(serving, self.served[customers_key]))
         return price
 
 

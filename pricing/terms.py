@@ -52,6 +52,8 @@ class Rule(NamedTuple):
     """What bills runs."""
     once: bool
     """It charges an outcome once for each subject."""
+    follows_cost: bool
+    """It has no price without the cost of what is asked for."""
 
 
 class Terms:

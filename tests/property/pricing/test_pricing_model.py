@@ -230,7 +230,7 @@ def _hours(item):
 
 
 def _costs(book, item):
-    """(asked, posted, known), in dollars."""
+    """(asked, posted, whether that is what it costs), in dollars."""
     kind = _kind(item)
     if kind == "outcome":
         return Fraction(0), Fraction(0), True
@@ -259,7 +259,7 @@ def _costs(book, item):
     if served is not None:
         return asked, served, True
     if unknown is not None:
-        return asked, unknown, asked is not None
+        return asked, unknown, False
     return asked, asked or Fraction(0), False
 
 
@@ -308,9 +308,9 @@ def _parts_price(card, rule, item, asked, past):
 
 
 def _expected(card, book, item, given_labels, past):
-    asked, posted, known = _costs(book, item)
+    asked, posted, _ = _costs(book, item)
     rule = _rule(card, item, given_labels)
-    if rule is None or not known:
+    if rule is None:
         return Treatment.UNPRICED, Fraction(0), posted
     if "included" in rule["price"]:
         return Treatment.INCLUDED, Fraction(0), posted
@@ -346,6 +346,7 @@ def test_prices_and_costs_are_those_of_the_model(kind, data, book, given_labels)
     assert [
         (line.treatment, line.exact_micros / 10**6, line.cost_exact_nanousd / 10**9) for line in quote.lines
     ] == expected
+    assert [line.costs.known for line in quote.lines] == [_costs(book, item)[2] for item in items]
     assert quote.exact_micros == sum(line.exact_micros for line in quote.lines)
     assert quote.unpriced == tuple(n for n, line in enumerate(expected) if line[0] is Treatment.UNPRICED)
 

@@ -140,14 +140,15 @@ def test_prices_by_request_are_kept(book):
 def test_a_model_without_prices_is_unknown_and_not_free(book, model):
     """The package would price it at nothing, or not find it; here its cost is unknown."""
     assert not book.costs.known_model(model)
-    assert priced(book, tokens(model, input=1)).unpriced == (0,)
+    costs = priced(book, tokens(model, input=1)).lines[0].costs
+    assert (costs.asked, costs.served, costs.known) == (None, None, False)
 
 
 def test_an_embedding_model_has_no_price_for_output(book):
     """A quantity that the catalog does not price is unknown, not 0."""
     model = "openai/text-embedding-3-small"
-    assert priced(book, tokens(model, input=1000)).unpriced == ()
-    assert priced(book, tokens(model, input=1000, output=1)).unpriced == (0,)
+    assert priced(book, tokens(model, input=1000)).lines[0].costs.known
+    assert not priced(book, tokens(model, input=1000, output=1)).lines[0].costs.known
 
 
 def test_a_discount_is_the_providers_and_models_of_our_own_have_none(tmp_path):

@@ -34,7 +34,10 @@ def test_cost_plus_on_served_passes_savings_through(tmp_path, owner, share):
     assert paid(priced(made, item, estimate=True)) == 3 * share
     assert paid(priced(made, item._replace(served_by="cache"))) == 0
     unknown = priced(made, item._replace(served_by="acme/none"))
-    assert (unknown.unpriced, unknown.lines[0].unpriced_reason) == ((0,), "no_cost")
+    assert (unknown.unpriced, paid(unknown)) == ((), 3 * share), "what nobody knows passes no saving on"
+    for served_by in (None, "cache", "acme/small", "acme/none"):
+        quote = priced(made, item._replace(model="acme/none", served_by=served_by))
+        assert (quote.unpriced, quote.lines[0].unpriced_reason) == ((0,), "no_cost")
 
 
 def test_a_rule_may_look_at_what_served(tmp_path):

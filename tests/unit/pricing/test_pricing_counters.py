@@ -94,11 +94,14 @@ def test_what_a_period_counts_may_cost_by_what_it_cost(customer, price, groups):
     assert one.pays(tokens(input=10**6)) == Fraction("0.15")
 
 
-@pytest.mark.parametrize(("asked", "served"), [("acme/none", "acme/small"), ("acme/large", "acme/none")])
-def test_a_share_of_savings_needs_both_costs(customer, asked, served):
-    """What was asked for and what served: of one alone nothing can be said to be saved."""
+def test_a_share_of_savings_needs_the_cost_of_what_was_asked(customer):
+    """Where that is unknown there is no price, whatever served it; what nobody knows has saved nothing."""
     one = customer("match: {tokens: '*'}, price: {savings_share: 20%}", extra=TOLD)
-    assert one.quote(tokens(asked, input=1, served_by=served)).lines[0].unpriced_reason == "no_cost"
+    for served_by in (None, "acme/small", "acme/none"):
+        quote = one.quote(tokens("acme/none", input=1, served_by=served_by))
+        assert quote.lines[0].unpriced_reason == "no_cost"
+    unknown = one.quote(tokens(input=10**6, served_by="acme/none"))
+    assert (unknown.unpriced, unknown.exact_micros) == ((), 0)
 
 
 # --- a card that changes within a period -------------------------------------------------------------------

@@ -115,9 +115,19 @@ def test_seconds_alone_need_no_state(tmp_path):
 
 def test_usage_that_is_not_priced_moves_no_run(tmp_path):
     """An unpriced item opens no minimum: it can be priced later, by a correction."""
-    made = terms(tmp_path, MINUTE)
-    quote = priced(made, compute("h100", 10, served_by="nowhere"))
+    following = MINUTE.replace("price: {", "price: {plus: [{cost_plus: {markup: 0%}}, {") + "]}"
+    made = terms(tmp_path, following.replace("compute: h100", "compute: '*'"))
+    quote = priced(made, compute("nowhere", 10))
     assert (quote.unpriced, quote.own_run) == ((0,), None)
+
+
+@pytest.mark.parametrize("served_by", [None, "spot", "nowhere"])
+def test_a_run_counts_whatever_served_it(tmp_path, served_by):
+    """The minimum of a run is opened by its first part, known to the cost book or not."""
+    made = terms(tmp_path, MINUTE)
+    quote = priced(made, compute("h100", 10, served_by=served_by))
+    assert (quote.unpriced, quote.own_run is not None) == ((), True)
+    assert quote.exact_micros == priced(made, compute("h100", 10)).exact_micros
 
 
 def test_a_part_that_is_undone_leaves_its_run(tmp_path):

@@ -1,4 +1,4 @@
-"""What cannot be priced, what is posted then, and who may know why."""
+"""What cannot be priced, what is posted where no cost is known, and who may know of it."""
 
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -20,6 +20,7 @@ from pricing_world import (
 
 from pricing import KeyOwner, Treatment
 
+FOLLOWING = "match: {tokens: '*'}, price: {cost_plus: {markup: 10%}}"
 ANY = "match: {tokens: '*'}, price: {per_million: {input: '1', output: '2'}}"
 UNKNOWN = COSTS + 'unknown_cost: {per_million: {input: "5", output: "25"}}\n'
 MILLION = 1_000_000
@@ -45,11 +46,13 @@ def test_an_item_that_no_rule_matches_is_unpriced_at_its_cost(tmp_path):
 
 
 def test_an_unknown_model_is_booked_at_the_unknown_cost(tmp_path):
-    """Its cost is not known, so it is unpriced, whatever the card would charge; the source is flagged."""
-    quote = priced(terms(tmp_path, ANY, costs=UNKNOWN), tokens("who/knows", input=MILLION))
-    assert (quote.unpriced, paid(quote), dollars(quote)) == ((0,), 0, 5)
-    assert _only(quote).internal["cost_source"] == "unknown_cost"
-    assert _only(quote).internal["unpriced_reason"] == "no_cost"
+    """By the card's rate it is charged, by a price that follows cost it has none; uncosted in both."""
+    for name, rule, unpriced, credits_paid in (("a", ANY, (), 1), ("b", FOLLOWING, (0,), 0)):
+        quote = priced(terms(tmp_path / name, rule, costs=UNKNOWN), tokens("who/knows", input=MILLION))
+        assert (quote.unpriced, paid(quote), dollars(quote)) == (unpriced, credits_paid, 5)
+        internal = _only(quote).internal
+        assert (internal["cost_source"], internal["uncosted"]) == ("unknown_cost", True)
+        assert internal["unpriced_reason"] == ("no_cost" if unpriced else "")
 
 
 @pytest.mark.parametrize(
@@ -57,11 +60,10 @@ def test_an_unknown_model_is_booked_at_the_unknown_cost(tmp_path):
     [tokens("who/knows", input=1), compute("nowhere", 1), units("nothing", "1"), tokens(input_audio=1)],
 )
 def test_without_an_unknown_cost_nothing_is_posted_and_flagged(tmp_path, item):
-    """The cost is 0 with the source `none`: counted, not passed over."""
-    quote = priced(terms(tmp_path, ANY), item)
-    assert (quote.unpriced, dollars(quote)) == ((0,), 0)
-    assert _only(quote).internal["cost_source"] == "none"
-    assert _only(quote).internal["served_nanousd"] is None
+    """The cost is 0 with the source `none`: uncosted, not passed over."""
+    internal = _only(priced(terms(tmp_path, ANY), item)).internal
+    assert (internal["cost_source"], internal["uncosted"]) == ("none", True)
+    assert internal["served_nanousd"] is None
 
 
 def test_an_unknown_server_of_a_known_model_is_posted_at_the_unknown_cost(tmp_path):
@@ -69,6 +71,7 @@ def test_an_unknown_server_of_a_known_model_is_posted_at_the_unknown_cost(tmp_pa
     quote = priced(terms(tmp_path, ANY, costs=UNKNOWN), tokens(input=MILLION, served_by="who/knows"))
     assert (quote.unpriced, paid(quote), dollars(quote)) == ((), 1, 5)
     assert _only(quote).internal["cost_source"] == "unknown_cost"
+    assert _only(quote).internal["uncosted"]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,35 @@ def test_an_unknown_server_of_a_known_model_is_posted_at_the_unknown_cost(tmp_pa
         (compute("h100", 3600, served_by="nowhere"), Fraction("2.49")),
     ],
 )
-def test_an_unknown_server_without_an_unknown_cost_is_unpriced_at_what_was_asked(tmp_path, item, cost):
-    """The best that is known of its cost is posted, flagged `asked`."""
+def test_an_unknown_server_without_an_unknown_cost_is_posted_at_what_was_asked(tmp_path, item, cost):
+    """The price looks at what was asked for; of the cost the best that is known is posted, uncosted."""
     made = terms(tmp_path, ANY, "match: {compute: '*'}, price: {per_hour: '1'}")
     quote = priced(made, item)
-    assert (quote.unpriced, paid(quote), dollars(quote)) == ((0,), 0, cost)
-    assert _only(quote).internal["cost_source"] == "asked"
+    assert (quote.unpriced, paid(quote), dollars(quote)) == ((), 1, cost)
+    assert (_only(quote).internal["cost_source"], _only(quote).internal["uncosted"]) == ("asked", True)
+
+
+def test_what_is_included_is_so_whatever_served_it(tmp_path):
+    """Free knowingly, where nobody knows its cost too."""
+    made = terms(tmp_path, "match: {compute: '*'}, price: {included: true}")
+    for item in (compute("h100", 1, served_by="nowhere"), compute("nowhere", 1)):
+        line = _only(priced(made, item))
+        assert (line.treatment, line.costs.known) == (Treatment.INCLUDED, False)
+
+
+@pytest.mark.parametrize("price", ["per_million: {input: '1'}", "cost_plus: {markup: 10%}"])
+@pytest.mark.parametrize(
+    "item",
+    [tokens(input=MILLION), tokens("acme/none", input=MILLION), tokens(input=MILLION, input_audio=1)],
+)
+def test_a_price_is_the_same_whatever_served_it(tmp_path, price, item):
+    """Known or not, dearer or cheaper: price, treatment and public line are those of what was asked for."""
+    made = terms(tmp_path, f"match: {{tokens: '*'}}, price: {{{price}}}", costs=UNKNOWN)
+    as_asked = _only(priced(made, item))
+    for served_by in ("acme/small", "acme/other", "who/knows", "cache", item.model):
+        line = _only(priced(made, item._replace(served_by=served_by)))
+        assert (line.treatment, line.exact_micros) == (as_asked.treatment, as_asked.exact_micros)
+        assert (line.public, line.unpriced_reason) == (as_asked.public, as_asked.unpriced_reason)
 
 
 def test_a_name_that_only_the_card_knows_is_priced_where_its_server_is_known(tmp_path):
@@ -110,11 +136,9 @@ def test_the_public_side_does_not_tell_why(tmp_path):
     other = "match: {units: mail}, price: {each: '1'}"
     no_rate = _only(priced(terms(tmp_path / "a", titled), tokens(input=1, output=1)))
     no_rule = _only(priced(terms(tmp_path / "b", other), tokens(input=1, output=1)))
-    no_cost = _only(
-        priced(
-            terms(tmp_path / "c", titled, costs=COSTS.replace("acme/large", "x/y")), tokens(input=1, output=1)
-        )
-    )
+    following = titled.replace("per_million: {input: '1'}", "cost_plus: {markup: 10%}")
+    unknown = terms(tmp_path / "c", following, costs=COSTS.replace("acme/large", "x/y"))
+    no_cost = _only(priced(unknown, tokens(input=1, output=1)))
     assert no_rate.public == no_rule.public == no_cost.public
     reasons = [line.internal["unpriced_reason"] for line in (no_rate, no_rule, no_cost)]
     assert reasons == ["no_rate", "no_rule", "no_cost"]
