@@ -125,7 +125,7 @@ class Saving(NamedTuple):
     """Micro-credits of a nano-dollar saved."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what it adds to the period's share, less what is carried; None without the cost of what was asked."""
+        """Return what it adds to the period's share, less what is carried; None if no cost is known."""
         asked, serving = costs.asked, costs.serving
         if asked is None or serving is None:
             return None

@@ -212,6 +212,7 @@ def _margin_row(group: Mapping[Dimension, Any], margin: Margin) -> pb.MarginRow:
         **{_FIELDS[dimension]: str(value) for dimension, value in group.items()},
         lines=margin.lines,
         unpriced_lines=margin.unpriced_lines,
+        uncosted_lines=margin.uncosted_lines,
         credits_micros=margin.credits_micros,
         revenue_usd=dollars(margin.revenue_nanousd),
         cost_usd=dollars(margin.cost_nanousd),
@@ -316,11 +317,21 @@ def _explained_line(public: EntryLine, money: MoneyLine) -> pb.ExplainedLine:
         baseline_usd=dollars(money.cost_nanousd + saved_nanousd),
         own_key_cost_usd=dollars(money.own_key_nanousd),
         own_key_saved_usd=dollars(money.saved_nanousd - saved_nanousd),
+        uncosted=said.get("uncosted") is True,
         **{name: _text(said.get(name)) for name in _DESCRIBED},
     )
 
 
-_DESCRIBED: Final = ("name", "rule", "price", "served_by", "key_owner", "lever", "cost_source")
+_DESCRIBED: Final = (
+    "name",
+    "rule",
+    "price",
+    "served_by",
+    "key_owner",
+    "lever",
+    "cost_source",
+    "unpriced_reason",
+)
 """What pricing said of a line, in its own words."""
 
 

@@ -8,7 +8,7 @@ collected, a memo. The cost is posted in full, collected or not.
 A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
 is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
 
-A cost beyond what the books can hold (billions of dollars) is not posted: the dollar lines are UNPRICED,
+A cost beyond what the books can hold (billions of dollars) is not posted: the dollar lines are uncosted,
 which finance sees counted. It refuses nothing: where refusals begin would tell the cost to whoever may ask.
 """
 
@@ -61,7 +61,6 @@ from ledger.books.model import (
     ReservationState,
     State,
     Terms,
-    Treatment,
     Wallet,
 )
 from ledger.books.periods import count
@@ -71,8 +70,7 @@ from ledger.books.tallies import carry
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
 _OPEN, _EXPIRED, _COMMITTED = ReservationState.OPEN, ReservationState.EXPIRED, ReservationState.COMMITTED
-_UNPRICED = Treatment.UNPRICED
-_BEYOND_THE_BOOKS = "its cost is beyond what the books can hold"
+_BEYOND_THE_BOOKS: Mapping[str, object] = {"cost_source": "beyond_the_books", "uncosted": True}
 _GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
 
 
@@ -295,8 +293,8 @@ def _book(
                 MoneyLine,
                 (
                     line.kind,
-                    _UNPRICED if uncosted else line.treatment,
-                    {**line.internal, "unpriced_reason": _BEYOND_THE_BOOKS} if uncosted else line.internal,
+                    line.treatment,
+                    {**line.internal, **_BEYOND_THE_BOOKS} if uncosted else line.internal,
                     micros,
                     revenues[n],
                     of_lines[n],

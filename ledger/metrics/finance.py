@@ -43,6 +43,9 @@ GAUGES = (
     ),
     _Gauge("acu_ledger_priced_credits", "Credits that usage was priced at.", "priced", MICROS, _BY_KIND),
     _Gauge("acu_ledger_unpriced_lines", "Usage items booked without a price.", "unpriced_lines", 1, _BY_KIND),
+    _Gauge(
+        "acu_ledger_uncosted_lines", "Usage items whose cost nobody knows.", "uncosted_lines", 1, _BY_KIND
+    ),
     _Gauge("acu_ledger_consumed_credits", "Credits consumed, debt included.", "consumed", MICROS, _BY_CARD),
     _Gauge(
         "acu_ledger_uncollected_credits", "Credits priced, not collected.", "uncollected", MICROS, _BY_CARD

@@ -34,7 +34,8 @@ CREDIT_BALANCES = "SELECT " + _sums(Credits._fields) + " FROM {cell}.entries " +
 DOLLAR_BALANCES = "SELECT " + _sums(Dollars._fields) + " FROM {cell}.money " + _BOOKED
 
 MARGINS = """
-SELECT {columns} sum(lines) AS lines, sum(unpriced_lines) AS unpriced_lines, sum(credits) AS credits,
+SELECT {columns} sum(lines) AS lines, sum(unpriced_lines) AS unpriced_lines,
+       sum(uncosted_lines) AS uncosted_lines, sum(credits) AS credits,
        sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd,
        coalesce(sum(saved_nanousd) FILTER (WHERE key_owner <> 'CUSTOMER'), 0) AS saved_nanousd,
        sum(own_key_nanousd) AS own_key_nanousd,
@@ -95,6 +96,7 @@ class Margin:
 
     lines: int = 0
     unpriced_lines: int = 0
+    uncosted_lines: int = 0
     credits_micros: int = 0
     revenue_nanousd: int = 0
     cost_nanousd: int = 0
@@ -109,6 +111,7 @@ class Margin:
         return Margin(
             self.lines + other.lines,
             self.unpriced_lines + other.unpriced_lines,
+            self.uncosted_lines + other.uncosted_lines,
             self.credits_micros + other.credits_micros,
             self.revenue_nanousd + other.revenue_nanousd,
             self.cost_nanousd + other.cost_nanousd,

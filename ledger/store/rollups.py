@@ -34,7 +34,7 @@ LAG_ENTRIES_MAX = 100_000
 OF_LINES = ("revenue", "cost", "priced")
 """Accounts that are rolled up by kind of usage: what an entry's lines say of them."""
 
-OF_LINES_ALONE = ("unpriced_lines", "saved", "own_key")
+OF_LINES_ALONE = ("unpriced_lines", "uncosted_lines", "saved", "own_key")
 """What only lines say: there is no column of it in entries or money."""
 
 OF_ENTRIES = tuple(
@@ -79,26 +79,29 @@ WITH here AS MATERIALIZED (
            CASE WHEN l.kind = 'tokens' THEN coalesce(l.name, '') ELSE '' END AS model,
            coalesce(l.lever, '') AS lever, c.sign AS lines,
            CASE WHEN l.treatment = 'UNPRICED' THEN c.sign ELSE 0 END AS unpriced_lines,
+           CASE WHEN l.uncosted THEN c.sign ELSE 0 END AS uncosted_lines,
            l.credits_micros AS credits, l.revenue_nanousd, l.cost_nanousd,
            coalesce(l.key_owner, '') AS key_owner, coalesce(l.saved_nanousd, 0) AS saved_nanousd,
            coalesce(l.own_key_nanousd, 0) AS own_key_nanousd
     FROM chunk c, json_to_recordset(c.lines) AS l(
-        kind text, treatment text, name text, lever text, key_owner text, credits_micros bigint,
-        revenue_nanousd bigint, cost_nanousd bigint, saved_nanousd bigint, own_key_nanousd bigint)
+        kind text, treatment text, uncosted boolean, name text, lever text, key_owner text,
+        credits_micros bigint, revenue_nanousd bigint, cost_nanousd bigint,
+        saved_nanousd bigint, own_key_nanousd bigint)
 ), lines AS MATERIALIZED (
     SELECT day, customer, plan, card, kind, model, lever, key_owner, sum(lines) AS lines,
-           sum(unpriced_lines) AS unpriced_lines, sum(credits) AS credits,
-           sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd,
-           sum(saved_nanousd) AS saved_nanousd, sum(own_key_nanousd) AS own_key_nanousd
+           sum(unpriced_lines) AS unpriced_lines, sum(uncosted_lines) AS uncosted_lines,
+           sum(credits) AS credits, sum(revenue_nanousd) AS revenue_nanousd,
+           sum(cost_nanousd) AS cost_nanousd, sum(saved_nanousd) AS saved_nanousd,
+           sum(own_key_nanousd) AS own_key_nanousd
     FROM (
         SELECT * FROM stated
         UNION ALL
-        SELECT day, customer, plan, card, '', '', '', 0, 0, -credits, -revenue_nanousd, -cost_nanousd,
+        SELECT day, customer, plan, card, '', '', '', 0, 0, 0, -credits, -revenue_nanousd, -cost_nanousd,
                '', 0, 0
         FROM stated
         UNION ALL
-        SELECT day, customer, plan, card, '', '', '', 0, 0, priced, coalesce(revenue, 0), -coalesce(cost, 0),
-               '', 0, 0
+        SELECT day, customer, plan, card, '', '', '', 0, 0, 0, priced,
+               coalesce(revenue, 0), -coalesce(cost, 0), '', 0, 0
         FROM chunk
     ) amounts
     GROUP BY day, customer, plan, card, kind, model, lever, key_owner
@@ -108,6 +111,7 @@ WITH here AS MATERIALIZED (
     ON CONFLICT (day, customer, plan, card, kind, model, lever, key_owner) DO UPDATE SET
         lines = r.lines + excluded.lines,
         unpriced_lines = r.unpriced_lines + excluded.unpriced_lines,
+        uncosted_lines = r.uncosted_lines + excluded.uncosted_lines,
         credits = r.credits + excluded.credits,
         revenue_nanousd = r.revenue_nanousd + excluded.revenue_nanousd,
         cost_nanousd = r.cost_nanousd + excluded.cost_nanousd,
@@ -124,10 +128,10 @@ WITH here AS MATERIALIZED (
         SELECT l.day, l.plan, l.card, l.kind, '', a.account, a.amount
         FROM (SELECT day, plan, card, kind, sum(revenue_nanousd) AS revenue, -sum(cost_nanousd) AS cost,
                      sum(credits) AS priced, sum(unpriced_lines) AS unpriced_lines,
-                     sum(own_key_nanousd) AS own_key
+                     sum(uncosted_lines) AS uncosted_lines, sum(own_key_nanousd) AS own_key
               FROM lines GROUP BY day, plan, card, kind) l,
              LATERAL (VALUES ('revenue', l.revenue), ('cost', l.cost), ('priced', l.priced),
-                             ('unpriced_lines', l.unpriced_lines),
+                             ('unpriced_lines', l.unpriced_lines), ('uncosted_lines', l.uncosted_lines),
                              ('own_key', l.own_key)) AS a(account, amount)
         UNION ALL
         SELECT day, plan, card, kind, lever, 'saved', sum(saved_nanousd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -106,39 +107,42 @@ def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[Dimension]
     """A row a group, and the sum."""
     names = [dimension.value for dimension in dimensions]
     rows = list(answer.rows)
-    figures = [*_FIGURES, *(_OWN_KEY if any(nanousd(row.own_key_cost_usd) for row in rows) else ())]
-    made = table("Revenue, cost and margin", *(names or [""]), *figures, numbers=len(figures))
+    shown = [name for name in _figures(rows) if name not in _RARE or any(map(_RARE[name], rows))]
+    made = table("Revenue, cost and margin", *(names or [""]), *shown, numbers=len(shown))
     for row in rows:
         labels = [str(getattr(row, _FIELDS[dimension])) or "-" for dimension in dimensions] or ["all"]
-        made.add_row(*labels, *_figures([row])[: len(figures)])
+        made.add_row(*labels, *map(_figures([row]).get, shown))
     if len(rows) > 1:
         made.add_section()
-        made.add_row("sum", *[""] * (len(names) - 1), *_figures(rows)[: len(figures)], style="bold")
+        made.add_row("sum", *[""] * (len(names) - 1), *map(_figures(rows).get, shown), style="bold")
     return made
 
 
-_FIGURES = ("lines", "unpriced", "credits", "revenue", "cost", "margin", "margin %", "saved", "baseline")
-_OWN_KEY = ("own-key cost",)
-"""Where customers have keys of their own: what they paid providers, at list prices."""
+_RARE: Mapping[str, Callable[[pb.MarginRow], int]] = {
+    "uncosted": lambda row: row.uncosted_lines,
+    "own-key cost": lambda row: nanousd(row.own_key_cost_usd),
+}
+"""Figures that have a column where there are any: lines whose cost nobody knows, and keys of customers' own."""
 _FIELDS = {dimension: dimension.value for dimension in Dimension} | {Dimension.CUSTOMER: "customer_id"}
 
 
-def _figures(rows: list[pb.MarginRow]) -> list[str]:
+def _figures(rows: list[pb.MarginRow]) -> dict[str, str]:
     revenue_nanousd = sum(nanousd(row.revenue_usd) for row in rows)
     cost_nanousd = sum(nanousd(row.cost_usd) for row in rows)
     saved_nanousd = sum(nanousd(row.saved_usd) for row in rows)
-    return [
-        f"{sum(row.lines for row in rows):,}",
-        f"{sum(row.unpriced_lines for row in rows):,}",
-        show_credits(sum(row.credits_micros for row in rows)),
-        show_dollars(revenue_nanousd),
-        show_dollars(cost_nanousd),
-        show_dollars(revenue_nanousd - cost_nanousd),
-        show_margin(revenue_nanousd, cost_nanousd),
-        show_dollars(saved_nanousd),
-        show_dollars(cost_nanousd + saved_nanousd),
-        show_dollars(sum(nanousd(row.own_key_cost_usd) for row in rows)),
-    ]
+    return {
+        "lines": f"{sum(row.lines for row in rows):,}",
+        "unpriced": f"{sum(row.unpriced_lines for row in rows):,}",
+        "uncosted": f"{sum(row.uncosted_lines for row in rows):,}",
+        "credits": show_credits(sum(row.credits_micros for row in rows)),
+        "revenue": show_dollars(revenue_nanousd),
+        "cost": show_dollars(cost_nanousd),
+        "margin": show_dollars(revenue_nanousd - cost_nanousd),
+        "margin %": show_margin(revenue_nanousd, cost_nanousd),
+        "saved": show_dollars(saved_nanousd),
+        "baseline": show_dollars(cost_nanousd + saved_nanousd),
+        "own-key cost": show_dollars(sum(nanousd(row.own_key_cost_usd) for row in rows)),
+    }
 
 
 @books.command("verify")

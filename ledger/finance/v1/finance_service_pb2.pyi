@@ -210,6 +210,7 @@ class MarginRow(_message.Message):
     BASELINE_USD_FIELD_NUMBER: _builtins.int
     OWN_KEY_COST_USD_FIELD_NUMBER: _builtins.int
     OWN_KEY_SAVED_USD_FIELD_NUMBER: _builtins.int
+    UNCOSTED_LINES_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     plan: _builtins.str
     card: _builtins.str
@@ -234,6 +235,8 @@ class MarginRow(_message.Message):
     """Memo: what customers paid providers on keys of their own, at list prices; no part of cost_usd."""
     own_key_saved_usd: _builtins.str
     """Memo: what levers saved of that; no part of saved_usd."""
+    uncosted_lines: _builtins.int
+    """Lines whose cost nobody knows: booked at unknown_cost, at the cost of what was asked for, or at 0."""
     def __init__(
         self,
         *,
@@ -256,10 +259,11 @@ class MarginRow(_message.Message):
         baseline_usd: _builtins.str = ...,
         own_key_cost_usd: _builtins.str = ...,
         own_key_saved_usd: _builtins.str = ...,
+        uncosted_lines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_usd", b"baseline_usd", "card", b"card", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "customer_id", b"customer_id", "day", b"day", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "lines", b"lines", "margin_ratio", b"margin_ratio", "margin_usd", b"margin_usd", "model", b"model", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "plan", b"plan", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_usd", b"baseline_usd", "card", b"card", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "customer_id", b"customer_id", "day", b"day", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "lines", b"lines", "margin_ratio", b"margin_ratio", "margin_usd", b"margin_usd", "model", b"model", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "plan", b"plan", "revenue_usd", b"revenue_usd", "saved_usd", b"saved_usd", "uncosted_lines", b"uncosted_lines", "unpriced_lines", b"unpriced_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -478,6 +482,8 @@ class ExplainedLine(_message.Message):
     OWN_KEY_SAVED_USD_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     POOL_MICROS_FIELD_NUMBER: _builtins.int
+    UNCOSTED_FIELD_NUMBER: _builtins.int
+    UNPRICED_REASON_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     name: _builtins.str
     rule: _builtins.str
@@ -505,6 +511,10 @@ class ExplainedLine(_message.Message):
     pool: _builtins.str
     """The pool that it may draw on, and what of credits_micros was drawn from it."""
     pool_micros: _builtins.int
+    uncosted: _builtins.bool
+    """The cost that is booked is not known to be what it cost: cost_source says whose it is."""
+    unpriced_reason: _builtins.str
+    """Why it has no price: no_rule, no_rate, no_cost, no_subject, run_full; empty where it has one."""
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -532,10 +542,12 @@ class ExplainedLine(_message.Message):
         own_key_saved_usd: _builtins.str = ...,
         pool: _builtins.str = ...,
         pool_micros: _builtins.int = ...,
+        uncosted: _builtins.bool = ...,
+        unpriced_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "pool", b"pool", "pool_micros", b"pool_micros", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "pool", b"pool", "pool_micros", b"pool_micros", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment", "uncosted", b"uncosted", "unpriced_reason", b"unpriced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -301,6 +301,8 @@ CREATE TABLE rollup_lines (
     key_owner text NOT NULL,
     lines bigint NOT NULL,
     unpriced_lines bigint NOT NULL,
+    -- Those whose cost nobody knows.
+    uncosted_lines bigint NOT NULL,
     credits numeric NOT NULL,
     revenue_nanousd numeric NOT NULL,
     cost_nanousd numeric NOT NULL,
@@ -314,7 +316,7 @@ CREATE TABLE rollup_accounts (
     day date NOT NULL,
     plan text NOT NULL,
     card text NOT NULL,
-    -- Of a line's amounts (revenue, cost, priced, unpriced_lines, saved, own_key) the line's kind, else ''.
+    -- Of a line's amounts (revenue, cost, priced, unpriced_lines, uncosted_lines, saved, own_key) the line's kind, else ''.
     kind text NOT NULL,
     -- Of what a lever saved, which one; else ''.
     lever text NOT NULL,

@@ -484,9 +484,9 @@ async def test_memos_beyond_the_books_are_not_kept(world, customer):
     for how in ({"served_by": "cache"}, {"key_owner": use.KEY_OWNER_CUSTOMER}):
         await world.charge(usage=usage(tokens(**many, **how)), already_used=True)
     lines = await world.owner.fetch(
-        "SELECT line->>'treatment', line->'saved_nanousd' AS saved, line->'own_key_nanousd' AS own"
+        "SELECT line->>'uncosted', line->'saved_nanousd' AS saved, line->'own_key_nanousd' AS own"
         " FROM ledger.customers c JOIN cell_00.money m USING (customer), json_array_elements(m.lines) line"
         " WHERE c.customer_id = $1",
         customer,
     )
-    assert [tuple(line) for line in lines] == [("UNPRICED", None, None)] * 2
+    assert [tuple(line) for line in lines] == [("true", None, None)] * 2

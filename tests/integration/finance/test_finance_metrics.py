@@ -161,6 +161,21 @@ async def test_unpriced_lines_are_counted(database, writer):
     assert replica.samples("acu_ledger_unpriced_lines") == {("standard", "agents", "tokens"): 2.0}
 
 
+async def test_uncosted_lines_are_counted(database, writer):
+    """Usage whose cost nobody knows is charged as any other, and seen until it is reversed."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    guessed = line(cost_nanousd=1, cost_source="asked", uncosted=True)
+    charge = await customer.charge(guessed, guessed, line("compute", cost_nanousd=1))
+    replica = Replica(database)
+    await replica.refresh()
+    key = ("standard", "agents", "tokens")
+    assert replica.samples("acu_ledger_uncosted_lines") == {key: 2.0}
+    assert replica.samples("acu_ledger_unpriced_lines") == {}
+    await customer.reverse(charge=charge.sequence)
+    await replica.refresh()
+    assert replica.samples("acu_ledger_uncosted_lines").get(key, 0.0) == 0.0
+
+
 async def test_labels_are_bounded(database, writer):
     """Plans, cards, kinds, levers and reasons are labels: no customer, model or what grows with use."""
     await varied_history(database, writer)

@@ -95,7 +95,7 @@ async def test_a_reversal_takes_back_what_was_rolled_up(database, writer, owner)
     """After the reversal of its only charge a customer's lines, revenue and cost are 0 again."""
     customer = await Bookkeeper.open(database, writer, "acme")
     await customer.grant(10 * CREDIT, 10 * DOLLAR)
-    unpriced = line(name="new", cost_nanousd=7)
+    unpriced = line(name="new", cost_nanousd=7, uncosted=True)
     charge = await customer.charge(line(micros=3 * CREDIT, cost_nanousd=DOLLAR, lever="routing"), unpriced)
     tail = tailer(database)
     await tail.step(CELL)
@@ -103,7 +103,8 @@ async def test_a_reversal_takes_back_what_was_rolled_up(database, writer, owner)
     await customer.reverse(charge=charge.sequence)
     await tail.step(CELL)
     for row in await owner.fetch(
-        f"SELECT lines, unpriced_lines, credits, revenue_nanousd, cost_nanousd FROM {CELL}.rollup_lines"
+        f"SELECT lines, unpriced_lines, uncosted_lines, credits, revenue_nanousd, cost_nanousd"
+        f" FROM {CELL}.rollup_lines"
     ):
         assert not any(row)
 

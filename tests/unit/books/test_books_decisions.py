@@ -418,7 +418,7 @@ def test_sums_that_overflow_are_named_too(world: World) -> None:
 
 
 def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> None:
-    """Where refusals began would tell what a thing costs. Finance finds the line among the unpriced ones."""
+    """Where refusals began would tell what a thing costs. Finance finds the line among the uncosted ones."""
     most = decided(world.run(Charge("c", b"", None, already_used=True), priced(5, MAX_AMOUNT))).entry
     assert most.money is not None
     assert most.money.dollars.cost == -MAX_AMOUNT
@@ -427,8 +427,8 @@ def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> 
     assert beyond.money is not None
     (line,) = beyond.money.lines
     assert beyond.money.dollars.cost == 0
-    assert (line.treatment, line.cost_nanousd) == (Treatment.UNPRICED, 0)
-    assert line.internal["unpriced_reason"] == "its cost is beyond what the books can hold"
+    assert (line.treatment, line.cost_nanousd) == (Treatment.CHARGED, 0)
+    assert (line.internal["cost_source"], line.internal["uncosted"]) == ("beyond_the_books", True)
 
 
 @pytest.mark.parametrize("memo", ["saved_exact_nanousd", "own_key_exact_nanousd"])
