@@ -122,7 +122,7 @@ _RARE: Mapping[str, Callable[[pb.MarginRow], int]] = {
     "uncosted": lambda row: row.uncosted_lines,
     "own-key cost": lambda row: nanousd(row.own_key_cost_usd),
 }
-"""Figures that have a column where there are any: lines whose cost nobody knows, and keys of customers' own."""
+"""Figures with a column where there are any: lines whose cost nobody knows, keys of customers' own."""
 _FIELDS = {dimension: dimension.value for dimension in Dimension} | {Dimension.CUSTOMER: "customer_id"}
 
 

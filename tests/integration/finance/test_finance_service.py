@@ -396,7 +396,7 @@ async def test_bad_margin_requests(finance, request_, field):
 async def test_a_report_has_a_size(finance, owner):
     """More rows than an answer may have are refused whole: half a report would be a wrong one."""
     insert = f"""INSERT INTO {CELL}.rollup_lines
-                 SELECT '2026-01-01', 1, 'p', 'c', 'tokens', 'm' || i, '', '', 1, 0, 0, 0, 1, 0, 0
+                 SELECT '2026-01-01', 1, 'p', 'c', 'tokens', 'm' || i, '', '', 1, 0, 0, 0, 0, 1, 0, 0
                  FROM generate_series($1::bigint, $2::bigint) i"""
     await owner.execute(insert, 1, limits.MARGIN_ROWS_MAX)
     by_model = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_MODEL])
@@ -410,8 +410,8 @@ async def test_a_report_has_a_size(finance, owner):
 async def test_a_sum_that_no_row_holds(finance, owner):
     """A row of more than 2^63 - 1 micro-credits is refused, and told where less is asked for."""
     insert = f"""INSERT INTO {CELL}.rollup_lines
-                 VALUES ('2026-01-01', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, $1::bigint, 0, 0, 0, 0),
-                        ('2026-01-02', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, $2, 0, 0, 0, 0)"""
+                 VALUES ('2026-01-01', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, 0, $1::bigint, 0, 0, 0, 0),
+                        ('2026-01-02', 1, 'p', 'c', 'tokens', 'm', '', '', 1, 0, 0, $2, 0, 0, 0, 0)"""
     await owner.execute(insert, 2**63 - 1, 1)
     code, _, fields = await refusal(finance.GetMarginReport(pb.GetMarginReportRequest()))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
