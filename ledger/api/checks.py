@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.api import limits
 from ledger.v1 import credit_service_pb2 as pb
+from pricing.decimals import format_nanos
 
 NANOS: Final = 10**9
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -141,7 +142,7 @@ def duration_nanos(problems: Problems, path: str, value: Duration) -> int:
         problems.add(path, "is negative or malformed; a duration of 0 s or more is required")
         return 0
     if nanos > limits.DURATION_SECONDS_MAX * NANOS:
-        problems.add(path, f"is {value.seconds} s; at most {limits.DURATION_SECONDS_MAX} s are allowed")
+        problems.add(path, f"is {format_nanos(nanos)} s; at most {limits.DURATION_SECONDS_MAX} s are allowed")
     return nanos
 
 
@@ -153,7 +154,8 @@ def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
         return limits.TTL_MIN
     if not _TTL_NANOS_MIN <= nanos <= _TTL_NANOS_MAX:
         allowed = f"{_TTL_SECONDS_MIN} s to {_TTL_SECONDS_MAX} s (24 h) are allowed"
-        problems.add(path, f"is {nanos // NANOS} s; {allowed}")
+        sign = "-" if nanos < 0 else ""
+        problems.add(path, f"is {sign}{format_nanos(abs(nanos))} s; {allowed}")
         return limits.TTL_MIN
     return timedelta(0, 0, nanos // 1000)
 

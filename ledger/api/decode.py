@@ -63,6 +63,8 @@ class Write(NamedTuple, Generic[C]):
     usage: tuple[pricing.Item, ...] | None = None
     untimely: tuple[tuple[str, str], ...] = ()
     """Fields that are wrong by the clock of now only: the write is refused, unless it is a repeat."""
+    subject: tuple[str, str] | None = None
+    """What the write is about, where it names a reservation or a charge: the field, and the id as written."""
 
 
 def fingerprint(request: Message) -> bytes:
@@ -128,7 +130,7 @@ def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]
         amount_micros=checks.amount(problems, "amount_micros", request.amount_micros, least=0),
         ttl=checks.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
     )
-    return _write(problems, request.customer_id, command)
+    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
 
 
 def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]:
@@ -149,7 +151,7 @@ def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]
         amount,
         request.final,
     )
-    return _write(problems, request.customer_id, command, usage)
+    return _write(problems, request.customer_id, command, usage, _reserved(request.reservation_id))
 
 
 def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001 -- one shape for all
@@ -160,7 +162,7 @@ def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Relea
         fingerprint=fingerprint(request),
         reservation=_reservation(problems, request.customer_id, request.reservation_id),
     )
-    return _write(problems, request.customer_id, command)
+    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
 
 
 def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
@@ -203,7 +205,8 @@ def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]: 
         reservation=reserved,
         reason=checks.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
     )
-    return _write(problems, request.customer_id, command)
+    subject = _reserved(request.reservation_id) if charged is None else _charged(request.charge_id)
+    return _write(problems, request.customer_id, command, None, subject)
 
 
 def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: ARG001 -- one shape for all
@@ -218,7 +221,7 @@ def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: 
         amount_micros=amount or None,
         reason=checks.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
     )
-    return _write(problems, request.customer_id, command)
+    return _write(problems, request.customer_id, command, None, _charged(request.charge_id))
 
 
 def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001 -- one shape for all
@@ -319,9 +322,21 @@ def _reservation(problems: Problems, customer_id: str, value: str) -> int:
     return ids.reservation_sequence(customer_id, checks.identifier(problems, "reservation_id", value))
 
 
+def _reserved(reservation_id: str) -> tuple[str, str]:
+    return "reservation_id", reservation_id
+
+
+def _charged(charge_id: str) -> tuple[str, str]:
+    return "charge_id", charge_id
+
+
 def _write(
-    problems: Problems, customer_id: str, command: C, usage: tuple[pricing.Item, ...] | None = None
+    problems: Problems,
+    customer_id: str,
+    command: C,
+    usage: tuple[pricing.Item, ...] | None = None,
+    subject: tuple[str, str] | None = None,
 ) -> Write[C]:
     checks.identifier(problems, "customer_id", customer_id)
     problems.raise_if_any()
-    return Write(customer_id, command, usage, tuple(problems.untimely))
+    return Write(customer_id, command, usage, tuple(problems.untimely), subject)

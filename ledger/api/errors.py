@@ -124,6 +124,20 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
 }
 """Every reason for which a command has no effect."""
 
+_OF_A_SUBJECT: Final = frozenset(
+    {
+        RefusalReason.RESERVATION_NOT_FOUND,
+        RefusalReason.RESERVATION_CLOSED,
+        RefusalReason.RESERVATION_EXPIRED,
+        RefusalReason.RESERVATION_OPEN,
+        RefusalReason.CHARGE_NOT_FOUND,
+        RefusalReason.CHARGE_NOT_REVERSIBLE,
+        RefusalReason.REFUND_EXCEEDS_CHARGE,
+        RefusalReason.OVER_CAPTURE,
+    }
+)
+"""Reasons that are about the reservation or the charge that a request names."""
+
 _CODES: Final = {code.value[0]: code for code in StatusCode}
 
 
@@ -140,10 +154,16 @@ def code_of(status: Status) -> StatusCode:
     return _CODES[status.code]
 
 
-def refusal_status(refusal: Refusal) -> Status:
-    """How a refusal is told; its variables are the `ErrorInfo`'s metadata."""
+def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> Status:
+    """How a refusal is told; its variables are the `ErrorInfo`'s metadata.
+
+    `subject` is the field by which the request names a reservation or a charge, and the id as it is written
+    there: a refusal that is about that thing says which.
+    """
     told = TABLE[refusal.reason]
     detail = dict(refusal.detail)
+    if subject is not None and refusal.reason in _OF_A_SUBJECT:
+        detail = dict([subject]) | detail
     if refusal.reason is RefusalReason.INVALID_ARGUMENT:
         return invalid([(detail.get("field", ""), detail.get("description", ""))])
     variables = ", ".join(f"{name}: {value}" for name, value in detail.items())

@@ -101,7 +101,7 @@ class Writes:
             await all_done((outcome,))
         answer = told(outcome)
         if isinstance(answer, Refusal):
-            raise StatusError(refusal_status(answer))
+            raise StatusError(refusal_status(answer, write.subject))
         return answer
 
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:

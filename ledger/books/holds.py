@@ -236,7 +236,13 @@ def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
     longest = min(plan.max_ttl, MAX_LIFE)
     if MIN_TTL <= ttl <= longest:
         return None
-    return refusals.invalid("ttl", f"must be 1 s to {longest // MIN_TTL} s, got {ttl}")
+    return refusals.invalid("ttl", f"must be 1 s to {_seconds(longest)} s, got {_seconds(ttl)} s")
+
+
+def _seconds(length: timedelta) -> str:
+    """Return a length of time as a decimal string, to the microsecond that it is stored with."""
+    whole, rest = divmod(length, timedelta(seconds=1))
+    return f"{whole}.{rest.microseconds:06d}".rstrip("0").rstrip(".")
 
 
 def _refuse_minimum(minimum_micros: int) -> Refusal | None:

@@ -23,7 +23,11 @@ def insufficient(available_micros: int, required_micros: int) -> Refusal:
     """Refuse for want of credits; `available_micros` is what this very command could have had."""
     return Refusal(
         RefusalReason.INSUFFICIENT_CREDITS,
-        {"available_micros": str(available_micros), "required_micros": str(required_micros)},
+        {
+            "available_micros": str(available_micros),
+            "required_micros": str(required_micros),
+            "short_micros": str(required_micros - available_micros),
+        },
     )
 
 

@@ -166,4 +166,5 @@ async def test_ids_of_the_same_call(world, customer):
         request_id=fresh(), customer_id=customer, reservation_id=f"{made}a", amount_micros=0
     )
     results = await batch(world, reserve(customer), pb.BatchItem(commit=commit))
-    assert Refused.of(results[1].error).reason == "RESERVATION_NOT_FOUND"
+    refused = Refused.of(results[1].error)
+    assert (refused.reason, refused.metadata) == ("RESERVATION_NOT_FOUND", {"reservation_id": f"{made}a"})

@@ -81,10 +81,14 @@ async def test_unpriced_usage_that_happened_is_charged_as_nothing(world):
 
 @pytest.mark.parametrize("write", ["reserve", "charge"])
 async def test_too_few_credits(world, write):
-    """A hold or a charge above what is available says how much there is, and how much it takes."""
+    """A hold or a charge above what is available says how much there is, how much it takes, and what is short."""
     refused = await refused_without_a_trace(world, getattr(world, write)(amount_micros=100 * CREDIT + 1))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_CREDITS")
-    assert refused.metadata == {"available_micros": "100000000", "required_micros": "100000001"}
+    assert refused.metadata == {
+        "available_micros": "100000000",
+        "required_micros": "100000001",
+        "short_micros": "1",
+    }
 
 
 async def test_extend_beyond_what_is_available(world):
@@ -107,6 +111,7 @@ async def test_reservations_that_are_not_the_customers(world, write, named):
     fields = {"amount_micros": 0} if write == "commit" else {}
     refused = await refused_without_a_trace(world, getattr(world, write)(named, **fields))
     assert (refused.code.name, refused.reason) == ("NOT_FOUND", "RESERVATION_NOT_FOUND")
+    assert refused.metadata == {"reservation_id": named}
 
 
 async def test_another_customers_reservation_stays_as_it_is(world, customer):
@@ -132,6 +137,7 @@ async def test_closed_reservations(world, ended_by, write):
     call = getattr(world, write.removeprefix("final "))(named, **fields)
     refused = await refused_without_a_trace(world, call)
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "RESERVATION_CLOSED")
+    assert refused.metadata == {"reservation_id": named}
 
 
 async def test_expired_reservation(world, customer):
@@ -145,6 +151,7 @@ async def test_expired_reservation(world, customer):
     assert await world.balance() == pb.Balance(available_micros=100 * CREDIT)
     refused = await refused_without_a_trace(world, world.extend(made.reservation_id, amount_micros=1))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "RESERVATION_EXPIRED")
+    assert refused.metadata == {"reservation_id": made.reservation_id}
     late = await world.commit(made.reservation_id, usage=usage(tokens()), final=True)
     assert late.charge.late
     assert late.balance == pb.Balance(available_micros=90 * CREDIT)
@@ -157,7 +164,11 @@ async def test_commit_in_credits_above_the_hold(world, final):
     named = await world.reservation(amount_micros=CREDIT)
     refused = await refused_without_a_trace(world, world.commit(named, amount_micros=2 * CREDIT, final=final))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "OVER_CAPTURE")
-    assert refused.metadata == {"held_micros": "1000000", "required_micros": "2000000"}
+    assert refused.metadata == {
+        "reservation_id": named,
+        "held_micros": "1000000",
+        "required_micros": "2000000",
+    }
     answer = await world.commit(named, usage=usage(tokens()), final=final)
     assert (answer.charge.charged_micros, answer.charge.uncollected_micros) == (CREDIT, 9 * CREDIT)
 
@@ -167,13 +178,16 @@ async def test_reversals_that_are_refused(world):
     named = await world.reservation()
     refused = await refused_without_a_trace(world, world.reverse(reservation_id=named))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "RESERVATION_OPEN")
+    assert refused.metadata == {"reservation_id": named}
     refused = await refused_without_a_trace(world, world.reverse(reservation_id="rsv_x"))
-    assert refused.reason == "RESERVATION_NOT_FOUND"
+    assert (refused.reason, refused.metadata) == ("RESERVATION_NOT_FOUND", {"reservation_id": "rsv_x"})
     refused = await refused_without_a_trace(world, world.reverse(charge_id=named))
     assert (refused.code.name, refused.reason) == ("NOT_FOUND", "CHARGE_NOT_FOUND")
+    assert refused.metadata == {"charge_id": named}
     part = (await world.commit(named, usage=usage(tokens()))).charge.charge_id
     refused = await refused_without_a_trace(world, world.reverse(charge_id=part))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "CHARGE_NOT_REVERSIBLE")
+    assert refused.metadata == {"charge_id": part}
 
 
 async def test_reversal_twice(world):
@@ -181,7 +195,7 @@ async def test_reversal_twice(world):
     charged = (await world.charge(amount_micros=CREDIT)).charge.charge_id
     await world.reverse(charge_id=charged)
     refused = await refused_without_a_trace(world, world.reverse(charge_id=charged))
-    assert refused.reason == "CHARGE_NOT_REVERSIBLE"
+    assert (refused.reason, refused.metadata) == ("CHARGE_NOT_REVERSIBLE", {"charge_id": charged})
 
 
 async def test_refunds_that_are_refused(world, customer):
@@ -189,10 +203,11 @@ async def test_refunds_that_are_refused(world, customer):
     charged = (await world.charge(amount_micros=CREDIT)).charge.charge_id
     refused = await refused_without_a_trace(world, world.refund(charged, amount_micros=CREDIT + 1))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "REFUND_EXCEEDS_CHARGE")
-    assert refused.metadata == {"left_micros": str(CREDIT)}
+    assert refused.metadata == {"charge_id": charged, "left_micros": str(CREDIT)}
     await world.reverse(charge_id=charged)
     refused = await refused_without_a_trace(world, world.refund(charged))
-    assert (refused.reason, refused.metadata) == ("REFUND_EXCEEDS_CHARGE", {"left_micros": "0"})
+    assert refused.reason == "REFUND_EXCEEDS_CHARGE"
+    assert refused.metadata == {"charge_id": charged, "left_micros": "0"}
     for named in ("chg_0", await world.reservation()):
         refused = await refused_without_a_trace(world, world.refund(named))
         assert (refused.code.name, refused.reason) == ("NOT_FOUND", "CHARGE_NOT_FOUND")
@@ -302,12 +317,37 @@ async def test_ttl_out_of_range(world, seconds):
         assert (await refused_without_a_trace(world, call)).fields.keys() == {"ttl"}
 
 
+@pytest.mark.parametrize(
+    ("ttl", "shown"),
+    [
+        (Duration(nanos=500_000_000), "is 0.5 s;"),
+        (Duration(seconds=86_400, nanos=1), "is 86400.000000001 s;"),
+        (Duration(nanos=-1), "is -0.000000001 s;"),
+    ],
+)
+async def test_a_length_of_time_is_reported_as_it_is(world, ttl, shown):
+    """What is wrong is shown to the nanosecond: nothing that is refused looks like what is allowed."""
+    refused = await refused_without_a_trace(world, world.reserve(ttl=ttl))
+    assert refused.fields["ttl"].startswith(shown)
+
+
+async def test_a_long_compute_is_reported_as_it_is(world):
+    """The longest use of a machine and half a second more is shown with the half."""
+    item = use.UsageItem(compute=use.ComputeUsage(resource="sandbox"))
+    item.compute.duration.CopyFrom(Duration(seconds=10**9, nanos=500_000_000))
+    refused = await refused_without_a_trace(world, world.charge(usage=usage(item)))
+    assert list(refused.fields.values()) == ["is 1000000000.5 s; at most 1000000000 s are allowed"]
+
+
 async def test_ttl_past_the_plans(world):
     """A plan may allow less than 24 h."""
     await world.new_customer(fresh(), plan="brief")
     await world.reserve(ttl=Duration(seconds=600))
     refused = await refused_without_a_trace(world, world.reserve(ttl=Duration(seconds=601)))
     assert (refused.code.name, refused.fields.keys()) == ("INVALID_ARGUMENT", {"ttl"})
+    half = Duration(seconds=600, nanos=500_000_000)
+    refused = await refused_without_a_trace(world, world.reserve(ttl=half))
+    assert refused.fields == {"ttl": "must be 1 s to 600 s, got 600.5 s"}
 
 
 @pytest.mark.parametrize("amount", [0, -1, 10**15 + 1, 2**63 - 1])

@@ -454,10 +454,9 @@ class Mirror:
         return shown
 
     def _insufficient(self, required: int) -> Refusal:
-        available = str(self.account.found)
-        return Refusal(
-            "INSUFFICIENT_CREDITS", {"available_micros": available, "required_micros": str(required)}
-        )
+        available = self.account.found
+        figures = {"available": available, "required": required, "short": required - available}
+        return Refusal("INSUFFICIENT_CREDITS", {f"{name}_micros": str(n) for name, n in figures.items()})
 
     def _minute(self, instant: Timestamp) -> int:
         return (instant.ToDatetime(UTC) - self.began) // MINUTE

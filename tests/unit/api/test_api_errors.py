@@ -57,6 +57,17 @@ def test_every_reason_is_documented(reason):
     assert f"| {code.name} |" in rows[0]
 
 
+@pytest.mark.parametrize("reason", RefusalReason)
+@pytest.mark.parametrize("field", ["reservation_id", "charge_id"])
+def test_a_refusal_says_what_it_is_about(reason, field):
+    """Reasons that are about a reservation or a charge carry its id, as docs/api.md says; others do not."""
+    status = errors.refusal_status(Refusal(reason), (field, "the id"))
+    info = details(status)[ErrorInfo]
+    [row] = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{reason}`")]
+    about = {named for named in ("reservation_id", "charge_id") if f"`{named}`" in row}
+    assert dict(info.metadata) == ({field: "the id"} if about else {})
+
+
 def test_bad_fields():
     """Bad fields come as BadRequest: each, what is wrong, what is allowed."""
     status = errors.status_of(InvalidArgumentError([("a", "is bad"), ("b", "is worse")]), "here")

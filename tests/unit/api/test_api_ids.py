@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.api import ids
 from ledger.books.model import LotKey
 
+GUIDE = Path(__file__).parents[3] / "docs" / "api.md"
 SEQUENCES = st.integers(1, 2**63 - 1)
 CUSTOMERS = st.text(min_size=1, max_size=128)
 
@@ -62,3 +66,9 @@ def test_ids_do_not_change():
     assert ids.reservation_id("cus_1", 12_345) == "rsv_b96010b877e1062058a0"
     assert ids.charge_id("cus_1", 12_346) == "chg_ba60e98e076887c3b49f"
     assert ids.grant_id("cus_1", LotKey(2, 1)) == "grt_0201e9050fd9dfe7a0c9"
+
+
+def test_the_ids_of_the_guide_are_those_of_a_new_database():
+    """The guide's session begins on a new database: what it shows is what its reader gets."""
+    shown = set(re.findall(r"(?:rsv|chg)_[0-9a-f]{18}", GUIDE.read_text()))
+    assert shown == {ids.reservation_id("acme", 3), ids.charge_id("acme", 4)}
