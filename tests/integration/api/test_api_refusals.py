@@ -81,7 +81,7 @@ async def test_unpriced_usage_that_happened_is_charged_as_nothing(world):
 
 @pytest.mark.parametrize("write", ["reserve", "charge"])
 async def test_too_few_credits(world, write):
-    """A hold or a charge above what is available says how much there is, how much it takes, and what is short."""
+    """A hold or a charge above what is available says what there is, what it takes, and what is short."""
     refused = await refused_without_a_trace(world, getattr(world, write)(amount_micros=100 * CREDIT + 1))
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_CREDITS")
     assert refused.metadata == {
