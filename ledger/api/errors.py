@@ -132,7 +132,9 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.RESERVATION_OPEN,
         RefusalReason.CHARGE_NOT_FOUND,
         RefusalReason.CHARGE_NOT_REVERSIBLE,
+        RefusalReason.REVERSAL_TOO_LARGE,
         RefusalReason.REFUND_EXCEEDS_CHARGE,
+        RefusalReason.TOO_MANY_REFUNDS,
         RefusalReason.OVER_CAPTURE,
     }
 )
