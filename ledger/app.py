@@ -31,7 +31,7 @@ from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, Settings, SettingsError, check_url, environment_name
 from ledger.store.database import Database, RoleTooStrongError
 from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.migrate import DEFAULT_CELLS, migrate
+from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
 from ledger.store.reads import Reads
 
 LOOPBACK = "127.0.0.1"
@@ -76,7 +76,7 @@ def check(directory: Path) -> pricing.Config:
 async def migrated(settings: Settings) -> list[str]:
     """Brings the database to this version's schema; what was applied. Raises SettingsError."""
     async with AsyncExitStack() as life:
-        return await migrate((await _urls(settings, life)).owner)
+        return await _migrate((await _urls(settings, life)).owner)
 
 
 @asynccontextmanager
@@ -140,9 +140,16 @@ async def _check_roles(settings: Settings) -> None:
             await check_url(environment_name(name), url)
 
 
+async def _migrate(url: str) -> list[str]:
+    try:
+        return await migrate(url)
+    except MigrationRefusedError as error:
+        raise SettingsError(f"{OWNER_URL}: {error}") from error
+
+
 async def _database(settings: Settings, life: AsyncExitStack) -> Database:
     urls = await _urls(settings, life)
-    await migrate(urls.owner)
+    await _migrate(urls.owner)
     if settings.database_url is not None:
         await _check_roles(settings)
     try:

@@ -2,7 +2,7 @@
 
 What belongs to no cell stands in the schema `ledger`, each cell in a schema of its own, with its own
 `alembic_version`, migrated in a transaction of its own. An advisory lock makes servers that start at the
-same time take turns.
+same time take turns. Nothing waits for ever: a lock that others hold is told with who they are.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ledger.store.database import ROLES
+from ledger.store.closed_catalog import close_catalog
+from ledger.store.privileges import make_roles, mend_grants
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection as AlembicConnection
+
+    from ledger.store.database import Connection
 
 SHARED_SCHEMA = "ledger"
 DEFAULT_CELLS = ("cell_00",)
@@ -33,59 +36,120 @@ _CELL_NAME = re.compile(r"cell_[0-9]{2}")
 _LOCK = 0x6163755F6C656467
 """Of `pg_advisory_lock`: any number that nobody else in the database uses."""
 
-# Roles belong to the cluster: servers of two databases may create them at the same instant. They may log
-# in, but have no password: with `scram` or `md5` in pg_hba.conf nobody can until one is set. An owner that
-# is no superuser needs the right to SET ROLE to them.
-_CREATE_ROLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} LOGIN NOINHERIT;
-    END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-END $$
+SERVER_VERSION_MIN = 150000
+"""PostgreSQL 15: views that run with their caller's rights (`security_invoker`)."""
+TURN_SECONDS = 60
+"""How long a server waits for another that migrates."""
+LOCK_SECONDS = 10
+"""How long a migration waits for a lock on a table: whoever waits behind it waits as long."""
+HOLDERS_MAX = 3
+"""Sessions that a refusal names."""
+
+# $1: the key of the advisory lock; $2: the schemas. The oldest transaction is the likely one.
+_HOLDERS = """
+SELECT DISTINCT a.pid, a.usename, a.application_name, a.backend_start
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.granted AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.locktype = 'advisory' AND l.objsubid = 1 AND l.classid::bigint << 32 | l.objid::bigint = $1
+       OR c.relnamespace::regnamespace::text = ANY($2::text[]))
+ORDER BY a.backend_start
 """
-_LET_OWNER_SET_ROLE = """
-DO $$ BEGIN
-    IF NOT pg_has_role(current_user, '{role}', 'SET') THEN
-        EXECUTE format('GRANT {role} TO %I', current_user);
-    END IF;
-EXCEPTION WHEN insufficient_privilege THEN NULL;
-END $$
-"""
+
+
+class MigrationRefusedError(Exception):
+    """The database cannot be brought to this schema: what is in the way, and what to do."""
 
 
 async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
     """Applies what is missing, and tells what that was, e.g. "cell_00: cell_0001".
 
-    Safe to run in several processes at once. `url` is the owner's: it creates schemas and roles. Raises
-    ValueError for a cell that is not named cell_NN.
+    Roles and grants are brought to what is declared each time. Safe to run in several processes at once.
+    `url` is the owner's: it creates schemas and roles. Raises ValueError for a cell that is not named
+    cell_NN, and MigrationRefusedError.
     """
     for cell in cells:
         if not _CELL_NAME.fullmatch(cell):
             raise ValueError(f"a cell is named cell_00 to cell_99, not {cell!r}")
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=NullPool
+    connect = partial(
+        asyncpg.connect,
+        url,
+        server_settings={
+            "application_name": "acu-ledger migrate",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+        },
     )
+    connection = await connect()
+    try:
+        return await _migrate(connection, connect, cells)
+    except Exception as error:
+        refusal = await _refusal_of(connection, _of_driver(error), [SHARED_SCHEMA, *cells])
+        if refusal is None:
+            raise
+        raise MigrationRefusedError(refusal) from error
+    finally:
+        await connection.close()
+
+
+async def _migrate(
+    connection: Connection, connect: Callable[[], Awaitable[Connection]], cells: Sequence[str]
+) -> list[str]:
+    await _check_server(connection)
+    await connection.execute(f"SET lock_timeout = '{TURN_SECONDS}s'")
+    # The lock is the session's: it outlives the transactions below, and ends with the connection.
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    await make_roles(connection)
     applied: list[str] = []
-    async with engine.connect() as connection:
-        # The lock is the session's: it outlives the transactions below, and ends with the connection.
-        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-        await connection.commit()
-        await connection.run_sync(_create_roles)
-        await connection.run_sync(_upgrade, SHARED_SCHEMA, "shared", applied)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    async with engine.connect() as alembics:
+        await alembics.run_sync(_upgrade, SHARED_SCHEMA, "shared", applied)
         for cell in cells:
-            await connection.run_sync(_upgrade, cell, "cell", applied)
+            await alembics.run_sync(_upgrade, cell, "cell", applied)
+    async with connection.transaction():
+        await mend_grants(connection, SHARED_SCHEMA, cells)
+        await close_catalog(connection, [SHARED_SCHEMA, *cells])
     return applied
 
 
-def _create_roles(connection: Connection) -> None:
-    with connection.begin():
-        for role in ROLES:
-            connection.execute(text(_CREATE_ROLE.format(role=role)))
-            connection.execute(text(_LET_OWNER_SET_ROLE.format(role=role)))
+async def _check_server(connection: Connection) -> None:
+    version = await connection.fetchval("SHOW server_version")
+    if int(await connection.fetchval("SHOW server_version_num")) < SERVER_VERSION_MIN:
+        raise MigrationRefusedError(
+            f"this is PostgreSQL {version}, and the oldest that is supported is"
+            f" {SERVER_VERSION_MIN // 10000}: move the database to a newer server (pg_dump, pg_restore)"
+        )
 
 
-def _upgrade(connection: Connection, schema: str, history: str, applied: list[str]) -> None:
+def _of_driver(error: BaseException | None) -> BaseException | None:
+    """The driver's error under what SQLAlchemy makes of it."""
+    while error is not None and not isinstance(error, asyncpg.PostgresError):
+        error = error.__cause__
+    return error
+
+
+async def _refusal_of(
+    connection: Connection, error: BaseException | None, schemas: Sequence[str]
+) -> str | None:
+    """What is in the way of a migration, where whoever runs it can do something about it."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        holders = await connection.fetch(_HOLDERS, _LOCK, schemas)
+        told = "; ".join(
+            f"process {row['pid']} (user {row['usename']}, application {row['application_name']!r},"
+            f" connected since {row['backend_start']:%Y-%m-%d %H:%M:%S %Z})"
+            for row in holders[:HOLDERS_MAX]
+        )
+        who = told or "they have gone meanwhile"
+        return f"others hold locks that the migration needs: {who}; start when they are done, or end them"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        user = await connection.fetchval("SELECT current_user")
+        return f"{error}: the user {user} has to own the database and its schemas, or to be a superuser"
+    return None
+
+
+def _upgrade(connection: AlembicConnection, schema: str, history: str, applied: list[str]) -> None:
     """Brings one schema to the newest revision of its history, in one transaction."""
 
     def note(*, step: Any, **_: Any) -> None:
@@ -99,7 +163,6 @@ def _upgrade(connection: Connection, schema: str, history: str, applied: list[st
     config.attributes.update(connection=connection, schema=schema, on_version_apply=note)
     with connection.begin():
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-        connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {', '.join(ROLES)}"))
         connection.execute(text(f"SET LOCAL search_path TO {schema}"))
         command.upgrade(config, "head")
 

@@ -355,14 +355,3 @@ FROM money m CROSS JOIN LATERAL (VALUES
     ('deferred', m.deferred), ('revenue', m.revenue), ('breakage', m.breakage), ('write_off', m.write_off),
     ('cost', m.cost), ('provider_payable', m.provider_payable)) AS p (account, amount_nanousd)
 WHERE p.amount_nanousd <> 0;
-
--- The journal takes inserts and nothing else, from nobody. The reader sees no table that tells a dollar.
-GRANT SELECT, INSERT ON entries, money TO acu_writer;
-GRANT SELECT, INSERT, UPDATE ON wallets, debts, reservations, reservation_costs, lots, lot_values, states,
-    rollup_lines, rollup_accounts TO acu_writer;
-GRANT SELECT, UPDATE ON tailer TO acu_writer;
-GRANT SELECT ON entries, reservations, lots, journal TO acu_reader;
-GRANT SELECT (customer, sequence, display_name, plan, card, zone, multiplier_nanos, issued, pending, available, held,
-    consumed, expired, voided, refunded, debt, next_due_at, last_instant, created_at) ON wallets TO acu_reader;
-GRANT SELECT ON wallets, debts, entries, money, reservations, reservation_costs, lots, lot_values, states,
-    rollup_lines, rollup_accounts, tailer, journal, dollar_journal TO acu_finance;

@@ -34,8 +34,3 @@ CREATE TABLE price_generation (
     generation bigint NOT NULL DEFAULT 0
 );
 INSERT INTO price_generation DEFAULT VALUES;
-
-GRANT SELECT, INSERT ON customers, price_versions TO acu_writer;
-GRANT SELECT, UPDATE ON price_generation TO acu_writer;
-GRANT SELECT ON customers TO acu_reader;
-GRANT SELECT ON customers, price_versions, price_generation TO acu_finance;
