@@ -31,8 +31,9 @@ BATCH_COMMANDS_MAX = 2_000
 """Commands in one statement; what arrives beyond it forms the next."""
 BATCH_WORK_MAX = 5_000
 """Lines in one statement, but for a command that has more by itself: some tenth of a second."""
-WORK_AT_ONCE = 500
-"""Lines decided of one customer without a pause, when its commands have waited: some 20 ms."""
+WORK_AT_ONCE = 200
+"""Lines decided of one customer without a pause, when its commands have waited: some 10 ms, and several times
+that where each begins a run."""
 LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
 CONTENDED_MAX = 100

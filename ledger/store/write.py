@@ -58,8 +58,8 @@ __all__ = [
 ]
 
 
-LINES_AT_ONCE = 1_000
-"""Entries and lines written as texts without a pause: some 10 ms, and all of a usual batch."""
+LINES_AT_ONCE = 500
+"""Entries and lines written as texts without a pause: some 10 ms."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal, tokens, usage
+from api_world import CONFIG, CREDIT, World, fresh, refusal, searches, tokens, usage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
+from ledger.api.limits import BATCH_WORK_AT_ONCE
 from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
 from ledger.api.wallet import WalletService
@@ -123,6 +124,32 @@ async def test_a_large_batch_leaves_others_their_turn(own, world):
         await asyncio.sleep(0)
     assert [result.WhichOneof("outcome") for result in (await done).results] == ["charge"] * 1_000
     assert max(after - before for before, after in pairwise(waiting)) <= WORK_AT_ONCE < max(waiting)
+
+
+async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):
+    """Its writes begin as those before them are answered, so that it never fills the lines of all others."""
+    items = 100
+    charges = [
+        pb.ChargeRequest(
+            request_id=fresh(), customer_id=world.customer_id, usage=usage(*[searches("0.01")] * items)
+        )
+        for _ in range(2 * BATCH_WORK_AT_ONCE // items + 1)
+    ]
+    batch = pb.BatchRequest(items=[pb.BatchItem(charge=charge) for charge in charges])
+
+    async def call():
+        return await world.credit.Batch(batch)
+
+    done = asyncio.create_task(call())
+    waiting = []
+    while not done.done():
+        waiting.append(own.engine.waiting())
+        await asyncio.sleep(0)
+    results = (await done).results
+    assert [result.WhichOneof("outcome") for result in results] == ["charge"] * len(charges)
+    sequences = [result.charge.sequence for result in results]
+    assert sequences == list(range(sequences[0], sequences[0] + len(charges)))
+    assert max(waiting) * items == BATCH_WORK_AT_ONCE
 
 
 async def test_a_repeat_is_answered_however_late(own, world):

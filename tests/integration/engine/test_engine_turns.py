@@ -1,0 +1,77 @@
+"""Long work of one customer leaves the others their turn: deciding what has waited, rows, statements."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from engine_world import World, fingerprint, pages
+
+from ledger import books
+from ledger.engine.memory import BATCH_WORK_MAX, WORK_AT_ONCE
+from ledger.engine.outcomes import Committed
+from ledger.engine.pending import Pending, all_done
+from ledger.store import write
+from ledger.store.verify import verify_journal
+
+CREDIT = 1_000_000
+
+
+def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pending]:
+    """So many charges on their way, of so many lines each."""
+    commands = [books.Charge(f"{lines} {n}", fingerprint(f"{n}"), None) for n in range(count)]
+    return [world.engine.begin(customer_id, command, pages(1) * lines) for command in commands]
+
+
+async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
+    """Charges that came before their customer was loaded are not all decided at once."""
+    acme = await world.customer("acme", 10_000 * CREDIT)
+    members = world.engine._cells["cell_00"].memory._members
+    members.clear()
+    lines = WORK_AT_ONCE // 4
+    waiting = begin(world, acme, 40, lines)
+    (member,) = members.values()
+    left = [len(member.waiting)]
+    while left[-1]:
+        await asyncio.sleep(0)
+        left.append(len(member.waiting))
+    assert left[0] == 40
+    assert max(before - after for before, after in pairwise(left)) == WORK_AT_ONCE // lines
+    await all_done(waiting)
+    consumed = [pending.result().entry.credits.consumed for pending in waiting]  # type: ignore[union-attr]
+    assert consumed == [lines * CREDIT] * 40
+
+
+async def test_a_statement_has_a_bounded_number_of_lines(world: World) -> None:
+    """What goes beyond forms the next; each is full but the last, and all is written."""
+    acme = await world.customer("acme", 100_000 * CREDIT)
+    memory = world.engine._cells["cell_00"].memory
+    await world.reserve(acme, "hold", CREDIT)
+    take, shipped = memory.next_batch, []
+
+    def next_batch():  # type: ignore[no-untyped-def]
+        shipped.append(take())
+        return shipped[-1]
+
+    memory.next_batch = next_batch  # type: ignore[method-assign]
+    lines = BATCH_WORK_MAX // 5
+    outcomes = begin(world, acme, 11, lines)
+    await all_done(outcomes)
+    assert all(isinstance(pending.result(), Committed) for pending in outcomes)
+    assert [batch.work for batch in shipped] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
+    assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
+
+
+async def test_rows_are_made_in_turns(world: World) -> None:
+    """The entries of a long batch become texts some hundred lines at a time."""
+    acme = await world.customer("acme", 10_000 * CREDIT)
+    await world.reserve(acme, "hold", CREDIT)
+    lines = write.LINES_AT_ONCE - 1
+    begin(world, acme, 4, lines)
+    rows = asyncio.create_task(write._rows(world.engine._cells["cell_00"].memory._batches[-1].rows()))
+    turns = 0
+    while not rows.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 4
+    assert [len(texts) for part, texts in (await rows).items() if part.name == "entries"] == [4]
