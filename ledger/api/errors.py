@@ -114,6 +114,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
         StatusCode.FAILED_PRECONDITION,
         "The charge takes no more refunds of a part; one without an amount gives back all that is left.",
     ),
+    RefusalReason.TOO_MANY_GRANTS: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The customer has credits left of as many grants as it may have at a time.",
+    ),
     RefusalReason.UNPRICED_USAGE: Told(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
     RefusalReason.OVER_CAPTURE: Told(
         StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."

@@ -9,6 +9,7 @@ from ledger.books import refusals
 from ledger.books.commands import IssueGrant
 from ledger.books.draft import Draft
 from ledger.books.exact import MAX_AMOUNT
+from ledger.books.limits import LOTS_MAX
 from ledger.books.model import (
     POOL_SCOPE,
     Decision,
@@ -44,6 +45,8 @@ def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> 
     refusal = _refuse_amounts(wallet, command) or _refuse_window(command, effective_at, now)
     if refusal:
         return refusal
+    if len(wallet.lots) >= LOTS_MAX:
+        return refusals.TOO_MANY_GRANTS
 
     # The grant is issued.
     draft = Draft(wallet, now)

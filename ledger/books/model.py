@@ -533,6 +533,8 @@ class RefusalReason(StrEnum):
     """More than is left of the charge; or nothing is left of it."""
     TOO_MANY_REFUNDS = "TOO_MANY_REFUNDS"
     """The charge takes no more refunds of a part; what is left may still go back in one."""
+    TOO_MANY_GRANTS = "TOO_MANY_GRANTS"
+    """The customer has credits left of as many grants as it may have at a time."""
     UNPRICED_USAGE = "UNPRICED_USAGE"
     OVER_CAPTURE = "OVER_CAPTURE"
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.books.limits import LINES_UNDONE_MAX
+from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
 from ledger.books.model import Refusal, RefusalReason
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
@@ -11,6 +11,7 @@ RESERVATION_CLOSED = Refusal(RefusalReason.RESERVATION_CLOSED)
 RESERVATION_EXPIRED = Refusal(RefusalReason.RESERVATION_EXPIRED)
 RESERVATION_OPEN = Refusal(RefusalReason.RESERVATION_OPEN)
 CHARGE_NOT_REVERSIBLE = Refusal(RefusalReason.CHARGE_NOT_REVERSIBLE)
+TOO_MANY_GRANTS = Refusal(RefusalReason.TOO_MANY_GRANTS, {"grants_max": str(LOTS_MAX)})
 REVERSAL_TOO_LARGE = Refusal(RefusalReason.REVERSAL_TOO_LARGE, {"lines_max": str(LINES_UNDONE_MAX)})
 
 

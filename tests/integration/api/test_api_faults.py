@@ -149,7 +149,7 @@ async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):
     assert [result.WhichOneof("outcome") for result in results] == ["charge"] * len(charges)
     sequences = [result.charge.sequence for result in results]
     assert sequences == list(range(sequences[0], sequences[0] + len(charges)))
-    assert max(waiting) * items == BATCH_WORK_AT_ONCE
+    assert BATCH_WORK_AT_ONCE // 2 < max(waiting) * items <= BATCH_WORK_AT_ONCE
 
 
 async def test_a_repeat_is_answered_however_late(own, world):

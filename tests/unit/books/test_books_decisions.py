@@ -39,6 +39,7 @@ from ledger.books import (
     decide,
 )
 from ledger.books.grants import SCOPES_ALLOWED
+from ledger.books.limits import LOTS_MAX
 
 CREDIT = 1_000_000
 
@@ -496,3 +497,17 @@ def test_debt_stays_within_what_the_books_can_hold() -> None:
     decided(world.run(Charge("c1", b"", MAX_AMOUNT, already_used=True)))
     decided(world.run(Charge("c2", b"", MAX_AMOUNT, already_used=True)))
     assert (world.wallet.balances.debt, world.wallet.unbilled_nanousd) == (-MAX_AMOUNT, 0)
+
+
+def test_grants_with_credits_left_are_bounded() -> None:
+    """The last that is allowed is issued, one more is refused; once one is used up there is room again."""
+    world = World()
+
+    def grant(name: str) -> Decision | Refusal:
+        return world.run(IssueGrant(name, b"g", CREDIT, GrantKind.PROMO, 0))
+
+    for n in range(LOTS_MAX):
+        assert decided(grant(f"{n}")).entry.kind is EntryKind.GRANT
+    assert grant("one more") == Refusal(RefusalReason.TOO_MANY_GRANTS, {"grants_max": str(LOTS_MAX)})
+    assert decided(world.run(Charge("use", b"u", CREDIT))).entry.charged_micros == CREDIT
+    assert decided(grant("room again")).entry.kind is EntryKind.GRANT
