@@ -19,7 +19,7 @@ from ledger.books.model import Reservation, Wallet
 from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
 from ledger.engine.member import Member, keys_of
-from ledger.engine.memory import Line, Memory
+from ledger.engine.memory import WORK_AT_ONCE, Line, Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
@@ -76,7 +76,8 @@ class Loader:
                 continue
             turns = Turns()
             for member, asked, loaded in fetched:
-                work = _work(member)
+                due = len(loaded.due) + len(loaded.closings.states) if loaded is not None else 0
+                work = min(_work(member), WORK_AT_ONCE) + due
                 self._memory.loaded(member, asked, loaded)
                 await turns.after(work)
 

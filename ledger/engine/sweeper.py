@@ -17,8 +17,9 @@ from ledger.store.directory import due_customers
 
 PERIOD_SECONDS = 0.5
 """Half of the second within which what is due is written."""
-CUSTOMERS_MAX = 500
-"""Customers woken in one go; the next go follows at once while there are more."""
+CUSTOMERS_MAX = 100
+"""Customers woken in one go, and so in one load: of each, hundreds of holds may have expired. The next go
+follows at once while there are more."""
 
 PATIENCE_SECONDS = 15.0
 """For the customers of one go, longer than a command is retried: one that takes longer holds up no other."""

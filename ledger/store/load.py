@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from ledger.store.codec import Fields
     from ledger.store.database import Connection, PooledConnection
 
-DUE_MAX = 1_000
-"""Expired holds of a customer in one load; the next ones come with the next load."""
+DUE_MAX = 200
+"""Expired holds of a customer in one load, and as many periods: they are booked without a pause. The next
+come with the next load."""
 
 
 LINES_AT_ONCE = 500
@@ -57,11 +58,11 @@ class Loaded:
     entries: dict[str, Entry] = field(default_factory=dict)
     """By request id, without money."""
     due: tuple[Reservation, ...] = ()
-    """Open reservations with expires_at <= due_at, at most 1,000, oldest first."""
+    """Open reservations with expires_at <= due_at, at most 200, oldest first."""
     next_reservation_due_at: datetime | None = None
     """The earliest expiry of the open reservations that are not in `due`."""
     closings: Closings = NO_CLOSINGS
-    """States with a surplus and closes_at <= due_at, at most 1,000; when the next of the others closes."""
+    """States with a surplus and closes_at <= due_at, at most 200; when the next of the others closes."""
 
 
 _RESERVATION_ROW = f"ROW({RESERVATION.select('r')}, {RESERVATION_COSTS.select('c')})"

@@ -93,7 +93,7 @@ async def test_due_holds_come_oldest_first_and_the_next_one_is_told(world, conne
 
 
 async def test_more_due_than_one_load_takes(database, connection):
-    """At most 1,000 holds are due in one load; the next one is then the oldest that was left out."""
+    """At most 200 holds are due in one load; the next one is then the oldest that was left out."""
     world = World()
     customer = await world.new_customer(database)
     for _ in range(DUE_MAX + 2):
