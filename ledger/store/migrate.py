@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.store.closed_catalog import close_catalog
+from ledger.store.moved import adopt_transactions
 from ledger.store.privileges import make_roles, mend_grants
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ async def _migrate(
     async with connection.transaction():
         await mend_grants(connection, SHARED_SCHEMA, cells)
         await close_catalog(connection, [SHARED_SCHEMA, *cells])
+        for cell in cells:
+            await adopt_transactions(connection, cell)
     return applied
 
 

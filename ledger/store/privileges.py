@@ -114,6 +114,10 @@ WHERE r.rolname = ANY($1::text[])
   AND (g.rolsuper OR g.rolname = ANY($1::text[]) OR g.rolname LIKE 'pg\\_%'
        OR g.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database()))
 """
+# What is there was made for the roles: each is a door to something that they may not do themselves.
+_ROUTINES = """
+SELECT format('ROUTINE %s', oid::regprocedure) FROM pg_proc WHERE pronamespace = ANY($1::regnamespace[])
+"""
 _GRANTED = """
 SELECT v.object, coalesce(r.rolname, 'PUBLIC') AS role, a.privilege_type, v.column
 FROM (
@@ -167,8 +171,9 @@ async def mend_grants(connection: Connection, shared: str, cells: Sequence[str])
     session's own.
     """
     database = await connection.fetchval("SELECT format('DATABASE %I', current_database())")
-    wanted = frozenset(_wanted(database, shared, cells))
     schemas = [shared, *cells]
+    routines = [record[0] for record in await connection.fetch(_ROUTINES, schemas)]
+    wanted = frozenset(_wanted(database, routines, shared, cells))
     for grants in _together(await _granted(connection, schemas, database) - wanted):
         await _take_back(connection, "REVOKE {} ON {} FROM {}".format(*grants))
     # Read anew: what is taken back from a table is taken from its columns, too.
@@ -176,8 +181,9 @@ async def mend_grants(connection: Connection, shared: str, cells: Sequence[str])
         await connection.execute("GRANT {} ON {} TO {}".format(*grants))
 
 
-def _wanted(database: str, shared: str, cells: Sequence[str]) -> Iterable[Grant]:
+def _wanted(database: str, routines: Sequence[str], shared: str, cells: Sequence[str]) -> Iterable[Grant]:
     yield from (Grant(database, role, "CONNECT") for role in ROLES)
+    yield from (Grant(routine, role, "EXECUTE") for routine in routines for role in ROLES)
     for schema, relations in ((shared, SHARED), *((cell, CELL) for cell in cells)):
         yield from (Grant(f"SCHEMA {schema}", role, "USAGE") for role in ROLES)
         for name, relation in relations.items():

