@@ -10,6 +10,7 @@ import hashlib
 import json
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -84,6 +85,10 @@ class RateCard:
 
     def price_list(self) -> tuple[PriceListItem, ...]:
         """Return what customers may know of the card, in the order in which its rules apply."""
+        return self._price_list
+
+    @cached_property
+    def _price_list(self) -> tuple[PriceListItem, ...]:
         return tuple(map(listed, self.rules))
 
 

@@ -94,7 +94,7 @@ class RateMethods:
     async def _card(self, name: str, number: int) -> InForce[pricing.RateCard]:
         version = await self._find(Kind.CARD, name, number)
         document = await get_document(self._writer, Kind.CARD, name, number)
-        return InForce(version, pricing.RateCard.from_document(document))
+        return InForce(version, await in_reader(pricing.RateCard.from_document, document))
 
     async def GetCosts(self, request: pb.GetCostsRequest, context: object) -> pb.GetCostsResponse:
         """The cost book, in force or of a version, with what it states."""
@@ -105,12 +105,12 @@ class RateMethods:
             version, costs = await self._cost_book(number)
         else:
             version, costs = self._published.costs(self._clock())
-        return pb.GetCostsResponse(version=self._version(version), document=costs.stated())
+        return pb.GetCostsResponse(version=self._version(version), document=await in_reader(costs.stated))
 
     async def _cost_book(self, number: int) -> InForce[pricing.CostBook]:
         version = await self._find(Kind.COSTS, COST_BOOK, number)
         document = await get_document(self._writer, Kind.COSTS, COST_BOOK, number)
-        return InForce(version, pricing.CostBook.from_document(document))
+        return InForce(version, await in_reader(pricing.CostBook.from_document, document))
 
     async def _find(self, kind: Kind, name: str, number: int) -> Version:
         try:
@@ -216,7 +216,7 @@ class RateMethods:
             default = wanted.number - 1
         before = await self._card(after.name, number or default) if number or default else None
         found = await in_reader(pricing.differing_cards, before and before.content, after)
-        return self._differences(after.name, before and before.version, found)
+        return await self._differences(after.name, before and before.version, found)
 
     async def _diff_costs(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
         if request.HasField("costs"):
@@ -228,25 +228,15 @@ class RateMethods:
             default = request.cost_number - 1
         before = await self._cost_book(number or default) if number or default else None
         found = await in_reader(pricing.differing_costs, before and before.content, after)
-        return self._differences(COST_BOOK, before and before.version, found)
+        return await self._differences(COST_BOOK, before and before.version, found)
 
-    def _differences(
+    async def _differences(
         self, name: str, before: Version | None, found: Iterable[pricing.Difference]
     ) -> pb.DiffRatesResponse:
         return pb.DiffRatesResponse(
             name=name,
             before=self._version(before) if before is not None else None,
-            differences=[
-                pb.Difference(
-                    kind=_DIFFERENCES[difference.kind],
-                    rule=difference.rule,
-                    path=difference.path,
-                    before=difference.before,
-                    after=difference.after,
-                    change_percent=difference.change_percent,
-                )
-                for difference in found
-            ],
+            differences=await in_reader(lambda: [*map(_difference, found)]),
         )
 
     async def PublishRateCard(
@@ -341,6 +331,17 @@ def _rate_card(card: InForce[pricing.RateCard]) -> pb.RateCard:
         effective_from=encode.timestamp(card.version.effective_from),
         rules=len(content.rules),
         number=card.version.number,
+    )
+
+
+def _difference(difference: pricing.Difference) -> pb.Difference:
+    return pb.Difference(
+        kind=_DIFFERENCES[difference.kind],
+        rule=difference.rule,
+        path=difference.path,
+        before=difference.before,
+        after=difference.after,
+        change_percent=difference.change_percent,
     )
 
 

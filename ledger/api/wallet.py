@@ -11,7 +11,9 @@ from ledger.api.checks import Problems
 from ledger.api.errors import refused
 from ledger.books.model import LotKey, RefusalReason
 from ledger.engine.prices import PriceBook
+from ledger.engine.reading import in_reader
 from ledger.store.reads import NEWEST, Reads
+from ledger.turns import Turns
 from ledger.v1 import wallet_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2_grpc
 
@@ -116,10 +118,9 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         card = self._prices.card_for(profile.plan, profile.card, self._clock())
         if card is None:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=profile.card or "")
-        return pb.GetPriceListResponse(
-            rate_card=card.version.name,
-            credit_name=card.content.credit_name,
-            items=[
-                encode.price_list_item(item, profile.multiplier_nanos) for item in card.content.price_list()
-            ],
-        )
+        response = pb.GetPriceListResponse(rate_card=card.version.name, credit_name=card.content.credit_name)
+        turns = Turns()
+        for item in await in_reader(card.content.price_list):
+            response.items.append(encode.price_list_item(item, profile.multiplier_nanos))
+            await turns.after(1)
+        return response

@@ -40,6 +40,7 @@ class PriceKeeper:
         self.files = PriceFiles(directory, self.publisher, self.prices)
         self.reread = asyncio.Event()
         """Set by whoever wants the files to be read at once, changed or not."""
+        self._clock = clock
         self._metrics = metrics
         self._unreadable: tuple[str, ...] = ()
         self._looked_at = boot_seconds()
@@ -65,6 +66,7 @@ class PriceKeeper:
             keeper.files.plans(pricing.load(directory).cards)
         if not keeper.prices.plans:
             keeper.prices.plans = keeper.files.plans()
+        await keeper.prices.prepare(clock())
         keeper._show()
         return keeper
 
@@ -86,6 +88,7 @@ class PriceKeeper:
     async def step(self) -> None:
         """One look. Raises the driver's errors."""
         await self.publisher.refresh()
+        await self.prices.prepare(self._clock())
         if self.reread.is_set():
             self.reread.clear()
             await self.files.take()

@@ -30,6 +30,7 @@ from ledger.books.model import (
 )
 from ledger.books.model import Terms as PinnedTerms
 from ledger.engine.published import InForce, Published
+from ledger.engine.reading import in_reader
 from ledger.store.database import Database
 
 _NOTHING: Mapping[str, object] = {}
@@ -84,6 +85,14 @@ class PriceBook:
     async def learn(self, pinned: PinnedTerms, database: Database) -> None:
         """Fetches the versions of terms that are in force no more."""
         await self.published.learn(pinned.card, pinned.card_version, pinned.cost_version, database)
+
+    async def prepare(self, now: datetime) -> None:
+        """Compiles in a thread what new work may be priced by: no command waits for ten thousand rules."""
+        for card, costs in list(self.published.priced_by(now)):
+            key = (card.version.name, card.version.number, costs.version.number)
+            if key not in self._compiled_terms:
+                compiled = await in_reader(pricing.compile_terms, card.content, costs.content)
+                self._compiled_terms.setdefault(key, compiled)
 
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
         terms = self._terms.get(pinned)

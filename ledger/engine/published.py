@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from math import inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -182,12 +183,27 @@ class Published:
                 return each
         return None
 
+    def priced_by(
+        self, instant: datetime
+    ) -> Iterator[tuple[InForce[pricing.RateCard], InForce[pricing.CostBook]]]:
+        """Each card with each cost book that new work may be priced by: those in force, and those to come."""
+        for versions in self._cards.values():
+            yield from product(_from(versions, instant), _from(self._costs, instant))
+
     def costs(self, instant: datetime) -> InForce[pricing.CostBook]:
         """The cost book in force at an instant. The first version reaches back for ever."""
         for each in self._costs:
             if each.version.effective_from <= instant:
                 return each
         return self._costs[-1]
+
+
+def _from(versions: Iterable[InForce[Content]], instant: datetime) -> Iterator[InForce[Content]]:
+    """What is in force at an instant, and what will be."""
+    for each in versions:
+        yield each
+        if each.version.effective_from <= instant:
+            return
 
 
 def _insert(versions: list[InForce[Content]], made: InForce[Content]) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from engine_world import World, fingerprint, pages
+import pytest
+from engine_world import CARD, World, fingerprint, pages
 
+import pricing
 from ledger import books
 from ledger.engine.memory import BATCH_WORK_MAX, WORK_AT_ONCE
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done
+from ledger.engine.publisher import By
 from ledger.store import write
 from ledger.store.verify import verify_journal
+from ledger.store.versions import Source
 
 CREDIT = 1_000_000
 
@@ -75,3 +79,21 @@ async def test_rows_are_made_in_turns(world: World) -> None:
         turns += 1
     assert turns > 4
     assert [len(texts) for part, texts in (await rows).items() if part.name == "entries"] == [4]
+
+
+async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at what is published makes it ready to price by, in a thread: a command compiles nothing."""
+    document = CARD % (2, "3")
+    version = (await world.keeper.publisher.publish_card(document, By("test", Source.API))).version
+    await world.keeper.step()
+    monkeypatch.setattr(pricing, "compile_terms", lambda *_: pytest.fail("compiled"))
+    prices = world.engine.prices
+    card = prices.card_for("standard", "basic", version.effective_from)
+    assert card is not None
+    assert card.version.number == 2
+    quote = prices.estimate(
+        pages(1), {}, prices.pin(card, version.effective_from, 10**9), version.effective_from
+    )
+    assert quote.exact_micros == 3 * CREDIT
