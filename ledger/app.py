@@ -192,7 +192,7 @@ async def _open_doors(
     clock: DatabaseClock,
     operations: OperationsMetrics,
 ) -> tuple[ApiServer, ApiServer]:
-    reads = Reads(database.reader, engine.directory)
+    reads = Reads(database.reader, database.reports, engine.directory)
     public = ApiServer(
         f"{LOOPBACK}:{settings.public_port}",
         [

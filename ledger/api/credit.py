@@ -170,10 +170,10 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         if state is None and request.state != pb.RESERVATION_STATE_UNSPECIFIED:
             problems.add("state", f"is {request.state}; one of {', '.join(_STATES.values())} is allowed")
         problems.raise_if_any()
-        rows = await self._reads.reservations(customer_id, before, size + 1, state=state, labels=labels)
-        token = pages.next_page_token(request, (rows[size - 1].sequence,)) if len(rows) > size else ""
+        page = await self._reads.reservations(customer_id, before, size, state=state, labels=labels)
+        token = pages.token_below(request, page.next_before)
         response = pb.ListReservationsResponse(next_page_token=token)
-        for row in rows[:size]:
+        for row in page.rows:
             encode.reservation(response.reservations.add(), customer_id, row)
         return response
 
@@ -202,18 +202,15 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             named = checks.identifier(problems, "reservation_id", request.reservation_id)
             reservation = ids.reservation_sequence(customer_id, named)
         problems.raise_if_any()
-        rows = await self._reads.charges(
-            customer_id, before, size + 1, reservation=reservation, labels=labels
-        )
-        response = pb.ListChargesResponse()
+        page = await self._reads.charges(customer_id, before, size, reservation=reservation, labels=labels)
+        response = pb.ListChargesResponse(next_page_token=pages.token_below(request, page.next_before))
         total_bytes = 0
-        for index, booked in enumerate(rows):
+        for index, booked in enumerate(page.rows):
             charge = pb.Charge()
             _charge(charge, customer_id, booked)
             total_bytes += charge.ByteSize()
-            if index and (index == size or total_bytes > limits.PAGE_BYTES_MAX):
-                last = rows[index - 1].entry.sequence
-                response.next_page_token = pages.next_page_token(request, (last,))
+            if index and total_bytes > limits.PAGE_BYTES_MAX:
+                response.next_page_token = pages.token_below(request, page.rows[index - 1].entry.sequence)
                 break
             response.charges.append(charge)
         return response

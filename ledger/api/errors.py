@@ -25,6 +25,7 @@ from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Overloaded, Unavailable
 from ledger.store.reads import BooksBehindError, CustomerNotFoundError
+from ledger.store.shares import TooManyReportsError
 
 DOMAIN: Final = "acu-ledger"
 METADATA_KEY: Final = "grpc-status-details-bin"
@@ -268,7 +269,7 @@ def _known_status(error: Exception) -> Status | None:
         case CustomerNotFoundError():
             detail = {"customer_id": error.customer_id}
             return refusal_status(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, detail))
-        case Overloaded():
+        case Overloaded() | TooManyReportsError():
             return overloaded_status()
         case Unavailable() | BooksBehindError():
             return unavailable_status(_BEHIND if isinstance(error, BooksBehindError) else _AWAY_OR_UNKNOWN)

@@ -1,8 +1,9 @@
-"""Page tokens: the key of a page's last row, sealed to the list and the filters that it belongs to.
+"""Page tokens: where a page has ended, sealed to the list and the filters that it belongs to.
 
-A token is opaque, stays right while others write, and is refused by another list or with other filters;
-the size of the page may change from call to call (AIP-158). The seal has no secret, for a token gives nothing
-that a request does not: so what is in one is checked like a field, and nothing rests on who made it.
+What is sealed is the key of the page's last row, or of the last that was looked at. A token is opaque, stays
+right while others write, and is refused by another list or with other filters; the size of the page may
+change from call to call (AIP-158). The seal has no secret, for a token gives nothing that a request does not:
+so what is in one is checked like a field, and nothing rests on who made it.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ def next_page_token(request: ListRequest, key: tuple[int | str, ...]) -> str:
     """The token of the page after the row of this key."""
     body = _body(key)
     return urlsafe_b64encode(_seal(request, body) + body).decode("ascii").rstrip("=")
+
+
+def token_below(request: ListRequest, sequence: int | None) -> str:
+    """The token of the page of what is older than a sequence; None: there is none, and it is empty."""
+    return next_page_token(request, (sequence,)) if sequence is not None else ""
 
 
 def _key(token: str, request: ListRequest, like: Key) -> Key | None:

@@ -7,11 +7,14 @@ from typing import Final
 
 from ledger.api import checks, limits, pages
 from ledger.api.checks import Problems
-from ledger.store.usage_report import UsageKey, UsageQuery
+from ledger.store.usage_report import UsageKey, UsagePlace, UsageQuery
 from ledger.v1 import wallet_service_pb2 as pb
 
 _NO_DAY: Final = date(2026, 1, 1)
 """Stands in for one that is wrong: the request is refused."""
+
+_SEQUENCE_MAX: Final = 2**62
+"""Above all that are; what is added to it still fits into 64 bits."""
 
 _YEARS: Final = range(2000, 2101)
 """Of the days that may be asked for: every zone knows when they begin."""
@@ -48,17 +51,36 @@ def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[
     return keys
 
 
-def last_key(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQuery) -> UsageKey | None:
-    """The key of the row after which the page begins; None of the first page."""
-    days = (query.last_day - query.first_day).days
-    first: tuple[int | str, ...] = (days, *[""] * len(query.label_keys), "", "")
-    day, *labels, kind, unit = pages.last_key(problems, request, first)
+def place(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQuery) -> UsagePlace | None:
+    """Where a page begins; None of the first page.
+
+    A day is told by how many days of the report have begun with it; 0, where no row of the part was told yet.
+    """
+    days = (query.last_day - query.first_day).days + 1
+    first: tuple[int | str, ...] = (
+        "",
+        _SEQUENCE_MAX,
+        _SEQUENCE_MAX,
+        days,
+        *[""] * len(query.label_keys),
+        "",
+        "",
+    )
+    zone, through, begin, day, *labels, kind, unit = pages.last_key(problems, request, first)
     if not request.page_token:
         return None
-    return UsageKey(query.first_day + timedelta(int(day)), tuple(map(str, labels)), str(kind), str(unit))
+    after = None
+    if day:
+        told = query.first_day + timedelta(int(day) - 1)
+        after = UsageKey(told, tuple(map(str, labels)), str(kind), str(unit))
+    return UsagePlace(str(zone), int(through), int(begin), after)
 
 
-def next_page_token(request: pb.GetUsageReportRequest, query: UsageQuery, key: UsageKey) -> str:
-    """The token of the page after the row of this key: a day is told by how many there are before it."""
-    day = (key.day - query.first_day).days
-    return pages.next_page_token(request, (day, *key.labels, key.kind, key.unit))
+def next_page_token(request: pb.GetUsageReportRequest, query: UsageQuery, place: UsagePlace | None) -> str:
+    """The token of the page that begins there; of none: empty."""
+    if place is None:
+        return ""
+    key = place.after
+    day = (key.day - query.first_day).days + 1 if key else 0
+    row = (*key.labels, key.kind, key.unit) if key else ("",) * (len(query.label_keys) + 2)
+    return pages.next_page_token(request, (place.zone, place.through, place.first, day, *row))

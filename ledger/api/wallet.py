@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ledger.api import checks, encode, pages, usage_reports
-from ledger.api.checks import Problems
+from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.errors import refused
 from ledger.books.model import LotKey, RefusalReason
 from ledger.engine.prices import PriceBook
 from ledger.engine.reading import in_reader
 from ledger.store.reads import NEWEST, Reads
+from ledger.store.usage_report import ReportOutdatedError
 from ledger.turns import Turns
 from ledger.v1 import wallet_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2_grpc
@@ -82,11 +83,10 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         size = pages.page_size(problems, request)
         (before,) = pages.last_key(problems, request, (NEWEST,))
         problems.raise_if_any()
-        rows = await self._reads.statement(customer_id, before, size + 1)
-        token = pages.next_page_token(request, (rows[size - 1].sequence,)) if len(rows) > size else ""
+        page = await self._reads.statement(customer_id, before, size)
         return pb.ListTransactionsResponse(
-            transactions=[encode.transaction(customer_id, row) for row in rows[:size]],
-            next_page_token=token,
+            transactions=[encode.transaction(customer_id, row) for row in page.rows],
+            next_page_token=pages.token_below(request, page.next_before),
         )
 
     async def GetUsageReport(
@@ -97,17 +97,20 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = checks.identifier(problems, "customer_id", request.customer_id)
         query = usage_reports.query(problems, request)
         size = pages.page_size(problems, request)
-        after = usage_reports.last_key(problems, request, query)
+        place = usage_reports.place(problems, request, query)
         problems.raise_if_any()
-        rows = await self._reads.usage(customer_id, query, after, size + 1)
+        try:
+            page = await self._reads.usage(customer_id, query, place, size)
+        except ReportOutdatedError:
+            problem = "is of a report by the customer's time zone of before; begin anew"
+            raise InvalidArgumentError([("page_token", problem)]) from None
         checks.refuse_unwieldy(
-            "label_keys", (row.credits_micros for row in rows[:size]), "ask for more labels, or filter by one"
+            "label_keys", (row.credits_micros for row in page.rows), "ask for more labels, or filter by one"
         )
-        response = pb.GetUsageReportResponse(rows=[encode.used(row, query.label_keys) for row in rows[:size]])
-        if len(rows) > size:
-            last = rows[size - 1].key
-            response.next_page_token = usage_reports.next_page_token(request, query, last)
-        return response
+        return pb.GetUsageReportResponse(
+            rows=[encode.used(row, query.label_keys) for row in page.rows],
+            next_page_token=usage_reports.next_page_token(request, query, page.next),
+        )
 
     async def GetPriceList(self, request: pb.GetPriceListRequest, context: object) -> pb.GetPriceListResponse:
         """What a credit buys under the customer's card of now."""

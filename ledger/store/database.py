@@ -1,4 +1,4 @@
-"""Connections: a pool per role, and connections of their own for the cells' writers and loaders.
+"""Connections: a pool per role, one for reports, and connections of their own for cells' writers and loaders.
 
 Three roles share the work, so that a fault in one door finds nothing behind another: the reader cannot
 select what tells a dollar, finance can write nothing, the writer can neither update nor delete an entry.
@@ -30,6 +30,8 @@ WRITER = "acu_writer"
 ROLES = (READER, FINANCE, WRITER)
 
 READER_CONNECTIONS_MAX = 8
+REPORTS_CONNECTIONS_MAX = 3
+"""The reader's role too: for what walks over a journal, beside which balances are to be read at once."""
 FINANCE_CONNECTIONS_MAX = 4
 WRITER_CONNECTIONS_MAX = 4
 """Of the pool; each cell has four more of its own."""
@@ -80,9 +82,13 @@ class PoolUse(NamedTuple):
 class Database:
     """The pools of one database, by role."""
 
-    def __init__(self, *, reader: Pool, finance: Pool, writer: Pool, writer_session: _Session) -> None:
+    def __init__(
+        self, *, reader: Pool, reports: Pool, finance: Pool, writer: Pool, writer_session: _Session
+    ) -> None:
         self.reader = reader
-        """Public reads: no dollars, read only."""
+        """Public reads by key: no dollars, read only."""
+        self.reports = reports
+        """Public reads of many rows, by the same role."""
         self.finance = finance
         """Back-office reads: all, read only."""
         self.writer = writer
@@ -102,11 +108,13 @@ class Database:
 
         Raises RoleTooStrongError, or the driver's error where the database cannot be reached.
         """
+        reader_session = _Session.of(READER, url, reader_url, _READ_ONLY)
         writer_session = _Session.of(WRITER, url, writer_url, _SESSION)
         pools: list[Pool] = []
         try:
             for session, limit, timeout in (
-                (_Session.of(READER, url, reader_url, _READ_ONLY), READER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
+                (reader_session, READER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
+                (reader_session, REPORTS_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
                 (
                     _Session.of(FINANCE, url, finance_url, _READ_ONLY),
                     FINANCE_CONNECTIONS_MAX,
@@ -115,13 +123,15 @@ class Database:
                 (writer_session, WRITER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
             ):
                 pools.append(await session.pool(limit, timeout))
-            reader, finance, writer = pools
+            reader, reports, finance, writer = pools
             await _refuse_dollars_to(reader)
         except BaseException:
             for pool in pools:
                 pool.terminate()
             raise
-        return cls(reader=reader, finance=finance, writer=writer, writer_session=writer_session)
+        return cls(
+            reader=reader, reports=reports, finance=finance, writer=writer, writer_session=writer_session
+        )
 
     async def connect_writer(self, application_name: str) -> Connection:
         """A connection for a cell's batches or loads: plans made once, time-outs kept by the server.
@@ -146,8 +156,8 @@ class Database:
         return connection
 
     def use(self) -> dict[str, PoolUse]:
-        """How far each pool is used, by role."""
-        pools = {READER: self.reader, FINANCE: self.finance, WRITER: self.writer}
+        """How far each pool is used, by name: its role, and `reports`."""
+        pools = {READER: self.reader, "reports": self.reports, FINANCE: self.finance, WRITER: self.writer}
         return {
             role: PoolUse(pool.get_size() - pool.get_idle_size(), pool.get_size(), pool.get_max_size())
             for role, pool in pools.items()
@@ -155,7 +165,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes the pools, waiting for what is in use; connections of cells are their owners'."""
-        for pool in (self.reader, self.finance, self.writer):
+        for pool in (self.reader, self.reports, self.finance, self.writer):
             await pool.close()
 
 

@@ -1,29 +1,33 @@
 """What callers read: always from the database, as the reader's role, by key or index; never from memory.
 
 The reader's role cannot see a dollar. Lists go newest first by key, so that a page's end stays where it
-is while others write: `before` is the last key of the page before.
+is while others write: `before` is where the page before has ended.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
 from ledger.store.codec import entry_of, lot_of, reservation_of
 from ledger.store.columns import ENTRY, LOT, RESERVATION
 from ledger.store.database import Pool, PooledConnection
 from ledger.store.directory import CustomerKey, Directory
+from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.migrate import SHARED_SCHEMA
 from ledger.store.milestones import first_after
-from ledger.store.usage_report import UsageKey, UsageQuery, Used, usage_report
+from ledger.store.shares import Shares
+from ledger.store.usage_report import UsagePage, UsagePlace, UsageQuery, usage_report
 
 if TYPE_CHECKING:
     import asyncpg
+
+Row = TypeVar("Row")
 
 NEWEST: Final = 2**63 - 1
 """A `before` above every sequence."""
@@ -87,24 +91,26 @@ WHERE l.customer = $1 AND (l.sequence, l.n) < ($2::bigint, $3::bigint)
 ORDER BY l.sequence DESC, l.n DESC LIMIT $4
 """
 
-_STATEMENT = f"""
-SELECT {ENTRY.select("e")} FROM {{cell}}.entries e
-WHERE e.customer = $1 AND e.sequence < $2
-  AND (e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt)
+_MOVED = """
+FROM {cell}.entries e
+WHERE (e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt)
       <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-ORDER BY e.sequence DESC LIMIT $3
 """
+_STATEMENT = page_statement(ENTRY.select("e"), _MOVED, bytes_=LINES_BYTES, floor=BY_SEQUENCE)
 
 _RESERVATION = f"""
 SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r WHERE r.customer = $1 AND r.sequence = $2
 """
 
-_RESERVATIONS = f"""
-SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r
-WHERE r.customer = $1 AND r.sequence < $2 AND ($4::text IS NULL OR r.state = $4)
-  AND ($5::text IS NULL OR r.labels::jsonb @> $5::jsonb)
-ORDER BY r.sequence DESC LIMIT $3
-"""
+_RESERVATIONS = page_statement(
+    RESERVATION.select("e"),
+    """
+    FROM {cell}.reservations e
+    WHERE ($4::text IS NULL OR e.state = $4) AND ($5::text IS NULL OR e.labels::jsonb @> $5::jsonb)
+    """,
+    bytes_="octet_length(e.pins::text)",
+    floor=by_count("FROM {cell}.reservations e WHERE true", where="coalesce($4::text, $5::text) IS NOT NULL"),
+)
 
 # A reversal names the charge, or the reservation that the charge was a part of.
 _CHARGE_COLUMNS = f"""
@@ -122,19 +128,21 @@ _CHARGE = (
     " WHERE e.customer = $1 AND e.sequence = $2 AND e.kind IN ('COMMIT', 'CHARGE')"
 )
 
-_CHARGES = f"""
-SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
-WHERE e.customer = $1 AND e.sequence < $2 AND e.kind IN ('COMMIT', 'CHARGE')
-  AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
-ORDER BY e.sequence DESC LIMIT $3
-"""
+_LABELLED = "($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)"
+_CHARGES = page_statement(
+    _CHARGE_COLUMNS,
+    f"FROM {{cell}}.entries e WHERE e.kind IN ('COMMIT', 'CHARGE') AND {_LABELLED}",
+    bytes_=LINES_BYTES,
+    floor=BY_SEQUENCE,
+)
 
-_CHARGES_OF_RESERVATION = f"""
-SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e
-WHERE e.customer = $1 AND e.sequence < $2 AND e.kind = 'COMMIT' AND e.reservation = $5
-  AND ($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)
-ORDER BY e.sequence DESC LIMIT $3
-"""
+_OF_RESERVATION = "FROM {cell}.entries e WHERE e.kind = 'COMMIT' AND e.reservation = $5"
+_CHARGES_OF_RESERVATION = page_statement(
+    _CHARGE_COLUMNS,
+    f"{_OF_RESERVATION} AND {_LABELLED}",
+    bytes_=LINES_BYTES,
+    floor=by_count(_OF_RESERVATION, where="$4::text IS NOT NULL"),
+)
 
 _REQUEST = f"""
 SELECT {ENTRY.select("e")} FROM {{cell}}.entries e WHERE e.customer = $1 AND e.request_id = $2
@@ -200,10 +208,15 @@ class Booked(NamedTuple):
 
 
 class Reads:
-    """Reads of one database. Each raises CustomerNotFoundError, or the driver's errors if it is away."""
+    """Reads of one database. Each raises CustomerNotFoundError, or the driver's errors if it is away.
 
-    def __init__(self, reader: Pool, directory: Directory) -> None:
+    What walks over a customer's journal has connections of its own, shared fairly: it raises
+    TooManyReportsError as well. What is read by key waits for none of that.
+    """
+
+    def __init__(self, reader: Pool, reports: Pool, directory: Directory) -> None:
         self._reader = reader
+        self._reports = Shares(reports)
         self._directory = directory
 
     async def profile(self, customer_id: str) -> Profile:
@@ -268,24 +281,23 @@ class Reads:
         rows = await self._reader.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
         return [lot_of(tuple(row), value_nanousd=0) for row in rows]
 
-    async def statement(self, customer_id: str, before: int, limit: int) -> list[Entry]:
+    async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
         """The entries that moved credits of the customer's."""
-        key = await self._key(customer_id)
-        rows = await self._reader.fetch(_STATEMENT.format(cell=key.cell), key.customer, before, limit)
-        return [entry_of(tuple(row)) for row in rows]
+        return await self._page(customer_id, _STATEMENT, before, size, row_of=_entry_of)
 
     async def usage(
-        self, customer_id: str, query: UsageQuery, after: UsageKey | None, limit: int
-    ) -> list[Used]:
-        """What was used, by day of the customer's zone, label, kind and unit; the oldest day first."""
+        self, customer_id: str, query: UsageQuery, place: UsagePlace | None, size: int
+    ) -> UsagePage:
+        """What was used, by day of the customer's zone, label, kind and unit; the oldest day first.
+
+        Raises ReportOutdatedError for a place of a report by another zone.
+        """
         key = await self._key(customer_id)
-        async with self._snapshot() as connection:
+        async with self._reports.acquire(key.customer) as connection:
             profile = await connection.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
             if profile is None:
                 raise CustomerNotFoundError(customer_id)
-            return await usage_report(
-                connection, key.cell, key.customer, profile["zone"], query, after, limit
-            )
+            return await usage_report(connection, key, profile["zone"], query, place, size)
 
     async def reservation(self, customer_id: str, sequence: int) -> Reservation | None:
         """The reservation that the entry `sequence` made."""
@@ -297,17 +309,15 @@ class Reads:
         self,
         customer_id: str,
         before: int,
-        limit: int,
+        size: int,
         *,
         state: ReservationState | None,
         labels: Mapping[str, str],
-    ) -> list[Reservation]:
+    ) -> Page[Reservation]:
         """Reservations in a state (None: any) with all of these labels."""
-        key = await self._key(customer_id)
-        rows = await self._reader.fetch(
-            _RESERVATIONS.format(cell=key.cell), key.customer, before, limit, state, _filter(labels)
+        return await self._page(
+            customer_id, _RESERVATIONS, before, size, state, _filter(labels), row_of=_reservation_of
         )
-        return [reservation_of(tuple(row)) for row in rows]
 
     async def charge(self, customer_id: str, sequence: int) -> Booked | None:
         """The charge that the entry `sequence` booked."""
@@ -319,19 +329,15 @@ class Reads:
         self,
         customer_id: str,
         before: int,
-        limit: int,
+        size: int,
         *,
         reservation: int | None,
         labels: Mapping[str, str],
-    ) -> list[Booked]:
+    ) -> Page[Booked]:
         """Charges of a reservation (None: of any, and of none) with all of these labels."""
-        key = await self._key(customer_id)
         text = _CHARGES if reservation is None else _CHARGES_OF_RESERVATION
         of = () if reservation is None else (reservation,)
-        rows = await self._reader.fetch(
-            text.format(cell=key.cell), key.customer, before, limit, _filter(labels), *of
-        )
-        return [_booked_of(row) for row in rows]
+        return await self._page(customer_id, text, before, size, _filter(labels), *of, row_of=_booked_of)
 
     async def entry_of_request(self, customer_id: str, request_id: str) -> Entry | None:
         """The entry that a request made, without its money."""
@@ -345,6 +351,20 @@ class Reads:
             raise CustomerNotFoundError(customer_id)
         return key
 
+    async def _page(
+        self,
+        customer_id: str,
+        statement: str,
+        before: int,
+        size: int,
+        *filters: object,
+        row_of: Callable[[asyncpg.Record], Row],
+    ) -> Page[Row]:
+        key = await self._key(customer_id)
+        text = statement.format(cell=key.cell)
+        async with self._reports.acquire(key.customer) as connection:
+            return await fetch_page(connection, text, key.customer, before, size, *filters, row_of=row_of)
+
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[PooledConnection]:
         """A connection on which all statements see one state of the database."""
@@ -353,6 +373,14 @@ class Reads:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+
+def _entry_of(row: asyncpg.Record) -> Entry:
+    return entry_of(tuple(row))
+
+
+def _reservation_of(row: asyncpg.Record) -> Reservation:
+    return reservation_of(tuple(row))
 
 
 def _booked_of(row: asyncpg.Record) -> Booked:

@@ -59,7 +59,7 @@ class OwnService:
         engine = self.engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
-        reads = Reads(self.database.reader, engine.directory)
+        reads = Reads(self.database.reader, self.database.reports, engine.directory)
         services = [
             credit_service(CreditService(engine, reads, self.now)),
             wallet_service(WalletService(prices, reads, self.now)),

@@ -110,10 +110,11 @@ async def test_pages_of_a_report(world, size):
 
 
 async def back_dated(world, instant: str, which: str = "") -> None:
-    """Give the customer's charges another instant."""
+    """Give the customer's charges another instant, and all else an earlier one: instants never go back."""
     await world.owner.execute(
-        f"""UPDATE cell_00.entries e SET effective_at = '{instant}' FROM ledger.customers c
-            WHERE c.customer = e.customer AND c.customer_id = $1 AND e.kind = 'CHARGE' {which}""",
+        f"""UPDATE cell_00.entries e
+            SET effective_at = CASE e.kind WHEN 'CHARGE' THEN '{instant}'::timestamptz ELSE '2026-01-01Z' END
+            FROM ledger.customers c WHERE c.customer = e.customer AND c.customer_id = $1 {which}""",
         world.customer_id,
     )
 
@@ -166,24 +167,69 @@ async def test_bad_reports(world, asked, field):
     [
         ("garbage",),
         ("[]",),
-        ('["2026-03-01",["a"],"units",""]',),
         ("2026-03-01", "a", "units", ""),
-        (-1, "a", "units", ""),
-        (31, "a", "units", ""),
-        (0, "units", ""),
-        (0, "a", "b", "units", ""),
-        (0, "a\0", "units", ""),
+        ("UTC", 1, 1, -1, "a", "units", ""),
+        ("UTC", 1, 1, 32, "a", "units", ""),
+        ("UTC", 2**62 + 1, 1, 0, "", "", ""),
+        ("UTC", 1, 1, 0, "units", ""),
+        ("UTC", 1, 1, 0, "a", "b", "units", ""),
+        ("UTC", 1, 1, 0, "a\0", "units", ""),
+        ("Nowhere/Else", 1, 1, 0, "", "", ""),
     ],
 )
 async def test_forged_pages_of_a_report(world, key):
-    """A key that no row of the report has is refused under any seal."""
+    """A place that no report has is refused under any seal."""
+    request = forged(world, key)
+    refused = await refusal(world.wallet.GetUsageReport(request))
+    assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["page_token"])
+
+
+def forged(world, key):
     asked = {"first_day": "2026-03-01", "last_day": "2026-03-31", "label_keys": ["project"]}
     request = wallet.GetUsageReportRequest(customer_id=world.customer_id, **asked)
     request.page_token = next_page_token(request, key)
+    return request
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("UTC", 2**62, 2**62, 31, "a", "units", ""),
+        ("UTC", 2**62, 0, 0, "", "", ""),
+        ("UTC", 2**62, 1, 31, "a", "units", ""),
+        ("UTC", 0, 2**62, 0, "", "", ""),
+    ],
+)
+async def test_places_where_nothing_is(world, key):
+    """A place beyond the journal has no rows: what is in a token leads nowhere else."""
+    assert not (await world.wallet.GetUsageReport(forged(world, key))).rows
+
+
+async def test_a_report_is_of_one_time_zone(world):
+    """Where the customer's zone changes between two pages, its days do: the report begins anew."""
+    for project in "ab":
+        await world.charge(usage=usage(searches("1")), labels=pb.Labels(project=project))
+    request = wallet.GetUsageReportRequest(
+        customer_id=world.customer_id, first_day=today(), label_keys=["project"], page_size=1
+    )
+    request.page_token = (await world.wallet.GetUsageReport(request)).next_page_token
+    await world.update(zone="Etc/UCT")
     refused = await refusal(world.wallet.GetUsageReport(request))
     assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["page_token"])
-    request.page_token = next_page_token(request, (30, "a", "units", ""))
-    assert not (await world.wallet.GetUsageReport(request)).rows
+
+
+async def test_a_report_is_of_its_first_page(world):
+    """What is charged while its pages are read is in none of them, and in the next report."""
+    for project in "ab":
+        await world.charge(usage=usage(searches("1")), labels=pb.Labels(project=project))
+    request = wallet.GetUsageReportRequest(
+        customer_id=world.customer_id, first_day=today(), label_keys=["project"], page_size=1
+    )
+    request.page_token = (await world.wallet.GetUsageReport(request)).next_page_token
+    await world.charge(usage=usage(searches("1")), labels=pb.Labels(project="b"))
+    (rest,) = await pages(world.wallet.GetUsageReport, request, "rows")
+    assert [(row.labels.project, row.items) for row in rest] == [("b", 1)]
+    assert [row.items for row in await report(world, label_keys=["project"])] == [1, 2]
 
 
 async def test_a_sum_that_no_row_holds(world):

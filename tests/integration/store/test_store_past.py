@@ -23,7 +23,7 @@ async def test_a_balance_waits_for_what_is_due(database, connection):
     expiry = world.now + timedelta(seconds=1)
     world.grant(customer, 5, expires_at=expiry)
     await write(connection, CELL, world.take())
-    reads = Reads(database.reader, Directory(database.reader))
+    reads = Reads(database.reader, database.reports, Directory(database.reader))
 
     for instant in (expiry, expiry + timedelta(days=1)):
         with pytest.raises(BooksBehindError):

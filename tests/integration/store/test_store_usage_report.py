@@ -77,9 +77,9 @@ async def test_reports_count_what_was_charged(world, connection, database, seed)
                 await write(connection, CELL, world.take())
     day = world.now.date()
     query = UsageQuery(day - timedelta(days=1), day + timedelta(days=1), ("project",), {})
-    reads = Reads(database.reader, Directory(database.reader))
+    reads = Reads(database.reader, database.reports, Directory(database.reader))
     name = await connection.fetchval("SELECT customer_id FROM ledger.customers WHERE customer = $1", customer)
-    rows = await reads.usage(name, query, None, 100)
+    rows = (await reads.usage(name, query, None, 100)).rows
     told: Counter = Counter()
     for row in rows:
         key = (*row.key.labels, row.key.kind, row.key.unit)
@@ -90,5 +90,5 @@ async def test_reports_count_what_was_charged(world, connection, database, seed)
     assert {key: figure for key, figure in told.items() if figure} == {
         key: figure for key, figure in counts.items() if figure
     }
-    of_a = await reads.usage(name, replace(query, labels={"project": "a"}), None, 100)
+    of_a = (await reads.usage(name, replace(query, labels={"project": "a"}), None, 100)).rows
     assert of_a == [row for row in rows if row.key.labels == ("a",)]

@@ -1,0 +1,95 @@
+"""Pages of a customer's rows, newest first: few rows are looked at for each, whatever is asked of them.
+
+A page ends where it is full, where its rows have grown large, or where enough rows were looked at; it tells
+where the next one begins. So a filter that nothing fits is answered page by page, each of them empty.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    from ledger.store.database import PooledConnection
+
+LOOKED_AT_MAX: Final = 20_000
+"""Rows looked at for one page: some 50 ms."""
+
+LINES_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Lines of the rows of one page, as JSON; the last row may go beyond it. An answer has no more."""
+
+LINES_BYTES: Final = "coalesce(octet_length(e.lines::text), 0)"
+
+Row = TypeVar("Row")
+
+
+class Page(NamedTuple, Generic[Row]):
+    """Rows, and the sequence below which the next page begins; None: there is none."""
+
+    rows: list[Row]
+    next_before: int | None
+
+
+def page_statement(columns: str, of: str, *, bytes_: str, floor: str) -> str:
+    """A page of rows `e` with a sequence below $2, $3 at most, of the customer $1.
+
+    `of` is the FROM and WHERE of all that fits; `floor` selects the last sequence to be looked at.
+    """
+    return f"""
+WITH RECURSIVE looked AS MATERIALIZED ({floor}), page (sequence, n, bytes) AS (
+    SELECT $2::bigint, 0, 0::bigint
+    UNION ALL
+    SELECT next.sequence, p.n + 1, p.bytes + next.bytes
+    FROM page p CROSS JOIN LATERAL (
+        SELECT e.sequence, {bytes_} AS bytes {of}
+        AND e.customer = $1 AND e.sequence < p.sequence AND e.sequence >= (SELECT floor FROM looked)
+        ORDER BY e.sequence DESC LIMIT 1
+    ) next
+    WHERE p.n < $3 AND p.bytes < {LINES_BYTES_MAX}
+)
+SELECT found.*, l.floor, p.n, p.bytes
+FROM looked l LEFT JOIN page p ON p.n > 0
+LEFT JOIN LATERAL (
+    SELECT {columns} {of} AND e.customer = $1 AND e.sequence = p.sequence
+) found ON true
+ORDER BY p.n
+"""
+
+
+BY_SEQUENCE: Final = f"""
+SELECT greatest(least($2, w.sequence + 1) - {LOOKED_AT_MAX}, 1) AS floor
+FROM {{cell}}.wallets w WHERE w.customer = $1
+"""
+"""A floor for what stands on every entry: a customer's sequence has no gaps."""
+
+
+def by_count(of: str, *, where: str) -> str:
+    """A floor for rows with gaps between their sequences; without a filter (`where`) none is needed."""
+    return f"""
+SELECT CASE WHEN {where} THEN coalesce((
+    SELECT e.sequence {of} AND e.customer = $1 AND e.sequence < $2
+    ORDER BY e.sequence DESC OFFSET {LOOKED_AT_MAX - 1} LIMIT 1), 1) ELSE 1 END AS floor
+"""
+
+
+async def fetch_page(
+    connection: PooledConnection,
+    statement: str,
+    customer: int,
+    before: int,
+    size: int,
+    *filters: object,
+    row_of: Callable[[asyncpg.Record], Row],
+) -> Page[Row]:
+    """At most so many rows with a sequence below `before`."""
+    records = await connection.fetch(statement, customer, before, size + 1, *filters)
+    found = [record for record in records if record["n"] is not None]
+    rows = [row_of(record) for record in found[:size]]
+    last = found[min(len(found), size) - 1] if found else None
+    if last is not None and (len(found) > size or last["bytes"] >= LINES_BYTES_MAX):
+        return Page(rows, last["sequence"])
+    floor = records[0]["floor"] if records else 1
+    return Page(rows, floor if floor > 1 else None)
