@@ -469,7 +469,8 @@ Global___GetUsageReportRequest: _TypeAlias = GetUsageReportRequest  # noqa: Y015
 @_typing.final
 class UsageRow(_message.Message):
     """What was used on a day, of one kind, in one unit, with the same labels. Work counts on the day of its line
-    on the statement; what is taken back of earlier days is negative.
+    on the statement; what is taken back of earlier days is negative. A day of some thousand entries comes in
+    pieces: rows of the same day, labels, kind and unit on later pages add up to one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -87,7 +87,9 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUsageReport(self, request, context):
-        """What was used, by day and label, oldest first.
+        """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
+        is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
+        report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

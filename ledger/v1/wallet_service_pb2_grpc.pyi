@@ -39,7 +39,10 @@ class WalletServiceStub:
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """The statement: every entry that moved credits, newest first, with the balances after it."""
     GetUsageReport: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]
-    """What was used, by day and label, oldest first."""
+    """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
+    is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
+    report.
+    """
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]
     """What a credit buys under the customer's card."""
 
@@ -54,7 +57,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """The statement: every entry that moved credits, newest first, with the balances after it."""
     GetUsageReport: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]  # type: ignore[assignment]
-    """What was used, by day and label, oldest first."""
+    """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
+    is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
+    report.
+    """
     GetPriceList: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]  # type: ignore[assignment]
     """What a credit buys under the customer's card."""
 
@@ -90,7 +96,10 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.GetUsageReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.GetUsageReportResponse, _abc.Awaitable[_wallet_service_pb2.GetUsageReportResponse]]:
-        """What was used, by day and label, oldest first."""
+        """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
+        is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
+        report.
+        """
 
     @_abc_1.abstractmethod
     def GetPriceList(

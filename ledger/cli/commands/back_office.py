@@ -16,6 +16,7 @@ from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget
 from ledger.cli.console import USAGE, fail, out, print_json, table
 from ledger.cli.money import micros, show_credits
 from ledger.cli.stack import run
+from ledger.cli.usage import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2 import GrantKind
 
@@ -99,7 +100,11 @@ def usage(
     request = wallet.GetUsageReportRequest(
         customer_id=customer_id, first_day=first_day, last_day=last_day, label_keys=keys, page_size=1000
     )
-    rows = run(_usage(target, request))
+    told = run(_usage(target, request))
+    try:
+        rows = added_up(told)
+    except ValueError:
+        fail("a row adds up to more micro-credits than 64 bits hold: tell it apart by more labels", USAGE)
     if as_json:
         print_json(wallet.GetUsageReportResponse(rows=rows))
     else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
+import grpc.aio
 import pytest
-from api_world import CREDIT, refusal, sandbox, searches, ticket, tokens, usage
+from api_world import CREDIT, fresh, refusal, sandbox, searches, ticket, tokens, usage
 from test_api_reads import pages
 
 from ledger.api.pages import next_page_token
+from ledger.store.shares import WAITING_OF_CUSTOMER_MAX
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -260,3 +263,35 @@ async def test_labels_of_any_text_go_on_over_pages(world):
         await world.charge(usage=usage(searches("1")), labels=pb.Labels(other=own))
     rows = await report(world, label_keys=keys, page_size=1)
     assert [dict(row.labels.other)[keys[0]][-1] for row in rows] == ["a", "b"]
+
+
+async def test_balances_wait_for_no_report(world):
+    """While reports and lists of one customer stand still, whatever their number, balances are answered."""
+    await world.charge(usage=usage(searches("1")))
+    waiting = []
+    async with world.owner.transaction():
+        await world.owner.execute("LOCK TABLE cell_00.entries IN ACCESS EXCLUSIVE MODE")
+        for _ in range(12):
+            listed = pb.ListChargesRequest(customer_id=world.customer_id)
+            waiting.append(asyncio.ensure_future(report(world)))
+            waiting.append(asyncio.ensure_future(world.credit.ListCharges(listed)))
+        for _ in range(50):
+            asked = wallet.GetBalanceRequest(customer_id=world.customer_id)
+            assert (await world.wallet.GetBalance(asked, timeout=2)).balance.available_micros
+        assert not any(each.done() for each in waiting)
+    assert all(await asyncio.gather(*waiting))
+
+
+async def test_reports_of_one_customer_have_a_line(world):
+    """Beyond what anyone waits for, its reports and lists are told to come again; another's are answered."""
+    other = world.customer_id
+    asked = pb.ListReservationsRequest(customer_id=await world.new_customer(fresh()))
+    world.customer_id = other
+    async with world.owner.transaction():
+        await world.owner.execute("LOCK TABLE cell_00.reservations IN ACCESS EXCLUSIVE MODE")
+        calls = [asyncio.ensure_future(world.credit.ListReservations(asked)) for _ in range(40)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert await report(world) == []
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [end.code() for end in ends if isinstance(end, grpc.aio.AioRpcError)]
+    assert refused == [grpc.StatusCode.RESOURCE_EXHAUSTED] * (len(calls) - WAITING_OF_CUSTOMER_MAX)

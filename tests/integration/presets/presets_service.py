@@ -185,7 +185,9 @@ class Account:
             last_day=str(today),
             label_keys=label_keys,
         )
-        return list((await self.ledger.wallet.GetUsageReport(request)).rows)
+        report = await self.ledger.wallet.GetUsageReport(request)
+        assert not report.next_page_token
+        return list(report.rows)
 
     async def margin(self) -> finance.MarginRow:
         """All that was booked for the customer until the call, as one row."""
