@@ -25,12 +25,12 @@ CHARGES = f"""
 INSERT INTO {CELL}.entries (
     customer, sequence, kind, request_id, issued, pending, available, held, consumed, expired, voided,
     refunded, debt, issued_after, pending_after, available_after, held_after, consumed_after, expired_after,
-    voided_after, refunded_after, debt_after, effective_at, booked_at, plan, priced, uncollected, uncosted,
+    voided_after, refunded_after, debt_after, effective_at, booked_at, plan, priced, uncollected,
     late, final, labels, lines)
 SELECT $1, s, 'CHARGE', 'r' || s, 0, 0, -s, 0, s, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
        CASE WHEN s <= {LONG_DAY} THEN '2026-10-01Z'::timestamptz + s * interval '1 s'
             ELSE '2026-10-02Z'::timestamptz + s * interval '1 s' END,
-       now(), 'team', s, 0, false, false, true,
+       now(), 'team', s, 0, false, true,
        json_strip_nulls(json_build_object(
            'project', 'p' || s % 3, 'rare', CASE s WHEN 7 THEN 'yes' END)), $2::json
 FROM generate_series(1, $3::bigint) s

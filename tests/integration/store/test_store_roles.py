@@ -129,10 +129,10 @@ async def test_a_reader_that_may_read_dollars_is_refused(database_urls):
 
 
 async def test_pools_tell_their_use(database):
-    """Connections in use, open and allowed, by role."""
+    """Connections in use, open and allowed, by role; those for reports by themselves."""
     async with database.finance.acquire():
         use = database.use()
-        assert use.keys() == {READER, FINANCE, WRITER}
+        assert use.keys() == {READER, "reports", FINANCE, WRITER}
         assert (use[FINANCE].busy, use[READER].busy) == (1, 0)
         assert use[FINANCE].open <= use[FINANCE].limit
 
