@@ -24,6 +24,13 @@ _CONDITIONS = {
     "outcome": ("result",),
 }
 
+_FALLBACKS = {
+    "tokens": '{name: any, match: {tokens: "*"}, price: {per_million: {input: "20", output: "100"}}}',
+    "compute": '{name: any, match: {compute: "*"}, price: {per_hour: "10"}}',
+    "units": '{name: any, match: {units: "*"}, price: {each: "1"}}',
+    "outcome": '{name: any, match: {outcome: "*"}, price: {outcome: {resolved: "1"}}}',
+}
+"""What to write where a card has no rule that could be one."""
 _ALL_CONDITIONS = frozenset(condition for conditions in _CONDITIONS.values() for condition in conditions)
 
 
@@ -101,6 +108,10 @@ class MatchDoc(Strict):
         return {**self.conditions, **{label_facet(name): found for name, found in self.labels.items()}}
 
 
+def _rated(price: PriceDoc) -> set[str]:
+    return {key for part in price.plus or [price] for key in (*(part.per_million or ()), *(part.each or ()))}
+
+
 def label_facet(name: str) -> str:
     """Return what a label is called among facets: no condition's name has a blank."""
     return f"label {name}"
@@ -172,6 +183,8 @@ class CardDoc(Strict):
     margin_floor: Percent | None = None
     discloses: Literal["serving_cost"] | None = None
     round: RoundDoc = Field(default_factory=RoundDoc)
+    fallback: Mapping[Literal["tokens", "compute", "units", "outcome"], Text] = Field(default_factory=dict)
+    """Rules by kind of usage: what they charge where an item has no price, under plans that say so."""
     rules: Annotated[list[RuleDoc], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -186,7 +199,29 @@ class CardDoc(Strict):
             names.add(rule.name)
         self._refuse_to_tell_unsaid()
         self._refuse_lone_groups()
+        self._refuse_fallbacks()
         return self
+
+    def _refuse_fallbacks(self) -> None:
+        """A fallback has a price whatever is reported: it states rates, and of tokens all that are needed."""
+        rules = {rule.name: rule for rule in self.rules}
+        for kind, name in self.fallback.items():
+            rule, at = rules.get(name), ("fallback", kind)
+            fit = [rule.name for rule in self.rules if rule.match.kind == kind and rule.price.is_plain]
+            hint = (
+                f"name one of {', '.join(map(repr, fit))}"
+                if fit
+                else f"add the rule {_FALLBACKS[kind]}, and name it"
+            )
+            if rule is None:
+                raise RefusedError(f"no rule is named {name!r}", hint, at)
+            if rule.match.kind != kind:
+                raise RefusedError(f"the rule {name!r} prices {rule.match.kind}, not {kind}", hint, at)
+            if not rule.price.is_plain:
+                raise RefusedError(f"the rule {name!r} does not state rates alone", hint, at)
+            if kind == "tokens" and not {"input", "output"} <= _rated(rule.price):
+                hint = f"add the one that is missing to its price, or {hint}"
+                raise RefusedError(f"the rule {name!r} has no rate of input or of output", hint, at)
 
     def _refuse_lone_groups(self) -> None:
         """Groups and allowances belong together; a group has one allowance."""

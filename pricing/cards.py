@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
@@ -46,6 +47,8 @@ class RateCard:
     document: str
     """The YAML text."""
     rules: tuple[RuleDoc, ...]
+    fallback: Mapping[str, str]
+    """By kind of usage the rule that charges what has no price, under plans that say so."""
     price_texts: tuple[str, ...]
     """The price of each rule as the document states it, as one line of JSON."""
 
@@ -60,6 +63,7 @@ class RateCard:
         self.margin_floor = doc.margin_floor
         self.rounding = Rounding(doc.round.to // NANOS_PER_MICRO, doc.round.mode)
         self.rules = tuple(doc.rules)
+        self.fallback = dict(doc.fallback.items())
         self.price_texts = tuple(
             json.dumps(rule["price"], ensure_ascii=False) for rule in located.plain["rules"]
         )

@@ -91,7 +91,7 @@ def compile_price(
         ),
         meters,
         price.once is not None,
-        _follows_cost(price),
+        price.varies,
     )
 
 
@@ -235,14 +235,7 @@ def _is_plain(price: PriceDoc) -> bool:
 
 def _guarded(price: PriceDoc, kind: str, tariff: Tariff) -> Guarded:
     rated = _rated(price) if kind == "tokens" else None
-    return Guarded(tariff, _follows_cost(price), rated, price.once is not None)
-
-
-def _follows_cost(price: PriceDoc) -> bool:
-    return any(
-        part.cost_plus is not None or part.fee_on_cost is not None or part.savings_share is not None
-        for part in price.all
-    )
+    return Guarded(tariff, price.varies, rated, price.once is not None)
 
 
 def _rated(price: PriceDoc) -> frozenset[str] | None:

@@ -38,6 +38,7 @@ def price(
     now: datetime,
     costs_at: CostsAt | None = None,
     estimate: bool = False,
+    falls_back: bool = False,
 ) -> Quote:
     """Price usage items, in their order.
 
@@ -46,12 +47,16 @@ def price(
     None: from the book of the terms. What is charged always rests on the terms.
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
     is told must not tell what ran. No bundle, allowance, lower tier or mark counts in it, nor is counted.
+    `falls_back`: what has no price is charged by the card's fallback of its kind, if there is one; it is
+    unpriced all the same.
     """
     past = Past(memory, now, terms.labels(labels), estimate=estimate)
     past.factor = (terms.multiplier_nanos, BILLION)
     if estimate:
         items = [as_asked(item) for item in items]
     lines = _lines(items, past.labels, terms, past, now, costs_at)
+    if falls_back and terms.fallbacks:
+        _fall_back(lines, terms, past)
     if terms.multiplier_nanos != BILLION:
         _multiply(lines, terms.multiplier_nanos)
     return Quote(
@@ -126,6 +131,15 @@ def _why_unpriced(rule: Rule, item: Item, costs: Costs) -> str:
     if rule.follows_cost and costs.asked is None:
         return "no_cost"
     return "run_full" if rule.meters else "no_rate"
+
+
+def _fall_back(lines: Iterable[Line], terms: Terms, past: Past) -> None:
+    for line in lines:
+        rule = terms.fallbacks.get(line.kind)
+        if line.treatment is UNPRICED and rule is not None:
+            charge = rule.tariff.charge(line.item, line.costs, past)
+            if charge is not None:
+                line.price_micros, line.fallback = charge, rule.name
 
 
 def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:

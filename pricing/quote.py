@@ -30,7 +30,7 @@ class Treatment(StrEnum):
     INCLUDED = "INCLUDED"
     """Free on this line, knowingly: another rule (an outcome, say) pays for it."""
     UNPRICED = "UNPRICED"
-    """No price or no cost was found: 0 credits, flagged, to be corrected later."""
+    """It has no price: flagged, to be corrected later. 0 credits, but for what the plan takes instead."""
 
 
 CHARGED, INCLUDED, UNPRICED = Treatment  # a member by way of its class takes 0.08 us to look up
@@ -61,6 +61,8 @@ class Line:
     """If it may be paid from a pool; `price_micros` is then what it costs where nothing of that is left."""
     measured: Measured | None = None
     """How much it comes to in the unit of the rule, if that measures."""
+    fallback: str = ""
+    """The rule whose price it has, though none of its own."""
 
     @property
     def exact_micros(self) -> Fraction:
@@ -118,7 +120,8 @@ class Line:
         rule and price (as the card states it), name (as asked for), served_by, key_owner, lever, cost_source,
         unpriced_reason: empty where there is none. list_nanousd, asked_nanousd, served_nanousd: exact, an
         integer or `n/d`; None where it is unknown. usage, unless there is nothing to say: see `kept`.
-        uncosted, true, where the cost that is posted is not known to be what the item costs.
+        uncosted, true, where the cost that is posted is not known to be what the item costs. fallback,
+        the rule that an item without a price is charged by, where one is.
         """
         item, costs, rule = self.item, self.costs, self.rule
         listed = _exact(costs.listed)
@@ -140,6 +143,8 @@ class Line:
             said["usage"] = facts
         if not costs.known:
             said["uncosted"] = True
+        if self.fallback:
+            said["fallback"] = self.fallback
         return said
 
 

@@ -116,6 +116,10 @@ class Inner(NamedTuple):
     price: PriceDoc
 
 
+_PLAIN = frozenset({"per_million", "each", "per_hour", "outcome"})
+"""Schemes that are rates and no more."""
+
+
 class PriceDoc(Strict):
     """Exactly one scheme; several are added up in `plus`."""
 
@@ -253,6 +257,12 @@ class PriceDoc(Strict):
             part.cost_plus is not None or part.fee_on_cost is not None or part.savings_share is not None
             for part in self.all
         )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is but rates: it looks at no cost, no past and no subject, and so always answers."""
+        parts = self.plus if self.plus and self.model_fields_set == {"plus"} else [self]
+        return all(part.model_fields_set <= _PLAIN and len(part.model_fields_set) == 1 for part in parts)
 
     def refuse_other_kinds(self, kind: str) -> None:
         """Raise RefusedError if a scheme, or a quantity in it, is not one for this kind of usage."""

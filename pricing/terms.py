@@ -76,6 +76,9 @@ class Terms:
             for kind in KINDS
         }
         """Of each kind of usage."""
+        by_name = {rule.name: rule for _, rule in rules}
+        self.fallbacks = {kind: by_name[name] for kind, name in card.fallback.items()}
+        """By kind of usage, what charges items that have no price where the customer's plan says so."""
         self.remembers = any(rule.keys is not None for _, rule in rules)
         """The price of some usage needs to know of the past."""
         self.multiplier_nanos = BILLION

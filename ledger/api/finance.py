@@ -331,6 +331,7 @@ _DESCRIBED: Final = (
     "lever",
     "cost_source",
     "unpriced_reason",
+    "fallback",
 )
 """What pricing said of a line, in its own words."""
 

@@ -56,6 +56,7 @@ from ledger.books.model import (
     State,
     Terms,
     Treatment,
+    Unpriced,
     Wallet,
 )
 
@@ -106,6 +107,7 @@ __all__ = [
     "State",
     "Terms",
     "Treatment",
+    "Unpriced",
     "UpdateCustomer",
     "Wallet",
     "apportion",

@@ -4,7 +4,8 @@ Absorbed cost is decided when a reservation closes, and for a charge without one
 
 - failed_outcome: on a card that prices outcomes, included usage for which no outcome was charged, whole
   (one charged outcome pays for all included usage of its reservation);
-- unpriced: items that could not be priced, whole;
+- unpriced: the cost of items that could not be priced, part by part what of it exceeds the list price of the
+  credits that these were charged instead (a fallback's price, what they took of the hold);
 - uncollected: of the rest of the cost the share uncollected / priced.
 
 Each is rounded half even to nano-dollars; together they never exceed the cost posted. A late commit
@@ -13,13 +14,13 @@ decides anew over all parts, and its entry carries the signed difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from ledger.books.exact import MAX_AMOUNT, exact_sum, round_exact
 from ledger.books.making import make
-from ledger.books.model import ZERO, Priced, PricedLine, ReservationCosts, Treatment
+from ledger.books.model import ZERO, PricedLine, ReservationCosts, Treatment
 
 
 class Absorbed(NamedTuple):
@@ -35,13 +36,18 @@ NOTHING_ABSORBED = Absorbed()
 _CHARGED = Treatment.CHARGED  # To look a member up in its enumeration costs as much as a call.
 
 
-def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
-    """Add what one part has cost; the cost to post is the growth of `posted_nanousd`."""
-    if priced is None or not priced.lines:
+def accrue(
+    costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Fraction = ZERO
+) -> ReservationCosts:
+    """Add what one part has cost; the cost to post is the growth of `posted_nanousd`.
+
+    `unpriced_paid_nanousd` is what its items without a price were charged, at the list price of credits.
+    """
+    if not lines:
         return costs
     total, included, unpriced, _, failed_outcome, uncollected, absorbed_unpriced, saved, own_key = costs
     added, uncharged = [], []
-    for line in priced.lines:
+    for line in lines:
         added.append(line.cost_exact_nanousd)
         if line.treatment is not _CHARGED:
             uncharged.append(line)
@@ -52,7 +58,9 @@ def accrue(costs: ReservationCosts, priced: Priced | None) -> ReservationCosts:
     total = exact_sum(added, total)
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
-        unpriced = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), unpriced)
+        unpaid = exact_sum(_costs_of(Treatment.UNPRICED, uncharged)) - unpriced_paid_nanousd
+        if unpaid > 0:
+            unpriced += unpaid
     return make(
         ReservationCosts,
         (

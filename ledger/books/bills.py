@@ -27,10 +27,19 @@ class Bill(NamedTuple):
     usage: Usage = NO_USAGE
     """Its exact price, and what was carried before it."""
     rounding: Rounding = HALF_EVEN
+    of_hold: tuple[int, ...] = ()
+    """What of it each line takes of the hold, for want of a price; empty where none does."""
+
+    def usage_micros(self) -> int:
+        """Give what of it is the usage's price."""
+        return self.micros - sum(self.of_hold)
 
     def shares(self) -> tuple[int, ...]:
-        """Give what each line has of it, by largest remainder over the exact prices."""
-        return apportion(self.micros, [line.exact_micros for line in self.lines])
+        """Give each line's price, by largest remainder over the exact ones, and what it takes of the hold."""
+        prices = apportion(self.usage_micros(), [line.exact_micros for line in self.lines])
+        if not self.of_hold:
+            return prices
+        return tuple([price + micros for price, micros in zip(prices, self.of_hold, strict=True)])
 
     def needs(self) -> dict[str | None, int]:
         """Give the shares by kind of usage, in the order of the lines; credits stated have no kind."""
@@ -43,7 +52,9 @@ class Bill(NamedTuple):
 
     def alone_micros(self) -> int:
         """Give what it would be if nothing were carried."""
-        return round_exact(self.usage.exact_micros, self.rounding) if self.lines else self.micros
+        if not self.lines:
+            return self.micros
+        return round_exact(self.usage.exact_micros, self.rounding) + sum(self.of_hold)
 
 
 def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = NO_TALLY) -> Bill:
@@ -59,7 +70,7 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
     usage = beside(tally, exact_sum([line.exact_micros for line in lines]))
-    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding))
+    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding, ()))
 
 
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
@@ -87,7 +98,7 @@ def refuse_unpriced(priced: Priced | None) -> Refusal | None:
     if priced is not None:
         for line in priced.lines:
             if line.treatment is _UNPRICED:
-                return refusals.unpriced(priced.lines.index(line))
+                return refusals.unpriced(priced.lines.index(line), str(line.public.get("name", "")))
     return None
 
 

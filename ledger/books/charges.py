@@ -8,6 +8,11 @@ collected, a memo. The cost is posted in full, collected or not.
 A late commit (after its hold has expired) and a charge of work already done have no hold: they draw what
 is available under every policy, and make debt where the policy is ALLOW_WITH_OVERDRAFT.
 
+Work that has no price is charged what the customer's plan says: nothing, a fallback's price (which it brings
+with it), or the hold. A part with such an item takes all that is left of the hold beside its price, from lots
+that admit the items' kinds; a late one as much as went back when the hold expired, as far as no earlier one
+took it. A charge without a reservation has no hold to take.
+
 A cost beyond what the books can hold (billions of dollars) is not posted: the dollar lines are uncosted,
 which finance sees counted. It refuses nothing: where refusals begin would tell the cost to whoever may ask.
 """
@@ -37,6 +42,7 @@ from ledger.books.exact import (
     MICROS_PER_CREDIT,
     BooksError,
     apportion,
+    exact_sum,
     nearest,
     round_exact,
 )
@@ -46,6 +52,7 @@ from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
     STATELESS,
+    ZERO,
     Decision,
     EntryKind,
     EntryLine,
@@ -61,6 +68,8 @@ from ledger.books.model import (
     ReservationState,
     State,
     Terms,
+    Treatment,
+    Unpriced,
     Wallet,
 )
 from ledger.books.periods import count
@@ -69,6 +78,7 @@ from ledger.books.tallies import carry
 
 # To look a member up in its enumeration costs as much as a call.
 _COMMIT = EntryKind.COMMIT
+_UNPRICED, _CHARGE_HOLD = Treatment.UNPRICED, Unpriced.CHARGE_HOLD
 _OPEN, _EXPIRED, _COMMITTED = ReservationState.OPEN, ReservationState.EXPIRED, ReservationState.COMMITTED
 _BEYOND_THE_BOOKS: Mapping[str, object] = {"cost_source": "beyond_the_books", "uncosted": True}
 _GOES_BEYOND_THE_HOLD = (OverCapture.ALLOW_IF_AVAILABLE, OverCapture.ALLOW_WITH_OVERDRAFT)
@@ -98,13 +108,15 @@ def commit(
     late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(before.terms.card, NO_TALLY))
+    if plan.unpriced is _CHARGE_HOLD:
+        bill = _with_lapsed(bill, before.lapsed_micros) if late else _with_hold(bill, held)
     bill, payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
     taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
     refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
     if refusal:
         return refusal
-    costs = _costs_after(before.costs, priced)
+    costs = _costs_after(before.costs, bill, before.terms)
     rejects = uncollected_micros and priced is None and not late
     if rejects and plan.over_capture is OverCapture.REJECT:
         return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
@@ -167,7 +179,7 @@ def charge(
     refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
-    costs = _costs_after(NO_COSTS, priced)
+    costs = _costs_after(NO_COSTS, bill, terms)
     if uncollected_micros and not command.already_used:
         return refusals.insufficient(priced_micros - uncollected_micros, priced_micros)
 
@@ -196,10 +208,54 @@ def charge(
     )
 
 
-def _costs_after(before: ReservationCosts, priced: Priced | None) -> ReservationCosts:
+def _costs_after(before: ReservationCosts, bill: Bill, terms: Terms) -> ReservationCosts:
     """Give what the work has cost with this part; what it had cost before where that cannot be told."""
-    costs = accrue(before, priced)
+    costs = accrue(before, bill.lines, _paid_unpriced(bill, terms))
     return costs if fits(costs) else before
+
+
+def _paid_unpriced(bill: Bill, terms: Terms) -> Fraction:
+    """Give what the lines without a price are charged, in nano-dollars at the list price of credits."""
+    prices = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
+    if not prices:
+        return ZERO
+    return (exact_sum(prices) + sum(bill.of_hold)) * terms.credit_price_nanousd / MICROS_PER_CREDIT
+
+
+def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
+    """Let the lines that have no price take what their bill leaves of the hold, in equal parts."""
+    if not any(line.treatment is _UNPRICED for line in bill.lines):
+        return bill
+    taken, _ = cover(bill, iter(held))
+    drawn = {lot.key: micros for lot, micros, _ in taken}
+    of_hold = [0] * len(bill.lines)
+    for lot, micros, _ in held:
+        lines = _unpriced_of(bill, lot.scope)
+        left = micros - drawn.get(lot.key, 0) if lines else 0
+        for n, part in zip(lines, apportion(left, [1] * len(lines)), strict=True):
+            of_hold[n] += part
+    return _taking(bill, of_hold)
+
+
+def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
+    """Let the lines that have no price take what went back when the hold expired, in equal parts."""
+    lines = _unpriced_of(bill, None)
+    of_hold = [0] * len(bill.lines)
+    for n, part in zip(lines, apportion(lapsed_micros if lines else 0, [1] * len(lines)), strict=True):
+        of_hold[n] = part
+    return _taking(bill, of_hold)
+
+
+def _unpriced_of(bill: Bill, scope: str | None) -> list[int]:
+    """Give the lines without a price that a lot of a scope may pay for."""
+    return [
+        n for n, line in enumerate(bill.lines) if line.treatment is _UNPRICED and scope in (None, line.kind)
+    ]
+
+
+def _taking(bill: Bill, of_hold: Sequence[int]) -> Bill:
+    total = sum(of_hold)
+    return bill._replace(micros=bill.micros + total, of_hold=tuple(of_hold)) if total else bill
 
 
 _Payment = tuple[list[Source], int, int]
@@ -274,7 +330,7 @@ def _book(
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()
-    draft.carry(terms.card, *carry(bill.usage, bill.micros, bill.rounding.quantum_micros))
+    draft.carry(terms.card, *carry(bill.usage, bill.usage_micros(), bill.rounding.quantum_micros))
     for key, (tally, more_micros) in pools.carried.items():
         draft.carry(key, tally, more_micros)
     shares = bill.shares()
@@ -390,6 +446,7 @@ def _after_commit(
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,
             costs,
+            before.lapsed_micros - sum(bill.of_hold) if before.lapsed_micros else 0,
         ),
     )
 

@@ -107,6 +107,7 @@ def reserve(
             False,
             None,
             NO_COSTS,
+            0,
         ),
     )
     draft.due(expires_at)
@@ -178,7 +179,7 @@ def release(
 def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Plan) -> Decision:
     """Give a hold back by the clock, at the instant when it expired; late commits are still taken."""
     draft = Draft(wallet, now, effective_at=before.expires_at)
-    after = _close(draft, before, ReservationState.EXPIRED)
+    after = _close(draft, before, ReservationState.EXPIRED)._replace(lapsed_micros=before.held_micros)
     return draft.finish(
         EntryKind.RESERVATION_EXPIRED,
         plan.name,

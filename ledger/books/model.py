@@ -170,7 +170,7 @@ class ReservationCosts(NamedTuple):
     included_exact: Fraction = ZERO
     """The part of it on rules that charge nothing themselves."""
     unpriced_exact: Fraction = ZERO
-    """The part of it on items that could not be priced."""
+    """The part of it on items that could not be priced, beyond what these were charged."""
     posted_nanousd: int = 0
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
@@ -222,6 +222,8 @@ class Reservation(NamedTuple):
     own_run: str | None = None
     """State of the run of its usage that names no run of its own (opaque: pricing's)."""
     costs: ReservationCosts = NO_COSTS
+    lapsed_micros: int = 0
+    """What it held when it expired, less what late commits have taken of that for work without a price."""
 
     @property
     def held_micros(self) -> int:
@@ -266,6 +268,17 @@ class OverCapture(StrEnum):
     ALLOW_WITH_OVERDRAFT = "ALLOW_WITH_OVERDRAFT"
 
 
+class Unpriced(StrEnum):
+    """What work that is done is charged, if it has no price. It is flagged in any case."""
+
+    BOOK = "BOOK"
+    """Nothing."""
+    CHARGE_HOLD = "CHARGE_HOLD"
+    """What is left of the hold."""
+    FALLBACK = "FALLBACK"
+    """What a rule comes to that the card names for it."""
+
+
 class Plan(NamedTuple):
     """A customer's policies, as the configuration states them."""
 
@@ -275,6 +288,7 @@ class Plan(NamedTuple):
     overdraft_limit_micros: int = 0
     default_ttl: timedelta = timedelta(minutes=5)
     max_ttl: timedelta = timedelta(hours=24)
+    unpriced: Unpriced = Unpriced.BOOK
 
 
 class Treatment(StrEnum):

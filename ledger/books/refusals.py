@@ -53,6 +53,6 @@ def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
     )
 
 
-def unpriced(item: int) -> Refusal:
-    """Refuse usage before the work; `item` is the index of the first item that has no price."""
-    return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item)})
+def unpriced(item: int, name: str) -> Refusal:
+    """Refuse usage before the work: index of the first item without a price, and its name as reported."""
+    return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item), "name": name})

@@ -8,7 +8,7 @@ of links behind one link that is swapped; files are followed to what they are.
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +23,8 @@ from ledger.engine.reading import in_reader
 
 Look: TypeAlias = Mapping[str, tuple[int, ...]]
 """Of each file its device, inode, size and times."""
+
+_NO_CARDS: Mapping[str, pricing.RateCard] = {}
 
 _log = structlog.get_logger(__name__)
 
@@ -74,12 +76,12 @@ class PriceFiles:
             self._prices.plans = plans
         self._note(look, read)
 
-    def plans(self, cards: Collection[str] = ()) -> Mapping[str, Plan]:
+    def plans(self, cards: Mapping[str, pricing.RateCard] = _NO_CARDS) -> Mapping[str, Plan]:
         """The plans of the directory, which may name `cards` beside those published.
 
         Raises ConfigError, also where the file of those in force is gone.
         """
-        known = {*self._prices.published.names(), *cards}
+        known = {**self._prices.published.newest_cards(), **cards}
         return load_plans(self._directory, known, in_force=self._prices.plans)
 
     def _note(self, look: Look, read: FilesRead) -> None:

@@ -188,7 +188,7 @@ def _price(
         case Commit() if reservation is not None and pending.usage is not None:
             terms, known = reservation.terms, _known(member, pending)
             memory = pricing.Memory(texts_of(known), reservation.own_run)
-            quote = prices.price(pending.usage, reservation.labels, terms, memory, now)
+            quote = prices.price(pending.usage, reservation.labels, terms, memory, now, plan)
             return terms, priced_of(quote, prices.rounding_of(terms), pending.usage, known, terms, now), None
         case _:
             return None, None, None
@@ -214,7 +214,8 @@ def _price_anew(
         quote = prices.estimate(pending.usage, command.labels, terms, now)
         return terms, estimated_of(quote, card.content.rounding), None
     known = _known(member, pending)
-    quote = prices.price(pending.usage, command.labels, terms, pricing.Memory(texts_of(known)), now)
+    memory = pricing.Memory(texts_of(known))
+    quote = prices.price(pending.usage, command.labels, terms, memory, now, plan)
     return terms, priced_of(quote, card.content.rounding, pending.usage, known, terms, now), None
 
 

@@ -2,13 +2,14 @@
 
 plans:
   standard: {card: agents, over_capture: ALLOW_IF_AVAILABLE}
+  capped: {card: agents, over_capture: CAP, unpriced: CHARGE_HOLD}
   overdraft: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: "100", default_ttl: 5m, max_ttl: 24h}
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from ledger.books.model import OverCapture, Plan
-from pricing.source import ConfigError, Problem, RefusedError, Strict, read_file
+from ledger.books.model import OverCapture, Plan, Unpriced
+from pricing.cards import RateCard
+from pricing.source import ConfigError, Located, Problem, RefusedError, Strict, read_file
 
 MICROS = 1_000_000
 TTL_MIN = timedelta(seconds=1)
@@ -62,6 +64,12 @@ def _over_capture(value: object) -> OverCapture:
     return OverCapture(value)
 
 
+def _unpriced(value: object) -> Unpriced:
+    if not isinstance(value, str) or value not in list(Unpriced):
+        raise RefusedError("is no way to charge what has no price", "write " + ", ".join(Unpriced))
+    return Unpriced(value)
+
+
 Ttl = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -79,6 +87,7 @@ class _PlanModel(Strict):
     ] = 0
     default_ttl: Ttl = timedelta(minutes=5)
     max_ttl: Ttl = TTL_MAX
+    unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -100,12 +109,13 @@ class PlansModel(Strict):
 
 
 def load_plans(
-    directory: Path, cards: Collection[str], *, in_force: Mapping[str, Plan] = BUILT_IN
+    directory: Path, cards: Mapping[str, RateCard], *, in_force: Mapping[str, Plan] = BUILT_IN
 ) -> Mapping[str, Plan]:
     """The plans of `directory/plans.yaml`, or the built-in ones where there is no such file.
 
-    `cards` are the names of the loaded cards: a plan can name no other. Where plans of a file are `in_force`
-    the file may not be missing. Raises pricing.ConfigError with file, line and column.
+    `cards` are the loaded cards: a plan can name no other, and fall back only on what its card names for it.
+    Where plans of a file are `in_force` the file may not be missing. Raises pricing.ConfigError with file,
+    line and column.
     """
     path = directory / "plans.yaml"
     if not path.exists():
@@ -114,18 +124,32 @@ def load_plans(
             raise ConfigError([Problem(str(path), 0, 0, "is gone", hint)])
         return BUILT_IN
     document = read_file(path, PlansModel)
-    unknown = [
-        document.places.problem(
-            ("plans", name, "card"),
-            f"there is no card {plan.card!r}",
-            f"name one of {', '.join(sorted(cards))}",
+    problems = list(_disagreements(document, cards))
+    if problems:
+        raise ConfigError(problems)
+    return {
+        name: Plan(
+            name,
+            plan.card,
+            plan.over_capture,
+            plan.overdraft_limit,
+            plan.default_ttl,
+            plan.max_ttl,
+            plan.unpriced,
         )
         for name, plan in document.model.plans.items()
-        if plan.card is not None and plan.card not in cards
-    ]
-    if unknown:
-        raise ConfigError(unknown)
-    return {
-        name: Plan(name, plan.card, plan.over_capture, plan.overdraft_limit, plan.default_ttl, plan.max_ttl)
-        for name, plan in document.model.plans.items()
     }
+
+
+def _disagreements(document: Located[PlansModel], cards: Mapping[str, RateCard]) -> Iterator[Problem]:
+    """What plans ask of cards, and these do not have."""
+    for name, plan in document.model.plans.items():
+        if plan.card is None:
+            continue
+        if plan.card not in cards:
+            message, hint = f"there is no card {plan.card!r}", f"name one of {', '.join(sorted(cards))}"
+            yield document.places.problem(("plans", name, "card"), message, hint)
+        elif plan.unpriced is Unpriced.FALLBACK and not cards[plan.card].fallback:
+            message = f"the card {plan.card!r} names no rule to fall back on"
+            hint = "write fallback: {tokens: <name of a rule>} in the card, or unpriced: CHARGE_HOLD"
+            yield document.places.problem(("plans", name, "unpriced"), message, hint)

@@ -27,6 +27,7 @@ from ledger.books.model import (
     Rounding,
     State,
     Treatment,
+    Unpriced,
 )
 from ledger.books.model import Terms as PinnedTerms
 from ledger.engine.published import InForce, Published
@@ -150,7 +151,8 @@ class PriceBook:
             return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
         quote = self.estimate(items, labels, self.pin(card, now, multiplier_nanos), now)
         if quote.unpriced:
-            return refusals.unpriced(quote.unpriced[0])
+            first = quote.unpriced[0]
+            return refusals.unpriced(first, str(quote.lines[first].public["name"]))
         return card.content, quote
 
     def price(
@@ -160,18 +162,35 @@ class PriceBook:
         pinned: PinnedTerms,
         memory: pricing.Memory,
         now: datetime,
+        plan: Plan | None,
     ) -> pricing.Quote:
-        """The price of usage that has happened, and its cost by the book in force when it did."""
-        return pricing.price(items, labels, self._terms_of(pinned), memory, now=now, costs_at=self.costs_at)
+        """The price of usage that has happened, and its cost by the book in force when it did.
+
+        The plan says what becomes of what has no price.
+        """
+        return pricing.price(
+            items,
+            labels,
+            self._terms_of(pinned),
+            memory,
+            now=now,
+            costs_at=self.costs_at,
+            falls_back=plan is not None and plan.unpriced is Unpriced.FALLBACK,
+        )
 
 
 def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
-    """An estimate in the books' words: it is held for and never booked, so its lines say no more."""
+    """An estimate in the books' words: it is held for and never booked, so what is priced says no more."""
     return Priced(
         lines=tuple(
             [
                 PricedLine(
-                    line.kind, _TREATMENTS[line.treatment], line.exact_micros, ZERO, _NOTHING, _NOTHING
+                    line.kind,
+                    _TREATMENTS[line.treatment],
+                    line.exact_micros,
+                    ZERO,
+                    line.public if line.treatment is pricing.Treatment.UNPRICED else _NOTHING,
+                    _NOTHING,
                 )
                 for line in quote.lines
             ]

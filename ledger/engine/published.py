@@ -176,6 +176,10 @@ class Published:
         """All cards, in force or to come."""
         return self._cards.keys()
 
+    def newest_cards(self) -> Mapping[str, pricing.RateCard]:
+        """Of each card what it will say when all its versions have taken effect."""
+        return {name: versions[0].content for name, versions in self._cards.items()}
+
     def card(self, name: str, instant: datetime) -> InForce[pricing.RateCard] | None:
         """The version of a card that is in force at an instant; None if there is none."""
         for each in self._cards.get(name, ()):

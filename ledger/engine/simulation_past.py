@@ -175,7 +175,7 @@ class Past:
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
         carried = carry(bill.usage, bill.micros, bill.rounding.quantum_micros)
         remainders = self._carry({**pools.carried, terms.card.name: carried})
-        costs = accrue(parts.costs, priced)
+        costs = accrue(parts.costs, priced.lines)
         if booked.reservation is not None:
             self._reservations[booked.reservation] = _Parts(costs, quote.own_run)
         self.credit_price_nanousd = terms.card.credit_price_nanousd

@@ -124,12 +124,13 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
         created_at=row[8],
         expires_at=row[9],
         pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[11]),
-        labels=row[17] or {},
+        labels=row[18] or {},
         priced_micros=row[12],
         charged_micros=row[13],
         has_outcome_rule=row[14],
         outcome_charged=row[15],
         own_run=row[16],
+        lapsed_micros=row[17],
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 

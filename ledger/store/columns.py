@@ -72,7 +72,7 @@ RESERVATION = Columns.of(
     customer bigint, sequence bigint, state text, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
     held bigint, pins json, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
-    own_run text, labels json
+    own_run text, lapsed bigint, labels json
 """,
 )
 RESERVATION_COSTS = Columns.of(
@@ -95,7 +95,8 @@ RESERVATION_CHANGE = Columns.of(
     "reservation_change",
     """
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
-    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
+    lapsed bigint
 """,
 )
 LOT_CHANGE = Columns.of(

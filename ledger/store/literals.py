@@ -117,7 +117,8 @@ def _reservation_state(reservation: Reservation) -> str:
     return (
         f"{_instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
         f"{reservation.priced_micros},{reservation.charged_micros},"
-        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)}"
+        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)},"
+        f"{reservation.lapsed_micros}"
     )
 
 

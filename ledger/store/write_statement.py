@@ -66,7 +66,8 @@ RESERVATIONS_CHANGED = Part(
     UPDATE {cell}.reservations r SET
         state = x.state, expires_at = x.expires_at, held = x.held, pins = x.pins,
         priced = x.priced, charged = x.charged,
-        has_outcome_rule = x.has_outcome_rule, outcome_charged = x.outcome_charged, own_run = x.own_run
+        has_outcome_rule = x.has_outcome_rule, outcome_charged = x.outcome_charged, own_run = x.own_run,
+        lapsed = x.lapsed
     FROM {rows}
     WHERE r.customer = x.customer AND r.sequence = x.sequence AND {applies} RETURNING 1
     """,

@@ -315,7 +315,7 @@ class ChargeLine(_message.Message):
     credits_micros: _builtins.int
     """The line's share of the rounded price, collected or not."""
     unpriced: _builtins.bool
-    """No price was found: booked at 0, and to be corrected."""
+    """No price was found, which is to be corrected: booked at what the customer's plan takes then, by default 0."""
     included: _builtins.bool
     """Free on this line: another one pays for it."""
     pool: _builtins.str

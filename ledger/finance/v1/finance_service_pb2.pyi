@@ -484,6 +484,7 @@ class ExplainedLine(_message.Message):
     POOL_MICROS_FIELD_NUMBER: _builtins.int
     UNCOSTED_FIELD_NUMBER: _builtins.int
     UNPRICED_REASON_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     name: _builtins.str
     rule: _builtins.str
@@ -515,6 +516,8 @@ class ExplainedLine(_message.Message):
     """The cost that is booked is not known to be what it cost: cost_source says whose it is."""
     unpriced_reason: _builtins.str
     """Why it has no price: no_rule, no_rate, no_cost, no_subject, run_full; empty where it has one."""
+    fallback: _builtins.str
+    """The rule that it is charged by all the same, under a plan with unpriced: FALLBACK."""
     @_builtins.property
     def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -544,10 +547,11 @@ class ExplainedLine(_message.Message):
         pool_micros: _builtins.int = ...,
         uncosted: _builtins.bool = ...,
         unpriced_reason: _builtins.str = ...,
+        fallback: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "pool", b"pool", "pool_micros", b"pool_micros", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment", "uncosted", b"uncosted", "unpriced_reason", b"unpriced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_cost_usd", b"asked_cost_usd", "baseline_usd", b"baseline_usd", "cost_source", b"cost_source", "cost_usd", b"cost_usd", "credits_micros", b"credits_micros", "fallback", b"fallback", "key_owner", b"key_owner", "kind", b"kind", "lever", b"lever", "list_cost_usd", b"list_cost_usd", "name", b"name", "own_key_cost_usd", b"own_key_cost_usd", "own_key_saved_usd", b"own_key_saved_usd", "pool", b"pool", "pool_micros", b"pool_micros", "price", b"price", "quantities", b"quantities", "revenue_usd", b"revenue_usd", "rule", b"rule", "saved_usd", b"saved_usd", "served_by", b"served_by", "served_cost_usd", b"served_cost_usd", "treatment", b"treatment", "uncosted", b"uncosted", "unpriced_reason", b"unpriced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -158,6 +158,8 @@ CREATE TABLE reservations (
     has_outcome_rule boolean NOT NULL,
     outcome_charged boolean NOT NULL,
     own_run text,
+    -- What it held when it expired, less what late commits have taken of that for want of a price.
+    lapsed bigint NOT NULL,
     labels json,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
@@ -258,11 +260,12 @@ CREATE TYPE reservation_row AS (
     customer bigint, sequence bigint, state text, card text, card_version integer, cost_version integer,
     credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz, held bigint, pins json,
     priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
-    labels json
+    lapsed bigint, labels json
 );
 CREATE TYPE reservation_change AS (
     customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
-    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
+    lapsed bigint
 );
 CREATE TYPE reservation_costs_row AS (
     customer bigint, sequence bigint, cost_exact text, included_exact text, unpriced_exact text, posted

@@ -70,7 +70,8 @@ async def test_unpriced_usage(world, customer, write, item):
         call = getattr(world, write)(usage=usage(tokens(), item))
     refused = await refused_without_a_trace(world, call)
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "UNPRICED_USAGE")
-    assert refused.metadata == {"item": "1"}
+    assert refused.metadata == {"item": "1", "name": item.tokens.model or item.units.meter}
+    assert refused.metadata["name"] in refused.message
 
 
 async def test_unpriced_usage_that_happened_is_charged_as_nothing(world):

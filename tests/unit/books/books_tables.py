@@ -4,7 +4,7 @@ A file holds cases, each `== what it proves`, then a step a line; `#` begins a c
 its words, and after `->` what must come of it. Credits and dollars are decimals or fractions, instants
 `10:00` or `2d`, counted from the start of the case; durations `90s`, `5m`, `24h`, `30d`.
 
-    plan     over_capture=CAP overdraft=50 ttl=10m max_ttl=1h      policies from here on
+    plan     over_capture=CAP overdraft=50 unpriced=CHARGE_HOLD ttl=10m max_ttl=1h   policies from here on
     card     price=2.25 round=0.01/up outcomes                     credit price, rounding, outcome rule
     grant    G1 100 PAID 1.00 starts=10:00 expires=2d priority=1 scope=tokens
     reserve  R1 60 ttl=5m up_to minimum=10       or usage: reserve R1 tokens:60
@@ -58,6 +58,7 @@ from ledger.books import (
     Reverse,
     Rounding,
     Treatment,
+    Unpriced,
     UpdateCustomer,
 )
 
@@ -118,6 +119,7 @@ class Table:
             overdraft_limit_micros=_micros(options.get("overdraft", "0")),
             default_ttl=_duration(options["ttl"]) if "ttl" in options else plan.default_ttl,
             max_ttl=_duration(options["max_ttl"]) if "max_ttl" in options else plan.max_ttl,
+            unpriced=Unpriced(options.get("unpriced", plan.unpriced)),
         )
 
     def do_card(self, words: list[str], options: dict[str, str]) -> None:
