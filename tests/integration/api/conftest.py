@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
+from pathlib import Path
 
 import asyncpg
 import grpc.aio
@@ -34,6 +35,13 @@ async def shop(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
         yield world
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lenders(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
+    """A service whose plans differ in what they take for work without a price."""
+    async with _served(postgres, "lenders", CONFIG.parent / "config_unpriced") as world:
+        yield world
+
+
 @pytest.fixture
 def rates(shop: World) -> AdminServiceStub:
     """The back office of that."""
@@ -41,7 +49,9 @@ def rates(shop: World) -> AdminServiceStub:
 
 
 @asynccontextmanager
-async def _served(postgres: EmbeddedPostgres, database: str) -> AsyncIterator[World]:
+async def _served(
+    postgres: EmbeddedPostgres, database: str, config_dir: Path = CONFIG
+) -> AsyncIterator[World]:
     connection = await asyncpg.connect(postgres.url)
     await connection.execute(f"CREATE DATABASE {database} TEMPLATE migrated")
     await connection.close()
@@ -51,7 +61,7 @@ async def _served(postgres: EmbeddedPostgres, database: str) -> AsyncIterator[Wo
     }
     settings = Settings(
         DATABASE_URL=urls.pop("url"),
-        config_dir=CONFIG,
+        config_dir=config_dir,
         public_port=0,
         back_office_port=0,
         operations_port=0,

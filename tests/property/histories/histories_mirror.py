@@ -166,8 +166,8 @@ class Mirror:
 
     def _reserve(self, request: pb.ReserveRequest, reply: Any) -> Any:
         account, bill = self.account, bill_of(request)
-        if bill.unpriced_item is not None:
-            return Refusal("UNPRICED_USAGE", {"item": str(bill.unpriced_item)})
+        if bill.unpriced is not None:
+            return Refusal("UNPRICED_USAGE", bill.unpriced)
         up_to = request.fill == pb.FILL_UP_TO
         minimum = (request.minimum_micros or 1) if up_to else None
         minutes = minutes_of(request.ttl) if request.HasField("ttl") else DEFAULT_TTL_MINUTES
@@ -259,8 +259,8 @@ class Mirror:
 
     def _charge(self, request: pb.ChargeRequest, reply: Any) -> Any:
         bill = bill_of(request)
-        if bill.unpriced_item is not None and not request.already_used:
-            return Refusal("UNPRICED_USAGE", {"item": str(bill.unpriced_item)})
+        if bill.unpriced is not None and not request.already_used:
+            return Refusal("UNPRICED_USAGE", bill.unpriced)
         before = self.account.figures()
         model = self.account.charge(bill.needs, used=request.already_used)
         if model is None:

@@ -34,7 +34,8 @@ class Bill:
     needs: dict[str | None, int] = field(default_factory=dict)
     cost_nanousd: int = 0
     lines: list[pb.ChargeLine] = field(default_factory=list)
-    unpriced_item: int | None = None
+    unpriced: dict[str, str] | None = None
+    """What a refusal says of the first item that has no price."""
 
     @property
     def asked(self) -> int:
@@ -63,7 +64,7 @@ def bill_of(request: Any) -> Bill:
         line, micros = _line(item)
         bill.lines.append(line)
         if line.unpriced:
-            bill.unpriced_item = index if bill.unpriced_item is None else bill.unpriced_item
+            bill.unpriced = bill.unpriced or {"item": str(index), "name": line.name}
             continue
         bill.needs[line.kind] = bill.needs.get(line.kind, 0) + micros
         bill.cost_nanousd += micros

@@ -1,0 +1,87 @@
+"""What plans take for work that has no price: of a model that nobody knows, on a card that sells by cost."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from api_world import CREDIT, refusal, tokens, usage
+from google.protobuf.duration_pb2 import Duration
+
+from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.v1 import credit_service_pb2 as pb
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UNKNOWN = usage(tokens("nobody/knows"))
+_numbers = count(1)
+
+
+async def new_customer(world, plan: str, granted: int = 1) -> str:
+    return await world.new_customer(f"cus_{next(_numbers)}", plan, granted)
+
+
+async def explained(world, charge: pb.Charge) -> finance.ExplainChargeResponse:
+    request = finance.ExplainChargeRequest(customer_id=world.customer_id, charge_id=charge.charge_id)
+    return await world.finance.ExplainCharge(request)
+
+
+@pytest.mark.parametrize(
+    ("plan", "charged", "absorbed"),
+    [
+        ("booking", 0, {"unpriced": "30.000000000"}),
+        ("holding", CREDIT // 5, {"unpriced": "29.800000000"}),
+        ("falling", CREDIT // 5, {"unpriced": "29.700000000", "uncollected": "0.100000000"}),
+    ],
+)
+async def test_five_runs_of_an_unknown_model_on_one_credit(lenders, plan, charged, absorbed):
+    """A fifth of a credit is held for each; each costs $30. Finance sees each, by why and by what it paid."""
+    await new_customer(lenders, plan)
+    for _ in range(5):
+        hold = await lenders.reservation(amount_micros=CREDIT // 5)
+        charge = (await lenders.commit(hold, usage=UNKNOWN, final=True)).charge
+        assert (charge.charged_micros, charge.lines[0].unpriced) == (charged, True)
+        found = await explained(lenders, charge)
+        (line,) = found.lines
+        assert (line.treatment, line.unpriced_reason, line.uncosted) == ("UNPRICED", "no_cost", True)
+        assert line.fallback == ("dearest" if plan == "falling" else "")
+        assert {each.reason: each.amount_usd for each in found.absorbed} == absorbed
+        assert found.cost_usd == "30.000000000"
+    balance = await lenders.balance()
+    assert (balance.available_micros, balance.held_micros) == (CREDIT - 5 * charged, 0)
+    assert (await lenders.finance.VerifyJournal(finance.VerifyJournalRequest())).holds
+
+
+async def test_a_fallback_is_charged_as_a_price(lenders):
+    """By commits, late ones and charges of work that is done alike, as far as there are credits."""
+    await new_customer(lenders, "falling", 100)
+    hold = await lenders.reservation(amount_micros=CREDIT)
+    charges = [(await lenders.commit(hold, usage=UNKNOWN)).charge]
+    charges.append((await lenders.charge(usage=UNKNOWN, already_used=True)).charge)
+    assert [charge.charged_micros for charge in charges] == [3 * CREDIT // 10] * 2
+    refused = await refusal(lenders.charge(usage=UNKNOWN))
+    assert (refused.reason, refused.metadata["name"]) == ("UNPRICED_USAGE", "nobody/knows")
+
+
+async def test_a_late_part_takes_what_its_hold_was(lenders):
+    """Who lets a reservation expire and reports then pays no less; a part after it takes no more."""
+    await new_customer(lenders, "holding")
+    hold = await lenders.reservation(amount_micros=CREDIT // 5, ttl=Duration(seconds=1))
+    find = pb.GetReservationRequest(customer_id=lenders.customer_id, reservation_id=hold)
+    while (await lenders.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
+        pass
+    late = (await lenders.commit(hold, usage=UNKNOWN)).charge
+    again = (await lenders.commit(hold, usage=UNKNOWN, final=True)).charge
+    assert (late.charged_micros, again.charged_micros) == (CREDIT // 5, 0)
+    absorbed = [each for charge in (late, again) for each in (await explained(lenders, charge)).absorbed]
+    assert sum(Decimal(each.amount_usd) for each in absorbed) == Decimal("59.8")
+    assert (await lenders.finance.VerifyJournal(finance.VerifyJournalRequest())).holds
+
+
+async def test_a_card_without_a_fallback_books_nothing(lenders):
+    """A customer's own card may name none: what has no price is then charged nothing, and flagged."""
+    await new_customer(lenders, "falling")
+    await lenders.update(rate_card="bare")
+    charge = (await lenders.charge(usage=UNKNOWN, already_used=True)).charge
+    assert (charge.charged_micros, charge.lines[0].unpriced) == (0, True)
