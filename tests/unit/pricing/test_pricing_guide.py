@@ -25,7 +25,7 @@ def guide(tmp_path_factory):
 def test_every_block_of_the_guide_is_loaded(guide):
     """The cost book and all cards of the page work together; no block is left out."""
     assert len(BLOCKS) == GUIDE.count("```yaml") == 1 + len(guide.cards)
-    assert set(guide.cards) == {"devin", "matching", "measured", "periods", "runs", "schemes"}
+    assert set(guide.cards) == {"devin", "falling", "matching", "measured", "periods", "runs", "schemes"}
     assert guide.cards["devin"].rounding == (10_000, "up")
 
 
@@ -40,6 +40,14 @@ def test_the_schemes_of_the_guide(guide):
     assert paid(priced(terms, outcome("ticket.resolved", Result.FAILED))) == 1
     memory = Memory(own_run=priced(terms, compute("warehouse/xs", 20)).own_run)
     assert paid(priced(terms, compute("warehouse/xs", 30), memory=memory)) == 0
+
+
+def test_the_fallback_of_the_guide(guide):
+    """A model that nobody knows has no price at cost; it is charged by the rule that is named for that."""
+    quote = priced(
+        compile_terms(guide.cards["falling"], guide.costs), tokens("who/knows", input=10**6), falls_back=True
+    )
+    assert (quote.unpriced, paid(quote)) == ((0,), 20)
 
 
 def test_the_runs_of_the_guide(guide):
