@@ -56,7 +56,9 @@ class FinanceService(FinanceServiceServicer):
         self._clock = clock
         self._directory = directory
         self._cells = cells
-        self._verifying = asyncio.Lock()
+        # One of each at a time: each may read all that there is, and the pool has one connection for each of
+        # them, and some for what is short.
+        self._verifying, self._balancing, self._reporting = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._simulations = Simulations(simulator, directory, pool)
 
     async def GetTrialBalance(
@@ -69,7 +71,8 @@ class FinanceService(FinanceServiceServicer):
             as_of = checks.as_of(problems, "as_of", request.as_of, self._clock())
         key, cells = await self._customer(problems, request.customer_id)
         number = key.customer if key else None
-        balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
+        async with self._balancing:
+            balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
         return pb.GetTrialBalanceResponse(
             credits=_accounts(balance.credits._asdict(), CREDIT_PLACES),
             dollars=_accounts(balance.dollars._asdict(), DOLLAR_PLACES),
@@ -88,12 +91,9 @@ class FinanceService(FinanceServiceServicer):
             problems.add("last_day", f"is {last_day}, before first_day ({first_day})")
         key, cells = await self._customer(problems, request.customer_id)
         number = key.customer if key else None
-        report = await margin_report(
-            self._pool,
-            cells,
-            MarginQuery(group_by, first_day, last_day, number),
-            limits.MARGIN_ROWS_MAX + 1,
-        )
+        query = MarginQuery(group_by, first_day, last_day, number)
+        async with self._reporting:
+            report = await margin_report(self._pool, cells, query, limits.MARGIN_ROWS_MAX + 1)
         if len(report.groups) > limits.MARGIN_ROWS_MAX:
             description = f"makes more than {limits.MARGIN_ROWS_MAX} rows; ask for fewer days or dimensions"
             raise InvalidArgumentError([("group_by", description)])
@@ -143,7 +143,6 @@ class FinanceService(FinanceServiceServicer):
         self, request: pb.VerifyJournalRequest, context: object
     ) -> pb.VerifyJournalResponse:
         """Checks the invariants of the books over the whole journal."""
-        # One at a time: each reads the whole journal, and the pool is small.
         async with self._verifying:
             found = await verify_journal(self._pool, self._cells)
         return pb.VerifyJournalResponse(

@@ -32,7 +32,8 @@ ROLES = (READER, FINANCE, WRITER)
 READER_CONNECTIONS_MAX = 8
 REPORTS_CONNECTIONS_MAX = 3
 """The reader's role too: for what walks over a journal, beside which balances are to be read at once."""
-FINANCE_CONNECTIONS_MAX = 4
+FINANCE_CONNECTIONS_MAX = 6
+"""One for each read that takes long (verification, trial balance, margins, simulation), two for the rest."""
 WRITER_CONNECTIONS_MAX = 4
 """Of the pool; each cell has four more of its own."""
 

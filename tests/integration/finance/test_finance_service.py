@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -549,3 +550,26 @@ async def test_verification_tells_what_it_looked_at(database, writer, finance, o
     assert {(each.invariant, each.customer_id) for each in broken.violations} == {
         ("deferred_is_lot_value", "globex")
     }
+
+
+@pytest.mark.parametrize(
+    ("table", "method", "other"),
+    [
+        ("money", "GetTrialBalance", "GetMarginReport"),
+        ("rollup_lines", "GetMarginReport", "GetTrialBalance"),
+        ("rollup_lines", "VerifyJournal", "GetTrialBalance"),
+    ],
+)
+async def test_long_reads_leave_room_for_the_others(finance, owner, table, method, other):
+    """However many of a kind are asked for, one is at work: other reads are answered beside them."""
+
+    def asked(name):
+        return getattr(finance, name)(getattr(pb, f"{name}Request")(), timeout=2)
+
+    async with owner.transaction():
+        await owner.execute(f"LOCK TABLE {CELL}.{table} IN ACCESS EXCLUSIVE MODE")
+        waiting = [asyncio.ensure_future(asked(method)) for _ in range(12)]
+        for _ in range(20):
+            await asked(other)
+        assert not any(each.done() for each in waiting)
+    await asyncio.gather(*waiting)
