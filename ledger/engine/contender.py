@@ -23,6 +23,7 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection
 from ledger.store.load import lock_wallets
 from ledger.store.write import WriteRefused, Written, write
+from ledger.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -79,8 +80,11 @@ class Contender:
             await lock_wallets(connection, self._memory.name, [member.customer for member in members])
             due_at = self._clock.now()
             fetched = await self._loader.fetch(connection, members, due_at, under_lock=True)
+            turns, decided = Turns(), 0
             for member, asked, loaded in fetched:
                 self._memory.decide_under_lock(member, asked, loaded, batch)
+                await turns.after(batch.work - decided)
+                decided = batch.work
             if batch.has_writes():
                 await self._write(connection, batch)
 

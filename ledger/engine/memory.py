@@ -34,6 +34,8 @@ BATCH_WORK_MAX = 5_000
 WORK_AT_ONCE = 200
 """Lines decided of one customer without a pause, when its commands have waited: some 10 ms, and several times
 that where each begins a run."""
+ROUND_WORK_MAX = 1_000
+"""Lines decided in one round under the lock, but for a command that has more: wallets are locked meanwhile."""
 LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
 CONTENDED_MAX = 100
@@ -386,7 +388,7 @@ class Memory:
         if loaded is not None:
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
-        member.round = Round(batch, frozenset(asked.request_ids), BATCH_WORK_MAX)
+        member.round = Round(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)
         try:
             self.loaded(member, asked, loaded)
         finally:

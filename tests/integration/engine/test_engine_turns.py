@@ -10,7 +10,7 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
-from ledger.engine.memory import BATCH_WORK_MAX, WORK_AT_ONCE
+from ledger.engine.memory import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done
 from ledger.engine.publisher import By
@@ -64,6 +64,31 @@ async def test_a_statement_has_a_bounded_number_of_lines(world: World) -> None:
     assert all(isinstance(pending.result(), Committed) for pending in outcomes)
     assert [batch.work for batch in shipped] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
+
+
+async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes beyond waits for the next round; all is charged, in order."""
+    acme = await world.customer("acme", 100_000 * CREDIT)
+    await world.reserve(acme, "hold", CREDIT)
+    memory = world.engine._cells["cell_00"].memory
+    memory.contend(memory._members)
+    for member in memory._members.values():
+        member.forget()
+    finish, rounds = memory.finish_round, []
+
+    def finish_round(members, batch):  # type: ignore[no-untyped-def]
+        rounds.append(batch.work)
+        finish(members, batch)
+
+    monkeypatch.setattr(memory, "finish_round", finish_round)
+    lines = ROUND_WORK_MAX // 5
+    outcomes = begin(world, acme, 11, lines)
+    await all_done(outcomes)
+    entries = [pending.result().entry for pending in outcomes]  # type: ignore[union-attr]
+    assert [entry.sequence for entry in entries] == list(range(entries[0].sequence, entries[0].sequence + 11))
+    assert rounds == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
 
 
 async def test_rows_are_made_in_turns(world: World) -> None:
