@@ -9,6 +9,9 @@ WORK_AT_ONCE: Final = 50
 """Writes of a batch, or items of their usage: some milliseconds. With fewer, calls that come at the same time
 get in each other's way."""
 
+LINES_AT_ONCE: Final = 500
+"""Lines of usage, or entries, made of rows or into rows or answers: some 10 ms."""
+
 
 class Turns:
     """One long piece of work."""

@@ -18,7 +18,7 @@ from ledger.books.model import Refusal, RefusalReason, ReservationState, Roundin
 from ledger.engine.engine import Engine
 from ledger.engine.pending import all_done
 from ledger.store.reads import NEWEST, Booked, Reads
-from ledger.turns import Turns
+from ledger.turns import LINES_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import credit_service_pb2_grpc
 
@@ -204,7 +204,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         problems.raise_if_any()
         page = await self._reads.charges(customer_id, before, size, reservation=reservation, labels=labels)
         response = pb.ListChargesResponse(next_page_token=pages.token_below(request, page.next_before))
-        total_bytes = 0
+        total_bytes, turns = 0, Turns(LINES_AT_ONCE)
         for index, booked in enumerate(page.rows):
             charge = pb.Charge()
             _charge(charge, customer_id, booked)
@@ -213,6 +213,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 response.next_page_token = pages.token_below(request, page.rows[index - 1].entry.sequence)
                 break
             response.charges.append(charge)
+            await turns.after(1 + len(charge.lines))
         return response
 
 

@@ -35,7 +35,7 @@ WORK_AT_ONCE = 200
 """Lines decided of one customer without a pause, when its commands have waited: some 10 ms, and several times
 that where each begins a run."""
 ROUND_WORK_MAX = 1_000
-"""Lines decided in one round under the lock, but for a command that has more: wallets are locked meanwhile."""
+"""Lines decided in one round under the lock, but for a command that has more: wallets stay locked."""
 LOAD_CUSTOMERS_MAX = 500
 """Customers in one load."""
 CONTENDED_MAX = 100

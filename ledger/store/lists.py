@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
+from ledger.turns import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,11 @@ LOOKED_AT_MAX: Final = 20_000
 
 LINES_BYTES_MAX: Final = 4 * 1024 * 1024
 """Lines of the rows of one page, as JSON; the last row may go beyond it. An answer has no more."""
+
+BYTES_AT_ONCE: Final = 128 * 1024
+"""Of rows, read without a pause: some 10 ms."""
+_ROW_BYTES: Final = 512
+"""What a row is to read beside its lines."""
 
 LINES_BYTES: Final = "coalesce(octet_length(e.lines::text), 0)"
 
@@ -87,7 +94,11 @@ async def fetch_page(
     """At most so many rows with a sequence below `before`."""
     records = await connection.fetch(statement, customer, before, size + 1, *filters)
     found = [record for record in records if record["n"] is not None]
-    rows = [row_of(record) for record in found[:size]]
+    rows, turns, bytes_before = [], Turns(BYTES_AT_ONCE), 0
+    for record in found[:size]:
+        rows.append(row_of(record))
+        await turns.after(_ROW_BYTES + record["bytes"] - bytes_before)
+        bytes_before = record["bytes"]
     last = found[min(len(found), size) - 1] if found else None
     if last is not None and (len(found) > size or last["bytes"] >= LINES_BYTES_MAX):
         return Page(rows, last["sequence"])

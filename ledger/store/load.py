@@ -17,7 +17,7 @@ from ledger.books.model import Facts
 from ledger.store import codec
 from ledger.store.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
 from ledger.store.database_errors import told_outcomes
-from ledger.turns import Turns
+from ledger.turns import LINES_AT_ONCE, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 DUE_MAX = 200
 """Expired holds of a customer in one load, and as many periods: they are booked without a pause. The next
 come with the next load."""
-
-
-LINES_AT_ONCE = 500
-"""Entries and lines made of rows without a pause: some 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)

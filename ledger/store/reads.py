@@ -96,7 +96,9 @@ FROM {cell}.entries e
 WHERE (e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt)
       <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
 """
-_STATEMENT = page_statement(ENTRY.select("e"), _MOVED, bytes_=LINES_BYTES, floor=BY_SEQUENCE)
+# A line of the statement tells no lines of usage.
+_WITHOUT_LINES = ENTRY.select("e").replace("e.lines", "NULL::json")
+_STATEMENT = page_statement(_WITHOUT_LINES, _MOVED, bytes_="0::bigint", floor=BY_SEQUENCE)
 
 _RESERVATION = f"""
 SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r WHERE r.customer = $1 AND r.sequence = $2
@@ -282,7 +284,7 @@ class Reads:
         return [lot_of(tuple(row), value_nanousd=0) for row in rows]
 
     async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
-        """The entries that moved credits of the customer's."""
+        """The entries that moved credits of the customer's, without their lines."""
         return await self._page(customer_id, _STATEMENT, before, size, row_of=_entry_of)
 
     async def usage(

@@ -36,7 +36,7 @@ from ledger.store.write_statement import (
     WALLETS,
     write_statement,
 )
-from ledger.turns import Turns
+from ledger.turns import LINES_AT_ONCE, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,10 +56,6 @@ __all__ = [
     "check",
     "write",
 ]
-
-
-LINES_AT_ONCE = 500
-"""Entries and lines written as texts without a pause: some 10 ms."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
 from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.api import encode
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.limits import BATCH_WORK_AT_ONCE
@@ -31,7 +32,7 @@ from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
-from ledger.store.reads import Reads
+from ledger.store.reads import NEWEST, Reads
 from ledger.turns import WORK_AT_ONCE
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -150,6 +151,39 @@ async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):
     sequences = [result.charge.sequence for result in results]
     assert sequences == list(range(sequences[0], sequences[0] + len(charges)))
     assert BATCH_WORK_AT_ONCE // 2 < max(waiting) * items <= BATCH_WORK_AT_ONCE
+
+
+async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
+    """Charges become an answer some hundred lines at a time, or one by one; the statement reads no lines."""
+    items = 1_000
+    for _ in range(8):
+        await world.charge(usage=usage(*[searches("0.0001")] * items))
+    reads = Reads(own.database.reader, own.database.reports, own.engine.directory)
+    credit, wallets = (
+        CreditService(own.engine, reads, own.now),
+        WalletService(own.prices, reads, own.now),
+    )
+    listed = pb.ListChargesRequest(customer_id=world.customer_id, page_size=1_000)
+    lines_seen: list[int] = []
+
+    def charge(into, customer_id, entry, **told):
+        lines_seen[-1] += len(entry.lines)
+        return encode_charge(into, customer_id, entry, **told)
+
+    encode_charge = encode.charge
+    monkeypatch.setattr(encode, "charge", charge)
+    make = asyncio.create_task(credit.ListCharges(listed, None))
+    while not make.done():
+        lines_seen.append(0)
+        await asyncio.sleep(0)
+    made = await make
+    assert max(lines_seen) == items
+    assert [len(charge.lines) for charge in made.charges] == [items] * 8
+    stated = wallet.ListTransactionsRequest(customer_id=world.customer_id, page_size=1_000)
+    told = await wallets.ListTransactions(stated, None)
+    assert len(told.transactions) == 9
+    entries = (await reads.statement(world.customer_id, NEWEST, 1_000)).rows
+    assert [entry.lines for entry in entries] == [()] * 9
 
 
 async def test_a_repeat_is_answered_however_late(own, world):

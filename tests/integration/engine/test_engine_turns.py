@@ -17,6 +17,7 @@ from ledger.engine.publisher import By
 from ledger.store import write
 from ledger.store.verify import verify_journal
 from ledger.store.versions import Source
+from ledger.turns import LINES_AT_ONCE
 
 CREDIT = 1_000_000
 
@@ -95,7 +96,7 @@ async def test_rows_are_made_in_turns(world: World) -> None:
     """The entries of a long batch become texts some hundred lines at a time."""
     acme = await world.customer("acme", 10_000 * CREDIT)
     await world.reserve(acme, "hold", CREDIT)
-    lines = write.LINES_AT_ONCE - 1
+    lines = LINES_AT_ONCE - 1
     begin(world, acme, 4, lines)
     rows = asyncio.create_task(write._rows(world.engine._cells["cell_00"].memory._batches[-1].rows()))
     turns = 0
