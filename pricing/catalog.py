@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from pricing.rates import REQUESTS, Stepped, TokenRates, token_rates
+from pricing.rates import RATED_QUANTITIES, REQUESTS, Stepped, TokenRates, token_rates
 
 Plain = Any
 """JSON values."""
@@ -37,6 +37,19 @@ _QUANTITY_OF_PRICE = {
 }
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 """What the catalog calls a tier of service, by provider."""
+STANDARD = "default"
+"""What some of the catalog's providers call their standard tier."""
+_HOUR_WRITES = frozenset({"cache_write_1h"})
+_NONE: frozenset[str] = frozenset()
+_HOUR_WRITE = 2
+"""What a token written to the cache for an hour costs at Anthropic's, in tokens of input, whoever resells it
+(https://platform.claude.com/docs/en/build-with-claude/prompt-caching, "Pricing")."""
+_ANTHROPIC = "claude"
+"""What the names of Anthropic's models hold, at whatever provider."""
+BATCH = "batch"
+_BATCH_SHARES = dict.fromkeys(("anthropic", "aws", "azure", "google", "groq", "mistral", "openai"), "0.5")
+"""What a batch costs of the standard price, where a provider says so of its models as a whole and the catalog
+has no price of its own: half at each of these."""
 _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 
 
@@ -46,9 +59,13 @@ _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|
 def snapshot() -> Plain:
     """Return the catalog of the installed genai-prices as JSON values: {providers: [...]}.
 
-    A provider is {id, match, fallback, models}, a model [match, prices, variants], a price [constraint,
-    rates], a variant [tier, constraint, rates]; rates are USD per million tokens (thousand requests) by
-    quantity, as decimal strings, or [base, [start, rate], ...] where they depend on the context.
+    A provider is {id, match, fallback, batch, models}, a model [match, prices, variants], a price
+    [constraint, rates], a variant [tier, constraint, rates]; rates are USD per million tokens (thousand
+    requests) by quantity, as decimal strings, or [base, [start, rate], ...] where they depend on the context.
+    `batch` is the share of the standard price that a batch costs where no variant says it; null: not known.
+
+    Writes to the cache for an hour that the package has no price for are derived where the rule of who
+    makes the model is known.
     """
     from genai_prices.data import providers  # noqa: PLC0415 - takes a third of a second: only who loads pays
 
@@ -58,6 +75,7 @@ def snapshot() -> Plain:
                 "id": provider.id,
                 "match": provider.provider_match and _clause(provider.provider_match),
                 "fallback": provider.fallback_model_providers or [],
+                "batch": _BATCH_SHARES.get(provider.id),
                 "models": [_model(model) for model in provider.models],
             }
             for provider in providers
@@ -66,13 +84,14 @@ def snapshot() -> Plain:
 
 
 def _model(model: Any) -> Plain:
+    doubled = _ANTHROPIC in model.id
     listed = model.prices if isinstance(model.prices, list) else None
-    prices = [[_constraint(p.constraint), _rates(p.prices)] for p in listed] if listed is not None else []
+    prices = [[_constraint(p.constraint), _rates(p.prices, doubled=doubled)] for p in listed or ()]
     return [
         _clause(model.match),
-        prices if listed is not None else [[None, _rates(model.prices)]],
+        prices if listed is not None else [[None, _rates(model.prices, doubled=doubled)]],
         [
-            [tier, _constraint(variant.constraint), _rates(variant.prices)]
+            [tier, _constraint(variant.constraint), _rates(variant.prices, doubled=doubled)]
             for variant in model.price_variants or ()
             if variant.when.keys() <= _TIER_KEYS and len(variant.when) == 1
             for tier in variant.when.values()
@@ -94,7 +113,8 @@ def _constraint(constraint: Any) -> Plain:
     return ["daily", constraint.start_time.isoformat(), constraint.end_time.isoformat()]
 
 
-def _rates(price: Any) -> Plain:
+def _rates(price: Any, *, doubled: bool) -> Plain:
+    """Return the rates of a price; `doubled`: writes for an hour are known to cost twice the input."""
     rates: dict[str, Plain] = {}
     for key, quantity in _QUANTITY_OF_PRICE.items():
         value = getattr(price, key)
@@ -104,7 +124,16 @@ def _rates(price: Any) -> Plain:
             rates[quantity] = f"{value:f}"
         else:
             rates[quantity] = [f"{value.base:f}", *([tier.start, f"{tier.price:f}"] for tier in value.tiers)]
+    if doubled and "cache_write" in rates and "input" in rates and "cache_write_1h" not in rates:
+        rates["cache_write_1h"] = _times(rates["input"], _HOUR_WRITE)
     return rates
+
+
+def _times(rate: Plain, factor: int) -> Plain:
+    if isinstance(rate, str):
+        return f"{Decimal(rate) * factor:f}"
+    base, *steps = rate
+    return [_times(base, factor), *([start, _times(price, factor)] for start, price in steps)]
 
 
 # --- from plain data ---------------------------------------------------------------------------------------
@@ -145,13 +174,29 @@ class Condition(NamedTuple):
 class CatalogPrice:
     """List prices of one model at one tier of service, in nano-dollars."""
 
-    def __init__(self, prices: Sequence[Condition], variants: Sequence[Condition]) -> None:
-        """Take the standard prices, and those of the tier, which go before them quantity by quantity."""
+    def __init__(
+        self, prices: Sequence[Condition], variants: Sequence[Condition], share: Fraction | None = None
+    ) -> None:
+        """Take the standard prices, and those of the tier, which go before them quantity by quantity.
+
+        `share` is what the tier costs of all of them; None: the tier is priced by its variants alone.
+        """
         self._prices = prices
         self._variants = variants
+        self._share = share
         steady = len(prices) == 1 and all(variant.constraint is None for variant in variants)
         self._known: dict[tuple[int, ...], TokenRates] = {}
         self._always = self._rates(0, tuple(range(len(variants)))) if steady else None
+
+    def stand_ins(self, service_tier: str) -> frozenset[str]:
+        """Return the quantities whose rates at a tier are those of something else.
+
+        All, where nothing is known of the tier; writes for an hour, where only shorter ones have a price.
+        """
+        if service_tier and service_tier != STANDARD and not self._variants and self._share is None:
+            return frozenset(RATED_QUANTITIES)
+        names = {name for condition in (*self._prices, *self._variants) for name in condition.rates}
+        return _HOUR_WRITES if "cache_write" in names and not _HOUR_WRITES & names else _NONE
 
     @property
     def is_steady(self) -> bool:
@@ -172,7 +217,8 @@ class CatalogPrice:
             rates = dict(self._prices[standard].rates)
             for n in reversed(variants):
                 rates.update(self._variants[n].rates)
-            self._known[key] = token_rates({name: _nanousd(name, rate) for name, rate in rates.items()})
+            made = token_rates({name: _nanousd(name, rate) for name, rate in rates.items()})
+            self._known[key] = made if self._share is None else made.times(self._share)
         return self._known[key]
 
 
@@ -201,8 +247,13 @@ class Catalog:
                     standard = [_condition(*price) for price in prices]
                     tiers = [_condition(*rest) for tier, *rest in variants if own and tier == service_tier]
                     priced = any(condition.rates for condition in (*standard, *tiers))
-                    return CatalogPrice(standard, tiers) if priced else None
+                    share = self._batch_share(provider) if service_tier == BATCH and not tiers else None
+                    return CatalogPrice(standard, tiers, share) if priced else None
         return None
+
+    def _batch_share(self, provider: str) -> Fraction | None:
+        share = self._providers[provider].get("batch")
+        return Fraction(share) if share is not None else None
 
     def _models(self, provider: str) -> Iterator[Plain]:
         yield from self._providers[provider]["models"]

@@ -32,7 +32,8 @@ class Costs:
     """`posted` is what the item costs; else the item is uncosted."""
     source: str
     """Where `posted` comes from: catalog, models, compute or units of the book; free (nothing is paid for
-    it), cache, customer_key; unknown_cost, asked or none where the true cost is unknown."""
+    it), cache, customer_key; stand_in: of the catalog, where it has no price of the tier, or of writes for an
+    hour, and another one's was taken; unknown_cost, asked or none where the true cost is unknown."""
     lever: str
     """What saved the difference between asked and served; empty if they are the same."""
 
@@ -58,14 +59,14 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
     model = book.model(item.model, item.service_tier)
     listed = model.listed.at(instant).amount(item) if model else None
     asked = _share(listed, model, ours=ours)
-    served, source, lever = asked, model.source if model else "none", ""
+    served, source, lever = asked, model.source_of(item) if model else "none", ""
     if item.served_by is not None and item.served_by != item.model:
         if item.served_by == CACHE:
             served, source, lever = NOTHING, "cache", "caching"
         else:
             other = book.model(item.served_by, item.service_tier)
             served = _share(other.listed.at(instant).amount(item) if other else None, other, ours=ours)
-            source = other.source if other else "none"
+            source = other.source_of(item) if other else "none"
             lever = (other.lever if other else None) or "routing"
     if not ours:
         return Costs(listed, asked, served, NOTHING, True, "customer_key", lever)

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pricing.catalog import Catalog, snapshot
 from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQuantity
-from pricing.items import BILLION, CACHE
+from pricing.items import BILLION, CACHE, Tokens
 from pricing.pairs import Pair
 from pricing.rates import TokenRates, token_rates
 from pricing.source import ConfigError, Located, Problem, RefusedError, Strict, read_file, read_text
@@ -141,6 +141,14 @@ class ModelCost(NamedTuple):
     lever: str | None
     share: Pair | None = None
     """None: all."""
+    stand_ins: frozenset[str] = frozenset()
+    """Quantities for which the catalog has no price at this tier: that of something else stands in."""
+
+    def source_of(self, item: Tokens) -> str:
+        """Return where an item's cost comes from: `stand_in` where a part has no price of its own."""
+        if self.stand_ins and any(item.quantities.get(key) for key in self.stand_ins):
+            return "stand_in"
+        return self.source
 
 
 class RateCost(NamedTuple):
@@ -210,8 +218,8 @@ class CostBook:
     def model(self, model: str, service_tier: str) -> ModelCost | None:
         """Return what a model costs at a tier of service; None if the book does not know it.
 
-        A model of our own goes before one of the catalog. A tier that the catalog does not name costs what
-        the standard one does.
+        A model of our own goes before one of the catalog. A tier that the catalog does not name, and whose
+        price is not known otherwise, costs what the standard one does; its lines say so.
         """
         key = (model, service_tier)
         try:
@@ -230,7 +238,8 @@ class CostBook:
         if provider is None or price is None:
             return None
         share = self._shares.get(provider)
-        return ModelCost(price, "catalog", None, share.as_integer_ratio() if share is not None else None)
+        ours = share.as_integer_ratio() if share is not None else None
+        return ModelCost(price, "catalog", None, ours, price.stand_ins(service_tier))
 
     def _provider(self, name: str) -> str:
         provider = self._catalog.provider(name)

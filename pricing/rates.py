@@ -20,7 +20,11 @@ _FALLBACKS = {
     "cache_read": ("input",),
     "cache_write": ("input",),
     "cache_write_1h": ("cache_write", "input"),
+    "input_audio": ("input",),
+    "input_image": ("input",),
     "reasoning": ("output",),
+    "output_audio": ("output",),
+    "output_image": ("output",),
 }
 R = TypeVar("R")
 _INPUT = frozenset(INPUT_QUANTITIES)
@@ -90,8 +94,8 @@ def _times(rates: Mapping[str, int], factor: Fraction) -> dict[str, int]:
 def with_fallbacks(rates: Mapping[str, R]) -> dict[str, R]:
     """Return the rates together with those of quantities that fall back to them.
 
-    `cache_write_1h` falls back to `cache_write`, then `input`; `cache_read` and `cache_write` to `input`;
-    `reasoning` to `output`. Any other quantity has no rate unless it is named.
+    `cache_write_1h` falls back to `cache_write`, then `input`; every other quantity of input to `input`, and
+    of output to `output`. So what has a price is never free for the form of its tokens.
     """
     whole = dict(rates)
     for key, others in _FALLBACKS.items():

@@ -36,6 +36,7 @@ FALLBACKS = {
     "cache_write": ("input",),
     "cache_read": ("input",),
     "reasoning": ("output",),
+    "input_audio": ("input",),
 }
 MODELS, MACHINES, METERS, OUTCOMES = ("a/x", "a/y", "b/x"), ("m1", "m2", "n1"), ("u", "v"), ("o1", "o2")
 

@@ -98,7 +98,7 @@ def test_names_and_tiers_are_matched_as_the_package_does(book, model, tier):
     provider, _, name = model.partition("/")
     expected = _cost_of_package(provider, name, used, instant, tier)
     assert quote.lines[0].cost_exact_nanousd == expected
-    assert quote.lines[0].internal["cost_source"] == "catalog"
+    assert quote.lines[0].internal["cost_source"] == ("stand_in" if tier == "nonesuch" else "catalog")
 
 
 def test_batch_is_a_tier_of_service(book):
@@ -108,6 +108,29 @@ def test_batch_is_a_tier_of_service(book):
         for tier in ("", "batch")
     )
     assert half.cost_exact_nanousd * 2 == full.cost_exact_nanousd
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "used", "dollars_million", "source"),
+    [
+        ("openrouter/anthropic/claude-sonnet-4.6", "", {"cache_write_1h": 10**6}, "6", "catalog"),
+        ("openrouter/anthropic/claude-sonnet-4.6", "", {"cache_write": 10**6}, "3.75", "catalog"),
+        ("openrouter/google/gemini-2.5-flash", "", {"cache_write_1h": 10**6}, None, "stand_in"),
+        ("openrouter/google/gemini-2.5-flash", "", {"input": 10**6}, None, "catalog"),
+        ("azure/gpt-5", "batch", {"input": 10**6}, "0.625", "catalog"),
+        ("azure/gpt-5", "priority", {"input": 10**6}, "1.25", "stand_in"),
+        ("openrouter/openai/gpt-5", "batch", {"input": 10**6}, "1.25", "stand_in"),
+        ("anthropic/claude-opus-4-1", "batch", {"input": 10**6, "output": 10**6}, "45", "catalog"),
+        ("openai/gpt-image-1", "", {"output_image": 10**6}, "40", "catalog"),
+        ("openai/gpt-image-1.5", "", {"output_image": 10**6, "output": 10**6}, "42", "catalog"),
+    ],
+)
+def test_what_the_catalog_does_not_price_is_derived_or_said(book, model, tier, used, dollars_million, source):
+    """By the rule of who makes or serves it where that is known; else another price stands in: it says so."""
+    line = priced(book, tokens(model, service_tier=tier, **used)).lines[0]
+    assert line.internal["cost_source"] == source
+    if dollars_million is not None:
+        assert line.cost_exact_nanousd == Fraction(dollars_million) * 10**9
 
 
 def test_context_cliffs_are_judged_by_request(book):

@@ -27,11 +27,16 @@ def test_per_million_multiplies_each_quantity_by_its_rate(tmp_path):
         ('input: "2"', {"cache_read": 1_000_000}, 2),
         ('input: "2", cache_read: "0"', {"cache_read": 1_000_000}, 0),
         ('output: "2"', {"reasoning": 1_000_000}, 2),
+        ('output: "2"', {"output_image": 1_000_000}, 2),
+        ('output: "2"', {"output_audio": 1_000_000}, 2),
+        ('output: "2", output_image: "3"', {"output_image": 1_000_000}, 3),
+        ('input: "2"', {"input_image": 1_000_000}, 2),
+        ('input: "2", input_audio: "3"', {"input_audio": 1_000_000, "input_image": 1_000_000}, 5),
         ('input: "2"', {"input": 0, "output": 0, "requests": 7}, 0),
     ],
 )
 def test_missing_rates_fall_back(tmp_path, rates, used, expected):
-    """cache_write_1h -> cache_write -> input; cache_read -> input; reasoning -> output; requests cost 0."""
+    """cache_write_1h -> cache_write; all of a side to its text, in price and in cost; requests cost 0."""
     book = COSTS.replace('input: "3", cache_read: "0.3", output: "15"', rates)
     rule = f"match: {{tokens: '*'}}, price: {{per_million: {{{rates}}}}}"
     quote = priced(terms(tmp_path, rule, costs=book), tokens(**used))
@@ -39,7 +44,7 @@ def test_missing_rates_fall_back(tmp_path, rates, used, expected):
     assert (paid(quote), dollars(quote)) == (expected, expected)
 
 
-@pytest.mark.parametrize("quantity", ["output", "input_audio", "output_audio", "input_image", "output_image"])
+@pytest.mark.parametrize("quantity", ["output", "reasoning", "output_audio", "output_image"])
 def test_other_missing_rates_leave_a_line_unpriced(tmp_path, quantity):
     """A quantity without a rate, and nothing to fall back to, is never free; one that is 0 is no matter."""
     made = terms(tmp_path, "match: {tokens: '*'}, price: {per_million: {input: \"1\"}}")
@@ -219,7 +224,7 @@ def test_the_parts_of_plus_rate_what_another_does_not(tmp_path):
     """A quantity needs a rate in one part only; what no part rates is unpriced."""
     made = terms(
         tmp_path,
-        "match: {tokens: '*'}, price: {plus: [{per_million: {input: '1'}}, {per_million: {output: '2'}}]}",
+        "match: {tokens: '*'}, price: {plus: [{per_million: {input: '1'}}, {each: {requests: '2'}}]}",
     )
-    assert paid(priced(made, tokens(input=1_000_000, output=1_000_000))) == 3
-    assert priced(made, tokens(input=1, input_audio=1)).unpriced == (0,)
+    assert paid(priced(made, tokens(input=1_000_000))) == 3
+    assert priced(made, tokens(input=1, output=1)).unpriced == (0,)

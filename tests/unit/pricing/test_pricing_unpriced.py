@@ -57,7 +57,7 @@ def test_an_unknown_model_is_booked_at_the_unknown_cost(tmp_path):
 
 @pytest.mark.parametrize(
     "item",
-    [tokens("who/knows", input=1), compute("nowhere", 1), units("nothing", "1"), tokens(input_audio=1)],
+    [tokens("who/knows", input=1), compute("nowhere", 1), units("nothing", "1")],
 )
 def test_without_an_unknown_cost_nothing_is_posted_and_flagged(tmp_path, item):
     """The cost is 0 with the source `none`: uncosted, not passed over."""
