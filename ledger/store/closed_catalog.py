@@ -9,7 +9,8 @@ allow-list by class, so that a function of a later version is closed until someb
   (`pg_…`), of transaction ids, of network addresses, or a table as XML;
 - the few by name in `ALLOWED`.
 
-The others go on for the owner, the writer, finance and PostgreSQL's own `pg_monitor`.
+The others go on for the owners of the database and of the schemas, the writer, finance and PostgreSQL's own
+`pg_monitor`.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ SELECT pg_has_role(c.relowner, 'USAGE') AS can,
 FROM pg_class c
 WHERE c.oid = 'pg_catalog.pg_class'::regclass AND has_table_privilege($1, c.oid, 'SELECT')
 """
-_OWNER = """
-SELECT r.rolname::text FROM pg_roles r JOIN pg_database d ON d.datdba = r.oid
-WHERE d.datname = current_database()
+_OWNERS = """
+SELECT DISTINCT r.rolname::text FROM pg_roles r
+WHERE r.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database()
+                UNION SELECT nspowner FROM pg_namespace WHERE nspname = ANY($1::text[]))
 """
 
 
@@ -83,7 +85,8 @@ async def close_catalog(connection: Connection, schemas: Sequence[str]) -> None:
     Has to be in a transaction. Only a superuser can close PostgreSQL's own functions: where there is none
     (as a provider may have it) the reader's role keeps them.
     """
-    keepers = [WRITER, FINANCE, "pg_monitor", await connection.fetchval(_OWNER)]
+    owners = [record[0] for record in await connection.fetch(_OWNERS, schemas)]
+    keepers = [WRITER, FINANCE, "pg_monitor", *owners]
     to_keepers = ", ".join(f'"{role}"' for role in keepers)
     found = await connection.fetch(_TO_MEND, ALLOWED, schemas, keepers, READER)
     closable = [row["signature"] for row in found if row["can"] and row["open"]]

@@ -148,7 +148,7 @@ async def _refusal_of(
         return f"others hold locks that the migration needs: {who}; start when they are done, or end them"
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         user = await connection.fetchval("SELECT current_user")
-        return f"{error}: the user {user} has to own the database and its schemas, or to be a superuser"
+        return f"{error}: {user} has to own the ledger's schemas and have CREATEROLE, or be a superuser"
     return None
 
 

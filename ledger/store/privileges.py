@@ -114,6 +114,7 @@ WHERE r.rolname = ANY($1::text[])
   AND (g.rolsuper OR g.rolname = ANY($1::text[]) OR g.rolname LIKE 'pg\\_%'
        OR g.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database()))
 """
+_OWNS_DATABASE = "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()"
 # What is there was made for the roles: each is a door to something that they may not do themselves.
 _ROUTINES = """
 SELECT format('ROUTINE %s', oid::regprocedure) FROM pg_proc WHERE pronamespace = ANY($1::regnamespace[])
@@ -174,8 +175,14 @@ async def mend_grants(connection: Connection, shared: str, cells: Sequence[str])
     schemas = [shared, *cells]
     routines = [record[0] for record in await connection.fetch(_ROUTINES, schemas)]
     wanted = frozenset(_wanted(database, routines, shared, cells))
-    for grants in _together(await _granted(connection, schemas, database) - wanted):
-        await _take_back(connection, "REVOKE {} ON {} FROM {}".format(*grants))
+    too_many = await _granted(connection, schemas, database) - wanted
+    is_owner = await connection.fetchval(_OWNS_DATABASE)
+    for grants in _together(too_many):
+        statement = "REVOKE {} ON {} FROM {}".format(*grants)
+        if is_owner or grants[1] != database:
+            await _take_back(connection, statement)
+        else:  # PostgreSQL would say no more than a warning, and change nothing
+            _log.warning("privileges.too_many", mend=f"the database's owner runs: {statement}")
     # Read anew: what is taken back from a table is taken from its columns, too.
     for grants in _together(wanted - await _granted(connection, schemas, database)):
         await connection.execute("GRANT {} ON {} TO {}".format(*grants))

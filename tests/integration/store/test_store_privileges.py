@@ -175,6 +175,34 @@ async def test_an_owner_that_cannot_close_functions_is_told_once_what_to_do(post
         await admin.close()
 
 
+async def test_a_guest_in_a_database_is_told_what_its_owner_has_to_run(postgres):
+    """PostgreSQL takes a stranger's REVOKE for nothing: it is told as open each time, not as taken back.
+
+    Once a superuser has done it the guest, who owns the ledger's schemas, goes on as before.
+    """
+    admin = await asyncpg.connect(postgres.url)
+    await admin.execute("CREATE ROLE guest LOGIN")
+    await admin.execute("CREATE DATABASE shared")
+    await admin.execute("GRANT CREATE ON DATABASE shared TO guest")
+    url = postgres.url.replace("/postgres?", "/shared?")
+    guest_url = url.replace("//postgres:", "//guest:")
+    try:
+        for _ in range(2):
+            with structlog.testing.capture_logs() as logs:
+                await migrate(guest_url)
+            told = [log["mend"] for log in logs if log["event"] == "privileges.too_many"]
+            assert told == ["the database's owner runs: REVOKE TEMPORARY ON DATABASE shared FROM PUBLIC"]
+            assert "privileges.taken_back" not in {log["event"] for log in logs}
+        await migrate(url)
+        with structlog.testing.capture_logs() as logs:
+            assert await migrate(guest_url) == []
+        assert logs == []
+    finally:
+        await admin.execute("DROP DATABASE shared WITH (FORCE)")
+        await admin.execute("DROP ROLE guest")
+        await admin.close()
+
+
 async def test_a_migration_that_waits_for_its_turn_says_for_whom(database_urls, owner, monkeypatch):
     """It ends after a bounded wait, and names the session that holds the turn."""
     monkeypatch.setattr(migrations, "TURN_SECONDS", 1)
