@@ -159,7 +159,7 @@ CREATE TABLE reservations (
     outcome_charged boolean NOT NULL,
     own_run text,
     -- What it held when it expired, less what late commits have taken of that for want of a price.
-    lapsed bigint NOT NULL,
+    lapsed bigint NOT NULL CHECK (lapsed >= 0),
     labels json,
     PRIMARY KEY (customer, sequence)
 ) WITH (fillfactor = 50);
