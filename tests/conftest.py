@@ -87,7 +87,17 @@ async def database(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
 
 async def _make_template(server: EmbeddedPostgres) -> None:
     await _execute(server.url, f"CREATE DATABASE {_TEMPLATE}")
-    await migrate(DatabaseUrls.of(server, _TEMPLATE).owner)
+    url = DatabaseUrls.of(server, _TEMPLATE).owner
+    await migrate(url)
+    # Customers of tests are numbered 1, 2, 3 …: statements name them.
+    await _execute(
+        url,
+        """
+        CREATE SEQUENCE public.numbers;
+        GRANT USAGE ON SEQUENCE public.numbers TO acu_writer;
+        ALTER TABLE ledger.customers ALTER customer SET DEFAULT nextval('public.numbers')
+        """,
+    )
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -69,10 +69,11 @@ class FinanceService(FinanceServiceServicer):
         as_of = None
         if request.HasField("as_of"):
             as_of = checks.as_of(problems, "as_of", request.as_of, self._clock())
-        key, cells = await self._customer(problems, request.customer_id)
-        number = key.customer if key else None
-        async with self._balancing:
-            balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
+        with self._directory.one_history():
+            key, cells = await self._customer(problems, request.customer_id)
+            number = key.customer if key else None
+            async with self._balancing:
+                balance = await trial_balance(self._pool, cells, as_of=as_of, customer=number)
         return pb.GetTrialBalanceResponse(
             credits=_accounts(balance.credits._asdict(), CREDIT_PLACES),
             dollars=_accounts(balance.dollars._asdict(), DOLLAR_PLACES),
@@ -89,11 +90,11 @@ class FinanceService(FinanceServiceServicer):
         last_day = checks.day(problems, "last_day", request.last_day)
         if first_day and last_day and last_day < first_day:
             problems.add("last_day", f"is {last_day}, before first_day ({first_day})")
-        key, cells = await self._customer(problems, request.customer_id)
-        number = key.customer if key else None
-        query = MarginQuery(group_by, first_day, last_day, number)
-        async with self._reporting:
-            report = await margin_report(self._pool, cells, query, limits.MARGIN_ROWS_MAX + 1)
+        with self._directory.one_history():
+            key, cells = await self._customer(problems, request.customer_id)
+            query = MarginQuery(group_by, first_day, last_day, key.customer if key else None)
+            async with self._reporting:
+                report = await margin_report(self._pool, cells, query, limits.MARGIN_ROWS_MAX + 1)
         if len(report.groups) > limits.MARGIN_ROWS_MAX:
             description = f"makes more than {limits.MARGIN_ROWS_MAX} rows; ask for fewer days or dimensions"
             raise InvalidArgumentError([("group_by", description)])
@@ -114,9 +115,10 @@ class FinanceService(FinanceServiceServicer):
         problems = Problems()
         checks.identifier(problems, "customer_id", request.customer_id)
         checks.identifier(problems, "charge_id", request.charge_id)
-        key, _ = await self._customer(problems, request.customer_id)
         sequence = ids.charge_sequence(request.customer_id, request.charge_id)
-        found = await find_charge(self._pool, key, sequence) if key and sequence else None
+        with self._directory.one_history():
+            key, _ = await self._customer(problems, request.customer_id)
+            found = await find_charge(self._pool, key, sequence) if key and sequence else None
         if found is None:
             raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=request.charge_id)
         return _explained(request.customer_id, request.charge_id, found)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
 from ledger.engine.pending import Pending
-from ledger.store.write import Batch
+from ledger.store.write import Batch, Standing, new_token
 
 
 @dataclass(slots=True, eq=False)
@@ -20,8 +20,10 @@ class Part:
     """What a batch does to one customer."""
 
     customer: int
-    before: int
-    """The sequence that it was decided on."""
+    before: Standing
+    """What it was decided on."""
+    token: int
+    """Of the batch."""
     wallet: Wallet
     changed: bool = False
     """The wallet's row changes: not so where everything was refused."""
@@ -72,11 +74,13 @@ class OpenBatch:
     work: int = 0
     """Lines that its commands book or undo, one at least for each."""
     alone: bool = False
+    token: int = field(default_factory=new_token)
+    """Of the wallets that it writes."""
 
     def has_writes(self) -> bool:
         return any(part.changed for part in self.parts.values())
 
-    def before(self) -> dict[int, int]:
+    def before(self) -> dict[int, Standing]:
         return {part.customer: part.before for part in self.parts.values()}
 
     def refused(self) -> list[tuple[Pending, Refusal]]:
@@ -98,6 +102,7 @@ class OpenBatch:
             states={},
             debts={},
             decided_at=self.decided_at,
+            token=self.token,
         )
         for customer, part in self.parts.items():
             if part.changed:

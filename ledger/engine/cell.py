@@ -17,6 +17,7 @@ from ledger.engine.prices import PriceBook
 from ledger.engine.writer import Writer
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
+from ledger.store.directory import Directory
 
 _log = structlog.get_logger(__name__)
 
@@ -31,12 +32,13 @@ class Cell:
         self,
         name: str,
         database: Database,
+        directory: Directory,
         prices: PriceBook,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
     ) -> None:
         self.name = name
-        self.memory = Memory(name, prices, clock)
+        self.memory = Memory(name, directory, prices, clock)
         self._by_request: dict[tuple[int, str], Pending] = {}
         purposes = ("writer", "loader", "returns", "contender")
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)

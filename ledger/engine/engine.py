@@ -6,12 +6,13 @@ A caller that goes away cancels its wait, never the write.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import pricing
 from ledger.books.commands import Command
 from ledger.books.model import Refusal
 from ledger.engine.cell import Cell
-from ledger.engine.clock import DatabaseClock
+from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.entrance import Entrance
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending
@@ -37,18 +38,31 @@ class Engine:
         self._entrance = Entrance(self.directory, self._cells)
         self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []
+        database.history.at_a_turn(self._forget)
 
     def start(self, cells: tuple[str, ...]) -> None:
         """Begins to write and sweep these cells."""
         self._metrics.commands_waiting.set_function(self.waiting)
         self._metrics.sweeper_lag.set_function(self._sweeper_lag)
         for name in cells:
-            cell = Cell(name, self._database, self.prices, self._clock, self._metrics)
+            cell = Cell(name, self._database, self.directory, self.prices, self._clock, self._metrics)
             cell.start()
             self._cells[name] = cell
             sweeper = Sweeper(cell, self._database, self._clock)
             self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
+
+    def _forget(self, now: datetime) -> None:
+        """The database is on another history: nothing that was known of it has to be so.
+
+        What is on its way was decided on the old one: it is written only where its wallets stand as they did.
+        """
+        self._metrics.histories.inc()
+        self._clock.observe(now, boot_seconds(), boot_seconds())
+        self.directory.forget()
+        self.prices.published.forget()
+        for cell in self._cells.values():
+            cell.memory.forget()
 
     def waiting(self) -> int:
         """Commands that have no answer yet."""

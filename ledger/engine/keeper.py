@@ -44,6 +44,8 @@ class PriceKeeper:
         self._metrics = metrics
         self._unreadable: tuple[str, ...] = ()
         self._looked_at = boot_seconds()
+        # What the files say may be published no more.
+        database.history.at_a_turn(lambda _: self.reread.set())
         metrics.price_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
 
     @classmethod

@@ -70,6 +70,8 @@ class Round:
 class Member:
     customer: int
     wallet: Wallet | None = None
+    token: int = 0
+    """Of the write that left, or will leave, the wallet so."""
     reservations: dict[int, Reservation] = field(default_factory=dict)
     room: int = IN_USE_MAX
     """How many of those and of `states` may be there."""

@@ -23,7 +23,9 @@ from ledger.engine.member import Member, Round, decide_in_memory
 from ledger.engine.outcomes import Committed, Faulty, Unavailable
 from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
+from ledger.store.directory import Directory
 from ledger.store.load import Loaded, LoadRequest
+from ledger.store.write import Standing
 
 WALLETS_MAX = 10_000
 """Customers in memory; idle ones leave it first."""
@@ -92,8 +94,9 @@ class Line:
 class Memory:
     """What one process knows of one cell, and has not committed yet."""
 
-    def __init__(self, name: str, prices: PriceBook, clock: DatabaseClock) -> None:
+    def __init__(self, name: str, directory: Directory, prices: PriceBook, clock: DatabaseClock) -> None:
         self.name = name
+        self._directory = directory
         self._prices = prices
         self._clock = clock
         self._members: OrderedDict[int, Member] = OrderedDict()
@@ -185,6 +188,7 @@ class Memory:
         part.apply(outcome)
         part.items.append((pending, outcome.entry))
         member.keep(outcome)
+        member.token = part.token
 
     def _answer_look(self, member: Member, pending: Pending) -> None:
         """A look at what is due is answered when that is committed, at once if there was nothing."""
@@ -206,7 +210,8 @@ class Memory:
             wallet = member.wallet
             if wallet is None:
                 raise AssertionError("a part begins on a wallet")
-            part = batch.parts[member.customer] = Part(member.customer, wallet.sequence, wallet)
+            before = Standing(wallet.sequence, member.token)
+            part = batch.parts[member.customer] = Part(member.customer, before, batch.token, wallet)
             member.parts += 1
         return part
 
@@ -263,6 +268,18 @@ class Memory:
             self._decide_again(customer, [] if batch.alone else commands)
         self._drop_empty_batches()
 
+    def forget(self) -> None:
+        """Nothing in memory has to be so: the database is on another history.
+
+        A customer in a batch stays until the database has judged that: its part applies only where its
+        wallet stands as it was decided upon.
+        """
+        for customer, member in list(self._members.items()):
+            if member.is_idle():
+                del self._members[customer]
+            elif not member.parts:
+                member.forget()
+
     def forget_all(self, shipped: OpenBatch) -> None:
         """Takes every customer out of memory: nothing that is in it can be relied on."""
         self.retract({customer for batch in (shipped, *self._batches) for customer in batch.parts}, shipped)
@@ -314,15 +331,13 @@ class Memory:
         """Memory as loaded; then what is due by the clock, then what waits."""
         member.loading = False
         if loaded is None:
-            for pending in member.waiting:
-                pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND))
-            member.waiting.clear()
+            self._lost(member)
             return
         before = member.wallet
-        anew = before is None or before.sequence != loaded.wallet.sequence or member.is_full()
+        anew = before is None or member.token != loaded.token or member.is_full()
         if anew:
             member.forget()
-        member.wallet = loaded.wallet
+        member.wallet, member.token = loaded.wallet, loaded.token
         member.reservations.update(loaded.reservations)
         # Only of what was asked for is it known that it is not there: more may have come to wait meanwhile.
         member.absent = set(asked.reservations) - loaded.reservations.keys()
@@ -336,6 +351,17 @@ class Memory:
             except Exception as error:  # noqa: BLE001 -- nothing is decided yet: its fault is this customer's alone
                 self._fail(member, error)
         self._advance(member)
+
+    def _lost(self, member: Member) -> None:
+        """A customer that the directory knew is gone with the history of the database that it was on.
+
+        Its id may be another customer's by now, under another number: whoever asks again is led there.
+        """
+        self._directory.forget()
+        member.forget()
+        for pending in member.waiting:
+            pending.fail(Unavailable())
+        member.waiting.clear()
 
     def _fail(self, member: Member, error: Exception) -> None:
         """A customer whose books cannot go on: what waits for it is answered with the fault."""
@@ -360,7 +386,7 @@ class Memory:
             part.apply(decision)
             member.keep(decision)
         part.take(after)
-        member.wallet = after
+        member.wallet, member.token = after, part.token
         if decisions:
             # What a reversal is to undo was read before this: a hold that it found open may have expired.
             for pending in member.waiting:

@@ -60,10 +60,17 @@ class Published:
         self._card_by_number: dict[tuple[str, int], pricing.RateCard] = {}
         self._costs_by_number: dict[int, pricing.CostBook] = {}
         self._refreshing = asyncio.Lock()
+        self._forgotten = False
+        """The database may have lost versions: all are to be taken in anew."""
 
     def is_current(self) -> bool:
         """Whether every version that is in force is known; else nothing is priced before the next look."""
         return boot_seconds() < self.asked_at + CURRENT_SECONDS
+
+    def forget(self) -> None:
+        """Has the next look take in all versions anew; until then nothing is priced for commands."""
+        self._forgotten = True
+        self.asked_at = -inf
 
     async def refresh(self, database: Database, now: datetime) -> None:
         """Takes in what was published since the last look.
@@ -74,23 +81,36 @@ class Published:
         """
         async with self._refreshing:
             asked_at = boot_seconds()
-            if await generation(database.writer) != self.generation:
+            if await generation(database.writer) != self.generation or self._forgotten:
                 await self._catch_up(database, now)
-            self.asked_at = asked_at
+            if not self._forgotten:
+                self.asked_at = asked_at
 
     async def _catch_up(self, database: Database, now: datetime) -> None:
-        found = await versions_since(database.writer, self.generation)
+        anew, self._forgotten = self._forgotten, False
+        try:
+            await self._take_since(0 if anew else self.generation, database, now, anew=anew)
+        except BaseException:
+            self._forgotten |= anew
+            raise
+
+    async def _take_since(self, known: int, database: Database, now: datetime, *, anew: bool) -> None:
+        found = await versions_since(database.writer, known)
         unreadable: dict[Version, str] = {}
         failed = await self._fetch(_of_use(found, now), database)
         while failed:
             unreadable |= failed
             readable = [version for version in found if version not in unreadable]
             failed = await self._fetch(_of_use(readable, now), database)
+        if anew:
+            for known_versions in (self._latest, self._costs, self._cards):
+                known_versions.clear()
         for version in found:
             if version not in unreadable:
                 self._take(version)
         self.unreadable = tuple(unreadable.values())
-        behind = min((version.generation for version in unreadable), default=found[-1].generation + 1)
+        newest = found[-1].generation if found else 0
+        behind = min((version.generation for version in unreadable), default=newest + 1)
         self.generation = behind - 1
 
     async def _fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:

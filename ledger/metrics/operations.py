@@ -45,6 +45,11 @@ class OperationsMetrics:
             "Customers of a batch that another process had changed: decided again.",
             registry=self.registry,
         )
+        self.histories = Counter(
+            "acu_ledger_database_histories",
+            "Times that the database was on another history (restart, failover, restore): all was forgotten.",
+            registry=self.registry,
+        )
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due."
         )

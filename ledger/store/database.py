@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import asyncpg
 
+from ledger.store.history import History
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -84,7 +86,14 @@ class Database:
     """The pools of one database, by role."""
 
     def __init__(
-        self, *, reader: Pool, reports: Pool, finance: Pool, writer: Pool, writer_session: _Session
+        self,
+        *,
+        reader: Pool,
+        reports: Pool,
+        finance: Pool,
+        writer: Pool,
+        writer_session: _Session,
+        history: History,
     ) -> None:
         self.reader = reader
         """Public reads by key: no dollars, read only."""
@@ -94,6 +103,8 @@ class Database:
         """Back-office reads: all, read only."""
         self.writer = writer
         """What is written outside of a cell's batches: customers, versions, rollups."""
+        self.history = history
+        """Looked at by every connection of all of them, and of the cells."""
         self._writer_session = writer_session
 
     @classmethod
@@ -111,6 +122,7 @@ class Database:
         """
         reader_session = _Session.of(READER, url, reader_url, _READ_ONLY)
         writer_session = _Session.of(WRITER, url, writer_url, _SESSION)
+        history = History()
         pools: list[Pool] = []
         try:
             for session, limit, timeout in (
@@ -123,7 +135,7 @@ class Database:
                 ),
                 (writer_session, WRITER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
             ):
-                pools.append(await session.pool(limit, timeout))
+                pools.append(await session.pool(limit, timeout, history))
             reader, reports, finance, writer = pools
             await _refuse_dollars_to(reader)
         except BaseException:
@@ -131,13 +143,19 @@ class Database:
                 pool.terminate()
             raise
         return cls(
-            reader=reader, reports=reports, finance=finance, writer=writer, writer_session=writer_session
+            reader=reader,
+            reports=reports,
+            finance=finance,
+            writer=writer,
+            writer_session=writer_session,
+            history=history,
         )
 
     async def connect_writer(self, application_name: str) -> Connection:
         """A connection for a cell's batches or loads: plans made once, time-outs kept by the server.
 
-        At most 63 bytes of `application_name` are kept; by it a lost session is found and ended.
+        At most 63 bytes of `application_name` are kept; by it a lost session is found and ended. Raises
+        StandbyError, and the driver's errors.
         """
         session = self._writer_session
         connection = await asyncpg.connect(
@@ -153,7 +171,12 @@ class Database:
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=0,
         )
-        await decode_json(connection)
+        try:
+            await decode_json(connection)
+            await self.history.meet(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def use(self) -> dict[str, PoolUse]:
@@ -182,12 +205,16 @@ class _Session(NamedTuple):
             return cls(own_url, settings)
         return cls(url, {**settings, "role": role})
 
-    async def pool(self, limit: int, statement_timeout: str) -> Pool:
+    async def pool(self, limit: int, statement_timeout: str, history: History) -> Pool:
+        async def init(connection: Connection | PooledConnection) -> None:
+            await decode_json(connection)
+            await history.meet(connection)
+
         return await asyncpg.create_pool(
             self.url,
             min_size=1,
             max_size=limit,
-            init=decode_json,
+            init=init,
             reset=_keep_session,
             server_settings={
                 **self.settings,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.store import literals
 from ledger.store.columns import ENTRY, WALLET
 from ledger.store.load import find_entries
+from ledger.store.write import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from ledger.books.model import Decision, Entry
@@ -36,8 +38,8 @@ SELECT customer, next_due_at FROM {cell}.wallets
 WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2
 """
 _BORN = f"""
-INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at)
-SELECT {WALLET.select("x")}, x.last_instant FROM {{rows}}
+INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at, token)
+SELECT {WALLET.select("x")}, x.last_instant, $2 FROM {{rows}}
 """
 _FIRST = f"""
 INSERT INTO {{cell}}.entries ({", ".join(ENTRY.names)})
@@ -64,15 +66,25 @@ class CustomerExists(Exception):
     """Another request has created a customer of this id."""
 
 
+class OtherHistoryError(ConnectionError):
+    """The database went on to another history while it was read: what was read may be of two."""
+
+
 class RequestIdReused(Exception):
     """The customer has an entry of this request id, made by another request."""
 
 
 class Directory:
-    """Customers' keys, by their ids. Neither a number nor a cell ever changes: what is known stays true."""
+    """Customers' keys, by their ids.
+
+    Neither a number nor a cell ever changes on one history of the database: what is known stays true until
+    that is another one, when it has to be forgotten.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.forgotten = 0
+        """How often: a key that was had before is to be looked up again."""
         self._known: OrderedDict[str, CustomerKey] = OrderedDict()
         self._asked: dict[str, asyncio.Future[CustomerKey | None]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -80,6 +92,19 @@ class Directory:
     def known(self, customer_id: str) -> CustomerKey | None:
         """The customer's key, if it is remembered."""
         return self._known.get(customer_id)
+
+    def forget(self) -> None:
+        """Forgets all keys: the database may have lost customers, and have others under their ids."""
+        self.forgotten += 1
+        self._known.clear()
+
+    @contextmanager
+    def one_history(self) -> Iterator[None]:
+        """What is looked up and read in the block is of one history. Raises OtherHistoryError."""
+        forgotten = self.forgotten
+        yield
+        if self.forgotten != forgotten:
+            raise OtherHistoryError("the database is on another history: ask again")
 
     async def find(self, customer_id: str) -> CustomerKey | None:
         """The customer's key; None if there is no such customer. Raises the driver's errors.
@@ -102,7 +127,7 @@ class Directory:
         while self._asked:
             asked, self._asked = self._asked, {}
             try:
-                found = await find_customers(self._pool, asked)
+                found = await self._look(asked)
             except Exception as error:  # noqa: BLE001 -- it is told to all who asked
                 for future in asked.values():
                     future.set_exception(error)
@@ -111,6 +136,14 @@ class Directory:
             for customer_id, future in asked.items():
                 future.set_result(found.get(customer_id))
         self._looking = None
+
+    async def _look(self, asked: Iterable[str]) -> dict[str, CustomerKey]:
+        """What there is of these, and nothing that was found before all was forgotten."""
+        while True:
+            forgotten = self.forgotten
+            found = await find_customers(self._pool, asked)
+            if self.forgotten == forgotten:
+                return found
 
     def _remember(self, found: dict[str, CustomerKey]) -> None:
         self._known.update(found)
@@ -146,9 +179,9 @@ async def create_customer(
         customer, now = entered
         decision = make(customer, now)
         wallet, entry = literals.wallet_row(decision.wallet), literals.entry_row(decision.entry)
-        for text, columns, row in ((_BORN, WALLET, wallet), (_FIRST, ENTRY, entry)):
-            statement = text.format(cell=cell, rows=columns.rows(cell, 1))
-            await connection.execute(statement, [row])
+        born = _BORN.format(cell=cell, rows=WALLET.rows(cell, 1))
+        await connection.execute(born, [wallet], new_token())
+        await connection.execute(_FIRST.format(cell=cell, rows=ENTRY.rows(cell, 1)), [entry])
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 

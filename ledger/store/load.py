@@ -47,6 +47,8 @@ class LoadRequest:
 @dataclass(slots=True)
 class Loaded:
     wallet: Wallet
+    token: int
+    """Of the write that left the wallet so: no other has it."""
     reservations: dict[int, Reservation] = field(default_factory=dict)
     """Those asked for that exist."""
     states: dict[str, State] = field(default_factory=dict)
@@ -68,7 +70,7 @@ _COSTS_OF_R = """LEFT JOIN {cell}.reservation_costs c
 
 # $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
 LOAD = f"""
-SELECT 'wallet' AS kind, ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0)) AS fields
+SELECT 'wallet' AS kind, ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0), w.token) AS fields
 FROM unnest($1::bigint[]) AS x(customer)
 JOIN {{cell}}.wallets w ON w.customer = x.customer
 LEFT JOIN {{cell}}.debts d ON d.customer = x.customer
@@ -337,6 +339,7 @@ def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:
     entries = [codec.entry_of(row) for row in rows.get("entry", ())]
     return Loaded(
         wallet=codec.wallet_of(wallet, wallet[width], _lots_of(rows.get("lot", ()))),
+        token=wallet[width + 1],
         reservations={row[1]: _reservation_of(row) for row in rows.get("reservation", ())},
         states={row[1]: codec.state_of(row) for row in rows.get("state", ())},
         entries={entry.request_id: entry for entry in entries if entry.request_id is not None},

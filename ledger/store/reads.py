@@ -223,8 +223,8 @@ class Reads:
 
     async def profile(self, customer_id: str) -> Profile:
         """The customer's name and policies."""
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
         if row is None:
             raise CustomerNotFoundError(customer_id)
         return Profile(customer_id=customer_id, **row)
@@ -246,8 +246,8 @@ class Reads:
 
     async def balance(self, customer_id: str) -> BalanceNow:
         """What the customer has, in all, by kind of grant, and what expires next."""
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_BALANCE.format(cell=key.cell), key.customer)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_BALANCE.format(cell=key.cell), key.customer)
         if row is None:
             raise CustomerNotFoundError(customer_id)
         return BalanceNow(
@@ -264,8 +264,8 @@ class Reads:
 
         Raises BooksBehindError while something that was due by then is still to be written.
         """
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(BALANCE_AT.format(cell=key.cell), key.customer, instant)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(BALANCE_AT.format(cell=key.cell), key.customer, instant)
         if row is None:
             raise CustomerNotFoundError(customer_id)
         if row["next_due_at"] is not None and row["next_due_at"] <= instant:
@@ -279,8 +279,8 @@ class Reads:
 
     async def lots(self, customer_id: str, before: LotKey, limit: int) -> list[Lot]:
         """The customer's lots, without their values."""
-        key = await self._key(customer_id)
-        rows = await self._reader.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
+        async with self._at(customer_id) as (connection, key):
+            rows = await connection.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
         return [lot_of(tuple(row), value_nanousd=0) for row in rows]
 
     async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
@@ -294,8 +294,7 @@ class Reads:
 
         Raises ReportOutdatedError for a place of a report by another zone.
         """
-        key = await self._key(customer_id)
-        async with self._reports.acquire(key.customer) as connection:
+        async with self._at(customer_id, reports=True) as (connection, key):
             profile = await connection.fetchrow(_PROFILE.format(cell=key.cell), key.customer)
             if profile is None:
                 raise CustomerNotFoundError(customer_id)
@@ -303,8 +302,8 @@ class Reads:
 
     async def reservation(self, customer_id: str, sequence: int) -> Reservation | None:
         """The reservation that the entry `sequence` made."""
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_RESERVATION.format(cell=key.cell), key.customer, sequence)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_RESERVATION.format(cell=key.cell), key.customer, sequence)
         return reservation_of(tuple(row)) if row is not None else None
 
     async def reservations(
@@ -323,8 +322,8 @@ class Reads:
 
     async def charge(self, customer_id: str, sequence: int) -> Booked | None:
         """The charge that the entry `sequence` booked."""
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_CHARGE.format(cell=key.cell), key.customer, sequence)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_CHARGE.format(cell=key.cell), key.customer, sequence)
         return _booked_of(row) if row is not None else None
 
     async def charges(
@@ -343,15 +342,25 @@ class Reads:
 
     async def entry_of_request(self, customer_id: str, request_id: str) -> Entry | None:
         """The entry that a request made, without its money."""
-        key = await self._key(customer_id)
-        row = await self._reader.fetchrow(_REQUEST.format(cell=key.cell), key.customer, request_id)
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_REQUEST.format(cell=key.cell), key.customer, request_id)
         return entry_of(tuple(row)) if row is not None else None
 
-    async def _key(self, customer_id: str) -> CustomerKey:
-        key = await self._directory.find(customer_id)
-        if key is None:
-            raise CustomerNotFoundError(customer_id)
-        return key
+    @asynccontextmanager
+    async def _at(
+        self, customer_id: str, *, reports: bool = False
+    ) -> AsyncIterator[tuple[PooledConnection, CustomerKey]]:
+        """A connection, and the customer's key on the history of the database that it leads to."""
+        while True:
+            forgotten = self._directory.forgotten
+            key = await self._directory.find(customer_id)
+            if key is None:
+                raise CustomerNotFoundError(customer_id)
+            pool = self._reports.acquire(key.customer) if reports else self._reader.acquire()
+            async with pool as connection:
+                if self._directory.forgotten == forgotten:
+                    yield connection, key
+                    return
 
     async def _page(
         self,
@@ -362,9 +371,8 @@ class Reads:
         *filters: object,
         row_of: Callable[[asyncpg.Record], Row],
     ) -> Page[Row]:
-        key = await self._key(customer_id)
-        text = statement.format(cell=key.cell)
-        async with self._reports.acquire(key.customer) as connection:
+        async with self._at(customer_id, reports=True) as (connection, key):
+            text = statement.format(cell=key.cell)
             return await fetch_page(connection, text, key.customer, before, size, *filters, row_of=row_of)
 
     @asynccontextmanager

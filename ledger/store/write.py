@@ -1,14 +1,16 @@
 """The one batched write: what a cell decided, in one statement, one round trip and one commit.
 
-A customer is written whole or not at all: only where its wallet is still at the sequence that its part was
-decided upon. The answer tells which customers those were; for the others another process was faster.
+A customer is written whole or not at all: only where its wallet still stands as its part was decided upon.
+The answer tells which customers those were; for the others another process was faster, or the database has
+gone back.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledger.store import literals
 from ledger.store.database_errors import (
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "RepeatedRequest",
+    "Standing",
     "UnknownOutcome",
     "WriteError",
     "WriteRefused",
@@ -58,14 +61,29 @@ __all__ = [
 ]
 
 
+class Standing(NamedTuple):
+    """How a wallet stands in the database."""
+
+    sequence: int
+    token: int
+    """Of the batch that wrote it last: a sequence may come round again, after a failover that lost some."""
+
+
+def new_token() -> int:
+    """What no other write has, on whatever history of the database: 63 random bits."""
+    return secrets.randbits(63)
+
+
 @dataclass(slots=True)
 class Batch:
     """What has been decided: one final image per row, by key."""
 
     decided_at: datetime
     """The database's time as this process knows it."""
-    before: dict[int, int] = field(default_factory=dict)
-    """The sequence that each customer's part was decided upon; customers with refusals only too."""
+    before: dict[int, Standing] = field(default_factory=dict)
+    """What each customer's part was decided upon; customers with refusals only too."""
+    token: int = field(default_factory=new_token)
+    """Of the wallets that it writes."""
     wallets: dict[int, Wallet] = field(default_factory=dict)
     """Those that changed. A wallet's lots and debt are not written from it: they have rows below."""
     entries: list[Entry] = field(default_factory=list)
@@ -82,7 +100,7 @@ class Written:
     """What became of a batch."""
 
     customers: frozenset[int]
-    """Those still at the sequence decided upon: written whole. The others: not at all."""
+    """Those that still stand as decided upon: written whole. The others: not at all."""
     clock: datetime
     """The database's clock when the statement held its locks."""
     stale: bool = False
@@ -116,7 +134,7 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
 
 
 async def check(
-    connection: Connection, cell: str, before: Mapping[int, int], decided_at: datetime
+    connection: Connection, cell: str, before: Mapping[int, Standing], decided_at: datetime
 ) -> Written:
     """Tells which customers are still at their `before`: a batch of refusals only, which writes nothing.
 
@@ -124,9 +142,7 @@ async def check(
     either way nothing has changed.
     """
     with told_outcomes(connection):
-        record = await connection.fetchrow(
-            CHECK.format(cell=cell), literals.numbers(before), literals.numbers(before.values())
-        )
+        record = await connection.fetchrow(CHECK.format(cell=cell), *_standings(before))
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
     stale = abs(record["clock"] - decided_at) > timedelta(seconds=FRESH_SECONDS)
@@ -143,14 +159,22 @@ def _head(batch: Batch) -> list[Any]:
         for (customer, _), (_, is_born) in changed.items():
             if not is_born:
                 updates[customer] += 1
-    before = batch.before
     return [
-        literals.numbers(before),
-        literals.numbers(before.values()),
+        *_standings(batch.before),
         literals.numbers(updates.values()),
         oldest,
         batch.decided_at,
+        batch.token,
     ]
+
+
+def _standings(before: Mapping[int, Standing]) -> tuple[str, str, str]:
+    """Customers, their sequences and their tokens."""
+    return (
+        literals.numbers(before),
+        literals.numbers([standing.sequence for standing in before.values()]),
+        literals.numbers([standing.token for standing in before.values()]),
+    )
 
 
 async def _rows(batch: Batch) -> dict[Part, list[str]]:

@@ -3,8 +3,9 @@
 It is put together from parts, one per kind of row; a part whose rows a batch lacks is left out. The rows of
 a part come as an array of texts, each the literal of the cell's composite type for them.
 
-- `locked` locks the wallets in order of customer, where the sequence is still the one decided upon: the plan
-  of a join would lock in any order, and two processes would deadlock.
+- `locked` locks the wallets in order of customer, where the sequence is still the one decided upon, and was
+  written by the batch that this process knows: the plan of a join would lock in any order, and two processes
+  would deadlock.
 - `clock` looks at the clock once, when all locks are held: all of the batch is too old, or none of it.
 - `known`, in the text that probes, holds the customers who have an entry already under one of the batch's
   request ids: a repeat. Probing costs every batch, so it is done only where a repeat was met.
@@ -47,7 +48,8 @@ WALLETS = Part(
         multiplier_nanos = x.multiplier_nanos,
         issued = x.issued, pending = x.pending, available = x.available, held = x.held,
         consumed = x.consumed, expired = x.expired, voided = x.voided, refunded = x.refunded, debt = x.debt,
-        next_due_at = x.next_due_at, last_instant = x.last_instant, tallies = x.tallies
+        next_due_at = x.next_due_at, last_instant = x.last_instant, tallies = x.tallies,
+        token = (SELECT fresh.token FROM fresh)
     FROM {rows} WHERE w.customer = x.customer AND {applies} RETURNING 1
     """,
     counted=True,
@@ -147,20 +149,24 @@ PARTS = (
 )
 """In this order the statement takes their rows, after the parameters of the verdict."""
 
-HEAD_PARAMETERS = 5
-"""Customers, their sequences before, the rows to update of each; the oldest and the newest decision."""
+HEAD_PARAMETERS = 7
+"""Customers, their sequences and tokens before, the rows to update of each; the oldest and the newest
+decision; the token that the wallets get."""
 
 _HEAD = """
 WITH locked AS MATERIALIZED (
     SELECT w.customer, x.updates
     FROM {cell}.wallets w,
-         unnest($1::text::bigint[], $2::text::bigint[], $3::text::integer[]) AS x(customer, before, updates)
-    WHERE w.customer = x.customer AND w.sequence = x.before
+         unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::integer[])
+             AS x(customer, before, token, updates)
+    WHERE w.customer = x.customer AND w.sequence = x.before AND w.token = x.token
     ORDER BY w.customer FOR UPDATE OF w
 ), clock AS MATERIALIZED (
     SELECT clock_timestamp() AS at, count(*) AS locks FROM locked
 ), fresh AS MATERIALIZED (
-    SELECT c.at, $4::timestamptz >= c.at - {limit} AND $5::timestamptz <= c.at + {limit} AS yes FROM clock c
+    SELECT c.at, $5::timestamptz >= c.at - {limit} AND $6::timestamptz <= c.at + {limit} AS yes,
+           $7::bigint AS token
+    FROM clock c
 ), l AS MATERIALIZED (
     SELECT locked.customer, locked.updates FROM locked, fresh WHERE fresh.yes
 )"""
@@ -184,8 +190,8 @@ _LIMIT = f"interval '{FRESH_SECONDS} seconds'"
 
 CHECK = """
 SELECT array_agg(w.customer) AS customers, clock_timestamp() AS clock
-FROM unnest($1::text::bigint[], $2::text::bigint[]) AS x(customer, before)
-JOIN {cell}.wallets w ON w.customer = x.customer AND w.sequence = x.before
+FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[]) AS x(customer, before, token)
+JOIN {cell}.wallets w ON w.customer = x.customer AND w.sequence = x.before AND w.token = x.token
 """
 """The verdict for a batch of refusals only: nothing to write, nothing to lock."""
 

@@ -8,13 +8,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from ledger.store.database import WRITER
-from ledger.store.load import LoadRequest, load
+from ledger.store.load import Loaded, LoadRequest, load
 from ledger.store.write import Batch, write
 from tests.benchmarks.desk import Desk
 from tests.benchmarks.postgres import CELL
 
 if TYPE_CHECKING:
-    from ledger.books import Wallet
     from ledger.store.database import Connection
 
 _TABLE = "bench.inserted"
@@ -89,18 +88,18 @@ class BareInserts:
 class StoreAlone:
     """`ledger.store.write.write` with the batches of the same pairs, decided before the clock starts."""
 
-    def __init__(self, connection: Connection, wallets: Iterable[Wallet]) -> None:
+    def __init__(self, connection: Connection, loaded: Iterable[Loaded]) -> None:
         """Takes customers whom nobody else writes."""
         self._connection = connection
         self._desk = Desk()
-        customers = [self._desk.take(wallet) for wallet in wallets]
+        customers = [self._desk.take(each) for each in loaded]
         self._customers = cycle(customers)
 
     @classmethod
     async def open(cls, connection: Connection, customers: range) -> StoreAlone:
         """Loads the customers."""
         loaded = await load(connection, CELL, [LoadRequest(customer) for customer in customers])
-        return cls(connection, [loaded[customer].wallet for customer in customers])
+        return cls(connection, [loaded[customer] for customer in customers])
 
     async def pairs_per_second(self, items: int, seconds: float) -> float:
         """One statement for each call, one after the other, as one writer ships them."""

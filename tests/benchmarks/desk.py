@@ -15,7 +15,8 @@ from ledger import books
 from ledger.engine.plans import load_plans
 from ledger.engine.prices import priced_of
 from ledger.settings import SAMPLE_CONFIG
-from ledger.store.write import Batch
+from ledger.store.load import Loaded
+from ledger.store.write import Batch, Standing
 from tests.benchmarks import workload
 
 GRANT_MICROS = 10**11
@@ -45,6 +46,7 @@ class Desk:
         self._prices = pricing.compile_terms(self._card, config.costs)
         self._terms = books.Terms(self._card.name, 1, 1, self._card.credit_price_nanousd)
         self._wallets: dict[int, books.Wallet] = {}
+        self._tokens: dict[int, int] = {}
 
     def create(self, customer: int, now: datetime) -> books.Decision:
         """A customer, not written yet."""
@@ -117,10 +119,11 @@ class Desk:
         """A customer's wallet as the last batch leaves it."""
         return self._wallets[customer]
 
-    def take(self, wallet: books.Wallet) -> int:
+    def take(self, loaded: Loaded) -> int:
         """A customer as it was loaded, from here on written by nobody else; its number."""
-        self._wallets[wallet.customer] = wallet
-        return wallet.customer
+        customer = loaded.wallet.customer
+        self._wallets[customer], self._tokens[customer] = loaded.wallet, loaded.token
+        return customer
 
     def _decide(
         self,
@@ -142,15 +145,15 @@ class Desk:
         )
         if isinstance(outcome, books.Refusal):
             raise TypeError(f"refused: {outcome}")
-        _add(batch, wallet, outcome)
-        self._wallets[customer] = outcome.wallet
+        _add(batch, Standing(wallet.sequence, self._tokens[customer]), outcome)
+        self._wallets[customer], self._tokens[customer] = outcome.wallet, batch.token
         return outcome
 
 
-def _add(batch: Batch, before: books.Wallet, decision: books.Decision) -> None:
+def _add(batch: Batch, before: Standing, decision: books.Decision) -> None:
     """Adds a decision to a batch: one final image per row, by key."""
-    entry, customer = decision.entry, before.customer
-    batch.before.setdefault(customer, before.sequence)
+    entry, customer = decision.entry, decision.entry.customer
+    batch.before.setdefault(customer, before)
     batch.wallets[customer] = decision.wallet
     batch.entries.append(entry)
     for lot in decision.lots:

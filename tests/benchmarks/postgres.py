@@ -18,6 +18,7 @@ from ledger.store import columns
 from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.load import LoadRequest, load
 from ledger.store.migrate import migrate
 from ledger.store.rollups import advance
 from ledger.store.write import write
@@ -112,6 +113,9 @@ async def make_books(server: EmbeddedPostgres, name: str, customers: int, pairs_
         customers=customers,
     )
     await migrate(books.owner)
+    async with connected(books.owner) as connection:
+        # The first customer is number 1, and copied to the numbers that follow.
+        await connection.execute("ALTER TABLE ledger.customers ALTER customer SET DEFAULT 1")
     last = await _make_first(books, pairs_each)
     async with connected(books.owner) as connection:
         # What is lost with the machine now is made again with the next run.
@@ -137,6 +141,7 @@ async def _make_first(books: Books, pairs: int) -> int:
     try:
         await create_customer(database.writer, workload.customer_id(1), CELL, desk.create)
         connection = await database.connect_writer("bench")
+        desk.take((await load(connection, CELL, [LoadRequest(1)]))[1])
         await write(connection, CELL, desk.grants([1]))
         for _ in range(pairs):
             batch, holds = desk.reserves([1])
@@ -172,7 +177,7 @@ async def _copy_first(connection: Connection, customers: int, last: int) -> None
 
 async def _copy_state(connection: Connection, chunk: tuple[int, int]) -> None:
     """The rows that are changed in place: once, as they are at the end."""
-    wallet = f"{', '.join(columns.WALLET.names[1:])}, created_at"
+    wallet = f"{', '.join(columns.WALLET.names[1:])}, created_at, token"
     lot = ", ".join(columns.LOT.names[1:])
     for table, names in (
         ("wallets", wallet),
@@ -190,7 +195,7 @@ async def _copy_state(connection: Connection, chunk: tuple[int, int]) -> None:
         )
     await connection.execute(
         """
-        INSERT INTO ledger.customers (customer, customer_id, cell) OVERRIDING SYSTEM VALUE
+        INSERT INTO ledger.customers (customer, customer_id, cell)
         SELECT n, 'customer-' || lpad(n::text, 7, '0'), $3
         FROM generate_series($1::bigint, $2::bigint) AS n
         """,

@@ -23,6 +23,9 @@ CREATE TABLE wallets (
     -- the reader.
     tallies json,
     created_at timestamptz NOT NULL,
+    -- Drawn at random by each write: a sequence comes round again where the database has lost its last
+    -- transactions, this does not. Of no use to the reader, who may not select it.
+    token bigint NOT NULL,
     -- That balances sum to 0 follows from the journal, which is checked: every check is read anew by every
     -- statement, and this one would be a tenth of a small write.
     CHECK (least(pending, available, held, expired, voided, refunded, -debt) >= 0)

@@ -1,7 +1,24 @@
 -- What belongs to no cell: who is a customer and where it lives, and the versions of prices.
 
+-- Which history of the database a session is on: another number after each failover, restore or restart of the
+-- server, and nothing that can be read out of it. NULL on a standby, which is not to be used. The timeline is the
+-- one that the log is written under: that of the last checkpoint is still the old one when a standby is promoted.
+CREATE FUNCTION history() RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    IF pg_is_in_recovery() THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT hashtextextended(concat_ws('/', s.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                                          d.oid, extract(epoch FROM pg_postmaster_start_time())), 0)
+        FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
+    );
+END $$;
+
+-- A customer's number is drawn (60 random bits), not counted: where the database has lost its last customers, one
+-- who is created later never gets the number that a running server knows a lost one by.
 CREATE TABLE customers (
-    customer bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    customer bigint DEFAULT ('x' || right(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint PRIMARY KEY,
     customer_id text NOT NULL UNIQUE CHECK (length(customer_id) BETWEEN 1 AND 128),
     cell text NOT NULL
 );

@@ -40,7 +40,7 @@ from ledger.engine.tailer import Tailer
 from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.load import LoadRequest, load, load_reversal
-from ledger.store.write import Batch, write
+from ledger.store.write import Batch, Standing, write
 
 CELL = "cell_00"
 CREDIT = 1_000_000
@@ -142,10 +142,11 @@ class Bookkeeper:
         """Decides on what the database holds, and writes it."""
         now = await self.now()
         wallet = await self.pass_time(now)
+        loaded = (await load(self.connection, CELL, [LoadRequest(self.customer)]))[self.customer]
         facts = await self._facts(command)
         decision = decide(wallet, command, now=now, plan=self.plan, priced=usage, terms=TERMS, facts=facts)
         assert not isinstance(decision, Refusal), decision
-        await self.write(wallet.sequence, [decision])
+        await self.write(Standing(wallet.sequence, loaded.token), [decision])
         return decision.entry
 
     async def pass_time(self, now: datetime) -> Wallet:
@@ -155,7 +156,7 @@ class Bookkeeper:
             found.wallet, found.due, found.next_reservation_due_at, found.closings, now=now, plan=self.plan
         )
         if decisions:
-            await self.write(found.wallet.sequence, decisions)
+            await self.write(Standing(found.wallet.sequence, found.token), decisions)
         return wallet
 
     async def _facts(self, command: Command) -> Facts:
@@ -175,13 +176,13 @@ class Bookkeeper:
             case _:
                 return Facts()
 
-    async def write(self, before: int, decisions: list[Decision]) -> None:
+    async def write(self, before: Standing, decisions: list[Decision]) -> None:
         batch = rows(self.customer, before, decisions)
         written = await write(self.connection, CELL, batch)
         assert written.customers == {self.customer}, "nobody else writes this customer"
 
 
-def rows(customer: int, before: int, decisions: list[Decision]) -> Batch:
+def rows(customer: int, before: Standing, decisions: list[Decision]) -> Batch:
     """One final image per row, by key."""
     batch = Batch(decisions[-1].entry.booked_at, before={customer: before})
     sequences = {decision.entry.sequence for decision in decisions}

@@ -112,7 +112,7 @@ async def store(owner: Connection, customer: int, world: World) -> None:
     await owner.execute(
         "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
     )
-    created = {"created_at": "x.last_instant"}
+    created = {"created_at": "x.last_instant", "token": "1"}
     await insert(owner, "wallets", columns.WALLET, [literals.wallet_row(wallet)], created)
     await insert(owner, "entries", columns.ENTRY, [literals.entry_row(entry) for entry in entries])
     moneys = [literals.money_row(entry, entry.money) for entry in entries if entry.money is not None]

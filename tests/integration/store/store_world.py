@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ledger import books
 from ledger.books import Decision, Facts, GrantKind, Plan, Priced, PricedLine, Rounding, Terms, Treatment
 from ledger.store.directory import create_customer
-from ledger.store.write import Batch
+from ledger.store.write import Batch, Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ledger.books import Command, Refusal, Reservation, Wallet
     from ledger.store.database import Database
+    from ledger.store.load import Loaded
 
 CELL = "cell_00"
 CREDIT = books.MICROS_PER_CREDIT
@@ -46,6 +49,8 @@ class World:
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     wallets: dict[int, Wallet] = field(default_factory=dict)
+    tokens: dict[int, int] = field(default_factory=dict)
+    """Of the batches that write the wallets so."""
     reservations: dict[tuple[int, int], Reservation] = field(default_factory=dict)
     batch: Batch = field(init=False)
     requests: int = 0
@@ -69,6 +74,8 @@ class World:
             self._created,
         )
         customer = created.key.customer
+        text = f"SELECT token FROM {CELL}.wallets WHERE customer = $1"
+        self.tokens[customer] = await database.writer.fetchval(text, customer)
         if credits_count:
             self.grant(customer, credits_count)
         return customer
@@ -135,7 +142,8 @@ class World:
         entry, batch = decision.entry, self.batch
         customer = entry.customer
         before = self.wallets[customer]
-        batch.before.setdefault(customer, before.sequence)
+        batch.before.setdefault(customer, self.standing(customer))
+        self.tokens[customer] = batch.token
         batch.entries.append(entry)
         for lot in decision.lots:
             known = batch.lots.get((customer, lot.key))
@@ -150,6 +158,19 @@ class World:
         if decision.wallet.unbilled_nanousd != before.unbilled_nanousd:
             batch.debts[customer] = decision.wallet.unbilled_nanousd
         self.wallets[customer] = batch.wallets[customer] = decision.wallet
+
+    def standing(self, customer: int) -> Standing:
+        """What is decided next is decided upon."""
+        return Standing(self.wallets[customer].sequence, self.tokens[customer])
+
+    def learn(self, loaded: Mapping[int, Loaded]) -> None:
+        """Customers as they were loaded: another process may have written them."""
+        self.wallets = {customer: found.wallet for customer, found in loaded.items()}
+        self.tokens = {customer: found.token for customer, found in loaded.items()}
+
+    def twin(self) -> World:
+        """Another process that knows the same."""
+        return World(now=self.now, wallets={**self.wallets}, tokens={**self.tokens}, requests=10_000)
 
     def tick(self, **delta: float) -> None:
         self.now += timedelta(**delta)

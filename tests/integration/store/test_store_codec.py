@@ -187,7 +187,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
     """An entry with its money, a reservation, a lot and a state are read as they were written."""
     customer = next(iter(world.wallets))
     wallet = world.wallets[customer]
-    batch = Batch(decided_at=datetime.now(UTC), before={customer: wallet.sequence})
+    batch = Batch(decided_at=datetime.now(UTC), before={customer: world.standing(customer)})
     sequences = range(wallet.sequence + 1, wallet.sequence + 1 + together)
     for sequence in sequences:
         batch.entries.append(data.draw(entries(customer, sequence, batch.decided_at)))
@@ -213,7 +213,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
     )
     batch.debts[customer] = batch.wallets[customer].unbilled_nanousd
     assert (await write(connection, CELL, batch)).customers == {customer}
-    world.wallets[customer] = batch.wallets[customer]
+    world.wallets[customer], world.tokens[customer] = batch.wallets[customer], batch.token
     await _assert_read_as_written(connection, batch, customer, sequences)
 
 

@@ -65,10 +65,12 @@ async def test_the_reader_sees_no_dollars(by_either_way, table):
 
 
 async def test_the_reader_sees_the_credits(by_either_way):
-    """Public reads find what they need."""
+    """Public reads find what they need, and no token of a write."""
     for table in ("entries", "reservations", "lots", "journal"):
         await by_either_way.reader.fetch(f"SELECT * FROM {CELL}.{table}")
     await by_either_way.reader.fetch(f"SELECT customer, plan, available, created_at FROM {CELL}.wallets")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await by_either_way.reader.fetch(f"SELECT token FROM {CELL}.wallets")
     await by_either_way.reader.fetch("SELECT * FROM ledger.customers")
 
 

@@ -12,7 +12,15 @@ from ledger import books
 from ledger.books import State
 from ledger.store import write as write_module
 from ledger.store.load import LoadRequest, find_entries, load
-from ledger.store.write import Batch, RepeatedRequest, UnknownOutcome, WriteRefused, check, write
+from ledger.store.write import (
+    Batch,
+    RepeatedRequest,
+    Standing,
+    UnknownOutcome,
+    WriteRefused,
+    check,
+    write,
+)
 
 TABLES = (
     "wallets",
@@ -89,9 +97,9 @@ async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world,
     assert reservation.state is books.ReservationState.COMMITTED
 
 
-@pytest.mark.parametrize("off_by", [-1, 1])
-async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connection, database, off_by):
-    """A customer whose sequence is not the one decided upon is not written at all; the others are."""
+@pytest.mark.parametrize("off_by", [(-1, 0), (1, 0), (0, 1)])
+async def test_who_does_not_stand_as_decided_upon_is_not_written(world, connection, database, off_by):
+    """A customer behind, ahead, or at the same sequence by another write is not written; the others are."""
     first, second, _ = world.wallets
     held = [world.reserve(customer, 2 * CREDIT) for customer in (first, second)]
     await write(connection, CELL, world.take())
@@ -102,7 +110,8 @@ async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connecti
         world.grant(customer, 1, scope="tokens")
     batch = world.take()
     assert all((await batch_rows(batch)).values())
-    batch.before[first] += off_by
+    sequence, token = batch.before[first]
+    batch.before[first] = Standing(sequence + off_by[0], token + off_by[1])
     written = await write(connection, CELL, batch)
     assert written.customers == {second}
     after = await contents(database)
@@ -114,7 +123,7 @@ async def test_neither_who_is_behind_nor_who_is_ahead_is_written(world, connecti
 
 async def test_of_two_processes_one_wins_each_customer(world, connection, other):
     """Two batches decided upon the same wallets: each customer is written by exactly one of them."""
-    twin = World(now=world.now, wallets=dict(world.wallets), requests=10_000)
+    twin = world.twin()
     for round_number in range(20):
         for process in (world, twin):
             customers = list(process.wallets)
@@ -127,7 +136,7 @@ async def test_of_two_processes_one_wins_each_customer(world, connection, other)
         assert not one.customers & two.customers
         loaded = await load(connection, CELL, [LoadRequest(customer) for customer in world.wallets])
         for process in (world, twin):
-            process.wallets = {customer: found.wallet for customer, found in loaded.items()}
+            process.learn(loaded)
     assert all(found.wallet.sequence == 3 + 20 for found in loaded.values())
 
 
@@ -136,7 +145,7 @@ async def test_batches_in_opposite_orders_do_not_deadlock(database, connection, 
     world = World()
     customers = [await world.new_customer(database) for _ in range(40)]
     await write(connection, CELL, world.take())
-    twin = World(now=world.now, wallets=dict(world.wallets), requests=10_000)
+    twin = world.twin()
     for _ in range(10):
         for up, down in zip(customers, reversed(customers), strict=True):
             world.reserve(up, 1)
@@ -144,27 +153,32 @@ async def test_batches_in_opposite_orders_do_not_deadlock(database, connection, 
         await asyncio.gather(write(connection, CELL, world.take()), write(other, CELL, twin.take()))
         loaded = await load(connection, CELL, [LoadRequest(customer) for customer in customers])
         for process in (world, twin):
-            process.wallets = {customer: found.wallet for customer, found in loaded.items()}
+            process.learn(loaded)
 
 
 async def test_refusals_are_checked_with_the_writes(world, connection):
-    """A customer with refusals only is in the verdict if its sequence still stands."""
+    """A customer with refusals only is in the verdict if its wallet still stands so."""
     first, second, third = world.wallets
     world.reserve(first)
     batch = world.take()
-    batch.before[second] = world.wallets[second].sequence
-    batch.before[third] = world.wallets[third].sequence - 1
+    batch.before[second] = world.standing(second)
+    batch.before[third] = world.standing(third)._replace(sequence=world.wallets[third].sequence - 1)
     assert (await write(connection, CELL, batch)).customers == {first, second}
 
 
 async def test_a_batch_of_refusals_is_one_read(world, connection):
-    """`check` gives the customers whose sequence stands, and the database's clock."""
+    """`check` gives the customers whose wallet stands so, and the database's clock."""
     first, second, third = world.wallets
-    before = {first: world.wallets[first].sequence, second: 1, 10**9: 1}
+    before = {
+        first: world.standing(first),
+        second: world.standing(second)._replace(sequence=1),
+        third: world.standing(third)._replace(token=0),
+        10**9: Standing(1, 1),
+    }
     told = await check(connection, CELL, before, world.now)
     assert told.customers == {first}
     assert abs(told.clock - world.now) < timedelta(minutes=1)
-    assert (await check(connection, CELL, {third: 99}, world.now)).customers == frozenset()
+    assert (await check(connection, CELL, {third: Standing(99, 0)}, world.now)).customers == frozenset()
     early = await check(connection, CELL, before, world.now - timedelta(seconds=6))
     assert early.stale
     assert early.customers == frozenset()
@@ -175,7 +189,7 @@ async def test_a_wallet_may_change_without_an_entry(world, connection):
     customer = next(iter(world.wallets))
     wallet = world.wallets[customer]._replace(next_due_at=world.now + timedelta(days=3))
     batch = world.take()
-    batch.before[customer] = wallet.sequence
+    batch.before[customer] = world.standing(customer)
     batch.wallets[customer] = world.wallets[customer] = wallet
     assert (await write(connection, CELL, batch)).customers == {customer}
     await assert_as_in_memory(world, connection)
@@ -254,7 +268,7 @@ async def test_an_amount_that_fits_no_column_is_definite(world, connection):
     """A value beyond 64 bits is found before anything is sent."""
     customer = next(iter(world.wallets))
     batch = world.take()
-    batch.before[customer] = 2**63
+    batch.before[customer] = Standing(2**63, 0)
     with pytest.raises(WriteRefused):
         await write(connection, CELL, batch)
 

@@ -1,0 +1,57 @@
+"""Which history of the database this process is on, and who has to forget when it is another.
+
+After a failover or a restore the last transactions may be gone, and others stand where they stood. So each
+connection asks, when it is made, for what is another number on every other history: system identifier,
+timeline, database and start of the server, as one hash. Whoever knows something of the database is told
+before the connection is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ledger.store.database import Connection, PooledConnection
+
+HISTORY = "SELECT ledger.history() AS history, clock_timestamp() AS now"
+
+_log = structlog.get_logger(__name__)
+
+
+class StandbyError(ConnectionError):
+    """The address leads to a standby: what it shows may be old, and it takes no write."""
+
+
+class History:
+    """The history that connections were last made to."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        """How often it was another one than before: what was read before a turn may not be so after it."""
+        self._known: int | None = None
+        self._forgetful: list[Callable[[datetime], None]] = []
+
+    def at_a_turn(self, forget: Callable[[datetime], None]) -> None:
+        """Has `forget` called, with the database's time, before a connection to another history is used."""
+        self._forgetful.append(forget)
+
+    async def meet(self, connection: Connection | PooledConnection) -> None:
+        """Looks where a new connection leads. Raises StandbyError, and the driver's errors."""
+        [(history, now)] = await connection.fetch(HISTORY)
+        if history is None:
+            raise StandbyError("the database is a standby: the URL must lead to the primary")
+        if history == self._known:
+            return
+        is_first = self._known is None
+        self._known = history
+        if is_first:
+            return
+        self.turns += 1
+        _log.warning("database.other_history", turns=self.turns)
+        for forget in self._forgetful:
+            forget(now)
