@@ -9,6 +9,7 @@ from pricing.cards import RateCard, Rounding
 from pricing.config import Config, load, read_card_for, unknown_to
 from pricing.costs import CostBook, read_costs_text
 from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
+from pricing.doubts import doubts_of_card, doubts_of_costs
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.kept import item_of, kept_of, name_of
 from pricing.memory import Effect, Memory, State
@@ -51,6 +52,8 @@ __all__ = [
     "compile_terms",
     "differing_cards",
     "differing_costs",
+    "doubts_of_card",
+    "doubts_of_costs",
     "free_marks",
     "item_of",
     "kept_of",

@@ -10,7 +10,8 @@ rules. A price that is missing is not 0 here: the package silently prices such a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
@@ -236,6 +237,27 @@ class Catalog:
         matches = ((key, provider["match"]) for key, provider in self._providers.items())
         return next((key for key, clause in matches if clause and _matches(clause, name)), None)
 
+    @property
+    def providers(self) -> Collection[str]:
+        """The ids of the providers."""
+        return self._providers.keys()
+
+    def models(self) -> Iterator[str]:
+        """Yield the models that have names of their own, as provider/name; others go by pieces of theirs.
+
+        Providers whose models the most others offer too come first.
+        """
+        offered = Counter(other for provider in self._providers.values() for other in provider["fallback"])
+        for key in sorted(self._providers, key=lambda key: -offered[key]):
+            for match, *_ in self._providers[key]["models"]:
+                yield from (f"{key}/{name}" for name in _whole_names(match))
+
+    def tiers(self) -> Iterator[str]:
+        """Yield the tiers of service that some model has prices of."""
+        for provider in self._providers.values():
+            for _, _, variants in provider["models"]:
+                yield from (tier for tier, *_ in variants)
+
     def find(self, provider: str, model: str, service_tier: str) -> CatalogPrice | None:
         """Return the prices of a model of a provider (an id); None if the catalog has none for it."""
         name = model.lower()
@@ -259,6 +281,14 @@ class Catalog:
         yield from self._providers[provider]["models"]
         for other in self._providers[provider]["fallback"]:
             yield from self._providers[other]["models"]
+
+
+def _whole_names(clause: Plain) -> Iterator[str]:
+    if clause[0] in {"equals", "starts_with"}:
+        yield clause[1]
+    elif clause[0] == "or_":
+        for part in clause[1]:
+            yield from _whole_names(part)
 
 
 def _nanousd(quantity: str, rate: Plain) -> Fraction | Stepped:

@@ -234,17 +234,17 @@ def _is_plain(price: PriceDoc) -> bool:
 
 
 def _guarded(price: PriceDoc, kind: str, tariff: Tariff) -> Guarded:
-    rated = _rated(price) if kind == "tokens" else None
+    rated = rated_quantities(price) if kind == "tokens" else None
     return Guarded(tariff, price.varies, rated, price.once is not None)
 
 
-def _rated(price: PriceDoc) -> frozenset[str] | None:
+def rated_quantities(price: PriceDoc) -> frozenset[str] | None:
     """Return the quantities of tokens that a price rates; None: all, whatever they are."""
     table = price.per_million if price.per_million is not None else price.each
     if table is not None:
         return frozenset((*with_fallbacks(table), REQUESTS))
     rating = (part for part in price.inner if part.place != "then of a measure")
-    inner = [_rated(part.price) for part in rating if part.price.savings_share is None]
+    inner = [rated_quantities(part.price) for part in rating if part.price.savings_share is None]
     if not inner:
         return None
     found = [quantities for quantities in inner if quantities is not None]

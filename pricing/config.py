@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 
 from pricing.card_document import CardDoc, MatchDoc, RuleDoc
 from pricing.cards import RateCard, read_card
 from pricing.costs import CostBook, RateCost, read_costs
+from pricing.doubts import doubts_of_card, doubts_of_costs
 from pricing.finder import Finder
 from pricing.items import KeyOwner, Result
 from pricing.plain_yaml import Loc
@@ -32,8 +34,17 @@ class Config:
 
     costs: CostBook
     cards: Mapping[str, RateCard]
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Of the cards, by their names; that of the cost book has none."""
+    files: Mapping[str, str]
+    """Of the cards, by their names, and of the cost book under the empty one."""
+    costs_text: str
+    """The text of the cost book's file."""
+
+    def doubts(self, now: datetime) -> list[Problem]:
+        """Return what is likely to be a mistake in the files, though they can be published."""
+        found = doubts_of_costs(self.costs_text, self.costs, self.files[""])
+        for name, card in self.cards.items():
+            found += doubts_of_card(card.document, self.costs, self.files[name], now)
+        return sorted(found)
 
 
 @contextmanager
@@ -57,8 +68,9 @@ def load(directory: Path) -> Config:
     """
     problems: list[Problem] = []
     costs: CostBook | None = None
+    costs_text = ""
     try:
-        costs = read_costs(directory / "costs.yaml")
+        costs, costs_text = read_costs(directory / "costs.yaml")
     except ConfigError as error:
         problems += error.problems
     cards: list[Located[CardDoc]] = []
@@ -75,7 +87,7 @@ def load(directory: Path) -> Config:
         raise ConfigError(sorted(problems, key=lambda problem: problem[:3]))
     files = {card.model.card: card.places.file for card in cards}
     files[""] = str(directory / "costs.yaml")
-    return Config(costs, {card.model.card: RateCard(card) for card in cards}, files)
+    return Config(costs, {card.model.card: RateCard(card) for card in cards}, files, costs_text)
 
 
 @_uncollected()

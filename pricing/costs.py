@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -173,6 +173,8 @@ class CostBook:
     units: Mapping[str, RateCost]
     unknown: TokenRates | None
     """What tokens of an unknown model are booked at."""
+    catalog: Catalog
+    """List prices; of no model where the file names no catalog."""
 
     def __init__(self, stated: Any, catalog: Any) -> None:
         """Take the plain values of the file, and of the catalog that it names (None: none)."""
@@ -189,7 +191,7 @@ class CostBook:
         self._own = {
             name: ModelCost(model.rates(), "models", model.lever) for name, model in doc.tokens.models.items()
         }
-        self._catalog = Catalog(catalog or {"providers": []})
+        self.catalog = Catalog(catalog or {"providers": []})
         self._shares = {self._provider(name): 1 - share for name, share in doc.tokens.discounts.items()}
         self._known: dict[tuple[str, str], ModelCost | None] = {}
 
@@ -210,6 +212,11 @@ class CostBook:
     def states(self, other: CostBook) -> bool:
         """Tell whether another book says the same, whatever the catalog's prices were to either."""
         return bool(json.loads(self.document)["costs"] == json.loads(other.document)["costs"])
+
+    @property
+    def own_models(self) -> Collection[str]:
+        """Models that the book itself has prices of, as provider/name."""
+        return self._own.keys()
 
     def known_model(self, model: str) -> bool:
         """Tell whether the book has prices of a model, given as provider/name."""
@@ -233,8 +240,8 @@ class CostBook:
 
     def _catalog_model(self, model: str, service_tier: str) -> ModelCost | None:
         name, _, rest = model.partition("/")
-        provider = self._catalog.provider(name)
-        price = self._catalog.find(provider, rest, service_tier) if provider and rest else None
+        provider = self.catalog.provider(name)
+        price = self.catalog.find(provider, rest, service_tier) if provider and rest else None
         if provider is None or price is None:
             return None
         share = self._shares.get(provider)
@@ -242,15 +249,16 @@ class CostBook:
         return ModelCost(price, "catalog", None, ours, price.stand_ins(service_tier))
 
     def _provider(self, name: str) -> str:
-        provider = self._catalog.provider(name)
+        provider = self.catalog.provider(name)
         if provider is None:
             raise RefusedError(f"the catalog knows no provider {name!r}", "", ("tokens", "discounts", name))
         return provider
 
 
-def read_costs(path: Path) -> CostBook:
-    """Read `costs.yaml` and resolve the catalog that it names. Raises ConfigError with all problems."""
-    return _resolved(read_file(path, CostsDoc))
+def read_costs(path: Path) -> tuple[CostBook, str]:
+    """Read `costs.yaml` and resolve the catalog that it names; also its text. Raises ConfigError."""
+    located = read_file(path, CostsDoc)
+    return _resolved(located), located.text
 
 
 def read_costs_text(text: str, file: str = "<cost book>") -> CostBook:

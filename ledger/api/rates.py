@@ -7,6 +7,7 @@ Nobody is known to the server by a key of its own yet, so whoever publishes says
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -160,30 +161,47 @@ class RateMethods:
     async def CheckRates(self, request: pb.CheckRatesRequest, context: object) -> pb.CheckRatesResponse:
         """What is wrong with documents, each by itself and together."""
         await self._publisher.refresh()
-        found = await in_reader(self._problems, request)
-        return pb.CheckRatesResponse(problems=[_problem(problem) for problem in found])
+        read = await in_reader(self._read_all, request)
+        warnings: list[pricing.Problem] = []
+        if not read.problems:
+            for name, document in read.contents.items():
+                taken = self._publisher.refuse_revision(document, name)
+                read.problems.extend([taken] if taken is not None else [])
+                warnings += await self._doubts(document, request.costs.text, read.costs, name)
+        return pb.CheckRatesResponse(
+            problems=map(_problem, read.problems), warnings=map(_problem, sorted(warnings))
+        )
 
-    def _problems(self, request: pb.CheckRatesRequest) -> list[pricing.Problem]:
-        costs = self._publisher.latest_costs()
-        found: list[pricing.Problem] = []
+    async def _doubts(
+        self, content: pricing.RateCard | pricing.CostBook, text: str, costs: pricing.CostBook, name: str
+    ) -> list[pricing.Problem]:
+        """What is doubtful in a card under a cost book, or in a cost book, of which the text is taken."""
+        if isinstance(content, pricing.RateCard):
+            return await self._publisher.doubts_of_card(content.document, costs, name)
+        return await self._publisher.doubts_of_costs(text, content, name)
+
+    def _read_all(self, request: pb.CheckRatesRequest) -> _Read:
+        """Reads the documents: each by itself, and the cards beside the cost book."""
+        read = _Read([], {}, self._publisher.latest_costs())
         if request.HasField("costs"):
+            where = request.costs.name or "costs"
             try:
-                costs = pricing.read_costs_text(request.costs.text, request.costs.name or "costs")
+                read.costs = read.contents[where] = pricing.read_costs_text(request.costs.text, where)
             except pricing.ConfigError as error:
-                found += error.problems
+                read.problems += error.problems
         names: dict[str, str] = {}
         for index, document in enumerate(request.rate_cards):
             where = document.name or f"rate_cards[{index}]"
             try:
-                card = pricing.read_card_for(document.text, costs, where)
+                card = read.contents[where] = pricing.read_card_for(document.text, read.costs, where)
             except pricing.ConfigError as error:
-                found += error.problems
+                read.problems += error.problems
                 continue
             first = names.setdefault(card.name, where)
             if first != where:
                 hint = f"give it a name of its own: {first} has this one"
-                found.append(pricing.Problem(where, 0, 0, f"two cards are named {card.name!r}", hint))
-        return found
+                read.problems.append(pricing.Problem(where, 0, 0, f"two cards are named {card.name!r}", hint))
+        return read
 
     async def DiffRates(self, request: pb.DiffRatesRequest, context: object) -> pb.DiffRatesResponse:
         """What a document or a version changes, rate by rate."""
@@ -245,13 +263,21 @@ class RateMethods:
         """Makes a document the next version of its card."""
         by = By(_publisher_of(request.published_by), Source.API, forced=request.force)
         done = await _told("document", self._publisher.publish_card(request.document, by))
-        return pb.PublishRateCardResponse(version=self._version(done.version), replayed=done.repeated)
+        latest = self._publisher.latest_costs()
+        doubts = await self._publisher.doubts_of_card(request.document, latest, "document")
+        return pb.PublishRateCardResponse(
+            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+        )
 
     async def PublishCosts(self, request: pb.PublishCostsRequest, context: object) -> pb.PublishCostsResponse:
         """Makes a document the next version of the cost book."""
         by = By(_publisher_of(request.published_by), Source.API)
         done = await _told("document", self._publisher.publish_costs(request.document, by))
-        return pb.PublishCostsResponse(version=self._version(done.version), replayed=done.repeated)
+        latest = self._publisher.latest_costs()
+        doubts = await self._publisher.doubts_of_costs(request.document, latest, "document")
+        return pb.PublishCostsResponse(
+            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+        )
 
     async def RollbackRateCard(
         self, request: pb.RollbackRateCardRequest, context: object
@@ -318,6 +344,17 @@ class RateMethods:
             return self._published.costs(now).version
         card = self._published.card(name, now)
         return card.version if card is not None else None
+
+
+@dataclass(slots=True)
+class _Read:
+    """Documents of a request, read together."""
+
+    problems: list[pricing.Problem]
+    contents: dict[str, pricing.RateCard | pricing.CostBook]
+    """By what they are called."""
+    costs: pricing.CostBook
+    """That the cards are priced by."""
 
 
 def _rate_card(card: InForce[pricing.RateCard]) -> pb.RateCard:

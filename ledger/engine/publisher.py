@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
+from functools import partial
 from math import floor
 
 import structlog
@@ -165,7 +166,38 @@ class Publisher:
         if not reading.refused:
             for content in newer:
                 await self._offer(content, reading)
+            for doubt in await self._doubts_of_files(config, newer):
+                _log.warning("prices.doubtful", problem=str(doubt))
         return FilesRead(tuple(reading.refused), tuple(reading.older))
+
+    async def _doubts_of_files(
+        self, config: pricing.Config, newer: Sequence[Content]
+    ) -> list[pricing.Problem]:
+        cards = {content.name: content for content in newer if isinstance(content, pricing.RateCard)}
+        found = []
+        if config.costs in newer:
+            found += await self.doubts_of_costs(config.costs_text, config.costs, config.files[""])
+        for name, card in cards.items():
+            found += await self.doubts_of_card(card.document, self.latest_costs(), config.files[name])
+        return found
+
+    async def doubts_of_card(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:
+        """What is likely to be a mistake in a card that can be published: found in the reader's thread."""
+        return await in_reader(partial(pricing.doubts_of_card, text, costs, file, self._clock()))
+
+    async def doubts_of_costs(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:
+        """The same of the text of a cost book."""
+        return await in_reader(partial(pricing.doubts_of_costs, text, costs, file))
+
+    def refuse_revision(self, content: Content, file: str) -> pricing.Problem | None:
+        """Why the revision of a document keeps it from being published; None if it does not."""
+        latest = self._published.latest(*_key(content))
+        if latest is None or content.revision > latest.revision or content.version == latest.version:
+            return None
+        if content.revision == latest.revision:
+            return pricing.Problem(file, 0, 0, self._taken(content, latest), "")
+        message = f"revision {content.revision} is below {latest.revision}, which is published"
+        return pricing.Problem(file, 0, 0, message, f"to publish it, write revision: {latest.revision + 1}")
 
     async def _refused(self, newer: Sequence[Content], reading: _Reading) -> list[str]:
         """What is wrong with what files would publish, beside what is published."""
@@ -275,9 +307,8 @@ class _Reading:
         self._files = config.files
 
     def title(self, content: Content) -> str:
-        """The file, where it is known, and what it holds."""
-        file = self._files.get(_key(content)[1])
-        return f"{file}: {_title(content)}" if file else _title(content)
+        """The file, and what it holds."""
+        return f"{self._files[_key(content)[1]]}: {_title(content)}"
 
 
 def _key(content: Content) -> tuple[Kind, str]:

@@ -676,18 +676,26 @@ class CheckRatesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
-        """None: all can be published, as far as their revisions allow."""
+        """None: all can be published. A revision that is published with other content, or passed, is one."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """What is likely to be a mistake, though it can be published: names that nothing knows, tokens without a rate
+        of output, fixed rates under cost or margin floor.
+        """
 
     def __init__(
         self,
         *,
         problems: _abc.Iterable[Global___RateProblem] | None = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problems", b"problems", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -859,19 +867,25 @@ class PublishRateCardResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     """It had been published before."""
     @_builtins.property
     def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """As CheckRates has them, beside the latest cost book."""
+
     def __init__(
         self,
         *,
         version: Global___PriceVersion | None = ...,
         replayed: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -907,18 +921,24 @@ class PublishCostsResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     @_builtins.property
     def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """Of the document itself; those of the cards beside it are CheckRates'."""
+
     def __init__(
         self,
         *,
         version: Global___PriceVersion | None = ...,
         replayed: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

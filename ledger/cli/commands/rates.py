@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Sequence
-from datetime import UTC
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -21,7 +21,7 @@ from ledger.cli.client import CallFailedError, Failure, Ledger, call, connect
 from ledger.cli.commands.options import AdminTarget, AsJson
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table
 from ledger.cli.stack import run
-from pricing import ConfigError
+from pricing import ConfigError, Problem
 
 rates = typer.Typer(
     no_args_is_help=True, help="Rate cards and the cost book: check, compare, publish, take back."
@@ -40,30 +40,82 @@ OfCosts = Annotated[bool, typer.Option("--costs", help="The cost book, instead o
 Who = Annotated[
     str | None, typer.Option("--as", help="Recorded as who did it; this machine's user, if not given.")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Warnings refuse too.")]
 Force = Annotated[bool, typer.Option("--force", help="In spite of the card's margin floor; it is recorded.")]
 
 
 @rates.command("check")
 def check(
-    directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)], as_json: AsJson = False
+    directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    strict: Strict = False,
+    target: Annotated[
+        str, typer.Option(help="A server, whose published versions the files are compared with too.")
+    ] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Check a directory as a server would read it, without one; exit status 1 if anything is wrong."""
+    """Check a directory as a server would read it; exit status 1 if anything is wrong.
+
+    Without a target it needs no server, and does not know what is published.
+    """
     try:
         config = check_files(directory)
     except ConfigError as error:
-        if as_json:
-            print_json({"problems": [problem._asdict() for problem in error.problems]})
-        else:
-            note(str(error))
-        raise typer.Exit(REFUSED) from None
+        _refuse_files(error.problems, [], as_json=as_json)
+    warnings = config.doubts(datetime.now(UTC))
+    problems = run(_refused_by(target, _documents([directory]))) if target else []
+    if problems or (strict and warnings):
+        _refuse_files(problems, warnings, as_json=as_json)
     if as_json:
-        print_json({"problems": []})
+        found = [warning._asdict() for warning in warnings]
+        print_json({"problems": [], "warnings": found, "revisions_compared": bool(target)})
         return
-    made = table(f"{directory} can be published", "what", "revision", "rules", numbers=2)
+    _note_warnings(warnings)
+    what = "can be published" if target else "is sound"
+    made = table(f"{directory} {what}", "what", "revision", "rules", numbers=2)
     made.add_row("cost book", str(config.costs.revision), "")
     for name, card in sorted(config.cards.items()):
         made.add_row(name, str(card.revision), str(len(card.rules)))
     out().print(made)
+    if not target:
+        note("whether revisions are above what is published only a server knows: name it with --target")
+
+
+def _refuse_files(problems: Sequence[Problem], warnings: Sequence[Problem], *, as_json: bool) -> NoReturn:
+    if as_json:
+        found = {"problems": problems, "warnings": warnings}
+        print_json({key: [each._asdict() for each in value] for key, value in found.items()})
+    else:
+        for problem in problems:
+            note(str(problem))
+        _note_warnings(warnings)
+    raise typer.Exit(REFUSED) from None
+
+
+def _note_warnings(warnings: Iterable[Problem]) -> None:
+    for warning in warnings:
+        note(f"warning: {warning}")
+
+
+async def _refused_by(target: str, documents: Sequence[_Document]) -> list[Problem]:
+    """What a server would refuse of the documents, their revisions included."""
+    answer = await _checked(target, documents)
+    return list(map(_problem, answer.problems))
+
+
+async def _checked(target: str, documents: Sequence[_Document]) -> pb.CheckRatesResponse:
+    asked = pb.CheckRatesRequest()
+    for document in documents:
+        stated = pb.RateDocument(name=str(document.path), text=document.text)
+        if document.is_costs:
+            asked.costs.CopyFrom(stated)
+        else:
+            asked.rate_cards.append(stated)
+    async with connect(target, target) as ledger:
+        return await call(ledger.admin.CheckRates, asked)
+
+
+def _problem(told: pb.RateProblem) -> Problem:
+    return Problem(told.document, told.line, told.column, told.message, told.hint)
 
 
 @rates.command("diff")
@@ -94,6 +146,7 @@ async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path,
 def publish(
     files: Files,
     force: Force = False,
+    strict: Strict = False,
     who: Who = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
@@ -102,7 +155,12 @@ def publish(
 
     A file that is the latest version already is left as it is. One that is refused does not keep the others.
     """
-    done = run(_publish(target, _documents(files), _name_of(who), force=force))
+    documents = _documents(files)
+    if strict:
+        warnings = list(map(_problem, run(_checked(target, documents)).warnings))
+        if warnings:
+            _refuse_files([], warnings, as_json=as_json)
+    done = run(_publish(target, documents, _name_of(who), force=force))
     if as_json:
         print_json({"files": [each.as_dict() for each in done]})
     else:
@@ -111,6 +169,7 @@ def publish(
             made.add_row(*each.row())
         out().print(made)
         for each in done:
+            _note_warnings(each.warnings)
             if each.failure is not None:
                 note(f"{each.path}: {each.failure}")
     if any(each.failure is not None for each in done):
@@ -123,7 +182,8 @@ async def _publish(target: str, documents: Sequence[_Document], who: str, *, for
         for document in documents:
             try:
                 answer = await document.publish(ledger, who, force=force)
-                done.append(_Published(document.path, answer.version, answer.replayed))
+                warnings = tuple(_problem(told)._replace(file=str(document.path)) for told in answer.warnings)
+                done.append(_Published(document.path, answer.version, answer.replayed, warnings=warnings))
             except CallFailedError as refused:
                 if refused.failure.code == "UNAVAILABLE":
                     raise
@@ -290,6 +350,7 @@ class _Published(NamedTuple):
     version: pb.PriceVersion = pb.PriceVersion()
     replayed: bool = False
     failure: Failure | None = None
+    warnings: tuple[Problem, ...] = ()
 
     def row(self) -> tuple[str, ...]:
         if self.failure is not None:
@@ -302,7 +363,12 @@ class _Published(NamedTuple):
         if self.failure is not None:
             refused = {"reason": self.failure.reason, "message": str(self.failure)}
             return {"file": str(self.path), "refused": refused}
-        return {"file": str(self.path), "version": _as_dict(self.version), "replayed": self.replayed}
+        return {
+            "file": str(self.path),
+            "version": _as_dict(self.version),
+            "replayed": self.replayed,
+            "warnings": [warning._asdict() for warning in self.warnings],
+        }
 
 
 def _name_of(who: str | None) -> str:

@@ -140,6 +140,45 @@ async def test_check(rates, name):
     assert await listed(rates, name) == []
 
 
+async def test_check_warns(rates, name):
+    """What is likely a mistake is a warning with its place, of cards and of a cost book: no problem."""
+    text = card_text(name, per="0.001")
+    costs = 'units: {web_search: {each: "0.01"}}\nunknown_cost: {each: {input: "3"}}'
+    request = pb.CheckRatesRequest(
+        rate_cards=[pb.RateDocument(name="a.yaml", text=text)],
+        costs=pb.RateDocument(name="costs.yaml", text=f"revision: 1000\n{costs}"),
+    )
+    found = await rates.CheckRates(request)
+    assert not found.problems
+    assert [(warning.document, warning.line) for warning in found.warnings] == [
+        ("a.yaml", 6),
+        ("costs.yaml", 3),
+    ]
+    assert found.warnings[0].message.startswith("sells a million units of web_search at $1000, under a cost")
+
+
+async def test_check_knows_what_is_published(rates, name):
+    """A revision that is taken by other content, or passed, is a problem; the same content again is none."""
+    await publish(rates, card_text(name, 2))
+
+    async def checked(text):
+        request = pb.CheckRatesRequest(rate_cards=[pb.RateDocument(name="a.yaml", text=text)])
+        return [problem.message for problem in (await rates.CheckRates(request)).problems]
+
+    assert await checked(card_text(name, 2)) == []
+    assert await checked(card_text(name, 3, "7")) == []
+    [taken] = await checked(card_text(name, 2, "7"))
+    assert taken.startswith("revision 2 is published with other content, as version 1")
+    assert await checked(card_text(name, 1)) == ["revision 1 is below 2, which is published"]
+
+
+async def test_publishing_warns(rates, name):
+    """The answer has the warnings of what was published, and a repeat has them too."""
+    for replayed in (False, True):
+        answer = await publish(rates, card_text(name, 1, "0.001"))
+        assert (answer.replayed, [warning.line for warning in answer.warnings]) == (replayed, [6])
+
+
 async def test_refusals(rates, name):
     """Each says what is wrong and what is allowed, and publishes nothing."""
     await publish(rates, card_text(name, 3))

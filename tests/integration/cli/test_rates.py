@@ -37,13 +37,59 @@ def write(files: Path, revision: int, per_hour: str) -> None:
 
 def test_check(files: Path) -> None:
     """Without a server; what is wrong is told with its place, and in JSON."""
-    assert "lent" in rates("check", files).stdout
-    assert json.loads(rates("check", files, "--json").stdout) == {"problems": []}
+    checked = rates("check", files)
+    assert "lent" in checked.stdout
+    assert "only a server knows: name it with --target" in checked.stderr
+    assert "can be published" not in checked.stdout
+    found = json.loads(rates("check", files, "--json").stdout)
+    assert found == {"problems": [], "warnings": [], "revisions_compared": False}
     write(files, 1, "-4")
     card = files / "cards" / "lent.yaml"
     assert f"{card}:5:63: the rate -4 is negative" in rates("check", files, status=1).stderr
     [problem] = json.loads(rates("check", files, "--json", status=1).stdout)["problems"]
     assert (problem["file"], problem["line"], problem["column"]) == (str(card), 5, 63)
+
+
+def test_check_warns_and_strict_refuses(files: Path) -> None:
+    """What is likely a mistake is shown with its place; --strict makes a refusal of it."""
+    write(files, 1, "2")
+    card = files / "cards" / "lent.yaml"
+    warned = f"warning: {card}:5:52: sells an hour of h100 at $2, under a cost of $2.49"
+    assert warned in rates("check", files).stderr
+    assert warned in rates("check", files, "--strict", status=1).stderr
+    [warning] = json.loads(rates("check", files, "--json").stdout)["warnings"]
+    assert (warning["file"], warning["line"], warning["column"]) == (str(card), 5, 52)
+    [warning] = json.loads(rates("check", files, "--json", "--strict", status=1).stdout)["warnings"]
+    assert warning["line"] == 5
+
+
+def test_check_compares_with_what_is_published(server: Server, files: Path) -> None:
+    """With a target other content under a published revision is refused, as it would be by publishing."""
+    target = ("--target", server.back_office)
+    text = (files / "cards" / "lent.yaml").read_text().replace("card: lent", "card: compared")
+    (files / "cards" / "lent.yaml").unlink()
+    card = files / "cards" / "compared.yaml"
+    card.write_text(text)
+    rates("publish", card, *target)
+    assert "can be published" in rates("check", files, *target).stdout
+    card.write_text(text.replace("'4'", "'5'"))
+    assert "is sound" in rates("check", files).stdout
+    refused = rates("check", files, *target, status=1).stderr
+    assert f"{card}: revision 1 is published with other content, as version 1" in refused
+    card.write_text(text.replace("'4'", "'5'").replace("revision: 1", "revision: 2"))
+    assert json.loads(rates("check", files, "--json", *target).stdout)["revisions_compared"]
+
+
+def test_publish_warns_and_strict_refuses(server: Server, files: Path) -> None:
+    """Published in spite of a warning, which is shown; with --strict nothing is published."""
+    target = ("--target", server.back_office)
+    write(files, 1, "2")
+    card = files / "cards" / "lent.yaml"
+    card.write_text(card.read_text().replace("card: lent", "card: doubtful"))
+    warned = f"warning: {card}:5:52: sells an hour of h100 at $2, under a cost of $2.49"
+    assert warned in rates("publish", card, "--strict", *target, status=1).stderr
+    assert json.loads(rates("list", "doubtful", "--json", *target).stdout)["cards"]["versions"] == []
+    assert warned in rates("publish", card, *target).stderr
 
 
 def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:

@@ -261,14 +261,18 @@ async def test_a_card_and_the_cost_book_hold_together(start: Start, tmp_path: Pa
 async def test_a_catalog_that_has_changed(start: Start) -> None:
     """Another release of the catalog changes no price by itself: the file's revision has to say so."""
     first = await start()
-    costs = pricing.read_costs_text("revision: 2\ntokens: {catalog: genai-prices}\nunits: {page: {each: 1}}")
+    text = "revision: 2\ntokens: {catalog: genai-prices}\nunits: {page: {each: 1}}"
+    costs = pricing.read_costs_text(text)
     newer = pricing.CostBook.from_document(costs.document.replace('"input":"3"', '"input":"4"'))
     cards = {"basic": pricing.RateCard.from_document((first.directory / "cards" / "basic.yaml").read_text())}
-    await first.keeper.publisher.publish_files(pricing.Config(costs, cards), "old release")
-    read = await first.keeper.publisher.publish_files(pricing.Config(newer, cards), "new release")
+    files = {"": "costs.yaml", "basic": "cards/basic.yaml"}
+    await first.keeper.publisher.publish_files(pricing.Config(costs, cards, files, text), "old release")
+    read = await first.keeper.publisher.publish_files(
+        pricing.Config(newer, cards, files, text), "new release"
+    )
     [problem] = read.refused
     assert problem == (
-        "cost book: revision 2 is published with other prices of the catalog,"
+        "costs.yaml: cost book: revision 2 is published with other prices of the catalog,"
         " as version 2 (to publish this one, write revision: 3)"
     )
 

@@ -38,4 +38,9 @@ async def test_a_server_reads_its_files_again(serve, database_urls, tmp_path: Pa
             write_card(tmp_path, 3, "3")
             served.process.send_signal(signal.SIGHUP)
             assert [version.revision for version in (await until(3, 0)).versions] == [3, 2, 1]
+            write_card(tmp_path, 4, "0.0001")
+            await until(4, 0)
     assert '"event": "prices.refused", "level": "error"' in served.log()
+    [doubtful] = [line for line in served.log().splitlines() if '"prices.doubtful"' in line]
+    assert "cards/basic.yaml:7:" in doubtful
+    assert '"level": "warning"' in doubtful
