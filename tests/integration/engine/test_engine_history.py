@@ -1,0 +1,228 @@
+"""A database that has gone back: an older copy of it is started under engines that know more than it does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import asyncpg
+import pytest
+from engine_world import World, fingerprint, write_config
+
+from ledger import books
+from ledger.books.model import RefusalReason
+from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.engine.engine import Engine
+from ledger.engine.keeper import PriceKeeper
+from ledger.engine.outcomes import Committed, Unavailable
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+from ledger.store.history import StandbyError
+from ledger.store.migrate import migrate
+from ledger.store.reads import CustomerNotFoundError, Reads
+from tests.faults.postgres import Postgres, Urls
+
+CREDIT = 1_000_000
+ATTEMPTS_MAX = 100
+"""Of a call, until the database that was started again has been found."""
+
+
+class Cluster:
+    """A server of the test's own, whose data can be set back."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data = directory / "data"
+        self._copy = directory / "copy"
+        self.server = Postgres.create(self.data)
+        self.urls = Urls.of("books", self.server.sockets)
+
+    async def create(self) -> None:
+        await self.server.start()
+        await self.server.create_database("books")
+        await migrate(self.urls.owner)
+
+    async def back_up(self) -> None:
+        """Keeps a copy of the data as they are now."""
+        self.server.stop()
+        _copy(self.data, self._copy)
+        await self.server.start()
+
+    async def go_back(self) -> None:
+        """Kills the server, and starts the copy: of the same identifier, on the same timeline."""
+        self.server.kill()
+        shutil.rmtree(self.data)
+        _copy(self._copy, self.data)
+        await self.server.start()
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    with TemporaryDirectory(prefix="acu-history-") as directory:
+        made = Cluster(Path(directory))
+        await made.create()
+        yield made
+        made.server.stop()
+
+
+Open = Callable[[], Awaitable[World]]
+
+
+@pytest.fixture
+async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens engines on the cluster, each with connections of its own."""
+    async with AsyncExitStack() as life:
+
+        async def begin() -> World:
+            urls = cluster.urls
+            database = await Database.open(
+                urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+            )
+            life.push_async_callback(database.close)
+            clock, asked_at = DatabaseClock(), boot_seconds()
+            now = await database.reader.fetchval("SELECT clock_timestamp()")
+            clock.observe(now, asked_at, boot_seconds())
+            metrics = OperationsMetrics()
+            keeper = await PriceKeeper.open(write_config(tmp_path), database, clock.now, metrics)
+            engine = Engine(database, keeper.prices, clock, metrics)
+            engine.start(("cell_00",))
+            life.push_async_callback(engine.drain)
+            return World(engine, database, clock, keeper)
+
+        yield begin
+
+
+async def charge(world: World, customer_id: str, request_id: str, micros: int) -> Committed | books.Refusal:
+    """A charge of credits, sent again while the database is away."""
+    command = books.Charge(request_id, fingerprint(f"{request_id} {micros}"), micros)
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            return await world.execute(customer_id, command)
+        except Unavailable:
+            continue
+    raise AssertionError("the database was not found again")
+
+
+async def available(world: World, customer_id: str) -> int:
+    """What a read answers, asked again while the database is away."""
+    reads = Reads(world.database.reader, world.database.reports, world.engine.directory)
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            return (await reads.balance(customer_id)).credits.available
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            continue
+    raise AssertionError("the database was not found again")
+
+
+async def journal(world: World) -> list[tuple[str, int, int, int]]:
+    """Customer, sequence, and what is available then, as the entries sum up; of those who have a wallet."""
+    rows = await world.database.finance.fetch(
+        """
+        SELECT c.customer_id, w.sequence, w.available, sum(e.available)::bigint AS booked
+        FROM cell_00.wallets w
+        JOIN ledger.customers c USING (customer)
+        JOIN cell_00.entries e USING (customer)
+        GROUP BY c.customer_id, w.sequence, w.available ORDER BY c.customer_id
+        """
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_a_wallet_of_the_same_sequence_on_another_history(cluster: Cluster, engine_on: Open) -> None:
+    """A knows x at sequence 4, which is lost; B makes another 4: A's next charge rests on B's.
+
+    100 granted, 40 charged by A and lost, 90 charged by B, 1 by A: 9 is left, and the journal sums to it.
+    """
+    a, b = await engine_on(), await engine_on()
+    await a.customer("x", 100 * CREDIT)
+    await cluster.back_up()
+    assert isinstance(await charge(a, "x", "lost", 40 * CREDIT), Committed)
+    await cluster.go_back()
+    assert isinstance(await charge(b, "x", "b", 90 * CREDIT), Committed)
+    done = await charge(a, "x", "a", CREDIT)
+    assert isinstance(done, Committed)
+    assert (done.entry.sequence, done.entry.after.available) == (4, 9 * CREDIT)
+    assert await journal(b) == [("x", 4, 9 * CREDIT, 9 * CREDIT)]
+
+
+async def test_a_refusal_rests_on_no_lost_history(cluster: Cluster, engine_on: Open) -> None:
+    """Who has spent all on a lost history has it again. A repeat of what was lost books once."""
+    a = await engine_on()
+    await a.customer("x", 100 * CREDIT)
+    await cluster.back_up()
+    assert isinstance(await charge(a, "x", "lost", 100 * CREDIT), Committed)
+    await cluster.go_back()
+    assert isinstance(await charge(a, "x", "new", 30 * CREDIT), Committed)
+    again = await charge(a, "x", "lost", 70 * CREDIT)
+    assert isinstance(again, Committed)
+    assert not again.replayed
+    assert await journal(a) == [("x", 4, 0, 0)]
+
+
+async def test_a_lost_customer_is_nobody_else(cluster: Cluster, engine_on: Open) -> None:
+    """Of a customer who is lost nothing is booked on one who is created later, nor is her balance his.
+
+    One server alone. His number is not given again, and his name is forgotten with the history it was on.
+    """
+    a = await engine_on()
+    await cluster.back_up()
+    await a.customer("lost", 100 * CREDIT)
+    assert isinstance(await charge(a, "lost", "r", CREDIT), Committed)
+    await cluster.go_back()
+    with pytest.raises(CustomerNotFoundError):
+        await available(a, "lost")
+    await a.customer("new", 50 * CREDIT)
+    refused = await charge(a, "lost", "r2", CREDIT)
+    assert isinstance(refused, books.Refusal)
+    assert refused.reason == RefusalReason.CUSTOMER_NOT_FOUND
+    assert await available(a, "new") == 50 * CREDIT
+    assert await journal(a) == [("new", 2, 50 * CREDIT, 50 * CREDIT)]
+
+
+async def test_a_customer_created_again_is_found(cluster: Cluster, engine_on: Open) -> None:
+    """A server that knows a lost customer by its old number reads and books on the new one of the same id."""
+    a, b = await engine_on(), await engine_on()
+    await cluster.back_up()
+    await a.customer("x", 100 * CREDIT)
+    assert await available(a, "x") == 100 * CREDIT
+    await cluster.go_back()
+    await b.customer("x", 7 * CREDIT)
+    assert await available(a, "x") == 7 * CREDIT
+    assert isinstance(await charge(a, "x", "r", 2 * CREDIT), Committed)
+    assert await journal(a) == [("x", 3, 5 * CREDIT, 5 * CREDIT)]
+
+
+async def test_prices_of_a_lost_history_are_forgotten(cluster: Cluster, engine_on: Open) -> None:
+    """Versions that were published and lost are in force no more; what the files say is published again."""
+    await cluster.back_up()
+    a = await engine_on()
+    assert a.keeper.prices.published.generation == 2
+    await cluster.go_back()
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            await a.keeper.step()
+            break
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            continue
+    rows = await a.database.finance.fetch("SELECT kind, number FROM ledger.price_versions ORDER BY kind")
+    assert [tuple(row) for row in rows] == [("CARD", 1), ("COSTS", 1)]
+    assert a.keeper.prices.published.generation == 2
+
+
+async def test_a_standby_is_not_used(cluster: Cluster) -> None:
+    """What a standby shows may be old, and it takes no write: connections to one are refused."""
+    cluster.server.stop()
+    (cluster.data / "standby.signal").touch()
+    await cluster.server.start()
+    urls = cluster.urls
+    with pytest.raises(StandbyError, match="primary"):
+        await Database.open(
+            urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+        )
