@@ -13,16 +13,20 @@ from ledger.books import (
     Charge,
     Commit,
     Decision,
+    Fill,
     GrantKind,
     IssueGrant,
     Lot,
     LotKey,
     LotStatus,
+    OverCapture,
+    Plan,
     Priced,
     PricedLine,
     Reserve,
     Rounding,
     Treatment,
+    Unpriced,
     apportion,
     round_exact,
 )
@@ -192,3 +196,28 @@ def test_as_much_is_covered_as_any_order_could_cover(
 def a_lot(n: int, scope: str | None, micros: int) -> Lot:
     """Give a lot of the test above."""
     return Lot(LotKey(1, n), GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
+
+
+@given(st.lists(line(), min_size=1, max_size=4), st.lists(st.sampled_from([*KINDS, None]), max_size=4))
+@settings(deadline=None)
+def test_a_part_without_a_price_leaves_nothing_of_the_hold(
+    lines: list[PricedLine], scopes: list[str | None]
+) -> None:
+    """All is taken that lots of its lines' kinds hold, and all of that collected: no more is left unpaid."""
+    uncollected = []
+    for policy in (Unpriced.BOOK, Unpriced.CHARGE_HOLD):
+        world = World(Plan("capped", None, OverCapture.CAP, unpriced=policy))
+        for number, scope in enumerate([None, *scopes]):
+            world.run(IssueGrant(f"g{number}", b"", 10**6, GrantKind.PAID, 10**9, scope=scope))
+        asked = [PricedLine(kind, Treatment.CHARGED, Fraction(10**6), Fraction(0), {}, {}) for kind in KINDS]
+        reserved = world.run(Reserve("r", b"", None, Fill.UP_TO), priced(asked, Rounding()))
+        assert isinstance(reserved, Decision)
+        named = reserved.entry.sequence
+        part = world.run(Commit("c", b"", named, None, final=False), priced(lines, Rounding()))
+        assert isinstance(part, Decision)
+        uncollected.append(part.entry.uncollected_micros)
+        kinds = {each.kind for each in lines if each.treatment is Treatment.UNPRICED}
+        if policy is Unpriced.CHARGE_HOLD and kinds:
+            left = {world.lots[pin.lot].scope for pin in world.reservations[named].pins}
+            assert left.isdisjoint({None, *kinds})
+    assert uncollected[0] == uncollected[1]
