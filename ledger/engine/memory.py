@@ -424,7 +424,8 @@ class Memory:
     def finish_round(self, members: Iterable[Member], batch: OpenBatch) -> None:
         """The round is committed: answers its commands, and lets its customers go on."""
         self.finish(batch, frozenset(batch.parts), {})
-        for member in members:
+        # Who found no room in this round comes first in the next.
+        for member in sorted(members, key=lambda member: member.customer in batch.parts):
             if member.wallet is not None:
                 member.last_sequence = member.wallet.sequence
             self._leave_round(member)

@@ -92,6 +92,33 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     assert rounds == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
 
 
+async def test_who_found_no_room_in_a_round_is_in_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much still waits of another customer, whose command came first."""
+    names = [await world.customer(name, 100_000 * CREDIT) for name in ("busy", "other")]
+    for name in names:
+        await world.reserve(name, "hold", CREDIT)
+    memory = world.engine._cells["cell_00"].memory
+    memory.contend(memory._members)
+    for member in memory._members.values():
+        member.forget()
+    finish, rounds = memory.finish_round, []
+
+    def finish_round(members, batch):  # type: ignore[no-untyped-def]
+        rounds.append(list(batch.parts))
+        finish(members, batch)
+
+    monkeypatch.setattr(memory, "finish_round", finish_round)
+    outcomes = [
+        *begin(world, "busy", 20, ROUND_WORK_MAX // 5),
+        *begin(world, "other", 1, ROUND_WORK_MAX // 5),
+    ]
+    await all_done(outcomes)
+    busy, other = (world.engine.directory.known(name).customer for name in names)  # type: ignore[union-attr]
+    assert rounds[:2] == [[busy], [other, busy]]
+
+
 async def test_rows_are_made_in_turns(world: World) -> None:
     """The entries of a long batch become texts some hundred lines at a time."""
     acme = await world.customer("acme", 10_000 * CREDIT)
