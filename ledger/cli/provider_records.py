@@ -1,9 +1,13 @@
 """Files of what providers report: one JSON value a line, read by the adapters of pricing.
 
 A line is a record as the provider sent it; of OpenTelemetry a request of an export, each span a record.
-The provider's own id names a record, so the same response logged twice is one piece of work: its repeat is a
-`Skipped` of the reason `repeated`, one with other usage a `conflicting_repeat`. What could be read and is yet
-to be looked at, unknown fields above all, is added up in `findings`.
+Several files are read as one. The provider's own id names a record, so the same response logged twice is one
+piece of work: its repeat is a `Skipped` of the reason `repeated`. Where usage grew under one id, as it does
+while a message is streamed, the largest counts and the others are of the reason `snapshot`; one that cannot
+have grown into the other is a `conflicting_repeat`. So the files are read twice, once to know what counts.
+
+What could be read and is yet to be looked at, unknown fields above all, is added up in `findings`; records
+whose price may be wrong for it are counted in `mispriced`.
 """
 
 from __future__ import annotations
@@ -11,20 +15,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from ledger.cli.records import (
     BROKEN_ROW,
     NAME_MAX,
     BrokenFieldError,
     Record,
-    RecordFile,
+    RecordFiles,
     RecordFormat,
     RecordOptions,
     Skipped,
@@ -33,142 +37,216 @@ from ledger.cli.records import (
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
 from pricing import Tokens, Units
-from pricing.adapters import Adapted, AdapterError, Finding, NoUsage, anthropic, litellm, openai, otel
-from pricing.decimals import format_nanos
-
-PROVIDER_FORMATS = frozenset(
-    {RecordFormat.OPENAI, RecordFormat.ANTHROPIC, RecordFormat.OTEL, RecordFormat.LITELLM}
+from pricing.adapters import (
+    Adapted,
+    AdapterError,
+    Finding,
+    NoUsage,
+    anthropic,
+    bedrock,
+    claude_code,
+    codex,
+    gemini,
+    litellm,
+    otel,
 )
+from pricing.decimals import format_nanos
+from pricing.items import INPUT_QUANTITIES
+
 REPEATED = "repeated"
+SNAPSHOT = "snapshot"
 CONFLICTING_REPEAT = "conflicting_repeat"
 FINDINGS_MAX = 1000
 """Kinds of finding that are told apart: a file in which every path is new does not fill the memory."""
 _API_NAME_MAX = 128
 _PATH_MAX = 160
-_ADAPT = {
-    RecordFormat.OPENAI: openai.adapt,
-    RecordFormat.ANTHROPIC: anthropic.adapt,
-    RecordFormat.LITELLM: litellm.adapt,
+_Adapt = Callable[[object], Adapted | NoUsage]
+_READERS: Mapping[RecordFormat, Callable[[], _Adapt]] = {
+    RecordFormat.OPENAI: lambda: codex.Transcript().adapt_response,
+    RecordFormat.ANTHROPIC: lambda: anthropic.adapt,
+    RecordFormat.LITELLM: lambda: litellm.adapt,
+    RecordFormat.GEMINI: lambda: gemini.adapt,
+    RecordFormat.BEDROCK: lambda: bedrock.adapt,
+    RecordFormat.CLAUDE_CODE: lambda: claude_code.adapt,
+    RecordFormat.CODEX: lambda: codex.Transcript().adapt,
 }
+"""What reads the lines of one file: anew for each, as some of them depend on those before."""
+PROVIDER_FORMATS = frozenset({*_READERS, RecordFormat.OTEL})
 _LINE = "one JSON value a line"
 _INDEX = re.compile(r"\[\d+\]")
+
+
+class Place(NamedTuple):
+    """A line of one of the files."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
 
 
 @dataclass(slots=True)
 class FindingCount:
     """A finding and how often it came; lists count as one path."""
 
-    first_line: int
+    first: Place
     first_text: str
     count: int = 0
 
 
-class ProviderFile:
-    """An open file of records. Made by `open_provider_records`."""
+class _Usage(NamedTuple):
+    """What one record of an id says was used, for comparison with others of the same id."""
 
-    def __init__(self, path: Path, stream: TextIO, kind: RecordFormat) -> None:
-        self._path = path
-        self._stream = stream
+    row: int
+    place: Place
+    digest: bytes
+    sizes: tuple[int, ...]
+    """All input, all output, and all of what is counted in units."""
+
+    def grew_into(self, other: _Usage) -> bool:
+        """Whether it can be an earlier state of the same work."""
+        return self.sizes != other.sizes and all(
+            mine <= its for mine, its in zip(self.sizes, other.sizes, strict=True)
+        )
+
+
+class ProviderFiles:
+    """Open files of records, read as one. Made by `open_provider_records`."""
+
+    def __init__(self, files: Sequence[tuple[Path, TextIO]], kind: RecordFormat) -> None:
+        self._files = files
         self._kind = kind
-        self._seen: dict[str, tuple[int, bytes]] = {}
         self.findings: dict[tuple[str, str], FindingCount] = {}
+        self.mispriced = 0
+        """Records whose price may be wrong, for what was found in them."""
         self._tree = self._read_tree() if kind is RecordFormat.OTEL else otel.Tree()
+        self._counting = self._find_counting()
 
     def take(self, limit: int | None) -> Iterator[Record | Skipped]:
         """The first `limit` records, or all."""
         return islice(self, limit)
 
     def __iter__(self) -> Iterator[Record | Skipped]:
-        """The records in the file's order; blank lines are none."""
-        row = 0
-        for line_number, line in self._lines():
-            for one in self._adapted(line):
-                row += 1
-                yield self._record(row, line_number, one)
+        """The records in the files' order; blank lines are none."""
+        for row, place, one in self._adapted():
+            yield self._record(row, place, one)
 
     def findings_in_words(self) -> Iterator[str]:
         """What is to be looked at, a line each."""
         for (kind, path), found in sorted(self.findings.items()):
             times = f"{found.count:,} times, " if found.count > 1 else ""
-            yield f"{self._path}:{found.first_line}: {kind}: {times}{path}: {found.first_text}"
-
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        self._stream.seek(0)
-        return ((number, line) for number, line in enumerate(self._stream, start=1) if line.strip())
+            yield f"{found.first}: {kind}: {times}{path}: {found.first_text}"
 
     def _read_tree(self) -> otel.Tree:
-        """Reads the file once ahead: a span may come before those that it is within, or after."""
+        """Reads the files once ahead: a span may come before those that it is within, or after."""
         tree = otel.Tree()
-        for _, line in self._lines():
-            for span in _spans(line):
-                if isinstance(span, otel.Span):
-                    tree.add(span)
-        tree.close()
-        return tree
+        for path, stream in self._files:
+            for _, line in _lines(path, stream):
+                for span in _spans(line):
+                    if isinstance(span, otel.Span):
+                        tree.add(span)
+        return tree.close()
 
-    def _adapted(self, line: str) -> Iterator[Adapted | NoUsage | AdapterError]:
-        """What the records of a line come to, or why one cannot be read."""
-        if self._kind is not RecordFormat.OTEL:
-            yield _tried(lambda: _ADAPT[self._kind](_parsed(line)))
-            return
+    def _find_counting(self) -> dict[str, _Usage]:
+        """Of each id the record that counts: the last that the others can have grown into."""
+        found: dict[str, _Usage] = {}
+        for row, place, one in self._adapted():
+            if isinstance(one, Adapted) and one.record_id is not None:
+                usage = _usage(row, place, one)
+                before = found.get(one.record_id)
+                if before is None or before.grew_into(usage):
+                    found[one.record_id] = usage
+        return found
+
+    def _adapted(self) -> Iterator[tuple[int, Place, Adapted | NoUsage | AdapterError]]:
+        """What each record comes to, or why it cannot be read, by its number and place."""
+        row = 0
+        for path, stream in self._files:
+            adapt = _READERS[self._kind]() if self._kind in _READERS else None
+            for place, line in _lines(path, stream):
+                for one in self._of_spans(line) if adapt is None else (_of_line(adapt, line),):
+                    row += 1
+                    yield row, place, one
+
+    def _of_spans(self, line: str) -> Iterator[Adapted | NoUsage | AdapterError]:
         for span in _spans(line):
-            yield self._adapted_span(span) if isinstance(span, otel.Span) else span
+            if isinstance(span, otel.Span):
+                yield self._of_span(span)
+            else:
+                yield span
 
-    def _adapted_span(self, span: otel.Span) -> Adapted | NoUsage | AdapterError:
-        return _tried(lambda: otel.adapt(span, self._tree))
+    def _of_span(self, span: otel.Span) -> Adapted | NoUsage | AdapterError:
+        try:
+            return otel.adapt(span, self._tree)
+        except AdapterError as refused:
+            return refused
 
-    def _record(self, row: int, line: int, one: Adapted | NoUsage | AdapterError) -> Record | Skipped:
+    def _record(self, row: int, place: Place, one: Adapted | NoUsage | AdapterError) -> Record | Skipped:
         if isinstance(one, AdapterError):
-            return Skipped(BROKEN_ROW, f"{self._path}:{line}: {one}")
+            return Skipped(BROKEN_ROW, f"{place}: {one}")
         if isinstance(one, NoUsage):
-            self._note(line, one.findings)
+            self._note(place, one.findings)
             return Skipped(one.reason)
-        key = f"row-{row}" if one.record_id is None else short_name(one.record_id)
-        repeat = self._repeat(key, line, one)
-        if repeat is not None:
-            return repeat
+        other = self._other_that_counts(row, place, one)
+        if other is not None:
+            return other
         try:
             usage = tuple(usage_item(item) for item in one.items)
         except BrokenFieldError as broken:
-            return Skipped(BROKEN_ROW, f"{self._path}:{line}: {broken}")
-        self._note(line, one.findings)
+            return Skipped(BROKEN_ROW, f"{place}: {broken}")
+        self._note(place, one.findings)
+        key = f"row-{row}" if one.record_id is None else short_name(one.record_id)
         customer = short_name(one.user) if one.user else None
         return Record(row, key, customer, usage, usage, _labels(one))
 
-    def _repeat(self, key: str, line: int, one: Adapted) -> Skipped | None:
-        """Whether a record of this id came before."""
-        digest = blake2b(repr(one.items).encode("utf-8", "backslashreplace"), digest_size=16).digest()
-        if key not in self._seen:
-            self._seen[key] = line, digest
+    def _other_that_counts(self, row: int, place: Place, one: Adapted) -> Skipped | None:
+        """Why a record does not count, if another one of its id does."""
+        if one.record_id is None:
             return None
-        first_line, first_digest = self._seen[key]
-        if digest == first_digest:
+        counting, usage = self._counting[one.record_id], _usage(row, place, one)
+        if counting.row == row:
+            return None
+        if usage.digest == counting.digest:
             return Skipped(REPEATED)
-        said = f"{one.record_id} came on line {first_line} with other usage, which is counted"
-        return Skipped(CONFLICTING_REPEAT, f"{self._path}:{line}: {said}: leave the final one in the file")
+        if usage.grew_into(counting):
+            return Skipped(SNAPSHOT)
+        said = f"{one.record_id} came at {counting.place} with other usage, which is counted"
+        return Skipped(CONFLICTING_REPEAT, f"{place}: {said}: leave the final one in the file")
 
-    def _note(self, line: int, findings: Iterable[Finding]) -> None:
+    def _note(self, place: Place, findings: Sequence[Finding]) -> None:
+        self.mispriced += any(finding.kind.mispriced for finding in findings)
         for finding in findings:
-            place = finding.kind.value, _shown(_INDEX.sub("[]", finding.path))
-            if place not in self.findings and len(self.findings) >= FINDINGS_MAX:
-                place = finding.kind.value, "…"
-            self.findings.setdefault(place, FindingCount(line, finding.text)).count += 1
-
-
-def open_usage(
-    path: Path, kind: RecordFormat, options: RecordOptions
-) -> AbstractContextManager[RecordFile | ProviderFile]:
-    """Opens a file of any format; raises RecordsError as `open_records` does."""
-    if kind in PROVIDER_FORMATS:
-        return open_provider_records(path, kind)
-    return open_records(path, kind, options)
+            name = finding.kind.value, _shown(_INDEX.sub("[]", finding.path))
+            if name not in self.findings and len(self.findings) >= FINDINGS_MAX:
+                name = finding.kind.value, "…"
+            self.findings.setdefault(name, FindingCount(place, finding.text)).count += 1
 
 
 @contextmanager
-def open_provider_records(path: Path, kind: RecordFormat) -> Iterator[ProviderFile]:
-    """Opens a file of one JSON value a line."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
-        yield ProviderFile(path, stream, kind)
+def open_usage(
+    paths: Sequence[Path], kind: RecordFormat, options: RecordOptions
+) -> Iterator[RecordFiles | ProviderFiles]:
+    """Opens files of any format, to be read as one; raises RecordsError as `open_records` does."""
+    with ExitStack() as opened:
+        if kind in PROVIDER_FORMATS:
+            yield opened.enter_context(open_provider_records(paths, kind))
+        else:
+            yield RecordFiles([opened.enter_context(open_records(path, kind, options)) for path in paths])
+
+
+@contextmanager
+def open_provider_records(paths: Sequence[Path], kind: RecordFormat) -> Iterator[ProviderFiles]:
+    """Opens files of one JSON value a line, to be read as one."""
+    with ExitStack() as opened:
+        files = [
+            (
+                path,
+                opened.enter_context(path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")),
+            )
+            for path in paths
+        ]
+        yield ProviderFiles(files, kind)
 
 
 def usage_item(item: Tokens | Units) -> UsageItem:
@@ -212,9 +290,29 @@ def _named(what: str, name: str) -> str:
     return name
 
 
-def _tried(adapt: Callable[[], Adapted | NoUsage]) -> Adapted | NoUsage | AdapterError:
+def _usage(row: int, place: Place, one: Adapted) -> _Usage:
+    digest = blake2b(repr(one.items).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+    used = [
+        (count, key in INPUT_QUANTITIES)
+        for item in one.items
+        if isinstance(item, Tokens)
+        for key, count in item.quantities.items()
+    ]
+    counted = sum(item.quantity_nanos for item in one.items if isinstance(item, Units))
+    read = sum(count for count, is_input in used if is_input)
+    wrote = sum(count for count, is_input in used if not is_input)
+    return _Usage(row, place, digest, (read, wrote, counted))
+
+
+def _lines(path: Path, stream: TextIO) -> Iterator[tuple[Place, str]]:
+    """The lines of a file from its beginning that are not blank."""
+    stream.seek(0)
+    return ((Place(path, number), line) for number, line in enumerate(stream, start=1) if line.strip())
+
+
+def _of_line(adapt: _Adapt, line: str) -> Adapted | NoUsage | AdapterError:
     try:
-        return adapt()
+        return adapt(_parsed(line))
     except AdapterError as refused:
         return refused
 

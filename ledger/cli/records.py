@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -48,6 +48,10 @@ class RecordFormat(StrEnum):
     ANTHROPIC = "anthropic"
     OTEL = "otel"
     LITELLM = "litellm"
+    GEMINI = "gemini"
+    BEDROCK = "bedrock"
+    CLAUDE_CODE = "claude_code"
+    CODEX = "codex"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,6 @@ class RecordFile:
         self._stream = stream
         self._format = _FORMATS[kind]
         self._options = options
-        self._seen: Counter[str] = Counter()
         self._header = self._read_header()
         if kind is RecordFormat.LLM_REQUESTS and options.model is None and "model" not in self._header:
             raise RecordsError(
@@ -259,13 +262,16 @@ class RecordFile:
 
     def __iter__(self) -> Iterator[Record | Skipped]:
         """The records in the file's order; blank lines are none."""
-        row = 0
+        return self.records(0, Counter())
+
+    def records(self, row: int, seen: Counter[str]) -> Iterator[Record | Skipped]:
+        """The records after `row` others, of files that are read as one: `seen` counts the names in them."""
         for line_number, line in enumerate(self._stream, start=2):
             if not line.strip():
                 continue
             row += 1
             try:
-                yield self._record(row, line)
+                yield self._record(row, line, seen)
             except _NotWorkError as not_work:
                 yield Skipped(str(not_work))
             except BrokenFieldError as broken:
@@ -275,7 +281,7 @@ class RecordFile:
         """The first `limit` records, or all."""
         return islice(self, limit)
 
-    def _record(self, row: int, line: str) -> Record:
+    def _record(self, row: int, line: str, seen: Counter[str]) -> Record:
         try:
             values = next(csv.reader([line], strict=True))
         except csv.Error as error:
@@ -283,14 +289,34 @@ class RecordFile:
         if len(values) != len(self._header):
             raise BrokenFieldError(f"{len(values)} fields where the header has {len(self._header)}")
         work = self._format.read(Fields(dict(zip(self._header, values, strict=True))), self._options)
-        return Record(row, self._key(row, work.name), work.customer, work.estimate, work.usage)
+        return Record(row, _key(row, work.name, seen), work.customer, work.estimate, work.usage)
 
-    def _key(self, row: int, name: str | None) -> str:
-        """What names the work wherever it stands in the file; a name that comes again is other work."""
-        if name is None:
-            return f"row-{row}"
-        self._seen[name] += 1
-        return name if self._seen[name] == 1 else f"{name}#{self._seen[name]}"
+
+def _key(row: int, name: str | None, seen: Counter[str]) -> str:
+    """What names the work wherever it stands in the files; a name that comes again is other work."""
+    if name is None:
+        return f"row-{row}"
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+
+class RecordFiles:
+    """Several files of records, read as one."""
+
+    def __init__(self, files: Sequence[RecordFile]) -> None:
+        self._files = files
+
+    def take(self, limit: int | None) -> Iterator[Record | Skipped]:
+        """The first `limit` records of all, or all."""
+        return islice(self._records(), limit)
+
+    def _records(self) -> Iterator[Record | Skipped]:
+        row = 0
+        seen: Counter[str] = Counter()
+        for file in self._files:
+            for record in file.records(row, seen):
+                row += 1
+                yield record
 
 
 @contextmanager

@@ -26,14 +26,17 @@ from pricing.adapters.common import (
     FindingKind,
     NoUsage,
     add,
+    count_of,
     names_in,
     required,
-    rest,
     server_tools,
     split_output,
     tokens,
+    units,
     who,
+    writes,
 )
+from pricing.adapters.vocabulary import CACHE_READ, REASONING, asked_of, served_for, tier_of
 from pricing.items import OUTPUT_QUANTITIES, Tokens, Units
 
 _CONTENT = names_in(
@@ -88,37 +91,37 @@ def _items(usage: Fields, asked: str | None, served: str) -> tuple[Tokens | Unit
         text = "its samplings of the message do not add up to the usage, which is counted"
         usage.find(FindingKind.MISMATCH, "iterations", text)
     tier = _tier(usage)
+    model = asked_of("anthropic", asked or iterations.declined or served)
     item = tokens(
-        _model(asked or iterations.declined or served),
+        model,
         add([message, *iterations.compactions]),
-        served_by=_model(served),
+        served_by=served_for(model, served),
         service_tier=tier,
         requests=max(1, len(iterations.own)) + len(iterations.compactions),
     )
-    others = [tokens(_model(model), counts, service_tier=tier) for model, counts in iterations.others]
-    return (item, *others, *server_tools(usage.inside("server_tool_use")))
+    others = [
+        tokens(served_for(model, name), counts, service_tier=tier) for name, counts in iterations.others
+    ]
+    tools = server_tools(usage.inside("server_tool_use")).items()
+    return (item, *others, *(units(meter, count) for meter, count in tools if count))
 
 
 def _quantities(usage: Fields) -> dict[str, int]:
     """Disjoint quantities of the usage of a message, or of one of its samplings."""
     lifetimes = usage.inside("cache_creation")
-    written_5m = lifetimes.count("ephemeral_5m_input_tokens")
-    written_1h = lifetimes.count("ephemeral_1h_input_tokens")
-    split = (written_5m or 0) + (written_1h or 0)
-    written = usage.count("cache_creation_input_tokens")
-    if written is None:
-        written = split
-    unsaid = rest(written, usage.at("cache_creation_input_tokens"), {"cache_creation": split})
-    if unsaid and (written_5m, written_1h) != (None, None):
-        text = f"{split} of the {written} tokens written; the others are counted as written for 5 minutes"
-        usage.find(FindingKind.MISMATCH, "cache_creation", text)
-    thinking = usage.inside("output_tokens_details").count("thinking_tokens") or 0
+    written = writes(
+        usage,
+        "cache_creation_input_tokens",
+        usage.count("cache_creation_input_tokens"),
+        lifetimes.count("ephemeral_5m_input_tokens"),
+        lifetimes.count("ephemeral_1h_input_tokens"),
+    )
+    thinking = count_of((usage.inside("output_tokens_details"), REASONING))
     output = required(usage, "output_tokens")
     return {
         "input": required(usage, "input_tokens"),
-        "cache_read": usage.count("cache_read_input_tokens") or 0,
-        "cache_write": written - (written_1h or 0),
-        "cache_write_1h": written_1h or 0,
+        "cache_read": count_of((usage, CACHE_READ)),
+        **written,
         **split_output(output, usage.at("output_tokens"), reasoning=thinking),
     }
 
@@ -170,8 +173,7 @@ def _tier(usage: Fields) -> str:
         usage.find(FindingKind.UNCOUNTED, "inference_geo", text)
     if speed != "standard" and said != "standard":
         usage.find(FindingKind.ASSUMED, "speed", f"{speed!r} is taken for the tier of service, not {said!r}")
-    tier = speed if speed != "standard" else said
-    return "" if tier == "standard" else tier
+    return tier_of(speed if speed != "standard" else said)
 
 
 def _open(outer: Fields) -> tuple[Fields, Fields, str]:
@@ -223,8 +225,3 @@ def _merged(events: list[Any]) -> dict[str, Any]:
 def _object(fields: Fields, name: str) -> dict[str, Any]:
     inner = fields.inside(name)
     return {key: inner.value(key) for key in inner.names()}
-
-
-def _model(name: str) -> str:
-    """`provider/name`: Anthropic's, unless the name says whose it is."""
-    return name if "/" in name else f"anthropic/{name}"

@@ -18,33 +18,6 @@ SESSIONS = ("session_id", "session", "conversation_id")
 AGENTS = ("agent", "agent_name")
 """What records and their metadata call whose work it was."""
 
-_PROVIDERS = {
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "az.ai.inference": "azure",
-    "az.ai.openai": "azure",
-    "azure_ai": "azure",
-    "azure_text": "azure",
-    "aws.bedrock": "aws",
-    "bedrock": "aws",
-    "bedrock_converse": "aws",
-    "gcp.gen_ai": "google",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "gemini": "google",
-    "vertex_ai": "google",
-    "vertex_ai_beta": "google",
-    "text-completion-openai": "openai",
-    "mistral_ai": "mistral",
-    "moonshot": "moonshotai",
-    "moonshot_ai": "moonshotai",
-    "fireworks_ai": "fireworks",
-    "together_ai": "together",
-    "x_ai": "x-ai",
-    "xai": "x-ai",
-}
-"""What OpenTelemetry and LiteLLM call the providers that the catalog knows by another name."""
-
 
 class FindingKind(StrEnum):
     """What is to be looked at in a record that could be read."""
@@ -57,6 +30,11 @@ class FindingKind(StrEnum):
     """Numbers that do not add up."""
     ASSUMED = "assumed"
     """The record can be read in more than one way; which one was taken."""
+
+    @property
+    def mispriced(self) -> bool:
+        """Whether the price may be wrong: something that is billed was not counted, or numbers disagree."""
+        return self in {FindingKind.UNCOUNTED, FindingKind.MISMATCH}
 
 
 class Finding(NamedTuple):
@@ -209,16 +187,24 @@ def whole(value: object, path: str) -> int:
 
 
 def agreed(*places: tuple[Fields, str]) -> int | None:
-    """A count that a record may say in several places: the first that says one; told if another differs."""
+    """A count that a record may say in several places: the first that says more than 0.
+
+    It is told if another differs. A place that says 0 is often one that a tool fills in for all.
+    """
     found = [(fields, name, count) for fields, name in places if (count := fields.count(name)) is not None]
     if not found:
         return None
-    fields, first, count = found[0]
-    for other_fields, name, other in found[1:]:
+    fields, first, count = next((one for one in found if one[2]), found[0])
+    for other_fields, name, other in found:
         if other != count:
             text = f"{other}, where {fields.at(first)}, which is counted, says {count}"
             other_fields.find(FindingKind.MISMATCH, name, text)
     return count
+
+
+def count_of(*places: tuple[Fields, tuple[str, ...]]) -> int:
+    """A count by any of its names, in any of several objects; 0 where none says it."""
+    return agreed(*((fields, name) for fields, names in places for name in names)) or 0
 
 
 def required(fields: Fields, *names: str) -> int:
@@ -236,6 +222,28 @@ def rest(count: int, path: str, parts: Mapping[str, int]) -> int:
         named = " + ".join(f"{name} {part}" for name, part in parts.items() if part)
         raise AdapterError(path, f"is {count}, and includes {named}", f"{within} or more")
     return count - within
+
+
+def writes(
+    fields: Fields, name: str, written: int | None, short: int | None, hour: int | None
+) -> dict[str, int]:
+    """Writes to a cache by time to live, of all that were written and of those that are told by it.
+
+    Those that are not told live like the told ones, where these are of one life; else 5 minutes.
+    """
+    told = (short or 0) + (hour or 0)
+    whole = told if written is None else written
+    parts = {"ephemeral_5m_input_tokens": short or 0, "ephemeral_1h_input_tokens": hour or 0}
+    unsaid = rest(whole, fields.at(name), parts)
+    lasting = bool(hour) and not short
+    if unsaid and (short, hour) != (None, None):
+        one_life = bool(hour) != bool(short)
+        kind = FindingKind.ASSUMED if one_life else FindingKind.MISMATCH
+        life = "an hour" if lasting else "5 minutes"
+        text = f"{told} of {whole} tokens written are told by time to live; the others count as for {life}"
+        fields.find(kind, name, text)
+    in_hour = (hour or 0) + (unsaid if lasting else 0)
+    return {"cache_write": whole - in_hour, "cache_write_1h": in_hour}
 
 
 class Side(NamedTuple):
@@ -329,22 +337,11 @@ def units(meter: str, count: int) -> Units:
     return Units(meter, count * BILLION)
 
 
-def provider_id(name: str) -> str:
-    """A provider's name as the cost book and the cards have it."""
-    return _PROVIDERS.get(name.lower(), name.lower())
-
-
-def model_of(provider: str, name: str) -> str:
-    """`provider/name`; a name that has its provider already stays as it is."""
-    return name if name.startswith(f"{provider}/") else f"{provider}/{name}"
-
-
-def server_tools(tools: Fields) -> tuple[Units, ...]:
+def server_tools(tools: Fields) -> dict[str, int]:
     """What a provider's own tools are billed by: `web_search_requests` are units of `web_search`."""
     suffix = "_requests"
     names = sorted(name for name in tools.names() if name.endswith(suffix))
-    counts = {name.removesuffix(suffix): tools.count(name) for name in names}
-    return tuple(units(meter, count) for meter, count in counts.items() if count)
+    return {name.removesuffix(suffix): tools.count(name) or 0 for name in names}
 
 
 class Who(NamedTuple):

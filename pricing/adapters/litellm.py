@@ -21,14 +21,13 @@ from pricing.adapters.common import (
     Finding,
     FindingKind,
     NoUsage,
-    model_of,
     names_in,
-    provider_id,
-    server_tools,
     tokens,
+    units,
     who,
 )
 from pricing.adapters.openai import Usage, read_usage
+from pricing.adapters.vocabulary import model_of, provider_id, tier_of
 from pricing.items import CACHE
 
 _CONTENT = names_in(
@@ -54,8 +53,9 @@ def adapt(record: object) -> Adapted | NoUsage:
     if fields.label("status") == "failure" and not any(counts.values()):
         return NoUsage("failure")
     reported = _reported(metadata, fields, response)
-    usage = _read(fields, counts, reported, findings)
     asked, served = _models(fields)
+    tier = _tier(fields, response, reported)
+    usage = _read(fields, counts, reported, findings, served)
     hit = str(fields.value("cache_hit")).lower() == "true"
     call_type = fields.label("call_type")
     if not usage.given + usage.answered:
@@ -63,8 +63,8 @@ def adapt(record: object) -> Adapted | NoUsage:
     whose = who(fields, metadata)
     adapted = Adapted(
         (
-            tokens(asked, usage.quantities, served_by=CACHE if hit else served),
-            *(server_tools(reported.inside("server_tool_use")) if reported else ()),
+            tokens(asked, usage.quantities, served_by=CACHE if hit else served, service_tier=tier),
+            *(units(meter, count) for meter, count in sorted(usage.tools.items()) if count),
         ),
         record_id=fields.texts("id", "request_id"),
         user=whose.user or metadata.label("user_api_key_end_user_id", "user_api_key_user_id"),
@@ -97,18 +97,36 @@ def _reported(*places: Fields) -> Fields | None:
 
 
 def _read(
-    fields: Fields, counts: Mapping[str, int | None], reported: Fields | None, findings: list[Finding]
+    fields: Fields,
+    counts: Mapping[str, int | None],
+    reported: Fields | None,
+    findings: list[Finding],
+    model: str,
 ) -> Usage:
     if reported is None:
         text = "no usage object goes with it: all of it is counted as uncached text"
         fields.find(FindingKind.ASSUMED, "prompt_tokens", text)
-        return read_usage(Fields(counts, fields.path, findings), findings)
-    usage = read_usage(reported, findings)
+        return read_usage(Fields(counts, fields.path, findings), findings, model=model)
+    usage = read_usage(reported, findings, model=model)
     for name, said in (("prompt_tokens", usage.given), ("completion_tokens", usage.answered)):
         if counts[name] not in {None, said}:
             text = f"{counts[name]}, where {reported.at(name)}, which is counted, says {said}"
             fields.find(FindingKind.MISMATCH, name, text)
     return usage
+
+
+def _tier(fields: Fields, response: Fields, reported: Fields | None) -> str:
+    """The tier that served, by the answer or its usage, else the one that was asked for."""
+    parameters = fields.peek("model_parameters")
+    asked = parameters.get("service_tier") if isinstance(parameters, Mapping) else None
+    speed = reported.label("speed") if reported else None
+    said = reported.label("service_tier") if reported else None
+    served = (speed if speed != "standard" else None, response.label("service_tier"), said)
+    tier = tier_of(*served, asked if isinstance(asked, str) else None)
+    if tier and not any(served):
+        text = f"the answer names no tier: {tier!r} was asked for, and is taken"
+        fields.find(FindingKind.ASSUMED, "model_parameters", text)
+    return tier
 
 
 def _models(fields: Fields) -> tuple[str, str]:

@@ -28,47 +28,83 @@ from pricing.adapters.common import (
     Side,
     agreed,
     check_total,
-    model_of,
-    provider_id,
     split_input,
     split_output,
     tokens,
     who,
 )
+from pricing.adapters.vocabulary import (
+    CACHE_READ,
+    CACHE_WRITE,
+    MONEY,
+    NOT_CACHED,
+    REASONING,
+    model_of,
+    provider_id,
+    served_for,
+    tier_of,
+)
 
 _USAGE = "gen_ai.usage."
-_INPUT = (f"{_USAGE}input_tokens", f"{_USAGE}prompt_tokens")
-_OUTPUT = (f"{_USAGE}output_tokens", f"{_USAGE}completion_tokens")
+_AI_SDK = "ai.usage."
+_OF_INPUT = (f"{_AI_SDK}inputTokenDetails.", f"{_USAGE}details.", _AI_SDK)
+_OF_OUTPUT = (f"{_AI_SDK}outputTokenDetails.", f"{_USAGE}details.", _AI_SDK)
+"""Where else than in `gen_ai.usage.` counts stand under the names that all formats share."""
+_INPUT = (
+    f"{_USAGE}input_tokens",
+    f"{_USAGE}prompt_tokens",
+    f"{_AI_SDK}inputTokens",
+    f"{_AI_SDK}promptTokens",
+)
+_OUTPUT = (
+    f"{_USAGE}output_tokens",
+    f"{_USAGE}completion_tokens",
+    f"{_AI_SDK}outputTokens",
+    f"{_AI_SDK}completionTokens",
+)
 _CACHE_READ = (
     f"{_USAGE}cache_read.input_tokens",
-    f"{_USAGE}cache_read_input_tokens",
     f"{_USAGE}input_tokens.cached",
+    *(f"{place}{name}" for place in (_USAGE, *_OF_INPUT) for name in CACHE_READ),
 )
 _CACHE_WRITE = (
     f"{_USAGE}cache_write.input_tokens",
     f"{_USAGE}cache_creation.input_tokens",
-    f"{_USAGE}cache_creation_input_tokens",
-    f"{_USAGE}cache_write_input_tokens",
     f"{_USAGE}input_tokens.cache_write",
+    *(f"{place}{name}" for place in (_USAGE, *_OF_INPUT) for name in CACHE_WRITE),
 )
 _REASONING = (
     f"{_USAGE}reasoning.output_tokens",
-    f"{_USAGE}reasoning_tokens",
     f"{_USAGE}output_tokens.reasoning",
+    *(f"{place}{name}" for place in (_USAGE, *_OF_OUTPUT) for name in REASONING),
 )
-_TOTAL = f"{_USAGE}total_tokens"
+_TOTALS = (f"{_USAGE}total_tokens", f"{_AI_SDK}totalTokens", f"{_AI_SDK}tokens")
 _OPERATION = "gen_ai.operation.name"
 _KNOWN = (
     f"{_USAGE}text.input_tokens",
     f"{_USAGE}text.output_tokens",
     f"{_USAGE}text.cache_read.input_tokens",
+    f"{_AI_SDK}outputTokenDetails.textTokens",
+    *(f"{place}{name}" for place in (_USAGE, *_OF_INPUT) for name in NOT_CACHED),
+    *(f"{_USAGE}{name}" for name in MONEY),
 )
-_TIERS = ("openai.response.service_tier", "gen_ai.openai.response.service_tier")
-_STANDARD_TIERS = frozenset({"auto", "default", "standard"})
+_TIERS = (
+    "openai.response.service_tier",
+    "gen_ai.openai.response.service_tier",
+    "gen_ai.response.service_tier",
+    "aws.bedrock.response.service_tier",
+)
+_ASKED_TIERS = (
+    "openai.request.service_tier",
+    "gen_ai.openai.request.service_tier",
+    "gen_ai.request.service_tier",
+)
 _INFERENCE = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
 """Operations that are one call of a model."""
 _PASSES = frozenset({"execute_tool", "invoke_agent", "invoke_workflow", "create_agent"})
 """Operations within which a model is called anew."""
+_AI_SDK_CALL = ".do"
+"""What the AI SDK's spans of one call have in their `ai.operationId`, and those above them do not."""
 _DEPTH_MAX = 1000
 _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _VALUES = ("stringValue", "doubleValue", "boolValue", "arrayValue", "kvlistValue", "bytesValue")
@@ -190,9 +226,11 @@ def adapt(span: Span, tree: Tree) -> Adapted | NoUsage:
             text = f"{total} tokens, where the spans within it, which are counted, say {within}"
             fields.find(FindingKind.MISMATCH, _USAGE.removesuffix("."), text)
         return NoUsage("aggregate", tuple(findings))
+    if _sums_up(span):
+        text = "a sum over calls, none of which has a span here: it counts as one request"
+        fields.find(FindingKind.ASSUMED, _USAGE.removesuffix("."), text)
     quantities = _quantities(fields, findings)
     asked, served = _models(fields)
-    tier = fields.texts(*_TIERS) or ""
     whose = who(fields)
     adapted = Adapted(
         (
@@ -200,7 +238,7 @@ def adapt(span: Span, tree: Tree) -> Adapted | NoUsage:
                 asked,
                 quantities,
                 served_by=served,
-                service_tier="" if tier in _STANDARD_TIERS else tier,
+                service_tier=_tier(fields),
             ),
         ),
         record_id=span.key,
@@ -214,7 +252,8 @@ def adapt(span: Span, tree: Tree) -> Adapted | NoUsage:
 
 def _tell_unread(fields: Fields) -> None:
     """Only what is said of usage: a span has attributes of all kinds."""
-    fields.passed(*(name for name in fields.names() if not name.startswith(_USAGE)), *_KNOWN)
+    usage = (_USAGE, _AI_SDK)
+    fields.passed(*(name for name in fields.names() if not name.startswith(usage)), *_KNOWN)
     fields.tell_unread()
 
 
@@ -223,7 +262,8 @@ def _quantities(fields: Fields, findings: list[Finding]) -> dict[str, int]:
     answered_at = next((name for name in _OUTPUT if fields.has(name)), _OUTPUT[0])
     given, answered = _first(fields, _INPUT), _first(fields, _OUTPUT)
     read, written = _first(fields, _CACHE_READ) or 0, _first(fields, _CACHE_WRITE) or 0
-    total = fields.count(_TOTAL)
+    total_at = next((name for name in _TOTALS if fields.has(name)), _TOTALS[0])
+    total = _first(fields, _TOTALS)
     if given is None:
         raise AdapterError(fields.at(given_at), "is missing", "a whole number of 0 to 10**15")
     if answered is None and fields.value(_OPERATION) != "embeddings" and total != given:
@@ -251,7 +291,7 @@ def _quantities(fields: Fields, findings: list[Finding]) -> dict[str, int]:
         audio=fields.count(f"{_USAGE}audio.output_tokens") or 0,
         image=fields.count(f"{_USAGE}image.output_tokens") or 0,
     )
-    check_total(fields, _TOTAL, total, whole + (answered or 0))
+    check_total(fields, total_at, total, whole + (answered or 0))
     return {**split_input(side, findings), **output}
 
 
@@ -261,14 +301,38 @@ def _first(fields: Fields, names: Iterable[str]) -> int | None:
 
 def _models(fields: Fields) -> tuple[str, str]:
     """The model asked for and the one that served."""
-    asked, served = fields.text("gen_ai.request.model"), fields.text("gen_ai.response.model")
-    provider = fields.texts("gen_ai.provider.name", "gen_ai.system")
+    asked = fields.texts("gen_ai.request.model", "ai.model.id")
+    served = fields.texts("gen_ai.response.model", "ai.response.model")
+    provider = fields.texts("gen_ai.provider.name", "gen_ai.system", "ai.model.provider")
     name = asked or served
     if name is None:
         raise AdapterError(fields.at("gen_ai.request.model"), "is missing", "the name of a model")
     if provider is None:
         raise AdapterError(fields.at("gen_ai.provider.name"), "is missing", "the name of a provider")
-    return model_of(provider_id(provider), name), model_of(provider_id(provider), served or name)
+    model = _of_client(provider_id(provider), name)
+    return model, served_for(model, served or name)
+
+
+def _of_client(provider: str, name: str) -> str:
+    """The model asked for; many hosts are called by OpenAI's client: there, a name may say whose it is."""
+    return name if provider == "openai" and "/" in name else model_of(provider, name)
+
+
+def _tier(fields: Fields) -> str:
+    """The tier that served, else the one that was asked for, which may not be what was given."""
+    served, asked = fields.texts(*_TIERS), fields.texts(*_ASKED_TIERS)
+    tier = tier_of(served, asked)
+    if tier and not served:
+        text = f"the response names no tier: {tier!r} was asked for, and is taken"
+        fields.find(FindingKind.ASSUMED, _ASKED_TIERS[0], text)
+    return tier
+
+
+def _sums_up(span: Span) -> bool:
+    """Whether a span is one that sums up calls: an agent's, a tool's, or the outer ones of the AI SDK."""
+    operation = span.attributes.get("ai.operationId")
+    outer = isinstance(operation, str) and _AI_SDK_CALL not in operation and "ai.embed" not in operation
+    return span.attributes.get(_OPERATION) in _PASSES or outer
 
 
 def _has_usage(span: Span) -> bool:

@@ -18,7 +18,7 @@ from ledger.cli.commands.options import AdminTarget, AsJson
 from ledger.cli.console import USAGE, fail, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars
 from ledger.cli.picture import bounds, draw, work_in_words
-from ledger.cli.provider_records import ProviderFile, open_usage
+from ledger.cli.provider_records import ProviderFiles, open_usage
 from ledger.cli.records import Record, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.stack import run
 from ledger.finance.v1 import simulation_pb2 as pb
@@ -202,7 +202,7 @@ def _work(
 ) -> Iterator[pb.SimulatedWork]:
     skipped = 0
     try:
-        with open_usage(file, record_format, options) as records:
+        with open_usage([file], record_format, options) as records:
             for row in records.take(limit):
                 if isinstance(row, Record):
                     usage = UsageList(items=row.usage)
@@ -213,7 +213,7 @@ def _work(
                     skipped += 1
                     if row.message is not None:
                         note(row.message)
-            if isinstance(records, ProviderFile):
+            if isinstance(records, ProviderFiles):
                 for finding in records.findings_in_words():
                     note(finding)
     except RecordsError as wrong:

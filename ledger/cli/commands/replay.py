@@ -1,4 +1,4 @@
-"""`acu-ledger replay`: a file of usage records, sent through the API."""
+"""`acu-ledger replay`: files of usage records, sent through the API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +17,8 @@ from ledger.cli.client import Ledger, call, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
 from ledger.cli.money import margin, show_credits, show_dollars, show_margin
-from ledger.cli.provider_records import FindingCount, ProviderFile, open_usage
-from ledger.cli.records import NAME_MAX, RecordFile, RecordFormat, RecordOptions, RecordsError
+from ledger.cli.provider_records import FindingCount, ProviderFiles, open_usage
+from ledger.cli.records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replay import Replay, Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
@@ -50,7 +50,14 @@ class _Result:
     tally: Tally
     seconds: float
     verified: bool
-    findings: Mapping[tuple[str, str], FindingCount]
+    findings: Mapping[tuple[str, str], FindingCount] = field(default_factory=dict)
+    mispriced: int = 0
+    """Records that were read, and whose price may be wrong."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all work in the files is booked, at a price that nothing speaks against."""
+        return self.verified and self.tally.complete and not self.mispriced
 
     def as_json(self) -> dict[str, object]:
         tally = self.tally
@@ -66,12 +73,14 @@ class _Result:
             "margin": margin(tally.revenue_nanousd, tally.cost_nanousd),
             "seconds": round(self.seconds, 3),
             "verified": self.verified,
+            "mispriced": self.mispriced,
             "findings": [
                 {
                     "kind": kind,
                     "path": path,
                     "count": found.count,
-                    "first_line": found.first_line,
+                    "first_file": str(found.first.path),
+                    "first_line": found.first.line,
                     "first": found.first_text,
                 }
                 for (kind, path), found in sorted(self.findings.items())
@@ -80,9 +89,15 @@ class _Result:
 
 
 def replay(
-    file: Annotated[
-        Path,
-        typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV, or one JSON value a line."),
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="CSV, or one JSON value a line; several are read as one.",
+        ),
     ],
     record_format: Annotated[RecordFormat, typer.Option("--format", help="What its records are.")],
     card: Annotated[str | None, typer.Option(help="The customers' card; the only one, if not given.")] = None,
@@ -111,9 +126,9 @@ def replay(
     admin_target: Annotated[str | None, typer.Option(help="HOST:PORT of its back office.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Send a file of usage records: each is one reservation and its final commit.
+    """Send files of usage records: each is one reservation and its final commit.
 
-    Exit status 1 if one was refused or cannot be read: the others are booked.
+    Exit status 1 if one was refused, cannot be read, or its price may be wrong: the others are booked.
     """
     if (target is None) != (admin_target is None):
         fail("--target and --admin-target belong together: give both or neither", USAGE)
@@ -123,7 +138,7 @@ def replay(
     options = _Options(card, customers, limit, run_id)
     server = _Server(target, admin_target, config, data or default_data_dir())
     try:
-        with open_usage(file, record_format, RecordOptions(model, resource)) as records:
+        with open_usage(files, record_format, RecordOptions(model, resource)) as records:
             result = run(_replay(records, options, server))
     except (RecordsError, UnknownCardError) as wrong:
         fail(str(wrong), USAGE)
@@ -131,11 +146,11 @@ def replay(
         print_json(result.as_json())
     else:
         _print(result, run_id)
-    if not (result.verified and result.tally.complete):
+    if not result.complete:
         raise typer.Exit(REFUSED)
 
 
-async def _replay(records: RecordFile | ProviderFile, options: _Options, server: _Server) -> _Result:
+async def _replay(records: RecordFiles | ProviderFiles, options: _Options, server: _Server) -> _Result:
     async with AsyncExitStack() as resources:
         if server.target is not None and server.admin_target is not None:
             ledger = await resources.enter_async_context(connect(server.target, server.admin_target))
@@ -148,11 +163,12 @@ async def _replay(records: RecordFile | ProviderFile, options: _Options, server:
         verification = await call(ledger.finance.VerifyJournal, VerifyJournalRequest())
         for violation in verification.violations:
             note(f"not verified: {violation.invariant}: {violation.customer_id}: {violation.description}")
-        findings = records.findings if isinstance(records, ProviderFile) else {}
-        return _Result(tally, seconds, verification.holds, findings)
+        if isinstance(records, RecordFiles):
+            return _Result(tally, seconds, verification.holds)
+        return _Result(tally, seconds, verification.holds, records.findings, records.mispriced)
 
 
-async def _send(ledger: Ledger, records: RecordFile | ProviderFile, options: _Options) -> Tally:
+async def _send(ledger: Ledger, records: RecordFiles | ProviderFiles, options: _Options) -> Tally:
     card, credit_price_nanousd = await find_card(ledger, options.card)
     note(f"Run {options.run_id}: repeated with this --run-id on the same data it books nothing twice")
     customers = Customers(ledger, options.run_id, card, credit_price_nanousd)
@@ -180,6 +196,8 @@ def _print(result: _Result, run_id: str) -> None:
     for what, counts in (("refused", tally.refused), ("skipped", tally.skipped)):
         for reason, count in sorted(counts.items()):
             rows.add_row(f"{what}: {reason}", f"{count:,}")
+    if result.mispriced:
+        rows.add_row("price may be wrong", f"{result.mispriced:,}")
     rows.add_row("credits", show_credits(tally.credits_micros))
     rows.add_row("revenue", show_dollars(tally.revenue_nanousd))
     rows.add_row("cost", show_dollars(tally.cost_nanousd))
@@ -196,7 +214,7 @@ def _print_findings(findings: Mapping[tuple[str, str], FindingCount]) -> None:
     rows = table("To be looked at", "what", "field", "the first", "on line", "records", numbers=2)
     for (kind, path), found in sorted(findings.items())[:_FINDINGS_SHOWN]:
         rows.add_row(
-            kind, escape(path), escape(found.first_text), f"{found.first_line:,}", f"{found.count:,}"
+            kind, escape(path), escape(found.first_text), f"{found.first.line:,}", f"{found.count:,}"
         )
     out().print(rows)
     if len(findings) > _FINDINGS_SHOWN:

@@ -27,6 +27,7 @@ KEYS = {
     "margin",
     "seconds",
     "verified",
+    "mispriced",
     "findings",
 }
 BLENDED_USD = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.944", "15")}
@@ -82,6 +83,7 @@ def test_agent_sessions(data: Path) -> None:
         "absorbed_cost_nanousd": sum(costs[row["session_id"]] for row in rows if row["resolved"] == "0"),
         "margin": (revenue_nanousd - cost_nanousd) / revenue_nanousd,
         "verified": True,
+        "mispriced": 0,
         "findings": [],
     }
     assert answer.keys() | {"seconds"} == KEYS
@@ -199,6 +201,7 @@ def test_spans_of_a_run_and_what_is_to_be_looked_at(server: Server, tmp_path: Pa
             "kind": "uncounted",
             "path": "attributes.gen_ai.usage.new",
             "count": 2,
+            "first_file": str(file),
             "first_line": 1,
             "first": "5, a number that is not counted",
         }
@@ -269,10 +272,10 @@ def test_unknown_model_is_refused_and_booked_nowhere(server: Server, tmp_path: P
 def test_a_response_that_came_with_other_usage_is_not_booked(server: Server, tmp_path: Path) -> None:
     """It is told, and the status says that not all is booked; one that is the same is skipped in silence."""
     file = tmp_path / "responses.jsonl"
-    for second, status in ((10, 0), (11, 1)):
+    for second, said, status in ((10, 1, 0), (10, 5, 0), (11, 0, 1)):
         responses = [
-            {"id": "r", "model": "gpt-5.4", "usage": {"prompt_tokens": count, "completion_tokens": 1}}
-            for count in (10, second)
+            {"id": "r", "model": "gpt-5.4", "usage": {"prompt_tokens": count, "completion_tokens": wrote}}
+            for count, wrote in ((10, 1), (second, said))
         ]
         file.write_text("\n".join(map(json.dumps, responses)))
         answer = replay(server, "openai", file, "--card", "usage").json(status=status)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger.cli.provider_records import FINDINGS_MAX, ProviderFile, open_provider_records, short_name
+from ledger.cli.provider_records import FINDINGS_MAX, ProviderFiles, open_provider_records, short_name
 from ledger.cli.records import Record, RecordFormat, Skipped
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
@@ -21,11 +21,11 @@ def response(record_id: str | None = "r1", **usage: Any) -> dict[str, Any]:
 
 def read(
     directory: Path, *lines: object, kind: RecordFormat = RecordFormat.OPENAI, limit: int | None = None
-) -> tuple[list[Record | Skipped], ProviderFile]:
+) -> tuple[list[Record | Skipped], ProviderFiles]:
     path = directory / "records.jsonl"
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("\ufeff" + "\r\n".join(texts), encoding="utf-8")
-    with open_provider_records(path, kind) as records:
+    with open_provider_records([path], kind) as records:
         return list(records.take(limit)), records
 
 
@@ -61,16 +61,63 @@ def test_blank_lines_are_none_and_records_without_an_id_go_by_their_row(tmp_path
 
 def test_repeats(tmp_path: Path) -> None:
     """The same response logged twice is one piece of work; with other usage it is told, and not counted."""
-    rows, _ = read(tmp_path, response(), response(), response(output_tokens=9))
+    rows, _ = read(tmp_path, response(), response(), response(input_tokens=9, output_tokens=9))
     first, again, other = rows
     assert isinstance(first, Record)
     assert again == Skipped("repeated")
     assert isinstance(other, Skipped)
     assert other.reason == "conflicting_repeat"
     assert other.message == (
-        f"{tmp_path}/records.jsonl:3: r1 came on line 1 with other usage, which is counted:"
+        f"{tmp_path}/records.jsonl:3: r1 came at {tmp_path}/records.jsonl:1 with other usage,"
+        " which is counted:"
         " leave the final one in the file"
     )
+
+
+def test_usage_that_grows_under_one_id(tmp_path: Path) -> None:
+    """Of the states of one streamed message the last counts, wherever it stands; the others are skipped."""
+    states = [response(output_tokens=count) for count in (2, 2, 1840)]
+    for order in ((0, 1, 2), (2, 0, 1)):
+        rows, records = read(tmp_path, *(states[place] for place in order))
+        (counted,) = [row for row in rows if isinstance(row, Record)]
+        assert counted.usage[0].tokens.output == 1840
+        assert [row for row in rows if isinstance(row, Skipped)] == [Skipped("snapshot")] * 2
+        assert records.mispriced == 0
+
+
+def test_several_files_are_read_as_one(tmp_path: Path) -> None:
+    """A span in one file and the call within it in another are one; so is a response that is in both."""
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 1}
+    named = {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5.4"}
+
+    def span(name: str, parent: str, operation: str) -> dict[str, Any]:
+        texts = {**named, "gen_ai.operation.name": operation}
+        attributes = [{"key": key, "value": {"stringValue": text}} for key, text in texts.items()]
+        attributes += [{"key": key, "value": {"intValue": str(count)}} for key, count in usage.items()]
+        return {"traceId": "t", "spanId": name, "parentSpanId": parent, "attributes": attributes}
+
+    paths = [tmp_path / "agents.jsonl", tmp_path / "calls.jsonl"]
+    paths[0].write_text(json.dumps(span("a", "", "invoke_agent")))
+    paths[1].write_text(json.dumps(span("b", "a", "chat")))
+    with open_provider_records(paths, RecordFormat.OTEL) as records:
+        first, second = records.take(None)
+        assert (first, isinstance(second, Record)) == (Skipped("aggregate"), True)
+        assert not records.findings
+    with open_provider_records(paths[:1], RecordFormat.OTEL) as records:
+        assert len(list(records.take(None))) == 1
+        assert [kind for kind, _ in records.findings] == ["assumed"]
+    for path in paths:
+        path.write_text(json.dumps(response()))
+    with open_provider_records(paths, RecordFormat.OPENAI) as records:
+        assert [type(row) for row in records.take(None)] == [Record, Skipped]
+
+
+def test_records_whose_price_may_be_wrong_are_counted(tmp_path: Path) -> None:
+    """Numbers that nobody counts, or that disagree; a reading that was taken is told, and is none."""
+    searched = {"web_pages": 3}
+    rows, records = read(tmp_path, response("a", **searched), response("b", total_tokens=13), response("c"))
+    assert len(rows) == 3
+    assert records.mispriced == 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +151,7 @@ def test_findings_are_added_up(tmp_path: Path) -> None:
     record = response(unknown=[1, 2], total_tokens=13)
     rows, records = read(tmp_path, record, record, {**record, "id": "r2"}, {**record, "id": "r3"}, limit=3)
     assert len(rows) == 3
-    found = {place: (one.first_line, one.count) for place, one in records.findings.items()}
+    found = {place: (one.first.line, one.count) for place, one in records.findings.items()}
     assert found == {
         ("uncounted", "usage.unknown[]"): (1, 4),
         ("mismatch", "usage.total_tokens"): (1, 2),

@@ -296,8 +296,8 @@ def test_refusals_name_the_path_and_what_is_allowed(record: object, message: str
         ),
         (
             {},
-            {"reasoning_tokens": 6},
-            "output_tokens: is 5, and includes reasoning 6 (allowed: 6 or more)",
+            {"reasoning_tokens": 3, "audio_tokens": 3},
+            "output_tokens: is 5, and includes reasoning 3 + output_audio 3 (allowed: 6 or more)",
         ),
         (
             {},
@@ -371,7 +371,7 @@ def test_cache_writes_by_time_to_live():
     )
     short = anthropic.adapt(message({**usage, "cache_creation_input_tokens": 300, "cache_creation": split}))
     assert quantities(short)["cache_write"] == 200
-    assert told(short) == [("mismatch", "usage.cache_creation")]
+    assert told(short) == [("mismatch", "usage.cache_creation_input_tokens")]
     with pytest.raises(AdapterError, match="cache_creation_input_tokens: is 240, and includes"):
         anthropic.adapt(message({**usage, "cache_creation_input_tokens": 240, "cache_creation": split}))
 
@@ -671,11 +671,11 @@ def test_what_a_span_says_of_usage_and_nobody_knows():
     """Usage of unknown name is told, on spans without tokens too."""
     found = all_of(
         call("a", input_tokens=9, output_tokens=1, **{"video.input_tokens": 3}),
-        span("b", **{"gen_ai.usage.cost": 0.5}),
+        span("b", **{"gen_ai.usage.seconds": 0.5, "gen_ai.usage.cost": 0.5}),
     )
     assert [told(one) for one in found] == [
         [("uncounted", "attributes.gen_ai.usage.video.input_tokens")],
-        [("uncounted", "attributes.gen_ai.usage.cost")],
+        [("uncounted", "attributes.gen_ai.usage.seconds")],
     ]
 
 
