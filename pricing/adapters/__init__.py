@@ -4,10 +4,14 @@ Providers count differently: OpenAI's input includes what came from a cache, Ant
 reasoning within output, some beside it. Each module turns one kind of record into items whose quantities are
 disjoint, so that nothing is billed twice and nothing is lost:
 
-    openai      responses of chat completions, responses, embeddings, images, realtime; Codex
-    anthropic   messages, with cache writes by time to live, iterations and server tools
-    otel        spans with `gen_ai.*` attributes, as OTLP/JSON
-    litellm     what LiteLLM logs of a call
+    openai       responses of chat completions, responses, embeddings, images, realtime; batches
+    anthropic    messages, with cache writes by time to live, iterations and server tools
+    gemini       `usageMetadata` of `generateContent`
+    bedrock      Amazon Bedrock's Converse
+    otel         spans with `gen_ai.*` attributes, as OTLP/JSON
+    litellm      what LiteLLM logs of a call
+    claude_code  lines of its transcripts
+    codex        lines of its transcripts, and running totals
 
 `adapt(record)` answers with an `Adapted`, or a `NoUsage` where the record is of a kind that has none, and
 raises `AdapterError` where a number cannot be read or contradicts another. The rule for all of them:
