@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from pricing.fields import EPOCH, CardName, Instant, Name, Percent, Rate, Revision, Selector, Text
+from pricing.fields import EPOCH, CardName, Instant, Name, Percent, Positive, Revision, Selector, Text
 from pricing.items import KeyOwner, Result
 from pricing.period_schemes import AllowanceDoc
 from pricing.plain_yaml import Loc
@@ -161,12 +161,12 @@ class RuleDoc(Strict):
 
 
 class RoundDoc(Strict):
-    to: Rate = NANOS_PER_MICRO
+    to: Positive = NANOS_PER_MICRO
     mode: Literal["half_even", "half_up", "up", "down"] = "half_even"
 
     @model_validator(mode="after")
     def _whole_micros(self) -> Self:
-        if self.to == 0 or self.to % NANOS_PER_MICRO:
+        if self.to % NANOS_PER_MICRO:
             hint = 'write "0.000001" or a multiple of it'
             raise RefusedError("must be a multiple of a micro-credit", hint, ("to",))
         return self
@@ -178,7 +178,7 @@ class CardDoc(Strict):
     card: CardName
     revision: Revision = 1
     credit: Text
-    credit_price_usd: Rate
+    credit_price_usd: Positive
     effective_from: Instant = EPOCH
     margin_floor: Percent | None = None
     discloses: Literal["serving_cost"] | None = None
@@ -189,8 +189,6 @@ class CardDoc(Strict):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if self.credit_price_usd == 0:
-            raise RefusedError("a credit needs a price above 0", 'write "1"', ("credit_price_usd",))
         names: set[str] = set()
         for index, rule in enumerate(self.rules):
             if rule.name in names:

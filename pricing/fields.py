@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from pricing.decimals import DECIMAL_RULE, parse_nanos, parse_percent
+from pricing.decimals import DECIMAL_RULE, format_nanos, parse_nanos, parse_percent
 from pricing.items import BILLION
 from pricing.rates import RATED_QUANTITIES
 from pricing.source import RefusedError
@@ -24,13 +24,16 @@ _NAME = re.compile(r"\S{1,128}")
 _CARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def _rate(value: object) -> int:
+_ABOVE_ZERO = 'write "1" or another number above 0'
+
+
+def _rate(value: object, advice: str = 'write a rate of "0" or more') -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise RefusedError("a rate must be a number", f"write {DECIMAL_RULE}")
     if value.lstrip().startswith("-"):
-        raise RefusedError(f"the rate {value} is negative", 'write a rate of "0" or more')
+        raise RefusedError(f"the rate {value} is negative", advice)
     try:
         return parse_nanos(value)
     except ValueError as error:
@@ -39,22 +42,33 @@ def _rate(value: object) -> int:
 
 def parse_positive(value: object) -> int:
     """Return a decimal string above 0 as billionths. Raises RefusedError on anything else."""
-    nanos = _rate(value)
+    nanos = _rate(value, _ABOVE_ZERO)
     if nanos == 0:
-        raise RefusedError("must be above 0", 'write "1" or another number above 0')
+        raise RefusedError("must be above 0", _ABOVE_ZERO)
     return nanos
 
 
 def _percent(value: object) -> Fraction:
     hint = 'write a percentage of at most 9 fractional digits, such as "30%"'
     if not isinstance(value, str):
-        raise RefusedError("a share must be a percentage", hint)
+        raise RefusedError("a share must be a percentage", _as_percent(str(value)) or hint)
     if value.lstrip().startswith("-"):
         raise RefusedError(f"{value} is negative", 'write "0%" or more')
     try:
         return parse_percent(value)
     except ValueError as error:
-        raise RefusedError(f"{value!r} is not a percentage", hint) from error
+        raise RefusedError(f"{value!r} is not a percentage", _as_percent(value) or hint) from error
+
+
+def _as_percent(text: str) -> str:
+    """Return what to write instead of a share without its sign: a number below 1 is most likely a ratio."""
+    try:
+        nanos = parse_nanos(text)
+    except ValueError:
+        return ""
+    if nanos >= BILLION or not nanos:
+        return f'write "{text}%"'
+    return f'write "{format_nanos(nanos * 100)}%", or "{text}%" if that is meant'
 
 
 def parse_duration(value: object) -> int:

@@ -54,6 +54,8 @@ class Refused(NamedTuple):
     place: Place
     message: str
     hint: str
+    is_text: bool = False
+    """Its text was taken for its value, which may be refused too."""
 
 
 class NotYamlError(Exception):
@@ -204,7 +206,8 @@ class _Reader:
             return 0
 
     def _refuse_float(self, event: ScalarEvent, text: str) -> str:
-        self._refuse(event, f"{text} is a float, and floats are not exact", f'write "{text}" in quotes')
+        message, hint = f"{text} is a float, and floats are not exact", f'write "{text}" in quotes'
+        self._found.refused.append(Refused(_place(event), message, hint, is_text=True))
         return text
 
     def _refuse(self, event: Event, message: str, hint: str) -> None:

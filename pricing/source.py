@@ -7,7 +7,7 @@ Validators of a model raise `RefusedError` to say what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -132,19 +132,33 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
     """Return the model that a YAML text states; `file` names the text in problems."""
     document = _read(text, file)
     places = Places(file, document.values, document.keys)
-    problems = [Problem(file, *place, message, hint) for place, message, hint in document.refused]
+    problems = [Problem(file, *place, message, hint) for place, message, hint, _ in document.refused]
     if document.value is None and not problems:
         hint = f"write {', '.join(f'{key}: ...' for key in _keys_needed(model))}"
         raise ConfigError([Problem(file, 1, 1, "is empty", hint)])
     try:
         found = model.model_validate(document.value)
     except ValidationError as error:
-        refused = {problem[:3] for problem in problems}
-        found_too = _problems(error, model, places)
-        problems += [problem for problem in found_too if problem[:3] not in refused]
+        texts = {(file, *refused.place) for refused in document.refused if refused.is_text}
+        problems = _together(problems, list(_problems(error, model, places)), texts)
     if problems:
         raise ConfigError(sorted(set(problems)))
     return Located(found, document.value, text, places)
+
+
+def _together(
+    written: Sequence[Problem], values: Sequence[Problem], texts: Collection[tuple[str, int, int]]
+) -> list[Problem]:
+    """Return one problem for each place that may have two: how it is written, and what its value is.
+
+    Where the text was taken for the value (`texts`) advice is the value's: quotes alone would not do.
+    """
+    advice = {problem[:3]: problem.hint for problem in values if problem.hint and problem[:3] in texts}
+    refused = {problem[:3] for problem in written}
+    return [
+        *(problem._replace(hint=advice.get(problem[:3], problem.hint)) for problem in written),
+        *(problem for problem in values if problem[:3] not in refused),
+    ]
 
 
 def _place_after(text: bytes) -> Place:

@@ -48,7 +48,11 @@ def test_floats_are_refused(text):
     """In every way of writing them, and with the way out."""
     (refused,) = read_plain(f"a: {text}").refused
     word = text.removeprefix("!!float ")
-    assert refused == ((1, 4), f"{word} is a float, and floats are not exact", f'write "{word}" in quotes')
+    assert refused[:3] == (
+        (1, 4),
+        f"{word} is a float, and floats are not exact",
+        f'write "{word}" in quotes',
+    )
 
 
 @pytest.mark.parametrize(
