@@ -7,6 +7,7 @@ does. Credits that are stated stand beside that sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ledger.books import refusals
@@ -29,6 +30,11 @@ class Bill(NamedTuple):
     rounding: Rounding = HALF_EVEN
     of_hold: tuple[int, ...] = ()
     """What of it each line takes of the hold, for want of a price; empty where none does."""
+
+    def with_hold(self, of_hold: Sequence[int]) -> Bill:
+        """Give the bill with what each line takes of the hold (micro-credits), for want of a price."""
+        total = sum(of_hold)
+        return self._replace(micros=self.micros + total, of_hold=tuple(of_hold)) if total else self
 
     def usage_micros(self) -> int:
         """Give what of it is the usage's price."""

@@ -234,7 +234,7 @@ def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
         left = micros - drawn.get(lot.key, 0) if lines else 0
         for n, part in zip(lines, apportion(left, [1] * len(lines)), strict=True):
             of_hold[n] += part
-    return _taking(bill, of_hold)
+    return bill.with_hold(of_hold)
 
 
 def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
@@ -243,7 +243,7 @@ def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
     of_hold = [0] * len(bill.lines)
     for n, part in zip(lines, apportion(lapsed_micros if lines else 0, [1] * len(lines)), strict=True):
         of_hold[n] = part
-    return _taking(bill, of_hold)
+    return bill.with_hold(of_hold)
 
 
 def _unpriced_of(bill: Bill, scope: str | None) -> list[int]:
@@ -251,11 +251,6 @@ def _unpriced_of(bill: Bill, scope: str | None) -> list[int]:
     return [
         n for n, line in enumerate(bill.lines) if line.treatment is _UNPRICED and scope in (None, line.kind)
     ]
-
-
-def _taking(bill: Bill, of_hold: Sequence[int]) -> Bill:
-    total = sum(of_hold)
-    return bill._replace(micros=bill.micros + total, of_hold=tuple(of_hold)) if total else bill
 
 
 _Payment = tuple[list[Source], int, int]

@@ -52,6 +52,10 @@ class PriceBook:
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
         self._pins: dict[tuple[str, int, int, int], PinnedTerms] = {}
 
+    def plans_that_fall_back(self) -> frozenset[str]:
+        """The plans under which what has no price costs what its card's fallback comes to."""
+        return frozenset(name for name, plan in self.plans.items() if plan.unpriced is Unpriced.FALLBACK)
+
     def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
         found = {name: self.published.card(name, now) for name in self.published.names()}

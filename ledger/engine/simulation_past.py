@@ -59,6 +59,7 @@ class Booked(NamedTuple):
     undone: bool
     """A reversal takes it back, then or later."""
     booked_at: datetime
+    plan: str
     card: str
     card_version: str
     cost_version: str
@@ -72,6 +73,8 @@ class Booked(NamedTuple):
     """None where credits were committed without usage."""
     pools: Mapping[str, int] = MappingProxyType({})
     """Micro-credits that it drew from each pool."""
+    held_micros: tuple[int, ...] = ()
+    """Micro-credits that each item took of its hold, for want of a price; empty where no usage is."""
 
 
 class Window(NamedTuple):
@@ -97,6 +100,9 @@ class Scenario(Protocol):
 
     def terms_of(self, booked: Booked) -> pricing.Terms:
         """What an entry is priced by, the customer's multiplier included."""
+
+    def falls_back(self, booked: Booked) -> bool:
+        """Whether what has no price costs what the card's fallback comes to, as the customer's plan says."""
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         """The cost book of an instant."""
@@ -166,14 +172,21 @@ class Past:
         states = {key: self._states[key] for key in keys if key in self._states} if keys else {}
         memory = pricing.Memory(states, parts.own_run)
         quote = pricing.price(
-            items, booked.labels, terms, memory, now=booked.booked_at, costs_at=scenario.costs_at
+            items,
+            booked.labels,
+            terms,
+            memory,
+            now=booked.booked_at,
+            costs_at=scenario.costs_at,
+            falls_back=scenario.falls_back(booked),
         )
         self._keep(quote.states, terms, booked.booked_at)
         priced, pools = _priced(quote, terms.rounding), NO_DRAWS
         if any(line.pool is not None for line in priced.lines):
             priced, pools = _draw_on_pools(priced, booked, self._tallies)
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
-        carried = carry(bill.usage, bill.micros, bill.rounding.quantum_micros)
+        bill = bill.with_hold(_taken_of_hold(quote, booked))
+        carried = carry(bill.usage, bill.usage_micros(), bill.rounding.quantum_micros)
         remainders = self._carry({**pools.carried, terms.card.name: carried})
         costs = accrue(parts.costs, priced.lines)
         if booked.reservation is not None:
@@ -238,6 +251,16 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
         for line in quote.lines
     ]
     return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
+
+
+def _taken_of_hold(quote: pricing.Quote, booked: Booked) -> Sequence[int]:
+    """What lines that have no price here either took of their hold; nobody knows what others would have."""
+    if not any(booked.held_micros):
+        return ()
+    return [
+        micros if line.treatment is _UNPRICED and not line.fallback else 0
+        for line, micros in zip(quote.lines, booked.held_micros, strict=True)
+    ]
 
 
 def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally]) -> tuple[Priced, PoolDraws]:

@@ -19,7 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind
+from ledger.books.model import UNSCALED, EntryKind, Treatment
 from ledger.engine.simulate import Simulation
 from ledger.engine.simulation_figures import Figures, Report, Sides
 from ledger.engine.simulation_past import Booked, Scenario, Window
@@ -32,6 +32,7 @@ POLITENESS: Final = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CHARGES = frozenset({EntryKind.COMMIT, EntryKind.CHARGE})
+_UNPRICED = str(Treatment.UNPRICED)
 _FIGURES = tuple(Figures.__slots__)
 
 
@@ -61,6 +62,8 @@ class Job(BaseModel):
     """Documents by version: of the cards in force, and of all that the usage rests on."""
     cards_in_force: Mapping[str, str]
     """Versions by the card's name."""
+    plans_that_fall_back: frozenset[str]
+    """Plans in force under which what has no price costs what its card's fallback comes to."""
     costs_since: Sequence[tuple[int, str]]
     """Versions of the cost book by when they came in force (microseconds since 1970), the latest first."""
     candidate_card: str | None = None
@@ -135,6 +138,9 @@ class _InForce(Scenario):
         """What the price rests on."""
         return self._versions.costs(booked.cost_version)
 
+    def falls_back(self, booked: Booked) -> bool:
+        return booked.plan in self._job.plans_that_fall_back
+
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         return self._versions.costs_at(instant)
 
@@ -200,20 +206,29 @@ def fit(job: Job, target: FitTarget, rows: Iterable[Sequence[Any]]) -> str:
 
 def booked_of(row: Sequence[Any]) -> Booked:
     """An entry of its row."""
-    labels, lines, money_lines = row[15:18]
+    labels, lines, money_lines = row[16:19]
     items: tuple[pricing.Item, ...] = ()
     pools: dict[str, int] = {}
+    held_micros: tuple[int, ...] = ()
     if lines is not None:
         said = list(zip(orjson.loads(lines), orjson.loads(money_lines), strict=True))
         items = tuple([pricing.item_of(public, internal) for public, internal in said])
+        held_micros = tuple([_taken_of_hold(internal) for _, internal in said])
         for _, internal in said:
             if "pool" in internal:
                 pools[internal["pool"]] = pools.get(internal["pool"], 0) + internal["pool_micros"]
     instant = _EPOCH + row[6] * _MICROSECOND
     said_of_it = orjson.loads(labels) if labels is not None else {}
     return Booked._make(
-        (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:15], said_of_it, items, pools)
+        (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:16], said_of_it, items, pools, held_micros)
     )
+
+
+def _taken_of_hold(internal: Mapping[str, Any]) -> int:
+    """What a line took of its hold: all that is charged for what has no price, and no fallback's either."""
+    if internal.get("treatment") != _UNPRICED or internal.get("fallback"):
+        return 0
+    return int(internal["credits_micros"])
 
 
 def write_report(report: Report) -> bytes:

@@ -195,6 +195,7 @@ class Simulator:
             cards=card_documents | {card.version: card.document for card in cards.values()},
             costs=await documents(connection, versions),
             cards_in_force=in_force,
+            plans_that_fall_back=self._prices.plans_that_fall_back(),
             costs_since=[(micros_of(instant), version) for instant, version in costs_since],
             candidate_card=what_if.card.document if what_if.card else None,
             candidate_costs=what_if.costs.document if what_if.costs else None,
@@ -218,7 +219,7 @@ def _reaching_back(
 def _row_of(
     piece: Work, sequence: int, now: datetime, card: pricing.RateCard, costs: pricing.CostBook
 ) -> Sequence[Any]:
-    """A row as the journal would give it."""
+    """A row as the journal would give it; its customer is on no plan."""
     kept = [pricing.kept_of(item) for item in piece.items]
     return (
         piece.customer,
@@ -228,6 +229,7 @@ def _row_of(
         None,
         False,
         micros_of(now),
+        "",
         card.name,
         card.version,
         costs.version,

@@ -39,7 +39,7 @@ SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
        EXISTS (SELECT FROM {cell}.entries r WHERE r.customer = e.customer AND r.kind = 'REVERSAL'
                AND r.subject = coalesce(e.reservation, e.sequence)) AS undone,
        (extract(epoch FROM e.booked_at) * 1000000)::bigint AS booked_at_micros,
-       e.card, p.version AS card_version, b.version AS cost_version,
+       e.plan, e.card, p.version AS card_version, b.version AS cost_version,
        e.credit_price_nanousd, e.multiplier_nanos,
        e.priced, coalesce(m.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
        CASE WHEN e.reservation IS NULL THEN e.labels ELSE r.labels END::text AS labels,

@@ -10,7 +10,9 @@ from api_world import CREDIT, refusal, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.finance.v1 import finance_service_pb2 as finance
+from ledger.finance.v1 import simulation_pb2 as simulation
 from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import usage_pb2 as use
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,6 +27,15 @@ async def new_customer(world, plan: str, granted: int = 1) -> str:
 async def explained(world, charge: pb.Charge) -> finance.ExplainChargeResponse:
     request = finance.ExplainChargeRequest(customer_id=world.customer_id, charge_id=charge.charge_id)
     return await world.finance.ExplainCharge(request)
+
+
+async def commit_late(world, used: use.UsageList) -> list[pb.Charge]:
+    """Two parts of the same usage, after their hold of a fifth of a credit has expired."""
+    hold = await world.reservation(amount_micros=CREDIT // 5, ttl=Duration(seconds=1))
+    find = pb.GetReservationRequest(customer_id=world.customer_id, reservation_id=hold)
+    while (await world.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
+        pass
+    return [(await world.commit(hold, usage=used, final=final)).charge for final in (False, True)]
 
 
 @pytest.mark.parametrize(
@@ -67,16 +78,35 @@ async def test_a_fallback_is_charged_as_a_price(lenders):
 async def test_a_late_part_takes_what_its_hold_was(lenders):
     """Who lets a reservation expire and reports then pays no less; a part after it takes no more."""
     await new_customer(lenders, "holding")
-    hold = await lenders.reservation(amount_micros=CREDIT // 5, ttl=Duration(seconds=1))
-    find = pb.GetReservationRequest(customer_id=lenders.customer_id, reservation_id=hold)
-    while (await lenders.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
-        pass
-    late = (await lenders.commit(hold, usage=UNKNOWN)).charge
-    again = (await lenders.commit(hold, usage=UNKNOWN, final=True)).charge
+    late, again = await commit_late(lenders, UNKNOWN)
     assert (late.charged_micros, again.charged_micros) == (CREDIT // 5, 0)
     absorbed = [each for charge in (late, again) for each in (await explained(lenders, charge)).absorbed]
     assert sum(Decimal(each.amount_usd) for each in absorbed) == Decimal("59.8")
     assert (await lenders.finance.VerifyJournal(finance.VerifyJournalRequest())).holds
+
+
+@pytest.mark.parametrize("plan", ["booking", "holding", "falling"])
+async def test_a_simulation_of_the_past_is_what_was_booked(lenders, plan):
+    """Under each policy, by parts, late ones, charges and their reversals, with a price beside it or not."""
+    customer = await new_customer(lenders, plan, 100)
+    await lenders.update(multiplier="1.7")
+    both = usage(tokens(output=0), tokens("nobody/knows", input=123_457), tokens("nor/this"))
+    for _ in range(2):
+        hold = await lenders.reservation(amount_micros=20 * CREDIT)
+        await lenders.commit(hold, usage=both)
+        await lenders.commit(hold, usage=both, final=True)
+    await lenders.reverse(reservation_id=hold)
+    await lenders.charge(usage=both, already_used=True)
+    await lenders.reverse(charge_id=(await lenders.charge(usage=both, already_used=True)).charge.charge_id)
+    await commit_late(lenders, both)
+    selection = simulation.UsageSelection(customer_id=customer, rate_card="*")
+    found = await lenders.finance.SimulateRates(simulation.SimulateRatesRequest(usage=selection))
+    told = ("credits_micros", "list_revenue_usd", "lots_revenue_usd", "cost_usd")
+    assert [getattr(found.before, name) for name in told] == [getattr(found.booked, name) for name in told]
+    assert found.after == found.before
+    assert found.before.unpriced_lines == 2 * (2 + 1 + 2)
+    of_unpriced = sum(each.before.credits_micros for each in found.usage_changes if each.name != "acme/large")
+    assert (of_unpriced > 0) is (plan != "booking")
 
 
 async def test_a_card_without_a_fallback_books_nothing(lenders):

@@ -44,12 +44,16 @@ CLOSE = datetime(2027, 1, 1, tzinfo=UTC)
 class Fixed:
     """A side that prices all by one card."""
 
-    def __init__(self, document: str) -> None:
+    def __init__(self, document: str, *, falling_back: str = "") -> None:
+        self._falling_back = falling_back
         card = pricing.RateCard.from_document(document)
         self._terms = pricing.compile_terms(card, COSTS)
 
     def terms_of(self, booked):
         return self._terms.multiplied(booked.multiplier_nanos)
+
+    def falls_back(self, booked):
+        return booked.plan == self._falling_back
 
     def costs_at(self, instant):
         return COSTS
@@ -68,6 +72,7 @@ def booked(sequence=1, pages=1, **fields):
         "subject": None,
         "undone": False,
         "booked_at": NOW,
+        "plan": "standard",
         "card": "basic",
         "card_version": "",
         "cost_version": COSTS.version,
@@ -167,6 +172,36 @@ def test_a_customers_multiplier_scales_both_sides():
     """A negotiated factor is in what the customer pays, whatever the card."""
     found = report(booked(2, 10**9, multiplier_nanos=UNSCALED // 2))
     assert (found.all.before.credits_micros, found.all.after.credits_micros) == (500_000, 10**6)
+
+
+FALLING_CARD = """
+card: falling
+credit: credit
+credit_price_usd: "0.01"
+%s
+rules:
+  - {name: pages, match: {units: page}, price: {each: "3"}}
+  - {name: mails, match: {units: mail}, price: {each: "5"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fallback", "falling_back", "amount"),
+    [
+        ("", "standard", 3 + 2),
+        ("fallback: {units: mails}", "standard", 3 + 5),
+        ("fallback: {units: mails}", "other", 3 + 2),
+    ],
+)
+def test_what_has_no_price_costs_its_fallback_or_what_it_took_of_its_hold(fallback, falling_back, amount):
+    """Never both; a line that has a price takes nothing of a hold, whatever it took before."""
+    items = (pricing.Units("page", 10**9), pricing.Units("fax", 10**9))
+    entry = booked(2, None, items=items, held_micros=(10**6, 2 * 10**6))
+    sides = [Fixed(FALLING_CARD % fallback, falling_back=falling_back) for _ in range(2)]
+    found = replayed([entry], *sides, Window(None, NOW + timedelta(days=1)))
+    assert found.all.before.credits_micros == amount * 10**6
+    assert found.all.before.unpriced_lines == 1
+    assert found.names["units", "page"].before.credits_micros == 3 * 10**6
 
 
 def by_volume(until):
