@@ -113,7 +113,10 @@ class Measure(NamedTuple):
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return the price; how much was measured is noted."""
+        outer = past.factor
+        past.factor = times(outer, self.rate)
         counted = self.units.charge(item, costs, past)
+        past.factor = outer
         if counted is None:
             return None
         past.measured = Measured(self.unit, Fraction(counted[0], counted[1] * MICROS))

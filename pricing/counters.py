@@ -1,32 +1,36 @@
 """Prices that count over a period: bundles, tiers, allowances, shares of savings.
 
-What a period has charged is not taken back before it closes. Where what its usage comes to falls, the surplus
-is carried against what comes next; what is left of it is due when the period closes.
+What a period comes to follows from what its lines are, and from nothing else. A line is charged what the
+period comes to more with it. Where that is less than nothing, what was charged too much is carried against
+what comes next; where lines are undone, the rest of the period may have been charged too much or too little,
+and that is carried too. What is left of it when the period closes goes back, or is charged then.
 
-States are JSON: integers of what is counted, amounts as exact fractions of micro-credits. Each line notes
-what it added, so that `unwind_count` can take it away again.
+States are JSON: integers of what is counted, amounts as exact fractions of micro-credits, as the customer is
+charged them. Each line notes what it added, so that `unwind_count` can take it away again. A price inside
+another one that counts (a bundle in a step, tiers of a rule with an allowance) carries nothing: it says what
+it amounts to more or less, and the outermost one carries.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from pricing import pieces
 from pricing.costing import Costs
 from pricing.items import BILLION, Item
 from pricing.memory import COUNT, Past, State, decode, encode
-from pricing.pairs import NOTHING, Pair, add
+from pricing.pairs import NOTHING, Pair
 from pricing.periods import Period, Span
 from pricing.rates import REQUESTS
 from pricing.tariffs import Tariff
 
 _ZERO = Fraction(0)
-_TOTALS = ("count", "saved", "base", "claimed")
-"""What lines add to a state, and what undoing them takes away."""
+_SUMS = ("saved", "base", "claimed")
+"""What lines add to the state of a saving or an allowance."""
 
 
 class Counter(NamedTuple):
@@ -70,18 +74,19 @@ class Graduated(NamedTuple):
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return the price: an item that straddles steps is split pro rata. In an estimate: the dearest."""
-        prices = _prices(self.steps, item, costs, past)
-        if prices is None:
-            return None
-        if past.estimate:
-            return _dearest(prices)
-        before, used = _count(self.counter, self.quantity(item), item, past)
-        total, covered = NOTHING, 0
-        for price, part in zip(prices, _parts(self.included, self.steps, before, used), strict=True):
-            total = add(total, (price[0] * part, price[1] * (used or 1)))
-            covered += part
-        past.scale_pool((covered, used or 1))
-        return total
+        found = _prices(self.steps, item, costs, past)
+        if found is None or past.estimate:
+            return None if found is None else _dearest(found.micros)
+        bounds = _bounds(pieces.GRADUATED, self.included, self.steps)
+        used, span = self.quantity(item), self.counter.span(item, past.now)
+        before = past.state(self.counter.key(span)).get("count", 0)
+        price = _count(bounds, used, found, self.counter, span, past)
+        if not past.factor[0]:  # Not paid in credits: it tells how much is measured, or what a pool pays.
+            price = pieces.value(bounds, before, used, found.micros)
+        if past.pool is not None:  # Of one step: tiers have none.
+            [whole], [beyond] = found.micros, pieces.parts(bounds, before, used)
+            past.scale_pool((price / whole if whole else Fraction(beyond, used or 1)).as_integer_ratio())
+        return price.as_integer_ratio()
 
 
 class Volume(NamedTuple):
@@ -94,27 +99,12 @@ class Volume(NamedTuple):
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return what it adds to the period's total, less what is carried. In an estimate: the dearest."""
-        prices = _prices(self.steps, item, costs, past)
-        if prices is None:
-            return None
-        if past.estimate:
-            return _dearest(prices)
+        found = _prices(self.steps, item, costs, past)
+        if found is None or past.estimate:
+            return None if found is None else _dearest(found.micros)
+        bounds = _bounds(pieces.VOLUME, self.included, self.steps)
         span = self.counter.span(item, past.now)
-        key = self.counter.key(span)
-        state = past.state(key)
-        ends = [self.included, *(step.end for step in self.steps if step.end is not None)]
-        if state.get("ends", ends) != ends:
-            state.pop("sums")  # what they came to is charged
-        state["ends"] = ends
-        owed = -_volume_total(state)
-        used, before = self.quantity(item), state.get("count", 0)
-        beyond = max(before + used - self.included, 0) - max(before - self.included, 0)
-        share = Fraction(beyond, used) if used else Fraction(before >= self.included)
-        added = [str(Fraction(*price) * share) for price in prices]
-        state["count"] = before + used
-        state["sums"] = _added(state.get("sums", ()), added, 1)
-        owed += _volume_total(state)
-        return _carry(owed, key, span, past, {"count": used, "sums": added, "ends": ends})
+        return _count(bounds, self.quantity(item), found, self.counter, span, past).as_integer_ratio()
 
 
 class Saving(NamedTuple):
@@ -134,11 +124,9 @@ class Saving(NamedTuple):
         saved = (Fraction(*asked) - Fraction(*serving)) * Fraction(*self.share)
         span = self.counter.span(item, past.now)
         key = self.counter.key(span)
-        state = past.state(key)
-        before = Fraction(state.get("saved", 0))
-        state["saved"] = str(before + saved)
-        owed = max(before + saved, _ZERO) - max(before, _ZERO)
-        return _carry(owed, key, span, past, {"saved": str(saved)})
+        micros = saved * Fraction(*past.factor)
+        owed = _sum_up(past.state(key), "saved", micros)
+        return _carry(owed, key, span, past, {"saved": str(micros)}).as_integer_ratio()
 
 
 class Allowance(NamedTuple):
@@ -146,20 +134,6 @@ class Allowance(NamedTuple):
 
     counter: Counter
     share: Fraction
-
-    def add(self, name: str, price: Pair, item: Item, past: Past) -> Pair:
-        """Return what a price adds to the total: to `base`, W, or what is `claimed`, C."""
-        key = self.counter.key(self.counter.span(item, past.now))
-        state = past.state(key)
-        owed = -self._total(state)
-        amount = Fraction(*price)
-        state[name] = str(Fraction(state.get(name, 0)) + amount)
-        past.note(key, {name: str(amount)})
-        return (owed + self._total(state)).as_integer_ratio()
-
-    def _total(self, state: Mapping[str, str]) -> Fraction:
-        base, claimed = Fraction(state.get("base", 0)), Fraction(state.get("claimed", 0))
-        return base + max(_ZERO, claimed - self.share * base)
 
 
 class InAllowance(NamedTuple):
@@ -172,8 +146,20 @@ class InAllowance(NamedTuple):
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
         """Return what the price adds to the total. In an estimate: the price, as if nothing were allowed."""
-        price = self.tariff.charge(item, costs, past)
-        return price if price is None or past.estimate else self.allowance.add(self.name, price, item, past)
+        if past.estimate:
+            return self.tariff.charge(item, costs, past)
+        price, inner = _inside(self.tariff, item, costs, past)
+        if price is None:
+            return None
+        span = self.allowance.counter.span(item, past.now)
+        key = self.allowance.counter.key(span)
+        state, micros = past.state(key), Fraction(*price) * Fraction(*past.factor)
+        state["share"] = str(self.allowance.share)
+        owed = _sum_up(state, self.name, micros)
+        effect: dict[str, Any] = {self.name: str(micros)}
+        if inner:
+            effect["inner"] = {self.name: inner}
+        return _carry(owed, key, span, past, effect).as_integer_ratio()
 
 
 def quantity_of(count: str, kind: str) -> Quantity:
@@ -191,33 +177,154 @@ def quantity_of(count: str, kind: str) -> Quantity:
             return lambda item: item.count * BILLION
 
 
-def unwind_count(effects: Iterable[str], text: str | None) -> State:
-    """Return the state of a counter without lines that were undone; what others were charged stays."""
+def settled(text: str | None) -> str:
+    """Return the state of a counter whose period has closed: nothing is carried any more."""
     state = decode(text)
-    for effect in map(json.loads, effects):
-        if text:
-            _take_away(state, effect)
-        over = Fraction(state.get("over", 0)) - Fraction(effect.get("over", 0))
-        _keep(state, "over", max(over, _ZERO))
-        if "closes" in effect:
-            state["closes"] = effect["closes"]
-    over = Fraction(state.get("over", 0))
-    if not text and not over:
+    state.pop("over", None)
+    return encode(state)
+
+
+def unwind_count(
+    key: str, effect: str, text: str | None, moved: dict[str, Fraction], *, is_closed: bool
+) -> State:
+    """Return the state of a counter as if a line had not been.
+
+    `moved` says how much more each counter inside this one came down than the line had added to it; this one
+    adds itself. `is_closed`: the period has closed, so that what is carried may be left though no line is.
+    """
+    if not text:
         return State("")
+    state, line = decode(text), json.loads(effect)
+    charged = line.get("charged")
+    owed = Fraction(line.get("owed", charged))
+    inner = {
+        part: sum((moved.get(inside, _ZERO) for inside in keys), _ZERO)
+        for part, keys in line.get("inner", {}).items()
+    }
+    less = _take_away(state, line, owed, inner)
+    moved[key] = less - owed
+    over = Fraction(state.get("over", 0))
+    if charged is not None:
+        over += less - Fraction(charged)
+    _keep(state, "over", over)
+    state["lines"] -= 1
     closes = state.get("closes")
-    return State(encode(state), datetime.fromisoformat(closes) if closes else None, over)
+    closes_at = datetime.fromisoformat(closes) if closes else None
+    if state["lines"]:
+        return State(encode(state), closes_at, over)
+    return State("", closes_at, over if is_closed else _ZERO)
 
 
 # --- what states hold --------------------------------------------------------------------------------------
 
 
-def _take_away(state: dict[str, Any], effect: Mapping[str, Any]) -> None:
-    for name in _TOTALS:
-        if name in effect:
-            left = Fraction(state.get(name, 0)) - Fraction(effect[name])
-            state[name] = int(left) if name == "count" else str(left)
-    if "sums" in effect and state.get("ends") == effect["ends"]:
-        state["sums"] = _added(state["sums"], effect["sums"], -1)
+class _Prices(NamedTuple):
+    """What an item would cost in each step."""
+
+    micros: Sequence[Fraction]
+    inner: Mapping[str, Sequence[str]]
+    """Keys of the counters inside a step, by its place."""
+
+
+def _prices(steps: Iterable[Step], item: Item, costs: Costs, past: Past) -> _Prices | None:
+    """Ask for the price in each step. All are asked, for what is free may be of a run too."""
+    micros: list[Fraction] = []
+    inner: dict[str, Sequence[str]] = {}
+    for n, step in enumerate(steps):
+        price, keys = _inside(step.tariff, item, costs, past)
+        if price is None:
+            return None
+        micros.append(Fraction(*price))
+        if keys:
+            inner[str(n)] = keys
+    return _Prices(micros, inner)
+
+
+def _inside(tariff: Tariff, item: Any, costs: Costs, past: Past) -> tuple[Pair | None, Sequence[str]]:
+    """Ask for a price inside another one that counts; also gives the keys of what counts in it."""
+    outer = past.inner
+    keys: list[str] = []
+    past.inner = keys
+    price = tariff.charge(item, costs, past)
+    past.inner = outer
+    return price, keys
+
+
+def _dearest(prices: Iterable[Fraction]) -> Pair:
+    return max(prices).as_integer_ratio()
+
+
+def _bounds(way: str, included: int, steps: Iterable[Step]) -> pieces.Bounds:
+    return [way, included, *[step.end for step in steps if step.end is not None]]
+
+
+def _count(
+    bounds: pieces.Bounds, used: int, found: _Prices, counter: Counter, span: Span, past: Past
+) -> Fraction:
+    """Count a line of so much; return what is charged of it."""
+    key, factor = counter.key(span), Fraction(*past.factor)
+    state, prices = past.state(key), [price * factor for price in found.micros]
+    owed = pieces.append(state, bounds, used, prices)
+    effect: dict[str, Any] = {"used": used, "number": state["last"], "prices": list(map(str, prices))}
+    if found.inner:
+        effect["inner"] = found.inner
+    return _carry(owed, key, span, past, effect)
+
+
+def _sum_up(state: dict[str, Any], name: str, micros: Fraction) -> Fraction:
+    """Add to one of the sums of a saving or an allowance; return what the period comes to more."""
+    before = _total(state)
+    state[name] = str(Fraction(state.get(name, 0)) + micros)
+    return _total(state) - before
+
+
+def _total(state: Mapping[str, Any]) -> Fraction:
+    """Return what the sums of a saving or an allowance come to."""
+    if "share" not in state:
+        return max(Fraction(state.get("saved", 0)), _ZERO)
+    base, claimed = Fraction(state.get("base", 0)), Fraction(state.get("claimed", 0))
+    return base + max(_ZERO, claimed - Fraction(state["share"]) * base)
+
+
+def _take_away(
+    state: dict[str, Any], line: Mapping[str, Any], owed: Fraction, inner: Mapping[str, Fraction]
+) -> Fraction:
+    """Take a line out of a state; return what the period comes to less without it."""
+    if "prices" in line:
+        prices = [Fraction(price) + inner.get(str(n), 0) for n, price in enumerate(line["prices"])]
+        return pieces.take_away(state, line["number"], line["used"], prices, owed)
+    less = _ZERO
+    for name in _SUMS:
+        if name in line:
+            less -= _sum_up(state, name, -Fraction(line[name]) - inner.get(name, _ZERO))
+    return less
+
+
+def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, Any]) -> Fraction:
+    """Return what is charged of what is owed, with or less what is carried; what is left of it is carried on.
+
+    All of it is kept as the customer is charged it, multiplied: what is returned is not. Inside a price that
+    counts, all that is owed is returned, also below 0.
+    """
+    state, factor = past.state(key), Fraction(*past.factor)
+    state["lines"] = state.get("lines", 0) + 1
+    over = Fraction(state.get("over", 0))
+    if past.inner is not None:
+        charged = owed
+        past.inner.append(key)
+        effect["owed"] = str(owed)
+    else:
+        charged = max(owed - over, _ZERO) if factor else _ZERO
+        over += charged - owed
+        _keep(state, "over", over)
+        state["closes"] = span.closes_at.isoformat()
+        effect["charged"] = str(charged)
+        if charged != owed:
+            effect["owed"] = str(owed)
+    if "closes" in state:
+        past.close(key, datetime.fromisoformat(state["closes"]), over)
+    past.note(key, effect)
+    return charged / factor if factor else _ZERO
 
 
 def _keep(state: dict[str, Any], name: str, amount: Fraction) -> None:
@@ -225,77 +332,3 @@ def _keep(state: dict[str, Any], name: str, amount: Fraction) -> None:
         state[name] = str(amount)
     else:
         state.pop(name, None)
-
-
-def _count(counter: Counter, used: int, item: Item, past: Past) -> tuple[int, int]:
-    """Count an item; return how much there was before it, and how much it is."""
-    key = counter.key(counter.span(item, past.now))
-    state = past.state(key)
-    before: int = state.get("count", 0)
-    if used:
-        state["count"] = before + used
-        past.note(key, {"count": used})
-    return before, used
-
-
-def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, Any]) -> Pair:
-    """Return what is charged of what is owed, which may be below 0, and keep what it leaves to be carried.
-
-    What is carried is kept as it was charged, multiplied, for as such it comes back when the period closes.
-    """
-    factor = Fraction(*past.factor)
-    state = past.state(key)
-    over = Fraction(state.get("over", 0))
-    left = max(over - owed * factor, _ZERO)
-    _keep(state, "over", left)
-    state["closes"] = span.closes_at.isoformat()
-    if left != over:
-        effect |= {"over": str(left - over), "closes": state["closes"]}
-    past.note(key, effect)
-    past.close(key, span.closes_at, left)
-    return (max(owed - over / factor, _ZERO) if factor else _ZERO).as_integer_ratio()
-
-
-def _volume_total(state: Mapping[str, Any]) -> Fraction:
-    """Return what is counted comes to, since the steps are what they are."""
-    sums = state.get("sums")
-    if not sums:
-        return _ZERO
-    included, *ends = state["ends"]
-    count = state["count"]
-    return Fraction(sums[_step(ends, count)]) if count >= included else _ZERO
-
-
-def _step(ends: Sequence[int], count: int) -> int:
-    """Return the step that a quantity has reached; one that fills a step is in it."""
-    return bisect_right([end + 1 for end in ends], count)
-
-
-def _added(sums: Sequence[str], amounts: Sequence[str], sign: int) -> list[str]:
-    before = sums or ["0"] * len(amounts)
-    return [
-        str(Fraction(total) + sign * Fraction(amount)) for total, amount in zip(before, amounts, strict=True)
-    ]
-
-
-def _prices(steps: Iterable[Step], item: Item, costs: Costs, past: Past) -> list[Pair] | None:
-    """Return what an item would cost in each step. All are asked, for what is free may be of a run too."""
-    prices = [step.tariff.charge(item, costs, past) for step in steps]
-    return None if None in prices else [price for price in prices if price is not None]
-
-
-def _dearest(prices: Iterable[Pair]) -> Pair:
-    return max(prices, key=lambda price: Fraction(*price))
-
-
-def _parts(included: int, steps: Sequence[Step], before: int, used: int) -> list[int]:
-    """Return how much of what is used lies in each step; of nothing, the step that it stands at takes all."""
-    parts, start = [], included
-    for step in steps:
-        end = step.end if step.end is not None else max(before + used, start) + 1
-        if used:
-            parts.append(max(min(before + used, end) - max(before, start), 0))
-        else:
-            parts.append(int(start <= before < end))
-        start = end
-    return parts

@@ -47,7 +47,9 @@ class State(NamedTuple):
     """When the surplus is credited to the customer. Set for every state that may come to have a surplus,
     from its first usage on."""
     surplus_micros: Fraction = _ZERO
-    """What was charged beyond what the period's usage comes to: exact, as the customer paid it."""
+    """What was charged beyond what the period's usage comes to: exact, as the customer paid it.
+
+    Below 0: what the usage comes to beyond what was charged, which the customer owes."""
 
 
 class Effect(NamedTuple):
@@ -69,6 +71,7 @@ class Past:
         "_states",
         "estimate",
         "factor",
+        "inner",
         "labels",
         "measured",
         "now",
@@ -85,6 +88,8 @@ class Past:
         """Prices are told as if no bundle, allowance or lower tier were left; nothing is counted."""
         self.factor: Pair = (1, 1)
         """What the price at hand is multiplied by before it is charged."""
+        self.inner: list[str] | None = None
+        """Keys of the counters inside the price at hand that counts too; None: it stands in no such price."""
         self.labels = labels
         """Of the usage at hand, as far as rules look at them."""
         self.measured: Measured | None = None

@@ -350,12 +350,12 @@ def live(history: History) -> Found:
 
 
 def remembered(history: History) -> Found:
-    """Check what prices remember: a surplus has an instant when it is due, and no sum is below 0.
+    """Check what prices remember: a surplus, or what is due, has an instant, and no sum is below 0.
 
     Of a period's lines no more revenue and credits are kept than the books have of all charges.
     """
     for key, state in history.states.items():
-        sums = (state.surplus_micros, state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
+        sums = (state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
         if min(sums) < 0:
             yield Invariant.REMEMBERED, f"state {key}: {sums}"
         if state.surplus_micros and state.closes_at is None:

@@ -36,10 +36,9 @@ from ledger.books.bills import (
 )
 from ledger.books.commands import Charge, Commit
 from ledger.books.cover import Source, cover, free_sources, pinned_sources
+from ledger.books.debts import borrow, overdraft_left
 from ledger.books.draft import Draft
 from ledger.books.exact import (
-    MAX_AMOUNT,
-    MICROS_PER_CREDIT,
     BooksError,
     apportion,
     exact_sum,
@@ -278,8 +277,8 @@ def _pay(
             sources = chain(held, free_sources(wallet.lots))
         taken, uncovered = cover(bill, sources)
         debt = 0
-        if uncovered and borrows and plan.over_capture is OverCapture.ALLOW_WITH_OVERDRAFT:
-            debt = min(uncovered, _overdraft_left(wallet, plan, terms))
+        if uncovered and borrows:
+            debt = min(uncovered, overdraft_left(wallet, plan, terms))
         return taken, debt, uncovered - debt
 
     payment = cover_by_plan(bill)
@@ -289,15 +288,6 @@ def _pay(
         if alone.micros <= bill.micros - uncollected_micros:
             return alone, cover_by_plan(alone)
     return bill, payment
-
-
-def _overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
-    """Give what the customer may still come to owe, in micro-credits, its price within bounds too."""
-    left = min(plan.overdraft_limit_micros, MAX_AMOUNT) + wallet.balances.debt
-    if terms.credit_price_nanousd > 0:
-        value_left = MAX_AMOUNT + wallet.unbilled_nanousd
-        left = min(left, value_left * MICROS_PER_CREDIT // terms.credit_price_nanousd)
-    return max(0, left)
 
 
 def _book(
@@ -319,9 +309,7 @@ def _book(
     draft.draw(pools.sources)
     pool_revenue_nanousd = draft.revenue_nanousd
     draft.draw(taken)
-    if debt_micros:
-        price = Fraction(debt_micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
-        draft.borrow(debt_micros, round_exact(price))
+    borrow(draft, debt_micros, terms)
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()

@@ -140,7 +140,7 @@ class State(NamedTuple):
 
     text: str
     closes_at: datetime | None = None
-    """When the surplus goes back to the customer; None: never, or it has."""
+    """When the surplus goes back to the customer, or is charged; None: never, or it was."""
     surplus_micros: int = 0
     """What was charged beyond what the usage comes to, rounded down."""
     collected_micros: int = 0

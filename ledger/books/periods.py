@@ -1,4 +1,4 @@
-"""Periods: what lines book under the states that prices remember, and the surplus given back at the close.
+"""Periods: what lines book under the states that prices remember, and what is settled at the close.
 
 A price that counts over a period may turn out to have charged more than the period's usage comes to. What it
 has charged stays until the period closes; then the surplus goes back, in an entry of its own: first against
@@ -6,18 +6,25 @@ what the customer owes, then as a new lot with a life of 30 days. What was not c
 the surplus covers that first. The revenue that goes back is the part surplus / collected of what the
 period's lines have earned, rounded down.
 
+Where charges were reversed, the others may have paid less than they come to: a surplus below 0. What nothing
+has been charged for by the close is charged then, as a late commit is: from what is available, then as debt
+where the plan has it; the rest is not collected.
+
 A state keeps the sums of its lines: what they collected, what they did not, their revenue. Refunds and
-reversals take theirs off again, so that of no line more comes back than was collected.
+reversals take theirs off again, so that of no line more comes back than was collected. A reversal in a period
+that has closed opens it again, to be closed at once: what was paid of it is then what the rest comes to.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from ledger.books.bills import Bill
+from ledger.books.cover import cover, free_sources
+from ledger.books.debts import borrow, overdraft_left
 from ledger.books.draft import Draft
-from ledger.books.exact import apportion, share
+from ledger.books.exact import BooksError, apportion, share
 from ledger.books.model import (
     Decision,
     Entry,
@@ -81,7 +88,8 @@ def take_off(
 ) -> tuple[int, Mapping[str, State]]:
     """Take what refunds have left of charges off the states' sums.
 
-    Gives also how much of that (micro-credits) periods which have closed since gave back.
+    Gives also how much of that (micro-credits) periods which have closed since gave back: in their surplus it
+    does not count as charged.
     """
     if not states:
         return 0, states
@@ -89,15 +97,33 @@ def take_off(
     for charge in charges:
         refunded = -sum(refund.charged_micros for refund in refunds if refund.subject == charge.sequence)
         left = charge.charged_micros - refunded
-        given += min(left, _given_back(states, charge, refunded))
+        settled = _settled(states, charge, refunded)
         states = uncount(states, charge, back_before_micros=refunded, back_micros=left)
+        for key, (collected, uncollected) in settled.items():
+            back = min(left, collected)
+            left -= back
+            given += back
+            surplus_micros = states[key].surplus_micros + back + uncollected
+            states = {**states, key: states[key]._replace(surplus_micros=surplus_micros)}
     return given, states
 
 
+def reopen(states: Mapping[str, State], now: datetime) -> Mapping[str, State]:
+    """Open periods that have closed and that a reversal has left with a surplus, or with something due."""
+    return {
+        key: state._replace(closes_at=now) if state.surplus_micros and _has_closed(state) else state
+        for key, state in states.items()
+    }
+
+
 def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) -> Decision:
-    """Close a period by the clock, at the instant when it is due: its surplus goes back."""
+    """Close a period by the clock, at its instant: its surplus goes back, or what is due is charged."""
     draft = Draft(wallet, now, effective_at=state.closes_at)
-    micros = max(0, min(state.surplus_micros - state.uncollected_micros, state.collected_micros))
+    settled = state._replace(closes_at=None, surplus_micros=0)
+    if state.surplus_micros < 0:
+        return _charge_due(draft, key, settled, -state.surplus_micros, plan)
+    covered = min(state.surplus_micros, state.uncollected_micros)
+    micros = min(state.surplus_micros - covered, state.collected_micros)
     forgiven = min(micros, -wallet.balances.debt)
     if forgiven:
         draft.forgive(forgiven)
@@ -107,24 +133,53 @@ def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) 
             _new_lot(draft, left), left, share(state.revenue_nanousd, left, state.collected_micros)
         )
     revenue = share(state.revenue_nanousd, micros, state.collected_micros) if micros else 0
-    after = state._replace(
-        closes_at=None,
-        surplus_micros=0,
-        collected_micros=state.collected_micros - micros,
-        revenue_nanousd=state.revenue_nanousd - revenue,
-    )
+    after = _add(settled, -micros, -covered, -revenue)
     return draft.finish(
         EntryKind.PERIOD_CLOSED, plan.name, terms=state.terms, priced_micros=-micros, states={key: after}
     )
 
 
-def _given_back(states: Mapping[str, State], charge: Entry, refunded_micros: int) -> int:
-    """Give what is missing in the sums of closed periods of what refunds have left of a charge."""
-    left: Counter[str] = Counter()
-    for key, collected, _, _ in _booked_by(charge):
-        left[key] += collected - _growth(collected, 0, refunded_micros, charge.charged_micros)
-    closed = {key: states[key] for key in left if key in states and _has_closed(states[key])}
-    return sum(max(0, left[key] - state.collected_micros) for key, state in closed.items())
+def _charge_due(draft: Draft, key: str, state: State, micros: int, plan: Plan) -> Decision:
+    """Charge what a period comes to beyond what its lines were charged: of no line, and so from any lot."""
+    terms = state.terms
+    if terms is None:
+        raise BooksError(f"state {key}: {micros} micro-credits are due, under no terms")
+    taken, uncovered = cover(Bill(micros, ()), free_sources(draft.wallet.lots))
+    debt = min(uncovered, overdraft_left(draft.wallet, plan, terms)) if uncovered else 0
+    draft.draw(taken)
+    borrow(draft, debt, terms)
+    uncollected = uncovered - debt
+    after = _add(state, micros - uncollected, uncollected, draft.revenue_nanousd)
+    return draft.finish(
+        EntryKind.PERIOD_CLOSED,
+        plan.name,
+        terms=terms,
+        priced_micros=micros,
+        uncollected_micros=uncollected,
+        states={key: after},
+    )
+
+
+def _settled(
+    states: Mapping[str, State], charge: Entry, refunded_micros: int
+) -> Mapping[str, tuple[int, int]]:
+    """Give what is missing of a charge in the sums of closed periods.
+
+    Of what it collected, as far as refunds have left that, and of what it did not.
+    """
+    left: dict[str, tuple[int, int]] = {}
+    for key, collected, uncollected, _ in _booked_by(charge):
+        before = left.get(key, (0, 0))
+        rest = collected - _growth(collected, 0, refunded_micros, charge.charged_micros)
+        left[key] = (before[0] + rest, before[1] + uncollected)
+    return {
+        key: (
+            max(0, collected - states[key].collected_micros),
+            max(0, uncollected - states[key].uncollected_micros),
+        )
+        for key, (collected, uncollected) in left.items()
+        if key in states and _has_closed(states[key])
+    }
 
 
 def _has_closed(state: State) -> bool:

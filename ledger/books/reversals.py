@@ -27,7 +27,7 @@ from ledger.books.model import (
     ReservationState,
     Wallet,
 )
-from ledger.books.periods import take_off
+from ledger.books.periods import reopen, take_off
 from ledger.books.returns import give_back, left_of, lines_left, take_back
 from ledger.books.tallies import uncarry
 
@@ -73,7 +73,7 @@ def reverse(
         reason=command.reason,
         lines=lines,
         money_lines=money_lines,
-        states=states,
+        states=reopen(states, now),
     )
 
 

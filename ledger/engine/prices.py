@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from functools import cache
-from math import floor
+from math import trunc
 
 import pricing
 from ledger.books import refusals
@@ -253,9 +253,24 @@ def texts_of(known: Mapping[str, State]) -> Mapping[str, str]:
 
 
 def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime) -> Mapping[str, State]:
-    """The states as they are without what lines with these effects added."""
-    undone = pricing.unwind([pricing.Effect(*effect) for effect in effects], texts_of(known))
-    return {key: _state_of(state, known.get(key), None, now) for key, state in undone.items()}
+    """The states as they are without what lines with these effects added.
+
+    Of a period that has closed the surplus is what the lines leave of it, beyond what was settled then.
+    """
+    closed = [key for key, state in known.items() if _has_closed(state, now)]
+    undone = pricing.unwind([pricing.Effect(*effect) for effect in effects], texts_of(known), closed)
+    return {
+        key: (known.get(key) or _NOTHING_KNOWN)._replace(
+            text=state.text,
+            closes_at=None if key in closed else state.closes_at,
+            surplus_micros=trunc(state.surplus_micros),
+        )
+        for key, state in undone.items()
+    }
+
+
+def _has_closed(state: State, now: datetime) -> bool:
+    return state.terms is not None and (state.closes_at is None or state.closes_at <= now)
 
 
 def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
@@ -266,17 +281,13 @@ def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
 _NOTHING_KNOWN = State("")
 
 
-def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms | None, now: datetime) -> State:
-    """A state as usage leaves it, or as it is without some (no terms); one that has closed stays closed."""
-    before = before or _NOTHING_KNOWN
-    closes_at = state.closes_at if terms is not None or before.closes_at is not None else None
+def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms, now: datetime) -> State:
+    """A state as usage leaves it; one that has closed stays closed."""
+    before, closes_at = before or _NOTHING_KNOWN, state.closes_at
     if closes_at is None or closes_at <= now:
         return before._replace(text=state.text, closes_at=None, surplus_micros=0)
-    rests_on = terms or before.terms
-    surplus_micros = floor(state.surplus_micros)
-    return before._replace(
-        text=state.text, closes_at=closes_at, surplus_micros=surplus_micros, terms=rests_on
-    )
+    surplus_micros = trunc(state.surplus_micros)
+    return before._replace(text=state.text, closes_at=closes_at, surplus_micros=surplus_micros, terms=terms)
 
 
 @cache

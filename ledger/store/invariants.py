@@ -404,11 +404,11 @@ STATES_ARE_DUE = Invariant(
                             coalesce(closes_at::text, 'no instant'), coalesce(w.next_due_at::text, 'none'))
            AS description
     FROM {cell}.states s LEFT JOIN {cell}.wallets w USING (customer)
-    WHERE surplus > 0 AND (closes_at >= w.next_due_at) IS NOT TRUE
+    WHERE surplus <> 0 AND (closes_at >= w.next_due_at) IS NOT TRUE
     UNION ALL
     SELECT customer, format('%s: surplus %s, collected %s, uncollected %s, revenue %s', key, surplus,
                             collected, uncollected, revenue_nanousd)
-    FROM {cell}.states WHERE least(surplus, collected, uncollected, revenue_nanousd) < 0
+    FROM {cell}.states WHERE least(collected, uncollected, revenue_nanousd) < 0
     UNION ALL
     SELECT customer, format('%s has collected %s, the customer consumed %s', key, collected, w.consumed)
     FROM {cell}.states s JOIN {cell}.wallets w USING (customer) WHERE collected > w.consumed

@@ -113,14 +113,14 @@ SELECT 'closing', ROW({STATE.select("u")})
 FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
 CROSS JOIN LATERAL (
     SELECT o.* FROM {{cell}}.states o
-    WHERE o.customer = x.customer AND o.surplus > 0 AND o.closes_at <= x.due_at
+    WHERE o.customer = x.customer AND o.surplus <> 0 AND o.closes_at <= x.due_at
     ORDER BY o.closes_at, o.key LIMIT {DUE_MAX + 1}) AS u
 UNION ALL
 SELECT 'closes', ROW(x.customer, u.closes_at)
 FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
 CROSS JOIN LATERAL (
     SELECT o.closes_at FROM {{cell}}.states o
-    WHERE o.customer = x.customer AND o.surplus > 0
+    WHERE o.customer = x.customer AND o.surplus <> 0
       AND o.closes_at > coalesce(x.due_at, '-infinity'::timestamptz)
     ORDER BY o.closes_at LIMIT 1) AS u
 """

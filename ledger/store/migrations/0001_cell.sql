@@ -219,7 +219,7 @@ CREATE TABLE states (
     customer bigint NOT NULL,
     key text NOT NULL,
     state text NOT NULL,
-    -- When the surplus goes back to the customer.
+    -- When the surplus goes back to the customer; one below 0 is due, and is charged then.
     closes_at timestamptz,
     surplus bigint NOT NULL,
     collected bigint NOT NULL,
@@ -232,7 +232,7 @@ CREATE TABLE states (
     multiplier_nanos bigint,
     PRIMARY KEY (customer, key)
 ) WITH (fillfactor = 50);
-CREATE INDEX states_due ON states (customer, closes_at) WHERE surplus > 0;
+CREATE INDEX states_due ON states (customer, closes_at) WHERE surplus <> 0;
 
 -- Rows as the batched write takes them: an array of texts for each kind, each the literal of one of these types.
 -- They say what is bound, not what is kept; the tables may have more columns.

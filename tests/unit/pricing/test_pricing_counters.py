@@ -133,12 +133,12 @@ def test_steps_may_change_twice(moved, tmp_path):
     assert (moved.pays(mails(1)), moved.surplus) == (0, 420 - Fraction("70.5"))
 
 
-def test_of_what_was_settled_a_reversal_takes_the_count_alone(moved):
-    """It moves where the steps begin, not what others were charged."""
+def test_a_reversal_of_what_the_old_steps_priced_moves_where_the_new_ones_begin(moved):
+    """60 beyond 150 cost 1 each, without the 150 they cost 2: 60 more are due, and paid with the next."""
     assert moved.pays(mails(60)) == 60
     moved.undo(moved.lines[0])
-    assert moved.surplus == 0
-    assert moved.pays(mails(10)) == 20
+    assert moved.surplus == -60
+    assert (moved.pays(mails(10)), moved.surplus) == (80, 0)
 
 
 # --- undoing -----------------------------------------------------------------------------------------------
@@ -151,13 +151,14 @@ def state_of(one):
 
 
 def test_undoing_a_line_that_others_follow_leaves_the_steps_of_the_rest(customer):
-    """120 of 150 stay beyond the step; 20 of 140 are below it."""
+    """120 of 150 stay beyond the step; 20 of 140 are below it, and cost 1 each too from then on."""
     one = customer(MAIL + VOLUME)
     assert [one.pays(mails(n)) for n in (120, 30)] == [60, 15]
     one.undo(one.lines[1])
     assert (one.pays(mails(20)), one.surplus) == (10, 0)
     one.undo(one.lines[0])
-    assert one.pays(mails(10)) == 10
+    assert one.surplus == -10
+    assert (one.pays(mails(10)), one.surplus) == (20, 0)
 
 
 def test_undoing_what_made_a_surplus_takes_it_with_it(customer):
@@ -179,25 +180,56 @@ def test_undoing_what_was_paid_of_a_surplus_gives_it_back(customer):
     assert (one.surplus, state_of(one).closes_at) == (25, CLOSES_AT)
 
 
-def test_undoing_what_used_up_a_surplus_of_a_state_that_is_gone(customer):
-    """The surplus alone is kept, to be given back; without one nothing is left to keep."""
+def test_undoing_a_line_of_a_state_that_is_gone(customer):
+    """Nothing is left to keep."""
     one = customer(MAIL + VOLUME)
-    first, dearer, user = [one.quote(mails(n)).lines[0] for n in (100, 50, 30)]
-    [again] = unwind(user.effects, {}).values()
-    assert (again.closes_at, again.surplus_micros) == (CLOSES_AT, 15 * 10**6)
-    assert "count" not in again.text
-    for line in (first, dearer):
-        [nothing] = unwind(line.effects, {}).values()
-        assert nothing == ("", None, 0)
+    [nothing] = unwind(one.quote(mails(100)).lines[0].effects, {}).values()
+    assert nothing == ("", None, 0)
 
 
-def test_undoing_takes_no_more_than_there_is(customer):
-    """A surplus that was used up meanwhile is not taken from what comes next."""
+def test_undoing_what_made_a_surplus_that_was_used_up(customer):
+    """100 and 80 at 0.5 are 90, and 115 were paid: 25 are carried on."""
     one = customer(MAIL + VOLUME)
     assert [one.pays(mails(n)) for n in (100, 50, 80)] == [100, 0, 15]
     one.undo(one.lines[1])
-    assert one.surplus == 0
-    assert one.pays(mails(2)) == 1
+    assert one.surplus == 25
+    assert (one.pays(mails(2)), one.surplus) == (0, 24)
+
+
+def test_what_reversals_leave_is_made_up_by_the_next_charge(customer):
+    """Steps, bundles, and a thousand that paid for none of what came beyond them: what remains is paid."""
+    steps = "[{up_to: 100, price: {each: '2'}}, {price: {each: '1'}}]"
+    one = customer(MAIL + f"{{tiers: {{count: quantity, per: month, volume: {steps}}}}}")
+    assert [one.pays(mails(n)) for n in (100, 50)] == [200, 0]
+    one.undo(one.lines[0])
+    assert one.surplus == -100
+    assert [one.pays(mails(n)) for n in (100, 100)] == [150, 100]
+    one = customer(MAIL + "{each: '0.5', bundle: {count: quantity, quantity: 100, per: month}}")
+    assert [one.pays(mails(n)) for n in (100, 10)] == [0, 5]
+    one.undo(one.lines[0])
+    assert one.surplus == 5
+    assert [one.pays(mails(n)) for n in (100, 1)] == [0, Fraction("0.5")]
+    one = customer(
+        MAIL
+        + "{tiers: {count: quantity, per: month, graduated: "
+        "[{up_to: 250, price: {each: '0'}}, {price: {each: '.02'}}]}}".replace("'.02'", "'0.02'")
+    )
+    assert [one.pays(mails(n)) for n in (250, 50)] == [0, 1]
+    one.undo(one.lines[0])
+    assert [one.pays(mails(n)) for n in (200, 1, 100)] == [0, 0, Fraction("1.02")]
+
+
+def test_what_is_charged_and_reversed_again_and_again_makes_nothing_free(customer):
+    """1,000 searches make the next ones cheap: the 900 that are left cost 18."""
+    one = customer(
+        MAIL + "{tiers: {count: quantity, per: month, volume: "
+        "[{up_to: 1000, price: {each: '0.02'}}, {price: {each: '0.01'}}]}}"
+    )
+    kept = []
+    for _ in range(20):
+        first, _ = one.quote(mails(1000)).lines[0], kept.append(one.pays(mails(45)))
+        one.undo(first)
+    assert sum(kept) - one.surplus == 18
 
 
 def test_undoing_a_saving_leaves_the_others(customer):
@@ -234,4 +266,5 @@ def test_undoing_what_an_allowance_is_a_share_of(customer):
     one.undo(one.lines[3])
     assert [one.pays(mails(n)) for n in (1, 1)] == [1, 1]
     one.undo(one.lines[2])
-    assert one.pays(mails(3)) == 1
+    assert one.surplus == 2
+    assert (one.pays(mails(3)), one.surplus) == (0, 1)
