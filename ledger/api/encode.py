@@ -286,7 +286,9 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
         line.charge_id = ids.charge_id(customer_id, entry.sequence)
     elif entry.kind is EntryKind.REFUND and entry.subject is not None:
         line.charge_id = ids.charge_id(customer_id, entry.subject)
-    elif entry.kind is EntryKind.GRANT or (entry.kind is EntryKind.PERIOD_CLOSED and entry.credits.available):
+    elif entry.kind is EntryKind.GRANT or (
+        entry.kind is EntryKind.PERIOD_CLOSED and entry.credits.available > 0
+    ):
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.sequence, 0))
     elif entry.kind in _GRANTS and entry.subject is not None:
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.subject, entry.subject_n or 0))

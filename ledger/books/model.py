@@ -142,7 +142,7 @@ class State(NamedTuple):
     closes_at: datetime | None = None
     """When the surplus goes back to the customer, or is charged; None: never, or it was."""
     surplus_micros: int = 0
-    """What was charged beyond what the usage comes to, rounded down."""
+    """What was charged beyond what the usage comes to, towards 0; below 0: what it comes to beyond that."""
     collected_micros: int = 0
     uncollected_micros: int = 0
     revenue_nanousd: int = 0

@@ -24,7 +24,7 @@ from ledger.books.bills import Bill
 from ledger.books.cover import cover, free_sources
 from ledger.books.debts import borrow, overdraft_left
 from ledger.books.draft import Draft
-from ledger.books.exact import BooksError, apportion, share
+from ledger.books.exact import MAX_AMOUNT, BooksError, apportion, share
 from ledger.books.model import (
     Decision,
     Entry,
@@ -201,10 +201,11 @@ def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Boo
 
 
 def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_nanousd: int) -> State:
+    """Add to a state's sums: each stays at `MAX_AMOUNT`, for work that was done is never refused for them."""
     return state._replace(
-        collected_micros=state.collected_micros + collected_micros,
-        uncollected_micros=state.uncollected_micros + uncollected_micros,
-        revenue_nanousd=state.revenue_nanousd + revenue_nanousd,
+        collected_micros=min(state.collected_micros + collected_micros, MAX_AMOUNT),
+        uncollected_micros=min(state.uncollected_micros + uncollected_micros, MAX_AMOUNT),
+        revenue_nanousd=min(state.revenue_nanousd + revenue_nanousd, MAX_AMOUNT),
     )
 
 

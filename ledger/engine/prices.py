@@ -13,7 +13,7 @@ from functools import cache
 from math import trunc
 
 import pricing
-from ledger.books import refusals
+from ledger.books import MAX_AMOUNT, refusals
 from ledger.books.model import (
     STATELESS,
     ZERO,
@@ -263,10 +263,15 @@ def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime
         key: (known.get(key) or _NOTHING_KNOWN)._replace(
             text=state.text,
             closes_at=None if key in closed else state.closes_at,
-            surplus_micros=trunc(state.surplus_micros),
+            surplus_micros=_surplus(state),
         )
         for key, state in undone.items()
     }
+
+
+def _surplus(state: pricing.State) -> int:
+    """What a state carries, towards 0 in whole micro-credits, within what one amount may be."""
+    return max(-MAX_AMOUNT, min(trunc(state.surplus_micros), MAX_AMOUNT))
 
 
 def _has_closed(state: State, now: datetime) -> bool:
@@ -286,7 +291,7 @@ def _state_of(state: pricing.State, before: State | None, terms: PinnedTerms, no
     before, closes_at = before or _NOTHING_KNOWN, state.closes_at
     if closes_at is None or closes_at <= now:
         return before._replace(text=state.text, closes_at=None, surplus_micros=0)
-    surplus_micros = trunc(state.surplus_micros)
+    surplus_micros = _surplus(state)
     return before._replace(text=state.text, closes_at=closes_at, surplus_micros=surplus_micros, terms=terms)
 
 

@@ -32,7 +32,9 @@ from ledger.books import (
     State,
     Treatment,
 )
-from ledger.books.model import ZERO
+from ledger.books.exact import MAX_AMOUNT
+from ledger.books.model import ZERO, MoneyLine
+from ledger.books.periods import count
 from ledger.books.returns import is_refunded
 
 CREDIT = 1_000_000
@@ -249,3 +251,28 @@ def test_a_refund_of_all_that_a_close_has_left_is_in_full(world: PeriodWorld) ->
     rest = refund(None).entry
     assert rest.credits.consumed == -5 * CREDIT
     assert is_refunded(charge.entry, [part, rest])
+
+
+def test_what_is_due_is_charged_at_the_close(world: PeriodWorld) -> None:
+    """A surplus below 0: from what is available; what that does not cover is not collected."""
+    world.charge(98 * CREDIT, surplus=-3 * CREDIT)
+    entry = world.close().entry
+    assert (entry.priced_micros, entry.uncollected_micros) == (3 * CREDIT, CREDIT)
+    assert entry.credits == Credits(available=-2 * CREDIT, consumed=2 * CREDIT)
+    assert (world.states[KEY].collected_micros, world.states[KEY].surplus_micros) == (100 * CREDIT, 0)
+
+
+def test_what_is_due_becomes_debt_where_the_plan_has_it(world: PeriodWorld) -> None:
+    """As a late commit would."""
+    world.plan = Plan("standard", None, OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=CREDIT)
+    world.charge(100 * CREDIT, surplus=-3 * CREDIT)
+    entry = world.close().entry
+    assert (entry.uncollected_micros, world.wallet.balances.debt) == (2 * CREDIT, -CREDIT)
+
+
+@pytest.mark.parametrize(("before", "more"), [(MAX_AMOUNT - 1, 1), (MAX_AMOUNT - 1, 2)])
+def test_what_a_period_did_not_collect_stays_within_bounds(before: int, more: int) -> None:
+    """At the bound and one past it: the sum stays there, and the work is booked."""
+    state = State("{}", CLOSES_AT, uncollected_micros=before)
+    line = MoneyLine("units", Treatment.CHARGED, {}, more, 0, 0, (Effect(KEY, "1"),))
+    assert count({KEY: state}, [line], more)[KEY].uncollected_micros == MAX_AMOUNT
