@@ -39,6 +39,7 @@ from ledger.books.cover import Source, cover, free_sources, pinned_sources
 from ledger.books.debts import borrow, overdraft_left
 from ledger.books.draft import Draft
 from ledger.books.exact import (
+    MICROS_PER_CREDIT,
     BooksError,
     apportion,
     exact_sum,
