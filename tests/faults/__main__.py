@@ -26,6 +26,7 @@ from tests.faults.injections import (
     connection_cut,
     database_away,
     disk_full,
+    failover,
     postgres_killed,
     races,
     same_request,
@@ -63,6 +64,8 @@ FAULTS = {
     "database_away": Fault(database_away.run, 10, 100),
     "clock_apart": Fault(clock_apart.run, 10, 100),
     "disk_full": Fault(disk_full.run, 2, 20),
+    "history_lost": Fault(failover.run_lossy, 5, 50),
+    "failover": Fault(failover.run_lossless, 5, 50),
 }
 
 

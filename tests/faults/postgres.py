@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -75,11 +76,43 @@ class Postgres:
         """
         EmbeddedPostgres.start(data).stop()
         cluster = cls(data, settings, log)
-        cluster.sockets.mkdir(exist_ok=True)
-        if os.geteuid() == 0:
-            owner = data.stat()
-            os.chown(cluster.sockets, owner.st_uid, owner.st_gid)
+        cluster._make_directory(cluster.sockets)
         return cluster
+
+    async def standby(self, data: Path) -> Postgres:
+        """A standby of this server that follows it, in a directory of its own, started."""
+        self._make_directory(data)
+        where = ("-h", str(self.sockets), "-p", str(PORT), "-U", "postgres")
+        process = await asyncio.create_subprocess_exec(
+            str(_server_program().with_name("pg_basebackup")),
+            *where,
+            *("-D", str(data), "-R", "-X", "stream", "-c", "fast"),
+            user=SYSTEM_USER if os.geteuid() == 0 else None,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"pg_basebackup: {said.decode()}")
+        made = Postgres(data, (), None)
+        shutil.rmtree(made.sockets)  # the lock of the primary's is among the data
+        made._make_directory(made.sockets)
+        await made.start()
+        return made
+
+    async def cut_replication(self) -> None:
+        """A standby follows no more."""
+        async with self.session("postgres") as connection:
+            await connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            await connection.execute("SELECT pg_reload_conf()")
+            while await connection.fetchval("SELECT count(*) FROM pg_stat_wal_receiver"):
+                await connection.execute("SELECT pg_sleep(0.05)")
+
+    def _make_directory(self, directory: Path) -> None:
+        """One that belongs to whoever the server runs as."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            owner = self._data.stat()
+            os.chown(directory, owner.st_uid, owner.st_gid)
 
     async def start(self) -> None:
         """Starts the server, again and again while processes of a killed one still end.
