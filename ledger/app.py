@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 import pricing
+from ledger.api import model_names
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.finance import FinanceService
@@ -193,6 +194,7 @@ async def _open_doors(
     operations: OperationsMetrics,
 ) -> tuple[ApiServer, ApiServer]:
     reads = Reads(database.reader, database.reports, engine.directory)
+    await asyncio.to_thread(model_names.prepare)
     public = ApiServer(
         f"{LOOPBACK}:{settings.public_port}",
         [

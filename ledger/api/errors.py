@@ -22,6 +22,7 @@ from grpc import StatusCode
 
 from ledger.api import limits
 from ledger.api.checks import InvalidArgumentError
+from ledger.api.model_names import expected_form
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Overloaded, Unavailable
 from ledger.store.reads import BooksBehindError, CustomerNotFoundError
@@ -171,6 +172,9 @@ def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> 
     detail = dict(refusal.detail)
     if subject is not None and refusal.reason in _OF_A_SUBJECT:
         detail = dict([subject]) | detail
+    if refusal.reason is RefusalReason.UNPRICED_USAGE and detail.get("kind") == "tokens":
+        name = detail["name"]
+        detail |= {} if "/" in name else {"expected": expected_form(name)}
     if refusal.reason is RefusalReason.INVALID_ARGUMENT:
         return invalid([(detail.get("field", ""), detail.get("description", ""))])
     variables = ", ".join(f"{name}: {value}" for name, value in detail.items())

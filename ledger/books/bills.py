@@ -104,7 +104,8 @@ def refuse_unpriced(priced: Priced | None) -> Refusal | None:
     if priced is not None:
         for line in priced.lines:
             if line.treatment is _UNPRICED:
-                return refusals.unpriced(priced.lines.index(line), str(line.public.get("name", "")))
+                name = str(line.public.get("name", ""))
+                return refusals.unpriced(priced.lines.index(line), line.kind, name)
     return None
 
 

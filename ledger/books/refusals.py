@@ -53,6 +53,6 @@ def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
     )
 
 
-def unpriced(item: int, name: str) -> Refusal:
-    """Refuse usage before the work: index of the first item without a price, and its name as reported."""
-    return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item), "name": name})
+def unpriced(item: int, kind: str, name: str) -> Refusal:
+    """Refuse usage before the work: index, kind and name of the first item without a price."""
+    return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item), "kind": kind, "name": name})

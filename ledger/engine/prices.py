@@ -156,7 +156,8 @@ class PriceBook:
         quote = self.estimate(items, labels, self.pin(card, now, multiplier_nanos), now)
         if quote.unpriced:
             first = quote.unpriced[0]
-            return refusals.unpriced(first, str(quote.lines[first].public["name"]))
+            line = quote.lines[first]
+            return refusals.unpriced(first, line.kind, str(line.public["name"]))
         return card.content, quote
 
     def price(

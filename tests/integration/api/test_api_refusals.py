@@ -70,8 +70,25 @@ async def test_unpriced_usage(world, customer, write, item):
         call = getattr(world, write)(usage=usage(tokens(), item))
     refused = await refused_without_a_trace(world, call)
     assert (refused.code.name, refused.reason) == ("FAILED_PRECONDITION", "UNPRICED_USAGE")
-    assert refused.metadata == {"item": "1", "name": item.tokens.model or item.units.meter}
+    kind, name = ("tokens", item.tokens.model) if item.tokens.model else ("units", item.units.meter)
+    assert refused.metadata == {"item": "1", "kind": kind, "name": name}
     assert refused.metadata["name"] in refused.message
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gpt-5", "provider/name, such as openai/gpt-5"),
+        ("Claude-Sonnet-4-5", "provider/name, such as anthropic/claude-sonnet-4-5"),
+        ("gpt-5-minni", "provider/name, such as openai/gpt-5-mini-2025-08-07"),
+        ("large", "provider/name"),
+    ],
+)
+async def test_a_bare_name_of_a_model_is_told_with_the_form_that_is_expected(world, name, expected):
+    """With the nearest name of the public catalog; what only the cost book has (acme/large) is not named."""
+    refused = await refusal(world.charge(usage=usage(tokens(name))))
+    assert refused.metadata == {"item": "0", "kind": "tokens", "name": name, "expected": expected}
+    assert expected in refused.message
 
 
 async def test_unpriced_usage_that_happened_is_charged_as_nothing(world):

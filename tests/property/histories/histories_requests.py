@@ -64,7 +64,7 @@ def bill_of(request: Any) -> Bill:
         line, micros = _line(item)
         bill.lines.append(line)
         if line.unpriced:
-            bill.unpriced = bill.unpriced or {"item": str(index), "name": line.name}
+            bill.unpriced = bill.unpriced or {"item": str(index), "kind": line.kind, "name": line.name}
             continue
         bill.needs[line.kind] = bill.needs.get(line.kind, 0) + micros
         bill.cost_nanousd += micros

@@ -349,12 +349,15 @@ def test_a_charge_keeps_the_instant_of_use(world: World) -> None:
 
 @pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])
 def test_usage_without_a_price_is_refused_by_its_first_item(world: World, command: Command) -> None:
-    """The refusal carries the first item that has no price: its index, counted from 0, and its name."""
+    """The refusal carries the first item that has no price: its index from 0, kind and name."""
     (line,) = priced(5).lines
     unpriced = line._replace(treatment=Treatment.UNPRICED, public={"name": "h100"})
     usage = priced(5)._replace(lines=(line, unpriced, unpriced))
     refusal = refused(world.run(command, usage))
-    assert (refusal.reason, refusal.detail) == (RefusalReason.UNPRICED_USAGE, {"item": "1", "name": "h100"})
+    assert (refusal.reason, refusal.detail) == (
+        RefusalReason.UNPRICED_USAGE,
+        {"item": "1", "kind": "tokens", "name": "h100"},
+    )
 
 
 DESCRIBED = [
