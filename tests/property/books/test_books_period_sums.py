@@ -88,6 +88,8 @@ class Model:
             made = self.world.run(Reverse(*self.request(), sequence, None, "by mistake"))
             if isinstance(made, Decision):
                 self.give_back(made, sequence, key, missing)
+                self.surplus[key] = self.world.states[key].surplus_micros
+                self.pass_time(0, 0)  # One that had closed closes again at once.
 
     def give_back(self, made: Decision, sequence: int, key: str, missing: int) -> None:
         """Take off the sums what came back; what was not collected goes with the last of it."""
@@ -97,16 +99,19 @@ class Model:
         whole = charged + sum(back) == 0 or made.entry.kind is EntryKind.REVERSAL
         if whole and sequence not in self.undone:
             self.undone.add(sequence)
-            self.uncollected[key] -= missing
+            self.uncollected[key] -= min(missing, self.uncollected[key])
 
     def pass_time(self, hours: int, _: int) -> None:
         """Let the clock run; each period that closes gives back what the model says."""
         for decision in self.world.pass_time(timedelta(hours=hours)):
             if decision.entry.kind is EntryKind.PERIOD_CLOSED:
                 [key] = decision.states
-                due = min(max(self.surplus[key] - self.uncollected[key], 0), self.collected[key])
+                covered = min(self.surplus[key], self.uncollected[key])
+                due = min(self.surplus[key] - covered, self.collected[key])
                 assert -decision.entry.credits.consumed == due
                 self.collected[key] -= due
+                self.uncollected[key] -= covered
+                self.surplus[key] = 0
 
 
 @given(STEPS, st.booleans(), st.integers(1, 200), st.integers(0, 10**6))
