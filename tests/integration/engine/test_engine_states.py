@@ -236,6 +236,41 @@ async def test_a_months_surplus_goes_back_by_itself(world: World, start: Start, 
     await assert_books_hold(later)
 
 
+async def test_what_a_period_did_not_collect_never_leaves_its_bound(world: World) -> None:
+    """Twelve charges whose prices add up to more than 63 bits are booked, and so is what comes after them."""
+    acme = await world.customer("acme", 1)
+    for n in range(12):
+        command = books.Charge(f"l{n}", fingerprint(f"l{n}"), None, already_used=True)
+        entry = entry_of(await world.execute(acme, command, units("letter", 1_800_000_000_000)))
+        assert entry.uncollected_micros >= 9 * 10**17 - 1
+    [row] = await world.database.finance.fetch("SELECT uncollected FROM cell_00.states")
+    assert row["uncollected"] == books.MAX_AMOUNT
+    await assert_books_hold(world)
+
+
+async def test_a_reversal_in_a_closed_period_is_settled_at_once(
+    world: World, start: Start, database_url: str
+) -> None:
+    """8 of a bundle of 10, then 8 for 12 credits: without the first these 12 go back, closed or not."""
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    first = await charge(world, acme, "first", units("mail", 8))
+    assert (await charge(world, acme, "second", units("mail", 8))).credits.consumed == 12 * CREDIT
+    await world.engine.drain()
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("UPDATE cell_00.states s SET closes_at = w.last_instant FROM cell_00.wallets w")
+    await admin.close()
+    later = await start()
+    await later.execute(acme, books.Reverse("v", fingerprint("v"), first.sequence, None, "test"))
+    await later.engine.sweepers[0].step()
+    [closed] = await later.database.finance.fetch(
+        "SELECT consumed, available FROM cell_00.entries WHERE kind = 'PERIOD_CLOSED'"
+    )
+    assert tuple(closed) == (-12 * CREDIT, 12 * CREDIT)
+    [state] = await later.database.finance.fetch("SELECT closes_at, surplus, collected FROM cell_00.states")
+    assert tuple(state) == (None, 0, 0)
+    await assert_books_hold(later)
+
+
 async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> None:
     """A seat takes 1.5 of the pool's credits, half of what it costs without; lines tell both amounts."""
     other = await start()
