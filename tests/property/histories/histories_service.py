@@ -17,17 +17,17 @@ from ledger.store.embedded import EmbeddedPostgres
 CONFIG = Path(__file__).parent / "config"
 
 # The service takes the time from the database alone, by these two functions: others of the same names come
-# first on the search path of this database.
+# first on the search path of this database. The roles may call what stands in the ledger's own schema.
 _CLOCK = """
 CREATE SCHEMA moved;
 CREATE TABLE moved.clock AS SELECT interval '0' AS ahead;
-CREATE FUNCTION moved.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+CREATE FUNCTION ledger.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
     RETURN pg_catalog.clock_timestamp() + (SELECT ahead FROM moved.clock);
-CREATE FUNCTION moved.now() RETURNS timestamptz LANGUAGE sql STABLE
+CREATE FUNCTION ledger.now() RETURNS timestamptz LANGUAGE sql STABLE
     RETURN pg_catalog.now() + (SELECT ahead FROM moved.clock);
 GRANT USAGE ON SCHEMA moved TO PUBLIC;
 GRANT SELECT ON moved.clock TO PUBLIC;
-ALTER DATABASE {name} SET search_path = moved, pg_catalog, public;
+ALTER DATABASE {name} SET search_path = ledger, pg_catalog, public;
 """
 
 
