@@ -86,8 +86,12 @@ def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) ->
 
 
 def without_carried(bill: Bill) -> Bill:
-    """Give a bill that collects nothing of what is carried: it stays so where credits do not cover it."""
-    return bill._replace(micros=min(bill.micros, bill.alone_micros()))
+    """Give a bill that leaves a quantum of what is carried for later: it waits where credits do not cover it.
+
+    More than one does not wait: who never has credits left would pay nothing for small usage, for ever.
+    """
+    least = max(bill.alone_micros(), bill.micros - bill.rounding.quantum_micros)
+    return bill._replace(micros=min(bill.micros, least))
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:

@@ -7,13 +7,15 @@ one card, whatever reservations and charges it came in. A pool's draws have tall
 
 What is carried from one charge to the next is less than a quantum, but for what reversals leave: these take
 both the exact price and the bill of what they undo off again. It is collected with the next usage that costs
-something, and only where credits cover it: by itself it makes no usage refused or uncollected.
+something. Where credits do not cover it, one quantum more may wait: so it makes no usage refused or
+uncollected that its own price does not, unless that has been put off before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import islice
 from typing import NamedTuple
 
 from ledger.books.exact import HALF_EVEN, round_exact
@@ -83,14 +85,16 @@ def uncarry(tally: Tally, more_micros: Fraction) -> tuple[Tally, Fraction]:
 
 
 def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapping[str, Tally]:
-    """Give the tallies of a wallet with some changed, the longest unused first; empty ones are left out."""
+    """Give the tallies of a wallet with some changed, the longest unused first.
+
+    Empty ones are left out, until there are as many as may be: a wallet that has forgotten some shows it.
+    """
     if not changed:
         return tallies
-    merged = {key: tally for key, tally in tallies.items() if key not in changed}
-    merged |= {key: tally for key, tally in changed.items() if tally != NO_TALLY}
-    for key in list(merged)[:-MAX_TALLIES]:
-        del merged[key]
-    return merged
+    merged = {key: tally for key, tally in tallies.items() if key not in changed} | dict(changed)
+    if len(merged) < MAX_TALLIES:
+        return {key: tally for key, tally in merged.items() if tally != NO_TALLY}
+    return dict(islice(merged.items(), len(merged) - MAX_TALLIES, None))
 
 
 def _bounded(exact_micros: Fraction) -> Fraction:

@@ -25,6 +25,7 @@ from ledger.books import (
     Treatment,
 )
 from ledger.books.model import NO_TALLY
+from ledger.books.tallies import MAX_TALLIES
 
 ROUNDINGS = st.builds(
     Rounding, st.sampled_from([1, 7, 10_000]), st.sampled_from(["half_even", "half_up", "up", "down"])
@@ -138,6 +139,42 @@ def test_many_small_charges_cost_what_one_of_their_sum_costs(
         many.charge(amount * rounding.quantum_micros)
     one.charge(sum(amounts) * rounding.quantum_micros)
     assert many.billed_micros == one.billed_micros
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["charge", "commit", "used"]), st.one_of(st.just(Fraction(4, 10)), SMALL)
+        ),
+        min_size=10,
+        max_size=20,
+    ),
+    ROUNDINGS,
+)
+@settings(deadline=None)
+def test_no_more_waits_than_a_quantum_beside_what_rounding_leaves(
+    steps: list[tuple[str, Fraction]], rounding: Rounding
+) -> None:
+    """Whoever has no credits, or few, is not served for nothing in small pieces for ever."""
+    customer = Customer(rounding, 2 * rounding.quantum_micros)
+    for verb, amount in steps:
+        getattr(customer, verb)(amount * rounding.quantum_micros)
+        tally = customer.world.wallet.tallies.get("card", NO_TALLY)
+        carried = tally.exact_micros - tally.billed_micros
+        assert abs(carried) < 2 * rounding.quantum_micros
+
+
+def test_a_wallet_that_has_forgotten_a_remainder_shows_that_it_has() -> None:
+    """It stays full of tallies, empty ones too: else the audit would miss what is forgotten, and say so."""
+    customer = Customer(Rounding(), 10**6)
+    for number in range(MAX_TALLIES + 1):
+        customer.world.terms = customer.world.terms._replace(card=f"card-{number}")
+        customer.charge(Fraction(4, 10))
+    customer.charge(Fraction(6, 10))
+    tallies = customer.world.wallet.tallies
+    assert (len(tallies), tallies[f"card-{MAX_TALLIES}"].exact_micros % 1) == (MAX_TALLIES, 0)
+    customer.charge(Fraction(1))
+    assert (len(customer.world.wallet.tallies), tallies.get("card-0")) == (MAX_TALLIES, None)
 
 
 def test_a_hundred_charges_of_four_tenths_of_a_micro_credit_cost_forty() -> None:
