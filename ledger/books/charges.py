@@ -10,8 +10,8 @@ is available under every policy, and make debt where the policy is ALLOW_WITH_OV
 
 Work that has no price is charged what the customer's plan says: nothing, a fallback's price (which it brings
 with it), or the hold. A part with such an item takes all that is left of the hold beside its price, from lots
-that admit the items' kinds; a late one as much as went back when the hold expired, as far as no earlier one
-took it. A charge without a reservation has no hold to take.
+that admit the items' kinds; a late one as much as went back when the hold expired, less what late parts have
+been charged since, and its own price. A charge without a reservation has no hold to take.
 
 A cost beyond what the books can hold (billions of dollars) is not posted: the dollar lines are uncosted,
 which finance sees counted. It refuses nothing: where refusals begin would tell the cost to whoever may ask.
@@ -238,10 +238,14 @@ def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
 
 
 def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
-    """Let the lines that have no price take what went back when the hold expired, in equal parts."""
+    """Let the lines that have no price take what their bill leaves of what the hold lapsed with.
+
+    In equal parts, as of a hold.
+    """
     lines = _unpriced_of(bill, None)
     of_hold = [0] * len(bill.lines)
-    for n, part in zip(lines, apportion(lapsed_micros if lines else 0, [1] * len(lines)), strict=True):
+    left = max(0, lapsed_micros - bill.micros) if lines else 0
+    for n, part in zip(lines, apportion(left, [1] * len(lines)), strict=True):
         of_hold[n] = part
     return bill.with_hold(of_hold)
 
@@ -430,7 +434,7 @@ def _after_commit(
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,
             costs,
-            before.lapsed_micros - sum(bill.of_hold) if before.lapsed_micros else 0,
+            max(0, before.lapsed_micros - bill.micros) if before.lapsed_micros else 0,
         ),
     )
 

@@ -223,7 +223,7 @@ class Reservation(NamedTuple):
     """State of the run of its usage that names no run of its own (opaque: pricing's)."""
     costs: ReservationCosts = NO_COSTS
     lapsed_micros: int = 0
-    """What it held when it expired, less what late commits have taken of that for work without a price."""
+    """What it held when it expired, less what late commits have been charged; never below 0."""
 
     @property
     def held_micros(self) -> int:

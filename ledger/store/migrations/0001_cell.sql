@@ -161,7 +161,7 @@ CREATE TABLE reservations (
     has_outcome_rule boolean NOT NULL,
     outcome_charged boolean NOT NULL,
     own_run text,
-    -- What it held when it expired, less what late commits have taken of that for want of a price.
+    -- What it held when it expired, less what late commits have been charged.
     lapsed bigint NOT NULL CHECK (lapsed >= 0),
     labels json,
     PRIMARY KEY (customer, sequence)
