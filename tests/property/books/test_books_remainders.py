@@ -143,9 +143,7 @@ def test_many_small_charges_cost_what_one_of_their_sum_costs(
 
 @given(
     st.lists(
-        st.tuples(
-            st.sampled_from(["charge", "commit", "used"]), st.one_of(st.just(Fraction(4, 10)), SMALL)
-        ),
+        st.tuples(st.sampled_from(["charge", "commit", "used"]), st.one_of(st.just(Fraction(4, 10)), SMALL)),
         min_size=10,
         max_size=20,
     ),
