@@ -14,6 +14,7 @@ BEGIN
         FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
     );
 END $$;
+REVOKE ALL ON FUNCTION history() FROM PUBLIC;
 
 -- A customer's number is drawn (60 random bits), not counted: where the database has lost its last customers, one
 -- who is created later never gets the number that a running server knows a lost one by.

@@ -56,8 +56,9 @@ async def sold(owner, name: str, entries: int, lines: str) -> None:
     await owner.execute(
         f"""INSERT INTO {CELL}.wallets (
                 customer, sequence, display_name, plan, zone, multiplier_nanos, issued, pending, available,
-                held, consumed, expired, voided, refunded, debt, last_instant, created_at)
-            VALUES ($1, $2, '', 'team', 'UTC', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, now(), now())""",
+                held, consumed, expired, voided, refunded, debt, last_instant, created_at,
+                token)
+            VALUES ($1, $2, '', 'team', 'UTC', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, now(), now(), 1)""",
         customer,
         entries,
     )
