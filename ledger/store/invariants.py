@@ -6,11 +6,12 @@ rollups it compares them with the journal below their cursor, in the same snapsh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ledger.books.model import Credits, Dollars
 from ledger.books.tallies import MAX_TALLIES
-from ledger.store.rollups import MEMOS, OF_LINES_ALONE
+from ledger.store.rollups import MEMOS, OF_LINES, OF_LINES_ALONE
 
 ROLLED_UP = (*Credits._fields, *Dollars._fields, *MEMOS)
 """The columns of entries and money that have an account of that name in the rollups."""
@@ -19,6 +20,10 @@ ROLLED_UP = (*Credits._fields, *Dollars._fields, *MEMOS)
 def _each_credit(expression: str) -> str:
     """The expression for each credit account, as a list."""
     return ", ".join(expression.replace("{account}", account) for account in Credits._fields)
+
+
+def _quoted(accounts: Iterable[str]) -> str:
+    return ", ".join(f"'{account}'" for account in accounts)
 
 
 class Invariant(NamedTuple):
@@ -352,27 +357,47 @@ MARGINS_ARE_SUMS = Invariant(
     """,
 )
 
-SAVINGS_ARE_SUMS = Invariant(
-    "savings_are_sums",
+# What stands as kind '' has no lines: `margins_are_sums` proves it with the rest of its day.
+LINES_ARE_SUMS = Invariant(
+    "lines_are_sums",
     """
-    SELECT customer, format('%s, lever %s, key of %s: %s saved and %s on own keys rolled up, of %s and %s',
-                            day, lever, key_owner, coalesce(r.saved, 0), coalesce(r.own_key, 0),
-                            coalesce(j.saved, 0), coalesce(j.own_key, 0)) AS description
-    FROM (SELECT day, customer, lever, key_owner, sum(saved_nanousd) AS saved,
-                 sum(own_key_nanousd) AS own_key
-          FROM {cell}.rollup_lines GROUP BY 1, 2, 3, 4) r
-    FULL JOIN (SELECT (m.booked_at AT TIME ZONE 'UTC')::date AS day, m.customer,
-                      coalesce(l.lever, '') AS lever, coalesce(l.key_owner, '') AS key_owner,
-                      sum(l.saved_nanousd) AS saved, sum(l.own_key_nanousd) AS own_key
-               FROM {cell}.money m,
-                    json_to_recordset(m.lines) AS l(lever text, key_owner text, saved_nanousd bigint,
-                                                     own_key_nanousd bigint)
-               WHERE m.xid < (SELECT cursor FROM {cell}.tailer) GROUP BY 1, 2, 3, 4) j
-        USING (day, customer, lever, key_owner)
-    WHERE (coalesce(r.saved, 0), coalesce(r.own_key, 0)) <> (coalesce(j.saved, 0), coalesce(j.own_key, 0))
-    """,
+    SELECT customer, format('%s, plan %s, card %s, %s %s, lever %s, key of %s: {columns} are %s rolled up, %s'
+                            ' booked', day, plan, card, kind, model, lever, key_owner, r.sums, j.sums)
+           AS description
+    FROM (SELECT {dimensions}, ARRAY[{columns}]::numeric[] AS sums
+          FROM {cell}.rollup_lines WHERE kind <> '') r
+    FULL JOIN (
+        SELECT {dimensions},
+               ARRAY[sum(sign), coalesce(sum(sign) FILTER (WHERE treatment = 'UNPRICED'), 0),
+                     coalesce(sum(sign) FILTER (WHERE uncosted), 0), sum(credits_micros),
+                     sum(revenue_nanousd), sum(cost_nanousd), coalesce(sum(saved_nanousd), 0),
+                     coalesce(sum(own_key_nanousd), 0)]::numeric[] AS sums
+        FROM (SELECT (e.booked_at AT TIME ZONE 'UTC')::date AS day, e.customer, e.plan,
+                     coalesce(e.card, '') AS card,
+                     l.kind, CASE l.kind WHEN 'tokens' THEN coalesce(l.name, '') ELSE '' END AS model,
+                     coalesce(l.lever, '') AS lever, coalesce(l.key_owner, '') AS key_owner,
+                     CASE e.kind WHEN 'REVERSAL' THEN -1 WHEN 'REFUND' THEN 0 ELSE 1 END AS sign,
+                     l.treatment, l.uncosted, l.credits_micros, l.revenue_nanousd, l.cost_nanousd,
+                     l.saved_nanousd, l.own_key_nanousd
+              FROM {cell}.entries e
+              JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence
+                                 AND m.house_sequence = 0,
+                   json_to_recordset(m.lines) AS l(
+                       kind text, treatment text, uncosted boolean, name text, lever text, key_owner text,
+                       credits_micros bigint, revenue_nanousd bigint, cost_nanousd bigint,
+                       saved_nanousd bigint, own_key_nanousd bigint)
+              WHERE e.xid < (SELECT cursor FROM {cell}.tailer)) lines
+        GROUP BY {dimensions}
+    ) j USING ({dimensions})
+    WHERE r.sums IS DISTINCT FROM j.sums
+    """.replace("{dimensions}", "day, customer, plan, card, kind, model, lever, key_owner").replace(
+        "{columns}",
+        "lines, unpriced_lines, uncosted_lines, credits, revenue_nanousd, cost_nanousd, saved_nanousd,"
+        " own_key_nanousd",
+    ),
 )
 
+# Of accounts of lines the journal is proved by `lines_are_sums`; savings on own keys are no account.
 ACCOUNTS_ARE_SUMS = Invariant(
     "accounts_are_sums",
     """
@@ -392,9 +417,24 @@ ACCOUNTS_ARE_SUMS = Invariant(
         GROUP BY 1, 2, 3, 4
     ) j USING (day, plan, card, account)
     WHERE coalesce(r.amount, 0) <> coalesce(j.amount, 0)
-    """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP)).replace(
-        "{of_lines_alone}", ", ".join(f"'{account}'" for account in OF_LINES_ALONE)
-    ),
+    UNION ALL
+    SELECT NULL, format('%s, plan %s, card %s, kind %s, lever %s, account %s: %s rolled up, of %s of lines',
+                        day, plan, card, kind, lever, account, coalesce(r.amount, 0), coalesce(j.amount, 0))
+    FROM (SELECT * FROM {cell}.rollup_accounts WHERE account IN ({of_lines})) r
+    FULL JOIN (
+        SELECT day, plan, card, kind, of_lever AS lever, account, sum(amount) AS amount
+        FROM {cell}.rollup_lines l,
+             LATERAL (VALUES ('', 'revenue', revenue_nanousd), ('', 'cost', -cost_nanousd),
+                             ('', 'priced', credits), ('', 'unpriced_lines', unpriced_lines),
+                             ('', 'uncosted_lines', uncosted_lines), ('', 'own_key', own_key_nanousd),
+                             (l.lever, 'saved', CASE WHEN key_owner <> 'CUSTOMER' THEN saved_nanousd END))
+                 AS a(of_lever, account, amount)
+        GROUP BY 1, 2, 3, 4, 5, 6
+    ) j USING (day, plan, card, kind, lever, account)
+    WHERE coalesce(r.amount, 0) <> coalesce(j.amount, 0)
+    """.replace("{sums}", ", ".join(f"sum({account}) AS {account}" for account in ROLLED_UP))
+    .replace("{of_lines_alone}", _quoted(OF_LINES_ALONE))
+    .replace("{of_lines}", _quoted((*OF_LINES, *OF_LINES_ALONE))),
 )
 
 STATES_ARE_DUE = Invariant(
@@ -457,7 +497,7 @@ INVARIANTS = (
     STATES_ARE_DUE,
     REMAINDERS_ARE_CARRIED,
     MARGINS_ARE_SUMS,
-    SAVINGS_ARE_SUMS,
+    LINES_ARE_SUMS,
     ACCOUNTS_ARE_SUMS,
 )
 """In the order in which they are checked: what comes first is often the cause of what comes later."""

@@ -259,7 +259,7 @@ async def _losses(customer: Bookkeeper) -> None:
     session = await customer.reserve(5 * CREDIT, outcomes=True)
     await customer.commit(session, included, failed, outcomes=True)
     await customer.charge(
-        line(name="new/model", treatment=Treatment.UNPRICED, cost_nanousd=3 * DOLLAR),
+        line(name="new/model", treatment=Treatment.UNPRICED, cost_nanousd=3 * DOLLAR, uncosted=True),
         line("units", "search", micros=CREDIT, cost_nanousd=1),
     )
     await customer.charge(line(micros=5_000 * CREDIT, cost_nanousd=400 * DOLLAR))

@@ -123,9 +123,37 @@ PLANTED = [
         """money SET remainders = '{"pool:p": "1/3"}' WHERE customer = 1 AND sequence = {commit}""",
     ),
     ("margins_are_sums", "rollup_lines SET revenue_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
-    ("savings_are_sums", "rollup_lines SET saved_nanousd = 1 WHERE customer = 1 AND lever = 'routing'"),
-    ("savings_are_sums", "rollup_lines SET own_key_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
+    ("lines_are_sums", "rollup_lines SET saved_nanousd = 1 WHERE customer = 1 AND lever = 'routing'"),
+    ("lines_are_sums", "rollup_lines SET own_key_nanousd = 1 WHERE customer = 1 AND kind = 'tokens'"),
+    ("lines_are_sums", "rollup_lines SET lines = lines + 1 WHERE customer = 1 AND kind = 'compute'"),
+    (
+        "lines_are_sums",
+        "rollup_lines SET unpriced_lines = unpriced_lines - 1 WHERE customer = 1 AND unpriced_lines > 0",
+    ),
+    (
+        "lines_are_sums",
+        "rollup_lines SET uncosted_lines = uncosted_lines - 1 WHERE customer = 1 AND uncosted_lines > 0",
+    ),
+    (
+        "lines_are_sums",
+        (
+            "rollup_lines SET unpriced_lines = 1, uncosted_lines = 1 "
+            "WHERE customer = 1 AND kind = 'units' AND unpriced_lines = 0"
+        ),
+    ),
+    (
+        "lines_are_sums",
+        (
+            "rollup_lines SET revenue_nanousd = revenue_nanousd "
+            "+ CASE kind WHEN 'compute' THEN 1 ELSE -1 END "
+            "WHERE customer = 1 AND (kind, model, lever) IN (('compute', '', ''), ('units', '', ''))"
+        ),
+    ),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'deferred'"),
+    ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'unpriced_lines'"),
+    ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'uncosted_lines'"),
+    ("accounts_are_sums", "rollup_accounts SET amount = amount - 1 WHERE account = 'saved'"),
+    ("accounts_are_sums", "rollup_accounts SET kind = 'units' WHERE account = 'own_key'"),
 ]
 """What each invariant must find: an UPDATE, of customer 1."""
 
