@@ -125,8 +125,16 @@ class AdminService(RateMethods, admin_service_pb2_grpc.AdminServiceServicer):
         allowed = some_of(cards)
         if card and card not in cards:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
-        if self._prices.card_for(plan, card or None, self._clock()) is None:
+        priced_by = self._prices.card_for(plan, card or None, self._clock())
+        if priced_by is None:
             description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
+            raise InvalidArgumentError([("customer.rate_card", description)])
+        if not self._prices.has_fallback(plan, priced_by.content):
+            name = priced_by.version.name
+            description = (
+                f"is {name}, which names no rule to fall back on, as plan {plan} asks: write"
+                " fallback: {tokens: <name of a rule>} in the card, or choose another card or plan"
+            )
             raise InvalidArgumentError([("customer.rate_card", description)])
 
     async def GetCustomer(self, request: pb.GetCustomerRequest, context: object) -> pb.GetCustomerResponse:

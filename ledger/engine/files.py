@@ -20,6 +20,7 @@ from ledger.engine.plans import load_plans
 from ledger.engine.prices import PriceBook
 from ledger.engine.publisher import FilesRead, Publisher
 from ledger.engine.reading import in_reader
+from ledger.store.versions import Kind
 
 Look: TypeAlias = Mapping[str, tuple[int, ...]]
 """Of each file its device, inode, size and times."""
@@ -79,9 +80,15 @@ class PriceFiles:
     def plans(self, cards: Mapping[str, pricing.RateCard] = _NO_CARDS) -> Mapping[str, Plan]:
         """The plans of the directory, which may name `cards` beside those published.
 
-        Raises ConfigError, also where the file of those in force is gone.
+        A card of a lower revision than what is published says nothing of them: it is left alone. Raises
+        ConfigError, also where the file of those in force is gone.
         """
-        known = {**self._prices.published.newest_cards(), **cards}
+        published = self._prices.published
+        known = {**cards, **published.newest_cards()}
+        for name, card in cards.items():
+            latest = published.latest(Kind.CARD, name)
+            if latest is not None and card.revision > latest.revision:
+                known[name] = card
         return load_plans(self._directory, known, in_force=self._prices.plans)
 
     def _note(self, look: Look, read: FilesRead) -> None:

@@ -56,6 +56,18 @@ class PriceBook:
         """The plans under which what has no price costs what its card's fallback comes to."""
         return frozenset(name for name, plan in self.plans.items() if plan.unpriced is Unpriced.FALLBACK)
 
+    def has_fallback(self, plan: str, card: pricing.RateCard) -> bool:
+        """Whether a card names a rule to fall back on, or a plan asks for none."""
+        return bool(card.fallback) or plan not in self.plans_that_fall_back()
+
+    def plans_without_fallback(self, card: pricing.RateCard) -> list[str]:
+        """The plans that name this card and fall back, where it names no rule for that."""
+        return [
+            name
+            for name, plan in self.plans.items()
+            if plan.card == card.name and not self.has_fallback(name, card)
+        ]
+
     def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
         found = {name: self.published.card(name, now) for name in self.published.names()}

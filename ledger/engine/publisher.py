@@ -101,11 +101,16 @@ class Publisher:
     async def publish_card(self, text: str, by: By) -> Publication:
         """Publishes the document of a card.
 
-        Raises ConfigError with all that is wrong with it, RevisionRefusedError, MarginBelowFloorError unless
-        it is forced.
+        Raises ConfigError with all that is wrong with it, also where a plan of this process would have
+        nothing left to fall back on; RevisionRefusedError, MarginBelowFloorError unless it is forced.
         """
         await self.refresh()
         card = await in_reader(pricing.read_card_for, text, self.latest_costs())
+        plans = self._prices.plans_without_fallback(card)
+        if plans:
+            message = f"card {card.name} names no rule to fall back on, as plan {', '.join(plans)} asks"
+            hint = "write fallback: {tokens: <name of a rule>}, or let the plan say unpriced: CHARGE_HOLD"
+            raise pricing.ConfigError([pricing.Problem("<rate card>", 0, 0, message, hint)])
         return await self._publish(card, replace(by, forced=await self._is_below_floor(card, by)))
 
     async def _is_below_floor(self, card: pricing.RateCard, by: By) -> bool:

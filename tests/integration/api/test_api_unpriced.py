@@ -6,9 +6,10 @@ from decimal import Decimal
 from itertools import count
 
 import pytest
-from api_world import CREDIT, refusal, tokens, usage
+from api_world import CONFIG, CREDIT, refusal, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.finance.v1 import simulation_pb2 as simulation
 from ledger.v1 import credit_service_pb2 as pb
@@ -109,9 +110,33 @@ async def test_a_simulation_of_the_past_is_what_was_booked(lenders, plan):
     assert (of_unpriced > 0) is (plan != "booking")
 
 
-async def test_a_card_without_a_fallback_books_nothing(lenders):
-    """A customer's own card may name none: what has no price is then charged nothing, and flagged."""
+NO_FALLBACK = (
+    "is bare, which names no rule to fall back on, as plan falling asks: write"
+    " fallback: {tokens: <name of a rule>} in the card, or choose another card or plan"
+)
+
+
+async def test_a_customer_gets_no_plan_that_falls_back_on_nothing(lenders):
+    """Neither by its card nor by its plan, later or at first: what has no price would be free."""
     await new_customer(lenders, "falling")
-    await lenders.update(rate_card="bare")
-    charge = (await lenders.charge(usage=UNKNOWN, already_used=True)).charge
-    assert (charge.charged_micros, charge.lines[0].unpriced) == (0, True)
+    customer = lenders.customer_id
+    refused = [await refusal(lenders.update(rate_card="bare"))]
+    await lenders.update(plan="booking", rate_card="bare")
+    refused.append(await refusal(lenders.update(plan="falling")))
+    new = admin.Customer(customer_id=f"{customer}_b", display_name="b", plan="falling", rate_card="bare")
+    create = admin.CreateCustomerRequest(request_id="create", customer=new)
+    refused.append(await refusal(lenders.admin.CreateCustomer(create)))
+    assert {each.reason for each in refused} == {"INVALID_ARGUMENT"}
+    assert all(NO_FALLBACK in each.message for each in refused)
+
+
+async def test_a_card_that_a_plan_falls_back_on_keeps_its_fallback(lenders):
+    """A version without one is refused by the names of card and plan; another card is published as it is."""
+    text = (CONFIG.parent / "config_unpriced" / "cards" / "following.yaml").read_text()
+    bare = "\n".join(line for line in text.splitlines() if "dearest" not in line) + "\nrevision: 2\n"
+    publish = admin.PublishRateCardRequest(document=bare, published_by="ops")
+    refused = await refusal(lenders.admin.PublishRateCard(publish))
+    assert "card following names no rule to fall back on, as plan falling asks" in refused.message
+    assert "write fallback: {tokens: <name of a rule>}" in refused.message
+    publish.document = bare.replace("card: following", "card: elsewhere")
+    assert (await lenders.admin.PublishRateCard(publish)).version.number == 1

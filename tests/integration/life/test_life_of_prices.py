@@ -221,6 +221,21 @@ async def test_plans_follow_their_file(start: Start) -> None:
     assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
 
 
+async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start: Start) -> None:
+    """A file of a lower revision is left alone: that it names a fallback is of no use to a plan."""
+    first = await start()
+    write_card(first.directory, 2)
+    await first.look()
+    write_card(first.directory, 1)
+    card = first.directory / "cards" / "basic.yaml"
+    card.write_text(card.read_text() + "fallback: {units: pages}\n")
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: basic, unpriced: FALLBACK}}\n")
+    await first.look()
+    (problem,) = first.keeper.files.read.refused
+    assert "the card 'basic' names no rule to fall back on" in problem
+    assert "team" not in first.keeper.prices.plans
+
+
 async def test_plans_outlive_their_file(start: Start) -> None:
     """No customer changes its limits because a file is gone; the file is missed until it is back."""
     first = await start()
