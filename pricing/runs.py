@@ -110,8 +110,9 @@ def _charge_times(state: dict[str, int], keys: Iterable[tuple[str, Meter]], item
 def _charge_whole(state: dict[str, int], whole: _Run, keys: Iterable[str], duration_nanos: int) -> int:
     """Charge what the whole run comes to with a part, less what it came to without it.
 
-    Where that is less than nothing, for the part came late and told that two minimums are one, it is carried
-    against what comes next: what a run has charged is not taken back.
+    Where that is less than nothing, for the part came late and told that two minimums are one, or that
+    another size began a layer, it is carried against what comes next: what a run has charged is not taken
+    back.
     """
     owed = -whole.total - state.pop(_CARRIED, 0)
     for key in keys:

@@ -122,6 +122,15 @@ def test_what_a_run_has_charged_is_not_taken_back(tmp_path):
     assert memory == _bills(made, *whole)[1]
 
 
+def test_a_start_told_late_may_move_a_layer_to_a_size_whose_maximum_is_reached(tmp_path):
+    """Each start has its minimum, and yet less was due than was charged: what comes next is less by that."""
+    made = _sizes(tmp_path, "minimum: 1s, maximum: '12'", again=1)
+    late, rest = ["2 xs 30 from s", "40 m 10", "0 m 1", "1 s 1 from m"], ["60 s 5", "70 s 5", "80 l 1"]
+    assert _bills(made, *late, *rest)[0] == [12, 12, 0, 0, 0, 0, 8]
+    in_order = ["0 m 1", "1 s 1 from m", "2 xs 30 from s", "40 m 10", *rest]
+    assert _bills(made, *in_order)[0] == [4, 2, 6, 0, 10, 2, 8]
+
+
 @pytest.mark.parametrize(
     ("more", "parts", "bills"),
     [
