@@ -77,10 +77,18 @@ def accrue(
     )
 
 
-def fits(costs: ReservationCosts) -> bool:
-    """Tell whether the books can hold so much: the cost, and the memos whose parts may be as large again."""
-    memos = (costs.saved_exact, costs.own_key_exact)
-    return costs.posted_nanousd <= MAX_AMOUNT and all(abs(memo) <= MAX_AMOUNT for memo in memos)
+def fits(costs: ReservationCosts, lines: Sequence[PricedLine]) -> bool:
+    """Tell whether the books can hold so much: the cost, and the memos, which may be larger.
+
+    Each line's memos too: what one line saves, another may lose, so that their sum tells nothing of them.
+    """
+    if costs.posted_nanousd > MAX_AMOUNT:
+        return False
+    memos = [costs.saved_exact, costs.own_key_exact]
+    for line in lines:
+        if line.saved_exact_nanousd or line.own_key_exact_nanousd:
+            memos += (line.saved_exact_nanousd, line.own_key_exact_nanousd)
+    return all(abs(memo) <= MAX_AMOUNT for memo in memos)
 
 
 def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:

@@ -211,7 +211,7 @@ def charge(
 def _costs_after(before: ReservationCosts, bill: Bill, terms: Terms) -> ReservationCosts:
     """Give what the work has cost with this part; what it had cost before where that cannot be told."""
     costs = accrue(before, bill.lines, _paid_unpriced(bill, terms))
-    return costs if fits(costs) else before
+    return costs if fits(costs, bill.lines) else before
 
 
 def _paid_unpriced(bill: Bill, terms: Terms) -> Fraction:

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
-from ledger.books.exact import BooksError, share
+from ledger.books.exact import MAX_AMOUNT, BooksError, share
 from ledger.books.making import make
 from ledger.books.model import (
     NO_REMAINDERS,
@@ -81,6 +81,8 @@ class Draft:
         self._credits = [*NO_CREDITS]
         self._balances = [*wallet.balances]
         self._dollars = [*NO_DOLLARS]
+        self._worth_at_first: int | None = None
+        """What the wallet's lots were worth, in nano-dollars; None until something comes back."""
         self._draws: list[Draw] = []
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
@@ -212,7 +214,11 @@ class Draft:
 
         consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
         to it and move on: three draws, so that each lot's draws tell what it gave.
+
+        All lots together are never worth more than `MAX_AMOUNT`, so that whatever one entry does with them has
+        64 bits: value beyond that does not come back, and stays revenue.
         """
+        value_nanousd = min(value_nanousd, MAX_AMOUNT - self._worth())
         self._move(CONSUMED, AVAILABLE, micros)
         self._pay(REVENUE, DEFERRED, value_nanousd)
         if moved_from is not None:
@@ -221,6 +227,12 @@ class Draft:
         self._draws.append(Draw(lot.key, -micros, -value_nanousd))
         self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
         self.due(lot.expires_at)
+
+    def _worth(self) -> int:
+        """Give what all lots are worth by now, in nano-dollars."""
+        if self._worth_at_first is None:
+            self._worth_at_first = sum([lot.value_nanousd for lot in self.wallet.lots])
+        return self._worth_at_first + self._dollars[DEFERRED]
 
     # The entry
 

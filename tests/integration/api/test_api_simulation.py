@@ -243,3 +243,16 @@ async def test_an_unknown_card_or_customer_is_refused(world):
     card = await refusal(simulate(world, usage=pb.UsageSelection(rate_card="none")))
     customer = await refusal(simulate(world, usage=pb.UsageSelection(customer_id="nobody")))
     assert (card.reason, customer.reason) == ("RATE_CARD_NOT_FOUND", "CUSTOMER_NOT_FOUND")
+
+
+@pytest.mark.parametrize(("count", "fits"), [(2, True), (3, False)])
+async def test_sums_that_no_field_holds_are_refused(world, customer, count, fits):
+    """Each charge is within bounds, and three of them beyond 64 bits: the figures are refused, not cut."""
+    for _ in range(count):
+        await world.charge(usage=usage(searches("400000000000000")), already_used=True)
+    if fits:
+        found = await simulate(world)
+        assert found.booked.credits_micros == found.before.credits_micros == 8 * 10**18
+    else:
+        refused = await refusal(simulate(world))
+        assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["usage"])

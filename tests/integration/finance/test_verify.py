@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
+from ledger.books import MAX_AMOUNT
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store.invariants import INVARIANTS
@@ -237,3 +238,22 @@ async def test_verification_is_of_one_instant(database, writer):
         await tail.step(CELL)
     done.set()
     await verifying
+
+
+async def test_books_at_their_bounds_are_written_rolled_up_and_hold(database, writer):
+    """Grants, charges and memos at the bound, and what comes back of them all: 64 bits hold each row."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    charges = []
+    for _ in range(3):
+        await customer.grant(10 * CREDIT, MAX_AMOUNT)
+        memos = [MAX_AMOUNT + 1, -MAX_AMOUNT]
+        lines = [line(micros=5 * CREDIT, saved_nanousd=memo, lever="routing") for memo in memos]
+        charges.append((await customer.charge(*lines)).sequence)
+    await customer.reverse(charge=charges[0])
+    for charge in charges[1:]:
+        await customer.refund(charge)
+    await customer.charge(line(micros=30 * CREDIT, cost_nanousd=MAX_AMOUNT, saved_nanousd=MAX_AMOUNT))
+    await catch_up(Tailer(database, [CELL], FinanceMetrics()))
+    found = await verify_journal(database.finance, [CELL])
+    assert found.violations == ()
+    assert found.entries == 11

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pricing_world import COSTS, card_text, config, refusals
 
-from pricing import ConfigError, CostBook, RateCard, load
+from pricing import CREDIT_PRICE_MAX_NANOUSD, ConfigError, CostBook, RateCard, load
 
 REFUSED = Path(__file__).parent / "refused"
 GOOD = card_text("match: {tokens: '*'}, price: {per_million: {input: '1'}}")
@@ -248,3 +248,11 @@ def test_everything_optional_may_be_absent(tmp_path):
     assert made.costs.effective_from.year == 1970
     assert made.cards["test"].rounding == (1, "half_even")
     assert set(made.costs.units) == {"mail"}
+
+
+def test_the_largest_price_of_a_credit_is_taken(tmp_path):
+    """The price of a credit stands in each entry, in 64 bits: a billion dollars is taken, more is refused."""
+    text = GOOD.replace("credit_price_usd: '1'", "credit_price_usd: '1000000000'")
+    assert text != GOOD
+    [card] = config(tmp_path, COSTS, text).cards.values()
+    assert card.credit_price_nanousd == CREDIT_PRICE_MAX_NANOUSD
