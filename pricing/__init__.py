@@ -10,6 +10,7 @@ from pricing.config import Config, load, read_card_for, unknown_to
 from pricing.costs import CostBook, read_costs_text
 from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
 from pricing.doubts import doubts_of_card, doubts_of_costs
+from pricing.fields import CREDIT_PRICE_MAX_NANOUSD
 from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.kept import item_of, kept_of, name_of
 from pricing.memory import Effect, Memory, State
@@ -23,6 +24,7 @@ from pricing.terms import Terms, compile_terms
 from pricing.unwinding import free_marks, unwind
 
 __all__ = [
+    "CREDIT_PRICE_MAX_NANOUSD",
     "Compute",
     "Config",
     "ConfigError",

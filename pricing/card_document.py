@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from pricing.fields import EPOCH, CardName, Instant, Name, Percent, Positive, Revision, Selector, Text
+from pricing.fields import (
+    EPOCH,
+    CardName,
+    CreditPrice,
+    Instant,
+    Name,
+    Percent,
+    Positive,
+    Revision,
+    Selector,
+    Text,
+)
 from pricing.items import KeyOwner, Result
 from pricing.period_schemes import AllowanceDoc
 from pricing.plain_yaml import Loc
@@ -178,7 +189,7 @@ class CardDoc(Strict):
     card: CardName
     revision: Revision = 1
     credit: Text
-    credit_price_usd: Positive
+    credit_price_usd: CreditPrice
     effective_from: Instant = EPOCH
     margin_floor: Percent | None = None
     discloses: Literal["serving_cost"] | None = None

@@ -140,16 +140,27 @@ Rate = Annotated[
     _schema('A decimal string, such as "0.25".', _text(_DECIMAL), {"type": "integer", "minimum": 0}),
 ]
 """A decimal string, as billionths."""
-Positive = Annotated[
-    int,
-    BeforeValidator(parse_positive),
-    _schema(
-        'A decimal string above 0, such as "0.25".',
-        _text(rf"(?!0+(\.0+)?$){_DECIMAL}"),
-        {"type": "integer", "minimum": 1},
-    ),
-]
+_ABOVE_ZERO_SCHEMA = _schema(
+    'A decimal string above 0, such as "0.25".',
+    _text(rf"(?!0+(\.0+)?$){_DECIMAL}"),
+    {"type": "integer", "minimum": 1},
+)
+Positive = Annotated[int, BeforeValidator(parse_positive), _ABOVE_ZERO_SCHEMA]
 """A decimal string above 0, as billionths."""
+CREDIT_PRICE_MAX_NANOUSD = 10**18
+"""A billion dollars for a credit: every entry under a card has its price, in 64 bits."""
+
+
+def _credit_price(value: object) -> int:
+    nanousd = parse_positive(value)
+    if nanousd > CREDIT_PRICE_MAX_NANOUSD:
+        most = format_nanos(CREDIT_PRICE_MAX_NANOUSD)
+        raise RefusedError(f"a credit cannot cost {value} dollars", f'write "{most}" or less')
+    return nanousd
+
+
+CreditPrice = Annotated[int, BeforeValidator(_credit_price), _ABOVE_ZERO_SCHEMA]
+"""The list price of a credit in nano-dollars, written in dollars."""
 Percent = Annotated[
     Fraction,
     BeforeValidator(_percent),

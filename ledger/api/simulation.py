@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from itertools import chain
 from typing import Final
 
 import pricing
 from ledger.api import checks, limits
 from ledger.api.checks import InvalidArgumentError, Problems
-from ledger.api.encode import timestamp
+from ledger.api.encode import decimal, timestamp
 from ledger.api.errors import refused, some_of
 from ledger.api.money import dollars, ratio
 from ledger.api.usage import decode_usage
@@ -78,8 +79,9 @@ class Simulations:
             problems.add("rate_card", "must be up to 64 letters, digits, dots, dashes and underscores")
         credit = checks.name(problems, "credit_name", request.credit_name or "credit")
         price = checks.decimal_nanos(problems, "credit_price_usd", request.credit_price_usd)
-        if price == 0 and not problems.found:
-            problems.add("credit_price_usd", 'must be above 0, e.g. "0.01"')
+        if not 0 < price <= pricing.CREDIT_PRICE_MAX_NANOUSD and not problems.found:
+            most = decimal(pricing.CREDIT_PRICE_MAX_NANOUSD)
+            problems.add("credit_price_usd", f'must be above 0 and at most {most}, e.g. "0.01"')
         margin = _margin(problems, request.margin)
         problems.raise_if_any()
         selected = await self._selected(request.usage, None)
@@ -218,6 +220,13 @@ def _response(
     report: Report, names: Mapping[int, str], query: UsageQuery, *, of_ledger: bool
 ) -> pb.SimulateRatesResponse:
     changes = report.largest_changes(limits.CUSTOMER_CHANGES_MAX)
+    totals = (report.booked, *report.all, *(each for sides in report.names.values() for each in sides))
+    of_customers = (each for number in changes for each in report.customers[number])
+    checks.refuse_unwieldy(
+        "usage" if of_ledger else "work",
+        (figures.credits_micros for figures in chain(totals, of_customers)),
+        "ask for less of it at a time",
+    )
     response = pb.SimulateRatesResponse(
         charges=report.charges,
         customers=len(report.customers),
