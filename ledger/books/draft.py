@@ -215,7 +215,7 @@ class Draft:
         consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
         to it and move on: three draws, so that each lot's draws tell what it gave.
 
-        All lots together are never worth more than `MAX_AMOUNT`, so that whatever one entry does with them has
+        All lots together are never worth more than `MAX_AMOUNT`, so that what one entry does with them has
         64 bits: value beyond that does not come back, and stays revenue.
         """
         value_nanousd = min(value_nanousd, MAX_AMOUNT - self._worth())

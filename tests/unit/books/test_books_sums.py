@@ -59,7 +59,7 @@ def _line(saved: int = 0, own_key: int = 0) -> PricedLine:
     ],
 )
 def test_memos_of_each_line_fit(usage: Priced, fits: bool) -> None:
-    """What one line saves another may lose: each line's memo is within bounds, or the charge has none of them."""
+    """What one line saves another may lose: each line has its memo within bounds, or none has any."""
     world = World()
     money = decided(world.run(Charge("c", b"", None, already_used=True), usage)).entry.money
     assert money is not None
@@ -81,7 +81,7 @@ def worth(world: World) -> int:
 
 @pytest.mark.parametrize(("second", "back"), [(1, MAX_AMOUNT - 1), (2, MAX_AMOUNT - 2)])
 def test_what_comes_back_never_makes_lots_worth_too_much(second: int, back: int) -> None:
-    """Value comes back up to the bound of all lots; what is beyond it stays revenue, and no credit is lost."""
+    """Value comes back up to the bound of all lots; what is beyond stays revenue, and no credit is lost."""
     world = World()
     grant(world, "g1", MAX_AMOUNT - 1)
     charge = decided(world.run(Charge("c1", b"", 10 * CREDIT))).entry
@@ -93,7 +93,7 @@ def test_what_comes_back_never_makes_lots_worth_too_much(second: int, back: int)
 
 
 def test_a_reservation_drawn_from_grants_at_the_bound_is_reversed() -> None:
-    """Three parts draw three grants worth `MAX_AMOUNT` each: what comes back of all of them fits one entry."""
+    """Three parts draw three grants worth `MAX_AMOUNT` each: what comes back of them fits one entry."""
     world = World(Plan("generous", None, OverCapture.ALLOW_IF_AVAILABLE))
     grant(world, "g0", 0)
     reservation = decided(world.run(Reserve("r", b"", 1))).entry.sequence
@@ -110,7 +110,7 @@ def test_a_reservation_drawn_from_grants_at_the_bound_is_reversed() -> None:
 
 
 def test_a_charge_of_all_that_refunds_gave_back_is_booked() -> None:
-    """What was drawn from three grants worth `MAX_AMOUNT` comes back one by one, and is drawn in one charge."""
+    """What was drawn from three grants worth `MAX_AMOUNT` comes back one by one, and is drawn at once."""
     world = World()
     charges = []
     for n in range(3):
