@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pricing import pieces
 from pricing.costing import Costs
@@ -31,6 +31,9 @@ from pricing.tariffs import Tariff
 _ZERO = Fraction(0)
 _SUMS = ("saved", "base", "claimed")
 """What lines add to the state of a saving or an allowance."""
+_DENOMINATOR_MAX: Final = 10**60
+"""Of a sum: prices of many margins, each with a denominator of its own, would make its text grow without end.
+So much of a micro-credit is nothing to anybody, and sums of a few margins are exact."""
 
 
 class Counter(NamedTuple):
@@ -274,7 +277,7 @@ def _count(
 def _sum_up(state: dict[str, Any], name: str, micros: Fraction) -> Fraction:
     """Add to one of the sums of a saving or an allowance; return what the period comes to more."""
     before = _total(state)
-    state[name] = str(Fraction(state.get(name, 0)) + micros)
+    state[name] = str(_bounded(Fraction(state.get(name, 0)) + micros))
     return _total(state) - before
 
 
@@ -329,6 +332,12 @@ def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, A
 
 def _keep(state: dict[str, Any], name: str, amount: Fraction) -> None:
     if amount:
-        state[name] = str(amount)
+        state[name] = str(_bounded(amount))
     else:
         state.pop(name, None)
+
+
+def _bounded(amount: Fraction) -> Fraction:
+    if amount.denominator <= _DENOMINATOR_MAX:
+        return amount
+    return Fraction(round(amount * _DENOMINATOR_MAX), _DENOMINATOR_MAX)
