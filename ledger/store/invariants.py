@@ -463,11 +463,11 @@ REMAINDERS_ARE_CARRIED = Invariant(
     SELECT customer, format('%s: %s micro-credits are carried, the entries say %s', key, coalesce(kept, 0),
                             coalesce(noted, 0)) AS description
     FROM (SELECT w.customer, t.key,
-                 split_part(t.value ->> 0, '/', 1)::numeric / split_part(t.value ->> 0, '/', 2)::numeric
-                 - (t.value ->> 1)::numeric AS kept
+                 split_part(t.value ->> 0, '/', 1)::numeric(90, 30)
+                 / split_part(t.value ->> 0, '/', 2)::numeric - (t.value ->> 1)::numeric AS kept
           FROM {cell}.wallets w, json_each(w.tallies) t) k
     FULL JOIN (SELECT m.customer, r.key,
-                      sum(split_part(r.value, '/', 1)::numeric / split_part(r.value, '/', 2)::numeric)
+                      sum(split_part(r.value, '/', 1)::numeric(90, 30) / split_part(r.value, '/', 2)::numeric)
                       AS noted
                FROM {cell}.money m, json_each_text(m.remainders) r GROUP BY 1, 2) n USING (customer, key)
     WHERE abs(coalesce(kept, 0) - coalesce(noted, 0)) > 0.000001

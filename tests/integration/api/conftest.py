@@ -52,6 +52,8 @@ def rates(shop: World) -> AdminServiceStub:
 async def _served(
     postgres: EmbeddedPostgres, database: str, config_dir: Path = CONFIG
 ) -> AsyncIterator[World]:
+    # A worker may come to a module's tests more than once, and make its fixtures anew.
+    database = f"{database}_{next(_numbers)}"
     connection = await asyncpg.connect(postgres.url)
     await connection.execute(f"CREATE DATABASE {database} TEMPLATE migrated")
     await connection.close()

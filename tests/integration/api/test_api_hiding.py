@@ -25,6 +25,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from ledger.api.errors import OVERLOADED, TABLE
+from ledger.api.limits import USAGE_ITEMS_MAX
+from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
 from ledger.books.model import RefusalReason
 from ledger.engine import cell
 from ledger.finance.v1 import finance_service_pb2 as finance
@@ -105,6 +107,7 @@ BEHIND_THE_DOOR = {
     RefusalReason.RATE_REVISION_TAKEN.value,
     RefusalReason.RATE_REVISION_PASSED.value,
     RefusalReason.MARGIN_BELOW_FLOOR.value,
+    RefusalReason.TOO_MANY_GRANTS.value,
 }
 """Reasons that no public method has."""
 
@@ -239,6 +242,12 @@ async def be_refused(world):
     charged = (await world.credit.Charge(charge)).charge.charge_id
     await world.reverse(charge_id=charged)
     charge.amount_micros = 1
+    many = usage(*[searches("0.01") for _ in range(USAGE_ITEMS_MAX)])
+    large = await world.reservation()
+    for part in range(LINES_UNDONE_MAX // USAGE_ITEMS_MAX + 1):
+        last = await world.commit(large, usage=many, final=part == LINES_UNDONE_MAX // USAGE_ITEMS_MAX)
+    for _ in range(REFUND_LINES_MAX // USAGE_ITEMS_MAX - 1):
+        await world.refund(last.charge.charge_id, amount_micros=1)
     await expiry(world, expired)
     calls = (
         world.reserve(usage=usage(tokens("acme/unpriced", served_by="umbra/nightjar"))),
@@ -258,6 +267,8 @@ async def be_refused(world):
         world.reverse(charge_id="chg_0"),
         world.refund(charged),
         world.refund("chg_0"),
+        world.reverse(reservation_id=large),
+        world.refund(last.charge.charge_id, amount_micros=1),
         world.reverse(reservation_id=open_one),
         world.commit(open_one, amount_micros=10**12),
         world.reserve(customer_id="nobody", usage=HIDDEN),

@@ -14,7 +14,7 @@ STATEMENTS = {
 
 
 async def test_reads_go_by_index(database):
-    """No read scans a table, and no list is sorted: the plan that serves any arguments walks an index."""
+    """No read scans a table, no list sorts more than its page: a plan for any arguments walks an index."""
     async with database.reader.acquire() as connection:
         await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         for name, template in STATEMENTS.items():
@@ -25,6 +25,6 @@ async def test_reads_go_by_index(database):
             plan = "\n".join(row[0] for row in rows)
             assert "Seq Scan" not in plan, plan
             assert "Index" in plan, plan
-            # A balance groups the few lots that are live.
-            assert "Sort" not in plan or name == "balance", plan
-    assert len(STATEMENTS) == 13
+            # A page's own rows may be put in order; a balance groups the few lots that are live.
+            assert set(re.findall(r"Sort Key: (.*)", plan)) <= {"p.n"} or name == "balance", plan
+    assert len(STATEMENTS) == 14

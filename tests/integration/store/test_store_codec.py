@@ -127,7 +127,7 @@ RESERVATIONS = st.builds(
     outcome_charged=st.booleans(),
     own_run=st.none() | TEXTS,
     costs=COSTS,
-    lapsed_micros=AMOUNTS,
+    lapsed_micros=COUNTS,
 )
 
 
