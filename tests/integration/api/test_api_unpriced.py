@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from itertools import count
 
+import grpc
 import pytest
 from api_world import CONFIG, CREDIT, refusal, tokens, usage
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +19,7 @@ from ledger.v1 import usage_pb2 as use
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+REFUSALS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
 UNKNOWN = usage(tokens("nobody/knows"))
 _numbers = count(1)
 
@@ -140,3 +143,72 @@ async def test_a_card_that_a_plan_falls_back_on_keeps_its_fallback(lenders):
     assert "write fallback: {tokens: <name of a rule>}" in refused.message
     publish.document = bare.replace("card: following", "card: elsewhere")
     assert (await lenders.admin.PublishRateCard(publish)).version.number == 1
+
+
+class Work:
+    """Work of a customer, of models known and not, in any order; what is refused is refused for a reason."""
+
+    def __init__(self, world, seed: str) -> None:
+        self.world, self.dice = world, random.Random(seed)  # noqa: S311 -- the same history each time
+        self.holds: list[str] = []
+        self.charges: list[str] = []
+
+    def usage(self):
+        kinds = [UNKNOWN.items[0], tokens("acme/large", input=1), tokens("acme/large", input=123_457)]
+        return usage(*self.dice.choices(kinds, k=self.dice.randrange(1, 4)))
+
+    async def reserve(self) -> None:
+        self.holds.append(await self.world.reservation(amount_micros=self.dice.randrange(1, CREDIT // 2)))
+
+    async def lapse(self) -> None:
+        hold = await self.world.reservation(amount_micros=CREDIT // 9, ttl=Duration(seconds=1))
+        find = pb.GetReservationRequest(customer_id=self.world.customer_id, reservation_id=hold)
+        while (await self.world.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
+            pass
+        self.holds.append(hold)
+
+    async def commit(self) -> None:
+        hold, final = self.dice.choice(self.holds), self.dice.random() < 0.3
+        self.charges.append((await self.world.commit(hold, usage=self.usage(), final=final)).charge.charge_id)
+
+    async def used(self) -> None:
+        self.charges.append((await self.world.charge(usage=self.usage(), already_used=True)).charge.charge_id)
+
+    async def reverse_charge(self) -> None:
+        await self.world.reverse(charge_id=self.dice.choice(self.charges))
+
+    async def reverse_reservation(self) -> None:
+        await self.world.reverse(reservation_id=self.dice.choice(self.holds))
+
+    async def refund(self) -> None:
+        await self.world.refund(self.dice.choice(self.charges), amount_micros=self.dice.randrange(1, 99))
+
+
+@pytest.mark.parametrize("plan", ["booking", "holding", "falling"])
+async def test_the_books_hold_whatever_is_done_in_whatever_order(lenders, plan):
+    """Parts, late parts, refunds and reversals of work without a price: no fault, and the audit is clean.
+
+    As long as nothing is refunded, which is no price, a simulation under the same prices comes to the books.
+    """
+    await new_customer(lenders, plan, 20)
+    work = Work(lenders, plan)
+    for verb in ("reserve", "lapse", "lapse", "commit"):
+        await getattr(work, verb)()
+    verbs = ["reserve", "commit", "commit", "commit", "used", "reverse_charge", "reverse_reservation"]
+    for verb in work.dice.choices(verbs, k=40):
+        await attempted(getattr(work, verb)())
+    selection = simulation.UsageSelection(customer_id=lenders.customer_id)
+    found = await lenders.finance.SimulateRates(simulation.SimulateRatesRequest(usage=selection))
+    assert found.before.credits_micros == found.booked.credits_micros
+    assert found.before.cost_usd == found.booked.cost_usd
+    for verb in work.dice.choices([*verbs, "refund", "refund"], k=20):
+        await attempted(getattr(work, verb)())
+    assert (await lenders.finance.VerifyJournal(finance.VerifyJournalRequest())).holds
+
+
+async def attempted(call) -> None:
+    try:
+        await call
+    except grpc.aio.AioRpcError as refused:
+        if refused.code() not in REFUSALS:
+            raise
