@@ -167,11 +167,10 @@ def _settled(
 
     Of what it collected, as far as refunds have left that, and of what it did not.
     """
-    left: dict[str, tuple[int, int]] = {}
-    for key, collected, uncollected, _ in _booked_by(charge):
-        before = left.get(key, (0, 0))
-        rest = collected - _growth(collected, 0, refunded_micros, charge.charged_micros)
-        left[key] = (before[0] + rest, before[1] + uncollected)
+    left = {
+        key: (collected - _growth(collected, 0, refunded_micros, charge.charged_micros), uncollected)
+        for key, collected, uncollected, _ in _booked_by(charge)
+    }
     return {
         key: (
             max(0, collected - states[key].collected_micros),
@@ -187,7 +186,13 @@ def _has_closed(state: State) -> bool:
 
 
 def _booked_by(entry: Entry) -> Iterator[Booked]:
-    return _booked(entry.money.lines, entry.uncollected_micros) if entry.money else iter(())
+    """Give what all lines of an entry have booked under each state: divided one by one, rests would add up."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for key, *more in _booked(entry.money.lines, entry.uncollected_micros) if entry.money else ():
+        before = sums.get(key, (0, 0, 0))
+        sums[key] = (before[0] + more[0], before[1] + more[1], before[2] + more[2])
+    for key, booked in sums.items():
+        yield key, *booked
 
 
 def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Booked]:
@@ -210,10 +215,13 @@ def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_n
 
 
 def _growth(amount: int, before: int, more: int, whole: int) -> int:
-    """Give what goes back of an amount with `more` of a whole of which `before` has: no rest is left."""
+    """Give what goes back of an amount with `more` of a whole of which `before` has: no rest is left.
+
+    What stays is rounded down, so that a period never has more to give back than its lines have collected.
+    """
     if whole == 0:
         return 0
-    return share(amount, before + more, whole) - share(amount, before, whole)
+    return share(amount, whole - before, whole) - share(amount, whole - before - more, whole)
 
 
 def _new_lot(draft: Draft, micros: int) -> Lot:

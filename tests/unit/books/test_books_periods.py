@@ -276,3 +276,14 @@ def test_what_a_period_did_not_collect_stays_within_bounds(before: int, more: in
     state = State("{}", CLOSES_AT, uncollected_micros=before)
     line = MoneyLine("units", Treatment.CHARGED, {}, more, 0, 0, (Effect(KEY, "1"),))
     assert count({KEY: state}, [line], more)[KEY].uncollected_micros == MAX_AMOUNT
+
+
+def test_a_period_never_has_more_than_refunds_have_left(world: PeriodWorld) -> None:
+    """Two lines of 3 micro-credits, of which 3 are refunded: 3 have been collected, and go back at the close."""
+    usage = world.use(3, surplus=6)
+    usage = usage._replace(lines=usage.lines * 2)
+    charge = world.decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
+    world.decided(world.run(Refund(*world.request(), charge.sequence, 3, "goodwill")))
+    assert world.states[KEY].collected_micros == 3
+    assert world.close().entry.credits.consumed == -3
+    assert world.wallet.balances.consumed == 0
