@@ -186,9 +186,11 @@ def _has_closed(state: State) -> bool:
 
 
 def _booked_by(entry: Entry) -> Iterator[Booked]:
-    """Give what all lines of an entry have booked under each state: divided one by one, rests would add up."""
+    """Give what all lines of an entry have booked under each state: one by one their rests would add up."""
+    if entry.money is None:
+        return
     sums: dict[str, tuple[int, int, int]] = {}
-    for key, *more in _booked(entry.money.lines, entry.uncollected_micros) if entry.money else ():
+    for key, *more in _booked(entry.money.lines, entry.uncollected_micros):
         before = sums.get(key, (0, 0, 0))
         sums[key] = (before[0] + more[0], before[1] + more[1], before[2] + more[2])
     for key, booked in sums.items():

@@ -256,3 +256,14 @@ async def test_sums_that_no_field_holds_are_refused(world, customer, count, fits
     else:
         refused = await refusal(simulate(world))
         assert (refused.reason, list(refused.fields)) == ("INVALID_ARGUMENT", ["usage"])
+
+
+@pytest.mark.parametrize(("price", "fits"), [("1000000000", True), ("1000000000.000000001", False)])
+async def test_a_card_is_fitted_to_a_price_that_cards_take(world, customer, price, fits):
+    """A credit costs a billion dollars at most: a card of a dearer one could not be published."""
+    await world.charge(usage=usage(tokens(input=CREDIT)))
+    request = pb.FitRatesRequest(credit_price_usd=price, margin="10%", usage=all_of(customer))
+    if fits:
+        assert f'credit_price_usd: "{price}"' in (await world.finance.FitRates(request)).document
+    else:
+        assert list((await refusal(world.finance.FitRates(request))).fields) == ["credit_price_usd"]

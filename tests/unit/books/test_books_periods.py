@@ -279,7 +279,7 @@ def test_what_a_period_did_not_collect_stays_within_bounds(before: int, more: in
 
 
 def test_a_period_never_has_more_than_refunds_have_left(world: PeriodWorld) -> None:
-    """Two lines of 3 micro-credits, of which 3 are refunded: 3 have been collected, and go back at the close."""
+    """Of two lines of 3 micro-credits 3 are refunded: 3 have been collected, and go back at the close."""
     usage = world.use(3, surplus=6)
     usage = usage._replace(lines=usage.lines * 2)
     charge = world.decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
