@@ -31,12 +31,12 @@ class Clone:
         self.git("add", "-A")
         self.git("commit", "-m", message)
 
-    def check(self) -> tuple[int, str]:
-        """The exit status, and all that is said."""
+    def check(self, default: str = "") -> tuple[int, str]:
+        """The exit status, and all that is said; `default`: what the default branch is."""
         ran = subprocess.run(
             [ROOT / ".ci" / "breaking"],
             cwd=self.path,
-            env={**os.environ, "BUF": str(ROOT / ".venv" / "bin" / "buf"), "MAIN": ""},
+            env={**os.environ, "BUF": str(ROOT / ".venv" / "bin" / "buf"), "MAIN": default},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -97,6 +97,16 @@ def test_before_a_release_a_break_is_stated(clone):
     clone.commit(BROKEN, "change\n\nBREAKING CHANGE: micros is gone")
     status, said = clone.check()
     assert (status, 'field "2"' in said.lower(), "says that it breaks callers" in said) == (0, True, True)
+
+
+def test_a_break_is_stated_among_many_words(clone):
+    """However much the other commits of the same change have to say."""
+    clone.git("branch", "main-as-it-was")
+    for n in range(4):
+        clone.commit(f"later {n}", "why\n\n" + "because " * 10_000, file="README.md")
+    clone.commit(BROKEN, "change\n\nBREAKING CHANGE: micros is gone")
+    status, said = clone.check("main-as-it-was")
+    assert (status, "says that it breaks callers" in said) == (0, True)
 
 
 def test_a_branch_is_compared_with_where_it_left(clone, tmp_path):
