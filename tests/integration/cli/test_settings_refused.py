@@ -58,7 +58,7 @@ def test_a_reader_that_is_the_owner(postgres: EmbeddedPostgres) -> None:
     """A role that may read dollars is told by the setting that names it."""
     environment = {"DATABASE_URL": postgres.url, "ACU_LEDGER_READER_URL": postgres.url}
     ran = acu_ledger("serve", environment=environment)
-    assert (ran.status, ran.stdout) == (2, "")
+    assert (ran.status, ran.stdout) == (2, ""), ran.stderr
     assert "ACU_LEDGER_READER_URL: the reader's role may read " in ran.stderr
 
 
