@@ -7,12 +7,14 @@ same time take turns. Nothing waits for ever: a lock that others hold is told wi
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
@@ -45,6 +47,11 @@ LOCK_SECONDS = 10
 """How long a migration waits for a lock on a table: whoever waits behind it waits as long."""
 HOLDERS_MAX = 3
 """Sessions that a refusal names."""
+MENDING_TRIES = 5
+MENDING_PAUSE_SECONDS = 0.2
+"""Before roles and grants are mended anew, where another session was at the same rows."""
+
+_log = structlog.get_logger(__name__)
 
 # $1: the key of the advisory lock; $2: the schemas. The oldest transaction is the likely one.
 _HOLDERS = """
@@ -102,19 +109,39 @@ async def _migrate(
     # The lock is the session's: it outlives the transactions below, and ends with the connection.
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    await make_roles(connection)
+    await undisturbed(connection, lambda: make_roles(connection))
     applied: list[str] = []
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with engine.connect() as alembics:
         await alembics.run_sync(_upgrade, SHARED_SCHEMA, "shared", applied)
         for cell in cells:
             await alembics.run_sync(_upgrade, cell, "cell", applied)
-    async with connection.transaction():
+
+    async def mend() -> None:
         await mend_grants(connection, SHARED_SCHEMA, cells)
         await close_catalog(connection, [SHARED_SCHEMA, *cells])
         for cell in cells:
             await adopt_transactions(connection, cell)
+
+    await undisturbed(connection, mend)
     return applied
+
+
+async def undisturbed(connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
+    """Does work on roles and grants in a transaction, anew where another session has changed the same row.
+
+    PostgreSQL takes no lock for these: a server of another database of the cluster that starts, or a vacuum
+    of the catalog, makes it an internal error ("tuple concurrently updated").
+    """
+    for _ in range(MENDING_TRIES - 1):
+        try:
+            async with connection.transaction():
+                return await work()
+        except asyncpg.InternalServerError as error:
+            _log.info("privileges.again", error=str(error))
+            await asyncio.sleep(MENDING_PAUSE_SECONDS)
+    async with connection.transaction():
+        return await work()
 
 
 async def _check_server(connection: Connection) -> None:
