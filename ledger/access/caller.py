@@ -1,0 +1,33 @@
+"""Who calls: what a key, a customer's token or the lack of both stands for, for the time of one call."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+SCOPES: Final = ("backend", "refund", "wallet", "ops", "finance")
+"""As the methods declare them in their descriptors, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a call is made by."""
+
+    key_id: str
+    """Empty where no key was asked for."""
+    name: str
+    scopes: frozenset[str]
+    customers: frozenset[str] | None = None
+    """The only customers it may name; None: any."""
+
+
+LOOPBACK: Final = Caller("", "loopback", frozenset(SCOPES))
+"""Whoever reaches a port of loopback while the database has no key: one who is on the machine already."""
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+current = _caller.get
+"""The caller of the call that this code runs in. Raises LookupError outside of a call: nobody is nobody."""
+enter = _caller.set
+"""Says who makes the call that this code runs in, before its method runs."""
