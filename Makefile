@@ -113,7 +113,7 @@ LOCK = build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--custom-compile-command "make lock" pyproject.toml
 lock: build/uv/bin/uv
 	$(LOCK) --extra dev --output-file requirements-dev.lock
-	$(LOCK) --constraints requirements-dev.lock --output-file requirements.lock
+	$(LOCK) --extra server --constraints requirements-dev.lock --output-file requirements.lock
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
