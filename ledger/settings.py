@@ -22,10 +22,9 @@ CONNECTIONS_MAX: Final = 512
 """A client process needs one, and a process may open 1,024 files by default."""
 CONNECTIONS_LIMIT: Final = 100_000
 
-_URL_FORM = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+URL_FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _NO_URL = (
-    f"is no URL of a PostgreSQL: {_URL_FORM},"
-    " and a /, ?, # or @ of a name or password as %2F, %3F, %23 or %40"
+    f"is no URL of a PostgreSQL: {URL_FORM}, and a /, ?, # or @ of a name or password as %2F, %3F, %23 or %40"
 )
 
 
@@ -98,11 +97,11 @@ async def check_url(name: str, url: str) -> None:
         await connection.close()
     except asyncpg.PostgresError as refused:
         raise SettingsError(
-            f"{name}: PostgreSQL at {host} lets nobody in so: {refused}; {_URL_FORM}"
+            f"{name}: PostgreSQL at {host} lets nobody in so: {refused}; {URL_FORM}"
         ) from refused
     except OSError as error:
         why = error.strerror or str(error) or "no answer in time"
-        raise SettingsError(f"{name}: no PostgreSQL can be reached at {host}: {why}; {_URL_FORM}") from error
+        raise SettingsError(f"{name}: no PostgreSQL can be reached at {host}: {why}; {URL_FORM}") from error
     except (asyncpg.InterfaceError, ValueError):
         raise SettingsError(f"{name} {_NO_URL}") from None
 

@@ -3,71 +3,25 @@
 One question is answered here: given what was used, how many credits does the customer pay, and what does it
 cost us? `load` reads the cost book and the rate cards, `compile_terms` makes of one of each what `price`
 rests on. It is pure: no database, no clock, no import of `ledger`.
+
+What the package offers (`pricing.public`) is imported when it is first asked for: a client installs what the
+standard library is enough for, `pricing.adapters`, without what reads cards and prices.
 """
 
-from pricing.cards import RateCard, Rounding
-from pricing.config import Config, load, read_card_for, unknown_to
-from pricing.costs import CostBook, read_costs_text
-from pricing.differences import Difference, DifferenceKind, differing_cards, differing_costs
-from pricing.doubts import doubts_of_card, doubts_of_costs
-from pricing.fields import CREDIT_PRICE_MAX_NANOUSD
-from pricing.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
-from pricing.kept import item_of, kept_of, name_of
-from pricing.memory import Effect, Memory, State
-from pricing.notes import Measured, PoolPart
-from pricing.price_list import PriceListItem, Rate
-from pricing.pricer import memory_keys, price
-from pricing.quote import Line, Quote, Treatment
-from pricing.revisions import revised_card, revised_costs
-from pricing.source import ConfigError, Problem, load_model
-from pricing.terms import Terms, compile_terms
-from pricing.unwinding import free_marks, unwind
+from __future__ import annotations
 
-__all__ = [
-    "CREDIT_PRICE_MAX_NANOUSD",
-    "Compute",
-    "Config",
-    "ConfigError",
-    "CostBook",
-    "Difference",
-    "DifferenceKind",
-    "Effect",
-    "Item",
-    "KeyOwner",
-    "Line",
-    "Measured",
-    "Memory",
-    "Outcome",
-    "PoolPart",
-    "PriceListItem",
-    "Problem",
-    "Quote",
-    "Rate",
-    "RateCard",
-    "Result",
-    "Rounding",
-    "State",
-    "Terms",
-    "Tokens",
-    "Treatment",
-    "Units",
-    "compile_terms",
-    "differing_cards",
-    "differing_costs",
-    "doubts_of_card",
-    "doubts_of_costs",
-    "free_marks",
-    "item_of",
-    "kept_of",
-    "load",
-    "load_model",
-    "memory_keys",
-    "name_of",
-    "price",
-    "read_card_for",
-    "read_costs_text",
-    "revised_card",
-    "revised_costs",
-    "unknown_to",
-    "unwind",
-]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pricing.public import *  # noqa: F403  (its __all__ is the list)
+else:
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    def __getattr__(name: str) -> object:
+        # Modules of the package are asked for here too, before they are imported by themselves.
+        if name.startswith("_") or find_spec(f"{__name__}.{name}") is not None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        public = import_module(f"{__name__}.public")
+        globals().update({offered: getattr(public, offered) for offered in public.__all__})
+        return getattr(public, name)

