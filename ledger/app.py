@@ -99,6 +99,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         figures = FinanceMetrics()
         finance.register(figures)
         keeper = await PriceKeeper.open(settings.config_dir, database, clock.now, operations)
+        figures.watch_floors(lambda: keeper.margin_floors)
         _run(keeper.run(), life)
         engine = Engine(database, keeper.prices, clock, operations)
         engine.start(DEFAULT_CELLS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 
 import structlog
@@ -38,6 +39,8 @@ class PriceKeeper:
         self.simulator = Simulator(database.finance, self.prices, clock, DEFAULT_CELLS)
         self.publisher = Publisher(database, self.prices, self.simulator, clock)
         self.files = PriceFiles(directory, self.publisher, self.prices)
+        self.margin_floors: Mapping[str, Fraction] = {}
+        """Of the cards in force that have one; replaced whole at each look."""
         self.reread = asyncio.Event()
         """Set by whoever wants the files to be read at once, changed or not."""
         self._clock = clock
@@ -104,6 +107,11 @@ class PriceKeeper:
         if published.unreadable != self._unreadable:
             self._unreadable = published.unreadable
             _log.error("prices.unreadable", versions=list(published.unreadable))
+        self.margin_floors = {
+            name: card.content.margin_floor
+            for name, card in self.prices.cards(self._clock()).items()
+            if card.content.margin_floor is not None
+        }
         self._metrics.prices(
             published.generation, len(self.files.read.refused), matches=self.files.read.match
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ledger.metrics.finance import Figures, FinanceMetrics
-from ledger.store.rollups import AmountKey, Progress, account_sums, advance, lag
+from ledger.store.rollups import AmountKey, Progress, advance, totals
 
 if TYPE_CHECKING:
     from ledger.store.database import Database
@@ -58,18 +58,20 @@ class Tailer:
         return await advance(self._database.writer, cell, STEP_ENTRIES_MAX)
 
     async def show(self) -> None:
-        """Read the figures of all cells and show them as metrics; the lag first: newer sums keep its word."""
-        pool = self._database.finance
-        lags = [await lag(pool, cell) for cell in self._cells]
+        """Read the figures of all cells and show them as metrics."""
+        by_cell = {cell: await totals(self._database.finance, cell) for cell in self._cells}
+        cells = by_cell.values()
         amounts: Counter[AmountKey] = Counter()
-        for cell in self._cells:
-            amounts.update(await account_sums(pool, cell))
-        known = [each.as_of for each in lags if each.as_of is not None]
+        for cell in cells:
+            amounts.update(cell.amounts)
+        known = [cell.as_of for cell in cells if cell.as_of is not None]
         self._metrics.show(
             Figures(
                 amounts=amounts,
-                as_of=min(known) if len(known) == len(lags) else None,
-                clock=max(each.clock for each in lags),
-                entries_behind=sum(each.entries_behind for each in lags),
+                as_of=min(known) if len(known) == len(cells) else None,
+                clock=max(cell.clock for cell in cells),
+                cursors={name: cell.cursor for name, cell in by_cell.items()},
+                begun_at=min((cell.begun_at for cell in cells if cell.begun_at is not None), default=None),
+                entries_behind=sum(cell.entries_behind for cell in cells),
             )
         )

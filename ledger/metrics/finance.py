@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily
@@ -85,6 +86,10 @@ class Figures:
     """Everything booked up to this instant is in; None while that is known of none."""
     clock: datetime
     """The database's time of the reading."""
+    cursors: Mapping[str, int]
+    """By cell, how far in its journal they reach: readings with the same cursors have the same amounts."""
+    begun_at: datetime | None
+    """When the first entry was booked; None before there is one."""
     entries_behind: int
 
 
@@ -94,6 +99,11 @@ class FinanceMetrics(Collector):
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._shown: tuple[Figures, float] | None = None
+        self._floors: Callable[[], Mapping[str, Fraction]] = dict
+
+    def watch_floors(self, floors: Callable[[], Mapping[str, Fraction]]) -> None:
+        """Shows the margin that each card is to leave; asked at each scrape, on the port's thread."""
+        self._floors = floors
 
     def show(self, figures: Figures) -> None:
         self._shown = figures, self._seconds()
@@ -106,6 +116,14 @@ class FinanceMetrics(Collector):
             yield _family(gauge, figures.amounts)
         yield _absorbed(figures.amounts)
         yield _savings(figures.amounts)
+        yield _margin_floors(self._floors())
+        yield _cursors(figures.cursors)
+        if figures.begun_at is not None:
+            yield GaugeMetricFamily(
+                "acu_ledger_books_begin_timestamp_seconds",
+                "When the first entry of the journal was booked, seconds since 1970.",
+                value=figures.begun_at.timestamp(),
+            )
         yield GaugeMetricFamily(
             "acu_ledger_rollup_entries_behind",
             "Entries of the journal that are not in these figures (counted up to 100,000).",
@@ -161,4 +179,26 @@ def _savings(amounts: Amounts) -> GaugeMetricFamily:
     )
     for labels, total in sums.items():
         family.add_metric(labels, total / NANOUSD)
+    return family
+
+
+def _margin_floors(floors: Mapping[str, Fraction]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "acu_ledger_card_margin_floor_ratio",
+        "The share of its revenue that a card in force is to leave: its `margin_floor`.",
+        labels=("card",),
+    )
+    for card, floor in floors.items():
+        family.add_metric((card,), float(floor))
+    return family
+
+
+def _cursors(cursors: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "acu_ledger_rollup_cursor",
+        "The transaction id that these figures reach to, by cell: where it is the same, so are the figures.",
+        labels=("cell",),
+    )
+    for cell, cursor in cursors.items():
+        family.add_metric((cell,), cursor)
     return family

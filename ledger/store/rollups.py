@@ -12,11 +12,13 @@ instant t is in, everything booked up to t less that is in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ledger.books.model import Credits, Dollars
+from ledger.store.finance import snapshot
 from ledger.store.write_statement import FRESH_SECONDS
 
 if TYPE_CHECKING:
@@ -157,7 +159,8 @@ SELECT (SELECT count(*) FROM chunk) AS entries, behind, as_of FROM moved
 )
 
 LAG = """
-SELECT now() AS clock, t.as_of,
+SELECT now() AS clock, t.as_of, t.cursor::text::bigint AS cursor,
+       (SELECT e.booked_at FROM {cell}.entries e ORDER BY e.xid LIMIT 1) AS begun_at,
        (SELECT count(*) FROM (SELECT FROM {cell}.entries e WHERE e.xid >= t.cursor LIMIT $1) n) AS behind
 FROM {cell}.tailer t
 """
@@ -166,6 +169,10 @@ SUMS = """
 SELECT plan, card, kind, lever, account, sum(amount) AS amount
 FROM {cell}.rollup_accounts GROUP BY plan, card, kind, lever, account
 """
+
+
+AmountKey = tuple[str, str, str, str, str]
+"""Plan, card, kind of usage, lever, account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +187,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
-    """How far the rollups are behind the journal."""
+class Totals:
+    """What a cell's rollups say, and how far they are behind its journal: of one snapshot."""
 
+    amounts: Mapping[AmountKey, int]
+    """Micro-credits, nano-dollars or lines."""
     clock: datetime
     """The database's time of this look."""
     as_of: datetime | None
+    """Everything booked up to this instant is in them; None while that is known of none."""
+    cursor: int
+    """They are the sums of the journal's transactions below this id, and of no other."""
+    begun_at: datetime | None
+    """When the journal's first entry was booked."""
     entries_behind: int
     """Entries not in the rollups yet, counted up to `LAG_ENTRIES_MAX`."""
-
-
-AmountKey = tuple[str, str, str, str, str]
-"""Plan, card, kind of usage, lever, account."""
 
 
 async def advance(pool: Pool, cell: str, entries_max: int) -> Progress | None:
@@ -203,15 +213,18 @@ async def advance(pool: Pool, cell: str, entries_max: int) -> Progress | None:
     return Progress(row["entries"], row["behind"], row["as_of"]) if row else None
 
 
-async def lag(pool: Pool, cell: str) -> Lag:
-    """How far the cell's rollups are behind its journal."""
-    row = await pool.fetchrow(LAG.format(cell=cell), LAG_ENTRIES_MAX)
-    if row is None:
-        raise LookupError(f"{cell}.tailer has no row: the cell is not migrated")
-    return Lag(row["clock"], row["as_of"], row["behind"])
-
-
-async def account_sums(pool: Pool, cell: str) -> dict[AmountKey, int]:
-    """All that the cell's rollups hold of each account, in micro-credits, nano-dollars or lines."""
-    rows = await pool.fetch(SUMS.format(cell=cell))
-    return {tuple(row[:5]): int(row["amount"]) for row in rows}
+async def totals(pool: Pool, cell: str) -> Totals:
+    """All that the cell's rollups hold of each account, and where they stand."""
+    async with snapshot(pool) as connection:
+        row = await connection.fetchrow(LAG.format(cell=cell), LAG_ENTRIES_MAX)
+        if row is None:
+            raise LookupError(f"{cell}.tailer has no row: the cell is not migrated")
+        amounts = await connection.fetch(SUMS.format(cell=cell))
+    return Totals(
+        amounts={tuple(each[:5]): int(each["amount"]) for each in amounts},
+        clock=row["clock"],
+        as_of=row["as_of"],
+        cursor=row["cursor"],
+        begun_at=row["begun_at"],
+        entries_behind=row["behind"],
+    )

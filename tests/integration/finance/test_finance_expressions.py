@@ -61,7 +61,9 @@ def page(at: datetime, plan: str) -> Iterator[tuple[str, str]]:
             amounts[plan, card, "tokens", "", "cost"] = -found[0]
             amounts[plan, card, "tokens", "", "revenue"] = found[1]
     metrics = FinanceMetrics(lambda: 0.0)
-    metrics.show(Figures(amounts, at - timedelta(seconds=5), at, 0))
+    metrics.show(
+        Figures(amounts, at - timedelta(seconds=5), at, {"cell_00": round(at.timestamp())}, BEGIN, 0)
+    )
     for family in metrics.collect():
         for sample in family.samples:
             for replica in ("a", "b"):

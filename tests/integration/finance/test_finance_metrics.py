@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+from fractions import Fraction
+
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ledger.books import Treatment
 from ledger.engine.tailer import Tailer
-from ledger.metrics.finance import FinanceMetrics
+from ledger.metrics.finance import Figures, FinanceMetrics
 from ledger.store.database import Connection, Database
 
 BY_PLAN_AND_CARD = """
@@ -44,9 +48,9 @@ class Replica:
         return {tuple(sample.labels.values()): sample.value for sample in samples if sample.value}
 
     def text(self) -> list[str]:
-        """The page, without what tells how far behind it is."""
+        """The page, without what tells how far it is: each look goes on, also where nothing is booked."""
         page = generate_latest(self.registry).decode().splitlines()
-        return sorted(each for each in page if "rollup_lag" not in each)
+        return sorted(each for each in page if not re.search("rollup_(lag|cursor)", each))
 
 
 async def booked(owner: Connection, amount: str, unit: int) -> dict[tuple[str, ...], float]:
@@ -184,8 +188,44 @@ async def test_labels_are_bounded(database, writer):
     labels = {
         name for family in replica.registry.collect() for each in family.samples for name in each.labels
     }
-    assert labels == {"plan", "card", "kind", "lever", "reason"}
+    assert labels == {"plan", "card", "kind", "lever", "reason", "cell"}
     assert "acme" not in "\n".join(replica.text()).replace("acu_ledger", "")
+
+
+async def test_figures_are_the_sums_below_their_cursor(database, writer, owner):
+    """What a page shows is the journal below the cursor on it, and no more."""
+    await varied_history(database, writer)
+    replica = Replica(database)
+    await replica.refresh()
+    customer = await Bookkeeper.open(database, writer, "late")
+    await customer.grant(10 * CREDIT, 10 * DOLLAR)
+    await replica.tailer.show()
+    [cursor] = replica.samples("acu_ledger_rollup_cursor").values()
+    deferred = await owner.fetchval(f"SELECT sum(deferred) FROM {CELL}.money WHERE xid < $1", int(cursor))
+    assert replica.samples("acu_ledger_deferred_revenue_usd") == {(): float(deferred / DOLLAR)}
+    await replica.refresh()
+    assert replica.samples("acu_ledger_deferred_revenue_usd") == {(): float(deferred / DOLLAR + 10)}
+
+
+async def test_the_books_begin_with_their_first_entry(database, writer, owner):
+    """Who asks for a window that is older than the books counts from nothing, and can tell that."""
+    replica = Replica(database)
+    await replica.refresh()
+    begin = "acu_ledger_books_begin_timestamp_seconds"
+    assert begin not in {family.name for family in replica.registry.collect()}
+    await varied_history(database, writer)
+    await replica.refresh()
+    first = await owner.fetchval(f"SELECT min(booked_at) FROM {CELL}.entries")
+    assert replica.samples(begin) == {(): first.timestamp()}
+
+
+def test_the_floors_of_cards_are_shown():
+    """The margin that a card is to leave stands beside what it leaves; a card without one has none."""
+    metrics = FinanceMetrics(lambda: 0.0)
+    metrics.show(Figures({}, None, datetime.now(UTC), {}, None, 0))
+    metrics.watch_floors(lambda: {"agents": Fraction(3, 10)})
+    [floors] = [each for each in metrics.collect() if each.name == "acu_ledger_card_margin_floor_ratio"]
+    assert [(sample.labels, sample.value) for sample in floors.samples] == [({"card": "agents"}, 0.3)]
 
 
 async def test_the_lag_is_told(database, writer):
