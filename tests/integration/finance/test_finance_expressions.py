@@ -5,14 +5,7 @@ The samples are those of two replicas' finance ports, a page every two minutes o
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import socket
-import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ledger.metrics.finance import Figures, FinanceMetrics
+from tests.prometheus import backfill, rules, running
 
 GUIDE = Path(__file__).parents[3] / "docs" / "finance.md"
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
@@ -35,6 +29,14 @@ _BOOKS: dict[str, Callable[[timedelta], tuple[int, int] | None]] = {
     "reversed": lambda since: (5 * USD, 8 * USD) if since < timedelta(hours=50) else (3 * USD, 7 * USD),
     "idle": lambda since: (4 * USD, 6 * USD),
 }
+RECORDED = rules()
+_OVER_REPLICAS = {
+    metric: name
+    for name, expression in RECORDED.items()
+    if name.endswith(":max")
+    for metric in re.findall(r"\((acu_ledger_\w+)\)", expression)
+}
+"""What is recorded of each metric as it is, over all replicas."""
 _GAP = (DAY_AGO - timedelta(hours=2), DAY_AGO + timedelta(hours=1))
 """When nobody was scraped, on the port that has the plan `gapped`."""
 
@@ -53,7 +55,7 @@ def last_day(card: str, at: datetime = NOW) -> tuple[int, int]:
 
 
 def page(at: datetime, plan: str) -> Iterator[tuple[str, str]]:
-    """The samples of a port, as (metric, sample)."""
+    """The samples of a port, and what the rules record of them, as (metric, sample)."""
     amounts = {}
     for card, booked in _BOOKS.items():
         found = booked(at - BEGIN)
@@ -69,6 +71,8 @@ def page(at: datetime, plan: str) -> Iterator[tuple[str, str]]:
             for replica in ("a", "b"):
                 told = "".join(f',{name}="{value}"' for name, value in sample.labels.items())
                 yield family.name, f'{sample.name}{{instance="{replica}"{told}}} {sample.value!r} '
+            if recorded := _OVER_REPLICAS.get(family.name):
+                yield recorded, f"{recorded}{{{told.removeprefix(',')}}} {sample.value!r} "
 
 
 def openmetrics(plan: str) -> str:
@@ -87,45 +91,21 @@ def openmetrics(plan: str) -> str:
 @pytest.fixture(scope="module", params=["whole", "gapped"])
 def query(request, tmp_path_factory):
     """Ask a Prometheus that has scraped the pages: all of them, or all but for three hours a day ago."""
-    server, tool = shutil.which("prometheus"), shutil.which("promtool")
-    if server is None or tool is None:
-        if os.environ.get("REQUIRE_PROMETHEUS"):
-            pytest.fail("prometheus and promtool are required here: apt-get install prometheus")
-        pytest.skip("needs prometheus and promtool (Debian, Ubuntu: apt-get install prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "samples").write_text(openmetrics(request.param))
-    (folder / "none.yml").write_text("")
-    filled = ["tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data"]
-    subprocess.run([tool, *filled], check=True, capture_output=True)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-    options = [
-        f"--config.file={folder / 'none.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--storage.tsdb.retention.time=100y",
-        f"--web.listen-address={address}",
-    ]
-    with subprocess.Popen([server, *options], stderr=subprocess.PIPE, text=True) as running:
-        try:
-            assert running.stderr is not None
-            said = []
-            for line in running.stderr:
-                said.append(line)
-                if "Server is ready" in line:
-                    break
-            else:
-                pytest.fail("".join(said))
-            yield lambda expression, at: _asked(address, expression, at)
-        finally:
-            running.kill()
+    backfill(folder, openmetrics(request.param))
+    with running(folder) as prometheus:
+        yield lambda expression, at: {
+            found.labels.get("card", ""): found.value for found in prometheus.ask(written_out(expression), at)
+        }
 
 
-def _asked(address: str, expression: str, at: datetime) -> dict[str, float]:
-    """The values of an expression at an instant, by card."""
-    asked = urllib.parse.urlencode({"query": expression, "time": at.timestamp()})
-    with urllib.request.urlopen(f"http://{address}/api/v1/query?{asked}") as answer:
-        found = json.load(answer)["data"]["result"]
-    return {each["metric"].get("card", ""): float(each["value"][1]) for each in found}
+def written_out(expression: str) -> str:
+    """An expression with what the rules record of it in its place, but for what `page` has."""
+    recorded = {name: expr for name, expr in RECORDED.items() if name not in _OVER_REPLICAS.values()}
+    while names := [name for name in recorded if name in expression]:
+        longest = max(names, key=len)
+        expression = expression.replace(longest, f"({recorded[longest]})")
+    return expression
 
 
 def documented(title: str) -> str:
