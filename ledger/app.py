@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 import pricing
+from ledger.access.table import KeyTable
 from ledger.api import model_names
 from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ledger.store.embedded import EmbeddedPostgres
 
 LOOPBACK = "127.0.0.1"
-"""All that the service binds to: there are no API keys yet."""
+"""All that the service binds to."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
 COLLECT_AFTER: Final = 50_000
@@ -59,6 +60,8 @@ class Stack:
     finance_url: str
     reread: asyncio.Event
     """Set, it makes the service read its configuration's files again."""
+    asks_for_keys: bool
+    """Else whoever reaches a port may do all, until there is a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,9 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         keeper = await PriceKeeper.open(settings.config_dir, database, clock.now, operations)
         figures.watch_floors(lambda: keeper.margin_floors)
         _run(keeper.run(), life)
+        keys = KeyTable(database, clock.now, operations, open_without_keys=True)
+        await keys.look()
+        _run(keys.run(), life)
         engine = Engine(database, keeper.prices, clock, operations)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
@@ -108,11 +114,13 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
         finance_url = _serve_metrics(settings.finance_port, finance, life)
         life.enter_context(_few_collections())
-        doors = await _open_doors(settings, database, engine, keeper, clock, operations)
+        doors = await _open_doors(settings, database, keys, engine, keeper, clock, operations)
         for door in doors:
             life.push_async_callback(door.drain)
             await door.start()
-        yield Stack(doors[0].address, doors[1].address, operations_url, finance_url, keeper.reread)
+        yield Stack(
+            doors[0].address, doors[1].address, operations_url, finance_url, keeper.reread, keys.has_keys
+        )
 
 
 async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
@@ -196,6 +204,7 @@ def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
 async def _open_doors(
     settings: Settings,
     database: Database,
+    keys: KeyTable,
     engine: Engine,
     keeper: PriceKeeper,
     clock: DatabaseClock,
@@ -211,6 +220,7 @@ async def _open_doors(
         ],
         operations,
         settings.connections_max,
+        keys.authorize,
     )
     back_office = ApiServer(
         f"{LOOPBACK}:{settings.back_office_port}",
@@ -222,6 +232,7 @@ async def _open_doors(
         ],
         operations,
         BACK_OFFICE_CONNECTIONS_MAX,
+        keys.authorize,
     )
     return public, back_office
 

@@ -21,6 +21,19 @@ class Caller:
     customers: frozenset[str] | None = None
     """The only customers it may name; None: any."""
 
+    def require(self, scope: str) -> None:
+        """Raises ScopeRequiredError unless the caller has the scope."""
+        if scope not in self.scopes:
+            raise ScopeRequiredError(scope)
+
+
+class ScopeRequiredError(Exception):
+    """The caller is known, and may not do this: the scope that it lacks."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(scope)
+
 
 LOOPBACK: Final = Caller("", "loopback", frozenset(SCOPES))
 """Whoever reaches a port of loopback while the database has no key: one who is on the machine already."""

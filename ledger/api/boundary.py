@@ -1,4 +1,4 @@
-"""What every call passes through: metrics, and the one place where exceptions become statuses.
+"""What every call passes through: who calls, metrics, and the one place where exceptions become statuses.
 
 A call that its caller has given up (a cancel, or a deadline that passed) ends at once: the wait for the
 engine is cancelled, never the write behind it.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from inspect import isasyncgen
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
@@ -19,6 +19,8 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from ledger.access.caller import enter
+from ledger.access.table import Authorize
 from ledger.api import limits
 from ledger.api.errors import METADATA_KEY, StatusError, code_of, invalid, overloaded_status, status_of
 from ledger.engine.outcomes import Overloaded
@@ -29,16 +31,29 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
+_KEYLESS: Final = ("grpc.health.v1.", "grpc.reflection.")
+"""Packages of the services that need no key: they tell nothing of anybody."""
+
+
 class Boundary:
-    """Stands before a server when services are added: counts and times unary calls, answers what they raise.
+    """Stands before a server when services are added: lets callers in, counts calls, answers what they raise.
 
     Calls and streams (health, reflection) are refused beyond what one process bears; streams are not counted.
     An interceptor would add coroutines to each call, and gRPC waits for each method that is registered with
     it anew at every call: together a twentieth of a call.
     """
 
-    def __init__(self, server: grpc.aio.Server, metrics: OperationsMetrics) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        metrics: OperationsMetrics,
+        authorize: Authorize,
+        scopes: Mapping[str, str],
+    ) -> None:
+        """`scopes` are those that methods need, by `service/method`."""
         self._server = server
+        self._authorize = authorize
+        self._scopes = scopes
         self._calls = metrics.calls
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
@@ -54,6 +69,8 @@ class Boundary:
         if handler.unary_unary is not None:
             answer = self._around(method, handler.unary_unary)
             return grpc.unary_unary_rpc_method_handler(answer, _reader(reads), writes)
+        if method in self._scopes:
+            raise ValueError(f"{method} is a stream: it would need no key")
         if handler.unary_stream is not None:
             watches = _Streams(handler.unary_stream, limits.WATCHES_MAX, seconds=None)
             return grpc.unary_stream_rpc_method_handler(watches.answer, reads, writes)
@@ -62,14 +79,30 @@ class Boundary:
             return grpc.stream_stream_rpc_method_handler(talks.answer, reads, writes)
         raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 
+    def _door(self, method: str) -> Callable[[Context], None]:
+        """Lets in whoever may call a method, and has that stand in the call's context."""
+        authorize = self._authorize
+        if method.startswith(_KEYLESS):
+            return lambda _: None
+        scope = self._scopes[method]
+
+        def let_in(context: Context) -> None:
+            caller = authorize(context.invocation_metadata())
+            caller.require(scope)
+            enter(caller)
+
+        return let_in
+
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
         calls = self._calls
+        let_in = self._door(method)
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
             calls.in_flight += 1
             code = StatusCode.OK
             try:
+                let_in(context)
                 return await behaviour(_admitted(request, calls.in_flight), context)
             except asyncio.CancelledError:
                 left = context.time_remaining()

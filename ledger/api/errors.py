@@ -20,6 +20,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # typ
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from ledger.access.caller import ScopeRequiredError
+from ledger.access.table import KeysOutdatedError, UnauthenticatedError
 from ledger.api import limits
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.model_names import expected_form
@@ -37,9 +39,13 @@ RETRY_SECONDS: Final = 1
 
 OVERLOADED: Final = "OVERLOADED"
 UNAVAILABLE: Final = "UNAVAILABLE"
+UNAUTHENTICATED: Final = "UNAUTHENTICATED"
+SCOPE_REQUIRED: Final = "SCOPE_REQUIRED"
 INTERNAL: Final = "INTERNAL"
 
 _AWAY_OR_UNKNOWN: Final = "The ledger cannot answer now. A retry with the same request_id is safe."
+_NO_KEY: Final = "A key that may be used is required, as metadata authorization: Bearer <key>."
+_KEYS_OUTDATED: Final = "Keys cannot be looked up now. Retry in a moment."
 _BEHIND: Final = "The books are still being brought up to as_of. Retry in a moment."
 
 _AWAY: Final = (
@@ -234,6 +240,17 @@ def unavailable_status(message: str = _AWAY_OR_UNKNOWN) -> Status:
     return _status(StatusCode.UNAVAILABLE, message, UNAVAILABLE, {})
 
 
+def unauthenticated_status() -> Status:
+    """No key, or none that may be used: which of these it is, is not told."""
+    return _status(StatusCode.UNAUTHENTICATED, _NO_KEY, UNAUTHENTICATED, {})
+
+
+def scope_required_status(scope: str) -> Status:
+    """The key is known, and may not do this."""
+    message = f"The key lacks the scope that this needs (scope: {scope})."
+    return _status(StatusCode.PERMISSION_DENIED, message, SCOPE_REQUIRED, {"scope": scope})
+
+
 def internal_status(error_id: str) -> Status:
     """A fault of the service: an id that the log has, and nothing else."""
     return _status(StatusCode.INTERNAL, f"Internal error {error_id}.", INTERNAL, {"error_id": error_id})
@@ -277,6 +294,19 @@ def _known_status(error: Exception) -> Status | None:
             return overloaded_status()
         case Unavailable() | BooksBehindError():
             return unavailable_status(_BEHIND if isinstance(error, BooksBehindError) else _AWAY_OR_UNKNOWN)
+        case _:
+            return _status_at_door(error)
+
+
+def _status_at_door(error: Exception) -> Status | None:
+    """What whoever is not let in is told."""
+    match error:
+        case UnauthenticatedError():
+            return unauthenticated_status()
+        case ScopeRequiredError():
+            return scope_required_status(error.scope)
+        case KeysOutdatedError():
+            return unavailable_status(_KEYS_OUTDATED)
         case _:
             return None
 

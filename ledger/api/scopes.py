@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from ledger.v1 import scope_pb2
+
+_PREFIX: Final = "SCOPE_"
 
 
 class ScopeMissingError(Exception):
     """A method that declares no scope: it would be open to any key."""
 
 
-def require_scopes(services: Iterable[ServiceDescriptor]) -> None:
-    """Raises ScopeMissingError if a method of these services does not declare who may call it."""
-    for service in services:
-        for method in service.methods:
-            if scope_pb2.scope not in method.GetOptions().Extensions:
-                raise ScopeMissingError(f"{method.full_name} declares no (ledger.v1.scope)")
-            if method.GetOptions().Extensions[scope_pb2.scope] == scope_pb2.SCOPE_UNSPECIFIED:
-                raise ScopeMissingError(f"{method.full_name} declares the scope SCOPE_UNSPECIFIED")
+def scopes_of(services: Iterable[ServiceDescriptor]) -> Mapping[str, str]:
+    """Which scope each method of these services needs, by `service/method`.
+
+    Raises ScopeMissingError if a method does not declare who may call it.
+    """
+    return {
+        f"{service.full_name}/{method.name}": _scope_of(method)
+        for service in services
+        for method in service.methods
+    }
+
+
+def _scope_of(method: MethodDescriptor) -> str:
+    if scope_pb2.scope not in method.GetOptions().Extensions:
+        raise ScopeMissingError(f"{method.full_name} declares no (ledger.v1.scope)")
+    scope = method.GetOptions().Extensions[scope_pb2.scope]
+    if scope == scope_pb2.SCOPE_UNSPECIFIED:
+        raise ScopeMissingError(f"{method.full_name} declares the scope SCOPE_UNSPECIFIED")
+    return scope_pb2.Scope.Name(scope).removeprefix(_PREFIX).lower()

@@ -19,10 +19,11 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]
 
+from ledger.access.table import Authorize
 from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
 from ledger.api import limits
 from ledger.api.boundary import Boundary
-from ledger.api.scopes import require_scopes
+from ledger.api.scopes import scopes_of
 from ledger.finance.v1 import finance_service_pb2, finance_service_pb2_grpc
 from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import (
@@ -95,6 +96,7 @@ class ApiServer:
         services: Sequence[Service],
         metrics: OperationsMetrics,
         connections_max: int,
+        authorize: Authorize,
     ) -> None:
         """Prepares to serve at `host:port` (port 0: a free one), so many connections at a time.
 
@@ -103,9 +105,10 @@ class ApiServer:
         """
         self._services = services
         self._metrics = metrics
+        self._authorize = authorize
         self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max))
         self._descriptors = [service.descriptor for service in services]
-        require_scopes(self._descriptors)
+        self._scopes = scopes_of(self._descriptors)
         self._names = [descriptor.full_name for descriptor in self._descriptors]
         self._health = health.aio.HealthServicer()
         self._server = self._make()
@@ -117,7 +120,7 @@ class ApiServer:
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
         server = grpc.aio.server(options=self._options)
-        boundary = Boundary(server, self._metrics)
+        boundary = Boundary(server, self._metrics, self._authorize, self._scopes)
         for service in self._services:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)

@@ -60,6 +60,9 @@ class OperationsMetrics:
             "price_look_age_seconds",
             "Time since this process last looked at what is published, and at its files.",
         )
+        self.key_look_age = self._gauge(
+            "key_look_age_seconds", "Time since this process last looked at which keys there are."
+        )
         self.price_files_refused = self._gauge(
             "price_files_refused", "Problems of the configuration's files: what they concern is not in force."
         )

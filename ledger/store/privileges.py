@@ -28,11 +28,13 @@ _ADVANCE: Final = frozenset({"SELECT", "UPDATE"})
 
 
 class Relation(NamedTuple):
-    """What the roles may do with a table or a view; finance may read all of them."""
+    """What the roles may do with a table or a view."""
 
     writer: frozenset[str] = frozenset()
     reader: str = ""
     """The columns that the reader may select, or ALL."""
+    is_of_books: bool = True
+    """Finance may read it."""
 
 
 ALL: Final = "ALL"
@@ -63,6 +65,9 @@ SHARED: Final[Mapping[str, Relation]] = {
     "customers": Relation(_APPEND, ALL),
     "price_versions": Relation(_APPEND),
     "price_generation": Relation(_ADVANCE),
+    # Hashes of keys: whoever answers reads has no use for them.
+    "keys": Relation(_CHANGE, is_of_books=False),
+    "key_generation": Relation(_ADVANCE, is_of_books=False),
 }
 
 
@@ -195,7 +200,8 @@ def _wanted(database: str, routines: Sequence[str], shared: str, cells: Sequence
         yield from (Grant(f"SCHEMA {schema}", role, "USAGE") for role in ROLES)
         for name, relation in relations.items():
             table = f"TABLE {schema}.{name}"
-            yield Grant(table, FINANCE, "SELECT")
+            if relation.is_of_books:
+                yield Grant(table, FINANCE, "SELECT")
             yield from (Grant(table, WRITER, privilege) for privilege in relation.writer)
             if relation.reader == ALL:
                 yield Grant(table, READER, "SELECT")

@@ -28,7 +28,7 @@ def serve(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, on loopback: there are no API keys yet. SIGHUP: read the files again.
+    """Serve until SIGTERM or SIGINT, on loopback. SIGHUP: read the files again.
 
     Settings come from the environment, ACU_LEDGER_... and DATABASE_URL.
     """
@@ -75,8 +75,9 @@ def _addresses(stack: Stack) -> str:
     customer = '{"request_id": "1", "customer": {"customer_id": "me", "plan": "standard"}}'
     admin = f"http://{stack.back_office_target}/ledger.admin.v1.AdminService"
     public = f"http://{stack.public_target}/ledger.v1"
+    to = "calls need a key" if stack.asks_for_keys else "to whoever is on this machine, until there is a key"
     return f"""\
-Serving on {LOOPBACK} only: there are no API keys yet.
+Serving on {LOOPBACK} only, {to}.
   public API           {stack.public_target}
   back office          {stack.back_office_target}
   operations metrics   {stack.operations_url}

@@ -1,4 +1,4 @@
--- What belongs to no cell: who is a customer and where it lives, and the versions of prices.
+-- What belongs to no cell: who is a customer and where it lives, the versions of prices, and who may call.
 
 -- Which history of the database a session is on: another number after each failover, restore or restart of the
 -- server, and nothing that can be read out of it. NULL on a standby, which is not to be used. The timeline is the
@@ -52,3 +52,33 @@ CREATE TABLE price_generation (
     generation bigint NOT NULL DEFAULT 0
 );
 INSERT INTO price_generation DEFAULT VALUES;
+
+-- Keys of callers. Never deleted: who made a grant is found years later. A key that was shown cannot be shown
+-- again: `hash` is the SHA-256 of its secret. `number` orders keys, `generation` numbers every change of any.
+CREATE TABLE keys (
+    id text PRIMARY KEY CHECK (id ~ '^[0-9A-Za-z]{12}$'),
+    hash bytea NOT NULL CHECK (length(hash) = 32),
+    name text NOT NULL,
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    -- The only customers that it may name; NULL: any.
+    customers text[] CHECK (cardinality(customers) > 0),
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    revoked_by text,
+    replaced_by text REFERENCES keys,
+    -- A day of UTC.
+    last_used_on date,
+    request_id text NOT NULL UNIQUE,
+    fingerprint bytea NOT NULL,
+    number bigint NOT NULL UNIQUE,
+    generation bigint NOT NULL UNIQUE
+);
+
+-- Its row is locked by whoever changes a key; every process looks at it for what is new.
+CREATE TABLE key_generation (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    generation bigint NOT NULL DEFAULT 0
+);
+INSERT INTO key_generation DEFAULT VALUES;

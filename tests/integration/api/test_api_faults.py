@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal, searches, tokens, usage
+from api_world import CONFIG, CREDIT, World, anybody, fresh, refusal, searches, tokens, usage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
@@ -66,7 +66,7 @@ class OwnService:
             wallet_service(WalletService(prices, reads, self.now)),
             admin_service(AdminService(engine, keeper, reads, self.database.writer, self.now)),
         ]
-        self.server = ApiServer("127.0.0.1:0", services, metrics, 100)
+        self.server = ApiServer("127.0.0.1:0", services, metrics, 100, anybody)
         await self.server.start()
         life.push_async_callback(self.server.drain)
 
@@ -84,7 +84,7 @@ async def world(own: OwnService, database_url: str) -> AsyncIterator[World]:
     """A customer of that service, with 100 credits."""
     owner = await asyncpg.connect(database_url)
     async with grpc.aio.insecure_channel(own.server.address) as channel:
-        world = World(Stack("", "", "", "", asyncio.Event()), channel, channel, owner)
+        world = World(Stack("", "", "", "", asyncio.Event(), False), channel, channel, owner)
         await world.new_customer("cus_own")
         yield world
     await owner.close()
@@ -276,11 +276,11 @@ async def test_drain(own, world):
 async def test_a_port_is_of_one_server(own):
     """Two servers do not share a port without a word: the second does not start, and says why."""
     with pytest.raises(OSError, match=f"{own.server.address}.*choose another port"):
-        ApiServer(own.server.address, [], OperationsMetrics(), 100)
+        ApiServer(own.server.address, [], OperationsMetrics(), 100, anybody)
 
 
 def test_a_method_without_a_scope_stops_the_start():
     """A service with a method that does not say who may call it is not served."""
     service = Service(health_pb2.DESCRIPTOR.services_by_name["Health"], lambda *_: None, None)
     with pytest.raises(ScopeMissingError, match="Check"):
-        ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100)
+        ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100, anybody)

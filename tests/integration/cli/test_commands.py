@@ -19,7 +19,7 @@ def back_office(server: Server) -> str:
 
 def test_serve_says_where_and_that_it_is_loopback(server: Server) -> None:
     """Without keys the server binds to loopback, and says so."""
-    assert "Serving on 127.0.0.1 only: there are no API keys yet." in server.said
+    assert "Serving on 127.0.0.1 only, to whoever is on this machine, until there is a key." in server.said
     for address in (server.public, server.back_office):
         assert address.startswith("127.0.0.1:")
 

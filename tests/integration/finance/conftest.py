@@ -10,6 +10,7 @@ import grpc
 import pytest
 from bookkeeper import CELL
 
+from ledger.access.caller import LOOPBACK
 from ledger.api.finance import FinanceService
 from ledger.api.server import ApiServer, finance_service
 from ledger.engine.prices import PriceBook
@@ -46,7 +47,7 @@ async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     service = finance_service(
         FinanceService(pool, Directory(pool), [CELL], simulator, lambda: datetime.now(UTC) + MINUTE)
     )
-    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100)
+    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100, lambda _: LOOPBACK)
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield FinanceServiceStub(channel)

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 
 from ledger.admin.v1 import admin_service_pb2
 from ledger.api.encode import _TYPES
-from ledger.api.scopes import ScopeMissingError, require_scopes
+from ledger.api.scopes import ScopeMissingError, scopes_of
 from ledger.api.server import _pool
 from ledger.books.model import EntryKind
 from ledger.finance.v1 import finance_service_pb2
@@ -89,7 +89,7 @@ def test_usage_never_comes_back():
 @pytest.mark.parametrize("services", [PUBLIC, BACK_OFFICE], ids=["public", "back office"])
 def test_every_method_says_who_may_call_it(services):
     """A method without a scope would be open to any key."""
-    require_scopes(services)
+    scopes_of(services)
 
 
 @pytest.mark.parametrize("options", [None, scope_pb2.SCOPE_UNSPECIFIED])
@@ -113,7 +113,7 @@ def test_a_method_without_a_scope_is_refused(options):
     pool.Add(scope_file)
     pool.Add(file)
     with pytest.raises(ScopeMissingError, match=r"test\.S\.Open"):
-        require_scopes([pool.FindServiceByName("test.S")])
+        scopes_of([pool.FindServiceByName("test.S")])
 
 
 def test_public_reflection_does_not_know_the_back_office():

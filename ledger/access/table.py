@@ -1,0 +1,187 @@
+"""What this process knows of keys, and whom a call's metadata makes it come from.
+
+The table is followed once a second, so that a key that was revoked on one replica is refused on all of them
+within two. A process that cannot look goes on with what it knows for a while: a database that is away for a
+minute is no reason to refuse every read; after that it refuses all that needs a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from hmac import compare_digest
+from math import inf
+from typing import Final, NamedTuple
+
+import structlog
+
+from ledger.access.caller import LOOPBACK, Caller
+from ledger.access.keys import Key, parse
+from ledger.engine.clock import boot_seconds
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.database import Database
+from ledger.store.keys import StoredKey, key_generation, keys_since, note_uses
+
+POLL_SECONDS: Final = 1.0
+"""How often a process looks for keys that others have made or revoked."""
+LATE_SECONDS: Final = 10.0
+"""Without a look for so long, the log says so."""
+TRUSTED_SECONDS: Final = 300.0
+"""How long what is known holds without a look."""
+
+AUTHORIZATION: Final = "authorization"
+"""The metadata that a key is sent as: `Bearer <key>`."""
+
+Metadata = Iterable[tuple[str, str | bytes]]
+Authorize = Callable[[Metadata | None], Caller]
+"""Whom the metadata of a call makes it come from. Raises UnauthenticatedError, KeysOutdatedError."""
+
+_log = structlog.get_logger(__name__)
+
+
+class UnauthenticatedError(Exception):
+    """A call without a key that may be used: none, malformed, unknown, revoked, expired; not told which."""
+
+
+class KeysOutdatedError(Exception):
+    """The keys could not be looked at for too long: who calls cannot be said."""
+
+
+class _Known(NamedTuple):
+    hash: bytes
+    caller: Caller
+    expires_at: datetime | None
+
+
+_NOBODYS: Final = Key("0" * 12, "0" * 43)
+"""What is looked up where no key was sent, so that this takes the same work; no key has this id and hash."""
+_NOBODY: Final = _Known(bytes(32), Caller("", "", frozenset(), frozenset()), None)
+
+
+class KeyTable:
+    """The keys of one database, in memory."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        metrics: OperationsMetrics,
+        *,
+        open_without_keys: bool,
+    ) -> None:
+        """`clock` is the database's. Open: while the database holds no key, whoever calls may do all."""
+        self._database = database
+        self._clock = clock
+        self._open_without_keys = open_without_keys
+        self._known: dict[str, _Known] = {}
+        self.has_keys = False
+        """Whether the database holds any key, usable or not."""
+        self._generation = 0
+        self._turns = -1
+        """Of the database's history, when all was read anew."""
+        self._looked_at = -inf
+        self._looking = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._used: set[str] = set()
+        self._noted: dict[str, date] = {}
+        database.history.at_a_turn(lambda _: self._wake.set())
+        metrics.key_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
+
+    def authorize(self, metadata: Metadata | None) -> Caller:
+        """Whom a call comes from. Raises UnauthenticatedError, KeysOutdatedError.
+
+        The same work whatever is wrong: a hash, a look, a comparison that does not end early.
+        """
+        if boot_seconds() > self._looked_at + TRUSTED_SECONDS:
+            raise KeysOutdatedError
+        if not self.has_keys and self._open_without_keys:
+            return LOOPBACK
+        key = parse(_bearer(metadata)) or _NOBODYS
+        known = self._known.get(key.key_id, _NOBODY)
+        is_right = compare_digest(key.hash, known.hash)
+        has_expired = known.expires_at is not None and known.expires_at <= self._clock()
+        if not is_right or has_expired:
+            raise UnauthenticatedError
+        self._used.add(key.key_id)
+        return known.caller
+
+    def has_usable_key(self) -> bool:
+        """Whether anybody may call at all."""
+        now = self._clock()
+        return any(known.expires_at is None or known.expires_at > now for known in self._known.values())
+
+    async def run(self) -> None:
+        """Looks at the database until cancelled."""
+        told = ""
+        while True:
+            self._wake.clear()
+            try:
+                await self.look()
+                await self._note_uses()
+                told = ""
+            except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
+                if told != repr(error) and boot_seconds() > self._looked_at + LATE_SECONDS:
+                    _log.error("keys.not_looked_at", error=repr(error))
+                    told = repr(error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    async def look(self) -> None:
+        """Takes in what was made or changed; all anew on another history. Raises the driver's errors."""
+        async with self._looking:
+            while True:
+                asked_at, turns = boot_seconds(), self._database.history.turns
+                is_whole = await self._take(anew=turns != self._turns)
+                # What was read before a turn may not be so after it.
+                if is_whole and self._database.history.turns == turns:
+                    self._turns, self._looked_at = turns, asked_at
+                    return
+
+    async def _take(self, *, anew: bool) -> bool:
+        """Whether that was all: not, if the generation turns out to have gone back."""
+        pool = self._database.writer
+        if not anew:
+            generation = await key_generation(pool)
+            if generation == self._generation:
+                return True
+            if generation < self._generation:
+                self._turns = -1
+                return False
+        found = await keys_since(pool, 0 if anew else self._generation)
+        if anew:
+            self._known.clear()
+        self.has_keys = bool(found) or (self.has_keys and not anew)
+        for key in found:
+            if key.revoked_at is None:
+                self._known[key.key_id] = _Known(key.hash, caller_of(key), key.expires_at)
+            else:
+                self._known.pop(key.key_id, None)
+        self._generation = found[-1].generation if found else 0
+        return True
+
+    async def _note_uses(self) -> None:
+        """Writes the day of the last use of keys, once a day for each."""
+        day = self._clock().astimezone(UTC).date()
+        used = frozenset(self._used)
+        new = [key_id for key_id in used if self._noted.get(key_id) != day]
+        if new:
+            await note_uses(self._database.writer, new, day)
+            self._noted.update(dict.fromkeys(new, day))
+        self._used -= used
+
+
+def caller_of(key: StoredKey) -> Caller:
+    """Whom a key stands for."""
+    customers = frozenset(key.customers) if key.customers is not None else None
+    return Caller(key.key_id, key.name, frozenset(key.scopes), customers)
+
+
+def _bearer(metadata: Metadata | None) -> str:
+    """What is sent as a key; empty if that is nothing, or more than one thing."""
+    sent = [value for name, value in metadata or () if name == AUTHORIZATION]
+    if len(sent) != 1 or not isinstance(sent[0], str):
+        return ""
+    scheme, _, credential = sent[0].partition(" ")
+    return credential if scheme.lower() == "bearer" else ""

@@ -1,0 +1,218 @@
+"""What a process knows of keys, and whom it lets in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from ledger.access import table as table_module
+from ledger.access.caller import LOOPBACK, Caller
+from ledger.access.keys import Key
+from ledger.access.table import KeysOutdatedError, UnauthenticatedError
+from ledger.store.keys import revoke_key
+
+
+def sent(key: Key, scheme: str = "Bearer") -> list[tuple[str, str]]:
+    return [("user-agent", "a test"), ("authorization", f"{scheme} {key.text}")]
+
+
+async def test_whoever_is_on_the_machine_may_call_while_there_is_no_key(open_table, make, database):
+    """A database without a key is open on loopback; one that holds a key, even a revoked one, is not."""
+    table = await open_table()
+    assert table.authorize(None) is LOOPBACK
+    key = await make()
+    assert table.authorize(()) is LOOPBACK
+    await table.look()
+    await revoke_key(database.writer, key.key_id, "a test")
+    await table.look()
+    for metadata in (None, (), sent(key)):
+        with pytest.raises(UnauthenticatedError):
+            table.authorize(metadata)
+    assert table.has_keys
+    assert not table.has_usable_key()
+
+
+async def test_a_server_of_others_is_open_to_nobody(open_table, make):
+    """Off loopback a database without a key lets nobody in."""
+    table = await open_table(open_without_keys=False)
+    with pytest.raises(UnauthenticatedError):
+        table.authorize(None)
+    key = await make()
+    await table.look()
+    assert table.authorize(sent(key)).key_id == key.key_id
+
+
+async def test_a_key_stands_for_what_it_was_made_for(open_table, make, database):
+    """Name, scopes and customers come from the key."""
+    await database.writer.execute("INSERT INTO ledger.customers (customer_id, cell) VALUES ('a', 'cell_00')")
+    key = await make(name="app", scopes=("backend", "refund"), customers=("a",))
+    other = await make(name="desk", scopes=("ops",))
+    table = await open_table()
+    expected = Caller(key.key_id, "app", frozenset({"backend", "refund"}), frozenset({"a"}))
+    assert table.authorize(sent(key)) == expected
+    assert table.authorize(sent(key, "bearer")) == expected
+    assert table.authorize(sent(other)) == Caller(other.key_id, "desk", frozenset({"ops"}), None)
+
+
+async def test_who_is_let_in_by_nobody(open_table, make):
+    """A key lets in as a whole: neither its id with another secret, nor twice, nor by another scheme."""
+    key, other = await make(), await make()
+    table = await open_table()
+    for metadata in (
+        None,
+        [("authorization", "")],
+        [("authorization", key.text)],
+        [("authorization", f"Bearer  {key.text}")],
+        [("authorization", f"Bearer {key.text[:-1]}")],
+        [("authorization-bin", f"Bearer {key.text}".encode())],
+        sent(key, "Basic"),
+        sent(Key(key.key_id, other.secret)),
+        sent(Key.draw()),
+        sent(table_module._NOBODYS),
+        [*sent(key), *sent(key)],
+        [*sent(key), *sent(other)],
+    ):
+        with pytest.raises(UnauthenticatedError):
+            table.authorize(metadata)
+
+
+async def test_a_key_expires_by_the_clock_of_the_database(open_table, make, clock):
+    """To the instant, without a look at the database."""
+    key = await make(expires_at=clock() + timedelta(hours=1))
+    table = await open_table()
+    clock.pass_by(hours=0.999)
+    table.authorize(sent(key))
+    clock.pass_by(hours=0.001)
+    with pytest.raises(UnauthenticatedError):
+        table.authorize(sent(key))
+    assert not table.has_usable_key()
+
+
+async def test_changes_are_found_in_order_by_every_process(open_table, make, database):
+    """A look takes in what others have made and revoked, and leaves alone what is as it was."""
+    first = await make()
+    here, there = await open_table(), await open_table()
+    second = await make()
+    await revoke_key(database.writer, first.key_id, "a test")
+    for table in (here, there):
+        await table.look()
+        with pytest.raises(UnauthenticatedError):
+            table.authorize(sent(first))
+        assert table.authorize(sent(second)).key_id == second.key_id
+
+
+async def test_a_revoked_key_is_refused_without_anybody_asking(open_table, make, database, monkeypatch):
+    """The table follows the database by itself."""
+    monkeypatch.setattr(table_module, "POLL_SECONDS", 0.01)
+    key = await make()
+    table = await open_table()
+    following = asyncio.create_task(table.run())
+    table.authorize(sent(key))
+    await revoke_key(database.writer, key.key_id, "a test")
+    with suppress(UnauthenticatedError):
+        async with asyncio.timeout(table_module.POLL_SECONDS * 1_000):
+            while True:
+                table.authorize(sent(key))
+                await asyncio.sleep(0)
+    following.cancel()
+
+
+async def test_a_process_that_cannot_look_goes_on_for_five_minutes(open_table, make, monkeypatch):
+    """Then it refuses all that needs a key, and whoever needed none; with the next look it goes on."""
+    key = await make()
+    table = await open_table()
+    now = table_module.boot_seconds()
+    monkeypatch.setattr(table_module, "boot_seconds", lambda: now + 299)
+    table.authorize(sent(key))
+    monkeypatch.setattr(table_module, "boot_seconds", lambda: now + 301)
+    for metadata in (sent(key), None):
+        with pytest.raises(KeysOutdatedError):
+            table.authorize(metadata)
+    await table.look()
+    table.authorize(sent(key))
+
+
+async def test_keys_of_a_lost_history_are_forgotten(open_table, make, database_urls, database):
+    """A database that was restored knows its own keys: those made since are refused, the revoked are not."""
+    old = await make()
+    table = await open_table()
+    owner = await asyncpg.connect(database_urls.owner)
+    await owner.execute("CREATE TABLE public.backup AS SELECT * FROM ledger.keys")
+    new = await make()
+    await revoke_key(database.writer, old.key_id, "a test")
+    await table.look()
+    # As a restore does it: the rows and the generation of before, then as many changes as were lost.
+    await owner.execute(
+        "DELETE FROM ledger.keys; INSERT INTO ledger.keys SELECT * FROM public.backup;"
+        "UPDATE ledger.keys SET generation = (SELECT generation FROM ledger.key_generation)"
+    )
+    await owner.close()
+    await table.look()
+    assert table.authorize(sent(new)).key_id == new.key_id
+    database.history.turns += 1
+    await table.look()
+    assert table.authorize(sent(old)).key_id == old.key_id
+    with pytest.raises(UnauthenticatedError):
+        table.authorize(sent(new))
+
+
+async def test_a_generation_that_went_back_is_read_anew(open_table, make, database_urls):
+    """Whoever takes keys away by hand, at the database, is believed."""
+    key = await make()
+    table = await open_table()
+    owner = await asyncpg.connect(database_urls.owner)
+    await owner.execute("DELETE FROM ledger.keys; UPDATE ledger.key_generation SET generation = 0")
+    await owner.close()
+    await table.look()
+    assert table.authorize(sent(key)) is LOOPBACK
+
+
+async def test_a_turn_of_history_has_the_keys_read_at_once(open_table, make, database, monkeypatch):
+    """Whoever follows does not wait for the next look."""
+    monkeypatch.setattr(table_module, "POLL_SECONDS", 1_000)
+    table = await open_table()
+    following = asyncio.create_task(table.run())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while table._looking.locked() or not table._wake._waiters:  # noqa: ASYNC110 -- it has to wait itself
+            await asyncio.sleep(0)
+        await make()
+        assert table.authorize(None) is LOOPBACK
+        database.history.turns += 1
+        for forget in database.history._forgetful:
+            forget(table._clock())
+        while not table.has_keys:  # noqa: ASYNC110 -- a table has no event for it
+            await asyncio.sleep(0)
+    following.cancel()
+
+
+async def test_the_day_of_the_last_use_is_written_once_a_day(open_table, make, database, clock):
+    """No call writes it: whoever looks does, once a day and key, and never an earlier day."""
+    key, unused = await make(), await make()
+    table = await open_table()
+    for _ in range(3):
+        table.authorize(sent(key))
+    await table._note_uses()
+    stored = "SELECT last_used_on FROM ledger.keys WHERE id = $1"
+    assert await database.writer.fetchval(stored, key.key_id) == clock().date()
+    assert await database.writer.fetchval(stored, unused.key_id) is None
+    versions = "SELECT xmin::text FROM ledger.keys WHERE id = $1"
+    written = await database.writer.fetchval(versions, key.key_id)
+    table.authorize(sent(key))
+    await table._note_uses()
+    assert await database.writer.fetchval(versions, key.key_id) == written
+    clock.pass_by(days=1)
+    table.authorize(sent(key))
+    await table._note_uses()
+    assert await database.writer.fetchval(stored, key.key_id) == clock().date()
+
+
+@pytest.mark.parametrize("role", ["reader", "finance"])
+async def test_hashes_are_for_no_role_that_reads(database, role):
+    """Only the writer's role, which answers no read, sees what is stored of a key."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await getattr(database, role).fetch("SELECT hash FROM ledger.keys")
