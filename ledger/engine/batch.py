@@ -76,6 +76,8 @@ class OpenBatch:
     alone: bool = False
     token: int = field(default_factory=new_token)
     """Of the wallets that it writes."""
+    outdated: bool = False
+    """The database is on another history than it was decided on: it is not to be written."""
 
     def has_writes(self) -> bool:
         return any(part.changed for part in self.parts.values())

@@ -55,7 +55,8 @@ class Engine:
     def _forget(self, now: datetime) -> None:
         """The database is on another history: nothing that was known of it has to be so.
 
-        What is on its way was decided on the old one: it is written only where its wallets stand as they did.
+        What is on its way was decided on the old one: what has not been sent is decided again, and what has
+        is written only where its wallets stand as they did.
         """
         self._metrics.histories.inc()
         self._clock.observe(now, boot_seconds(), boot_seconds())

@@ -95,14 +95,15 @@ class Loader:
             requests.append(self._request(member, due_at, all_ids=under_lock))
             await turns.after(_work(member))
         found = await load(connection, self._memory.name, requests)
+        # Before the versions that are pinned: those that a lost history knew by their numbers go first.
+        if not self._prices.published.is_current():
+            await self._prices.published.refresh(self._database, self._clock.now())
         for member in members:
             loaded = found.get(member.customer)
             if loaded is not None:
                 await self._load_prices(loaded)
                 if under_lock or self._line is self._memory.undoing:
                     await self._load_undone(connection, member)
-        if not self._prices.published.is_current():
-            await self._prices.published.refresh(self._database, self._clock.now())
         fetched = [
             (member, asked, found.get(member.customer))
             for member, asked in zip(members, requests, strict=True)

@@ -271,9 +271,12 @@ class Memory:
     def forget(self) -> None:
         """Nothing in memory has to be so: the database is on another history.
 
-        A customer in a batch stays until the database has judged that: its part applies only where its
-        wallet stands as it was decided upon.
+        Batches rest on its prices and customers even where the wallets stand as they were: the writer has
+        them decided again. Their customers stay until then.
         """
+        for batch in (self._shipping, *self._batches):
+            if batch is not None:
+                batch.outdated = True
         for customer, member in list(self._members.items()):
             if member.is_idle():
                 del self._members[customer]

@@ -47,10 +47,17 @@ class PriceBook:
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self.plans = plans
         """By name; replaced whole when their file changes."""
-        self.published = Published()
+        self.published = Published(self._forget_compiled)
         self._compiled_terms: dict[tuple[str, int, int], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
         self._pins: dict[tuple[str, int, int, int], PinnedTerms] = {}
+
+    def _forget_compiled(self) -> None:
+        """Drops all that is known by the numbers of versions: they may be other versions'.
+
+        The tables are replaced, not emptied: what is being compiled goes into the old one.
+        """
+        self._compiled_terms, self._terms, self._pins = {}, {}, {}
 
     def plans_that_fall_back(self) -> frozenset[str]:
         """The plans under which what has no price costs what its card's fallback comes to."""
@@ -105,11 +112,12 @@ class PriceBook:
 
     async def prepare(self, now: datetime) -> None:
         """Compiles in a thread what new work may be priced by: no command waits for ten thousand rules."""
+        known = self._compiled_terms
         for card, costs in list(self.published.priced_by(now)):
             key = (card.version.name, card.version.number, costs.version.number)
-            if key not in self._compiled_terms:
+            if key not in known:
                 compiled = await in_reader(pricing.compile_terms, card.content, costs.content)
-                self._compiled_terms.setdefault(key, compiled)
+                known.setdefault(key, compiled)
 
     def _terms_of(self, pinned: PinnedTerms) -> pricing.Terms:
         terms = self._terms.get(pinned)

@@ -7,7 +7,7 @@ version with the latest `effective_from` that is not after it; of two with the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import product
 from math import inf
@@ -21,9 +21,10 @@ from ledger.store.versions import (
     CONVERGENCE,
     COST_BOOK,
     Kind,
+    Mark,
     Version,
-    generation,
     get_document,
+    look,
     versions_since,
 )
 
@@ -43,10 +44,63 @@ class InForce(NamedTuple, Generic[Content]):
     content: Content
 
 
+class _Contents:
+    """What versions say, by their numbers.
+
+    On another history of the database these may be other versions'.
+    """
+
+    def __init__(
+        self, cards: Mapping[tuple[str, int], pricing.RateCard], costs: Mapping[int, pricing.CostBook]
+    ) -> None:
+        self.cards = dict(cards)
+        self.costs = dict(costs)
+
+    def of(self, versions: Iterable[Version]) -> _Contents:
+        """Those that these versions say, by their hashes."""
+        stated = {(version.kind, version.name, version.number): version.version for version in versions}
+        return _Contents(
+            {key: card for key, card in self.cards.items() if stated.get((Kind.CARD, *key)) == card.version},
+            {
+                number: costs
+                for number, costs in self.costs.items()
+                if stated.get((Kind.COSTS, COST_BOOK, number)) == costs.version
+            },
+        )
+
+    async def fetch_card(self, name: str, number: int, database: Database) -> None:
+        if (name, number) in self.cards:
+            return
+        document = await get_document(database.writer, Kind.CARD, name, number)
+        # In a thread: a card may have ten thousand rules, and commands do not wait for them.
+        self.cards[name, number] = await in_reader(pricing.RateCard.from_document, document)
+
+    async def fetch_costs(self, number: int, database: Database) -> None:
+        if number in self.costs:
+            return
+        document = await get_document(database.writer, Kind.COSTS, COST_BOOK, number)
+        self.costs[number] = await in_reader(pricing.CostBook.from_document, document)
+
+    async def fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:
+        """Fetches what these say; those that cannot be read, and why."""
+        failed: dict[Version, str] = {}
+        for version in versions:
+            try:
+                if version.kind is Kind.CARD:
+                    await self.fetch_card(version.name, version.number, database)
+                else:
+                    await self.fetch_costs(version.number, database)
+            except pricing.ConfigError as error:
+                name = f"card {version.name}" if version.kind is Kind.CARD else "cost book"
+                failed[version] = f"{name}, version {version.number}: {error}"
+        return failed
+
+
 class Published:
     """The versions that a process knows of, and the contents that it may need."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers_given_anew: Callable[[], None]) -> None:
+        """`numbers_given_anew` is called when a number may stand for another content than before."""
         self.generation = 0
         """The last version known, of anything."""
         self.asked_at = -inf
@@ -57,8 +111,10 @@ class Published:
         self._costs: list[InForce[pricing.CostBook]] = []
         self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
         """The one that takes effect last comes first."""
-        self._card_by_number: dict[tuple[str, int], pricing.RateCard] = {}
-        self._costs_by_number: dict[int, pricing.CostBook] = {}
+        self._contents = _Contents({}, {})
+        self._numbers_given_anew = numbers_given_anew
+        self._mark: Mark | None = None
+        """Of the version of that generation: what tells it from one of another history."""
         self._refreshing = asyncio.Lock()
         self._forgotten = False
         """The database may have lost versions: all are to be taken in anew."""
@@ -81,7 +137,11 @@ class Published:
         """
         async with self._refreshing:
             asked_at = boot_seconds()
-            if await generation(database.writer) != self.generation or self._forgotten:
+            seen = await look(database.writer, self.generation)
+            if seen.mark != self._mark and not self._forgotten:
+                # Restored under connections that live on: none has led to another history.
+                database.history.turn(seen.now)
+            if seen.generation != self.generation or self._forgotten:
                 await self._catch_up(database, now)
             if not self._forgotten:
                 self.asked_at = asked_at
@@ -96,76 +156,55 @@ class Published:
 
     async def _take_since(self, known: int, database: Database, now: datetime, *, anew: bool) -> None:
         found = await versions_since(database.writer, known)
+        contents = self._contents.of(found) if anew else self._contents
         unreadable: dict[Version, str] = {}
-        failed = await self._fetch(_of_use(found, now), database)
+        failed = await contents.fetch(_of_use(found, now), database)
         while failed:
             unreadable |= failed
             readable = [version for version in found if version not in unreadable]
-            failed = await self._fetch(_of_use(readable, now), database)
+            failed = await contents.fetch(_of_use(readable, now), database)
         if anew:
+            self._contents = contents
+            self._numbers_given_anew()
             for known_versions in (self._latest, self._costs, self._cards):
                 known_versions.clear()
+            self._mark = None
         for version in found:
             if version not in unreadable:
                 self._take(version)
         self.unreadable = tuple(unreadable.values())
-        newest = found[-1].generation if found else 0
+        newest = found[-1].generation if found else known
         behind = min((version.generation for version in unreadable), default=newest + 1)
         self.generation = behind - 1
-
-    async def _fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:
-        """Fetches what these say; those that cannot be read, and why."""
-        failed: dict[Version, str] = {}
-        for version in versions:
-            try:
-                if version.kind is Kind.CARD:
-                    await self._fetch_card(version.name, version.number, database)
-                else:
-                    await self._fetch_costs(version.number, database)
-            except pricing.ConfigError as error:
-                name = f"card {version.name}" if version.kind is Kind.CARD else "cost book"
-                failed[version] = f"{name}, version {version.number}: {error}"
-        return failed
+        self._mark = next((each.mark for each in found if each.generation == self.generation), self._mark)
 
     def _take(self, version: Version) -> None:
         """Puts a version among those of its name, if it was fetched."""
         self._latest[version.kind, version.name] = version
         if version.kind is Kind.COSTS:
-            if version.number in self._costs_by_number:
-                _insert(self._costs, InForce(version, self._costs_by_number[version.number]))
-        elif (version.name, version.number) in self._card_by_number:
+            if version.number in self._contents.costs:
+                _insert(self._costs, InForce(version, self._contents.costs[version.number]))
+        elif (version.name, version.number) in self._contents.cards:
             cards = self._cards.setdefault(version.name, [])
-            _insert(cards, InForce(version, self._card_by_number[version.name, version.number]))
+            _insert(cards, InForce(version, self._contents.cards[version.name, version.number]))
 
     async def learn(self, card: str, card_version: int, cost_version: int, database: Database) -> None:
         """Fetches versions that are in force no more, by their numbers. Raises UnknownVersion."""
-        await self._fetch_card(card, card_version, database)
-        await self._fetch_costs(cost_version, database)
-
-    async def _fetch_card(self, name: str, number: int, database: Database) -> None:
-        if (name, number) in self._card_by_number:
-            return
-        document = await get_document(database.writer, Kind.CARD, name, number)
-        # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        self._card_by_number[name, number] = await in_reader(pricing.RateCard.from_document, document)
-
-    async def _fetch_costs(self, number: int, database: Database) -> None:
-        if number in self._costs_by_number:
-            return
-        document = await get_document(database.writer, Kind.COSTS, COST_BOOK, number)
-        self._costs_by_number[number] = await in_reader(pricing.CostBook.from_document, document)
+        contents = self._contents
+        await contents.fetch_card(card, card_version, database)
+        await contents.fetch_costs(cost_version, database)
 
     def knows(self, card: str, card_version: int, cost_version: int) -> bool:
         """Whether both can be had without a look at the database."""
-        return (card, card_version) in self._card_by_number and cost_version in self._costs_by_number
+        return (card, card_version) in self._contents.cards and cost_version in self._contents.costs
 
     def card_of(self, name: str, number: int) -> pricing.RateCard:
         """A known version of a card."""
-        return self._card_by_number[name, number]
+        return self._contents.cards[name, number]
 
     def costs_of(self, number: int) -> pricing.CostBook:
         """A known version of the cost book."""
-        return self._costs_by_number[number]
+        return self._contents.costs[number]
 
     def can_price(self) -> bool:
         """Whether there is a cost book and a card, in force or to come."""

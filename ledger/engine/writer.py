@@ -67,6 +67,9 @@ class Writer:
         started = boot_seconds()
         try:
             connection = await self._link.connection()
+            if batch.outdated:
+                self._memory.retract(batch.parts, batch)
+                return
             if batch.has_writes():
                 written = await self._write(connection, batch)
             else:

@@ -49,8 +49,11 @@ class History:
             return
         is_first = self._known is None
         self._known = history
-        if is_first:
-            return
+        if not is_first:
+            self.turn(now)
+
+    def turn(self, now: datetime) -> None:
+        """The database is on another history, whatever shows it; `now` is its time."""
         self.turns += 1
         _log.warning("database.other_history", turns=self.turns)
         for forget in self._forgetful:

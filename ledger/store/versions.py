@@ -28,7 +28,10 @@ _HEADER = (
     " forced, generation"
 )
 LOCK = "SELECT generation FROM ledger.price_generation FOR UPDATE"
-GENERATION = "SELECT generation FROM ledger.price_generation"
+LOOK = """
+SELECT g.generation, clock_timestamp() AS now, v.version, v.published_at
+FROM ledger.price_generation g LEFT JOIN ledger.price_versions v ON v.generation = $1
+"""
 ADVANCE = "UPDATE ledger.price_generation SET generation = $1"
 LATEST = f"""
 SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 ORDER BY number DESC LIMIT 1
@@ -99,6 +102,30 @@ class Version(NamedTuple):
     forced: bool
     generation: int
     """Rises with every version of anything."""
+
+    @property
+    def mark(self) -> Mark:
+        """No version of another history of the database has it."""
+        return Mark(self.version, self.published_at)
+
+
+class Mark(NamedTuple):
+    """What tells a version from one that stands where it stood, after the database has gone back."""
+
+    version: str
+    """Content hash."""
+    published_at: datetime
+
+
+class Seen(NamedTuple):
+    """A look at what is published."""
+
+    generation: int
+    """How many versions there are, of anything."""
+    mark: Mark | None
+    """Of the version of the generation that was asked for; None: there is none."""
+    now: datetime
+    """Of the database."""
 
 
 class Publication(NamedTuple):
@@ -171,9 +198,10 @@ async def publish(pool: Pool, draft: Draft) -> Publication:
     return Publication(made, repeated=False)
 
 
-async def generation(pool: Pool) -> int:
-    """How many versions have been published, of anything."""
-    return int(await pool.fetchval(GENERATION))
+async def look(pool: Pool, known: int) -> Seen:
+    """How much is published, and whether the version of a generation is the one that was."""
+    [(generation, now, version, published_at)] = await pool.fetch(LOOK, known)
+    return Seen(generation, Mark(version, published_at) if version is not None else None, now)
 
 
 async def versions_since(pool: Pool, generation: int) -> list[Version]:

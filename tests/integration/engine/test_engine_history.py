@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
-from engine_world import World, fingerprint, write_config
+from engine_world import World, fingerprint, pages, write_config
 
 from ledger import books
 from ledger.books.model import RefusalReason
@@ -19,6 +19,7 @@ from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.pending import all_done
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.history import StandbyError
@@ -72,15 +73,15 @@ async def cluster() -> AsyncIterator[Cluster]:
         made.server.stop()
 
 
-Open = Callable[[], Awaitable[World]]
+Open = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
 async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens engines on the cluster, each with connections of its own."""
+    """Opens engines on the cluster, each with connections of its own, where files price a page at `each`."""
     async with AsyncExitStack() as life:
 
-        async def begin() -> World:
+        async def begin(each: str = "1") -> World:
             urls = cluster.urls
             database = await Database.open(
                 urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
@@ -90,7 +91,7 @@ async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
             now = await database.reader.fetchval("SELECT clock_timestamp()")
             clock.observe(now, asked_at, boot_seconds())
             metrics = OperationsMetrics()
-            keeper = await PriceKeeper.open(write_config(tmp_path), database, clock.now, metrics)
+            keeper = await PriceKeeper.open(write_config(tmp_path, each), database, clock.now, metrics)
             engine = Engine(database, keeper.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
@@ -133,6 +134,33 @@ async def journal(world: World) -> list[tuple[str, int, int, int]]:
         """
     )
     return [tuple(row) for row in rows]
+
+
+async def take_step(world: World) -> None:
+    """A look at what is published, again while the database is away."""
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            await world.keeper.step()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            continue
+        return
+    raise AssertionError("the database was not found again")
+
+
+async def charge_page(world: World, customer_id: str, request_id: str) -> int:
+    """Micro-credits that one page costs."""
+    done = await world.execute(customer_id, books.Charge(request_id, fingerprint(request_id), None), pages(1))
+    assert isinstance(done, Committed)
+    return done.entry.credits.consumed
+
+
+async def lose_prices(cluster: Cluster) -> None:
+    """Sets back what is published, as of before the first version, under connections that live on."""
+    connection = await asyncpg.connect(cluster.urls.owner)
+    await connection.execute(
+        "BEGIN; DELETE FROM ledger.price_versions; UPDATE ledger.price_generation SET generation = 0; COMMIT"
+    )
+    await connection.close()
 
 
 async def test_a_wallet_of_the_same_sequence_on_another_history(cluster: Cluster, engine_on: Open) -> None:
@@ -205,15 +233,60 @@ async def test_prices_of_a_lost_history_are_forgotten(cluster: Cluster, engine_o
     a = await engine_on()
     assert a.keeper.prices.published.generation == 2
     await cluster.go_back()
-    for _ in range(ATTEMPTS_MAX):
-        try:
-            await a.keeper.step()
-            break
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            continue
+    await take_step(a)
     rows = await a.database.finance.fetch("SELECT kind, number FROM ledger.price_versions ORDER BY kind")
     assert [tuple(row) for row in rows] == [("CARD", 1), ("COSTS", 1)]
     assert a.keeper.prices.published.generation == 2
+
+
+async def test_the_number_of_a_lost_version_prices_as_the_new_one(cluster: Cluster, engine_on: Open) -> None:
+    """A server that knew version 1 at 1 credit a page, which is lost, takes 3 where the new one does."""
+    await cluster.back_up()
+    a = await engine_on()
+    await a.customer("lost", 100 * CREDIT)
+    assert await charge_page(a, "lost", "r") == CREDIT
+    await cluster.go_back()
+    b = await engine_on(each="3")
+    await b.customer("x", 100 * CREDIT)
+    await take_step(a)
+    assert await charge_page(a, "x", "r") == 3 * CREDIT
+    assert await charge_page(b, "x", "r2") == 3 * CREDIT
+
+
+async def test_prices_restored_in_place(cluster: Cluster, engine_on: Open) -> None:
+    """As many versions are published as before, and no connection is lost: all the same they are told apart.
+
+    A page costs 3 credits now, where it cost 1; all that was known is forgotten, once.
+    """
+    a = await engine_on()
+    await a.customer("x", 100 * CREDIT)
+    assert await charge_page(a, "x", "r1") == CREDIT
+    await lose_prices(cluster)
+    b = await engine_on(each="3")
+    assert b.keeper.prices.published.generation == a.keeper.prices.published.generation
+    await a.keeper.step()
+    assert a.database.history.turns == 1
+    assert await charge_page(a, "x", "r2") == 3 * CREDIT
+    await a.keeper.step()
+    assert a.database.history.turns == 1
+
+
+async def test_a_batch_is_not_written_on_another_history(cluster: Cluster, engine_on: Open) -> None:
+    """What was decided by prices of a lost history and not sent is decided again, though its wallet stands.
+
+    1 credit a page then, 3 now.
+    """
+    a = await engine_on()
+    await a.customer("x", 100 * CREDIT)
+    assert await charge_page(a, "x", "r1") == CREDIT
+    await lose_prices(cluster)
+    await engine_on(each="3")
+    charging = a.engine.begin("x", books.Charge("r2", fingerprint("r2"), None), pages(1))
+    a.database.history.turn(a.clock.now())
+    await all_done((charging,))
+    done = charging.result()
+    assert isinstance(done, Committed)
+    assert done.entry.credits.consumed == 3 * CREDIT
 
 
 async def test_a_standby_is_not_used(cluster: Cluster) -> None:
