@@ -29,6 +29,7 @@ from tests.faults.injections import (
     failover,
     postgres_killed,
     races,
+    restore,
     same_request,
     server_killed,
 )
@@ -66,6 +67,7 @@ FAULTS = {
     "disk_full": Fault(disk_full.run, 2, 20),
     "history_lost": Fault(failover.run_lossy, 5, 50),
     "failover": Fault(failover.run_lossless, 5, 50),
+    "restore": Fault(restore.run, 4, 50),
 }
 
 

@@ -87,6 +87,11 @@ async def _only_renew(writer: Writer, batch: OpenBatch, _: Exception) -> None:
     writer._memory.retract(batch.parts, batch)
 
 
+def _no_look_at_the_history() -> None:
+    """Tokens are compared, and what is known is kept for ever."""
+    _replace(History, "at_a_turn", lambda *_: None)
+
+
 def _no_look_up() -> None:
     async def found_nothing(*_: object) -> dict[tuple[int, str], Entry]:
         return {}
@@ -134,5 +139,6 @@ BUGS = {
     "no look-up before a refusal": Bug("same_request", 5, _no_look_up),
     "wallets written without what prices remember": Bug("connection_cut", 3, _states_lost_at_times),
     "no history told from another": Bug("history_lost", 3, _nothing_is_forgotten),
+    "nothing forgotten at a restore": Bug("restore", 1, _no_look_at_the_history),
     "the process's own clock": Bug("clock_apart", 2, _own_clock),
 }

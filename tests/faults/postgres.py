@@ -81,12 +81,29 @@ class Postgres:
 
     async def standby(self, data: Path) -> Postgres:
         """A standby of this server that follows it, in a directory of its own, started."""
+        made = await self._base_backup(data, "-R")
+        await made.start()
+        return made
+
+    async def back_up(self, data: Path, *, to_another_timeline: bool) -> Postgres:
+        """A base backup of this server in a directory of its own; to start it is to restore it.
+
+        As a copy it goes on as the server that it was; as an archive's it ends its recovery on a timeline of
+        its own.
+        """
+        made = await self._base_backup(data)
+        if to_another_timeline:
+            made._options += ["-c", "restore_command=false"]
+            (data / "recovery.signal").touch()
+        return made
+
+    async def _base_backup(self, data: Path, *options: str) -> Postgres:
         self._make_directory(data)
         where = ("-h", str(self.sockets), "-p", str(PORT), "-U", "postgres")
         process = await asyncio.create_subprocess_exec(
             str(_server_program().with_name("pg_basebackup")),
             *where,
-            *("-D", str(data), "-R", "-X", "stream", "-c", "fast"),
+            *("-D", str(data), "-X", "stream", "-c", "fast", *options),
             user=SYSTEM_USER if os.geteuid() == 0 else None,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -96,7 +113,6 @@ class Postgres:
         made = Postgres(data, (), None)
         shutil.rmtree(made.sockets)  # the lock of the primary's is among the data
         made._make_directory(made.sockets)
-        await made.start()
         return made
 
     async def cut_replication(self) -> None:
@@ -161,6 +177,10 @@ class Postgres:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def remove(self) -> None:
+        """Removes the data of a server that is stopped."""
+        shutil.rmtree(self._data)
 
     def stop(self) -> None:
         """A fast shutdown."""

@@ -10,6 +10,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -38,13 +39,14 @@ _KNOWN = """
 
 
 class Pair:
-    """A primary and the standbys made of it, one after the other, all on one address."""
+    """A primary and the standbys or backups made of it, one after the other, all on one address."""
 
     def __init__(self, directory: Path, primary: Postgres) -> None:
         self._directory = directory
         self.primary = primary
         self.address = directory / "address"
         self._servers = [primary]
+        self._numbers = count(1)
         self.lead()
 
     def lead(self) -> None:
@@ -54,7 +56,7 @@ class Pair:
 
     async def standby(self, *, synchronous: bool) -> Postgres:
         """A standby that follows the primary."""
-        made = await self.primary.standby(self._directory / f"standby-{len(self._servers)}")
+        made = await self.primary.standby(self._directory / f"standby-{next(self._numbers)}")
         self._servers.append(made)
         async with self.primary.session("postgres") as connection:
             if synchronous:
@@ -62,6 +64,19 @@ class Pair:
                 await connection.execute("SELECT pg_reload_conf()")
             await _until(connection, _FOLLOWS, "sync" if synchronous else "async")
         return made
+
+    async def back_up(self, *, to_another_timeline: bool) -> Postgres:
+        """A base backup of the primary as it is now, to be restored later."""
+        directory = self._directory / f"backup-{next(self._numbers)}"
+        return await self.primary.back_up(directory, to_another_timeline=to_another_timeline)
+
+    async def restore(self, backup: Postgres) -> None:
+        """The backup takes the place of the primary, which is stopped; nobody is led there yet."""
+        self._servers.append(backup)
+        await backup.start()
+        self.primary.remove()
+        self._servers.remove(self.primary)
+        self.primary = backup
 
     async def promote(self, standby: Postgres) -> None:
         """The standby is the primary from here on; nobody is led there yet."""
@@ -77,7 +92,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def _pair(world: World, name: str) -> AsyncIterator[Pair]:
+async def open_pair(world: World, name: str) -> AsyncIterator[Pair]:
     directory = world.directory / f"{name}{'_planted' if world.bug else ''}"
     directory.mkdir()
     pair = Pair(directory, Postgres.create(directory / "first"))
@@ -100,7 +115,7 @@ async def run_lossless(world: World, count: int) -> Result:
 
 async def _run(world: World, name: str, count: int, *, synchronous: bool) -> Result:
     async with AsyncExitStack() as life:
-        pair = await life.enter_async_context(_pair(world, name))
+        pair = await life.enter_async_context(open_pair(world, name))
         own = replace(world, postgres=pair.primary)
         stage = await life.enter_async_context(scene(own, name, pair.address))
         await stage.serve(2)
@@ -117,25 +132,25 @@ async def _run(world: World, name: str, count: int, *, synchronous: bool) -> Res
             if not synchronous:
                 await standby.cut_replication()
             await stage.journal.acknowledgements(stage.rng.randrange(40, 200), RECOVERY_SECONDS)
-            await _charge(stage, 0, lone)
+            await charge(stage, 0, lone)
             pair.primary.kill()
-            await _quiet(stage)
+            await quiet(stage)
             started = time.monotonic()
             await pair.promote(standby)
             own.postgres = standby
             if not synchronous:
                 under_way += stage.journal.unknown()
-                await _reopen_lost(stage, stage.journal)
+                await reopen_lost(stage, stage.journal)
             pair.lead()
             await stage.journal.acknowledgements(1, RECOVERY_SECONDS)
             slowest = max(slowest, time.monotonic() - started)
             # At the sequence that the first server knows there is now what the second one wrote.
-            await _charge(stage, 1, lone)
-            await _charge(stage, 0, lone)
+            await charge(stage, 1, lone)
+            await charge(stage, 0, lone)
             stage.result.injected += 1
         await stage.journal.acknowledgements(100, RECOVERY_SECONDS)
         await stage.stop_load()
-        await _reopen_lost(stage, under_way)
+        await reopen_lost(stage, under_way)
         await stage.settle()
         await stage.check()
         stage.result.notes["back_seconds_max"] = round(slowest, 1)
@@ -150,7 +165,7 @@ async def _until(connection: asyncpg.Connection[asyncpg.Record], question: str, 
         await connection.execute("SELECT pg_sleep(0.05)")
 
 
-async def _quiet(stage: Scene) -> None:
+async def quiet(stage: Scene) -> None:
     """Waits until the replies have come that were on their way."""
     heard = -1
     while heard != stage.journal.acknowledged:
@@ -158,7 +173,7 @@ async def _quiet(stage: Scene) -> None:
         await asyncio.sleep(QUIET_SECONDS)
 
 
-async def _charge(stage: Scene, server: int, customer_id: str) -> None:
+async def charge(stage: Scene, server: int, customer_id: str) -> None:
     """Of a customer whom no worker charges: each time another amount."""
     charge = ChargeRequest(
         request_id=stage.journal.request_id(),
@@ -168,7 +183,7 @@ async def _charge(stage: Scene, server: int, customer_id: str) -> None:
     await sure(stage.servers[server], stage.journal, stage.journal.open("Charge", charge))
 
 
-async def _reopen_lost(stage: Scene, records: Iterable[Record]) -> None:
+async def reopen_lost(stage: Scene, records: Iterable[Record]) -> None:
     """What was acknowledged and is not in the primary is open again: it will be sent once more."""
     async with stage.world.postgres.session(stage.database) as connection:
         known = {tuple(row) for row in await connection.fetch(_KNOWN)}
