@@ -27,6 +27,7 @@ from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.plans import load_plans
 from ledger.engine.tailer import Tailer
+from ledger.engine.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import serve as serve_metrics
@@ -111,6 +112,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
+        _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
         finance_url = _serve_metrics(settings.finance_port, finance, life)
         life.enter_context(_few_collections())

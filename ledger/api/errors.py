@@ -79,6 +79,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
     RefusalReason.REQUEST_ID_REUSED: Told(
         StatusCode.ALREADY_EXISTS, "Another request of this customer had this request_id."
     ),
+    RefusalReason.BOOKS_DO_NOT_VERIFY: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "The customer takes no writes until its books verify again; keep what has to be booked.",
+    ),
     RefusalReason.RATE_CARD_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such rate card in force."),
     RefusalReason.PLAN_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such plan."),
     RefusalReason.RATE_VERSION_NOT_FOUND: Told(

@@ -524,6 +524,8 @@ class RefusalReason(StrEnum):
     CUSTOMER_EXISTS = "CUSTOMER_EXISTS"
     """Another request created a customer of this id."""
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    BOOKS_DO_NOT_VERIFY = "BOOKS_DO_NOT_VERIFY"
+    """What is stored of the customer breaks a rule of the books: nothing is booked upon it."""
     RATE_CARD_NOT_FOUND = "RATE_CARD_NOT_FOUND"
     PLAN_NOT_FOUND = "PLAN_NOT_FOUND"
     RATE_VERSION_NOT_FOUND = "RATE_VERSION_NOT_FOUND"

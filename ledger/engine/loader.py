@@ -23,10 +23,10 @@ from ledger.engine.memory import WORK_AT_ONCE, Line, Memory
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
-from ledger.store.load import Loaded, LoadRequest, load, load_reversal, load_states
+from ledger.store.load import Found, Loaded, LoadRequest, load, load_reversal, load_states
 from ledger.turns import Turns
 
-Fetched = tuple[Member, LoadRequest, Loaded | None]
+Fetched = tuple[Member, LoadRequest, Found | None]
 """A customer, what was asked for, and what there is of it; None: there is no such customer."""
 
 _NO_KEYS: frozenset[str] = frozenset()
@@ -76,8 +76,7 @@ class Loader:
                 continue
             turns = Turns()
             for member, asked, loaded in fetched:
-                due = len(loaded.due) + len(loaded.closings.states) if loaded is not None else 0
-                work = min(_work(member), WORK_AT_ONCE) + due
+                work = min(_work(member), WORK_AT_ONCE) + _due(loaded)
                 self._memory.loaded(member, asked, loaded)
                 await turns.after(work)
 
@@ -87,7 +86,8 @@ class Loader:
         """What customers' waiting commands need, of one moment; and what was asked for, as more may wait now.
 
         Their request ids are looked up where they may be in the journal: after an attempt that did not
-        commit, or under the lock of their wallets. There all is loaded that they need, whatever it is.
+        commit, under the lock of their wallets, or where new ones will be refused. Under the lock all is
+        loaded that they need, whatever it is.
         """
         turns = Turns()
         requests: list[LoadRequest] = []
@@ -100,7 +100,7 @@ class Loader:
             await self._prices.published.refresh(self._database, self._clock.now())
         for member in members:
             loaded = found.get(member.customer)
-            if loaded is not None:
+            if isinstance(loaded, Loaded):
                 await self._load_prices(loaded)
                 if under_lock or self._line is self._memory.undoing:
                     await self._load_undone(connection, member)
@@ -120,7 +120,7 @@ class Loader:
         complete: list[Fetched] = []
         missing: list[tuple[int, str]] = []
         for member, asked, loaded in fetched:
-            if loaded is None:
+            if not isinstance(loaded, Loaded):
                 complete.append((member, asked, loaded))
                 continue
             known = {**member.reservations, **loaded.reservations}
@@ -129,7 +129,9 @@ class Loader:
             complete.append((member, replace(asked, states=(*asked.states, *keys)), loaded))
         if missing:
             found = await load_states(connection, self._memory.name, missing)
-            by_customer = {member.customer: loaded.states for member, _, loaded in complete if loaded}
+            by_customer = {
+                member.customer: loaded.states for member, _, loaded in complete if isinstance(loaded, Loaded)
+            }
             for (customer, key), state in found.items():
                 by_customer[customer][key] = state
         return complete
@@ -157,7 +159,7 @@ class Loader:
             request_ids=tuple(
                 pending.command.request_id
                 for pending in member.waiting
-                if pending.command is not None and (all_ids or pending.attempts)
+                if pending.command is not None and (all_ids or member.stopped or pending.attempts)
             ),
             due_at=due_at,
         )
@@ -189,3 +191,8 @@ class Loader:
 def _work(member: Member) -> int:
     """How much it is to look through what waits for a customer."""
     return sum(pending.work for pending in member.waiting)
+
+
+def _due(loaded: Found | None) -> int:
+    """How much is due by the clock."""
+    return len(loaded.due) + len(loaded.closings.states) if isinstance(loaded, Loaded) else 0

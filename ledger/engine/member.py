@@ -83,6 +83,8 @@ class Member:
     parts: int = 0
     """Batches, open or in flight, that hold a part of this customer."""
     loading: bool = False
+    stopped: bool = False
+    """It took no writes when last looked for: nothing of it is in memory."""
     contended: int = 0
     """Undisturbed rounds under the lock that it still needs before it is decided in memory again."""
     last_sequence: int = 0

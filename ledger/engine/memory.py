@@ -24,7 +24,7 @@ from ledger.engine.outcomes import Committed, Faulty, Unavailable
 from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
 from ledger.store.directory import Directory
-from ledger.store.load import Loaded, LoadRequest
+from ledger.store.load import Found, Loaded, LoadRequest, Stopped, Unreadable
 from ledger.store.write import Standing
 
 WALLETS_MAX = 10_000
@@ -330,12 +330,41 @@ class Memory:
             member.loading = False
             self._want(member)
 
-    def loaded(self, member: Member, asked: LoadRequest, loaded: Loaded | None) -> None:
+    def loaded(self, member: Member, asked: LoadRequest, loaded: Found | None) -> None:
         """Memory as loaded; then what is due by the clock, then what waits."""
         member.loading = False
-        if loaded is None:
-            self._lost(member)
-            return
+        member.stopped = isinstance(loaded, Stopped)
+        match loaded:
+            case None:
+                self._lost(member)
+            case Stopped():
+                self._refuse(member, asked, loaded)
+            case Unreadable():
+                self._fail(member, loaded.error)
+            case Loaded():
+                self._take(member, asked, loaded)
+
+    def _refuse(self, member: Member, asked: LoadRequest, stopped: Stopped) -> None:
+        """Nothing is booked upon books that do not verify, not even what is due; a repeat has its entry.
+
+        A command whose id was not looked for waits for the next load, which looks.
+        """
+        member.forget()
+        member.contended = 0
+        _answer_repeats(member, stopped.entries)
+        refusal = Refusal(RefusalReason.BOOKS_DO_NOT_VERIFY, {"finding_id": stopped.finding})
+        looked_for = {*asked.request_ids}
+        waiting, member.waiting = member.waiting, deque()
+        for pending in waiting:
+            if pending.command is None:
+                pending.answer(None)
+            elif pending.command.request_id in looked_for:
+                pending.answer(refusal)
+            else:
+                member.waiting.append(pending)
+        self._advance(member)
+
+    def _take(self, member: Member, asked: LoadRequest, loaded: Loaded) -> None:
         before = member.wallet
         anew = before is None or member.token != loaded.token or member.is_full()
         if anew:
@@ -411,10 +440,10 @@ class Memory:
             self._members[customer].contended = UNDISTURBED_ROUNDS
 
     def decide_under_lock(
-        self, member: Member, asked: LoadRequest, loaded: Loaded | None, batch: OpenBatch
+        self, member: Member, asked: LoadRequest, loaded: Found | None, batch: OpenBatch
     ) -> None:
         """Decides what waits into the round's own batch. What arrives now waits for the next round."""
-        if loaded is not None:
+        if isinstance(loaded, Loaded):
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
         member.round = Round(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)

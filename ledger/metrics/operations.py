@@ -9,7 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from typing import Final
+from math import nan
+from time import monotonic
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -53,6 +55,7 @@ class OperationsMetrics:
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due."
         )
+        self.books = Books(self._gauge)
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."
         )
@@ -90,6 +93,43 @@ class OperationsMetrics:
         `use` is asked at each scrape, on the port's thread.
         """
         self.registry.register(_Pools(use))
+
+
+class BooksFigures(NamedTuple):
+    """How the verification of the books stands, as read at one moment."""
+
+    standing: int
+    stopped: int
+    verified: int
+    customers: int
+    age_seconds: float
+
+
+class Books:
+    """Whether the books verify, as the database says: the same on every server. NaN until it was read."""
+
+    def __init__(self, gauge: Callable[[str, str], Gauge]) -> None:
+        self._gauges: Final = (
+            gauge(
+                "books_violations", "Findings that stand: books or rollups of a customer that do not verify."
+            ),
+            gauge("books_customers_stopped", "Customers that take no writes: their books do not verify."),
+            gauge("books_customers_verified", "Customers verified in this round over all of them."),
+            gauge("books_customers", "Customers when this round began."),
+        )
+        for each in self._gauges:
+            each.set(nan)
+        self._verified_since = nan
+        gauge(
+            "books_verified_age_seconds", "Every customer's books were verified in the last so many seconds."
+        ).set_function(lambda: monotonic() - self._verified_since)
+
+    def show(self, figures: BooksFigures) -> None:
+        """Takes figures; the age goes on by itself."""
+        *counts, age_seconds = figures
+        for gauge, count in zip(self._gauges, counts, strict=True):
+            gauge.set(count)
+        self._verified_since = monotonic() - age_seconds
 
 
 class Calls(Collector):

@@ -65,7 +65,7 @@ _READABLE_DOLLARS = """
 SELECT c.oid::regclass::text AS table
 FROM pg_class c
 WHERE c.relname IN ('money', 'debts', 'lot_values', 'reservation_costs', 'rollup_lines', 'rollup_accounts',
-                    'price_versions')
+                    'findings', 'price_versions')
   AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT')
 """
 

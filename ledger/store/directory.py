@@ -34,8 +34,10 @@ INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)
 ON CONFLICT (customer_id) DO NOTHING RETURNING customer, clock_timestamp() AS now
 """
 DUE = """
-SELECT customer, next_due_at FROM {cell}.wallets
-WHERE next_due_at <= $1 ORDER BY next_due_at LIMIT $2
+SELECT w.customer, w.next_due_at FROM {cell}.wallets w
+WHERE w.next_due_at <= $1 AND NOT EXISTS (
+    SELECT FROM {cell}.findings f WHERE f.customer = w.customer AND f.stops AND f.ended_at IS NULL
+) ORDER BY w.next_due_at LIMIT $2
 """
 _BORN = f"""
 INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at, token)
@@ -186,7 +188,10 @@ async def create_customer(
 
 
 async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:
-    """Customers of the cell with something due by `now`, and since when; the most overdue first."""
+    """Customers of the cell with something due by `now`, and since when; the most overdue first.
+
+    Without those that take no writes.
+    """
     return [tuple(record) for record in await pool.fetch(DUE.format(cell=cell), now, limit)]
 
 

@@ -63,6 +63,24 @@ class Loaded:
     """States with a surplus and closes_at <= due_at, at most 200; when the next of the others closes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A customer that takes no writes: nothing of it is loaded but the entries asked for."""
+
+    finding: str
+    entries: dict[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A customer whose rows are not such as are ever written."""
+
+    error: Exception
+
+
+Found = Loaded | Stopped | Unreadable
+
+
 _RESERVATION_ROW = f"ROW({RESERVATION.select('r')}, {RESERVATION_COSTS.select('c')})"
 # What a closed reservation's parts cost stands in its entries.
 _COSTS_OF_R = """LEFT JOIN {cell}.reservation_costs c
@@ -70,7 +88,11 @@ _COSTS_OF_R = """LEFT JOIN {cell}.reservation_costs c
 
 # $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
 LOAD = f"""
-SELECT 'wallet' AS kind, ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0), w.token) AS fields
+SELECT 'stopped' AS kind, ROW(f.customer, f.finding) AS fields
+FROM unnest($1::bigint[]) AS x(customer)
+JOIN {{cell}}.findings f ON f.customer = x.customer AND f.stops AND f.ended_at IS NULL
+UNION ALL
+SELECT 'wallet', ROW({WALLET.select("w")}, coalesce(d.unbilled_nanousd, 0), w.token)
 FROM unnest($1::bigint[]) AS x(customer)
 JOIN {{cell}}.wallets w ON w.customer = x.customer
 LEFT JOIN {{cell}}.debts d ON d.customer = x.customer
@@ -235,10 +257,11 @@ JOIN {{cell}}.entries e ON e.customer = x.customer AND e.request_id = x.request_
 """
 
 
-async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest]) -> dict[int, Loaded]:
+async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest]) -> dict[int, Found]:
     """Loads customers, each named once; those that do not exist are missing from the answer.
 
-    Raises WriteRefused and UnknownOutcome where the database does not answer.
+    What is wrong with the rows of one holds up no other. Raises WriteRefused and UnknownOutcome where the
+    database does not answer.
     """
     reservations = [(r.customer, sequence) for r in requests for sequence in r.reservations]
     states = [(r.customer, key) for r in requests for key in r.states]
@@ -256,8 +279,8 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
     for kind, fields in records:
         rows[kind][fields[0]].append(fields)
     return {
-        customer: _loaded(wallet[0], {kind: found[customer] for kind, found in rows.items()})
-        for customer, wallet in rows["wallet"].items()
+        customer: _found({kind: found[customer] for kind, found in rows.items() if customer in found})
+        for customer in {**rows["wallet"], **rows["stopped"]}
     }
 
 
@@ -329,20 +352,33 @@ async def _with_money(rows: Iterable[Fields]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.sequence))
 
 
-def _loaded(wallet: Fields, rows: dict[str, list[Fields]]) -> Loaded:
-    width = len(WALLET.names)
+def _found(rows: dict[str, list[Fields]]) -> Found:
+    try:
+        if "stopped" in rows:
+            return Stopped(rows["stopped"][0][1], _entries(rows))
+        return _loaded(rows)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the others of the same load are to go on
+        return Unreadable(error)
+
+
+def _entries(rows: dict[str, list[Fields]]) -> dict[str, Entry]:
+    entries = [codec.entry_of(row) for row in rows.get("entry", ())]
+    return {entry.request_id: entry for entry in entries if entry.request_id is not None}
+
+
+def _loaded(rows: dict[str, list[Fields]]) -> Loaded:
+    width, wallet = len(WALLET.names), rows["wallet"][0]
     due = [_reservation_of(row) for row in rows.get("due", ())]
     due.sort(key=lambda reservation: (reservation.expires_at, reservation.sequence))
     following = [row[1] for row in rows.get("next", ())]
     if len(due) > DUE_MAX:
         following = [due[DUE_MAX].expires_at]
-    entries = [codec.entry_of(row) for row in rows.get("entry", ())]
     return Loaded(
         wallet=codec.wallet_of(wallet, wallet[width], _lots_of(rows.get("lot", ()))),
         token=wallet[width + 1],
         reservations={row[1]: _reservation_of(row) for row in rows.get("reservation", ())},
         states={row[1]: codec.state_of(row) for row in rows.get("state", ())},
-        entries={entry.request_id: entry for entry in entries if entry.request_id is not None},
+        entries=_entries(rows),
         due=tuple(due[:DUE_MAX]),
         next_reservation_due_at=following[0] if following else None,
         closings=_closings(rows),

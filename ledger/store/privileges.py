@@ -58,6 +58,8 @@ CELL: Final[Mapping[str, Relation]] = {
     "rollup_lines": Relation(_CHANGE),
     "rollup_accounts": Relation(_CHANGE),
     "tailer": Relation(_ADVANCE),
+    "findings": Relation(_CHANGE),
+    "watch": Relation(_ADVANCE),
     "journal": Relation(reader=ALL),
     "dollar_journal": Relation(),
 }

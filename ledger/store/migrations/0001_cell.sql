@@ -344,6 +344,41 @@ CREATE TABLE tailer (
 );
 INSERT INTO tailer DEFAULT VALUES;
 
+-- What the verification of customers' books has found. The row of a finding that has ended stays.
+CREATE TABLE findings (
+    -- Told to callers who are refused for it.
+    finding text PRIMARY KEY,
+    customer bigint NOT NULL,
+    -- Of the customer's books, or of the rollups that were made of them.
+    part text NOT NULL CHECK (part IN ('BOOKS', 'ROLLUPS')),
+    -- The customer takes no writes while this stands.
+    stops boolean NOT NULL CHECK (part = 'BOOKS' OR NOT stops),
+    invariants text[] NOT NULL,
+    violations bigint NOT NULL CHECK (violations > 0),
+    -- The first violation of each invariant. May tell dollars: closed to the reader.
+    description text NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When the books verified again.
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX findings_open ON findings (customer, part) WHERE ended_at IS NULL;
+
+-- How far the verification of all customers in turn is, and which process is at it.
+CREATE TABLE watch (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    holder text,
+    leased_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- Every customer up to this number is verified in this round.
+    passed bigint NOT NULL DEFAULT -1,
+    verified bigint NOT NULL DEFAULT 0,
+    -- As many as there were when the round began.
+    customers bigint NOT NULL DEFAULT 0,
+    round_began_at timestamptz NOT NULL DEFAULT now(),
+    -- Each customer was verified, or made, since: when the last whole round began.
+    verified_since timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO watch DEFAULT VALUES;
+
 -- The accountant's journal: a row per posting. `security_invoker`: a plain view would show the tables with
 -- its owner's rights.
 CREATE VIEW journal WITH (security_invoker = true) AS

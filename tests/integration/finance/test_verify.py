@@ -10,8 +10,8 @@ from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_
 from ledger.books import MAX_AMOUNT
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store.invariants import INVARIANTS
-from ledger.store.verify import VIOLATIONS_MAX, verify_journal
+from ledger.store.invariants import INVARIANTS, OF_BOOKS, OF_ROLLUPS
+from ledger.store.verify import VIOLATIONS_MAX, verify_customers, verify_journal
 
 UNGUARDED = f"""
 ALTER TABLE {CELL}.entries DROP CONSTRAINT entries_check;
@@ -159,6 +159,11 @@ PLANTED = [
 """What each invariant must find: an UPDATE, of customer 1."""
 
 
+OF_CUSTOMERS = (*OF_BOOKS, *OF_ROLLUPS)
+WHOLE = {"accounts_are_sums"}
+"""What is of no one customer."""
+
+
 async def _history(database, writer) -> None:
     """Both customers' books, one of them with an open reservation, and rolled up."""
     acme, _ = await varied_history(database, writer)
@@ -189,6 +194,11 @@ async def test_a_planted_break_is_found(database, writer, owner, invariant, dama
     named = [each for each in found if each.invariant == invariant]
     assert named, f"found only {found}"
     assert {each.customer_id for each in named} == {"" if invariant == "accounts_are_sums" else "acme"}
+    if invariant != "accounts_are_sums":
+        breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+        assert breaks.keys() == {1}, "the other customer's books verify"
+        assert {each.invariant for each in breaks[1]} == {each.invariant for each in found} - WHOLE
+        assert not (await verify_customers(database.finance, CELL, [2], OF_CUSTOMERS)).breaks
 
 
 def test_every_invariant_is_planted_against():
@@ -203,6 +213,28 @@ async def test_a_lost_wallet_is_found(database, writer, owner):
     found = (await verify_journal(database.finance, [CELL])).violations
     assert {"sequences_without_gaps", "wallet_is_replay"} <= {each.invariant for each in found}
     assert {each.customer_id for each in found} == {"acme"}
+
+
+UNREADABLE = [
+    ("held_is_pins", "reservations SET pins = '1' WHERE customer = 1"),
+    ("held_is_pins", """reservations SET pins = '[[1, 1, "x"]]' WHERE customer = 1 AND state = 'OPEN'"""),
+    ("remainders_are_carried", """wallets SET tallies = '{"standard": ["1/0", 0]}' WHERE customer = 1"""),
+    ("entry_is_lines", "money SET lines = '{}' WHERE customer = 1 AND lines IS NOT NULL"),
+    ("lot_amounts_conserved", "money SET draws = '[[1]]' WHERE customer = 1 AND sequence = {commit}"),
+]
+"""What no invariant can be computed of, or is nothing that the service writes."""
+
+
+@pytest.mark.parametrize(("invariant", "damage"), UNREADABLE)
+async def test_what_cannot_be_read_is_a_break(database, writer, owner, invariant, damage):
+    """It ends neither the verification of everything nor that of its neighbours: it is found."""
+    await _history(database, writer)
+    await owner.execute(f"UPDATE {CELL}.{damage.replace('{commit}', A_COMMIT)}")
+    found = (await verify_journal(database.finance, [CELL])).violations
+    assert invariant in {each.invariant for each in found}
+    breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+    assert breaks.keys() == {1}
+    assert invariant in {each.invariant for each in breaks[1]}
 
 
 async def test_at_most_a_hundred_violations_are_told(database, writer, owner):

@@ -17,6 +17,7 @@ DOLLAR_TABLES = (
     "rollup_lines",
     "rollup_accounts",
     "tailer",
+    "findings",
     "dollar_journal",
 )
 DENIED = asyncpg.InsufficientPrivilegeError
