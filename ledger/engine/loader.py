@@ -20,10 +20,20 @@ from ledger.engine.clock import DatabaseClock
 from ledger.engine.links import Link
 from ledger.engine.member import Member, keys_of
 from ledger.engine.memory import WORK_AT_ONCE, Line, Memory
+from ledger.engine.outcomes import Unavailable
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import PAUSE_SECONDS, Writer
 from ledger.store.database import Connection, Database
-from ledger.store.load import Found, Loaded, LoadRequest, load, load_reversal, load_states
+from ledger.store.load import (
+    Found,
+    Loaded,
+    LoadRequest,
+    Unreadable,
+    load,
+    load_reversal,
+    load_states,
+)
+from ledger.store.versions import UnknownVersion
 from ledger.turns import Turns
 
 Fetched = tuple[Member, LoadRequest, Found | None]
@@ -101,9 +111,9 @@ class Loader:
         for member in members:
             loaded = found.get(member.customer)
             if isinstance(loaded, Loaded):
-                await self._load_prices(loaded)
-                if under_lock or self._line is self._memory.undoing:
-                    await self._load_undone(connection, member)
+                found[member.customer] = await self._complete(
+                    connection, member, loaded, under_lock=under_lock
+                )
         fetched = [
             (member, asked, found.get(member.customer))
             for member, asked in zip(members, requests, strict=True)
@@ -163,6 +173,20 @@ class Loader:
             ),
             due_at=due_at,
         )
+
+    async def _complete(
+        self, connection: Connection, member: Member, loaded: Loaded, *, under_lock: bool
+    ) -> Found:
+        """With prices, and what is undone; rows that are not such as are ever written hold up no other."""
+        try:
+            await self._load_prices(loaded)
+            if under_lock or self._line is self._memory.undoing:
+                await self._load_undone(connection, member)
+        except UnknownVersion as error:  # It may have been lost with the history that the rest was read on.
+            return Unreadable(Unavailable(repr(error)))
+        except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+            return Unreadable(error)
+        return loaded
 
     async def _load_prices(self, loaded: Loaded) -> None:
         """The versions that reservations pin, where the configuration has moved on."""
