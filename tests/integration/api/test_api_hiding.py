@@ -289,6 +289,24 @@ async def be_refused(world):
         await ignore(call)
 
 
+async def be_stopped(world):
+    """A customer whose dollars were tampered with takes no writes, and goes on when they are mended."""
+    tamper = """UPDATE cell_00.money SET cost = cost - $2, provider_payable = provider_payable + $2
+                FROM ledger.customers c
+                WHERE c.customer_id = $1 AND money.customer = c.customer AND cost <> 0"""
+    stands = "SELECT EXISTS (SELECT FROM cell_00.findings WHERE stops AND ended_at IS NULL)"
+    await world.owner.execute(tamper, world.customer_id, 1)
+    while not await world.owner.fetchval(stands):
+        pass
+    for call in (world.reserve(amount_micros=1), world.charge(usage=HIDDEN, labels=LABELS)):
+        assert (await refusal(call)).reason == "BOOKS_DO_NOT_VERIFY"
+    await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=world.customer_id))
+    await world.owner.execute(tamper, world.customer_id, -1)
+    while await world.owner.fetchval(stands):
+        pass
+    await world.charge(usage=HIDDEN, labels=LABELS)
+
+
 async def be_failed(world):
     """Calls in the middle of faults: rules of the schema that break, and a database that goes away."""
     grants = wallet.ListGrantsRequest(customer_id=world.customer_id)
@@ -386,6 +404,7 @@ async def test_no_secret_in_any_byte(serve, database_urls, config):
                 await drive(world)
                 await be_refused(world)
                 needles += await needles_of(world)
+            await be_stopped(world)
             await be_failed(world)
             await world.update(plan="brief")
             world.customer_id = f"customer of {CARDS[0]}"
