@@ -38,9 +38,10 @@ _QUANTITY_OF_PRICE = {
 }
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 """What the catalog calls a tier of service, by provider."""
-STANDARD = "default"
-"""What some of the catalog's providers call their standard tier."""
-_HOUR_WRITES = frozenset({"cache_write_1h"})
+_STANDARD = frozenset({"", "default", "standard", "auto"})
+"""What providers call their standard tier: it has the prices that name no tier."""
+HOUR_WRITES = frozenset({"cache_write_1h"})
+ALL_QUANTITIES = frozenset(RATED_QUANTITIES)
 _NONE: frozenset[str] = frozenset()
 _HOUR_WRITE = 2
 """What a token written to the cache for an hour costs at Anthropic's, in tokens of input, whoever resells it
@@ -194,10 +195,10 @@ class CatalogPrice:
 
         All, where nothing is known of the tier; writes for an hour, where only shorter ones have a price.
         """
-        if service_tier and service_tier != STANDARD and not self._variants and self._share is None:
-            return frozenset(RATED_QUANTITIES)
+        if service_tier not in _STANDARD and not self._variants and self._share is None:
+            return ALL_QUANTITIES
         names = {name for condition in (*self._prices, *self._variants) for name in condition.rates}
-        return _HOUR_WRITES if "cache_write" in names and not _HOUR_WRITES & names else _NONE
+        return HOUR_WRITES if "cache_write" in names and not HOUR_WRITES & names else _NONE
 
     @property
     def is_steady(self) -> bool:

@@ -126,6 +126,9 @@ class CostsDoc(Strict):
 # --- the book ----------------------------------------------------------------------------------------------
 
 
+_NOTHING: frozenset[str] = frozenset()
+
+
 class Prices(Protocol):
     """Prices of a model, by when it is used."""
 
@@ -141,7 +144,7 @@ class ModelCost(NamedTuple):
     lever: str | None
     share: Pair | None = None
     """None: all."""
-    stand_ins: frozenset[str] = frozenset()
+    stand_ins: frozenset[str] = _NOTHING
     """Quantities for which the catalog has no price at this tier: that of something else stands in."""
 
     def source_of(self, item: Tokens) -> str:
@@ -221,6 +224,11 @@ class CostBook:
     def known_model(self, model: str) -> bool:
         """Tell whether the book has prices of a model, given as provider/name."""
         return self.model(model, "") is not None
+
+    def stand_ins(self, model: str, service_tier: str) -> frozenset[str]:
+        """Return the quantities of a model that cost what something else does, for want of a price."""
+        cost = self.model(model, service_tier)
+        return cost.stand_ins if cost is not None else _NOTHING
 
     def model(self, model: str, service_tier: str) -> ModelCost | None:
         """Return what a model costs at a tier of service; None if the book does not know it.

@@ -2,6 +2,7 @@
 
     names      that nothing knows: models, providers, tiers of service
     output     rules for tokens that rate no output of models that have some
+    costs      of models that the catalog has no price of, at a tier or for an hour in the cache
     prices     fixed rates under the present cost, or under what the card's margin floor leaves of them
     the unit   costs of one token written per million, and the reverse
 
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from pricing.card_document import CardDoc, MatchDoc, RuleDoc
 from pricing.cards import RateCard
+from pricing.catalog import ALL_QUANTITIES, HOUR_WRITES
 from pricing.compiling import rated_quantities
 from pricing.costs import CostBook, CostsDoc, TokenCostDoc
 from pricing.decimals import format_nanos, format_percent
@@ -44,10 +46,15 @@ _DOUBTS_MAX = 200
 """Shown of a document: more are not read, and have to fit into an answer."""
 _NAMES_MAX = 50
 """Unknown names of a document: each is compared with thousands of known ones."""
+_NAMED_MAX = 3
+"""Models that a warning names of those that it counts."""
 _SAMPLE = 1_000
 """Tokens that a quantity is judged on: few enough for the shortest context."""
 _UNIT_MIXED_UP = 100_000
 """A price so many times under its cost was most likely written for another number of tokens."""
+_STANDARD_STANDS = "that of the standard one stands in as the cost"
+_SHORTER_STAND = "that of cache_write stands in as the cost"
+_STATE_COSTS = "write what they cost under models, in costs.yaml"
 _HOUR_NANOS = 3600 * BILLION
 _MILLION = 10**6
 _USD_PER_MILLION_TOKENS = (Fraction(1, 10_000), Fraction(10_000))
@@ -58,7 +65,12 @@ def doubts_of_card(text: str, costs: CostBook, file: str, now: datetime) -> list
     """Return what is doubtful in the text of a card; `file` names it, `now` dates the costs."""
     located = read_text(text, CardDoc, file)
     names = Names(costs)
-    found = [*islice(_unknown_names(located, costs, names), _NAMES_MAX), *_prices(located, costs, names, now)]
+    taken = _taken(located.model.rules, names)
+    found = [
+        *islice(_unknown_names(located, costs, names), _NAMES_MAX),
+        *_stand_ins(located, costs, names, taken),
+        *_prices(located, costs, taken, now),
+    ]
     return _bounded(found, file)
 
 
@@ -147,6 +159,63 @@ def _unknown_tiers(
             yield card.places.problem(at, message, names.advice(pattern, names.tiers))
 
 
+# --- costs -------------------------------------------------------------------------------------------------
+
+
+def _stand_ins(
+    card: Located[CardDoc], costs: CostBook, names: Names, taken: Mapping[int, Sequence[str]]
+) -> Iterator[Problem]:
+    """Find models that a rule is for and that the catalog lacks a price of: one warning a rule and price.
+
+    A rule for whatever there is was written for no model, and is for none of them unless it names a tier.
+    """
+    left = _JUDGED_MAX
+    for index, rule in enumerate(card.model.rules):
+        match, at = rule.match, ("rules", index, "match")
+        if match.kind != "tokens" or not _is_ours(match):
+            continue
+        patterns = match.names if match.served_by is None else match.served_by
+        models = taken[index] if match.served_by is None else _models(patterns, names)
+        narrow = [pattern for pattern in patterns if pattern.strip("*/")]
+        chosen = [model for model in models if matches(narrow, model)]
+        for tier in _plain_tiers(match):
+            judged = models if tier else chosen
+            if len(judged) > left:
+                message = f"from here on stand-ins are not looked for: above {_JUDGED_MAX} comparisons"
+                yield card.places.problem(("rules", index), message)
+                return
+            left -= len(judged)
+            lacking = {model: costs.stand_ins(model, tier) for model in judged}
+            tierless = [model for model in judged if lacking[model] == ALL_QUANTITIES]
+            if tierless:
+                message = (
+                    f"the catalog has no price of {_few(tierless)} at the tier {tier!r}: {_STANDARD_STANDS}"
+                )
+                yield card.places.problem((*at, "service_tier"), message, _STATE_COSTS)
+            hourless = [model for model in chosen if lacking[model] == HOUR_WRITES]
+            if hourless:
+                message = f"the catalog has no price of cache_write_1h of {_few(hourless)}: {_SHORTER_STAND}"
+                written = "tokens" if match.served_by is None else "served_by"
+                yield card.places.problem((*at, written), message, _STATE_COSTS)
+
+
+def _models(patterns: Sequence[str], names: Names) -> list[str]:
+    """Return the models of these names and globs."""
+    exact = [pattern for pattern in patterns if not is_glob(pattern) and pattern != CACHE]
+    return list(dict.fromkeys([*exact, *(model for model in names.models if matches(patterns, model))]))
+
+
+def _plain_tiers(match: MatchDoc) -> tuple[str, ...]:
+    """Return the tiers of service that a rule names; the standard one where it names none by itself."""
+    return tuple(tier for tier in match.service_tier or () if not is_glob(tier)) or ("",)
+
+
+def _few(models: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(models))
+    more = len(shown) - _NAMED_MAX
+    return ", ".join(shown[:_NAMED_MAX]) + (f" (and {more} more)" if more > 0 else "")
+
+
 # --- prices ------------------------------------------------------------------------------------------------
 
 
@@ -160,9 +229,10 @@ class _Fixed(NamedTuple):
     """A card of this price alone, for all that is of its kind."""
 
 
-def _prices(card: Located[CardDoc], costs: CostBook, names: Names, now: datetime) -> Iterator[Problem]:
+def _prices(
+    card: Located[CardDoc], costs: CostBook, taken: Mapping[int, Sequence[str]], now: datetime
+) -> Iterator[Problem]:
     left = _JUDGED_MAX
-    taken = _taken(card.model.rules, names)
     for index, rule in enumerate(card.model.rules):
         if rule.match.kind == "outcome" or _is_of_others(rule.match):
             continue
@@ -179,7 +249,12 @@ def _prices(card: Located[CardDoc], costs: CostBook, names: Names, now: datetime
 
 def _is_of_others(match: MatchDoc) -> bool:
     """Whether the cost of what is asked for says nothing of a rule: another serves, or the customer pays."""
-    return match.served_by is not None or (match.key_owner is not None and OURS not in match.key_owner)
+    return match.served_by is not None or not _is_ours(match)
+
+
+def _is_ours(match: MatchDoc) -> bool:
+    """Whether we may pay for what a rule matches."""
+    return match.key_owner is None or OURS in match.key_owner
 
 
 def _taken(rules: Sequence[RuleDoc], names: Names) -> Mapping[int, list[str]]:
@@ -243,8 +318,7 @@ class _Judged:
         key = "per_million" if priced.per_million is not None else "each"
         self._table: Mapping[str, int] = priced.per_million or priced.each or {}
         self._table_at: Loc = (*within, key)
-        tiers = rule.match.service_tier or ("",)
-        self._tiers = tuple(tier for tier in tiers if not is_glob(tier)) or ("",)
+        self._tiers = _plain_tiers(rule.match)
 
     def tokens(self, models: Sequence[str]) -> Iterator[Problem]:
         """Judge the price of tokens: whether it rates output, and covers each quantity, and the mix."""

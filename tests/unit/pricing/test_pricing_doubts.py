@@ -81,7 +81,8 @@ def test_known_names_are_not_doubted(tmp_path):
     """Names, globs and pieces of names of the book and the catalog, and tiers that providers name."""
     models = "[acme/large, 'acme/*', 'openai/gpt-5*', anthropic/claude-sonnet-4-5, 'anthropic/claude-*', '*']"
     rule = (
-        f"match: {{tokens: {models}, service_tier: [batch, flex, priority, '*']}}, price: {{included: true}}"
+        f"match: {{tokens: {models}, service_tier: [batch, flex, priority, '*'], key_owner: CUSTOMER}},"
+        " price: {included: true}"
     )
     assert warnings(tmp_path, rule) == []
 
@@ -215,6 +216,72 @@ def test_a_model_is_judged_under_the_rule_that_prices_it(tmp_path):
     below = "match: {tokens: 'acme/*'}, price: {per_million: {input: '1', output: '1'}}"
     assert warnings(tmp_path, above, below) == []
     assert len(warnings(tmp_path, below)) == 3
+
+
+COST_PLUS = ", price: {cost_plus: {markup: 1%}}"
+ADVICE = " (write what they cost under models, in costs.yaml)"
+NO_BATCH = "at the tier 'batch': that of the standard one stands in as the cost" + ADVICE
+NO_HOUR = "that of cache_write stands in as the cost" + ADVICE
+
+
+@pytest.mark.parametrize(
+    ("match", "found"),
+    [
+        (
+            "tokens: openrouter/openai/gpt-5, service_tier: batch",
+            "5:71: the catalog has no price of openrouter/openai/gpt-5 " + NO_BATCH,
+        ),
+        ("tokens: azure/gpt-5, service_tier: batch", None),
+        ("tokens: azure/gpt-5, service_tier: [default, standard, auto]", None),
+        (
+            "tokens: openrouter/google/gemini-2.5-flash",
+            (
+                "5:32: the catalog has no price of cache_write_1h of openrouter/google/gemini-2.5-flash: "
+                + NO_HOUR
+            ),
+        ),
+        (
+            "tokens: '*', served_by: openrouter/google/gemini-2.5-flash",
+            (
+                "5:48: the catalog has no price of cache_write_1h of openrouter/google/gemini-2.5-flash: "
+                + NO_HOUR
+            ),
+        ),
+        ("tokens: openrouter/google/gemini-2.5-flash, key_owner: CUSTOMER", None),
+        ("tokens: openrouter/anthropic/claude-sonnet-4.6", None),
+        ("tokens: '*'", None),
+    ],
+)
+def test_models_that_the_catalog_has_no_price_of(tmp_path, match, found):
+    """Where another price stands in as the cost of what a rule is for, it is said at its place."""
+    extra = "discloses: serving_cost\n" if "served_by" in match else ""
+    shown = [
+        text.partition(":")[2] for text in warnings(tmp_path, f"match: {{{match}}}{COST_PLUS}", extra=extra)
+    ]
+    assert shown == ([found.partition(":")[2]] if found is not None else [])
+
+
+@pytest.mark.parametrize(
+    ("match", "told"),
+    [
+        ("tokens: 'openrouter/*'", "cache_write_1h of openrouter/"),
+        ("tokens: '*', service_tier: batch", "at the tier 'batch'"),
+    ],
+)
+def test_of_many_models_without_a_price_some_are_named(tmp_path, match, told):
+    """A rule for hundreds has one warning: three names, and how many more."""
+    (shown,) = warnings(tmp_path, f"match: {{{match}}}{COST_PLUS}")
+    assert told in shown
+    assert len(shown) < 300
+    more = int(shown.partition("(and ")[2].partition(" more)")[0])
+    assert more > 100
+
+
+def test_a_stated_cost_stands_for_itself(tmp_path):
+    """The advice taken: a model under `models` needs no stand-in."""
+    rule = "match: {tokens: openrouter/openai/gpt-5, service_tier: batch}" + COST_PLUS
+    stated = "    openrouter/openai/gpt-5: {per_million: {input: '1', output: '8'}}\ncompute:"
+    assert warnings(tmp_path, rule, costs=COSTS.replace("compute:", stated)) == []
 
 
 def test_what_is_told_is_bounded(tmp_path):
