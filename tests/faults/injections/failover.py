@@ -148,11 +148,7 @@ async def _run(world: World, name: str, count: int, *, synchronous: bool) -> Res
             await charge(stage, 1, lone)
             await charge(stage, 0, lone)
             stage.result.injected += 1
-        await stage.journal.acknowledgements(100, RECOVERY_SECONDS)
-        await stage.stop_load()
-        await reopen_lost(stage, under_way)
-        await stage.settle()
-        await stage.check()
+        await finish(stage, under_way)
         stage.result.notes["back_seconds_max"] = round(slowest, 1)
         if synchronous and slowest > BACK_SECONDS:
             stage.result.findings.other.append(f"back after {slowest:.1f} s; {BACK_SECONDS:.0f} is allowed")
@@ -171,6 +167,15 @@ async def quiet(stage: Scene) -> None:
     while heard != stage.journal.acknowledged:
         heard = stage.journal.acknowledged
         await asyncio.sleep(QUIET_SECONDS)
+
+
+async def finish(stage: Scene, under_way: Iterable[Record]) -> None:
+    """Ends the load, settles what has no outcome or was lost, and compares."""
+    await stage.journal.acknowledgements(100, RECOVERY_SECONDS)
+    await stage.stop_load()
+    await reopen_lost(stage, under_way)
+    await stage.settle()
+    await stage.check()
 
 
 async def charge(stage: Scene, server: int, customer_id: str) -> None:

@@ -24,6 +24,7 @@ from tests.faults.injections.failover import (
     LONE_CREDITS,
     RECOVERY_SECONDS,
     charge,
+    finish,
     open_pair,
     quiet,
     reopen_lost,
@@ -89,11 +90,7 @@ async def run(world: World, count: int) -> Result:
             for server in (1, 0):
                 await _expect_price(stage, server, late, _NEW_PRICE)
             stage.result.injected += 1
-        await stage.journal.acknowledgements(100, RECOVERY_SECONDS)
-        await stage.stop_load()
-        await reopen_lost(stage, under_way)
-        await stage.settle()
-        await stage.check()
+        await finish(stage, under_way)
     return stage.result
 
 
