@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +21,12 @@ from ledger.api.admin import AdminService
 from ledger.api.credit import CreditService
 from ledger.api.finance import FinanceService
 from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
+from ledger.api.scrapes import admit_finance
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
 from ledger.api.wallet import WalletService
+from ledger.doors.address import require_key
+from ledger.doors.front import Front
+from ledger.doors.tls import Which
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
@@ -30,6 +35,7 @@ from ledger.engine.tailer import Tailer
 from ledger.engine.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
+from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
 from ledger.store.database import Database, RoleTooStrongError
@@ -39,8 +45,6 @@ from ledger.store.reads import Reads
 if TYPE_CHECKING:
     from ledger.store.embedded import EmbeddedPostgres
 
-LOOPBACK = "127.0.0.1"
-"""All that the service binds to."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
 COLLECT_AFTER: Final = 50_000
@@ -49,6 +53,11 @@ COLLECT_AFTER: Final = 50_000
 What a command makes has no cycles and goes by itself; a call of gRPC leaves 5 objects, a refused one 45, of
 10 KB in all.
 """
+
+_PUBLIC: Final[Which] = attrgetter("public")
+_BACK_OFFICE: Final[Which] = attrgetter("back_office")
+_OPEN: Final[Which] = attrgetter("operations")
+"""What of TLS belongs to a port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class Stack:
     finance_url: str
     reread: asyncio.Event
     """Set, it makes the service read its configuration's files again."""
+    front: Front
     asks_for_keys: bool
     """Else whoever reaches a port may do all, until there is a key."""
 
@@ -94,10 +104,13 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
     SettingsError where its database cannot be used; OSError for a port that is taken.
     """
     async with AsyncExitStack() as life:
+        operations = OperationsMetrics()
+        front = await Front.of(settings, operations)
+        if front.tls is not None:
+            _run(front.tls.run(), life)
         database = await _database(settings, life)
         clock = DatabaseClock()
         await _read_clock(database, clock)
-        operations = OperationsMetrics()
         operations.watch_pools(database.use)
         finance = CollectorRegistry()
         figures = FinanceMetrics()
@@ -105,24 +118,26 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         keeper = await PriceKeeper.open(settings.config_dir, database, clock.now, operations)
         figures.watch_floors(lambda: keeper.margin_floors)
         _run(keeper.run(), life)
-        keys = KeyTable(database, clock.now, operations, open_without_keys=True)
+        keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
         await keys.look()
+        require_key(settings, front.address, usable=keys.has_usable_key())
         _run(keys.run(), life)
         engine = Engine(database, keeper.prices, clock, operations)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
-        operations_url = _serve_metrics(settings.operations_port, operations.registry, life)
-        finance_url = _serve_metrics(settings.finance_port, finance, life)
+        operations_url = _serve_metrics(settings.operations_port, operations.registry, front, _OPEN, life)
+        finance_url = _serve_metrics(
+            settings.finance_port, finance, front, _BACK_OFFICE, life, admit_finance(keys.authorize)
+        )
         life.enter_context(_few_collections())
-        doors = await _open_doors(settings, database, keys, engine, keeper, clock, operations)
+        doors = await _open_doors(settings, front, database, keys, engine, keeper, clock, operations)
         for door in doors:
             life.push_async_callback(door.drain)
             await door.start()
-        yield Stack(
-            doors[0].address, doors[1].address, operations_url, finance_url, keeper.reread, keys.has_keys
-        )
+        targets = (doors[0].address, doors[1].address, operations_url, finance_url)
+        yield Stack(*targets, keeper.reread, front, asks_for_keys=keys.has_keys)
 
 
 async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
@@ -205,6 +220,7 @@ def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
 
 async def _open_doors(
     settings: Settings,
+    front: Front,
     database: Database,
     keys: KeyTable,
     engine: Engine,
@@ -215,7 +231,7 @@ async def _open_doors(
     reads = Reads(database.reader, database.reports, engine.directory)
     await asyncio.to_thread(model_names.prepare)
     public = ApiServer(
-        f"{LOOPBACK}:{settings.public_port}",
+        front.address.at(settings.public_port),
         [
             credit_service(CreditService(engine, reads, clock.now)),
             wallet_service(WalletService(engine.prices, reads, clock.now)),
@@ -223,9 +239,10 @@ async def _open_doors(
         operations,
         settings.connections_max,
         keys.authorize,
+        front.credentials(_PUBLIC),
     )
     back_office = ApiServer(
-        f"{LOOPBACK}:{settings.back_office_port}",
+        front.address.at(settings.back_office_port),
         [
             admin_service(AdminService(engine, keeper, reads, database.writer, clock.now)),
             finance_service(
@@ -235,6 +252,7 @@ async def _open_doors(
         operations,
         BACK_OFFICE_CONNECTIONS_MAX,
         keys.authorize,
+        front.credentials(_BACK_OFFICE),
     )
     return public, back_office
 
@@ -257,7 +275,15 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _serve_metrics(port: int, registry: CollectorRegistry, life: AsyncExitStack) -> str:
-    served = serve_metrics(port, LOOPBACK, registry)
+def _serve_metrics(
+    port: int,
+    registry: CollectorRegistry,
+    front: Front,
+    which: Which,
+    life: AsyncExitStack,
+    admit: Admit | None = None,
+) -> str:
+    context = front.context(which)
+    served = serve_metrics(port, front.address.ip, registry, context=context, admit=admit)
     life.push_async_callback(asyncio.to_thread, served.close)
-    return f"http://{LOOPBACK}:{served.port}/metrics"
+    return f"{front.scheme}://{front.address.at(served.port)}/metrics"

@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
 PREFIX: Final = "ACU_LEDGER_"
 OWNER_URL: Final = "DATABASE_URL"
+LOOPBACK: Final = "127.0.0.1"
+TLS_FILES: Final = ("tls_certificate", "tls_key", "tls_client_ca", "back_office_tls_client_ca")
+"""Settings that name files of TLS."""
 PORT_MAX: Final = 65_535
 CONNECTIONS_MAX: Final = 512
 """A client process needs one, and a process may open 1,024 files by default."""
@@ -63,6 +66,17 @@ class Settings(BaseSettings):
     operations_port: int = Field(default=9464, ge=0, le=PORT_MAX)
     finance_port: int = Field(default=9465, ge=0, le=PORT_MAX)
     """0: any free port."""
+    host: str = LOOPBACK
+    """Of all ports: an address of this machine, or a name that leads to one."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    """PEM files, of all ports; both or neither."""
+    tls_client_ca: Path | None = None
+    """Authorities that sign the certificates of clients, who then have to show one; of both APIs."""
+    back_office_tls_client_ca: Path | None = None
+    """In place of the other, of the back office and of finance's metrics."""
+    plaintext: bool = False
+    """Off loopback without TLS: whoever sets it says that a proxy or mesh ends TLS."""
     connections_max: int = Field(default=CONNECTIONS_MAX, ge=1, le=CONNECTIONS_LIMIT)
     """Of the public port, at a time. Each is an open file of the process."""
 
@@ -76,11 +90,13 @@ class Settings(BaseSettings):
 
 
 def _in_words(problem: Any) -> str:
-    """One line for a setting: numbers are all that can be wrong by themselves."""
+    """One line for a setting: numbers and switches are all that can be wrong by themselves."""
     field = str(problem["loc"][0])
     expected = f"port (0 to {PORT_MAX}; 0: any free one)"
     if field == "connections_max":
         expected = f"number of connections (1 to {CONNECTIONS_LIMIT})"
+    elif field == "plaintext":
+        expected = "switch (1: on, 0: off)"
     return f"{environment_name(field)}: {str(problem['input'])!r} is no {expected}"
 
 

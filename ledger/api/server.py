@@ -97,8 +97,11 @@ class ApiServer:
         metrics: OperationsMetrics,
         connections_max: int,
         authorize: Authorize,
+        credentials: Callable[[], grpc.ServerCredentials] | None = None,
     ) -> None:
         """Prepares to serve at `host:port` (port 0: a free one), so many connections at a time.
+
+        `credentials` makes those of TLS each time that the port is listened on; without them it is plaintext.
 
         Raises ScopeMissingError if a method does not say who may call it, and OSError, naming the address, if
         it cannot be listened on.
@@ -113,7 +116,8 @@ class ApiServer:
         self._health = health.aio.HealthServicer()
         self._server = self._make()
         self._host = address.rpartition(":")[0]
-        self._port = _listen(self._server, address)
+        self._credentials = credentials
+        self._port = self._listen(address)
         self._keeping: asyncio.Task[None] | None = None
         self._draining = asyncio.Event()
 
@@ -128,6 +132,19 @@ class ApiServer:
         told = reflection.aio.ReflectionServicer(shown, pool=_pool(self._descriptors))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, boundary)
         return server
+
+    def _listen(self, address: str) -> int:
+        """The port that is listened on. gRPC tells its reason to the process's standard error alone."""
+        try:
+            if self._credentials is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, self._credentials())
+        except RuntimeError as error:
+            message = (
+                f"cannot listen on {address}: it is in use, or no address of this machine;"
+                " end what listens there, or choose another port"
+            )
+            raise OSError(message) from error
 
     @property
     def address(self) -> str:
@@ -158,7 +175,7 @@ class ApiServer:
         while not self._draining.is_set():
             self._server = self._make()
             try:
-                _listen(self._server, self.address)
+                self._listen(self.address)
             except OSError as error:
                 _log.critical("port.taken", address=self.address, error=str(error))
                 await self._pause()
@@ -179,18 +196,6 @@ class ApiServer:
         await self._server.stop(DRAIN_SECONDS)
         if self._keeping is not None:
             await self._keeping
-
-
-def _listen(server: grpc.aio.Server, address: str) -> int:
-    """The port that is listened on. gRPC tells its reason to the process's standard error alone."""
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        message = (
-            f"cannot listen on {address}: it is in use, or no address of this machine;"
-            " end what listens there, or choose another port"
-        )
-        raise OSError(message) from error
 
 
 def _pool(services: Sequence[ServiceDescriptor]) -> DescriptorPool:

@@ -7,10 +7,10 @@ repeated: an overloaded or unavailable server, and a deadline that passed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[i
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.cli.access import Access
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
@@ -39,6 +40,14 @@ BACKOFF_SECONDS = 0.05
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A batch answers with every line of every charge."""
 
+_OPTIONS: Final = (("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),)
+_NOTHING: Final = Access()
+_HANDSHAKES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "no authority of --ca (ACU_LEDGER_CA) signed the server's certificate",
+    "Hostname Verification Check failed": "the server's certificate is for other names: call one of them",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS here",
+}
+"""What gRPC says of a handshake that no repeat will mend, and what it means."""
 _LATER = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 )
@@ -82,19 +91,49 @@ class Ledger:
 
 
 @asynccontextmanager
-async def connect(public_target: str, back_office_target: str) -> AsyncIterator[Ledger]:
+async def connect(
+    public_target: str, back_office_target: str, access: Access = _NOTHING
+) -> AsyncIterator[Ledger]:
     """Opens channels to both ports of a server, `HOST:PORT` each; nothing is sent yet."""
-    options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
-    async with (
-        grpc.aio.insecure_channel(public_target, options=options) as public,
-        grpc.aio.insecure_channel(back_office_target, options=options) as back_office,
-    ):
+    async with _channel(public_target, access) as public, _channel(back_office_target, access) as back_office:
         yield Ledger(
             CreditServiceStub(public),
             WalletServiceStub(public),
             AdminServiceStub(back_office),
             FinanceServiceStub(back_office),
         )
+
+
+def _channel(target: str, access: Access) -> grpc.aio.Channel:
+    credentials = access.credentials(target)
+    interceptors = [_Bearer(access.key)] if access.key else None
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS, interceptors=interceptors)
+
+
+class _Bearer(grpc.aio.UnaryUnaryClientInterceptor):
+    """Shows a key with each call."""
+
+    def __init__(self, key: str) -> None:
+        self._shown = ("authorization", f"Bearer {key}")
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        metadata = client_call_details.metadata or grpc.aio.Metadata()
+        metadata.add(*self._shown)
+        with_key = grpc.aio.ClientCallDetails(
+            client_call_details.method,
+            client_call_details.timeout,
+            metadata,
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
+        )
+        return await continuation(with_key, request)
 
 
 async def call(
@@ -107,7 +146,7 @@ async def call(
         try:
             return await method(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _LATER or attempt == ATTEMPTS_MAX:
+            if error.code() not in _LATER or attempt == ATTEMPTS_MAX or _explained(error):
                 raise CallFailedError(_failure_of(error)) from None
             await _back_off(attempt)
     raise AssertionError("the last attempt returns or raises")
@@ -148,7 +187,14 @@ def _failure_of(error: grpc.aio.AioRpcError) -> Failure:
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY:
             return failure_of_status(Status.FromString(value))
-    return Failure(error.code().name, error.code().name, error.details() or "no answer")
+    message = _explained(error) or error.details() or "no answer"
+    return Failure(error.code().name, error.code().name, message)
+
+
+def _explained(error: grpc.aio.AioRpcError) -> str:
+    """What it means where no repeat will mend it; empty where one may."""
+    details = error.details() or ""
+    return next((f"{meant} ({details})" for said, meant in _HANDSHAKES.items() if said in details), "")
 
 
 async def _back_off(attempt: int) -> None:

@@ -6,6 +6,7 @@ Either is reached through a gRPC channel only.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import TypeVar
 import uvloop
 
 from ledger.app import Stack, running
+from ledger.cli.access import KEY, Access
 from ledger.cli.client import CallFailedError, Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
 from ledger.logs import log_to_stderr
-from ledger.settings import Settings, SettingsError
+from ledger.settings import LOOPBACK, TLS_FILES, Settings, SettingsError
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
@@ -27,11 +29,13 @@ SAMPLE_RECORDS = Path(__file__).parent / "data" / "records"
 
 @asynccontextmanager
 async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
-    """Runs a server on free ports. DATABASE_URL, where it is set, wins over the data directory."""
+    """Runs a server on free ports of loopback. DATABASE_URL, where set, wins over the data directory."""
     log_to_stderr(logging.WARNING)
     settings = Settings.read(
         config_dir=config,
         data_dir=data,
+        host=LOOPBACK,
+        **dict.fromkeys(TLS_FILES),
         public_port=0,
         back_office_port=0,
         operations_port=0,
@@ -46,7 +50,8 @@ async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def connected(stack: Stack) -> AsyncIterator[Ledger]:
     """A client of a running stack."""
-    async with connect(stack.public_target, stack.back_office_target) as ledger:
+    own = Access(os.environ.get(KEY, ""), plaintext=True)
+    async with connect(stack.public_target, stack.back_office_target, own) as ledger:
         yield ledger
 
 
@@ -55,6 +60,8 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
     try:
         return uvloop.run(command)
     except (CallFailedError, OSError) as failed:
+        if isinstance(failed, CallFailedError) and failed.failure.code == "UNAUTHENTICATED":
+            note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
         fail(str(failed), REFUSED)
     except (ConfigError, SettingsError) as wrong:
         fail(str(wrong), USAGE)

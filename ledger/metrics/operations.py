@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from itertools import accumulate
 from math import nan
 from time import monotonic
@@ -72,6 +73,7 @@ class OperationsMetrics:
         self.price_files_match = self._gauge(
             "price_files_match", "1 where the configuration's files say what is published, else 0."
         )
+        self._tls: tuple[Gauge, Gauge] | None = None
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"acu_ledger_{name}", help_text, registry=self.registry)
@@ -86,6 +88,21 @@ class OperationsMetrics:
         self.price_generation.set(generation)
         self.price_files_refused.set(files_refused)
         self.price_files_match.set(int(matches))
+
+    def tls(self, ends_at: datetime, *, refused: bool) -> None:
+        """Notes until when the certificate in force is valid, and whether the files as they are were refused.
+
+        Without TLS there are no such figures: a 0 would be a certificate that ended long ago.
+        """
+        if self._tls is None:
+            ends = "When the certificate in force ends (Unix time)."
+            self._tls = (
+                self._gauge("tls_files_refused", "1 where the files of TLS are wrong: the last good serve."),
+                self._gauge("tls_certificate_expiry_timestamp_seconds", ends),
+            )
+        files_refused, expiry = self._tls
+        files_refused.set(int(refused))
+        expiry.set(ends_at.timestamp())
 
     def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
         """Shows the pools of connections: by name, how many are busy, open and allowed.

@@ -2,6 +2,7 @@
 
 A scraper that connects and says nothing, or reads nothing, is let go after `SCRAPE_SECONDS`; where all
 places are taken, whoever came first gives way to the next. Nobody who holds connections keeps Prometheus out.
+TLS shakes hands within that time, in the thread of its connection.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from socketserver import ThreadingTCPServer
+from ssl import SSLContext, SSLSocket
 from threading import Event, Lock, Semaphore, Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
@@ -27,6 +30,17 @@ SCRAPE_SECONDS: Final = 5.0
 
 _ACCEPT_QUEUE: Final = 64
 """Connections that the kernel holds meanwhile."""
+
+
+class Refusal(NamedTuple):
+    """Why a scrape has no answer."""
+
+    status: HTTPStatus
+    text: str
+
+
+Admit: TypeAlias = Callable[[str | None], Refusal | None]
+"""Looks at the `Authorization` of a scrape; called on the threads of the port."""
 
 
 class MetricsPort:
@@ -59,9 +73,14 @@ class _Server(ThreadingTCPServer):
     request_queue_size = _ACCEPT_QUEUE
 
     def __init__(
-        self, address: tuple[str, int], family: socket.AddressFamily, handler: Callable[..., Any]
+        self,
+        address: tuple[str, int],
+        family: socket.AddressFamily,
+        handler: Callable[..., Any],
+        context: Callable[[], SSLContext] | None,
     ) -> None:
         self.address_family = family
+        self._context = context
         self.closing = Event()
         self._places = Semaphore(SCRAPES_MAX)
         self._lock = Lock()
@@ -73,6 +92,14 @@ class _Server(ThreadingTCPServer):
         """Takes connections until it is told to close."""
         while not self.closing.is_set():
             self.handle_request()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """The next connection; what it has to say of TLS is waited for in its thread."""
+        connection, address = super().get_request()
+        if self._context is None:
+            return connection, address
+        wrapped = self._context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return wrapped, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answers a connection in a thread, once it has a place."""
@@ -99,7 +126,8 @@ class _Server(ThreadingTCPServer):
             if oldest is not None:
                 del self._open[oldest]
                 with suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)
+                    # Not that of a TLS socket: what its thread writes meanwhile would go out in the clear.
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A scraper that went away, or was too slow, is no event; a fault of ours is told."""
@@ -110,10 +138,41 @@ class _Server(ThreadingTCPServer):
 class _Scrape(MetricsHandler):
     """One connection: what it may take in all, counted from its beginning."""
 
+    admit: Admit | None = None
+
     def setup(self) -> None:
         """Reads by the deadline; an answer that the peer does not take ends with the time that is left."""
         super().setup()
-        self.rfile = io.BufferedReader(_Timed(self.connection, monotonic() + SCRAPE_SECONDS))
+        self._deadline = monotonic() + SCRAPE_SECONDS
+        if isinstance(self.connection, SSLSocket):
+            self.connection.settimeout(SCRAPE_SECONDS)
+            self.connection.do_handshake()
+        self.rfile = io.BufferedReader(_Timed(self.connection, self._deadline))
+
+    def do_GET(self) -> None:  # noqa: N802 -- the library's name
+        """The metrics, for whom they are for."""
+        refusal = None if self.admit is None else self.admit(self.headers.get("Authorization"))
+        if refusal is None:
+            super().do_GET()
+        else:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        body = f"{refusal.text}\n".encode()
+        self.send_response(refusal.status)
+        if refusal.status is HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def finish(self) -> None:
+        """Says that the answer is whole: without it a TLS peer takes it for one that was cut."""
+        super().finish()
+        if isinstance(self.connection, SSLSocket):
+            self.connection.settimeout(max(0.0, self._deadline - monotonic()))
+            self.connection.unwrap()
 
 
 class _Timed(io.RawIOBase):
@@ -134,8 +193,17 @@ class _Timed(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def serve(port: int, address: str, registry: CollectorRegistry) -> MetricsPort:
+def serve(
+    port: int,
+    address: str,
+    registry: CollectorRegistry,
+    *,
+    context: Callable[[], SSLContext] | None = None,
+    admit: Admit | None = None,
+) -> MetricsPort:
     """Serves a registry at `/metrics` of a port; port 0 takes a free one.
+
+    `context` gives each connection its TLS, without it the port is plaintext; `admit` says whom to refuse.
 
     Raises OSError, naming the address, where it cannot be listened on.
     """
@@ -143,7 +211,8 @@ def serve(port: int, address: str, registry: CollectorRegistry) -> MetricsPort:
         family, _, _, _, bound = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        server = _Server((str(bound[0]), port), family, _Scrape.factory(registry))
+        handler = type("Scrape", (_Scrape,), {"registry": registry, "admit": admit and staticmethod(admit)})
+        server = _Server((str(bound[0]), port), family, handler, context)
     except OSError as error:
         free = "end what listens there, or choose another port"
         raise OSError(f"cannot serve metrics on {address}:{port} ({error.strerror}): {free}") from error

@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import call, connect
-from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget
+from ledger.cli.client import call
+from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, at_server, reach
 from ledger.cli.console import USAGE, fail, out, print_json, table
 from ledger.cli.money import micros, show_credits
 from ledger.cli.stack import run
@@ -30,6 +30,7 @@ RequestId = Annotated[
 
 
 @customers.command("create")
+@at_server
 def create(
     customer_id: Annotated[str, typer.Argument(help="1 to 128 characters, your own.")],
     plan: Annotated[str, typer.Option(help="The customer's plan.")] = "standard",
@@ -59,11 +60,12 @@ def create(
 
 
 async def _create(target: str, request: pb.CreateCustomerRequest) -> pb.CreateCustomerResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.admin.CreateCustomer, request)
 
 
 @customers.command("list")
+@at_server
 def list_customers(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
     """List all customers, by id."""
     found = run(_list(target))
@@ -76,7 +78,7 @@ def list_customers(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = Fa
 async def _list(target: str) -> list[pb.Customer]:
     found: list[pb.Customer] = []
     token = ""
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         while True:
             request = pb.ListCustomersRequest(page_size=1000, page_token=token)
             page = await call(ledger.admin.ListCustomers, request)
@@ -87,6 +89,7 @@ async def _list(target: str) -> list[pb.Customer]:
 
 
 @customers.command("usage")
+@at_server
 def usage(
     customer_id: str,
     first_day: Annotated[str, typer.Argument(help="YYYY-MM-DD, in the customer's time zone, included.")],
@@ -113,7 +116,7 @@ def usage(
 
 async def _usage(target: str, request: wallet.GetUsageReportRequest) -> list[wallet.UsageRow]:
     rows: list[wallet.UsageRow] = []
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         while True:
             page = await call(ledger.wallet.GetUsageReport, request)
             rows += page.rows
@@ -163,6 +166,7 @@ def _customer_table(found: list[pb.Customer]) -> object:
 
 # An amount below 0 is no option: it is told as what it is.
 @grants.command("issue", context_settings={"ignore_unknown_options": True})
+@at_server
 def issue(
     customer_id: str,
     amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
@@ -221,5 +225,5 @@ def _amount_micros(amount: str) -> int:
 
 
 async def _issue(target: str, request: pb.IssueGrantRequest) -> pb.IssueGrantResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.admin.IssueGrant, request)

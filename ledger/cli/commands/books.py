@@ -12,8 +12,8 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.client import call, connect
-from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.client import call
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.console import REFUSED, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars, show_margin
 from ledger.cli.stack import run
@@ -36,6 +36,7 @@ class Dimension(StrEnum):
 
 
 @books.command("trial-balance")
+@at_server
 def trial_balance(
     as_of: Annotated[
         datetime | None,
@@ -59,7 +60,7 @@ def trial_balance(
 
 
 async def _trial_balance(target: str, request: pb.GetTrialBalanceRequest) -> pb.GetTrialBalanceResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.GetTrialBalance, request)
 
 
@@ -75,6 +76,7 @@ def trial_balance_table(answer: pb.GetTrialBalanceResponse) -> Table:
 
 
 @books.command("margin")
+@at_server
 def margin(
     by: Annotated[list[Dimension] | None, typer.Option(help="Group by this; may be repeated.")] = None,
     first_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
@@ -99,7 +101,7 @@ def margin(
 
 
 async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarginReportResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.GetMarginReport, request)
 
 
@@ -146,6 +148,7 @@ def _figures(rows: list[pb.MarginRow]) -> dict[str, str]:
 
 
 @books.command("verify")
+@at_server
 def verify(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
     """Check the invariants of the books over the whole journal; exit status 1 where one does not hold."""
     answer = run(_verify(target))
@@ -160,7 +163,7 @@ def verify(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> 
 
 
 async def _verify(target: str) -> pb.VerifyJournalResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.VerifyJournal, pb.VerifyJournalRequest())
 
 

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.app import check as check_files
-from ledger.cli.client import CallFailedError, Failure, Ledger, call, connect
-from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.client import CallFailedError, Failure, Ledger, call
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table
 from ledger.cli.stack import run
 from pricing import ConfigError, Problem
@@ -45,6 +45,7 @@ Force = Annotated[bool, typer.Option("--force", help="In spite of the card's mar
 
 
 @rates.command("check")
+@at_server
 def check(
     directory: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
     strict: Strict = False,
@@ -110,7 +111,7 @@ async def _checked(target: str, documents: Sequence[_Document]) -> pb.CheckRates
             asked.costs.CopyFrom(stated)
         else:
             asked.rate_cards.append(stated)
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.admin.CheckRates, asked)
 
 
@@ -119,6 +120,7 @@ def _problem(told: pb.RateProblem) -> Problem:
 
 
 @rates.command("diff")
+@at_server
 def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
     """Show what files change against what is published, rate by rate."""
     found = run(_diff(target, _documents(files)))
@@ -135,7 +137,7 @@ def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson 
 
 
 async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path, pb.DiffRatesResponse]]:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return [
             (document.path, await call(ledger.admin.DiffRates, document.diff_request()))
             for document in documents
@@ -143,6 +145,7 @@ async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path,
 
 
 @rates.command("publish")
+@at_server
 def publish(
     files: Files,
     force: Force = False,
@@ -177,7 +180,7 @@ def publish(
 
 
 async def _publish(target: str, documents: Sequence[_Document], who: str, *, force: bool) -> list[_Published]:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         done = []
         for document in documents:
             try:
@@ -192,6 +195,7 @@ async def _publish(target: str, documents: Sequence[_Document], who: str, *, for
 
 
 @rates.command("list")
+@at_server
 def list_versions(
     name: Annotated[str, typer.Argument(help="One card; all, if not given.")] = "",
     target: AdminTarget = "127.0.0.1:50052",
@@ -215,7 +219,7 @@ def list_versions(
 async def _list(
     target: str, name: str
 ) -> tuple[pb.ListRateCardVersionsResponse, pb.ListCostVersionsResponse]:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         cards = await _pages(
             ledger.admin.ListRateCardVersions,
             pb.ListRateCardVersionsRequest(name=name, page_size=PAGE_SIZE),
@@ -238,6 +242,7 @@ async def _pages(method: Any, request: Any) -> Any:
 
 
 @rates.command("show")
+@at_server
 def show(
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
     costs: OfCosts = False,
@@ -256,13 +261,14 @@ def show(
 
 
 async def _show(target: str, name: str, number: int) -> pb.GetRateCardResponse | pb.GetCostsResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         if name:
             return await call(ledger.admin.GetRateCard, pb.GetRateCardRequest(name=name, number=number))
         return await call(ledger.admin.GetCosts, pb.GetCostsRequest(number=number))
 
 
 @rates.command("rollback")
+@at_server
 def rollback(
     version: Annotated[int, typer.Option(min=1, help="Whose content is to come back.")],
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
@@ -287,7 +293,7 @@ def rollback(
 async def _roll_back(
     target: str, name: str, number: int, who: str, *, force: bool
 ) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         if name:
             request = pb.RollbackRateCardRequest(name=name, number=number, force=force, published_by=who)
             return await call(ledger.admin.RollbackRateCard, request)

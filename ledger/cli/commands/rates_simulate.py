@@ -13,8 +13,8 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.client import call, connect
-from ledger.cli.commands.options import AdminTarget, AsJson
+from ledger.cli.client import call
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.console import USAGE, fail, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars
 from ledger.cli.picture import bounds, draw, work_in_words
@@ -62,6 +62,7 @@ ChargedBy = Annotated[str, typer.Option(help="Charges of this card; `*`: of any.
 Out = Annotated[Path | None, typer.Option("--out", dir_okay=False, help="Write it to a file.")]
 
 
+@at_server
 def simulate(
     card: Annotated[
         Path | None,
@@ -124,10 +125,11 @@ def simulate(
 
 
 async def _simulate(target: str, request: pb.SimulateRatesRequest) -> pb.SimulateRatesResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.SimulateRates, request, CALL_SECONDS)
 
 
+@at_server
 def fit(
     credit_price: Annotated[str, typer.Option(metavar="DOLLARS", help="The list price of one credit.")],
     margin: Annotated[str, typer.Option(metavar="PERCENT", help="To be left on every model, e.g. 30%.")],
@@ -152,10 +154,11 @@ def fit(
 
 
 async def _fit(target: str, request: pb.FitRatesRequest) -> pb.FitRatesResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.FitRates, request, CALL_SECONDS)
 
 
+@at_server
 def import_costs(
     since: Since = None,
     until: Until = None,
@@ -173,7 +176,7 @@ def import_costs(
 
 
 async def _import(target: str, request: pb.ImportCostsRequest) -> pb.ImportCostsResponse:
-    async with connect(target, target) as ledger:
+    async with reach(target) as ledger:
         return await call(ledger.finance.ImportCosts, request, CALL_SECONDS)
 
 

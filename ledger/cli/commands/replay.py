@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ledger.cli.client import Ledger, call, connect
+from ledger.cli.client import Ledger, call
+from ledger.cli.commands.options import at_server, reach
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.customers import Customers, UnknownCardError, find_card
 from ledger.cli.money import margin, show_credits, show_dollars, show_margin
@@ -88,6 +89,7 @@ class _Result:
         }
 
 
+@at_server
 def replay(
     files: Annotated[
         list[Path],
@@ -153,7 +155,7 @@ def replay(
 async def _replay(records: RecordFiles | ProviderFiles, options: _Options, server: _Server) -> _Result:
     async with AsyncExitStack() as resources:
         if server.target is not None and server.admin_target is not None:
-            ledger = await resources.enter_async_context(connect(server.target, server.admin_target))
+            ledger = await resources.enter_async_context(reach(server.target, server.admin_target))
         else:
             stack = await resources.enter_async_context(own_stack(server.config, server.data))
             ledger = await resources.enter_async_context(connected(stack))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledger.app import LOOPBACK, Stack, migrated, running
+from ledger.app import migrated, running
+from ledger.cli.greeting import greeting
 from ledger.cli.stack import run
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
@@ -27,13 +27,16 @@ def serve(
         Path | None, typer.Option(exists=True, file_okay=False, help="Directory of costs.yaml and cards/.")
     ] = None,
     data: Data = None,
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="Off loopback without TLS: a proxy or mesh ends it.")
+    ] = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, on loopback. SIGHUP: read the files again.
+    """Serve until SIGTERM or SIGINT, on loopback or at ACU_LEDGER_HOST. SIGHUP: read the files again.
 
     Settings come from the environment, ACU_LEDGER_... and DATABASE_URL.
     """
     log_to_stderr(logging.INFO)
-    run(_serve(config, data))
+    run(_serve(config, data, plaintext=plaintext))
 
 
 def migrate(data: Data = None) -> None:
@@ -43,11 +46,15 @@ def migrate(data: Data = None) -> None:
         typer.echo(step)
 
 
-def _settings(config: Path | None, data: Path | None) -> Settings:
+def _settings(config: Path | None, data: Path | None, *, plaintext: bool = False) -> Settings:
     """Of the environment; what the command line says wins."""
     settings = Settings.read()
     return settings.model_copy(
-        update={"config_dir": config or settings.config_dir, "data_dir": data or settings.data_dir}
+        update={
+            "config_dir": config or settings.config_dir,
+            "data_dir": data or settings.data_dir,
+            "plaintext": plaintext or settings.plaintext,
+        }
     )
 
 
@@ -55,34 +62,14 @@ async def _migrate(data: Path | None) -> list[str]:
     return await migrated(_settings(None, data))
 
 
-async def _serve(config: Path | None, data: Path | None) -> None:
-    settings = _settings(config, data)
+async def _serve(config: Path | None, data: Path | None, *, plaintext: bool) -> None:
+    settings = _settings(config, data, plaintext=plaintext)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as stack:
         loop.add_signal_handler(signal.SIGHUP, stack.reread.set)
-        typer.echo(_addresses(stack))
+        typer.echo(greeting(stack))
         await stop.wait()
         typer.echo("Draining", err=True)
-
-
-def _addresses(stack: Stack) -> str:
-    """Where it serves, and calls that work as they stand, one after the other."""
-    beside = Path(sys.executable).with_name("buf")
-    curl = f"{beside if beside.exists() else 'buf'} curl --protocol grpc --http2-prior-knowledge"
-    customer = '{"request_id": "1", "customer": {"customer_id": "me", "plan": "standard"}}'
-    admin = f"http://{stack.back_office_target}/ledger.admin.v1.AdminService"
-    public = f"http://{stack.public_target}/ledger.v1"
-    to = "calls need a key" if stack.asks_for_keys else "to whoever is on this machine, until there is a key"
-    return f"""\
-Serving on {LOOPBACK} only, {to}.
-  public API           {stack.public_target}
-  back office          {stack.back_office_target}
-  operations metrics   {stack.operations_url}
-  finance metrics      {stack.finance_url}
-Try:
-  {curl} {admin}/ListRateCards
-  {curl} -d '{customer}' {admin}/CreateCustomer
-  {curl} -d '{{"customer_id": "me"}}' {public}.WalletService/GetPriceList"""

@@ -1,0 +1,1 @@
+"""Where the service is reached: addresses, and the TLS of what listens there."""
