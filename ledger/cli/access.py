@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 
+from ledger.access.keys import PREFIX, parse
 from ledger.settings import SettingsError
 
 KEY: Final = "ACU_LEDGER_KEY"
@@ -49,11 +50,21 @@ class Access:
         named = environment.get(CA)
         authorities = ca if ca is not None else Path(named) if named else None
         return cls(
-            environment.get(KEY, ""),
+            key_of(environment),
             None if authorities is None else _authorities(authorities),
             _certificate(environment.get(CLIENT_CERTIFICATE), environment.get(CLIENT_CERTIFICATE_KEY)),
             plaintext,
         )
+
+
+def key_of(environment: Mapping[str, str] = os.environ) -> str:
+    """The key to call with; empty where there is none. Raises SettingsError for a mistyped one."""
+    key = environment.get(KEY, "")
+    if key and parse(key) is None:
+        raise SettingsError(
+            f"{KEY} holds no key: one begins with {PREFIX} and ends with a checksum; copy it whole"
+        )
+    return key
 
 
 def _is_loopback(target: str) -> bool:

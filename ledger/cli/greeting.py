@@ -58,7 +58,7 @@ def _given(stack: Stack) -> str:
     """What the calls take from the environment."""
     needed = []
     if stack.asks_for_keys:
-        needed.append(f"in {KEY} a key with the scopes ops and wallet or backend")
+        needed.append(f"in {KEY} a key with the scopes ops, backend and wallet")
     if stack.front.tls is not None:
         needed.append(f"in {CA} the file of the certificate's authority")
     if any(_certificates_asked(stack)):

@@ -6,7 +6,6 @@ Either is reached through a gRPC channel only.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TypeVar
 import uvloop
 
 from ledger.app import Stack, running
-from ledger.cli.access import KEY, Access
+from ledger.cli.access import KEY, Access, key_of
 from ledger.cli.client import CallFailedError, Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
 from ledger.logs import log_to_stderr
@@ -50,7 +49,7 @@ async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def connected(stack: Stack) -> AsyncIterator[Ledger]:
     """A client of a running stack."""
-    own = Access(os.environ.get(KEY, ""), plaintext=True)
+    own = Access(key_of(), plaintext=True)
     async with connect(stack.public_target, stack.back_office_target, own) as ledger:
         yield ledger
 

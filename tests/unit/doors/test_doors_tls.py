@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
 
+from ledger.access.caller import LOOPBACK
 from ledger.api.server import ApiServer
 from ledger.doors.certificates import Material, TlsFiles
 from ledger.doors.tls import Tls, tls_of
@@ -56,7 +57,7 @@ def tls(pair: Pair, metrics: OperationsMetrics) -> Tls:
 @pytest.fixture
 async def target(tls: Tls, metrics: OperationsMetrics) -> AsyncIterator[str]:
     """A gRPC port that shows them."""
-    server = ApiServer("127.0.0.1:0", (), metrics, 100, tls.credentials(public))
+    server = ApiServer("127.0.0.1:0", (), metrics, 100, anybody, tls.credentials(public))
     await server.start()
     yield server.address
     await server.drain()
@@ -70,6 +71,10 @@ def scraped(tls: Tls) -> Iterator[str]:
     served = serve(0, "127.0.0.1", registry, context=tls.context(public))
     yield f"127.0.0.1:{served.port}"
     served.close()
+
+
+def anybody(_):
+    return LOOPBACK
 
 
 def public(material: Material):
@@ -200,7 +205,7 @@ async def test_a_client_without_a_certificate(
     own, foreign = Authority(tmp_path, "own"), Authority(tmp_path, "foreign")
     tls = Tls(TlsFiles(pair.certificate, pair.key, None, own.file), metrics)
     doors = [
-        ApiServer("127.0.0.1:0", (), metrics, 100, tls.credentials(which))
+        ApiServer("127.0.0.1:0", (), metrics, 100, anybody, tls.credentials(which))
         for which in (public, lambda material: material.back_office)
     ]
     answered = []
