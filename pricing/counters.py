@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
+from math import trunc
 from typing import Any, Final, NamedTuple
 
 from pricing import pieces
@@ -181,9 +182,10 @@ def quantity_of(count: str, kind: str) -> Quantity:
 
 
 def settled(text: str | None) -> str:
-    """Return the state of a counter whose period has closed: nothing is carried any more."""
+    """Return the state of a counter whose period has closed: whole micro-credits are carried no more."""
     state = decode(text)
-    state.pop("over", None)
+    over = Fraction(state.get("over", 0))
+    _keep(state, "over", over - trunc(over))
     return encode(state)
 
 
@@ -313,11 +315,11 @@ def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, A
     state["lines"] = state.get("lines", 0) + 1
     over = Fraction(state.get("over", 0))
     if past.inner is not None:
-        charged = owed
+        charged, of_line = owed, None
         past.inner.append(key)
         effect["owed"] = str(owed)
     else:
-        charged = max(owed - over, _ZERO) if factor else _ZERO
+        charged = of_line = max(owed - over, _ZERO) if factor else _ZERO
         over += charged - owed
         _keep(state, "over", over)
         state["closes"] = span.closes_at.isoformat()
@@ -326,7 +328,7 @@ def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, A
             effect["owed"] = str(owed)
     if "closes" in state:
         past.close(key, datetime.fromisoformat(state["closes"]), over)
-    past.note(key, effect)
+    past.note(key, effect, of_line)
     return charged / factor if factor else _ZERO
 
 

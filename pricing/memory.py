@@ -58,6 +58,8 @@ class Effect(NamedTuple):
     key: str
     text: str
     """Opaque JSON."""
+    charged_micros: Fraction | None = None
+    """What of the line's price is of it, exactly, where a surplus of it may come back; None: none may."""
 
 
 class Past:
@@ -126,9 +128,9 @@ class Past:
         """Say when the surplus of a state is due, and how much it is by now."""
         self._closings[key] = closes_at, surplus_micros
 
-    def note(self, key: str, effect: object) -> None:
-        """Note what the line at hand adds to a state."""
-        self._effects.append(Effect(key, _encode(effect)))
+    def note(self, key: str, effect: object, charged_micros: Fraction | None = None) -> None:
+        """Note what the line at hand adds to a state, and what it is charged of that, as `Effect` says."""
+        self._effects.append(Effect(key, _encode(effect), charged_micros))
 
     def take_effects(self) -> tuple[Effect, ...]:
         """Return what the line at hand has added; the next line begins."""

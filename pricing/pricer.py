@@ -152,7 +152,7 @@ def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
 
 
 def _marks(line: Line) -> bool:
-    return any(key.startswith(ONCE) for key, _ in line.effects)
+    return any(effect.key.startswith(ONCE) for effect in line.effects)
 
 
 def _charges_outcome(line: Line) -> bool:

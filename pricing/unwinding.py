@@ -26,7 +26,7 @@ def unwind(
     undone: dict[str, State] = {}
     moved: dict[str, Fraction] = {}
     runs: dict[str, list[str]] = {}
-    for key, effect in effects:
+    for key, effect, _ in effects:
         if key.startswith(RUN):
             runs.setdefault(key, []).append(effect)
         elif key.startswith(ONCE):
@@ -46,4 +46,4 @@ def unwind(
 
 def free_marks(effects: Iterable[Effect]) -> Mapping[str, State]:
     """Return the states that change where lines with these effects are refunded in full: `once` marks."""
-    return {key: State("") for key, _ in effects if key.startswith(ONCE)}
+    return {key: State("") for key, *_ in effects if key.startswith(ONCE)}

@@ -58,7 +58,7 @@ class Invariant(StrEnum):
     SEQUENCED = "SEQUENCED"
     """Sequences without gaps, one effect a request id, instants that never go back."""
     REMEMBERED = "REMEMBERED"
-    """What prices remember has sums that can be, and a surplus is due at some instant."""
+    """What prices remember has sums that can be, and what is to be charged is due at some instant."""
     CARRIED = "CARRIED"
     """What rounding has left over is the sum of what the entries say of it."""
     LIVE = "LIVE"
@@ -350,7 +350,7 @@ def live(history: History) -> Found:
 
 
 def remembered(history: History) -> Found:
-    """Check what prices remember: a surplus, or what is due, has an instant, and no sum is below 0.
+    """Check what prices remember: what is due has an instant, and no sum is below 0.
 
     Of a period's lines no more revenue and credits are kept than the books have of all charges.
     """
@@ -358,8 +358,8 @@ def remembered(history: History) -> Found:
         sums = (state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
         if min(sums) < 0:
             yield Invariant.REMEMBERED, f"state {key}: {sums}"
-        if state.surplus_micros and state.closes_at is None:
-            yield Invariant.REMEMBERED, f"state {key}: a surplus of {state.surplus_micros}, and no close"
+        if state.surplus_micros < 0 and state.closes_at is None:
+            yield Invariant.REMEMBERED, f"state {key}: {-state.surplus_micros} due, and no close"
         if state.collected_micros > history.wallet.balances.consumed:
             consumed = history.wallet.balances.consumed
             yield (

@@ -142,7 +142,9 @@ class State(NamedTuple):
     closes_at: datetime | None = None
     """When the surplus goes back to the customer, or is charged; None: never, or it was."""
     surplus_micros: int = 0
-    """What was charged beyond what the usage comes to, towards 0; below 0: what it comes to beyond that."""
+    """What was charged beyond what the usage comes to, towards 0; below 0: what it comes to beyond that.
+
+    Where the period has closed: what could not go back, for refunds had left no more of it."""
     collected_micros: int = 0
     uncollected_micros: int = 0
     revenue_nanousd: int = 0
@@ -158,6 +160,8 @@ class Effect(NamedTuple):
 
     key: str
     text: str
+    weight: int = 1
+    """How much of the line's price was charged for it, beside the line's other effects."""
 
 
 class ReservationCosts(NamedTuple):

@@ -10,9 +10,11 @@ Where charges were reversed, the others may have paid less than they come to: a 
 has been charged for by the close is charged then, as a late commit is: from what is available, then as debt
 where the plan has it; the rest is not collected.
 
-A state keeps the sums of its lines: what they collected, what they did not, their revenue. Refunds and
-reversals take theirs off again, so that of no line more comes back than was collected. A reversal in a period
-that has closed opens it again, to be closed at once: what was paid of it is then what the rest comes to.
+A state keeps the sums of its lines: what they collected, what they did not, their revenue; of a line that
+counts in several states each keeps the part that was charged for it. Refunds and reversals take theirs off
+again, so that of no line more comes back than was collected. A reversal in a period that has closed opens it
+again, to be closed at once: what was paid of it is then what the rest comes to. A surplus that refunds have
+left nothing of to give back stays with the period: it is set off where a reversal makes something due.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def take_off(
 def reopen(states: Mapping[str, State], now: datetime) -> Mapping[str, State]:
     """Open periods that have closed and that a reversal has left with a surplus, or with something due."""
     return {
-        key: state._replace(closes_at=now) if state.surplus_micros and _has_closed(state) else state
+        key: state._replace(closes_at=now) if _has_closed(state) and _can_settle(state) else state
         for key, state in states.items()
     }
 
@@ -124,6 +126,7 @@ def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) 
         return _charge_due(draft, key, settled, -state.surplus_micros, plan)
     covered = min(state.surplus_micros, state.uncollected_micros)
     micros = min(state.surplus_micros - covered, state.collected_micros)
+    settled = settled._replace(surplus_micros=state.surplus_micros - covered - micros)
     forgiven = min(micros, -wallet.balances.debt)
     if forgiven:
         draft.forgive(forgiven)
@@ -185,6 +188,13 @@ def _has_closed(state: State) -> bool:
     return state.closes_at is None and state.terms is not None
 
 
+def _can_settle(state: State) -> bool:
+    """Tell whether there is something to charge, or to give back or cover of what there is."""
+    if state.surplus_micros > 0:
+        return state.collected_micros > 0 or state.uncollected_micros > 0
+    return state.surplus_micros < 0
+
+
 def _booked_by(entry: Entry) -> Iterator[Booked]:
     """Give what all lines of an entry have booked under each state: one by one their rests would add up."""
     if entry.money is None:
@@ -198,13 +208,19 @@ def _booked_by(entry: Entry) -> Iterator[Booked]:
 
 
 def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Booked]:
-    """Give what each line has booked under each state that it counts in."""
+    """Give what each line has booked under each state that it counts in: in several, of each its part."""
     if not any(line.effects for line in lines):
         return
     uncollected = apportion(uncollected_micros, [line.credits_micros - line.pool_micros for line in lines])
     for line, missing in zip(lines, uncollected, strict=True):
-        for key in dict.fromkeys(effect.key for effect in line.effects):
-            yield key, line.credits_micros - missing, missing, line.revenue_nanousd
+        amounts = (line.credits_micros - missing, missing, line.revenue_nanousd)
+        if len(line.effects) == 1:
+            yield line.effects[0].key, *amounts
+        elif any(effect.weight for effect in line.effects):
+            weights = [effect.weight for effect in line.effects]
+            parts = zip(*[apportion(amount, weights) for amount in amounts], strict=True)
+            for effect, part in zip(line.effects, parts, strict=True):
+                yield effect.key, *part
 
 
 def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_nanousd: int) -> State:

@@ -40,6 +40,9 @@ _NO_TEXTS: Mapping[str, str] = {}
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 """Pricing's words to the books' own: looked up, for to make a member of an enumeration takes 0.5 us."""
 
+_WHOLE = 10**18
+"""What the weights of a line's effects add up to: as fine as 64 bits hold."""
+
 
 class PriceBook:
     """What is published, and the plans that name cards."""
@@ -247,7 +250,7 @@ def priced_of(
                     line.cost_exact_nanousd,
                     line.public,
                     line.internal,
-                    tuple([Effect(*effect) for effect in line.effects]) if line.effects else (),
+                    _effects_of(line.effects) if line.effects else (),
                     line.saved_exact_nanousd,
                     line.own_key_exact_nanousd,
                     PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros))
@@ -276,23 +279,44 @@ def texts_of(known: Mapping[str, State]) -> Mapping[str, str]:
 def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime) -> Mapping[str, State]:
     """The states as they are without what lines with these effects added.
 
-    Of a period that has closed the surplus is what the lines leave of it, beyond what was settled then.
+    Of a period that has closed the surplus is what the lines leave of it, beyond what was settled then, and
+    what could not be.
     """
     closed = [key for key, state in known.items() if _has_closed(state, now)]
-    undone = pricing.unwind([pricing.Effect(*effect) for effect in effects], texts_of(known), closed)
+    undone = pricing.unwind(_as_noted(effects), texts_of(known), closed)
     return {
         key: (known.get(key) or _NOTHING_KNOWN)._replace(
             text=state.text,
             closes_at=None if key in closed else state.closes_at,
-            surplus_micros=_surplus(state),
+            surplus_micros=_surplus(state, known[key].surplus_micros if key in closed else 0),
         )
         for key, state in undone.items()
     }
 
 
-def _surplus(state: pricing.State) -> int:
-    """What a state carries, towards 0 in whole micro-credits, within what one amount may be."""
-    return max(-MAX_AMOUNT, min(trunc(state.surplus_micros), MAX_AMOUNT))
+def _surplus(state: pricing.State, kept_micros: int = 0) -> int:
+    """What a state carries, towards 0 in whole micro-credits, beside what is kept; within `MAX_AMOUNT`."""
+    return max(-MAX_AMOUNT, min(kept_micros + trunc(state.surplus_micros), MAX_AMOUNT))
+
+
+def _effects_of(effects: Sequence[pricing.Effect]) -> tuple[Effect, ...]:
+    """Effects in the books' words: each weighs what its line was charged for it."""
+    if len(effects) == 1:
+        return (Effect(*effects[0][:2]),)
+    charged = [effect.charged_micros or ZERO for effect in effects]
+    total = sum(charged, ZERO)
+    if total:
+        weights = [trunc(part * _WHOLE / total) for part in charged]
+    else:
+        weights = [int(effect.charged_micros is not None) for effect in effects]
+    return tuple(
+        [Effect(effect.key, effect.text, weight) for effect, weight in zip(effects, weights, strict=True)]
+    )
+
+
+def _as_noted(effects: Iterable[Effect]) -> list[pricing.Effect]:
+    """Effects in pricing's words, which looks at no amount to take them away."""
+    return [pricing.Effect(effect.key, effect.text) for effect in effects]
 
 
 def _has_closed(state: State, now: datetime) -> bool:
@@ -301,7 +325,7 @@ def _has_closed(state: State, now: datetime) -> bool:
 
 def freed(effects: Iterable[Effect]) -> Mapping[str, State]:
     """The marks that are freed where lines with these effects are refunded in full."""
-    return {key: State("") for key in pricing.free_marks([pricing.Effect(*effect) for effect in effects])}
+    return {key: State("") for key in pricing.free_marks(_as_noted(effects))}
 
 
 _NOTHING_KNOWN = State("")

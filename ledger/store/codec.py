@@ -207,7 +207,7 @@ def _money_line_of(line: Mapping[str, Any]) -> MoneyLine:
         credits_micros=line["credits_micros"],
         revenue_nanousd=line["revenue_nanousd"],
         cost_nanousd=line["cost_nanousd"],
-        effects=tuple(Effect(key, text) for key, text in line.get("memory", ())),
+        effects=tuple(Effect(*effect) for effect in line.get("memory", ())),
         saved_nanousd=line.get("saved_nanousd", 0),
         own_key_nanousd=line.get("own_key_nanousd", 0),
         pool=line.get("pool"),

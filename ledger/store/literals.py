@@ -281,7 +281,7 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
         "cost_nanousd": line.cost_nanousd,
     }
     if line.effects:
-        told["memory"] = [[*effect] for effect in line.effects]
+        told["memory"] = [effect[:2] if effect.weight == 1 else [*effect] for effect in line.effects]
     if line.saved_nanousd:
         told["saved_nanousd"] = line.saved_nanousd
     if line.own_key_nanousd:

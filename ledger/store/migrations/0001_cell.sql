@@ -219,7 +219,8 @@ CREATE TABLE states (
     customer bigint NOT NULL,
     key text NOT NULL,
     state text NOT NULL,
-    -- When the surplus goes back to the customer; one below 0 is due, and is charged then.
+    -- When the surplus goes back to the customer; one below 0 is due, and is charged then. NULL: never, or it was;
+    -- a surplus that is kept then could not go back, for refunds had left no more of it.
     closes_at timestamptz,
     surplus bigint NOT NULL,
     collected bigint NOT NULL,

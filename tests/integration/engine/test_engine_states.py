@@ -271,6 +271,35 @@ async def test_a_reversal_in_a_closed_period_is_settled_at_once(
     await assert_books_hold(later)
 
 
+async def test_what_refunds_left_nothing_of_is_set_off_in_a_closed_period(
+    world: World, start: Start, database_url: str
+) -> None:
+    """100 letters for 100 credits, 50 for 0, the 100 refunded: of a surplus of 25 nothing can go back.
+
+    Without the first, what is left is 50 letters at 1: 50 credits, not 25 more.
+    """
+    acme = await world.customer("acme", 1_000 * CREDIT)
+    first = await charge(world, acme, "first", units("letter", 100))
+    assert (await charge(world, acme, "second", units("letter", 50))).credits.consumed == 0
+    refund = books.Refund("r", fingerprint("r"), first.sequence, None, "goodwill")
+    assert entry_of(await world.execute(acme, refund)).credits.consumed == -100 * CREDIT
+    await world.engine.drain()
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("UPDATE cell_00.wallets SET next_due_at = last_instant")
+    await admin.execute("UPDATE cell_00.states s SET closes_at = w.last_instant FROM cell_00.wallets w")
+    await admin.close()
+    later = await start()
+    await later.engine.sweepers[0].step()
+    await assert_books_hold(later)
+    [state] = await later.database.finance.fetch("SELECT closes_at, surplus, collected FROM cell_00.states")
+    assert tuple(state) == (None, 25 * CREDIT, 0)
+    await later.execute(acme, books.Reverse("v", fingerprint("v"), first.sequence, None, "test"))
+    await later.engine.sweepers[0].step()
+    [state] = await later.database.finance.fetch("SELECT closes_at, surplus, collected FROM cell_00.states")
+    assert tuple(state) == (None, 0, 50 * CREDIT)
+    await assert_books_hold(later)
+
+
 async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> None:
     """A seat takes 1.5 of the pool's credits, half of what it costs without; lines tell both amounts."""
     other = await start()

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "books"))
+sys.path[:0] = [
+    str(Path(__file__).parents[2] / "unit" / "books"),
+    str(Path(__file__).parents[1] / "pricing"),
+]
 
 settings.register_profile("thorough", max_examples=1000, stateful_step_count=80, deadline=None)

@@ -52,3 +52,12 @@ def test_stubs_of_the_protos_read_the_details_of_an_error(pool, error, reason, n
         found[name] = GetMessageClass(pool.FindMessageTypeByName(name)).FromString(detail.value)
     assert list(found) == [f"google.rpc.{name}" for name in names]
     assert found["google.rpc.ErrorInfo"].reason == reason
+
+
+def test_protos_of_others_are_as_they_were_published():
+    """NOTICE says that they are unchanged: byte by byte what the locked `googleapis-common-protos` has."""
+    published = importlib.resources.files("google.rpc")
+    files = sorted((PROTO / "google" / "rpc").iterdir())
+    assert [file.name for file in files] == ["error_details.proto", "status.proto"]
+    for file in files:
+        assert file.read_bytes() == (published / file.name).read_bytes(), file.name

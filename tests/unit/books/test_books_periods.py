@@ -253,6 +253,31 @@ def test_a_refund_of_all_that_a_close_has_left_is_in_full(world: PeriodWorld) ->
     assert is_refunded(charge.entry, [part, rest])
 
 
+def test_a_line_of_two_states_goes_back_once(world: PeriodWorld) -> None:
+    """Of 40 micro-credits 36 are refunded: 4 are left for both closes, though each has a surplus of 8."""
+    usage = world.use(40, surplus=8)
+    other = f"{KEY}/other"
+    [line], states = usage.lines, {**usage.states, other: usage.states[KEY], "run/a": State("{}")}
+    line = line._replace(effects=(Effect(KEY, "1", 3), Effect(other, "1", 1), Effect("run/a", "1", 0)))
+    usage = usage._replace(lines=(line,), states=states)
+    charge = world.decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
+    assert [world.states[key].collected_micros for key in (KEY, other)] == [30, 10]
+    world.decided(world.run(Refund(*world.request(), charge.sequence, 36, "goodwill")))
+    closed = world.pass_time(CLOSES_AT - world.now)
+    assert [decision.entry.credits.consumed for decision in closed] == [-3, -1]
+    assert world.wallet.balances.consumed == 0
+
+
+def test_what_could_not_go_back_stays_with_the_period(world: PeriodWorld) -> None:
+    """Of a surplus of 25 nothing is left to give back: it is kept, and is due at no instant."""
+    charge = world.charge(40, surplus=25)
+    world.decided(world.run(Refund(*world.request(), charge.entry.sequence, 40, "goodwill")))
+    assert world.close().entry.credits.consumed == 0
+    state = world.states[KEY]
+    assert (state.closes_at, state.surplus_micros, state.collected_micros) == (None, 25, 0)
+    assert world.wallet.next_due_at is None
+
+
 def test_what_is_due_is_charged_at_the_close(world: PeriodWorld) -> None:
     """A surplus below 0: from what is available; what that does not cover is not collected."""
     world.charge(98 * CREDIT, surplus=-3 * CREDIT)
