@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
-from math import ceil
+from math import ceil, trunc
 from operator import add
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -22,7 +22,6 @@ from ledger.books.model import (
     NO_COSTS,
     NO_REMAINDERS,
     NO_TALLY,
-    UNSCALED,
     ZERO,
     EntryKind,
     GrantKind,
@@ -150,8 +149,9 @@ class Past:
         self._scenario = scenario
         self._states: dict[str, str] = {}
         self._surpluses: dict[str, _Surplus] = {}
-        self._multipliers: dict[str, int] = {}
-        """Of the terms that a state's usage was last priced by."""
+        """Of each period as its usage left it when it closed, or has by now."""
+        self._settled: list[_Surplus] = []
+        """What reversals in periods that had closed left, given back or charged at once."""
         self._reservations: dict[int, _Parts] = {}
         self._tallies: dict[str, Tally] = {}
         self.unvalued_micros = 0
@@ -214,12 +214,21 @@ class Past:
         """Take what a charge added to the states, and to what is carried, away again."""
         for key, more_micros in charge.remainders.items():
             self._tallies[key], _ = uncarry(self._tallies[key], more_micros)
-        if charge.effects:
-            self._keep(pricing.unwind(charge.effects, self._states), None, now)
+        if not charge.effects:
+            return
+        closed = [key for key, surplus in self._surpluses.items() if surplus.closes_at <= now]
+        undone = pricing.unwind(charge.effects, self._states, closed)
+        self._keep(undone, None, now)
+        for key in undone.keys() & set(closed):
+            settled = self._surpluses[key]._replace(closes_at=now, micros=trunc(undone[key].surplus_micros))
+            self._settled.append(settled)
 
     def given_back(self, time: Window) -> Iterable[tuple[int, int]]:
-        """The surplus of each period that closed within a time, and the list price of a credit of it."""
-        for surplus in self._surpluses.values():
+        """The surplus of each period that closed within a time, and the list price of a credit of it.
+
+        Below 0: what was due then.
+        """
+        for surplus in (*self._surpluses.values(), *self._settled):
             if time.holds(surplus.closes_at) and surplus.micros:
                 yield surplus.micros, surplus.credit_price_nanousd
 
@@ -227,13 +236,11 @@ class Past:
         for key, state in states.items():
             self._states[key] = state.text
             if terms is not None:
-                self._multipliers[key] = terms.multiplier_nanos
                 price = terms.card.credit_price_nanousd
             else:
                 price = self._surpluses[key].credit_price_nanousd if key in self._surpluses else 0
             if state.closes_at is not None and state.closes_at > now:
-                micros = state.surplus_micros * self._multipliers.get(key, UNSCALED) // UNSCALED
-                self._surpluses[key] = _Surplus(state.closes_at, micros, price)
+                self._surpluses[key] = _Surplus(state.closes_at, trunc(state.surplus_micros), price)
 
 
 def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:

@@ -166,6 +166,23 @@ async def test_sierra_charges_a_conversation_once(presets):
     assert in_credits(again.charged_micros) == "0.99"
 
 
+async def test_sierra_charges_the_next_report_after_a_reversal(presets):
+    """Of two reports of a conversation the first pays; undone, the next one does, and no other does."""
+    shop = await presets.account("sierra")
+    await shop.grant("10", "10")
+    talk = "conversation.resolved RESOLVED of=talk-1"
+    paid, free = [await shop.charge(talk) for _ in range(2)]
+    assert [in_credits(charge.charged_micros) for charge in (paid, free)] == ["0.99", "0"]
+    await shop.reverse(paid)
+    assert await shop.available() == "10"
+    other = talk.replace("talk-1", "talk-2")
+    charges = [await shop.charge(words) for words in (other, talk, talk)]
+    assert [in_credits(charge.charged_micros) for charge in charges] == ["0.99", "0.99", "0"]
+    await shop.reverse(free)
+    assert in_credits((await shop.charge(talk)).charged_micros) == "0"
+    assert await shop.available() == "8.02"
+
+
 async def test_snowflake_cloud_services_of_four_days(presets):
     """Cloud services are free up to a tenth of the day's warehouses: 413 credits in all, $1,239.00."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

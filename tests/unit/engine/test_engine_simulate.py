@@ -231,6 +231,43 @@ def test_a_period_that_is_open_keeps_its_surplus():
     assert [side.credits_micros for side in found.all] == [20 * 10**6, 20 * 10**6]
 
 
+def test_a_surplus_is_what_the_customer_paid_too_much():
+    """At half the price ten pages are 10 credits, and twelve 6: 4 go back, not 2."""
+    half = {"multiplier_nanos": UNSCALED // 2}
+    entries = [booked(2, 10 * 10**9, **half), booked(3, 2 * 10**9, **half)]
+    sides = [Fixed(VOLUME_CARD % each) for each in ("1", "0.5")]
+    found = replayed(entries, *sides, Window(None, CLOSE + timedelta(minutes=5)))
+    assert [side.credits_micros for side in found.all] == [6 * 10**6, 3 * 10**6]
+
+
+def test_less_than_a_micro_credit_is_not_due():
+    """Half of one that a line costs alone, and was charged nothing of: the books settle towards 0."""
+    charges = [booked(2, 10 * 10**9, undone=True), booked(3, 250)]
+    back = booked(4, None, kind=EntryKind.REVERSAL, subject=2)
+    sides = [Fixed(VOLUME_CARD % each) for each in ("1", "0.5")]
+    found = replayed([*charges, back], *sides, Window(None, CLOSE + timedelta(minutes=5)))
+    assert [side.credits_micros for side in found.all] == [0, 0]
+
+
+def test_a_reversal_in_a_closed_period_leaves_the_price_of_the_rest():
+    """Ten pages for 20 credits and two for nothing, of which 8 go back; then the ten are undone: two are 4.
+
+    As the books do it: the reversal returns the 12 that are left of the 20, and 4 are due at once.
+    """
+    later = CLOSE + timedelta(minutes=5)
+    entries = [
+        booked(2, 10 * 10**9, undone=True, priced_micros=20 * 10**6),
+        booked(3, 2 * 10**9),
+        booked(4, None, kind=EntryKind.PERIOD_CLOSED, booked_at=CLOSE, priced_micros=-8 * 10**6),
+        booked(5, None, kind=EntryKind.REVERSAL, subject=2, booked_at=later, priced_micros=-12 * 10**6),
+        booked(6, None, kind=EntryKind.PERIOD_CLOSED, booked_at=later, priced_micros=4 * 10**6),
+    ]
+    sides = [Fixed(VOLUME_CARD % each) for each in ("1", "0.5")]
+    found = replayed(entries, *sides, Window(None, later + timedelta(minutes=1)))
+    assert [side.credits_micros for side in found.all] == [4 * 10**6, 4 * 10**6]
+    assert found.booked.credits_micros == 4 * 10**6
+
+
 @pytest.mark.parametrize(
     ("before", "after", "bucket"),
     [
