@@ -68,6 +68,15 @@ async def database_urls(postgres: EmbeddedPostgres) -> AsyncIterator[DatabaseUrl
     await _execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="module")
+def shared_urls(postgres: EmbeddedPostgres) -> Iterator[DatabaseUrls]:
+    """A migrated database for all tests of a module, which look at what one history has made of it."""
+    name = f"test_{next(_numbers)}"
+    asyncio.run(_execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}"))
+    yield DatabaseUrls.of(postgres, name)
+    asyncio.run(_execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 def database_url(database_urls: DatabaseUrls) -> str:
     """The same database, as its owner's URL."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import socket
 import subprocess
@@ -11,9 +13,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,8 +25,10 @@ import pytest
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
+GRAFANA = DEPLOY.with_name("grafana")
 RULES = (DEPLOY / "rules.yml", DEPLOY / "alerts.yml")
 _YEARS = "100y"
+_OWN_PORTS = 20_000, 32_000
 
 
 def programs() -> tuple[str, str]:
@@ -91,13 +96,18 @@ class Prometheus:
         }
         return _found(self._get("query_range", asked))
 
+    def evaluated(self) -> dict[str, datetime]:
+        """When each group of rules was last begun to be evaluated."""
+        groups = self._get("rules", {})["groups"]
+        return {group["name"]: _instant(group["lastEvaluation"]) for group in groups}
+
     def _get(self, path: str, asked: Mapping[str, str]) -> Any:
         url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(asked)}"
         try:
             with urllib.request.urlopen(url) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            raise AssertionError(f"{asked['query']}: {error.read().decode()}") from error
+            raise AssertionError(f"{path} {dict(asked)}: {error.read().decode()}") from error
 
 
 def _found(data: Any) -> list[Found]:
@@ -109,6 +119,11 @@ def _found(data: Any) -> list[Found]:
     ]
 
 
+def _instant(text: str) -> datetime:
+    """Prometheus writes nanoseconds, of which Python reads micros."""
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+
+
 def _sample(sample: Sequence[Any]) -> tuple[float, float]:
     return float(sample[0]), float(sample[1])
 
@@ -118,8 +133,7 @@ def running(folder: Path, config: str = "") -> Iterator[Prometheus]:
     """A server over `folder / "data"` until the block ends."""
     server, _ = programs()
     (folder / "prometheus.yml").write_text(config, encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     options = [
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
@@ -151,3 +165,29 @@ def backfill(folder: Path, samples: str) -> None:
     """Puts samples in OpenMetrics' text, with their instants, into `folder / "data"`."""
     (folder / "samples").write_text(samples, encoding="utf-8")
     promtool("tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the system gives to whoever names none."""
+    begin, end = _OWN_PORTS
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(begin, end)  # noqa: S311 -- any will do
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
+
+
+@cache
+def dashboard(name: str) -> Any:
+    """A dashboard as Grafana takes it."""
+    return json.loads((GRAFANA / "dashboards" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def queries(name: str) -> list[tuple[str, str, str]]:
+    """Of each panel of a dashboard, what it asks Prometheus: title, legend and expression."""
+    return [
+        (panel["title"], target["legendFormat"], target["expr"])
+        for panel in dashboard(name)["panels"]
+        for target in panel.get("targets", ())
+    ]

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.prometheus import DEPLOY, alerts, rules
+from tests.prometheus import DEPLOY, GRAFANA, alerts, dashboard, rules
 
 ROOT = Path(__file__).parents[3]
 WINDOWS = {"1h": 3_600, "1d": 86_400, "30d": 2_592_000}
@@ -72,3 +73,37 @@ def test_figures_are_no_counters():
     for name, expression in expressions.items():
         for counted in re.findall(r"\b(?:i?rate|increase|i?delta|deriv)\(([a-z_:]+)", expression):
             assert counted.endswith(("_total", "_count", "_bucket", "_sum")), name
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (GRAFANA / "dashboards").glob("*.json")))
+def test_dashboards_are_whole(name):
+    """Panels have ids of their own and do not overlap; all ask the source that is chosen, and name a unit."""
+    board = dashboard(name)
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+    assert board["templating"]["list"][0]["name"] == "datasource"
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["fieldConfig"]["defaults"]["unit"]
+            assert {each["datasource"]["uid"] for each in panel["targets"]} == {"${datasource}"}
+
+
+def test_grafana_is_given_the_dashboards_and_their_source():
+    """What is provisioned is of the kinds that the dashboards ask for."""
+    provisioning = GRAFANA / "provisioning"
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
+    [provider] = yaml.safe_load((provisioning / "dashboards" / "acu-ledger.yaml").read_text())["providers"]
+    assert source["type"] == "prometheus"
+    assert provider["type"] == "file"
+    assert {dashboard(name)["uid"] for name in ("finance", "operations")} == {
+        "acu-ledger-finance",
+        "acu-ledger-operations",
+    }
