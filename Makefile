@@ -9,12 +9,13 @@
 # make styles  remake the table and the picture of docs/pricing-styles.md
 # make schema  regenerate the JSON Schemas of what is written in YAML
 # make lock    resolve the dependencies anew, within what pyproject.toml allows
+# make dist    the wheel and the source archive, in dist/
 # make clean   remove what the targets above have made
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench check proto styles schema lock clean
+.PHONY: help setup demo serve test faults bench check proto styles schema lock dist clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -80,6 +81,7 @@ check: setup
 	@$(STUBS) | xargs tar -cf - | tar -xf - -C build/committed
 	@diff -r build/committed build/stubs || { echo "Stubs are out of date: make proto" >&2; exit 1; }
 	@echo "Stubs are up to date"
+	@.ci/deployables
 
 # A worker for each core, each with a PostgreSQL of its own; who has nothing left takes from the others.
 test: check
@@ -115,5 +117,11 @@ lock: build/uv/bin/uv
 	$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(LOCK) --extra server --constraints requirements-dev.lock --output-file requirements.lock
 
+# By the locked setuptools, not by what a registry has today. The wheel is built of the source archive.
+dist: setup
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
+	@ls dist/*
+
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
