@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,8 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
+from ledger.engine.batch import OpenBatch
+from ledger.engine.member import Member
 from ledger.engine.memory import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done
@@ -28,6 +31,13 @@ def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pendin
     return [world.engine.begin(customer_id, command, pages(1) * lines) for command in commands]
 
 
+def committed(pending: Pending) -> Committed:
+    """What a command that has been booked was told."""
+    outcome = pending.result()
+    assert isinstance(outcome, Committed), outcome
+    return outcome
+
+
 async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     """Charges that came before their customer was loaded are not all decided at once."""
     acme = await world.customer("acme", 10_000 * CREDIT)
@@ -43,26 +53,30 @@ async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     assert left[0] == 40
     assert max(before - after for before, after in pairwise(left)) == WORK_AT_ONCE // lines
     await all_done(waiting)
-    consumed = [pending.result().entry.credits.consumed for pending in waiting]  # type: ignore[union-attr]
+    consumed = [committed(pending).entry.credits.consumed for pending in waiting]
     assert consumed == [lines * CREDIT] * 40
 
 
-async def test_a_statement_has_a_bounded_number_of_lines(world: World) -> None:
+async def test_a_statement_has_a_bounded_number_of_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What goes beyond forms the next; each is full but the last, and all is written."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     memory = world.engine._cells["cell_00"].memory
     await world.reserve(acme, "hold", CREDIT)
-    take, shipped = memory.next_batch, []
+    take = memory.next_batch
+    shipped: list[OpenBatch] = []
 
-    def next_batch():  # type: ignore[no-untyped-def]
+    def next_batch() -> OpenBatch:
         shipped.append(take())
         return shipped[-1]
 
-    memory.next_batch = next_batch  # type: ignore[method-assign]
+    monkeypatch.setattr(memory, "next_batch", next_batch)
     lines = BATCH_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
-    assert all(isinstance(pending.result(), Committed) for pending in outcomes)
+    for pending in outcomes:
+        committed(pending)
     assert [batch.work for batch in shipped] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
 
@@ -77,9 +91,10 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     memory.contend(memory._members)
     for member in memory._members.values():
         member.forget()
-    finish, rounds = memory.finish_round, []
+    finish = memory.finish_round
+    rounds: list[int] = []
 
-    def finish_round(members, batch):  # type: ignore[no-untyped-def]
+    def finish_round(members: Iterable[Member], batch: OpenBatch) -> None:
         rounds.append(batch.work)
         finish(members, batch)
 
@@ -87,7 +102,7 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     lines = ROUND_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
-    entries = [pending.result().entry for pending in outcomes]  # type: ignore[union-attr]
+    entries = [committed(pending).entry for pending in outcomes]
     assert [entry.sequence for entry in entries] == list(range(entries[0].sequence, entries[0].sequence + 11))
     assert rounds == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
 
@@ -103,9 +118,10 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
     memory.contend(memory._members)
     for member in memory._members.values():
         member.forget()
-    finish, rounds = memory.finish_round, []
+    finish = memory.finish_round
+    rounds: list[list[int]] = []
 
-    def finish_round(members, batch):  # type: ignore[no-untyped-def]
+    def finish_round(members: Iterable[Member], batch: OpenBatch) -> None:
         rounds.append(list(batch.parts))
         finish(members, batch)
 
@@ -115,7 +131,8 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
         *begin(world, "other", 1, ROUND_WORK_MAX // 5),
     ]
     await all_done(outcomes)
-    busy, other = (world.engine.directory.known(name).customer for name in names)  # type: ignore[union-attr]
+    known = [world.engine.directory.known(name) for name in names]
+    busy, other = (each.customer for each in known if each is not None)
     assert rounds[:2] == [[busy], [other, busy]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from books_world import World
+from books_world import World, tokens_at, usage_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +17,10 @@ from ledger.books import (
     OverCapture,
     Plan,
     Priced,
-    PricedLine,
     Refund,
     Reserve,
     Reverse,
     Rounding,
-    Treatment,
 )
 from ledger.books.model import NO_TALLY
 from ledger.books.tallies import MAX_TALLIES
@@ -42,8 +40,7 @@ STEPS = st.lists(
 
 def usage(exact_micros: Fraction, rounding: Rounding) -> Priced:
     """Give usage of one line at an exact price."""
-    line = PricedLine("tokens", Treatment.CHARGED, exact_micros, Fraction(0), {}, {})
-    return Priced((line,), rounding, has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+    return usage_of(tokens_at(exact_micros), rounding=rounding)
 
 
 class Customer:

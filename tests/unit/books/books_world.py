@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 from ledger.books import (
     Closings,
@@ -18,6 +19,7 @@ from ledger.books import (
     LotKey,
     Plan,
     Priced,
+    PricedLine,
     Refund,
     Refusal,
     Release,
@@ -25,17 +27,31 @@ from ledger.books import (
     ReservationCosts,
     ReservationState,
     Reverse,
+    Rounding,
     State,
     Terms,
+    Treatment,
     create,
     decide,
     due,
 )
 from ledger.books.audit import audit
+from ledger.books.exact import HALF_EVEN
+from ledger.books.model import ZERO
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
 UNDONE_WITH_A_RESERVATION = (EntryKind.COMMIT, EntryKind.RELEASE, EntryKind.RESERVATION_EXPIRED)
+
+
+def usage_of(*lines: PricedLine, rounding: Rounding = HALF_EVEN) -> Priced:
+    """Give usage of lines, without outcomes and states."""
+    return Priced(lines, rounding, has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+
+
+def tokens_at(exact_micros: Fraction, *memos: Fraction) -> PricedLine:
+    """Give a line of tokens at an exact price and no cost; what it saved, or paid on own keys, may follow."""
+    return PricedLine("tokens", Treatment.CHARGED, exact_micros, ZERO, {}, {}, (), *memos)
 
 
 class World:

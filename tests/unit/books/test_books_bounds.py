@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from books_world import World
+from books_world import World, tokens_at, usage_of
 
 from ledger.books import (
     MAX_AMOUNT,
@@ -21,10 +21,7 @@ from ledger.books import (
     Refund,
     Reserve,
     Reverse,
-    Rounding,
-    Treatment,
 )
-from ledger.books.model import ZERO
 
 INT64_MAX = 2**63 - 1
 CREDIT = 1_000_000
@@ -39,12 +36,11 @@ def decided(outcome: object) -> Decision:
 def of_memos(saved: tuple[int, ...] = (), own_key: tuple[int, ...] = ()) -> Priced:
     """Give usage of a line for each memo, in nano-dollars."""
     lines = [_line(saved=each) for each in saved] + [_line(own_key=each) for each in own_key]
-    return Priced(tuple(lines), Rounding(), False, False, None)
+    return usage_of(*lines)
 
 
 def _line(saved: int = 0, own_key: int = 0) -> PricedLine:
-    memos = Fraction(saved), Fraction(own_key)
-    return PricedLine("tokens", Treatment.CHARGED, Fraction(1), ZERO, {}, {}, (), *memos)
+    return tokens_at(Fraction(1), Fraction(saved), Fraction(own_key))
 
 
 @pytest.mark.parametrize(
