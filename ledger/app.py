@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 import pricing
+from ledger.access.caller import looked_up
 from ledger.access.table import KeyTable
 from ledger.api import model_names
 from ledger.api.admin import AdminService
@@ -228,7 +229,7 @@ async def _open_doors(
     clock: DatabaseClock,
     operations: OperationsMetrics,
 ) -> tuple[ApiServer, ApiServer]:
-    reads = Reads(database.reader, database.reports, engine.directory)
+    reads = Reads(database.reader, database.reports, engine.directory, looked_up)
     await asyncio.to_thread(model_names.prepare)
     public = ApiServer(
         front.address.at(settings.public_port),
@@ -244,7 +245,7 @@ async def _open_doors(
     back_office = ApiServer(
         front.address.at(settings.back_office_port),
         [
-            admin_service(AdminService(engine, keeper, reads, database.writer, clock.now)),
+            admin_service(AdminService(engine, keeper, reads, keys, database.writer, clock.now)),
             finance_service(
                 FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator, clock.now)
             ),

@@ -44,3 +44,16 @@ current = _caller.get
 """The caller of the call that this code runs in. Raises LookupError outside of a call: nobody is nobody."""
 enter = _caller.set
 """Says who makes the call that this code runs in, before its method runs."""
+
+_NOBODYS: Final = "\x01"
+"""No id of a customer has a control character."""
+
+
+def looked_up(customer_id: str) -> str:
+    """The id by which a customer that the call names is looked up: itself, or one that nobody has.
+
+    So a customer that the caller may not name is looked up in vain, and no step of the answer differs from
+    that of an id that does not exist. Raises LookupError outside of a call.
+    """
+    customers = current().customers
+    return customer_id if customers is None or customer_id in customers else _NOBODYS + customer_id

@@ -73,7 +73,12 @@ def parse(text: str) -> Key | None:
 
 
 def problems(
-    scopes: Sequence[str], customers: Collection[str], expires_at: datetime | None, now: datetime
+    scopes: Sequence[str],
+    customers: Collection[str],
+    expires_at: datetime | None,
+    now: datetime,
+    *,
+    is_first: bool,
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a key that somebody wants: (field, description) of its scopes, customers, expiry."""
     known = ", ".join(SCOPES)
@@ -89,7 +94,15 @@ def problems(
         yield "customer_ids", f"go with no key of scope {unbound[0]}, which is about all customers"
     if "wallet" in scopes and "backend" not in scopes and len(set(customers)) != 1:
         yield "customer_ids", f"has {len(set(customers))} customers; a wallet key names exactly one"
-    if expires_at is not None and expires_at <= now:
+    if is_first and "ops" not in scopes:
+        yield "scopes", "lacks ops, which the first key has to have: without it nobody could make the next"
+    if expires_at is not None:
+        yield from passed(expires_at, now)
+
+
+def passed(expires_at: datetime, now: datetime) -> Iterator[tuple[str, str]]:
+    """What is wrong with an expiry."""
+    if expires_at <= now:
         yield "expires_at", f"is {expires_at.isoformat()}, which has passed"
 
 

@@ -1,4 +1,4 @@
-"""AdminService: for ops. Customers, grants, rate cards."""
+"""AdminService: for ops. Customers, grants, rate cards, keys."""
 # ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Final
 
 from ledger import books
+from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.admin.v1 import admin_service_pb2_grpc
 from ledger.api import checks, decode, encode, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refused, some_of
+from ledger.api.keys import KeyMethods
 from ledger.api.rates import RateMethods
 from ledger.api.writes import Writes
 from ledger.books import commands
@@ -30,18 +32,20 @@ NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
 """Where new customers live."""
 
 
-class AdminService(RateMethods, admin_service_pb2_grpc.AdminServiceServicer):
-    """Who the customers are, what they were granted, which cards are in force."""
+class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceServicer):
+    """Who the customers are, what they were granted, which cards are in force, who may call."""
 
     def __init__(
         self,
         engine: Engine,
         keeper: PriceKeeper,
         reads: Reads,
+        keys: KeyTable,
         writer: Pool,
         clock: Callable[[], datetime],
     ) -> None:
         super().__init__(keeper, writer, clock)
+        self._keys = keys
         self._reads = reads
         self._writes = Writes(engine, reads, clock)
 

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from ledger.access.caller import current
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
+from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
@@ -29,6 +31,9 @@ _STATES: Final = {
 _Begun = tuple[pb.BatchResult, str, *Begun]
 """The result of an item, the name of its write, the write, and what is to come of it."""
 
+_SCOPES_OF_ITEMS: Final = scopes_of_items(
+    pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
+)
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
 
@@ -140,6 +145,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         name = item.WhichOneof("write")
         if name is None:
             raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
+        current().require(_SCOPES_OF_ITEMS[name])
         return name, *self._writes.begin(OF_BATCH[name], getattr(item, name), now)
 
     async def GetReservation(

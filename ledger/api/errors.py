@@ -76,9 +76,7 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
     RefusalReason.CUSTOMER_EXISTS: Told(
         StatusCode.ALREADY_EXISTS, "Another request created a customer of this id."
     ),
-    RefusalReason.REQUEST_ID_REUSED: Told(
-        StatusCode.ALREADY_EXISTS, "Another request of this customer had this request_id."
-    ),
+    RefusalReason.REQUEST_ID_REUSED: Told(StatusCode.ALREADY_EXISTS, "Another request had this request_id."),
     RefusalReason.BOOKS_DO_NOT_VERIFY: Told(
         StatusCode.FAILED_PRECONDITION,
         "The customer takes no writes until its books verify again; keep what has to be booked.",
@@ -97,6 +95,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
     RefusalReason.MARGIN_BELOW_FLOOR: Told(
         StatusCode.FAILED_PRECONDITION,
         "The card's simulated margin is under its margin_floor; it is published only if that is forced.",
+    ),
+    RefusalReason.KEY_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such key."),
+    RefusalReason.KEY_ENDED: Told(
+        StatusCode.FAILED_PRECONDITION, "The key was revoked, has expired, or was rotated before."
     ),
     RefusalReason.RESERVATION_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such reservation."),
     RefusalReason.CHARGE_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such charge."),

@@ -110,6 +110,13 @@ USAGE_DAYS_MAX: Final = 92
 USAGE_LABEL_KEYS_MAX: Final = 4
 """Labels that a usage report tells apart: a row's key is in the page token."""
 
+KEY_CUSTOMERS_MAX: Final = 1_000
+"""Customers that a key is bound to: every process holds them in memory."""
+
+OVERLAP_DEFAULT: Final = timedelta(hours=24)
+OVERLAP_MAX: Final = timedelta(days=30)
+"""How long a key goes on beside its successor: a rotation that is not over in a month is none."""
+
 TTL_MIN: Final = timedelta(seconds=1)
 """Of a hold: what is due by the clock is swept once a second."""
 

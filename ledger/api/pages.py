@@ -32,6 +32,7 @@ ListRequest = (
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest
+    | admin.ListKeysRequest
 )
 
 

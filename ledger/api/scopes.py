@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
 from ledger.v1 import scope_pb2
 
@@ -26,6 +26,13 @@ def scopes_of(services: Iterable[ServiceDescriptor]) -> Mapping[str, str]:
         for service in services
         for method in service.methods
     }
+
+
+def scopes_of_items(service: ServiceDescriptor, item: Descriptor) -> Mapping[str, str]:
+    """Which scope each write of a batch's item needs, by its name: that of the method with this request."""
+    by_request = {method.input_type.full_name: _scope_of(method) for method in service.methods}
+    requests = {field.name: field.message_type for field in item.fields}
+    return {name: by_request[request.full_name] for name, request in requests.items() if request is not None}
 
 
 def _scope_of(method: MethodDescriptor) -> str:

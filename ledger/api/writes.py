@@ -9,13 +9,14 @@ from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from ledger.access.caller import looked_up
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import decode, encode
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
 from ledger.books.commands import Command
-from ledger.books.model import Entry, Refusal
+from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done
@@ -88,12 +89,13 @@ class Writes:
         """The same for one that has been decoded. Raises Overloaded."""
         if write.untimely:
             return write, None
-        return write, self._engine.begin(write.customer_id, write.command, write.usage)
+        return write, self._engine.begin(looked_up(write.customer_id), write.command, write.usage)
 
     async def committed(self, write: Write[Any], outcome: Pending | None) -> Committed:
         """The entry of a write that has been begun.
 
-        Raises StatusError for a refusal, InvalidArgumentError, or what the engine raises.
+        Raises CustomerNotFoundError or StatusError for a refusal, InvalidArgumentError, or what the engine
+        raises.
         """
         if outcome is None:
             return await self.repeat(write, InvalidArgumentError(write.untimely))
@@ -101,6 +103,8 @@ class Writes:
             await all_done((outcome,))
         answer = told(outcome)
         if isinstance(answer, Refusal):
+            if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:
+                raise CustomerNotFoundError(write.customer_id)
             raise StatusError(refusal_status(answer, write.subject))
         return answer
 

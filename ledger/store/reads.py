@@ -216,10 +216,18 @@ class Reads:
     TooManyReportsError as well. What is read by key waits for none of that.
     """
 
-    def __init__(self, reader: Pool, reports: Pool, directory: Directory) -> None:
+    def __init__(
+        self,
+        reader: Pool,
+        reports: Pool,
+        directory: Directory,
+        looked_up: Callable[[str], str] = str,
+    ) -> None:
+        """`looked_up`: the id by which the customer of an id is looked up, where that is not itself."""
         self._reader = reader
         self._reports = Shares(reports)
         self._directory = directory
+        self._looked_up = looked_up
 
     async def profile(self, customer_id: str) -> Profile:
         """The customer's name and policies."""
@@ -353,7 +361,7 @@ class Reads:
         """A connection, and the customer's key on the history of the database that it leads to."""
         while True:
             forgotten = self._directory.forgotten
-            key = await self._directory.find(customer_id)
+            key = await self._directory.find(self._looked_up(customer_id))
             if key is None:
                 raise CustomerNotFoundError(customer_id)
             pool = self._reports.acquire(key.customer) if reports else self._reader.acquire()

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For ops: customers, grants, rate cards."""
+    """For ops: customers, grants, rate cards, keys."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -61,10 +61,20 @@ class AdminServiceStub:
     """Publishes the content of an older version as the next one. A repeat has no effect."""
     RollbackCosts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]
     """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]
+    """Makes a key for callers. It is shown in the answer, and never again."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
+    """All keys that were ever made, the newest first, without their secrets."""
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]
+    """Ends a key: within 2 s no server takes it. A repeat has no effect."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]
+    """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
+    overlap. A key is rotated once; its successor is rotated next.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For ops: customers, grants, rate cards."""
+    """For ops: customers, grants, rate cards, keys."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
@@ -95,9 +105,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Publishes the content of an older version as the next one. A repeat has no effect."""
     RollbackCosts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]  # type: ignore[assignment]
     """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+    CreateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes a key for callers. It is shown in the answer, and never again."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """All keys that were ever made, the newest first, without their secrets."""
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Ends a key: within 2 s no server takes it. A repeat has no effect."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
+    overlap. A key is rotated once; its successor is rotated next.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For ops: customers, grants, rate cards."""
+    """For ops: customers, grants, rate cards, keys."""
 
     @_abc_1.abstractmethod
     def CreateCustomer(
@@ -222,5 +242,39 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RollbackCostsResponse, _abc.Awaitable[_admin_service_pb2.RollbackCostsResponse]]:
         """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _admin_service_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateKeyResponse]]:
+        """Makes a key for callers. It is shown in the answer, and never again."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _admin_service_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListKeysResponse, _abc.Awaitable[_admin_service_pb2.ListKeysResponse]]:
+        """All keys that were ever made, the newest first, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _admin_service_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeKeyResponse]]:
+        """Ends a key: within 2 s no server takes it. A repeat has no effect."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _admin_service_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RotateKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateKeyResponse]]:
+        """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
+        overlap. A key is rotated once; its successor is rotated next.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
+from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import encode
 from ledger.api.admin import AdminService
@@ -61,10 +62,11 @@ class OwnService:
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
         reads = Reads(self.database.reader, self.database.reports, engine.directory)
+        keys = KeyTable(self.database, self.now, metrics, open_without_keys=True)
         services = [
             credit_service(CreditService(engine, reads, self.now)),
             wallet_service(WalletService(prices, reads, self.now)),
-            admin_service(AdminService(engine, keeper, reads, self.database.writer, self.now)),
+            admin_service(AdminService(engine, keeper, reads, keys, self.database.writer, self.now)),
         ]
         self.server = ApiServer("127.0.0.1:0", services, metrics, 100, anybody)
         await self.server.start()

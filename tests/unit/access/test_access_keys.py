@@ -70,8 +70,8 @@ def test_what_has_another_form_is_no_key(text):
 )
 def test_keys_that_may_be_made(scopes, customers):
     """Bound are those alone whose methods are each about one customer."""
-    assert list(problems(scopes, customers, None, NOW)) == []
-    assert list(problems(scopes, customers, NOW + timedelta(seconds=1), NOW)) == []
+    assert list(problems(scopes, customers, None, NOW, is_first=False)) == []
+    assert list(problems(scopes, customers, NOW + timedelta(seconds=1), NOW, is_first=False)) == []
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,20 @@ def test_keys_that_may_be_made(scopes, customers):
 )
 def test_keys_that_may_not_be_made(scopes, customers, field, told):
     """What is wrong is told with its field, and what is allowed."""
-    [(path, description)] = problems(scopes, customers, None, NOW)
+    [(path, description)] = problems(scopes, customers, None, NOW, is_first=False)
     assert path == field
     assert description.startswith(told)
 
 
 def test_a_key_that_has_expired_is_not_made():
     """An expiry lies ahead."""
-    [(path, description)] = problems(["ops"], [], NOW, NOW)
+    [(path, description)] = problems(["ops"], [], NOW, NOW, is_first=False)
     assert (path, description) == ("expires_at", "is 2026-11-29T00:00:00+00:00, which has passed")
+
+
+@pytest.mark.parametrize("scopes", [["backend"], ["finance", "refund"]])
+def test_the_first_key_is_one_of_ops(scopes):
+    """A server that holds a key asks for one: without one of ops nobody could make the next."""
+    [(path, description)] = problems(scopes, [], None, NOW, is_first=True)
+    assert (path, description[:9]) == ("scopes", "lacks ops")
+    assert list(problems([*scopes, "ops"], [], None, NOW, is_first=True)) == []

@@ -43,12 +43,16 @@ def test_every_reason_is_in_the_table(reason):
         assert "available_micros: 5" in status.message
 
 
-@pytest.mark.parametrize("reason", [*RefusalReason, "OVERLOADED", "UNAVAILABLE", "INTERNAL"])
+@pytest.mark.parametrize(
+    "reason", [*RefusalReason, "UNAUTHENTICATED", "SCOPE_REQUIRED", "OVERLOADED", "UNAVAILABLE", "INTERNAL"]
+)
 def test_every_reason_is_documented(reason):
     """Whoever gets a reason finds it in docs/api.md, beside its code."""
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{reason}`")]
     assert len(rows) == 1
     codes = {
+        "UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
+        "SCOPE_REQUIRED": StatusCode.PERMISSION_DENIED,
         "OVERLOADED": StatusCode.RESOURCE_EXHAUSTED,
         "UNAVAILABLE": StatusCode.UNAVAILABLE,
         "INTERNAL": StatusCode.INTERNAL,

@@ -1,0 +1,190 @@
+"""The part of AdminService about keys: make, list, revoke, rotate.
+
+A key is shown once, in the answer that made it. So a repeat of the request, which finds the key made, cannot
+show it: whoever lost the answer rotates the key, or revokes it and makes another.
+"""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from google.protobuf.message import Message
+
+from ledger.access import keys as rules
+from ledger.access.caller import current
+from ledger.access.keys import Key
+from ledger.access.table import KeyTable
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.api import checks, encode, limits, pages
+from ledger.api.checks import NANOS, Problems
+from ledger.api.decode import fingerprint
+from ledger.api.errors import refused
+from ledger.books.model import RefusalReason
+from ledger.store import keys as store
+from ledger.store.database import Pool
+from ledger.store.keys import Draft, StoredKey
+from ledger.store.reads import NEWEST, CustomerNotFoundError
+
+
+class KeyMethods:
+    """The methods of AdminService that concern keys."""
+
+    _writer: Pool
+    _clock: Callable[[], datetime]
+    _keys: KeyTable
+
+    async def CreateKey(self, request: pb.CreateKeyRequest, context: object) -> pb.CreateKeyResponse:
+        """Makes a key, and shows it."""
+        draft, key = self._draft(request)
+        with _refusals(draft.request_id):
+            made, repeated = await store.make_key(self._writer, draft)
+        await self._keys.look()
+        secret = "" if repeated else key.text
+        return pb.CreateKeyResponse(key=self._told(made), secret=secret, replayed=repeated)
+
+    def _draft(self, request: pb.CreateKeyRequest) -> tuple[Draft, Key]:
+        problems = Problems()
+        request_id = checks.identifier(problems, "request_id", request.request_id)
+        name = checks.identifier(problems, "name", request.name)
+        customers = tuple(dict.fromkeys(request.customer_ids))
+        if len(customers) > limits.KEY_CUSTOMERS_MAX:
+            allowed = f"at most {limits.KEY_CUSTOMERS_MAX} are allowed"
+            problems.add("customer_ids", f"has {len(customers)} customers; {allowed}")
+        for index, customer_id in enumerate(customers[: limits.KEY_CUSTOMERS_MAX]):
+            checks.identifier(problems, f"customer_ids[{index}]", customer_id)
+        expires_at = _expires_at(problems, request)
+        scopes = tuple(dict.fromkeys(request.scopes))
+        problems.found += rules.problems(
+            scopes, customers, expires_at, self._clock(), is_first=not self._keys.has_keys
+        )
+        problems.raise_if_any()
+        key = Key.draw()
+        draft = Draft(
+            key_id=key.key_id,
+            hash=key.hash,
+            name=name,
+            scopes=scopes,
+            customers=customers or None,
+            created_by=current().name,
+            expires_at=expires_at,
+            request_id=request_id,
+            fingerprint=fingerprint(request),
+        )
+        return draft, key
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: object) -> pb.ListKeysResponse:
+        """Keys, the newest first."""
+        problems = Problems()
+        size = pages.page_size(problems, request)
+        (before,) = pages.last_key(problems, request, (NEWEST,))
+        problems.raise_if_any()
+        found = await store.list_keys(self._writer, before, size + 1)
+        token = pages.token_below(request, found[size - 1].number if len(found) > size else None)
+        return pb.ListKeysResponse(keys=map(self._told, found[:size]), next_page_token=token)
+
+    async def RevokeKey(self, request: pb.RevokeKeyRequest, context: object) -> pb.RevokeKeyResponse:
+        """Ends a key."""
+        problems = Problems()
+        key_id = checks.identifier(problems, "key_id", request.key_id)
+        problems.raise_if_any()
+        with _refusals():
+            revoked = await store.revoke_key(self._writer, key_id, current().name)
+        await self._keys.look()
+        return pb.RevokeKeyResponse(key=self._told(revoked))
+
+    async def RotateKey(self, request: pb.RotateKeyRequest, context: object) -> pb.RotateKeyResponse:
+        """Makes the successor of a key, and shows it."""
+        problems = Problems()
+        request_id = checks.identifier(problems, "request_id", request.request_id)
+        key_id = checks.identifier(problems, "key_id", request.key_id)
+        overlap = _overlap(problems, request)
+        expires_at = _expires_at(problems, request)
+        if expires_at is not None:
+            problems.found += rules.passed(expires_at, self._clock())
+        problems.raise_if_any()
+        key, caller, asked = Key.draw(), current(), fingerprint(request)
+
+        def successor(first: StoredKey, now: datetime) -> Draft:
+            return Draft(
+                key_id=key.key_id,
+                hash=key.hash,
+                name=first.name,
+                scopes=first.scopes,
+                customers=first.customers,
+                created_by=caller.name,
+                expires_at=expires_at or _as_long(first, now),
+                request_id=request_id,
+                fingerprint=asked,
+            )
+
+        with _refusals(request_id):
+            made, first, repeated = await store.rotate_key(
+                self._writer, key_id, request_id, asked, overlap, successor
+            )
+        await self._keys.look()
+        secret = "" if repeated else key.text
+        return pb.RotateKeyResponse(
+            key=self._told(made), secret=secret, replaced=self._told(first), replayed=repeated
+        )
+
+    def _told(self, key: StoredKey) -> pb.Key:
+        return pb.Key(
+            key_id=key.key_id,
+            name=key.name,
+            scopes=key.scopes,
+            customer_ids=key.customers or (),
+            state=_state(key, self._clock()),
+            created_by=key.created_by,
+            created_at=encode.timestamp(key.created_at),
+            expires_at=encode.timestamp(key.expires_at),
+            revoked_at=encode.timestamp(key.revoked_at),
+            revoked_by=key.revoked_by or "",
+            replaced_by=key.replaced_by or "",
+            last_used_day=key.last_used_on.isoformat() if key.last_used_on else "",
+        )
+
+
+def _state(key: StoredKey, now: datetime) -> pb.KeyState.ValueType:
+    if key.revoked_at is not None:
+        return pb.KEY_STATE_REVOKED
+    return pb.KEY_STATE_EXPIRED if store.has_ended(key, now) else pb.KEY_STATE_ACTIVE
+
+
+def _as_long(first: StoredKey, now: datetime) -> datetime | None:
+    """When a key ends that lives as long as another was to live."""
+    return now + (first.expires_at - first.created_at) if first.expires_at is not None else None
+
+
+def _expires_at(problems: Problems, request: Message) -> datetime | None:
+    if not request.HasField("expires_at"):
+        return None
+    return checks.instant(problems, "expires_at", request.expires_at)  # type: ignore[attr-defined]
+
+
+def _overlap(problems: Problems, request: pb.RotateKeyRequest) -> timedelta:
+    if not request.HasField("overlap"):
+        return limits.OVERLAP_DEFAULT
+    nanos = checks.duration_nanos(problems, "overlap", request.overlap)
+    overlap = timedelta(microseconds=nanos // 1000)
+    if overlap > limits.OVERLAP_MAX:
+        problems.add("overlap", f"is {nanos // NANOS} s; at most {limits.OVERLAP_MAX.days} days are allowed")
+    return overlap
+
+
+@contextmanager
+def _refusals(request_id: str = "") -> Iterator[None]:
+    """Tells what the store refuses."""
+    try:
+        yield
+    except store.UnknownCustomer as error:
+        raise CustomerNotFoundError(str(error)) from None
+    except store.UnknownKey as error:
+        raise refused(RefusalReason.KEY_NOT_FOUND, key_id=str(error)) from None
+    except store.KeyEnded as error:
+        successor = {"replaced_by": error.key.replaced_by} if error.key.replaced_by else {}
+        raise refused(RefusalReason.KEY_ENDED, key_id=error.key.key_id, **successor) from None
+    except store.RequestReused:
+        raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=request_id) from None
