@@ -118,7 +118,8 @@ def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:
     listed = json.loads(rates("list", "lent", "--json", *target).stdout)["cards"]["versions"]
     assert [(each["number"], each["published_by"]) for each in listed][::2] == [(3, "boss"), (1, "kim")]
     assert "boss (rollback)" in rates("list", *target).stdout
-    assert "per_hour: '4'" in rates("show", "lent", *target).stdout
+    assert "card: resolved" in rates("show", "resolved", *target).stdout
+    assert "per_hour: '4'" in rates("show", "lent", "--version", 3, *target).stdout
     assert "per_hour: '5'" in rates("show", "lent", "--version", 2, *target).stdout
     assert '"h100"' in rates("show", "--costs", *target).stdout
     for wrong in (("show",), ("show", "lent", "--costs"), ("rollback", "--version", 1)):
