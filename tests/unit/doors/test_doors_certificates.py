@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -200,3 +202,17 @@ def test_a_weak_key(tmp_path: Path) -> None:
     assert f"{files.tls_certificate} is too weak (EE_KEY_TOO_SMALL): have one made with 2,048" in refusal(
         files
     )
+
+
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
+    """What operations.md has for an authority of one's own makes files that are taken without a warning."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ (openssl .*)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    files = TlsFiles(tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt", None)
+    with capture_logs() as logs:
+        material = read(files, datetime.now(UTC))
+    assert logs == []
+    assert "ledger.internal" in material.names
