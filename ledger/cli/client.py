@@ -48,6 +48,8 @@ _HANDSHAKES: Final = {
     "WRONG_VERSION_NUMBER": "the server speaks no TLS here",
 }
 """What gRPC says of a handshake that no repeat will mend, and what it means."""
+_CLOSED: Final = "Socket closed"
+"""What gRPC says where plaintext meets TLS, and where a server ends."""
 _LATER = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 )
@@ -95,7 +97,7 @@ async def connect(
     public_target: str, back_office_target: str, access: Access = _NOTHING
 ) -> AsyncIterator[Ledger]:
     """Opens channels to both ports of a server, `HOST:PORT` each; nothing is sent yet."""
-    async with _channel(public_target, access) as public, _channel(back_office_target, access) as back_office:
+    async with channel(public_target, access) as public, channel(back_office_target, access) as back_office:
         yield Ledger(
             CreditServiceStub(public),
             WalletServiceStub(public),
@@ -104,7 +106,8 @@ async def connect(
         )
 
 
-def _channel(target: str, access: Access) -> grpc.aio.Channel:
+def channel(target: str, access: Access) -> grpc.aio.Channel:
+    """A channel to one port, by TLS or not as `access` has it; a key is shown with each call."""
     credentials = access.credentials(target)
     interceptors = [_Bearer(access.key)] if access.key else None
     if credentials is None:
@@ -188,6 +191,8 @@ def _failure_of(error: grpc.aio.AioRpcError) -> Failure:
         if key == _DETAILS_KEY:
             return failure_of_status(Status.FromString(value))
     message = _explained(error) or error.details() or "no answer"
+    if _CLOSED in message:
+        message = f"{message}; a server that speaks TLS is reached with --ca"
     return Failure(error.code().name, error.code().name, message)
 
 

@@ -5,6 +5,7 @@ OpenSSL reads them for the ports of metrics, BoringSSL for gRPC's; both have to 
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,7 @@ def read(files: TlsFiles, now: datetime) -> Material:
     back_office = public
     if files.back_office_tls_client_ca is not None:
         back_office = _asking(files, "back_office_tls_client_ca", chain, key, now)
-    names = tuple(str(name) for _, name in about.get("subjectAltName", ()))
+    names = tuple(_name(kind, name) for kind, name in about.get("subjectAltName", ()))
     return Material(public, back_office, operations, names, ends_at)
 
 
@@ -168,6 +169,11 @@ def _seen_by_client(files: TlsFiles, context: ssl.SSLContext) -> dict[str, Any]:
     except ssl.SSLError:
         _refuse(files, "tls_certificate", _OTHER_KIND)
     return dict(client.getpeercert() or {})
+
+
+def _name(kind: str, name: str) -> str:
+    """OpenSSL writes IPv6 addresses out in full."""
+    return str(ipaddress.ip_address(name)) if kind == "IP Address" else name
 
 
 def _checked_dates(files: TlsFiles, about: dict[str, Any], now: datetime) -> datetime:

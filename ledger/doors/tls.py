@@ -64,7 +64,7 @@ class Tls:
         self._taken = look
         try:
             self.material = self._take()
-        except SettingsError as error:
+        except Exception as error:  # noqa: BLE001 -- whatever the files hold, it is looked at them again
             self._noted.tls(self.material.ends_at, refused=True)
             _log.error("tls.refused", error=str(error), in_force="what was taken last")
         else:

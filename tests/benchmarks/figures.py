@@ -69,6 +69,24 @@ TARGETS = (
         0.3,
     ),
     Target(
+        "Batch of 500 by TLS and with keys, the server's processor a pair",
+        "secured_batch_500_cpu_us",
+        "us",
+        "in plaintext and without",
+        ("batch_500_cpu_us",),
+        1.05,
+        at_least=False,
+    ),
+    Target(
+        "a call's key, the server's processor",
+        "auth_us_per_call",
+        "us",
+        "the target",
+        20.0,
+        1.0,
+        at_least=False,
+    ),
+    Target(
         "Batch, 100 items, 8 in flight", "batch_100_pairs_per_s", "pairs/s", "Batch of 500", (_BATCH,), 0.7
     ),
     Target(
@@ -163,6 +181,9 @@ REPORTED = (
     ("open loop at 70 % of the unary figure, from the intended start, p50", "open_loop_p50_ms", "ms"),
     ("the same, p99", "open_loop_p99_ms", "ms"),
     ("the same, p99.9", "open_loop_p999_ms", "ms"),
+    ("unary, 32 in flight, the server's processor a call", "unary_cpu_us", "us"),
+    ("the same with keys", "keyed_unary_cpu_us", "us"),
+    ("the same with keys, by TLS", "secured_unary_cpu_us", "us"),
     ("price(), one item a call", "price_single_items_per_s", "items/s"),
     ("two servers, items refused", "two_servers_errors", ""),
 )

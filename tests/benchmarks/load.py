@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc.aio
 
+from ledger.cli import client
+from ledger.cli.access import Access
 from ledger.v1 import credit_service_pb2 as pb
 from tests.benchmarks import workload
 
 if TYPE_CHECKING:
     from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
 
-MESSAGE_BYTES_MAX = 64 * 2**20
-_OPTIONS = (("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),)
+_OPEN = Access()
 _SECOND_MS = 1_000
 Request = TypeVar("Request")
 
@@ -71,9 +72,9 @@ class Calls:
 
 
 @asynccontextmanager
-async def channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(target: str, access: Access = _OPEN) -> AsyncIterator[grpc.aio.Channel]:
     """A channel that is ready."""
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as opened:
+    async with client.channel(target, access) as opened:
         await opened.channel_ready()
         yield opened
 

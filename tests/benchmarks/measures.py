@@ -10,7 +10,7 @@ from statistics import linear_regression, median, quantiles
 from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.benchmarks import load, prices, simulation, workload
+from tests.benchmarks import keys, load, prices, simulation, workload
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
 from tests.benchmarks.load import Calls, Window
 from tests.benchmarks.stage import Say, Service, Stage, service
@@ -25,6 +25,7 @@ SMALL_BATCH, SMALL_BATCH_IN_FLIGHT = 100, 8
 PASS_PAIRS = 10
 """Pairs of one customer in one call, where memory is measured."""
 CAPACITY_SHARE = 0.7
+MICROSECONDS = 1_000_000
 
 Measure = Callable[[], Awaitable[float]]
 
@@ -50,6 +51,7 @@ class Measures:
         await self._unary()
         await self._latencies()
         await self._batches()
+        await self._trust()
         await self._balances()
         await self._simulation()
         await self._open_loop()
@@ -142,6 +144,38 @@ class Measures:
 
         return measure
 
+    async def _trust(self) -> None:
+        """What a key costs a server by itself, and what keys and TLS cost it in whole calls."""
+        shown = self._stage.keyed.server.access
+        self._note("auth_us_per_call", await keys.authorization_us(self._stage.keyed_books, shown))
+
+        def call(where: Service) -> Measure:
+            async def measure() -> float:
+                window, before = Window(0.0, self._size.seconds), where.server.cpu_seconds()
+                await load.unary_rate(where.credits, load.customers(SPREAD), UNARY_IN_FLIGHT, window)
+                return (where.server.cpu_seconds() - before) / window.done * MICROSECONDS
+
+            return measure
+
+        def pair(where: Service) -> Measure:
+            async def measure() -> float:
+                pairs, before = self._size.cpu_pairs, where.server.cpu_seconds()
+                await _write_pairs(where, load.customers(SPREAD), pairs, each=1)
+                return (where.server.cpu_seconds() - before) / pairs * MICROSECONDS
+
+            return measure
+
+        stage = self._stage
+        await self._in_turns(
+            {
+                "unary_cpu_us": call(stage.empty),
+                "keyed_unary_cpu_us": call(stage.keyed),
+                "secured_unary_cpu_us": call(stage.secured),
+                "batch_500_cpu_us": pair(stage.empty),
+                "secured_batch_500_cpu_us": pair(stage.secured),
+            }
+        )
+
     async def _balances(self) -> None:
         """A read of customers whom the server has never met, on both journals."""
 
@@ -220,8 +254,8 @@ SAMPLES = 40
 """Of resident memory, evenly over the pairs."""
 
 
-async def _write_pairs(where: Service, whose: Iterator[str], pairs: int) -> None:
-    """Writes so many pairs, a few of each customer in a call."""
+async def _write_pairs(where: Service, whose: Iterator[str], pairs: int, each: int = PASS_PAIRS) -> None:
+    """Writes so many pairs, so many of each customer in a call."""
     left = pairs
 
     async def work() -> None:
@@ -229,8 +263,8 @@ async def _write_pairs(where: Service, whose: Iterator[str], pairs: int) -> None
         while left > 0:
             items = min(BATCH, left)
             left -= items
-            few = list(islice(whose, -(-items // PASS_PAIRS)))
-            chosen = [customer for customer in few for _ in range(PASS_PAIRS)][:items]
+            few = list(islice(whose, -(-items // each)))
+            chosen = [customer for customer in few for _ in range(each)][:items]
             await load.batch_of_pairs(where.credits, chosen, _uncounted)
 
     await load.at_once(BATCH_IN_FLIGHT, work)

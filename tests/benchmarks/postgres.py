@@ -80,6 +80,16 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
+async def opened(books: Books) -> AsyncIterator[Database]:
+    """Its pools."""
+    database = await _open(books)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
 async def writer(books: Books) -> AsyncIterator[Connection]:
     """A connection as a cell's writer has it."""
     database = await _open(books)

@@ -6,14 +6,16 @@ import asyncio
 import os
 import re
 import signal
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
+from ledger.cli.access import Access
 from tests.benchmarks.postgres import Books
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,6 +28,11 @@ _TAILER_SECONDS = 1.2
 """By then the tailer has looked at what there is: it looks once a second while there is nothing."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MIB = 2**20
+_UTIME = 11
+"""Where the user's time stands in `/proc/PID/stat` after the name; the system's follows."""
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_OPEN = Access()
+_NO_TLS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,18 @@ class Server:
     target: str
     """Of the public API."""
     finance_url: str
+    access: Access
+    """How it is reached, and what it is shown."""
 
     def rss_mib(self) -> float:
         """Its resident memory now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * _PAGE_BYTES / _MIB
+
+    def cpu_seconds(self) -> float:
+        """Time that it has had of processors, until now."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / _TICKS_PER_SECOND
 
     async def settle(self) -> None:
         """Waits until the rollups have caught up with the journal: no turn pays for the one before."""
@@ -50,19 +64,26 @@ class Server:
                 await asyncio.sleep(0.2)
 
     def _entries_behind(self) -> float:
-        with urlopen(self.finance_url, timeout=10) as answer:  # noqa: S310 -- our own server, on loopback
+        request = Request(self.finance_url)  # noqa: S310 -- our own server, on loopback
+        if self.access.key:
+            request.add_header("Authorization", f"Bearer {self.access.key}")
+        authorities = (self.access.authorities or b"").decode("ascii")
+        context = ssl.create_default_context(cadata=authorities) if authorities else None
+        with urlopen(request, timeout=10, context=context) as answer:  # noqa: S310 -- the same
             found = _BEHIND.search(answer.read().decode())
         return float(found[1]) if found else 1.0
 
 
 @asynccontextmanager
-async def serving(books: Books, log: Path) -> AsyncIterator[Server]:
-    """A server of these books on free ports, as anyone starts it."""
+async def serving(
+    books: Books, log: Path, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
+) -> AsyncIterator[Server]:
+    """A server of these books on free ports, as anyone starts it; `tls` are settings of its own."""
     command = (str(Path(sys.executable).with_name("acu-ledger")), "serve")
-    environment = {**os.environ, **_FREE_PORTS, **books.environment}
+    environment = {**os.environ, **_FREE_PORTS, **books.environment, **tls}
     async with _started(command, environment, log) as (process, stdout):
         said = b"".join([await stdout.readline() for _ in range(_START_LINES)]).decode()
-        yield Server(process.pid, _address(said, "public API"), _address(said, "finance metrics"))
+        yield Server(process.pid, _address(said, "public API"), _address(said, "finance metrics"), access)
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ class Size:
     """Of the books that do not fit into memory."""
     memory_pairs: int
     """Written for the figures of resident memory."""
+    cpu_pairs: int
+    """Written in each turn in which a processor's time is compared."""
     reads: int
     """`GetBalance` calls in each turn."""
     open_loop_seconds: float
@@ -37,6 +39,7 @@ FULL = Size(
     journal_entries=1_000_000,
     cold_customers=100_000,
     memory_pairs=1_000_000,
+    cpu_pairs=20_000,
     reads=300,
     open_loop_seconds=20.0,
     price_seconds=1.0,
@@ -50,6 +53,7 @@ SMALL = Size(
     journal_entries=20_000,
     cold_customers=11_000,
     memory_pairs=8_000,
+    cpu_pairs=6_000,
     reads=50,
     open_loop_seconds=3.0,
     price_seconds=0.2,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from ledger.cli.access import Access
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.benchmarks import load
 from tests.benchmarks.ceilings import make_table
 from tests.benchmarks.echo import METHOD
+from tests.benchmarks.keys import make_access, secure
 from tests.benchmarks.postgres import Books, connected, make_books, require_durable, writer
 from tests.benchmarks.processes import Server, echoing, serving
 from tests.benchmarks.sizes import Size
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
 
 PAIR_ENTRIES = 2
+_OPEN = Access()
+_NO_TLS: Mapping[str, str] = {}
 Say = Callable[[str], None]
 
 
@@ -55,13 +60,18 @@ class Stage:
     cold: Service
     """Its customers do not fit into memory."""
     cold_books: Books
+    keyed: Service
+    """As `empty`, with books of its own in which there is a key."""
+    keyed_books: Books
+    secured: Service
+    """Another server of them, by TLS."""
     echo: Callable[[bytes], Awaitable[bytes]]
     database: Connection
     """As a cell's writer has it, to the books of `empty`."""
 
     async def settle(self) -> None:
         """Waits until all servers have done what earlier turns have left them."""
-        services = (self.empty, self.second, self.full, self.cold)
+        services = (self.empty, self.second, self.full, self.cold, self.keyed, self.secured)
         await asyncio.gather(*(each.server.settle() for each in services))
 
 
@@ -76,12 +86,17 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
     full = await make_books(server, "bench_full", size.customers, pairs_each)
     say(f"Making books: {size.cold_customers:,} customers")
     cold = await make_books(server, "bench_cold", size.cold_customers, 0)
+    keyed = await make_books(server, "bench_keyed", size.customers, 0)
+    key = await make_access(keyed)
     async with connected(empty.owner) as owner:
         await make_table(owner)
     async with AsyncExitStack() as life:
+        certificates = Path(life.enter_context(TemporaryDirectory()))
 
-        async def serve(books: Books, name: str) -> Service:
-            return await life.enter_async_context(service(books, logs / f"{name}.log"))
+        async def serve(
+            books: Books, name: str, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
+        ) -> Service:
+            return await life.enter_async_context(service(books, logs / f"{name}.log", access, tls))
 
         bare = await life.enter_async_context(echoing(logs / "echo.log"))
         channel = await life.enter_async_context(load.channel(bare))
@@ -95,6 +110,9 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             full_books=full,
             cold=await serve(cold, "cold"),
             cold_books=cold,
+            keyed=await serve(keyed, "keyed", key),
+            keyed_books=keyed,
+            secured=await serve(keyed, "secured", *secure(key, certificates)),
             echo=echo,
             database=await life.enter_async_context(writer(empty)),
         )
@@ -104,7 +122,12 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
 
 
 @asynccontextmanager
-async def service(books: Books, log: Path) -> AsyncIterator[Service]:
+async def service(
+    books: Books, log: Path, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
+) -> AsyncIterator[Service]:
     """A server of these books, and a client of it."""
-    async with serving(books, log) as server, load.channel(server.target) as channel:
+    async with (
+        serving(books, log, access, tls) as server,
+        load.channel(server.target, access) as channel,
+    ):
         yield Service(server, CreditServiceStub(channel), WalletServiceStub(channel))

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ledger.app import Stack
+from ledger.cli.access import key_of
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.console import REFUSED, note, out, progress, table
@@ -223,6 +224,9 @@ async def _print_metrics(console: Console, stack: Stack) -> None:
 
 def _scrape(url: str) -> list[str]:
     """The samples of a metrics port, histograms' buckets left out."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (a URL of our own)
+    request = urllib.request.Request(url)  # noqa: S310 (a URL of our own)
+    if key := key_of():
+        request.add_header("Authorization", f"Bearer {key}")
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (the same)
         lines = answer.read().decode().splitlines()
     return [line for line in lines if not line.startswith("#") and "_bucket{" not in line]

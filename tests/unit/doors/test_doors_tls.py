@@ -178,6 +178,34 @@ def test_files_that_cannot_be_used(
     assert figure(metrics, "certificate_expiry_timestamp_seconds") == tls.material.ends_at.timestamp()
 
 
+def test_authorities_that_change(pair: Pair, metrics: OperationsMetrics, tmp_path: Path) -> None:
+    """They are followed as the certificate is."""
+    authority = Authority(tmp_path, "clients")
+    tls = Tls(TlsFiles(pair.certificate, pair.key, authority.file, None), metrics)
+    before = tls.material.public.context.get_ca_certs()
+    Authority(tmp_path, "clients")
+    look_twice(tls)
+    assert tls.material.public.context.get_ca_certs() != before
+
+
+def test_a_file_that_goes_while_it_is_read(
+    tls: Tls, metrics: OperationsMetrics, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes of it, the files are looked at again."""
+
+    def torn(*_: object) -> Material:
+        raise FileNotFoundError
+
+    authority.issue("tls")
+    with monkeypatch.context() as patched:
+        patched.setattr("ledger.doors.tls.read", torn)
+        look_twice(tls)
+    assert figure(metrics, "files_refused") == 1
+    authority.issue("tls")
+    look_twice(tls)
+    assert figure(metrics, "files_refused") == 0
+
+
 def test_links_that_are_swapped(authority: Authority, tmp_path: Path, metrics: OperationsMetrics) -> None:
     """A Kubernetes Secret is a tree of links behind one link: what they lead to counts."""
     data = tmp_path / "..data"
