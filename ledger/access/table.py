@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from heapq import nsmallest
 from hmac import compare_digest
 from math import inf
 from typing import Final, NamedTuple
@@ -30,6 +31,13 @@ LATE_SECONDS: Final = 10.0
 """Without a look for so long, the log says so."""
 TRUSTED_SECONDS: Final = 300.0
 """How long what is known holds without a look."""
+
+SHOWN_BEFORE: Final = timedelta(days=30)
+"""A key that ends within this time is among the metrics."""
+SHOWN_AFTER: Final = timedelta(days=1)
+"""Whoever was refused by a key's end finds it there for so long."""
+SHOWN_MAX: Final = 50
+"""Keys among the metrics, those that end first: each is a series, and each customer may have a key."""
 
 AUTHORIZATION: Final = "authorization"
 """The metadata that a key is sent as: `Bearer <key>`."""
@@ -53,11 +61,13 @@ class _Known(NamedTuple):
     hash: bytes
     caller: Caller
     expires_at: datetime | None
+    is_replaced: bool
+    """A rotation has made another in its place: it is to end."""
 
 
 _NOBODYS: Final = Key("0" * 12, "0" * 43)
 """What is looked up where no key was sent, so that this takes the same work; no key has this id and hash."""
-_NOBODY: Final = _Known(bytes(32), Caller("", "", frozenset(), frozenset()), None)
+_NOBODY: Final = _Known(bytes(32), Caller("", "", frozenset(), frozenset()), None, is_replaced=False)
 
 
 class KeyTable:
@@ -88,6 +98,7 @@ class KeyTable:
         self._noted: dict[str, date] = {}
         database.history.at_a_turn(lambda _: self._wake.set())
         metrics.key_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
+        metrics.watch_keys(self.ending)
 
     def authorize(self, metadata: Metadata | None) -> Caller:
         """Whom a call comes from. Raises UnauthenticatedError, KeysOutdatedError.
@@ -111,6 +122,21 @@ class KeyTable:
         """Whether anybody may call at all."""
         now = self._clock()
         return any(known.expires_at is None or known.expires_at > now for known in self._known.values())
+
+    def ending(self) -> dict[str, datetime]:
+        """The keys that end soon with no other in their place, and those that have ended lately: by id, when.
+
+        May be asked on any thread.
+        """
+        now = self._clock()
+        ends = (
+            (known.expires_at, key_id)
+            for key_id, known in list(self._known.items())
+            if known.expires_at is not None
+            and not known.is_replaced
+            and now - SHOWN_AFTER < known.expires_at < now + SHOWN_BEFORE
+        )
+        return {key_id: expires_at for expires_at, key_id in nsmallest(SHOWN_MAX, ends)}
 
     async def run(self) -> None:
         """Looks at the database until cancelled."""
@@ -155,7 +181,9 @@ class KeyTable:
         self.has_keys = bool(found) or (self.has_keys and not anew)
         for key in found:
             if key.revoked_at is None:
-                self._known[key.key_id] = _Known(key.hash, caller_of(key), key.expires_at)
+                self._known[key.key_id] = _Known(
+                    key.hash, caller_of(key), key.expires_at, is_replaced=key.replaced_by is not None
+                )
             else:
                 self._known.pop(key.key_id, None)
         self._generation = found[-1].generation if found else 0

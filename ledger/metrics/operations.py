@@ -111,6 +111,30 @@ class OperationsMetrics:
         """
         self.registry.register(_Pools(use))
 
+    def watch_keys(self, ending: Callable[[], Mapping[str, datetime]]) -> None:
+        """Shows the keys that are about to end: by id, when.
+
+        `ending` is asked at each scrape, on the port's thread.
+        """
+        self.registry.register(_Keys(ending))
+
+
+class _Keys(Collector):
+    """Keys that are about to end, as the table of keys knows them at the instant of a scrape."""
+
+    def __init__(self, ending: Callable[[], Mapping[str, datetime]]) -> None:
+        self._ending = ending
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "acu_ledger_key_expiry_timestamp_seconds",
+            "When a key ends that has no other in its place, for those that end within 30 days (Unix time).",
+            labels=("key_id",),
+        )
+        for key_id, ends_at in self._ending().items():
+            family.add_metric((key_id,), ends_at.timestamp())
+        return (family,)
+
 
 class BooksFigures(NamedTuple):
     """How the verification of the books stands, as read at one moment."""

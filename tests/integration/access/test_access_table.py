@@ -13,7 +13,7 @@ from ledger.access import table as table_module
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
-from ledger.store.keys import revoke_key
+from ledger.store.keys import Draft, revoke_key, rotate_key
 
 
 def sent(key: Key, scheme: str = "Bearer") -> list[tuple[str, str]]:
@@ -90,6 +90,24 @@ async def test_a_key_expires_by_the_clock_of_the_database(open_table, make, cloc
     with pytest.raises(UnauthenticatedError):
         table.authorize(sent(key))
     assert not table.has_usable_key()
+
+
+async def test_keys_that_are_about_to_end_are_shown(open_table, make, clock, database):
+    """Within 30 days, and for a day after; not what never ends, was revoked, or has another in its place."""
+    soon = await make(expires_at=clock() + timedelta(days=29))
+    await make(expires_at=clock() + timedelta(days=31))
+    await make()
+    replaced, revoked = [await make(expires_at=clock() + timedelta(days=2)) for _ in range(2)]
+    key = Key.draw()
+    second = Draft(key.key_id, key.hash, "second", ("ops",), None, "a test", None, "rotated", b"f")
+    await rotate_key(database.writer, replaced.key_id, "rotated", b"f", timedelta(days=1), lambda *_: second)
+    await revoke_key(database.writer, revoked.key_id, "a test")
+    table = await open_table()
+    assert table.ending() == {soon.key_id: clock() + timedelta(days=29)}
+    clock.pass_by(days=29.5)
+    assert soon.key_id in table.ending()
+    clock.pass_by(days=1)
+    assert soon.key_id not in table.ending()
 
 
 async def test_changes_are_found_in_order_by_every_process(open_table, make, database):
