@@ -318,6 +318,8 @@ CREATE TABLE rollup_lines (
     own_key_nanousd numeric NOT NULL,
     PRIMARY KEY (day, customer, plan, card, kind, model, lever, key_owner)
 );
+-- For the verification of some customers, and their margins.
+CREATE INDEX rollup_lines_customer ON rollup_lines (customer, day);
 
 CREATE TABLE rollup_accounts (
     day date NOT NULL,
