@@ -61,6 +61,15 @@ SEQUENCES_WITHOUT_GAPS = Invariant(
     """,
 )
 
+CUSTOMERS_HAVE_WALLETS = Invariant(
+    "customers_have_wallets",
+    """
+    SELECT c.customer, 'the customer is in the directory, and has no wallet' AS description
+    FROM ledger.customers c LEFT JOIN {cell}.wallets w USING (customer)
+    WHERE c.cell = '{cell}' AND w.customer IS NULL
+    """,
+)
+
 REQUEST_IDS_UNIQUE = Invariant(
     "request_ids_unique",
     """
@@ -482,6 +491,7 @@ REMAINDERS_ARE_CARRIED = Invariant(
 OF_BOOKS = (
     POSTINGS_BALANCE,
     SEQUENCES_WITHOUT_GAPS,
+    CUSTOMERS_HAVE_WALLETS,
     REQUEST_IDS_UNIQUE,
     INSTANTS_NEVER_GO_BACK,
     BALANCES_FOLLOW_POSTINGS,
@@ -531,6 +541,7 @@ def breaks_of_customers(invariant: Invariant) -> str:
     """The query for the breaks of an invariant of books or rollups, of the customers in $1 alone.
 
     It sees the rows of these customers under names of its own: what is proved is the invariant's own text.
+    The directory it sees whole.
     """
     own = _TABLE.sub(r"own_\1", invariant.breaks)
-    return f"WITH {_OWN} SELECT customer, description FROM ({own}) b"
+    return f"WITH {_OWN} SELECT customer, description FROM ({own}) b WHERE customer = ANY($1::bigint[])"

@@ -48,6 +48,7 @@ TAMPERED = {
     "a remainder": """wallets SET tallies = '{"basic": ["1/3", 0]}'""",
     "remainders that are none": """wallets SET tallies = '{"basic": ["1/0", 0]}'""",
     "a wallet that is gone": "DELETE wallets",
+    "a wallet that is another's": "wallets SET customer = -customer",
 }
 """What a superuser does to acme's rows."""
 

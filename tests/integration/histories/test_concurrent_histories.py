@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import grpc.aio
@@ -19,8 +20,10 @@ from histories_service import Service, serving
 from replay import replay
 
 from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.engine.watch import Watch
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.metrics.operations import OperationsMetrics
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
@@ -57,7 +60,8 @@ async def test_concurrent_histories_have_one_order(postgres: EmbeddedPostgres, s
                 shared.operations.clear()
                 mirror.began = await service.now() - CLOCKS_APART - mirror.account.minute * MINUTE
             clients = [Client(ends[n % servers], customers, seed=100 * turn + n) for n in range(CLIENTS)]
-            await asyncio.gather(*(client.run(ROUND_SECONDS) for client in clients))
+            async with _watched(service):
+                await asyncio.gather(*(client.run(ROUND_SECONDS) for client in clients))
             for shared, mirror in zip(customers, mirrors, strict=True):
                 replay(mirror, shared.operations, await _expired(service, mirror, shared))
                 read = wallet.GetBalanceRequest(customer_id=mirror.customer_id)
@@ -71,6 +75,23 @@ async def test_concurrent_histories_have_one_order(postgres: EmbeddedPostgres, s
                 mirror.account.minute += PAUSE_MINUTES
         verified = await FinanceServiceStub(doors[0][1]).VerifyJournal(finance.VerifyJournalRequest())
         assert verified.holds, verified.violations
+        assert await service.owner.fetchval("SELECT count(*) FROM cell_00.findings") == 0
+
+
+@asynccontextmanager
+async def _watched(service: Service) -> AsyncIterator[None]:
+    """Verifies the books without a pause, from aside: whoever is at work meanwhile is not stopped."""
+    watch = Watch(service.database, ("cell_00",), OperationsMetrics())
+    is_over = asyncio.Event()
+
+    async def verify() -> None:
+        while not is_over.is_set():
+            assert await watch.verify_all() == 0
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(verify())
+        yield
+        is_over.set()
 
 
 async def _channels(

@@ -12,6 +12,7 @@ import asyncpg
 
 from ledger.app import Stack, running
 from ledger.settings import Settings
+from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
 
 CONFIG = Path(__file__).parent / "config"
@@ -37,6 +38,8 @@ class Service:
 
     stacks: tuple[Stack, ...]
     owner: asyncpg.Connection
+    database: Database
+    """The same, as a server sees it."""
 
     async def now(self) -> datetime:
         """Read the database's clock."""
@@ -74,4 +77,6 @@ async def serving(postgres: EmbeddedPostgres, name: str, servers: int) -> AsyncI
         owner = await asyncpg.connect(settings.database_url)
         life.push_async_callback(owner.close)
         stacks = [await life.enter_async_context(running(settings)) for _ in range(servers)]
-        yield Service(tuple(stacks), owner)
+        database = await Database.open(settings.database_url, **urls)
+        life.push_async_callback(database.close)
+        yield Service(tuple(stacks), owner, database)
