@@ -17,10 +17,14 @@ from prometheus_client import CollectorRegistry
 import pricing
 from ledger.access.caller import looked_up
 from ledger.access.table import KeyTable
+from ledger.admin.v1 import admin_service_pb2
 from ledger.api import model_names
 from ledger.api.admin import AdminService
+from ledger.api.checks import InvalidArgumentError
 from ledger.api.credit import CreditService
+from ledger.api.errors import StatusError, status_of
 from ledger.api.finance import FinanceService
+from ledger.api.keys import create_key
 from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
 from ledger.api.scrapes import admit_finance
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
@@ -40,12 +44,15 @@ from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
 from ledger.store.database import Database, RoleTooStrongError
+from ledger.store.keys import key_generation
 from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
-from ledger.store.reads import Reads
+from ledger.store.reads import CustomerNotFoundError, Reads
 
 if TYPE_CHECKING:
     from ledger.store.embedded import EmbeddedPostgres
 
+AT_DATABASE: Final = "database"
+"""Who has made a key that was made without a server."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
 COLLECT_AFTER: Final = 50_000
@@ -95,6 +102,23 @@ async def migrated(settings: Settings) -> list[str]:
     """Brings the database to this version's schema; what was applied. Raises SettingsError."""
     async with AsyncExitStack() as life:
         return await _migrate((await _urls(settings, life)).owner)
+
+
+async def key_made_at_database(
+    settings: Settings, request: admin_service_pb2.CreateKeyRequest
+) -> admin_service_pb2.CreateKeyResponse:
+    """Makes a key without a server: the first one, or where all of ops are lost.
+
+    Raises SettingsError, and StatusError where AdminService would answer with a status.
+    """
+    async with AsyncExitStack() as life:
+        database = await _database(settings, life)
+        now = await database.writer.fetchval("SELECT clock_timestamp()")
+        is_first = await key_generation(database.writer) == 0
+        try:
+            return await create_key(database.writer, request, AT_DATABASE, now, is_first=is_first)
+        except (InvalidArgumentError, CustomerNotFoundError) as error:
+            raise StatusError(status_of(error, "keys create")) from error
 
 
 @asynccontextmanager

@@ -38,42 +38,10 @@ class KeyMethods:
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: object) -> pb.CreateKeyResponse:
         """Makes a key, and shows it."""
-        draft, key = self._draft(request)
-        with _refusals(draft.request_id):
-            made, repeated = await store.make_key(self._writer, draft)
+        is_first = not self._keys.has_keys
+        response = await create_key(self._writer, request, current().name, self._clock(), is_first=is_first)
         await self._keys.look()
-        secret = "" if repeated else key.text
-        return pb.CreateKeyResponse(key=self._told(made), secret=secret, replayed=repeated)
-
-    def _draft(self, request: pb.CreateKeyRequest) -> tuple[Draft, Key]:
-        problems = Problems()
-        request_id = checks.identifier(problems, "request_id", request.request_id)
-        name = checks.identifier(problems, "name", request.name)
-        customers = tuple(dict.fromkeys(request.customer_ids))
-        if len(customers) > limits.KEY_CUSTOMERS_MAX:
-            allowed = f"at most {limits.KEY_CUSTOMERS_MAX} are allowed"
-            problems.add("customer_ids", f"has {len(customers)} customers; {allowed}")
-        for index, customer_id in enumerate(customers[: limits.KEY_CUSTOMERS_MAX]):
-            checks.identifier(problems, f"customer_ids[{index}]", customer_id)
-        expires_at = _expires_at(problems, request)
-        scopes = tuple(dict.fromkeys(request.scopes))
-        problems.found += rules.problems(
-            scopes, customers, expires_at, self._clock(), is_first=not self._keys.has_keys
-        )
-        problems.raise_if_any()
-        key = Key.draw()
-        draft = Draft(
-            key_id=key.key_id,
-            hash=key.hash,
-            name=name,
-            scopes=scopes,
-            customers=customers or None,
-            created_by=current().name,
-            expires_at=expires_at,
-            request_id=request_id,
-            fingerprint=fingerprint(request),
-        )
-        return draft, key
+        return response
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: object) -> pb.ListKeysResponse:
         """Keys, the newest first."""
@@ -83,7 +51,8 @@ class KeyMethods:
         problems.raise_if_any()
         found = await store.list_keys(self._writer, before, size + 1)
         token = pages.token_below(request, found[size - 1].number if len(found) > size else None)
-        return pb.ListKeysResponse(keys=map(self._told, found[:size]), next_page_token=token)
+        now = self._clock()
+        return pb.ListKeysResponse(keys=[_told(key, now) for key in found[:size]], next_page_token=token)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: object) -> pb.RevokeKeyResponse:
         """Ends a key."""
@@ -93,7 +62,7 @@ class KeyMethods:
         with _refusals():
             revoked = await store.revoke_key(self._writer, key_id, current().name)
         await self._keys.look()
-        return pb.RevokeKeyResponse(key=self._told(revoked))
+        return pb.RevokeKeyResponse(key=_told(revoked, self._clock()))
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: object) -> pb.RotateKeyResponse:
         """Makes the successor of a key, and shows it."""
@@ -126,25 +95,72 @@ class KeyMethods:
             )
         await self._keys.look()
         secret = "" if repeated else key.text
+        now = self._clock()
         return pb.RotateKeyResponse(
-            key=self._told(made), secret=secret, replaced=self._told(first), replayed=repeated
+            key=_told(made, now), secret=secret, replaced=_told(first, now), replayed=repeated
         )
 
-    def _told(self, key: StoredKey) -> pb.Key:
-        return pb.Key(
-            key_id=key.key_id,
-            name=key.name,
-            scopes=key.scopes,
-            customer_ids=key.customers or (),
-            state=_state(key, self._clock()),
-            created_by=key.created_by,
-            created_at=encode.timestamp(key.created_at),
-            expires_at=encode.timestamp(key.expires_at),
-            revoked_at=encode.timestamp(key.revoked_at),
-            revoked_by=key.revoked_by or "",
-            replaced_by=key.replaced_by or "",
-            last_used_day=key.last_used_on.isoformat() if key.last_used_on else "",
-        )
+
+async def create_key(
+    pool: Pool, request: pb.CreateKeyRequest, created_by: str, now: datetime, *, is_first: bool
+) -> pb.CreateKeyResponse:
+    """Makes a key; `is_first`: there is none.
+
+    Raises InvalidArgumentError, CustomerNotFoundError, and StatusError for a refusal.
+    """
+    key = Key.draw()
+    draft = _draft(request, key, created_by, now, is_first=is_first)
+    with _refusals(draft.request_id):
+        made, repeated = await store.make_key(pool, draft)
+    return pb.CreateKeyResponse(key=_told(made, now), secret="" if repeated else key.text, replayed=repeated)
+
+
+def _draft(
+    request: pb.CreateKeyRequest, key: Key, created_by: str, now: datetime, *, is_first: bool
+) -> Draft:
+    problems = Problems()
+    scopes = tuple(dict.fromkeys(request.scopes))
+    customers = tuple(dict.fromkeys(request.customer_ids))
+    draft = Draft(
+        key_id=key.key_id,
+        hash=key.hash,
+        name=checks.identifier(problems, "name", request.name),
+        scopes=scopes,
+        customers=_customers(problems, customers) or None,
+        created_by=created_by,
+        expires_at=_expires_at(problems, request),
+        request_id=checks.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+    )
+    problems.found += rules.problems(scopes, customers, draft.expires_at, now, is_first=is_first)
+    problems.raise_if_any()
+    return draft
+
+
+def _customers(problems: Problems, customers: tuple[str, ...]) -> tuple[str, ...]:
+    if len(customers) > limits.KEY_CUSTOMERS_MAX:
+        allowed = f"at most {limits.KEY_CUSTOMERS_MAX} are allowed"
+        problems.add("customer_ids", f"has {len(customers)} customers; {allowed}")
+    for index, customer_id in enumerate(customers[: limits.KEY_CUSTOMERS_MAX]):
+        checks.identifier(problems, f"customer_ids[{index}]", customer_id)
+    return customers
+
+
+def _told(key: StoredKey, now: datetime) -> pb.Key:
+    return pb.Key(
+        key_id=key.key_id,
+        name=key.name,
+        scopes=key.scopes,
+        customer_ids=key.customers or (),
+        state=_state(key, now),
+        created_by=key.created_by,
+        created_at=encode.timestamp(key.created_at),
+        expires_at=encode.timestamp(key.expires_at),
+        revoked_at=encode.timestamp(key.revoked_at),
+        revoked_by=key.revoked_by or "",
+        replaced_by=key.replaced_by or "",
+        last_used_day=key.last_used_on.isoformat() if key.last_used_on else "",
+    )
 
 
 def _state(key: StoredKey, now: datetime) -> pb.KeyState.ValueType:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ledger.cli.commands.back_office import customers, grants
 from ledger.cli.commands.books import books
 from ledger.cli.commands.demo import demo
+from ledger.cli.commands.keys import keys
 from ledger.cli.commands.rates import rates
 from ledger.cli.commands.rates_simulate import fit, import_costs, simulate
 from ledger.cli.commands.replay import replay
@@ -65,6 +66,7 @@ app.add_typer(books, name="books")
 app.add_typer(rates, name="rates")
 app.add_typer(customers, name="customers")
 app.add_typer(grants, name="grants")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

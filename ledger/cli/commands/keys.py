@@ -1,0 +1,233 @@
+"""`acu-ledger keys`: who may call a server.
+
+A key goes to stdout alone, all that is said of it to stderr, so that it can be piped into where it is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+
+from ledger import app
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.api.errors import StatusError
+from ledger.cli.client import CallFailedError, call, failure_of_status
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.console import REFUSED, fail, note, out, print_json, table
+from ledger.cli.stack import run
+from ledger.logs import log_to_stderr
+from ledger.settings import Settings
+
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="Keys of a server's callers. The first is made at the database: set DATABASE_URL, give no --target.",
+)
+
+_TARGET: Final = "127.0.0.1:50052"
+_SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_STATES: Final = {
+    pb.KEY_STATE_ACTIVE: "active",
+    pb.KEY_STATE_EXPIRED: "expired",
+    pb.KEY_STATE_REVOKED: "revoked",
+}
+
+Expiry = Annotated[
+    datetime | None,
+    typer.Option("--expires-at", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC."),
+]
+RequestId = Annotated[
+    str | None, typer.Option(help="A repeat with the same one makes no second key; random, if not given.")
+]
+
+
+def _overlap(text: str) -> Duration:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if found is None:
+        raise typer.BadParameter("is no length of time: write 90s, 30m, 24h or 7d")
+    return Duration(seconds=int(found[1]) * _SECONDS_OF[found[2]])
+
+
+@keys.command("create")
+@at_server
+def create(
+    name: Annotated[str, typer.Option(help="Whom it is for: what it does is told under this name.")],
+    scope: Annotated[
+        list[str], typer.Option(help="backend, refund, wallet, ops or finance; may be repeated.")
+    ],
+    customer: Annotated[
+        list[str] | None,
+        typer.Option(help="The only ones that it may name; may be repeated. Any, if not given."),
+    ] = None,
+    expires_at: Expiry = None,
+    request_id: RequestId = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help=f"HOST:PORT of the server's back office; {_TARGET}, if neither it nor a database is given."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False, help="Make it at the embedded database in this directory; its server is stopped."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, and show it: once, and nowhere else.
+
+    With DATABASE_URL set and no --target it is made at the database, with no server and no key.
+    """
+    request = pb.CreateKeyRequest(
+        request_id=request_id or secrets.token_hex(16),
+        name=name,
+        scopes=scope,
+        customer_ids=customer or (),
+        expires_at=_stamp(expires_at),
+    )
+    answer = run(_create(target, data, request))
+    _show(answer, answer.key, answer.secret, as_json=as_json)
+
+
+async def _create(
+    target: str | None, data: Path | None, request: pb.CreateKeyRequest
+) -> pb.CreateKeyResponse:
+    settings = Settings.read(**({} if data is None else {"data_dir": data}))
+    if target is None and (data is not None or settings.database_url is not None):
+        log_to_stderr(logging.WARNING)
+        try:
+            return await app.key_made_at_database(settings, request)
+        except StatusError as error:
+            raise CallFailedError(failure_of_status(error.status)) from None
+    async with reach(target or _TARGET) as ledger:
+        return await call(ledger.admin.CreateKey, request)
+
+
+@keys.command("list")
+@at_server
+def list_keys(target: AdminTarget = _TARGET, as_json: AsJson = False) -> None:
+    """List all keys that were ever made, the newest first."""
+    found = run(_list(target))
+    if as_json:
+        print_json(pb.ListKeysResponse(keys=found))
+    else:
+        out().print(_table(found))
+
+
+async def _list(target: str) -> list[pb.Key]:
+    found: list[pb.Key] = []
+    request = pb.ListKeysRequest(page_size=1000)
+    async with reach(target) as ledger:
+        while True:
+            page = await call(ledger.admin.ListKeys, request)
+            found += page.keys
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return found
+
+
+@keys.command("revoke")
+@at_server
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="As `list` shows it.")],
+    target: AdminTarget = _TARGET,
+    as_json: AsJson = False,
+) -> None:
+    """End a key: within 2 s no server takes it."""
+    answer = run(_revoke(target, pb.RevokeKeyRequest(key_id=key_id)))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(_table([answer.key]))
+
+
+async def _revoke(target: str, request: pb.RevokeKeyRequest) -> pb.RevokeKeyResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.admin.RevokeKey, request)
+
+
+@keys.command("rotate")
+@at_server
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="As `list` shows it.")],
+    overlap: Annotated[
+        str, typer.Option(help="How long the first one goes on: 90s, 30m, 24h, 7d; 30d at most.")
+    ] = "24h",
+    expires_at: Expiry = None,
+    request_id: RequestId = None,
+    target: AdminTarget = _TARGET,
+    as_json: AsJson = False,
+) -> None:
+    """Make the successor of a key, with its name, scopes and customers, and show it."""
+    request = pb.RotateKeyRequest(
+        request_id=request_id or secrets.token_hex(16),
+        key_id=key_id,
+        overlap=_overlap(overlap),
+        expires_at=_stamp(expires_at),
+    )
+    answer = run(_rotate(target, request))
+    note(f"Key {answer.replaced.key_id} ends at {_when(answer.replaced.expires_at)}.")
+    _show(answer, answer.key, answer.secret, as_json=as_json)
+
+
+async def _rotate(target: str, request: pb.RotateKeyRequest) -> pb.RotateKeyResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.admin.RotateKey, request)
+
+
+def _show(
+    answer: pb.CreateKeyResponse | pb.RotateKeyResponse, key: pb.Key, secret: str, *, as_json: bool
+) -> None:
+    """The key on stdout, and what it is on stderr."""
+    if answer.replayed:
+        fail(
+            f"Key {key.key_id} was made by an earlier request of this id, and is not shown again:"
+            " rotate it if it was lost",
+            REFUSED,
+        )
+    bound = f" for {', '.join(key.customer_ids)}" if key.customer_ids else ""
+    end = f", until {_when(key.expires_at)}" if key.HasField("expires_at") else ""
+    note(f"Key {key.key_id} of {key.name}: {', '.join(key.scopes)}{bound}{end}. It is not shown again.")
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(secret)
+
+
+def _table(found: list[pb.Key]) -> Table:
+    made = table("Keys", "id", "name", "scopes", "customers", "state", "created", "by", "ends", "last used")
+    for key in found:
+        end = key.revoked_at if key.HasField("revoked_at") else key.expires_at
+        made.add_row(
+            key.key_id,
+            key.name,
+            ", ".join(key.scopes),
+            ", ".join(key.customer_ids) or "any",
+            _STATES.get(key.state, str(key.state)),
+            _when(key.created_at),
+            key.created_by,
+            _when(end) if end.seconds else "never",
+            key.last_used_day or "never",
+        )
+    return made
+
+
+def _stamp(when: datetime | None) -> Timestamp | None:
+    if when is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(when)
+    return stamp
+
+
+def _when(stamp: Timestamp) -> str:
+    return f"{stamp.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%SZ}"
