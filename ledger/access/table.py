@@ -25,6 +25,8 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.keys import StoredKey, key_generation, keys_since, note_uses
 
+LOOK_SECONDS: Final = 5.0
+"""How long a look may take: a connection that has gone dead without a word is given up for another."""
 POLL_SECONDS: Final = 1.0
 """How often a process looks for keys that others have made or revoked."""
 LATE_SECONDS: Final = 10.0
@@ -144,8 +146,9 @@ class KeyTable:
         while True:
             self._wake.clear()
             try:
-                await self.look()
-                await self._note_uses()
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.look()
+                    await self._note_uses()
                 told = ""
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
                 if told != repr(error) and boot_seconds() > self._looked_at + LATE_SECONDS:
@@ -153,6 +156,18 @@ class KeyTable:
                     told = repr(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+
+    async def changed(self) -> None:
+        """Takes in a change that this process has made: what it answers next goes by it.
+
+        Whoever follows makes up for a look that fails: the answer that shows a key is not to be lost by it.
+        """
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self.look()
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the change is made
+            _log.warning("keys.not_looked_at", error=repr(error))
+            self._wake.set()
 
     async def look(self) -> None:
         """Takes in what was made or changed; all anew on another history. Raises the driver's errors."""

@@ -40,7 +40,7 @@ class KeyMethods:
         """Makes a key, and shows it."""
         is_first = not self._keys.has_keys
         response = await create_key(self._writer, request, current().name, self._clock(), is_first=is_first)
-        await self._keys.look()
+        await self._keys.changed()
         return response
 
     async def ListKeys(self, request: pb.ListKeysRequest, context: object) -> pb.ListKeysResponse:
@@ -61,7 +61,7 @@ class KeyMethods:
         problems.raise_if_any()
         with _refusals():
             revoked = await store.revoke_key(self._writer, key_id, current().name)
-        await self._keys.look()
+        await self._keys.changed()
         return pb.RevokeKeyResponse(key=_told(revoked, self._clock()))
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: object) -> pb.RotateKeyResponse:
@@ -93,7 +93,7 @@ class KeyMethods:
             made, first, repeated = await store.rotate_key(
                 self._writer, key_id, request_id, asked, overlap, successor
             )
-        await self._keys.look()
+        await self._keys.changed()
         secret = "" if repeated else key.text
         now = self._clock()
         return pb.RotateKeyResponse(

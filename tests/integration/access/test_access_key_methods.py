@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from google.rpc.status_pb2 import Status
 from guarded import Answer, Guarded, fresh, serving, settings_of
 
 from ledger.access.keys import parse
+from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.store.embedded import EmbeddedPostgres
 
@@ -78,6 +80,20 @@ async def test_a_key_is_shown_once(service):
     assert made.key.key_id in {key.key_id for key in listed.keys}
     assert secret not in stored[0]
     assert secret not in str(listed)
+
+
+async def test_a_key_is_shown_whatever_comes_after(service, monkeypatch):
+    """It is made, and nobody could show it again: a look for it that fails does not take the answer away."""
+
+    async def away(_):
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyTable, "look", away)
+        made = (await create(service)).response
+    async with asyncio.timeout(30):
+        while not await works(service, made.secret):
+            pass
 
 
 async def test_another_request_under_the_same_id_makes_no_key(service):

@@ -234,3 +234,26 @@ async def test_hashes_are_for_no_role_that_reads(database, role):
     """Only the writer's role, which answers no read, sees what is stored of a key."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await getattr(database, role).fetch("SELECT hash FROM ledger.keys")
+
+
+async def test_a_look_that_gets_no_answer_is_given_up(open_table, make, monkeypatch):
+    """Whoever follows goes on by another connection: a dead one may say nothing for a quarter of an hour."""
+    monkeypatch.setattr(table_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(table_module, "POLL_SECONDS", 0.01)
+    table = await open_table()
+    look, looks = table.look, []
+
+    async def dead_at_first():
+        looks.append(table)
+        if len(looks) == 1:
+            await asyncio.Event().wait()
+        monkeypatch.setattr(table_module, "LOOK_SECONDS", 60)
+        await look()
+
+    monkeypatch.setattr(table, "look", dead_at_first)
+    following = asyncio.create_task(table.run())
+    await make()
+    async with asyncio.timeout(30):
+        while not table.has_keys:  # noqa: ASYNC110 -- a table has no event for it
+            await asyncio.sleep(0)
+    following.cancel()
