@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import urllib.request
+from operator import attrgetter
 
 import grpc
 import grpc.aio
@@ -17,8 +19,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger.api import limits
 from ledger.api.server import ApiServer
+from ledger.doors.certificates import TlsFiles
+from ledger.doors.tls import Tls
 from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import credit_service_pb2 as pb
+from tests.certificates import Authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -142,7 +147,7 @@ async def test_a_path_that_is_no_text(world, customer):
         assert (await world.credit.Reserve(request, wait_for_ready=True)).sequence
 
 
-async def end_loop(target):
+async def end_loop(target, tls=None):
     """A call whose path is no UTF-8: gRPC's own loop ends by it, and its port with it."""
     host, _, port = target.rpartition(":")
     path = b"/ledger.\xf61.CreditService/GetBalance"
@@ -150,7 +155,7 @@ async def end_loop(target):
     fields = (*fields, (b"te", b"trailers"), (b"content-type", b"application/grpc"))
     block = b"".join(b"\x00" + b"".join(bytes([len(text)]) + text for text in field) for field in fields)
     settings, call = b"\0\0\0\4\0\0\0\0\0", len(block).to_bytes(3, "big") + b"\1\5\0\0\0\1" + block
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + call)
     await reader.readuntil(b"Server shutdown")
     writer.close()
@@ -181,6 +186,29 @@ async def test_a_port_that_is_taken_meanwhile():
         while not await is_serving(channel):
             pass
     assert server.robbed
+    await server.drain()
+
+
+async def test_a_port_of_tls_that_is_served_anew(tmp_path):
+    """Where gRPC has let a port go it comes back by TLS, with the certificate that is in force by then."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("tls")
+    tls = Tls(TlsFiles(pair.certificate, pair.key, None, None), OperationsMetrics())
+    server = ApiServer(
+        "127.0.0.1:0", (), OperationsMetrics(), 100, anybody, tls.credentials(attrgetter("public"))
+    )
+    await server.start()
+    context = ssl.create_default_context(cafile=authority.file)
+    context.set_alpn_protocols(["h2"])
+    other = Authority(tmp_path)
+    other.issue("tls")
+    tls.step()
+    await end_loop(server.address, context)
+    tls.step()
+    credentials = grpc.ssl_channel_credentials(other.file.read_bytes())
+    async with grpc.aio.secure_channel(server.address, credentials) as channel, asyncio.timeout(30):
+        while not await is_serving(channel):
+            pass
     await server.drain()
 
 
