@@ -37,7 +37,7 @@ class Access:
     def credentials(self, target: str) -> grpc.ChannelCredentials | None:
         """Of a channel to `host:port`; None: plaintext."""
         has_tls = self.authorities is not None or self.certificate is not None
-        if self.plaintext or (_is_loopback(target) and not has_tls):
+        if self.plaintext or (is_loopback(target) and not has_tls):
             return None
         chain, key = self.certificate or (None, None)
         return grpc.ssl_channel_credentials(self.authorities, key, chain)
@@ -67,7 +67,7 @@ def key_of(environment: Mapping[str, str] = os.environ) -> str:
     return key
 
 
-def _is_loopback(target: str) -> bool:
+def is_loopback(target: str) -> bool:
     """By what is written: where another name leads is for others to say."""
     host = target.rpartition(":")[0].strip("[]")
     try:

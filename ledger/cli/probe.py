@@ -1,8 +1,10 @@
 """`acu-ledger-probe`: whether the server beside it serves, for the health checks of containers.
 
 It reads the server's own settings and asks the health service of the public port, as gRPC's own probes do,
-which speak no TLS. It trusts the very certificate that the server was given, whatever names that is for; to a
-server that asks its clients for certificates it shows the same one, which has to be valid for a client then.
+which speak no TLS. It trusts whatever certificate it is shown: it asks about the server beside it, and has no
+secret to tell. Files that were replaced, or are broken by now, are no reason to end a server that serves on
+with those of before. To a server that asks its clients for certificates it shows the server's own, which has
+to be valid for a client then.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import argparse
 import socket
 import ssl
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
@@ -21,6 +24,8 @@ from ledger.settings import Settings, SettingsError
 
 ANSWER_SECONDS: Final = 4.0
 """Less than what those who run it wait for."""
+_DIRECT: Final = ("grpc.enable_http_proxy", 0)
+"""A proxy of the environment does not lead to the server beside it."""
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (nothing is bound here)
 
 
@@ -49,25 +54,43 @@ def _asked(settings: Settings) -> int:
 
 def _channel(target: str, host: str, settings: Settings) -> grpc.Channel:
     if settings.tls_certificate is None or settings.tls_key is None:
-        return grpc.insecure_channel(target)
-    certificate, key = settings.tls_certificate, settings.tls_key
-    name = _name_of_server(host, settings.public_port, certificate, key)
-    chain = certificate.read_bytes()
-    credentials = grpc.ssl_channel_credentials(chain, key.read_bytes(), chain)
-    return grpc.secure_channel(target, credentials, options=[("grpc.ssl_target_name_override", name)])
+        return grpc.insecure_channel(target, options=[_DIRECT])
+    shown = _certificate(host, settings.public_port)
+    own: tuple[bytes | None, bytes | None] = (None, None)
+    if settings.tls_client_ca is not None:
+        own = settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes()
+    name = _name(host, settings.public_port, shown)
+    credentials = grpc.ssl_channel_credentials(shown.encode("ascii"), *own)
+    return grpc.secure_channel(
+        target, credentials, options=[_DIRECT, ("grpc.ssl_target_name_override", name)]
+    )
 
 
-def _name_of_server(host: str, port: int, certificate: Path, key: Path) -> str:
-    """A name that the certificate is for, which gRPC will look for in it: the server's own is asked."""
+def _certificate(host: str, port: int) -> str:
+    """What the server shows, in PEM form."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE
+    with _encrypted(host, port, trusting) as connection:
+        return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
+
+
+def _name(host: str, port: int, shown: str) -> str:
+    """One that the certificate is for, which gRPC will look for in it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(certificate)
-    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(cadata=shown)
+    with _encrypted(host, port, context) as connection:
+        names = (connection.getpeercert() or {}).get("subjectAltName", ())
+    return next((str(entry[1]).replace("*", "probe") for entry in names), host)
+
+
+@contextmanager
+def _encrypted(host: str, port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
     context.set_alpn_protocols(["h2"])
     with (
         socket.create_connection((host, port), timeout=ANSWER_SECONDS) as plain,
-        context.wrap_socket(plain) as encrypted,
+        context.wrap_socket(plain) as connection,
     ):
-        names = (encrypted.getpeercert() or {}).get("subjectAltName", ())
-    return next((str(entry[1]).replace("*", "probe") for entry in names), host)
+        yield connection

@@ -60,3 +60,15 @@ async def test_plaintext_where_tls_is_spoken(target: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.0)
     told = await refusal(target, Access())
     assert told.endswith("Socket closed; a server that speaks TLS is reached with --ca")
+
+
+async def test_no_proxy_is_told_what_is_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment is asked for other machines alone: on loopback a key goes in the clear."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with client.channel(f"127.0.0.1:{port}", Access("a key")) as channel:
+        code = await channel.unary_unary("/a.Service/Method")(b"", timeout=20).code()
+    await server.stop(None)
+    assert code is grpc.StatusCode.UNIMPLEMENTED
