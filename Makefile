@@ -7,6 +7,7 @@
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
 # make styles  remake the table and the picture of docs/pricing-styles.md
+# make dashboard  remake the picture of the finance dashboard in docs/finance.md
 # make schema  regenerate the JSON Schemas of what is written in YAML
 # make lock    resolve the dependencies anew, within what pyproject.toml allows
 # make dist    the wheel and the source archive, in dist/
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench check proto styles schema lock dist clean
+.PHONY: help setup demo serve test faults bench check proto styles dashboard schema lock dist clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -102,6 +103,10 @@ proto: setup
 
 styles: setup
 	@$(BIN)/python docs/pricing_styles.py
+
+# Needs Debian's prometheus, with its promtool.
+dashboard: setup
+	@$(BIN)/python -m docs.finance_dashboard
 
 schema: setup
 	@$(BIN)/python -m ledger.engine.schemas ledger/cli/data/schema

@@ -18,5 +18,5 @@ def scene(shared_urls, tmp_path_factory) -> Iterator[Scene]:
     ports = ports_of_two()
     with running(folder, prometheus_config(folder, ports)) as prometheus:
         servers = two_servers(shared_urls, folder, ports)
-        books, at = asyncio.run(play(prometheus, servers, shared_urls.owner))
-        yield Scene(prometheus, books, at, [f"127.0.0.1:{each[3]}" for each in ports])
+        played = asyncio.run(play(prometheus, servers, shared_urls.owner))
+        yield Scene(prometheus, played.books, played.at, [f"127.0.0.1:{each[3]}" for each in ports])

@@ -54,6 +54,17 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
+class Played:
+    """What came of the load."""
+
+    books: Books
+    begin: datetime
+    """When both servers were up."""
+    at: datetime
+    """When figures and rules had all of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """What is left when the load has ended, and Prometheus has seen its end."""
 
@@ -152,7 +163,7 @@ CUSTOMERS = {
     # Plan, card of its own, credits, and what was paid for them.
     "acme": ("standard", "", 1_000, "800"),
     "capped": ("capped", "", 5, "5"),
-    "globex": ("standard", "resolved", 2_000, "1999.999999999"),
+    "globex": ("standard", "resolved", 10_000, "9999.999999999"),
     "initech": ("overdraft", "", 3, "1"),
     "trial": ("standard", "", 50, ""),
     "idle": ("standard", "", 1, "1"),
@@ -198,7 +209,7 @@ async def answered(method: Any, request: Any) -> Any:
                     raise
 
 
-async def work(server: Server, worker: int, begin: int, rounds: int = ROUNDS) -> None:
+async def work(server: Server, worker: int, begin: int, rounds: int) -> None:
     """Charges and sessions of all customers, some of it refunded or reversed; repeated until answered."""
     for number in range(begin, begin + rounds):
         for name in list(CUSTOMERS)[:-1]:
@@ -241,29 +252,32 @@ async def _session(server: Server, request: str, number: int) -> None:
     await answered(server.ledger.credits.CommitReservation, commit)
 
 
-async def load(servers: Sequence[Server], begin: int) -> None:
+async def load(servers: Sequence[Server], begin: int, rounds: int) -> None:
     """Some clients of each server."""
     async with asyncio.TaskGroup() as clients:
         for worker in range(WORKERS):
-            clients.create_task(work(servers[worker % len(servers)], worker, begin))
+            clients.create_task(work(servers[worker % len(servers)], worker, begin, rounds))
 
 
-async def play(prometheus: Prometheus, servers: Sequence[Server], owner_url: str) -> tuple[Books, datetime]:
+async def play(
+    prometheus: Prometheus, servers: Sequence[Server], owner_url: str, rounds: int = ROUNDS
+) -> Played:
     """Load on both; then load while the second is killed and comes back; then all is compared."""
     first, second = servers
     await asyncio.gather(first.start(), second.start())
+    begin = datetime.now(UTC)
     try:
         await customers(first)
-        await load(servers, 0)
+        await load(servers, 0, rounds)
         async with asyncio.TaskGroup() as parts:
-            parts.create_task(load(servers, ROUNDS))
+            parts.create_task(load(servers, rounds, rounds))
             await second.kill()
             await ask_until(lambda: bool(prometheus.ask('up{job="acu-ledger-finance"} == 0')))
             await second.start()
         owner = await asyncpg.connect(owner_url)
         try:
             await seen(prometheus, owner)
-            return await read_books(first, owner), datetime.now(UTC)
+            return Played(await read_books(first, owner), begin, datetime.now(UTC))
         finally:
             await owner.close()
     finally:
