@@ -352,14 +352,17 @@ def live(history: History) -> Found:
 def remembered(history: History) -> Found:
     """Check what prices remember: what is due has an instant, and no sum is below 0.
 
+    A surplus has one too, unless nothing is left of which it could go back.
+
     Of a period's lines no more revenue and credits are kept than the books have of all charges.
     """
     for key, state in history.states.items():
         sums = (state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
         if min(sums) < 0:
             yield Invariant.REMEMBERED, f"state {key}: {sums}"
-        if state.surplus_micros < 0 and state.closes_at is None:
-            yield Invariant.REMEMBERED, f"state {key}: {-state.surplus_micros} due, and no close"
+        is_settled = state.surplus_micros >= 0 and not (state.collected_micros or state.uncollected_micros)
+        if state.surplus_micros and state.closes_at is None and not is_settled:
+            yield Invariant.REMEMBERED, f"state {key}: a surplus of {state.surplus_micros}, and no close"
         if state.collected_micros > history.wallet.balances.consumed:
             consumed = history.wallet.balances.consumed
             yield (

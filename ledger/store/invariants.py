@@ -456,7 +456,7 @@ STATES_ARE_DUE = Invariant(
     FROM {cell}.states s LEFT JOIN {cell}.wallets w USING (customer)
     WHERE surplus <> 0 AND (closes_at >= w.next_due_at) IS NOT TRUE
       -- A period that has closed may keep a surplus that refunds have left nothing of to give back.
-      AND NOT (surplus > 0 AND closes_at IS NULL AND s.card IS NOT NULL)
+      AND NOT (surplus > 0 AND closes_at IS NULL AND collected = 0 AND uncollected = 0)
     UNION ALL
     SELECT customer, format('%s: surplus %s, collected %s, uncollected %s, revenue %s', key, surplus,
                             collected, uncollected, revenue_nanousd)
