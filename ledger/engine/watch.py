@@ -56,8 +56,9 @@ class Watch:
         """Verifies and shows until cancelled; while the database is away the age of what is shown tells."""
         told, rests_until = "", 0.0
         while True:
+            began = boot_seconds()
             try:
-                if boot_seconds() >= rests_until:
+                if began >= rests_until:
                     rests_until = boot_seconds() + await self.step()
                 await self.show()
                 told = ""
@@ -65,6 +66,7 @@ class Watch:
                 if told != repr(error):
                     _log.warning("books.not_verified", error=repr(error))
                 told = repr(error)
+                rests_until = max(rests_until, boot_seconds() + _rest_seconds(boot_seconds() - began))
             await asyncio.sleep(PERIOD_SECONDS)
 
     async def step(self) -> float:
@@ -131,20 +133,26 @@ class _CellWatch:
             return 0.0
         self._passed, self._verified = passed, 0
         self._slice_seconds = 0.0
+        try:
+            await self._verify_a_slice()
+        finally:
+            rest_seconds = _rest_seconds(self._slice_seconds)
+            lease = LEASE + timedelta(seconds=rest_seconds)
+            await store.pass_on(
+                self._database.writer, self.name, self._holder, self._passed, self._verified, lease
+            )
+        return rest_seconds
+
+    async def _verify_a_slice(self) -> None:
+        """Does some of the work that has had the least time, of what there is to do."""
         idle: list[Callable[[], Awaitable[bool]]] = []
         for work in sorted(self._spent, key=self._spent.__getitem__):
             if await work():
                 self._spent[work] += self._slice_seconds
                 # Who had nothing to do has no claim to the time that it did not need.
                 self._spent |= {each: max(self._spent[each], self._spent[work]) for each in idle}
-                break
+                return
             idle.append(work)
-        rest_seconds = self._slice_seconds * (1 / SHARE - 1)
-        lease = LEASE + timedelta(seconds=rest_seconds)
-        await store.pass_on(
-            self._database.writer, self.name, self._holder, self._passed, self._verified, lease
-        )
-        return rest_seconds
 
     async def verify_all(self) -> None:
         """Verifies all customers."""
@@ -242,6 +250,11 @@ class _CellWatch:
                 part=part,
                 invariants=sorted({each.invariant for each in breaks}),
             )
+
+
+def _rest_seconds(seconds: float) -> float:
+    """How long to rest after so much work."""
+    return seconds * (1 / SHARE - 1)
 
 
 def _slice(sized: Sequence[store.Sized]) -> list[int]:

@@ -2,7 +2,7 @@
 
 Each verification runs in one snapshot, so that work going on meanwhile is either wholly in or wholly out,
 and aggregates in the database: no journal is too long to be checked. What is stored so that an invariant
-cannot even be computed of it (pins that are no list) breaks that invariant.
+cannot even be computed of it (pins that are no list, a page that is lost) breaks that invariant.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ledger.store.database import Pool, PooledConnection
 from ledger.store.finance import snapshot
 from ledger.store.invariants import INVARIANTS, Invariant, breaks_of_customers
 from ledger.store.migrate import SHARED_SCHEMA
+
+_UNREADABLE = (asyncpg.DataError, asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+"""What PostgreSQL says of values that no invariant can be computed of, and of pages that a disk has lost."""
 
 VIOLATIONS_MAX = 100
 """Of one verification: who has so many needs no longer list, and an answer has a size."""
@@ -102,7 +105,7 @@ async def _violations(
     try:
         async with connection.transaction():
             rows = await connection.fetch(statement, limit)
-    except asyncpg.DataError as error:
+    except _UNREADABLE as error:
         return [Violation(invariant.name, "", _not_computed(error))][:limit]
     return [Violation(invariant.name, row["customer_id"], row["description"]) for row in rows]
 
@@ -115,7 +118,7 @@ async def verify_customers(
         async with snapshot(pool) as connection:
             as_of = await _one_processor(connection)
             rows = await connection.fetch(_statement(cell, invariants), customers)
-    except asyncpg.DataError:
+    except _UNREADABLE:
         return await _verify_apart(pool, cell, customers, invariants)
     breaks: defaultdict[int, list[Break]] = defaultdict(list)
     for customer, *found in rows:
@@ -135,7 +138,7 @@ async def _verify_apart(
                 try:
                     async with connection.transaction():
                         rows = await connection.fetch(_statement(cell, (invariant,)), [customer])
-                except asyncpg.DataError as error:
+                except _UNREADABLE as error:
                     breaks[customer].append(Break(invariant.name, 1, _not_computed(error)))
                 else:
                     breaks[customer] += [Break(*found) for _, *found in rows]
@@ -164,5 +167,5 @@ def _statement(cell: str, invariants: tuple[Invariant, ...]) -> str:
     )
 
 
-def _not_computed(error: asyncpg.DataError) -> str:
+def _not_computed(error: Exception) -> str:
     return f"what is stored cannot be read: {error}"

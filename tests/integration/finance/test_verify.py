@@ -238,6 +238,27 @@ async def test_what_cannot_be_read_is_a_break(database, writer, owner, invariant
     assert invariant in {each.invariant for each in breaks[1]}
 
 
+async def test_a_page_that_is_lost_is_a_break(database, writer, owner):
+    """What a disk has lost of one customer is found, and the others are verified."""
+    await _history(database, writer)
+    await owner.execute(f"""
+        CREATE FUNCTION public.torn(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+        BEGIN
+            IF $1 = 1 THEN RAISE data_corrupted; END IF;
+            RETURN $2;
+        END $$;
+        ALTER TABLE {CELL}.debts RENAME TO on_disk;
+        CREATE VIEW {CELL}.debts AS
+            SELECT customer, public.torn(customer, unbilled_nanousd) AS unbilled_nanousd FROM {CELL}.on_disk;
+        GRANT SELECT ON {CELL}.debts TO acu_finance;
+    """)
+    breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+    assert {each.invariant for each in breaks.pop(1)} == {"unbilled_is_debt"}
+    assert not breaks
+    found = (await verify_journal(database.finance, [CELL])).violations
+    assert {each.invariant for each in found} == {"unbilled_is_debt"}
+
+
 async def test_at_most_a_hundred_violations_are_told(database, writer, owner):
     """Who has very many breaks gets the first hundred, in an answer of bounded size."""
     customer = await Bookkeeper.open(database, writer, "acme")
