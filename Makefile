@@ -124,7 +124,7 @@ lock: build/uv/bin/uv
 
 # By the locked setuptools, not by what a registry has today. The wheel is built of the source archive.
 dist: setup
-	@rm -rf dist
+	@rm -rf dist; mkdir -p build
 	@$(BIN)/python -m build --no-isolation --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
 	@ls dist/*
 
