@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 import pricing
+from ledger.access.allowances import Allowances
 from ledger.access.caller import looked_up
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2
 from ledger.api import model_names
 from ledger.api.admin import AdminService
+from ledger.api.admission import Admission
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.credit import CreditService
 from ledger.api.errors import StatusError, status_of
@@ -255,13 +257,14 @@ async def _open_doors(
 ) -> tuple[ApiServer, ApiServer]:
     reads = Reads(database.reader, database.reports, engine.directory, looked_up)
     await asyncio.to_thread(model_names.prepare)
+    admission = Admission(engine.waiting, operations, _allowances(settings))
     public = ApiServer(
         front.address.at(settings.public_port),
         [
             credit_service(CreditService(engine, reads, clock.now)),
             wallet_service(WalletService(engine.prices, reads, clock.now)),
         ],
-        operations,
+        admission,
         settings.connections_max,
         keys.authorize,
         front.credentials(_PUBLIC),
@@ -274,12 +277,17 @@ async def _open_doors(
                 FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator, clock.now)
             ),
         ],
-        operations,
+        admission,
         BACK_OFFICE_CONNECTIONS_MAX,
         keys.authorize,
         front.credentials(_BACK_OFFICE),
     )
     return public, back_office
+
+
+def _allowances(settings: Settings) -> Allowances | None:
+    bounds = (settings.calls_per_second_of_key, settings.calls_in_flight_of_key)
+    return None if bounds == (None, None) else Allowances(*bounds)
 
 
 @contextmanager

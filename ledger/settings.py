@@ -24,7 +24,14 @@ PORT_MAX: Final = 65_535
 CONNECTIONS_MAX: Final = 512
 """A client process needs one, and a process may open 1,024 files by default."""
 CONNECTIONS_LIMIT: Final = 100_000
+CALLS_LIMIT: Final = 1_000_000
 
+_EXPECTED: Final = {
+    "plaintext": "switch (1: on, 0: off)",
+    "connections_max": f"number of connections (1 to {CONNECTIONS_LIMIT})",
+    "calls_per_second_of_key": f"number of calls a second (1 to {CALLS_LIMIT}; unset: no limit)",
+    "calls_in_flight_of_key": f"number of calls (1 to {CALLS_LIMIT}; unset: no limit)",
+}
 URL_FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 _NO_URL = (
     f"is no URL of a PostgreSQL: {URL_FORM}, and a /, ?, # or @ of a name or password as %2F, %3F, %23 or %40"
@@ -79,6 +86,9 @@ class Settings(BaseSettings):
     """Off loopback without TLS: whoever sets it says that a proxy or mesh ends TLS."""
     connections_max: int = Field(default=CONNECTIONS_MAX, ge=1, le=CONNECTIONS_LIMIT)
     """Of the public port, at a time. Each is an open file of the process."""
+    calls_per_second_of_key: int | None = Field(default=None, ge=1, le=CALLS_LIMIT)
+    calls_in_flight_of_key: int | None = Field(default=None, ge=1, le=CALLS_LIMIT)
+    """Of each key, in this process; None: no limit. Each item of a batch is one of its calls a second."""
 
     @classmethod
     def read(cls, **given: Any) -> Self:
@@ -92,11 +102,7 @@ class Settings(BaseSettings):
 def _in_words(problem: Any) -> str:
     """One line for a setting: numbers and switches are all that can be wrong by themselves."""
     field = str(problem["loc"][0])
-    expected = f"port (0 to {PORT_MAX}; 0: any free one)"
-    if field == "connections_max":
-        expected = f"number of connections (1 to {CONNECTIONS_LIMIT})"
-    elif field == "plaintext":
-        expected = "switch (1: on, 0: off)"
+    expected = _EXPECTED.get(field, f"port (0 to {PORT_MAX}; 0: any free one)")
     return f"{environment_name(field)}: {str(problem['input'])!r} is no {expected}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-WORK_AT_ONCE: Final = 50
+WORK_AT_ONCE: Final = 25
 """Writes of a batch, or items of their usage: some milliseconds. With fewer, calls that come at the same time
 get in each other's way."""
 

@@ -22,9 +22,15 @@ from grpc import StatusCode
 from ledger.access.caller import enter
 from ledger.access.table import Authorize
 from ledger.api import limits
-from ledger.api.errors import METADATA_KEY, StatusError, code_of, invalid, overloaded_status, status_of
-from ledger.engine.outcomes import Overloaded
-from ledger.metrics.operations import OperationsMetrics
+from ledger.api.admission import Admission
+from ledger.api.errors import (
+    StatusError,
+    code_of,
+    invalid,
+    overloaded_status,
+    status_of,
+    trailing_metadata,
+)
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -46,15 +52,16 @@ class Boundary:
     def __init__(
         self,
         server: grpc.aio.Server,
-        metrics: OperationsMetrics,
+        admission: Admission,
         authorize: Authorize,
         scopes: Mapping[str, str],
     ) -> None:
         """`scopes` are those that methods need, by `service/method`."""
         self._server = server
+        self._admission = admission
         self._authorize = authorize
         self._scopes = scopes
-        self._calls = metrics.calls
+        self._calls = admission.calls
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Takes the methods of a service, as generated code gives them."""
@@ -95,19 +102,19 @@ class Boundary:
 
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
         calls = self._calls
-        let_in = self._door(method)
+        let_in, admit = self._door(method), self._admission.of(method)
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
             calls.in_flight += 1
-            code = StatusCode.OK
+            code, allowance = StatusCode.OK, None
             try:
+                _require_time(context)
                 let_in(context)
-                return await behaviour(_admitted(request, calls.in_flight), context)
+                allowance = admit(_require_message(request))
+                return await behaviour(request, context)
             except asyncio.CancelledError:
-                left = context.time_remaining()
-                late = left is not None and left <= 0
-                code = StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
+                code = StatusCode.DEADLINE_EXCEEDED if _is_late(context) else StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
                 status = status_of(error, method)
@@ -115,6 +122,8 @@ class Boundary:
                 await _end(context, status)
             finally:
                 calls.in_flight -= 1
+                if allowance is not None:
+                    allowance.leave()
                 calls.answered(method, code.name, perf_counter() - started)
 
         return answer
@@ -125,13 +134,13 @@ class _Streams:
 
     def __init__(self, behaviour: Callable[[Any, Any], Any], at_once: int, seconds: float | None) -> None:
         self._behaviour = behaviour
-        self._room = at_once
+        self._at_once = self._room = at_once
         self._seconds = seconds
 
     async def answer(self, request: Any, context: Context) -> None:
         """What the method says, or RESOURCE_EXHAUSTED; DEADLINE_EXCEEDED once its time is over."""
         if self._room == 0:
-            await _end(context, overloaded_status())
+            await _end(context, overloaded_status("streams", self._at_once))
         self._room -= 1
         try:
             async with asyncio.timeout(self._seconds):
@@ -154,14 +163,22 @@ class _Streams:
 
 async def _end(context: Context, status: Status) -> None:
     """Ends a call with a status, which a client finds in its trailing metadata too. Never returns."""
-    details = ((METADATA_KEY, status.SerializeToString()),)
-    await context.abort(code_of(status), status.message, trailing_metadata=details)
+    await context.abort(code_of(status), status.message, trailing_metadata=trailing_metadata(status))
 
 
-def _admitted(request: Any, in_flight: int) -> Any:
-    """The request, unless there are too many, or its bytes were none."""
-    if in_flight > limits.CALLS_MAX:
-        raise Overloaded
+def _is_late(context: Context) -> bool:
+    left = context.time_remaining()
+    return left is not None and left <= 0
+
+
+def _require_time(context: Context) -> None:
+    """A call whose deadline has passed before anybody looked at it is not begun: gRPC ends it."""
+    if _is_late(context):
+        raise asyncio.CancelledError
+
+
+def _require_message(request: Any) -> Any:
+    """The request, unless its bytes were none."""
     if request is None:
         raise StatusError(invalid([("request", "is no message of this method")]))
     return request

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
+
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from ledger.access.caller import current
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
@@ -18,7 +21,9 @@ from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, round_exact
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
-from ledger.engine.pending import all_done
+from ledger.engine.outcomes import Overloaded
+from ledger.engine.pending import all_done_or_abandoned
+from ledger.engine.waiting import Announced, urgency_of
 from ledger.store.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb
@@ -45,6 +50,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self._reads = reads
         self._clock = clock
         self._writes = Writes(engine, reads, clock)
+        self._waiting = engine.waiting
+        self._beginning = asyncio.Semaphore(limits.BATCHES_BEGUN_AT_ONCE)
 
     async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
         """Prices usage; no effect."""
@@ -108,30 +115,49 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         if not 1 <= count <= limits.BATCH_ITEMS_MAX:
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
-        response = pb.BatchResponse()
-        now, turns = self._clock(), Turns()
-        begun: list[_Begun] = []
-        underway = 0
-        for item in request.items:
-            result = response.results.add()
-            work = 1
-            try:
-                name, write, outcome = self._begin(item, now)
-                begun.append((result, name, write, outcome))
-                work = _work(write)
-            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                result.error.CopyFrom(status_of(error, _BATCH))
-            await turns.after(work)
-            underway += work
-            if underway >= limits.BATCH_WORK_AT_ONCE:
+        response, turns = pb.BatchResponse(), Turns()
+        with self._waiting.announced(count) as refusal:
+            items = iter(request.items)
+            while len(response.results) < count:
+                begun = await self._begin_some(items, response, refusal, turns)
                 await self._answer_all(begun, turns)
-                begun, underway = [], 0
-        await self._answer_all(begun, turns)
         return response
+
+    async def _begin_some(
+        self, items: Iterator[pb.BatchItem], response: pb.BatchResponse, refusal: Announced, turns: Turns
+    ) -> list[_Begun]:
+        """Begins the next writes of a batch, as many as may be under way at once, each with its result.
+
+        One that is refused for overload costs next to nothing: most are, where there is much too much.
+        """
+        begun: list[_Begun] = []
+        shed: dict[tuple[str, float], Status] = {}
+        underway = 0
+        async with self._beginning:
+            now = self._clock()
+            for item in items:
+                result = response.results.add()
+                work = 1
+                try:
+                    name = _name(item)
+                    overloaded = refusal(urgency_of(OF_BATCH[name].command))
+                    if overloaded is not None:
+                        result.error.CopyFrom(_once(shed, overloaded))
+                        continue
+                    write, outcome = self._writes.begin(OF_BATCH[name], getattr(item, name), now)
+                    begun.append((result, name, write, outcome))
+                    work = _work(write)
+                except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                    result.error.CopyFrom(status_of(error, _BATCH))
+                await turns.after(work)
+                underway += work
+                if underway >= limits.BATCH_WORK_AT_ONCE:
+                    break
+        return begun
 
     async def _answer_all(self, begun: Sequence[_Begun], turns: Turns) -> None:
         """Waits for what has been begun, and tells what came of each in its result."""
-        await all_done([outcome for *_, outcome in begun if outcome is not None])
+        await all_done_or_abandoned([outcome for *_, outcome in begun if outcome is not None])
         for result, name, write, outcome in begun:
             try:
                 entry, replayed = await self._writes.committed(write, outcome)
@@ -139,14 +165,6 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
             await turns.after(_work(write))
-
-    def _begin(self, item: pb.BatchItem, now: datetime) -> tuple[str, *Begun]:
-        """Begins the write of an item; its name, the write and what is to come of it."""
-        name = item.WhichOneof("write")
-        if name is None:
-            raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
-        current().require(_SCOPES_OF_ITEMS[name])
-        return name, *self._writes.begin(OF_BATCH[name], getattr(item, name), now)
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object
@@ -231,6 +249,24 @@ def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
         is_reversed=booked.is_reversed,
         refunded_micros=booked.refunded_micros,
     )
+
+
+def _once(shed: dict[tuple[str, float], Status], overloaded: Overloaded) -> Status:
+    """The status of a refusal, made once for all writes of a batch that one limit refuses."""
+    which = overloaded.limit, overloaded.bound
+    status = shed.get(which)
+    if status is None:
+        status = shed[which] = status_of(overloaded, _BATCH)
+    return status
+
+
+def _name(item: pb.BatchItem) -> str:
+    """Which write an item is. Raises ScopeRequiredError where the caller may not do that."""
+    name = item.WhichOneof("write")
+    if name is None:
+        raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
+    current().require(_SCOPES_OF_ITEMS[name])
+    return str(name)
 
 
 def _work(write: Write[Any]) -> int:

@@ -8,6 +8,8 @@ delay) is worth an automatic retry, as AIP-194 has it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
+from random import random
 from secrets import token_hex
 from typing import Final, NamedTuple
 
@@ -20,6 +22,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # typ
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from ledger.access.allowances import IN_FLIGHT, RATE, KeyLimitError
 from ledger.access.caller import ScopeRequiredError
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
 from ledger.api import limits
@@ -34,10 +37,15 @@ DOMAIN: Final = "acu-ledger"
 METADATA_KEY: Final = "grpc-status-details-bin"
 """Where gRPC carries a `google.rpc.Status`."""
 
-RETRY_SECONDS: Final = 1
-"""How long an overloaded server asks to be left alone: several batches' time."""
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Where clients of gRPC that retry by themselves look for the delay."""
+
+RETRY_SECONDS: Final = 1.0
+"""How long an overloaded server asks to be left alone: several batches' time. Each caller is asked for up to
+as much again, at random, so that they do not all come back at once."""
 
 OVERLOADED: Final = "OVERLOADED"
+KEY_LIMIT: Final = "KEY_LIMIT"
 UNAVAILABLE: Final = "UNAVAILABLE"
 UNAUTHENTICATED: Final = "UNAUTHENTICATED"
 SCOPE_REQUIRED: Final = "SCOPE_REQUIRED"
@@ -59,6 +67,8 @@ _AWAY: Final = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.InvalidCatalogNameError,
 )
+
+_OF_KEY: Final = {RATE: "so many calls a second", IN_FLIGHT: "so many calls in flight"}
 
 _log = structlog.get_logger(__name__)
 
@@ -234,11 +244,37 @@ def some_of(names: Iterable[str]) -> str:
     return ", ".join([*ordered[: limits.NAMES_TOLD_MAX], *more])
 
 
-def overloaded_status() -> Status:
+def overloaded_status(limit: str, bound: float) -> Status:
     """Nothing was written; ask again after the delay."""
     message = "Too many requests are waiting; nothing was written. Retry after the delay."
-    delay = RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))
-    return _status(StatusCode.RESOURCE_EXHAUSTED, message, OVERLOADED, {}, delay)
+    return _exhausted_status(OVERLOADED, message, limit, bound, _some_time())
+
+
+def _key_limit_status(error: KeyLimitError) -> Status:
+    message = f"This key may have {_OF_KEY[error.limit]}: {error.bound}. Retry after the delay."
+    delay = _some_time() if error.retry_seconds is None else error.retry_seconds
+    return _exhausted_status(KEY_LIMIT, message, error.limit, error.bound, delay)
+
+
+def _exhausted_status(reason: str, message: str, limit: str, bound: float, delay_seconds: float) -> Status:
+    """Which limit it is, what it is, and when to come back."""
+    delay = RetryInfo(retry_delay=Duration(nanos=0))
+    delay.retry_delay.FromMilliseconds(ceil(delay_seconds * 1_000))
+    metadata = {"limit": limit, "allowed": f"{bound:g}"}
+    return _status(StatusCode.RESOURCE_EXHAUSTED, message, reason, metadata, delay)
+
+
+def _some_time() -> float:
+    return RETRY_SECONDS * (1 + random())  # noqa: S311 -- spreads callers, hides nothing
+
+
+def trailing_metadata(status: Status) -> tuple[tuple[str, str | bytes], ...]:
+    """What a call that ends with a status carries: the status, and when to come back if it says so."""
+    details = (METADATA_KEY, status.SerializeToString())
+    delay = RetryInfo()
+    if any(detail.Unpack(delay) for detail in status.details):
+        return details, (PUSHBACK_KEY, str(delay.retry_delay.ToMilliseconds()))
+    return (details,)
 
 
 def unavailable_status(message: str = _AWAY_OR_UNKNOWN) -> Status:
@@ -296,10 +332,21 @@ def _known_status(error: Exception) -> Status | None:
         case CustomerNotFoundError():
             detail = {"customer_id": error.customer_id}
             return refusal_status(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, detail))
-        case Overloaded() | TooManyReportsError():
-            return overloaded_status()
         case Unavailable() | BooksBehindError():
             return unavailable_status(_BEHIND if isinstance(error, BooksBehindError) else _AWAY_OR_UNKNOWN)
+        case _:
+            return _status_of_limit(error)
+
+
+def _status_of_limit(error: Exception) -> Status | None:
+    """What whoever asks for too much is told."""
+    match error:
+        case Overloaded():
+            return overloaded_status(error.limit, error.bound)
+        case TooManyReportsError():
+            return overloaded_status("reports", error.bound)
+        case KeyLimitError():
+            return _key_limit_status(error)
         case _:
             return _status_at_door(error)
 

@@ -16,6 +16,11 @@ BATCH_WORK_AT_ONCE: Final = 2_000
 """Items of usage (writes without usage count as one) of a `Batch` that are under way at once: the next begin
 when these have their answers, so that no call fills the lines in which all others wait."""
 
+BATCHES_BEGUN_AT_ONCE: Final = 2
+"""Calls of `Batch` whose writes are being read and decided; the others wait for their turn. Each has a slice
+of every turn of the loop, and with each turn one new call comes in: more of them would do nothing sooner, and
+keep all others waiting where nobody sees how old they are."""
+
 USAGE_ITEMS_MAX: Final = 1_000
 """Items in one usage list: one command is priced and decided without a pause."""
 
@@ -25,8 +30,16 @@ MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 CALLS_MAX: Final = 10_000
 """Calls of one process that have no answer yet: some seconds of all that it can do, and some 100 MiB."""
 
-CALLS_OF_CONNECTION_MAX: Final = 1_000
-"""Calls of one connection at a time (HTTP/2 streams): a client's further ones wait with the client."""
+CALLS_OF_CONNECTION_MAX: Final = 100
+"""Calls of one connection at a time (HTTP/2 streams), the least that HTTP/2 recommends: a tenth of a second
+of all that a process does. A client's further ones wait with the client, and cost the server nothing."""
+
+CALLS_UNSEEN_MAX: Final = 1_000
+CALLS_UNSEEN_HARD_MAX: Final = 1_500
+UNSEEN_SECONDS_MAX: Final = 2
+"""Calls that gRPC has received and the process has not begun with, some second of all that it does, and how
+long they may wait so. Past the first number gRPC refuses some by itself, past the others each, as CANCELLED:
+it knows no urgency. It takes more than ten connections that are used to the full."""
 
 WATCHES_MAX: Final = 64
 """Streams of `Health.Watch` on one port: one for each client that balances load, and some to look."""

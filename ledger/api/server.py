@@ -22,10 +22,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from ledger.access.table import Authorize
 from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
 from ledger.api import limits
+from ledger.api.admission import Admission
 from ledger.api.boundary import Boundary
 from ledger.api.scopes import scopes_of
 from ledger.finance.v1 import finance_service_pb2, finance_service_pb2_grpc
-from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import (
     credit_service_pb2,
     credit_service_pb2_grpc,
@@ -44,6 +44,11 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", limits.CALLS_OF_CONNECTION_MAX),
+    # It counts calls that have just ended, and refuses a client that keeps to the limit.
+    ("grpc.http.overload_protection", 0),
+    ("grpc.server.max_pending_requests", limits.CALLS_UNSEEN_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", limits.CALLS_UNSEEN_HARD_MAX),
+    ("grpc.server_max_unrequested_time_in_server", limits.UNSEEN_SECONDS_MAX),
     ("grpc.server_handshake_timeout_ms", limits.HANDSHAKE_SECONDS * 1_000),
     ("grpc.max_connection_idle_ms", limits.IDLE_SECONDS * 1_000),
     ("grpc.max_connection_age_ms", limits.AGE_SECONDS * 1_000),
@@ -94,7 +99,7 @@ class ApiServer:
         self,
         address: str,
         services: Sequence[Service],
-        metrics: OperationsMetrics,
+        admission: Admission,
         connections_max: int,
         authorize: Authorize,
         credentials: Callable[[], grpc.ServerCredentials] | None = None,
@@ -107,8 +112,8 @@ class ApiServer:
         it cannot be listened on.
         """
         self._services = services
-        self._metrics = metrics
         self._authorize = authorize
+        self._admission = admission
         self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max))
         self._descriptors = [service.descriptor for service in services]
         self._scopes = scopes_of(self._descriptors)
@@ -124,7 +129,7 @@ class ApiServer:
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
         server = grpc.aio.server(options=self._options)
-        boundary = Boundary(server, self._metrics, self._authorize, self._scopes)
+        boundary = Boundary(server, self._admission, self._authorize, self._scopes)
         for service in self._services:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)

@@ -15,11 +15,21 @@ from ledger.api import decode, encode
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
-from ledger.books.commands import Command
+from ledger.books.commands import (
+    Charge,
+    Command,
+    Commit,
+    Extend,
+    IssueGrant,
+    Refund,
+    Release,
+    Reserve,
+    Reverse,
+)
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import Pending, all_done_or_abandoned
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
@@ -32,19 +42,25 @@ C = TypeVar("C", bound=Command)
 class Method(Generic[Request, C, Response]):
     """A method that writes: how its request is read, and how its entry is told in its response."""
 
+    command: type[C]
     decode: Callable[[Request, datetime], Write[C]]
     encode: Callable[[Response, Write[C], Entry, bool], None]
     response: type[Response]
 
+    @property
+    def name(self) -> str:
+        """As its service calls it."""
+        return self.response.DESCRIPTOR.name.removesuffix("Response")
 
-RESERVE: Final = Method(decode.reserve, encode.reserved, pb.ReserveResponse)
-EXTEND: Final = Method(decode.extend, encode.extended, pb.ExtendReservationResponse)
-COMMIT: Final = Method(decode.commit, encode.committed, pb.CommitReservationResponse)
-RELEASE: Final = Method(decode.release, encode.released, pb.ReleaseReservationResponse)
-CHARGE: Final = Method(decode.charge, encode.charged, pb.ChargeResponse)
-REFUND: Final = Method(decode.refund, encode.refunded, pb.RefundResponse)
-REVERSE: Final = Method(decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
-ISSUE_GRANT: Final = Method(decode.issue_grant, encode.granted, admin.IssueGrantResponse)
+
+RESERVE: Final = Method(Reserve, decode.reserve, encode.reserved, pb.ReserveResponse)
+EXTEND: Final = Method(Extend, decode.extend, encode.extended, pb.ExtendReservationResponse)
+COMMIT: Final = Method(Commit, decode.commit, encode.committed, pb.CommitReservationResponse)
+RELEASE: Final = Method(Release, decode.release, encode.released, pb.ReleaseReservationResponse)
+CHARGE: Final = Method(Charge, decode.charge, encode.charged, pb.ChargeResponse)
+REFUND: Final = Method(Refund, decode.refund, encode.refunded, pb.RefundResponse)
+REVERSE: Final = Method(Reverse, decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
+ISSUE_GRANT: Final = Method(IssueGrant, decode.issue_grant, encode.granted, admin.IssueGrantResponse)
 
 OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
     "reserve": RESERVE,
@@ -82,11 +98,11 @@ class Writes:
         return response
 
     def begin(self, method: Method[Request, C, Response], request: Request, now: datetime) -> Begun:
-        """A write on its way. Raises InvalidArgumentError, or Overloaded."""
+        """A write on its way. Raises InvalidArgumentError."""
         return self.begin_write(method.decode(request, now))
 
     def begin_write(self, write: Write[Any]) -> Begun:
-        """The same for one that has been decoded. Raises Overloaded."""
+        """The same for one that has been decoded."""
         if write.untimely:
             return write, None
         return write, self._engine.begin(looked_up(write.customer_id), write.command, write.usage)
@@ -100,7 +116,7 @@ class Writes:
         if outcome is None:
             return await self.repeat(write, InvalidArgumentError(write.untimely))
         if not outcome.done:
-            await all_done((outcome,))
+            await all_done_or_abandoned((outcome,))
         answer = told(outcome)
         if isinstance(answer, Refusal):
             if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:

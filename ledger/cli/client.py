@@ -53,7 +53,13 @@ _HANDSHAKES: Final = {
 _CLOSED: Final = "Socket closed"
 """What gRPC says where plaintext meets TLS, and where a server ends."""
 _LATER = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        # gRPC's own word for calls that a server has not come to; what this process cancels is no answer.
+        grpc.StatusCode.CANCELLED,
+    }
 )
 _LATER_CODES = frozenset(code.value[0] for code in _LATER)
 _DETAILS_KEY = "grpc-status-details-bin"

@@ -11,7 +11,6 @@ from ledger.engine.contender import Contender
 from ledger.engine.links import Link
 from ledger.engine.loader import Loader
 from ledger.engine.memory import Memory
-from ledger.engine.outcomes import Overloaded
 from ledger.engine.pending import Pending, all_done
 from ledger.engine.prices import PriceBook
 from ledger.engine.writer import Writer
@@ -20,9 +19,6 @@ from ledger.store.database import Database
 from ledger.store.directory import Directory
 
 _log = structlog.get_logger(__name__)
-
-WAITING_MAX = 50_000
-"""Commands on their way in a cell; one more is OVERLOADED, before anything is decided for it."""
 
 
 class Cell:
@@ -77,21 +73,12 @@ class Cell:
         for link in self._links:
             await link.close()
 
-    def waiting(self) -> int:
-        """Commands that have no answer yet."""
-        return len(self._by_request)
-
     def in_flight(self, customer: int, request_id: str) -> Pending | None:
         """The command of this request id that has no answer yet, if there is one."""
         return self._by_request.get((customer, request_id))
 
     def submit(self, pending: Pending) -> None:
-        """Takes a command whose request id is not in flight.
-
-        Raises Overloaded.
-        """
-        if len(self._by_request) >= WAITING_MAX:
-            raise Overloaded
+        """Takes a command whose request id is not in flight."""
         if pending.command is not None:
             self._by_request[pending.customer, pending.command.request_id] = pending
             pending.add_done_callback(self._answered)

@@ -18,6 +18,7 @@ from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
+from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.directory import Directory
@@ -35,6 +36,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._cells: dict[str, Cell] = {}
+        self.waiting = Waiting(metrics.refused)
         self._entrance = Entrance(self.directory, self._cells)
         self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []
@@ -42,7 +44,8 @@ class Engine:
 
     def start(self, cells: tuple[str, ...]) -> None:
         """Begins to write and sweep these cells."""
-        self._metrics.commands_waiting.set_function(self.waiting)
+        self._metrics.commands_waiting.set_function(lambda: self.waiting.commands)
+        self._metrics.oldest_seconds.set_function(self.waiting.oldest_seconds)
         self._metrics.sweeper_lag.set_function(self._sweeper_lag)
         for name in cells:
             cell = Cell(name, self._database, self.directory, self.prices, self._clock, self._metrics)
@@ -65,10 +68,6 @@ class Engine:
         for cell in self._cells.values():
             cell.memory.forget()
 
-    def waiting(self) -> int:
-        """Commands that have no answer yet."""
-        return self._entrance.waiting() + sum(cell.waiting() for cell in self._cells.values())
-
     def _sweeper_lag(self) -> float:
         return max((sweeper.lag_seconds() for sweeper in self.sweepers), default=0.0)
 
@@ -86,10 +85,13 @@ class Engine:
     ) -> Pending:
         """A command on its way: carried out once, however often it is sent under its request id.
 
-        Those of one customer are decided in the order in which they were begun. Raises Overloaded (nothing
-        was written); what comes of it may be Unavailable (retry with the same id), Overloaded or Faulty.
+        Those of one customer are decided in the order in which they were begun. Whether it may be begun is
+        asked of `waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
+        where who asked for it has abandoned it, Abandoned.
         """
-        return self._entrance.take(customer_id, command, usage)
+        pending = self._entrance.take(customer_id, command, usage)
+        self.waiting.join(pending)
+        return pending
 
 
 def told(pending: Pending) -> Committed | Refusal:

@@ -14,8 +14,8 @@ import structlog
 import pricing
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.cell import WAITING_MAX, Cell
-from ledger.engine.outcomes import Committed, Overloaded, Unavailable
+from ledger.engine.cell import Cell
+from ledger.engine.outcomes import Committed, Unavailable
 from ledger.engine.pending import Pending, all_done
 from ledger.store.directory import CustomerKey, Directory
 
@@ -35,19 +35,11 @@ class Entrance:
         self._cells = cells
         self._lines: dict[str, Line] = {}
         self._servants: set[asyncio.Task[None]] = set()
-        self._waiting = 0
-
-    def waiting(self) -> int:
-        """Commands that no cell has yet."""
-        return self._waiting
 
     def take(
         self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
     ) -> Pending:
-        """Gives a command to its customer's cell: at once, or when that may be.
-
-        Raises Overloaded.
-        """
+        """Gives a command to its customer's cell: at once, or when that may be."""
         key = self._directory.known(customer_id)
         line = self._lines.get(customer_id)
         pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage)
@@ -56,15 +48,12 @@ class Entrance:
             if cell.in_flight(key.customer, command.request_id) is None:
                 cell.submit(pending)
                 return pending
-        if self._waiting >= WAITING_MAX:
-            raise Overloaded
         if line is None:
             line = self._lines[customer_id] = deque()
             servant = asyncio.create_task(self._serve(customer_id, line), name="entrance")
             self._servants.add(servant)
             servant.add_done_callback(self._servants.discard)
         line.append((pending, command))
-        self._waiting += 1
         return pending
 
     async def drain(self) -> None:
@@ -80,10 +69,11 @@ class Entrance:
             except Exception as error:  # noqa: BLE001 -- it is told to whoever waits, and the line goes on
                 pending.fail(error)
             line.popleft()
-            self._waiting -= 1
         del self._lines[customer_id]
 
     async def _let_in(self, customer_id: str, pending: Pending, command: Command) -> None:
+        if pending.drop_if_abandoned():
+            return
         key = self._directory.known(customer_id) or await self._find(customer_id)
         if key is None:
             pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
@@ -107,10 +97,12 @@ class Entrance:
 
 
 def _answer_after(first: Pending, command: Command) -> Committed | Refusal | None:
-    """The answer to a command after the one that had its request id; None: that was refused, the id is free.
+    """The answer to a command after the one that had its request id; None: that had no effect.
 
     Raises what the first one ended with, where that was an error.
     """
+    if first.is_dropped:
+        return None
     answer = first.result()
     if first.command is not None and first.command.fingerprint == command.fingerprint:
         return Committed(answer.entry, replayed=True) if isinstance(answer, Committed) else answer

@@ -153,6 +153,9 @@ class Memory:
         work = 0
         while member.waiting:
             pending = member.waiting[0]
+            if pending.drop_if_abandoned():
+                member.waiting.popleft()
+                continue
             if member.round is not None and member.round.excludes(pending):
                 return
             if work >= WORK_AT_ONCE and member.round is None:

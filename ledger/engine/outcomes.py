@@ -19,7 +19,17 @@ class Unavailable(Exception):
 
 
 class Overloaded(Exception):
-    """Too many commands wait; nothing was decided or written for this one."""
+    """The process cannot keep up with what it is asked; nothing was decided or written for this request."""
+
+    def __init__(self, limit: str, bound: float) -> None:
+        """Which limit it is, and what that is."""
+        super().__init__(f"{limit} is above {bound:g}")
+        self.limit = limit
+        self.bound = bound
+
+
+class Abandoned(Exception):
+    """Whoever asked for this command has gone, and nothing was decided for it."""
 
 
 class Faulty(Exception):

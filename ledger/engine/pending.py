@@ -14,7 +14,7 @@ import pricing
 from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Facts, Refusal
 from ledger.engine.clock import boot_seconds
-from ledger.engine.outcomes import Committed
+from ledger.engine.outcomes import Abandoned, Committed
 
 Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""
@@ -35,6 +35,7 @@ class Pending:
         "_answer",
         "_callbacks",
         "_error",
+        "abandoned",
         "alone",
         "arrived_at",
         "attempts",
@@ -71,6 +72,8 @@ class Pending:
         """What a reversal or a refund gives back, loaded for the wallet as it stands."""
         self.alone = False
         """It shares no batch: one like it was in a batch that the database refused."""
+        self.abandoned = False
+        """Nobody waits for it, and it is not to be begun."""
         self.done = False
         self._answer: Answer = None
         self._error: Exception | None = None
@@ -84,6 +87,26 @@ class Pending:
         if self.facts is not None:
             return sum(max(1, len(charge.lines)) for charge in self.facts.charges) or 1
         return 1
+
+    def abandon(self) -> None:
+        """Whoever asked has gone.
+
+        New work that is not decided yet is not begun, for nobody would know of the hold. What has been done
+        already is booked all the same.
+        """
+        self.abandoned = isinstance(self.command, Reserve)
+
+    def drop_if_abandoned(self) -> bool:
+        """Ends it, undecided, if nobody waits for it; not so if an attempt of it may have taken effect."""
+        if not self.abandoned or self.attempts:
+            return False
+        self.fail(Abandoned())
+        return True
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether it ended undecided because nobody waited for it."""
+        return isinstance(self._error, Abandoned)
 
     def answer(self, answer: Answer) -> None:
         """Tells the outcome, unless it has been told."""
@@ -110,6 +133,11 @@ class Pending:
         else:
             self._callbacks.append(callback)
 
+    @property
+    def answered(self) -> Answer:
+        """The answer, if there is one."""
+        return self._answer
+
     def result(self) -> Answer:
         """The outcome that has been told. Raises the error if it was one."""
         if self._error is not None:
@@ -133,3 +161,13 @@ async def all_done(outcomes: Collection[Outcome]) -> None:
     for outcome in outcomes:
         outcome.add_done_callback(one_less)
     await future
+
+
+async def all_done_or_abandoned(commands: Collection[Pending]) -> None:
+    """The same for whoever asked for these commands, and abandons them by going away."""
+    try:
+        await all_done(commands)
+    except asyncio.CancelledError:
+        for command in commands:
+            command.abandon()
+        raise

@@ -10,7 +10,6 @@ import structlog
 
 from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock
-from ledger.engine.outcomes import Overloaded
 from ledger.engine.pending import Pending, all_done
 from ledger.store.database import Database
 from ledger.store.directory import due_customers
@@ -57,7 +56,6 @@ class Sweeper:
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
                 TimeoutError,
-                Overloaded,
             ) as error:
                 _log.warning("sweeper.waits", cell=self._cell.name, error=repr(error))
                 swept = 0

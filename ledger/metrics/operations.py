@@ -31,6 +31,12 @@ class OperationsMetrics:
         self.calls = Calls()
         self.registry.register(self.calls)
         self.commands_waiting = self._gauge("commands_waiting", "Commands that have no answer yet.")
+        self.oldest_seconds = self._gauge(
+            "oldest_command_seconds",
+            "Age of the oldest command in the line; past a bound new work is refused, then the rest.",
+        )
+        self.refused = Refused()
+        self.registry.register(self.refused)
         self.batch_commands = Histogram(
             "acu_ledger_batch_commands",
             "Commands in one written batch, refused ones included.",
@@ -209,6 +215,28 @@ class Calls(Collector):
             count.add_metric(key, up_to[-1])
             seconds.add_metric(key, list(zip(bounds, up_to, strict=True)), answered.seconds)
         return in_flight, count, seconds
+
+
+class Refused(Collector):
+    """Requests refused by a limit of the process or of a key, in plain numbers like the calls."""
+
+    def __init__(self) -> None:
+        self._by_limit: dict[tuple[str, str, str], int] = {}
+
+    def note(self, limit: str, urgency: str, key_id: str = "") -> None:
+        """Counts one. `key_id`: whose limit it is, where it is a key's."""
+        at = (limit, urgency, key_id)
+        self._by_limit[at] = self._by_limit.get(at, 0) + 1
+
+    def collect(self) -> Iterable[Metric]:
+        count = CounterMetricFamily(
+            "acu_ledger_refused",
+            "Calls, and writes of a batch, refused by a limit of the process or of a key.",
+            labels=("limit", "urgency", "key_id"),
+        )
+        for labels, refused in list(self._by_limit.items()):
+            count.add_metric(labels, refused)
+        return (count,)
 
 
 class _Answered:

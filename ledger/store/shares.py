@@ -24,6 +24,10 @@ WAITING_MAX: Final = 1_000
 class TooManyReportsError(Exception):
     """So many wait already that another would find nobody waiting for its answer."""
 
+    def __init__(self, bound: int) -> None:
+        super().__init__(f"{bound} wait")
+        self.bound = bound
+
 
 class Shares:
     """The connections of one pool."""
@@ -39,7 +43,8 @@ class Shares:
         line = self._lines.setdefault(customer, _Line())
         if line.waiting >= WAITING_OF_CUSTOMER_MAX or self._waiting >= WAITING_MAX:
             self._leave(customer, line)
-            raise TooManyReportsError
+            own = line.waiting >= WAITING_OF_CUSTOMER_MAX
+            raise TooManyReportsError(WAITING_OF_CUSTOMER_MAX if own else WAITING_MAX)
         line.waiting += 1
         self._waiting += 1
         try:

@@ -15,14 +15,17 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.api.admission import Admission
 from ledger.app import Stack
+from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -33,6 +36,11 @@ CONFIG = Path(__file__).parent / "config"
 CREDIT = 1_000_000
 
 _numbers = count(1)
+
+
+def unlimited(metrics: OperationsMetrics, waiting: Waiting | None = None) -> Admission:
+    """What lets in whatever the process bears: no key has limits."""
+    return Admission(waiting or Waiting(metrics.refused), metrics)
 
 
 def anybody(_: object) -> Caller:
@@ -105,6 +113,17 @@ async def refusal(call: Awaitable[Any]) -> Refused:
     assert status.code == error.code().value[0]
     assert status.message == error.details()
     return Refused.of(status)
+
+
+async def retry_of(call: Awaitable[Any]) -> tuple[int, int]:
+    """The delay that a refusal asks for, in milliseconds: of its details, and of its trailing metadata."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    trailing = dict(caught.value.trailing_metadata() or ())
+    delay = RetryInfo()
+    assert any(each.Unpack(delay) for each in Status.FromString(trailing["grpc-status-details-bin"]).details)
+    return delay.retry_delay.ToMilliseconds(), int(trailing["grpc-retry-pushback-ms"])
 
 
 class World:

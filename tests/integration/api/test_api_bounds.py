@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import grpc.aio
 import pytest
-from api_world import anybody
+from api_world import anybody, unlimited
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,7 +26,7 @@ TOLD = reflection_pb2.ServerReflectionRequest(list_services="")
 @asynccontextmanager
 async def serving(metrics=None):
     """A port with health and reflection alone."""
-    server = ApiServer("127.0.0.1:0", (), metrics or OperationsMetrics(), CONNECTIONS, anybody)
+    server = ApiServer("127.0.0.1:0", (), unlimited(metrics or OperationsMetrics()), CONNECTIONS, anybody)
     await server.start()
     try:
         async with channel(server) as opened:

@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, anybody, fresh, refusal, searches, tokens, usage
+from api_world import CONFIG, CREDIT, World, anybody, fresh, refusal, searches, tokens, unlimited, usage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
@@ -27,10 +27,13 @@ from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
 from ledger.api.wallet import WalletService
 from ledger.app import Stack
-from ledger.engine import cell
+from ledger.doors.address import Address
+from ledger.doors.front import Front
+from ledger.engine import waiting as waiting_module
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
+from ledger.engine.waiting import Bound, Urgency
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.reads import NEWEST, Reads
@@ -68,7 +71,7 @@ class OwnService:
             wallet_service(WalletService(prices, reads, self.now)),
             admin_service(AdminService(engine, keeper, reads, keys, self.database.writer, self.now)),
         ]
-        self.server = ApiServer("127.0.0.1:0", services, metrics, 100, anybody)
+        self.server = ApiServer("127.0.0.1:0", services, unlimited(metrics, engine.waiting), 100, anybody)
         await self.server.start()
         life.push_async_callback(self.server.drain)
 
@@ -86,7 +89,12 @@ async def world(own: OwnService, database_url: str) -> AsyncIterator[World]:
     """A customer of that service, with 100 credits."""
     owner = await asyncpg.connect(database_url)
     async with grpc.aio.insecure_channel(own.server.address) as channel:
-        world = World(Stack("", "", "", "", asyncio.Event(), False), channel, channel, owner)
+        world = World(
+            Stack("", "", "", "", asyncio.Event(), Front(Address("", is_loopback=True), None), False),
+            channel,
+            channel,
+            owner,
+        )
         await world.new_customer("cus_own")
         yield world
     await owner.close()
@@ -123,7 +131,7 @@ async def test_a_large_batch_leaves_others_their_turn(own, world):
     done = asyncio.create_task(call())
     waiting = [0]
     while not done.done():
-        waiting.append(own.engine.waiting())
+        waiting.append(own.engine.waiting.begun)
         await asyncio.sleep(0)
     assert [result.WhichOneof("outcome") for result in (await done).results] == ["charge"] * 1_000
     assert max(after - before for before, after in pairwise(waiting)) <= WORK_AT_ONCE < max(waiting)
@@ -146,7 +154,7 @@ async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):
     done = asyncio.create_task(call())
     waiting = []
     while not done.done():
-        waiting.append(own.engine.waiting())
+        waiting.append(own.engine.waiting.begun)
         await asyncio.sleep(0)
     results = (await done).results
     assert [result.WhichOneof("outcome") for result in results] == ["charge"] * len(charges)
@@ -231,7 +239,7 @@ async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
 
 async def test_overload(world, monkeypatch):
     """When too many commands wait, one more is sent away with a delay, and nothing of it is written."""
-    monkeypatch.setattr(cell, "WAITING_MAX", 0)
+    monkeypatch.setattr(waiting_module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 0)))
     async with world.nothing_changed():
         refused = await refusal(world.reserve())
     assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
@@ -278,11 +286,11 @@ async def test_drain(own, world):
 async def test_a_port_is_of_one_server(own):
     """Two servers do not share a port without a word: the second does not start, and says why."""
     with pytest.raises(OSError, match=f"{own.server.address}.*choose another port"):
-        ApiServer(own.server.address, [], OperationsMetrics(), 100, anybody)
+        ApiServer(own.server.address, [], unlimited(OperationsMetrics()), 100, anybody)
 
 
 def test_a_method_without_a_scope_stops_the_start():
     """A service with a method that does not say who may call it is not served."""
     service = Service(health_pb2.DESCRIPTOR.services_by_name["Health"], lambda *_: None, None)
     with pytest.raises(ScopeMissingError, match="Check"):
-        ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100, anybody)
+        ApiServer("127.0.0.1:0", [service], unlimited(OperationsMetrics()), 100, anybody)

@@ -28,7 +28,8 @@ from ledger.api.errors import OVERLOADED, TABLE
 from ledger.api.limits import USAGE_ITEMS_MAX
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
 from ledger.books.model import RefusalReason
-from ledger.engine import cell
+from ledger.engine import waiting as waiting_module
+from ledger.engine.waiting import Bound, Urgency
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.store.database import ROLES
 from ledger.v1 import credit_service_pb2 as pb
@@ -440,7 +441,7 @@ async def test_no_secret_in_any_byte(serve, database_urls, config):
 
 async def test_no_secret_in_an_answer_under_overload(world, customer, monkeypatch):
     """What is sent away for others' sake tells no more than any other answer."""
-    monkeypatch.setattr(cell, "WAITING_MAX", 0)
+    monkeypatch.setattr(waiting_module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 0)))
     refused = await refusal(world.charge(usage=HIDDEN, labels=LABELS))
     assert refused.reason == OVERLOADED
     assert_silent(refused.raw, [secret.encode() for secret in SECRETS])

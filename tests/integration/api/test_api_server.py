@@ -12,7 +12,7 @@ from operator import attrgetter
 import grpc
 import grpc.aio
 import pytest
-from api_world import CREDIT, anybody, fresh, refusal, tokens, usage
+from api_world import CREDIT, anybody, fresh, refusal, tokens, unlimited, usage
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -179,7 +179,7 @@ class Robbed(ApiServer):
 
 async def test_a_port_that_is_taken_meanwhile():
     """Where gRPC has let a port go and another has taken it, it is asked for until it is free."""
-    server = Robbed("127.0.0.1:0", (), OperationsMetrics(), 100, anybody)
+    server = Robbed("127.0.0.1:0", (), unlimited(OperationsMetrics()), 100, anybody)
     await server.start()
     await end_loop(server.address)
     async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
@@ -195,7 +195,7 @@ async def test_a_port_of_tls_that_is_served_anew(tmp_path):
     pair = authority.issue("tls")
     tls = Tls(TlsFiles(pair.certificate, pair.key, None, None), OperationsMetrics())
     server = ApiServer(
-        "127.0.0.1:0", (), OperationsMetrics(), 100, anybody, tls.credentials(attrgetter("public"))
+        "127.0.0.1:0", (), unlimited(OperationsMetrics()), 100, anybody, tls.credentials(attrgetter("public"))
     )
     await server.start()
     context = ssl.create_default_context(cafile=authority.file)

@@ -12,10 +12,9 @@ from engine_world import World, fingerprint, pages
 
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine import cell as cell_module
 from ledger.engine import member as member_module
 from ledger.engine import memory as memory_module
-from ledger.engine.outcomes import Committed, Faulty, Overloaded
+from ledger.engine.outcomes import Committed, Faulty
 from ledger.store import versions
 from ledger.store.database import Database
 from ledger.store.versions import CONVERGENCE
@@ -225,20 +224,6 @@ async def test_one_bad_command_fails_alone(world: World, database_url: str) -> N
     assert isinstance(good, Committed)
     assert isinstance(bad, Faulty)
     assert isinstance(other, Committed)
-
-
-async def test_too_many_commands_are_refused_before_they_are_decided(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beyond the limit a command is OVERLOADED, and nothing of it is written."""
-    acme = await world.customer("acme", 10 * CREDIT)
-    monkeypatch.setattr(cell_module, "WAITING_MAX", 1)
-    first, second = await asyncio.gather(
-        world.reserve(acme, "a", CREDIT), world.reserve(acme, "b", CREDIT), return_exceptions=True
-    )
-    assert isinstance(first, Committed)
-    assert isinstance(second, Overloaded)
-    assert await sequences(world.database) == [1, 2, 3]
 
 
 async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

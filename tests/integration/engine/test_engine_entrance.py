@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import pytest
 from engine_world import World, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine import entrance as entrance_module
 from ledger.engine.engine import told
-from ledger.engine.outcomes import Committed, Overloaded
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.outcomes import Committed
+from ledger.engine.pending import Pending, all_done, all_done_or_abandoned
 
 CREDIT = 1_000_000
 
@@ -30,6 +28,11 @@ def reason_of(pending: Pending) -> RefusalReason | None:
     return answer.reason if isinstance(answer, books.Refusal) else None
 
 
+def entry_of(answer: Committed | books.Refusal) -> books.Entry:
+    assert isinstance(answer, Committed)
+    return answer.entry
+
+
 @asynccontextmanager
 async def nobody_can_be_looked_up(owner_url: str) -> AsyncIterator[None]:
     owner = await asyncpg.connect(owner_url)
@@ -41,20 +44,59 @@ async def nobody_can_be_looked_up(owner_url: str) -> AsyncIterator[None]:
         await owner.close()
 
 
-async def test_what_waits_for_a_look_up_is_limited(
-    world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One more is refused before anything is kept of it, whoever has gone away meanwhile."""
-    monkeypatch.setattr(entrance_module, "WAITING_MAX", 3)
+async def test_what_waits_for_a_look_up_counts_and_grows_old(world: World, database_url: str) -> None:
+    """It is in the line like all that has no answer, from its arrival on, until it has its answer."""
     acme = await world.customer("acme")
+    line = world.engine.waiting
     async with nobody_can_be_looked_up(database_url):
         waiting = [begin(world, acme, f"r{n}", CREDIT) for n in range(3)]
-        with pytest.raises(Overloaded):
-            begin(world, acme, "r3", CREDIT)
-        with pytest.raises(Overloaded):
-            begin(world, "nobody", "r", CREDIT)
+        assert line.begun == 3
+        assert line.oldest_seconds() > 0
     await all_done(waiting)
     assert [reason_of(pending) for pending in waiting] == [RefusalReason.INSUFFICIENT_CREDITS] * 3
+    assert (line.begun, line.oldest_seconds()) == (0, 0.0)
+
+
+async def test_new_work_that_nobody_waits_for_is_not_begun(world: World, database_url: str) -> None:
+    """A hold whose caller has gone is dropped while it waits; a charge of work that is done is booked."""
+    acme = await world.customer("acme", 10 * CREDIT)
+    world.engine.directory.forget()
+    async with nobody_can_be_looked_up(database_url):
+        hold = begin(world, acme, "hold", CREDIT)
+        charge = world.engine.begin(acme, books.Charge("charge", fingerprint("charge"), CREDIT))
+        other = begin(world, acme, "other", CREDIT)
+        waits = [asyncio.create_task(all_done_or_abandoned((each,))) for each in (hold, charge)]
+        await asyncio.sleep(0)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+    await all_done((hold, charge, other))
+    assert hold.is_dropped
+    assert [entry_of(told(each)).sequence for each in (charge, other)] == [3, 4]
+
+
+async def test_who_repeats_an_abandoned_request_has_it_carried_out(world: World, database_url: str) -> None:
+    """Its id is free: the repeat that waited behind it is the first that has an effect."""
+    acme = await world.customer("acme", 10 * CREDIT)
+    world.engine.directory.forget()
+    async with nobody_can_be_looked_up(database_url):
+        gone, repeat = (begin(world, acme, "r", CREDIT) for _ in range(2))
+        gone.abandon()
+    await all_done((gone, repeat))
+    assert gone.is_dropped
+    answer = told(repeat)
+    assert isinstance(answer, Committed)
+    assert not answer.replayed
+
+
+async def test_a_command_in_a_batch_is_written_whoever_has_gone(world: World) -> None:
+    """What is decided when its caller goes is on its way to the database."""
+    acme = await world.customer("acme", 10 * CREDIT)
+    await world.reserve(acme, "first", CREDIT)
+    pending = begin(world, acme, "r", CREDIT)
+    pending.abandon()
+    await all_done((pending,))
+    assert isinstance(told(pending), Committed)
 
 
 async def test_a_drain_waits_for_a_look_up(world: World, database_url: str) -> None:

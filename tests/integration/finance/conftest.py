@@ -11,10 +11,12 @@ import pytest
 from bookkeeper import CELL
 
 from ledger.access.caller import LOOPBACK
+from ledger.api.admission import Admission
 from ledger.api.finance import FinanceService
 from ledger.api.server import ApiServer, finance_service
 from ledger.engine.prices import PriceBook
 from ledger.engine.simulator import Simulator
+from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection, Database
@@ -47,7 +49,9 @@ async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     service = finance_service(
         FinanceService(pool, Directory(pool), [CELL], simulator, lambda: datetime.now(UTC) + MINUTE)
     )
-    server = ApiServer("127.0.0.1:0", [service], OperationsMetrics(), 100, lambda _: LOOPBACK)
+    metrics = OperationsMetrics()
+    admission = Admission(Waiting(metrics.refused), metrics)
+    server = ApiServer("127.0.0.1:0", [service], admission, 100, lambda _: LOOPBACK)
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel:
         yield FinanceServiceStub(channel)

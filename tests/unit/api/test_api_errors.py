@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
 
+from ledger.access.allowances import KeyLimitError
 from ledger.api import errors
 from ledger.api.checks import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
@@ -43,9 +44,10 @@ def test_every_reason_is_in_the_table(reason):
         assert "available_micros: 5" in status.message
 
 
-@pytest.mark.parametrize(
-    "reason", [*RefusalReason, "UNAUTHENTICATED", "SCOPE_REQUIRED", "OVERLOADED", "UNAVAILABLE", "INTERNAL"]
-)
+REASONS = ("UNAUTHENTICATED", "SCOPE_REQUIRED", "OVERLOADED", "KEY_LIMIT", "UNAVAILABLE", "INTERNAL")
+
+
+@pytest.mark.parametrize("reason", [*RefusalReason, *REASONS])
 def test_every_reason_is_documented(reason):
     """Whoever gets a reason finds it in docs/api.md, beside its code."""
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{reason}`")]
@@ -54,6 +56,7 @@ def test_every_reason_is_documented(reason):
         "UNAUTHENTICATED": StatusCode.UNAUTHENTICATED,
         "SCOPE_REQUIRED": StatusCode.PERMISSION_DENIED,
         "OVERLOADED": StatusCode.RESOURCE_EXHAUSTED,
+        "KEY_LIMIT": StatusCode.RESOURCE_EXHAUSTED,
         "UNAVAILABLE": StatusCode.UNAVAILABLE,
         "INTERNAL": StatusCode.INTERNAL,
     }
@@ -118,10 +121,34 @@ def test_what_there_is_fits_too():
 
 
 def test_overload_asks_for_a_delay():
-    """An overloaded server says when to come back."""
-    status = errors.status_of(Overloaded(), "here")
-    assert errors.code_of(status) is StatusCode.RESOURCE_EXHAUSTED
-    assert details(status)[RetryInfo].retry_delay.seconds >= 1
+    """An overloaded server says which limit it is and when to come back: not the same instant to all."""
+    statuses = [errors.status_of(Overloaded("oldest_seconds", 1.25), "here") for _ in range(50)]
+    assert {errors.code_of(status) for status in statuses} == {StatusCode.RESOURCE_EXHAUSTED}
+    info = details(statuses[0])[ErrorInfo]
+    assert (info.reason, dict(info.metadata)) == (
+        "OVERLOADED",
+        {"limit": "oldest_seconds", "allowed": "1.25"},
+    )
+    delays = [details(status)[RetryInfo].retry_delay.ToMilliseconds() for status in statuses]
+    assert 1_000 <= min(delays) < max(delays) <= 2_000
+
+
+def test_a_limit_of_a_key_says_which_and_when():
+    """The delay is what the rate leaves, in whole milliseconds, rounded up."""
+    status = errors.status_of(KeyLimitError("calls_per_second_of_key", 50, 0.0201), "here")
+    info = details(status)[ErrorInfo]
+    assert (info.reason, dict(info.metadata)) == (
+        "KEY_LIMIT",
+        {"limit": "calls_per_second_of_key", "allowed": "50"},
+    )
+    assert details(status)[RetryInfo].retry_delay.ToMilliseconds() == 21
+    assert dict(errors.trailing_metadata(status))["grpc-retry-pushback-ms"] == "21"
+
+
+def test_only_what_asks_for_a_delay_pushes_back():
+    """A refusal that no delay changes has none in its trailing metadata."""
+    status = errors.status_of(Unavailable(), "here")
+    assert [key for key, _ in errors.trailing_metadata(status)] == ["grpc-status-details-bin"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def pool(tmp_path_factory):
     ("error", "reason", "names"),
     [
         (InvalidArgumentError([("ttl", "is 0.5 s")]), "INVALID_ARGUMENT", ["ErrorInfo", "BadRequest"]),
-        (Overloaded(), "OVERLOADED", ["ErrorInfo", "RetryInfo"]),
+        (Overloaded("oldest_seconds", 1.0), "OVERLOADED", ["ErrorInfo", "RetryInfo"]),
     ],
 )
 def test_stubs_of_the_protos_read_the_details_of_an_error(pool, error, reason, names):

@@ -17,9 +17,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
 
 from ledger.access.caller import LOOPBACK
+from ledger.api.admission import Admission
 from ledger.api.server import ApiServer
 from ledger.doors.certificates import Material, TlsFiles
 from ledger.doors.tls import Tls, tls_of
+from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import serve
 from ledger.settings import Settings, SettingsError
@@ -57,7 +59,7 @@ def tls(pair: Pair, metrics: OperationsMetrics) -> Tls:
 @pytest.fixture
 async def target(tls: Tls, metrics: OperationsMetrics) -> AsyncIterator[str]:
     """A gRPC port that shows them."""
-    server = ApiServer("127.0.0.1:0", (), metrics, 100, anybody, tls.credentials(public))
+    server = ApiServer("127.0.0.1:0", (), unlimited(metrics), 100, anybody, tls.credentials(public))
     await server.start()
     yield server.address
     await server.drain()
@@ -75,6 +77,10 @@ def scraped(tls: Tls) -> Iterator[str]:
 
 def anybody(_):
     return LOOPBACK
+
+
+def unlimited(metrics: OperationsMetrics) -> Admission:
+    return Admission(Waiting(metrics.refused), metrics)
 
 
 def public(material: Material):
@@ -233,7 +239,7 @@ async def test_a_client_without_a_certificate(
     own, foreign = Authority(tmp_path, "own"), Authority(tmp_path, "foreign")
     tls = Tls(TlsFiles(pair.certificate, pair.key, None, own.file), metrics)
     doors = [
-        ApiServer("127.0.0.1:0", (), metrics, 100, anybody, tls.credentials(which))
+        ApiServer("127.0.0.1:0", (), unlimited(metrics), 100, anybody, tls.credentials(which))
         for which in (public, lambda material: material.back_office)
     ]
     answered = []

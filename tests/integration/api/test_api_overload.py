@@ -1,0 +1,107 @@
+"""Too much is asked: what is refused first, and what a refusal carries."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+import pytest
+from api_world import fresh, refusal, retry_of, searches, usage
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ledger.engine import waiting
+from ledger.engine.waiting import Bound, Urgency
+from ledger.v1 import credit_service_pb2 as pb
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NEVER = Bound(3_600, 1_000_000)
+AT_ONCE = Bound(0, 1_000_000)
+
+
+@asynccontextmanager
+async def nothing_is_written(world, monkeypatch, *refused):
+    """The writer stands, a charge waits, and for these urgencies that is too old already."""
+    async with world.owner.transaction():
+        await world.owner.execute("LOCK TABLE cell_00.entries IN ACCESS EXCLUSIVE MODE")
+        old = asyncio.create_task(world.charge(amount_micros=1))
+        while not await waits(world):  # noqa: ASYNC110 -- of the database
+            await asyncio.sleep(0)
+        bounds = {urgency: AT_ONCE if urgency in refused else NEVER for urgency in Urgency}
+        with monkeypatch.context() as patch:
+            patch.setattr(waiting, "BOUNDS", bounds)
+            yield old
+
+
+async def waits(world):
+    """Whether a session waits for the lock."""
+    found = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cell_00.entries'::regclass"
+    return await world.owner.fetchval(found) > 0
+
+
+async def answer_of(call):
+    return await call
+
+
+async def test_what_is_refused_first(world, customer, monkeypatch):
+    """Holds and quotes, then reads and what can wait, and commits, releases and charges last."""
+    held, given_back = await world.reservation(), await world.reservation()
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK, Urgency.ANY_TIME) as old:
+        quote = pb.QuoteRequest(customer_id=customer, usage=usage(searches("1")))
+        for call in (world.reserve(), world.credit.Quote(quote), world.balance(), world.extend(held)):
+            refused = await refusal(call)
+            assert refused.reason == "OVERLOADED"
+            assert refused.metadata == {"limit": "oldest_seconds", "allowed": "0"}
+        answers = [
+            asyncio.create_task(call)
+            for call in (
+                world.commit(held, amount_micros=5, final=True),
+                world.release(given_back),
+                world.charge(amount_micros=2),
+            )
+        ]
+        health = health_pb2_grpc.HealthStub(world.public)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
+        assert not old.done()
+    committed, released, charged = await asyncio.gather(*answers)
+    assert (committed.charge.charged_micros, charged.charge.charged_micros) == (5, 2)
+    assert released.reservation.reservation_id == given_back
+    await old
+    assert await world.available() == 100_000_000 - 5 - 2 - 1
+
+
+async def test_reads_go_on_after_holds_are_refused(world, customer, monkeypatch):
+    """Each urgency has a bound of its own."""
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
+        assert (await refusal(world.reserve())).reason == "OVERLOADED"
+        assert await world.available() == 100_000_000
+    await old
+
+
+async def test_a_refusal_says_when_to_come_back(world, customer, monkeypatch):
+    """In the details, and where clients of gRPC look by themselves; then the same request is carried out."""
+    request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
+        told, pushed_back = await retry_of(world.credit.Reserve(request))
+        assert 1_000 <= told == pushed_back <= 2_000
+    await old
+    assert not (await world.credit.Reserve(request)).replayed
+
+
+async def test_items_of_a_batch_are_refused_each_by_its_urgency(world, customer, monkeypatch):
+    """A batch of holds and commits under overload: the commits are taken."""
+    held = await world.reservation()
+    commit = pb.CommitReservationRequest(
+        request_id=fresh(), customer_id=customer, reservation_id=held, amount_micros=3, final=True
+    )
+    reserve = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
+    items = [pb.BatchItem(reserve=reserve), pb.BatchItem(commit=commit), pb.BatchItem(reserve=reserve)]
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK, Urgency.ANY_TIME) as old:
+        batch = asyncio.create_task(answer_of(world.credit.Batch(pb.BatchRequest(items=items))))
+        assert (await refusal(world.reserve())).reason == "OVERLOADED"
+    first, second, third = (await batch).results
+    assert {each.error.code for each in (first, third)} == {grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
+    assert second.commit.charge.charged_micros == 3
+    await old

@@ -1,0 +1,126 @@
+"""The rule of overload: what is refused first and last, by age and by number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
+from ledger.books.model import Entry
+from ledger.engine import waiting as module
+from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.pending import Pending
+from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
+from ledger.metrics.operations import Refused
+
+NEW, ANY, DONE = Urgency.NEW_WORK, Urgency.ANY_TIME, Urgency.DONE_WORK
+ENTRY: Entry = None  # type: ignore[assignment] -- that there is one is all that counts here
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the clock."""
+
+    def set_clock(seconds: float) -> None:
+        for name in ("waiting", "pending"):
+            monkeypatch.setattr(f"ledger.engine.{name}.boot_seconds", lambda: seconds)
+
+    set_clock(100.0)
+    return set_clock
+
+
+@pytest.fixture
+def line() -> Waiting:
+    return Waiting(Refused())
+
+
+def arrive(line: Waiting) -> Pending:
+    pending = Pending(1, None, None)
+    line.join(pending)
+    return pending
+
+
+def refused(line: Waiting) -> list[Urgency]:
+    return [urgency for urgency in Urgency if line.refusal(urgency) is not None]
+
+
+def test_age_refuses_new_work_first_and_done_work_last(at: Callable[[float], None], line: Waiting) -> None:
+    """Each bound by itself, in this order, while the oldest command waits."""
+    oldest = arrive(line)
+    for seconds, expected in ((1.0, []), (1.1, [NEW]), (1.3, [NEW, ANY]), (1.8, [NEW, ANY, DONE])):
+        at(100 + seconds)
+        arrive(line)
+        assert refused(line) == expected
+    oldest.fail(Unavailable())
+    assert refused(line) == []
+
+
+def test_one_that_is_overtaken_is_not_the_lines(at: Callable[[float], None], line: Waiting) -> None:
+    """A customer whose own load or lock takes long sheds nobody else's work."""
+    stuck = arrive(line)
+    at(101)
+    later = arrive(line)
+    at(105)
+    assert refused(line) == [NEW, ANY, DONE]
+    later.answer(Committed(ENTRY, replayed=False))
+    assert not stuck.done
+    assert (refused(line), line.oldest_seconds(), line.begun) == ([], 0.0, 1)
+
+
+def test_answers_that_nothing_was_written_for_overtake_nobody(
+    at: Callable[[float], None], line: Waiting
+) -> None:
+    """A repeat is answered while the writer stands: the line is as old as it was."""
+    arrive(line)
+    at(102)
+    arrive(line).answer(Committed(ENTRY, replayed=True))
+    assert line.oldest_seconds() == 2.0
+
+
+def test_number_refuses_new_work_first(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes at once has no age yet."""
+    bounds = {NEW: Bound(1.0, 2), ANY: Bound(1.0, 3), DONE: Bound(1.0, 4)}
+    monkeypatch.setattr(module, "BOUNDS", bounds)
+    counts = []
+    for _ in range(5):
+        counts.append(refused(line))
+        arrive(line)
+    assert counts == [[], [], [NEW], [NEW, ANY], [NEW, ANY, DONE]]
+
+
+def test_a_batch_is_judged_item_by_item(at: Callable[[float], None], line: Waiting) -> None:
+    """Holds of a batch that has waited for too long are refused, its commits are taken."""
+    with line.announced(4) as refusal:
+        assert line.commands == 4
+        assert refusal(NEW) is None
+        at(101.1)
+        assert refusal(NEW) is not None
+        assert refusal(DONE) is None
+        assert line.commands == 1
+    assert line.commands == 0
+
+
+def test_batches_that_have_not_begun_count(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after a great deal that has not begun is refused; a batch is never too large by itself."""
+    monkeypatch.setattr(module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 10)))
+    with line.announced(1_000) as refusal:
+        assert refusal(NEW) is None
+        assert refused(line) == list(Urgency)
+        with line.announced(1) as later:
+            assert later(DONE) is not None
+    assert refused(line) == []
+
+
+def test_done_work_is_what_records_what_has_happened() -> None:
+    """A hold is new work; commits, releases, charges and paid grants come last; changes in between."""
+    assert urgency_of(Reserve) is NEW
+    assert urgency_of(Extend) is ANY
+    assert {urgency_of(each) for each in (Commit, Release, Charge, IssueGrant)} == {DONE}
+
+
+def test_bounds_are_in_the_order_of_urgency() -> None:
+    """Whoever is refused later has more of both."""
+    bounds = [BOUNDS[urgency] for urgency in Urgency]
+    assert bounds == sorted(bounds)
+    assert max(bound.age_seconds for bound in bounds) < 2
