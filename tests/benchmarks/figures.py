@@ -175,6 +175,24 @@ TARGETS = (
         0.5,
     ),
     Target("the same, oldest command", "two_servers_oldest_s", "s", "the target", 2.0, 1.0, at_least=False),
+    Target(
+        "unary calls offered at ten times the capacity",
+        "overload_calls_per_s",
+        "calls/s",
+        "the same server, 32 in flight",
+        ("overload_best_calls_per_s",),
+        0.8,
+    ),
+    Target("the same, oldest call", "overload_oldest_s", "s", "the target", 2.0, 1.0, at_least=False),
+    Target(
+        "the same, resident memory",
+        "overload_rss_mib",
+        "MiB",
+        "after its first tenth",
+        ("overload_rss_first_tenth_mib",),
+        1.1,
+        at_least=False,
+    ),
 )
 
 REPORTED = (
@@ -186,6 +204,9 @@ REPORTED = (
     ("the same with keys, by TLS", "secured_unary_cpu_us", "us"),
     ("price(), one item a call", "price_single_items_per_s", "items/s"),
     ("two servers, items refused", "two_servers_errors", ""),
+    ("ten times the load, calls offered", "overload_offered", ""),
+    ("the same, calls refused by the server", "overload_refused", ""),
+    ("the same, resident memory before", "overload_rss_before_mib", "MiB"),
 )
 """Without a ceiling: what it means, its key, its unit."""
 

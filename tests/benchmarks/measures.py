@@ -10,7 +10,7 @@ from statistics import linear_regression, median, quantiles
 from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.benchmarks import keys, load, prices, simulation, workload
+from tests.benchmarks import keys, load, overload, prices, simulation, workload
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
 from tests.benchmarks.load import Calls, Window
 from tests.benchmarks.stage import Say, Service, Stage, service
@@ -55,6 +55,7 @@ class Measures:
         await self._balances()
         await self._simulation()
         await self._open_loop()
+        await self._overload()
         await self._memory()
         return self.figures
 
@@ -210,6 +211,28 @@ class Measures:
         self._note("open_loop_calls_per_s", rate)
         for key, thousandth in (("p50", 500), ("p99", 990), ("p999", 999)):
             self._note(f"open_loop_{key}_ms", thousandths[thousandth - 1])
+
+    async def _overload(self) -> None:
+        """Ten times as many calls as a server answers: what it does then, how late, in how much memory."""
+        books, whose = self._stage.empty_books, load.customers(SPREAD)
+        async with service(books, self._stage.logs / "overload.log") as fresh:
+            best = await load.unary_rate(fresh.credits, whose, UNARY_IN_FLIGHT, self._window())
+            before = fresh.server.rss_mib()
+            window = Window(self._size.warm_seconds, self._size.overload_seconds)
+            rate = overload.TIMES_CAPACITY * best
+            flood = asyncio.create_task(overload.flood(fresh.server.target, rate, whose, window))
+            await asyncio.sleep(window.warm_seconds + window.seconds / 10)
+            tenth = fresh.server.rss_mib()
+            outcome = await flood
+            self._note("overload_best_calls_per_s", best)
+            self._note("overload_calls_per_s", window.per_second)
+            self._note("overload_goodput_ratio", window.per_second / best)
+            self._note("overload_oldest_s", max(outcome.seconds))
+            self._note("overload_refused", outcome.refused)
+            self._note("overload_offered", outcome.offered)
+            self._note("overload_rss_before_mib", before)
+            self._note("overload_rss_first_tenth_mib", tenth)
+            self._note("overload_rss_mib", fresh.server.rss_mib())
 
     async def _memory(self) -> None:
         """Resident memory of a new server, while many more customers come by than it keeps in memory.

@@ -27,6 +27,7 @@ class Size:
     reads: int
     """`GetBalance` calls in each turn."""
     open_loop_seconds: float
+    overload_seconds: float
     price_seconds: float
 
 
@@ -42,6 +43,7 @@ FULL = Size(
     cpu_pairs=20_000,
     reads=300,
     open_loop_seconds=20.0,
+    overload_seconds=20.0,
     price_seconds=1.0,
 )
 SMALL = Size(
@@ -56,6 +58,7 @@ SMALL = Size(
     cpu_pairs=6_000,
     reads=50,
     open_loop_seconds=3.0,
+    overload_seconds=5.0,
     price_seconds=0.2,
 )
 SIZES = {size.name: size for size in (FULL, SMALL)}

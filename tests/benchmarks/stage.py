@@ -52,6 +52,7 @@ class Stage:
     logs: Path
     empty: Service
     """Its journal holds no more than customers and grants when the run begins."""
+    empty_books: Books
     second: Service
     """Another server of the same books."""
     full: Service
@@ -105,6 +106,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             size,
             logs,
             empty=await serve(empty, "empty"),
+            empty_books=empty,
             second=await serve(empty, "second"),
             full=await serve(full, "full"),
             full_books=full,
