@@ -223,13 +223,26 @@ async def test_plaintext_behind_what_ends_tls(database: Database, database_url: 
         assert (await asyncio.to_thread(scrape, finance, None, caller["ACU_LEDGER_KEY"]))[0] == 200
 
 
-async def test_loopback_of_ipv6(database: Database, database_url: str) -> None:
-    """Open as that of IPv4 while there is no key, for finance's metrics too."""
-    with serving({"ACU_LEDGER_HOST": "::1", "DATABASE_URL": database_url}) as server:
+@pytest.mark.parametrize("by_tls", [False, True])
+async def test_loopback_of_ipv6(database: Database, database_url: str, tmp_path: Path, by_tls: bool) -> None:
+    """Open as that of IPv4 while there is no key, by TLS too, and for finance's metrics."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("tls")
+    settings = {"ACU_LEDGER_HOST": "::1", "DATABASE_URL": database_url}
+    caller, context = {}, None
+    if by_tls:
+        settings |= {
+            "ACU_LEDGER_TLS_CERTIFICATE": str(pair.certificate),
+            "ACU_LEDGER_TLS_KEY": str(pair.key),
+        }
+        caller = {"ACU_LEDGER_CA": str(authority.file)}
+        context = ssl.create_default_context(cafile=authority.file)
+    with serving(settings) as server:
         assert server.said.startswith(
             "Serving on ::1 only, to whoever is on this machine, until there is a key.\n"
         )
-        await asyncio.to_thread(try_calls, server, {})
-        assert (await asyncio.to_thread(scrape, server.address("finance metrics")))[0] == 200
+        await asyncio.to_thread(try_calls, server, caller)
+        assert (await asyncio.to_thread(scrape, server.address("finance metrics"), context))[0] == 200
         target = ("--target", server.back_office)
-        assert (await asyncio.to_thread(acu_ledger, "books", "verify", *target)).status == 0
+        ran = await asyncio.to_thread(acu_ledger, "books", "verify", *target, environment=caller)
+        assert ran.status == 0, ran.stderr
