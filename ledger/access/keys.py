@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import choice
 from string import ascii_letters, digits
@@ -34,6 +34,12 @@ _FORM: Final = re.compile(
 
 BOUND: Final = frozenset({"backend", "refund", "wallet"})
 """Scopes whose methods are each about one customer, so that a key may be bound to some."""
+
+LIFE_MAX: Final = timedelta(days=36_500)
+"""Of a key that expires: far below the last instant, which the database takes for infinity."""
+
+_NEAR_MAX: Final = 40
+"""Characters of a wrong scope that are looked at, and told."""
 
 
 class Key(NamedTuple):
@@ -84,11 +90,13 @@ def problems(
     known = ", ".join(SCOPES)
     if not scopes:
         yield "scopes", f"is empty; one or more of {known} are required"
-    for index, scope in enumerate(scopes):
+    if len(scopes) > len(SCOPES):
+        yield "scopes", f"has {len(scopes)} scopes; of {known} at most all are allowed"
+    for index, scope in enumerate(scopes[: len(SCOPES)]):
         if scope not in SCOPES:
-            near = nearest(scope.lower(), SCOPES)
+            near = nearest(scope[:_NEAR_MAX].lower(), SCOPES)
             hint = f"; {near} is meant, perhaps" if near else ""
-            yield f"scopes[{index}]", f"{scope[:40]!r} is no scope{hint}: one of {known} is allowed"
+            yield f"scopes[{index}]", f"{scope[:_NEAR_MAX]!r} is no scope{hint}: one of {known} is allowed"
     unbound = [scope for scope in scopes if scope in SCOPES and scope not in BOUND]
     if customers and unbound:
         yield "customer_ids", f"go with no key of scope {unbound[0]}, which is about all customers"
@@ -104,6 +112,9 @@ def passed(expires_at: datetime, now: datetime) -> Iterator[tuple[str, str]]:
     """What is wrong with an expiry."""
     if expires_at <= now:
         yield "expires_at", f"is {expires_at.isoformat()}, which has passed"
+    elif expires_at > now + LIFE_MAX:
+        allowed = f"at most {LIFE_MAX.days} days ahead are allowed, and none at all for a key that lasts"
+        yield "expires_at", f"is {expires_at.isoformat()}; {allowed}"
 
 
 def _drawn(length: int) -> str:

@@ -27,6 +27,7 @@ from ledger.store import keys as store
 from ledger.store.database import Pool
 from ledger.store.keys import Draft, StoredKey
 from ledger.store.reads import NEWEST, CustomerNotFoundError
+from pricing.decimals import format_nanos
 
 
 class KeyMethods:
@@ -184,10 +185,11 @@ def _overlap(problems: Problems, request: pb.RotateKeyRequest) -> timedelta:
     if not request.HasField("overlap"):
         return limits.OVERLAP_DEFAULT
     nanos = checks.duration_nanos(problems, "overlap", request.overlap)
-    overlap = timedelta(microseconds=nanos // 1000)
-    if overlap > limits.OVERLAP_MAX:
-        problems.add("overlap", f"is {nanos // NANOS} s; at most {limits.OVERLAP_MAX.days} days are allowed")
-    return overlap
+    if nanos > limits.OVERLAP_MAX // timedelta(seconds=1) * NANOS:
+        allowed = f"at most {limits.OVERLAP_MAX.days} days are allowed"
+        problems.add("overlap", f"is {format_nanos(nanos)} s; {allowed}")
+        return limits.OVERLAP_MAX
+    return timedelta(microseconds=nanos // 1000)
 
 
 @contextmanager

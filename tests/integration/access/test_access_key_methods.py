@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from guarded import Answer, Guarded, fresh, serving, settings_of
 
-from ledger.access.keys import parse
+from ledger.access.keys import LIFE_MAX, parse
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.store.embedded import EmbeddedPostgres
@@ -111,12 +111,18 @@ async def test_another_request_under_the_same_id_makes_no_key(service):
         ({"name": ""}, "name", "is empty"),
         ({"name": "a\nb"}, "name", "has a control character"),
         ({"scopes": []}, "scopes", "is empty; one or more of"),
+        ({"scopes": ["x" * 10_000, *"abcde"]}, "scopes", "has 6 scopes; of backend"),
         ({"scopes": ["backends"]}, "scopes[0]", "'backends' is no scope; backend is meant, perhaps"),
         ({"scopes": ["ops"], "customer_ids": ["cus_a"]}, "customer_ids", "go with no key of scope ops"),
         ({"scopes": ["wallet"]}, "customer_ids", "has 0 customers; a wallet key names exactly one"),
         ({"customer_ids": [""]}, "customer_ids[0]", "is empty"),
         ({"customer_ids": [f"c{n}" for n in range(1001)]}, "customer_ids", "has 1001 customers; at most"),
         ({"expires_at": datetime.now(UTC) - HOUR}, "expires_at", "is 20"),
+        (
+            {"expires_at": datetime.max.replace(tzinfo=UTC)},
+            "expires_at",
+            "is 9999-12-31T23:59:59.999999+00:00; at",
+        ),
     ],
 )
 async def test_what_is_wrong_with_a_key_is_told_by_field(service, fields, path, told):
@@ -185,12 +191,24 @@ async def test_an_overlap_makes_no_key_last_longer(service):
     assert rotated.response.replaced.expires_at == first.key.expires_at
 
 
+async def test_a_key_may_last_longer_than_anybody(service):
+    """A hundred years, and so may its successor."""
+    end = datetime.now(UTC) + LIFE_MAX - HOUR
+    first = (await create(service, expires_at=end)).response
+    request = {"request_id": fresh(), "key_id": first.key.key_id, "overlap": Duration(seconds=30 * 86_400)}
+    rotated = (await service.call("RotateKey", service.ops, **request)).response
+    lives = [key.expires_at.ToDatetime() - key.created_at.ToDatetime() for key in (first.key, rotated.key)]
+    assert lives[0] == lives[1]
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"overlap": Duration(seconds=31 * 86_400)}, "overlap"),
+        ({"overlap": Duration(seconds=30 * 86_400, nanos=1)}, "overlap"),
+        ({"overlap": Duration(seconds=999_000_000_000_000)}, "overlap"),
         ({"overlap": Duration(seconds=-1)}, "overlap"),
         ({"expires_at": datetime.now(UTC) - HOUR}, "expires_at"),
+        ({"expires_at": datetime.max.replace(tzinfo=UTC)}, "expires_at"),
         ({"key_id": ""}, "key_id"),
     ],
 )

@@ -108,6 +108,8 @@ BEHIND_THE_DOOR = {
     RefusalReason.RATE_REVISION_TAKEN.value,
     RefusalReason.RATE_REVISION_PASSED.value,
     RefusalReason.MARGIN_BELOW_FLOOR.value,
+    RefusalReason.KEY_NOT_FOUND.value,
+    RefusalReason.KEY_ENDED.value,
     RefusalReason.TOO_MANY_GRANTS.value,
 }
 """Reasons that no public method has."""
