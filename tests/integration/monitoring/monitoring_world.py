@@ -101,7 +101,7 @@ def environment(urls: Any, ports: Sequence[int]) -> dict[str, str]:
 
 
 def configuration(folder: Path) -> Path:
-    """The sample, with a floor under one card, and a plan that charges the hold for what has no price."""
+    """The sample, with a floor under one card."""
     made = shutil.copytree(REPOSITORY / "deploy" / "config", folder / "config")
     card = made / "cards" / "agents.yaml"
     text = card.read_text(encoding="utf-8")
