@@ -64,9 +64,9 @@ class Tls:
         self._taken = look
         try:
             self.material = self._take()
-        except Exception as error:  # noqa: BLE001 -- whatever the files hold, it is looked at them again
+        except Exception as error:  # noqa: BLE001 -- whatever they hold, they are looked at again
             self._noted.tls(self.material.ends_at, refused=True)
-            _log.error("tls.refused", error=str(error), in_force="what was taken last")
+            _log.error("tls.refused", error=str(error) or repr(error), in_force="what was taken last")
         else:
             _log.info("tls.taken", names=self.material.names, ends_at=self.material.ends_at.isoformat())
 
