@@ -152,6 +152,17 @@ async def test_calls_have_a_bound(monkeypatch):
         await settled(metrics, in_flight=2)
 
 
+async def test_who_keeps_to_the_bound_of_a_connection_is_refused_no_call():
+    """A client sends what a connection does not take yet as places are left, and each call is answered."""
+    async with serving() as (_, opened):
+
+        async def ask():
+            return [await check(opened) for _ in range(10)]
+
+        answers = await asyncio.gather(*(ask() for _ in range(3 * limits.CALLS_OF_CONNECTION_MAX)))
+        assert answers == [[True] * 10] * (3 * limits.CALLS_OF_CONNECTION_MAX)
+
+
 async def settled(metrics, *, in_flight):
     """A caller has its answer before the call is counted as ended."""
     for _ in range(100_000):
