@@ -1,6 +1,6 @@
 """The part of AdminService about rates: check, diff, publish, list, show, roll back.
 
-Nobody is known to the server by a key of its own yet, so whoever publishes says who it is.
+Whoever publishes is known by the key; where none is asked for, it says who it is.
 """
 # ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
 
@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import pricing
+from ledger.access.caller import current
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api import checks, encode, pages
 from ledger.api.checks import InvalidArgumentError, Problems
@@ -286,7 +287,7 @@ class RateMethods:
         problems = Problems()
         name = checks.identifier(problems, "name", request.name)
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
-        by = checks.identifier(problems, "published_by", request.published_by)
+        by = _publisher(problems, request.published_by)
         problems.raise_if_any()
         orders = By(by, Source.API, forced=request.force)
         done = await self._roll_back(Kind.CARD, name, number, orders)
@@ -302,7 +303,7 @@ class RateMethods:
         """Publishes the content of an older version of the cost book as the next one."""
         problems = Problems()
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
-        by = checks.identifier(problems, "published_by", request.published_by)
+        by = _publisher(problems, request.published_by)
         problems.raise_if_any()
         orders = By(by, Source.API)
         done = await self._roll_back(Kind.COSTS, COST_BOOK, number, orders)
@@ -392,11 +393,17 @@ def _problem(problem: pricing.Problem) -> pb.RateProblem:
     )
 
 
-def _publisher_of(published_by: str) -> str:
+def _publisher_of(said: str) -> str:
     problems = Problems()
-    checks.identifier(problems, "published_by", published_by)
+    by = _publisher(problems, said)
     problems.raise_if_any()
-    return published_by
+    return by
+
+
+def _publisher(problems: Problems, said: str) -> str:
+    """The name of the key that a call is made with; where it needs none, what the caller says."""
+    caller = current()
+    return caller.name if caller.key_id else checks.identifier(problems, "published_by", said)
 
 
 async def _read(field: str, read: Callable[[str], Content], text: str) -> Content:

@@ -865,7 +865,7 @@ class PublishRateCardRequest(_message.Message):
     force: _builtins.bool
     """Publish in spite of the card's margin floor. It is recorded."""
     published_by: _builtins.str
-    """Who publishes, as far as the server does not know it: 1 to 128 characters."""
+    """Who publishes, where the server asks for no key: 1 to 128 characters. Else it is the key's name."""
     def __init__(
         self,
         *,
