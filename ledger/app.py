@@ -261,7 +261,7 @@ async def _open_doors(
     public = ApiServer(
         front.address.at(settings.public_port),
         [
-            credit_service(CreditService(engine, reads, clock.now)),
+            credit_service(CreditService(engine, reads, clock.now, keys.make_token)),
             wallet_service(WalletService(engine.prices, reads, clock.now)),
         ],
         admission,

@@ -15,11 +15,21 @@ class Caller:
     """Whom a call is made by."""
 
     key_id: str
-    """Empty where no key was asked for."""
+    """Of a customer's token that of its maker. Empty where no key was asked for."""
     name: str
     scopes: frozenset[str]
     customers: frozenset[str] | None = None
     """The only customers it may name; None: any."""
+    by_token: bool = False
+    """It came with a token that the key has made, not with the key."""
+
+    @property
+    def counted_as(self) -> str:
+        """Under what its calls are limited: a key's tokens together, and apart from the key itself.
+
+        So what browsers ask for takes nothing from the backend that has let them in.
+        """
+        return f"{self.key_id}/tokens" if self.by_token else self.key_id
 
     def require(self, scope: str) -> None:
         """Raises ScopeRequiredError unless the caller has the scope."""

@@ -1,4 +1,4 @@
-"""What this process knows of keys, and whom a call's metadata makes it come from.
+"""What this process knows of keys, and whom a call's metadata makes it come from, by a key or a token.
 
 The table is followed once a second, so that a key that was revoked on one replica is refused on all of them
 within two. A process that cannot look goes on with what it knows for a while: a database that is away for a
@@ -20,10 +20,12 @@ import structlog
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key, parse
+from ledger.access.tokens import Token, read, sign
 from ledger.engine.clock import boot_seconds
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.keys import StoredKey, key_generation, keys_since, note_uses
+from ledger.store.signing_keys import SigningKey, signing_keys
 
 LOOK_SECONDS: Final = 5.0
 """How long a look may take: a connection that has gone dead without a word is given up for another."""
@@ -42,7 +44,7 @@ SHOWN_MAX: Final = 50
 """Keys among the metrics, those that end first: each is a series, and each customer may have a key."""
 
 AUTHORIZATION: Final = "authorization"
-"""The metadata that a key is sent as: `Bearer <key>`."""
+"""The metadata that a key or a token is sent as: `Bearer <key>`."""
 
 Metadata = Iterable[tuple[str, str | bytes]]
 Authorize = Callable[[Metadata | None], Caller]
@@ -52,7 +54,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UnauthenticatedError(Exception):
-    """A call without a key that may be used: none, malformed, unknown, revoked, expired; not told which."""
+    """A call without a key or a token that may be used: none, malformed, unknown, ended; not told which."""
 
 
 class KeysOutdatedError(Exception):
@@ -66,10 +68,16 @@ class _Known(NamedTuple):
     is_replaced: bool
     """A rotation has made another in its place: it is to end."""
 
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
 
 _NOBODYS: Final = Key("0" * 12, "0" * 43)
 """What is looked up where no key was sent, so that this takes the same work; no key has this id and hash."""
 _NOBODY: Final = _Known(bytes(32), Caller("", "", frozenset(), frozenset()), None, is_replaced=False)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_OF_TOKENS: Final = frozenset(("wallet",))
+"""The scopes of customers' tokens."""
 
 
 class KeyTable:
@@ -88,6 +96,7 @@ class KeyTable:
         self._clock = clock
         self._open_without_keys = open_without_keys
         self._known: dict[str, _Known] = {}
+        self._signing: tuple[SigningKey, ...] = ()
         self.has_keys = False
         """Whether the database holds any key, usable or not."""
         self._generation = 0
@@ -111,19 +120,43 @@ class KeyTable:
             raise KeysOutdatedError
         if not self.has_keys and self._open_without_keys:
             return LOOPBACK
-        key = parse(_bearer(metadata)) or _NOBODYS
+        credential, now = _bearer(metadata), self._clock()
+        token = read(credential, self._signing, now)
+        if token is not None:
+            return self._caller_by(token, now)
+        key = parse(credential) or _NOBODYS
         known = self._known.get(key.key_id, _NOBODY)
         is_right = compare_digest(key.hash, known.hash)
-        has_expired = known.expires_at is not None and known.expires_at <= self._clock()
-        if not is_right or has_expired:
+        if not is_right or known.has_expired(now):
             raise UnauthenticatedError
         self._used.add(key.key_id)
         return known.caller
 
+    def _caller_by(self, token: Token, now: datetime) -> Caller:
+        """Whom a token stands for. It ends with the key of its maker, which may have been lost with it."""
+        maker = self._known.get(token.made_by)
+        if maker is None or maker.has_expired(now):
+            raise UnauthenticatedError
+        customers = frozenset((token.customer_id,))
+        return Caller(token.made_by, maker.caller.name, _OF_TOKENS, customers, by_token=True)
+
+    def make_token(self, caller: Caller, customer_id: str, lasts: timedelta) -> tuple[str, datetime]:
+        """A token of a caller for a customer, and when it ends: with the caller's key at the latest.
+
+        Raises KeysOutdatedError.
+        """
+        now = self._clock()
+        signing = next((key for key in self._signing if key.day == _day(now)), None)
+        if signing is None:
+            raise KeysOutdatedError
+        maker = self._known.get(caller.key_id, _NOBODY)
+        ends_at = min(now + lasts, maker.expires_at or _NEVER).replace(microsecond=0)
+        return sign(Token(customer_id, caller.key_id, ends_at), signing), ends_at
+
     def has_usable_key(self) -> bool:
         """Whether anybody may call at all."""
         now = self._clock()
-        return any(known.expires_at is None or known.expires_at > now for known in self._known.values())
+        return any(not known.has_expired(now) for known in self._known.values())
 
     def ending(self) -> dict[str, datetime]:
         """The keys that end soon with no other in their place, and those that have ended lately: by id, when.
@@ -142,16 +175,16 @@ class KeyTable:
 
     async def run(self) -> None:
         """Looks at the database until cancelled."""
-        told = ""
+        told, done_at = "", boot_seconds()
         while True:
             self._wake.clear()
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.look()
                     await self._note_uses()
-                told = ""
+                told, done_at = "", boot_seconds()
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
-                if told != repr(error) and boot_seconds() > self._looked_at + LATE_SECONDS:
+                if told != repr(error) and boot_seconds() > done_at + LATE_SECONDS:
                     _log.error("keys.not_looked_at", error=repr(error))
                     told = repr(error)
             with suppress(TimeoutError):
@@ -178,7 +211,8 @@ class KeyTable:
                 # What was read before a turn may not be so after it.
                 if is_whole and self._database.history.turns == turns:
                     self._turns, self._looked_at = turns, asked_at
-                    return
+                    break
+            self._signing = tuple(await signing_keys(self._database.writer, _day(self._clock())))
 
     async def _take(self, *, anew: bool) -> bool:
         """Whether that was all: not, if the generation turns out to have gone back."""
@@ -206,13 +240,17 @@ class KeyTable:
 
     async def _note_uses(self) -> None:
         """Writes the day of the last use of keys, once a day for each."""
-        day = self._clock().astimezone(UTC).date()
+        day = _day(self._clock())
         used = frozenset(self._used)
         new = [key_id for key_id in used if self._noted.get(key_id) != day]
         if new:
             await note_uses(self._database.writer, new, day)
             self._noted.update(dict.fromkeys(new, day))
         self._used -= used
+
+
+def _day(now: datetime) -> date:
+    return now.astimezone(UTC).date()
 
 
 def caller_of(key: StoredKey) -> Caller:

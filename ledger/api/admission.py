@@ -83,11 +83,11 @@ class Admission:
             raise Overloaded("calls", limits.CALLS_MAX)
 
     def _of_key(self, urgency: Urgency, calls: int) -> Allowance | None:
-        key_id = caller.current().key_id
-        if self._allowances is None or not key_id:
+        counted_as = caller.current().counted_as
+        if self._allowances is None or not counted_as:
             return None
         try:
-            return self._allowances.enter(key_id, urgency, calls)
+            return self._allowances.enter(counted_as, urgency, calls)
         except KeyLimitError as error:
-            self._refused.note(error.limit, urgency.value, key_id)
+            self._refused.note(error.limit, urgency.value, counted_as)
             raise

@@ -37,10 +37,6 @@ _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
     f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"
 )
-_TTL_SECONDS_MIN = int(limits.TTL_MIN.total_seconds())
-_TTL_SECONDS_MAX = int(limits.TTL_MAX.total_seconds())
-_TTL_NANOS_MIN = _TTL_SECONDS_MIN * NANOS
-_TTL_NANOS_MAX = _TTL_SECONDS_MAX * NANOS
 _TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
 """Years 1 to 9999."""
 
@@ -146,18 +142,29 @@ def duration_nanos(problems: Problems, path: str, value: Duration) -> int:
     return nanos
 
 
-def ttl(problems: Problems, path: str, value: Duration) -> timedelta:
-    """A time to live of a hold."""
+def ttl(
+    problems: Problems,
+    path: str,
+    value: Duration,
+    least: timedelta = limits.TTL_MIN,
+    most: timedelta = limits.TTL_MAX,
+) -> timedelta:
+    """A time to live, of a hold by default; the bounds are of whole seconds."""
     nanos = _total_nanos(value)
     if nanos is None:
         problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
-        return limits.TTL_MIN
-    if not _TTL_NANOS_MIN <= nanos <= _TTL_NANOS_MAX:
-        allowed = f"{_TTL_SECONDS_MIN} s to {_TTL_SECONDS_MAX} s (24 h) are allowed"
+        return least
+    seconds_min, seconds_max = _seconds(least), _seconds(most)
+    if not seconds_min * NANOS <= nanos <= seconds_max * NANOS:
+        allowed = f"{seconds_min} s to {seconds_max} s ({seconds_max // 3600} h) are allowed"
         sign = "-" if nanos < 0 else ""
         problems.add(path, f"is {sign}{format_nanos(abs(nanos))} s; {allowed}")
-        return limits.TTL_MIN
+        return least
     return timedelta(0, 0, nanos // 1000)
+
+
+def _seconds(duration: timedelta) -> int:
+    return duration.days * 86_400 + duration.seconds
 
 
 def _total_nanos(value: Duration) -> int | None:

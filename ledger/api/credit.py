@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from ledger.access.caller import current
+from ledger.access.caller import Caller, current
 from ledger.api import checks, decode, encode, ids, limits, pages, writes
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
@@ -42,13 +42,20 @@ _SCOPES_OF_ITEMS: Final = scopes_of_items(
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
 
+MakeToken = Callable[[Caller, str, timedelta], tuple[str, datetime]]
+"""Makes a token of a caller for a customer, and says when it ends."""
+
+
 class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
     """Holds credits before an agent works, charges what it used."""
 
-    def __init__(self, engine: Engine, reads: Reads, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: Engine, reads: Reads, clock: Callable[[], datetime], make_token: MakeToken
+    ) -> None:
         self._prices = engine.prices
         self._reads = reads
         self._clock = clock
+        self._make_token = make_token
         self._writes = Writes(engine, reads, clock)
         self._waiting = engine.waiting
         self._beginning = asyncio.Semaphore(limits.BATCHES_BEGUN_AT_ONCE)
@@ -239,6 +246,21 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             response.charges.append(charge)
             await turns.after(1 + len(charge.lines))
         return response
+
+    async def CreateCustomerToken(
+        self, request: pb.CreateCustomerTokenRequest, context: object
+    ) -> pb.CreateCustomerTokenResponse:
+        """Lets a front end read the wallet of one customer for a while."""
+        problems = Problems()
+        customer_id = checks.identifier(problems, "customer_id", request.customer_id)
+        lasts = limits.TOKEN_TTL_DEFAULT
+        if request.HasField("ttl"):
+            bounds = limits.TOKEN_TTL_MIN, limits.TOKEN_TTL_MAX
+            lasts = checks.ttl(problems, "ttl", request.ttl, *bounds)
+        problems.raise_if_any()
+        await self._reads.profile(customer_id)
+        token, ends_at = self._make_token(current(), customer_id, lasts)
+        return pb.CreateCustomerTokenResponse(token=token, expires_at=encode.timestamp(ends_at))
 
 
 def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:

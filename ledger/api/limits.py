@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from ledger.access.tokens import LASTS_MAX
+
 BATCH_ITEMS_MAX: Final = 1_000
 """Writes in one `Batch`: past it a call gains no speed, and keeps others waiting."""
 
@@ -129,6 +131,14 @@ KEY_CUSTOMERS_MAX: Final = 1_000
 OVERLAP_DEFAULT: Final = timedelta(hours=24)
 OVERLAP_MAX: Final = timedelta(days=30)
 """How long a key goes on beside its successor: a rotation that is not over in a month is none."""
+
+TOKEN_TTL_MIN: Final = timedelta(minutes=1)
+"""Of a customer's token: a shorter one ends on its way to the browser."""
+
+TOKEN_TTL_DEFAULT: Final = timedelta(minutes=15)
+"""How long whoever steals a token has it."""
+
+TOKEN_TTL_MAX: Final = LASTS_MAX
 
 TTL_MIN: Final = timedelta(seconds=1)
 """Of a hold: what is due by the clock is swept once a second."""

@@ -25,6 +25,7 @@ PUBLIC: Final = "PUBLIC"
 _APPEND: Final = frozenset({"SELECT", "INSERT"})
 _CHANGE: Final = frozenset({"SELECT", "INSERT", "UPDATE"})
 _ADVANCE: Final = frozenset({"SELECT", "UPDATE"})
+_RENEW: Final = frozenset({"SELECT", "INSERT", "DELETE"})
 
 
 class Relation(NamedTuple):
@@ -70,6 +71,7 @@ SHARED: Final[Mapping[str, Relation]] = {
     # Hashes of keys: whoever answers reads has no use for them.
     "keys": Relation(_CHANGE, is_of_books=False),
     "key_generation": Relation(_ADVANCE, is_of_books=False),
+    "signing_keys": Relation(_RENEW, is_of_books=False),
 }
 
 

@@ -104,6 +104,11 @@ class CreditServiceStub:
                 request_serializer=ledger_dot_v1_dot_credit__service__pb2.ListChargesRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_credit__service__pb2.ListChargesResponse.FromString,
                 _registered_method=True)
+        self.CreateCustomerToken = channel.unary_unary(
+                '/ledger.v1.CreditService/CreateCustomerToken',
+                request_serializer=ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenResponse.FromString,
+                _registered_method=True)
 
 
 class CreditServiceServicer:
@@ -205,6 +210,14 @@ class CreditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateCustomerToken(self, request, context):
+        """Makes a token by which a product's own front end reads one customer's wallet: it is sent as a key is, is
+        let in where a key of scope wallet bound to the customer is, and ends with the key that has made it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CreditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -272,6 +285,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     servicer.ListCharges,
                     request_deserializer=ledger_dot_v1_dot_credit__service__pb2.ListChargesRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_credit__service__pb2.ListChargesResponse.SerializeToString,
+            ),
+            'CreateCustomerToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCustomerToken,
+                    request_deserializer=ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -630,6 +648,33 @@ class CreditService:
             '/ledger.v1.CreditService/ListCharges',
             ledger_dot_v1_dot_credit__service__pb2.ListChargesRequest.SerializeToString,
             ledger_dot_v1_dot_credit__service__pb2.ListChargesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCustomerToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.CreditService/CreateCustomerToken',
+            ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenRequest.SerializeToString,
+            ledger_dot_v1_dot_credit__service__pb2.CreateCustomerTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class CreditServiceStub:
     GetCharge: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.GetChargeRequest, _credit_service_pb2.GetChargeResponse]
     ListCharges: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ListChargesRequest, _credit_service_pb2.ListChargesResponse]
     """Newest first."""
+    CreateCustomerToken: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.CreateCustomerTokenRequest, _credit_service_pb2.CreateCustomerTokenResponse]
+    """Makes a token by which a product's own front end reads one customer's wallet: it is sent as a key is, is
+    let in where a key of scope wallet bound to the customer is, and ends with the key that has made it.
+    """
 
 @_typing.type_check_only
 class CreditServiceAsyncStub(CreditServiceStub):
@@ -105,6 +109,10 @@ class CreditServiceAsyncStub(CreditServiceStub):
     GetCharge: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.GetChargeRequest, _credit_service_pb2.GetChargeResponse]  # type: ignore[assignment]
     ListCharges: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ListChargesRequest, _credit_service_pb2.ListChargesResponse]  # type: ignore[assignment]
     """Newest first."""
+    CreateCustomerToken: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.CreateCustomerTokenRequest, _credit_service_pb2.CreateCustomerTokenResponse]  # type: ignore[assignment]
+    """Makes a token by which a product's own front end reads one customer's wallet: it is sent as a key is, is
+    let in where a key of scope wallet bound to the customer is, and ends with the key that has made it.
+    """
 
 class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the product's backend: hold credits before an agent works, charge what it used.
@@ -219,5 +227,15 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credit_service_pb2.ListChargesResponse, _abc.Awaitable[_credit_service_pb2.ListChargesResponse]]:
         """Newest first."""
+
+    @_abc_1.abstractmethod
+    def CreateCustomerToken(
+        self,
+        request: _credit_service_pb2.CreateCustomerTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CreateCustomerTokenResponse, _abc.Awaitable[_credit_service_pb2.CreateCustomerTokenResponse]]:
+        """Makes a token by which a product's own front end reads one customer's wallet: it is sent as a key is, is
+        let in where a key of scope wallet bound to the customer is, and ends with the key that has made it.
+        """
 
 def add_CreditServiceServicer_to_server(servicer: CreditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

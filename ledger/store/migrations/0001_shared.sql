@@ -82,3 +82,9 @@ CREATE TABLE key_generation (
     generation bigint NOT NULL DEFAULT 0
 );
 INSERT INTO key_generation DEFAULT VALUES;
+
+-- What customers' tokens are signed by: a key for each day of UTC, made by whichever server needs it first.
+CREATE TABLE signing_keys (
+    day date PRIMARY KEY,
+    secret bytea NOT NULL CHECK (length(secret) = 32)
+);

@@ -216,5 +216,6 @@ OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "ListTransactions": {},
     "GetUsageReport": {"first_day": "2026-11-01", "last_day": "2026-11-02"},
     "GetPriceList": {},
+    "CreateCustomerToken": {},
 }
 """Requests of the methods that a bound key may call; what is empty is filled in for a customer."""

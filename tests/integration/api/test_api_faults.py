@@ -65,9 +65,9 @@ class OwnService:
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
         reads = Reads(self.database.reader, self.database.reports, engine.directory)
-        keys = KeyTable(self.database, self.now, metrics, open_without_keys=True)
+        keys = self.keys = KeyTable(self.database, self.now, metrics, open_without_keys=True)
         services = [
-            credit_service(CreditService(engine, reads, self.now)),
+            credit_service(CreditService(engine, reads, self.now, keys.make_token)),
             wallet_service(WalletService(prices, reads, self.now)),
             admin_service(AdminService(engine, keeper, reads, keys, self.database.writer, self.now)),
         ]
@@ -170,7 +170,7 @@ async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
         await world.charge(usage=usage(*[searches("0.0001")] * items))
     reads = Reads(own.database.reader, own.database.reports, own.engine.directory)
     credit, wallets = (
-        CreditService(own.engine, reads, own.now),
+        CreditService(own.engine, reads, own.now, own.keys.make_token),
         WalletService(own.prices, reads, own.now),
     )
     listed = pb.ListChargesRequest(customer_id=world.customer_id, page_size=1_000)
