@@ -111,6 +111,8 @@ BEHIND_THE_DOOR = {
     RefusalReason.KEY_NOT_FOUND.value,
     RefusalReason.KEY_ENDED.value,
     RefusalReason.TOO_MANY_GRANTS.value,
+    RefusalReason.KEY_NOT_FOUND.value,
+    RefusalReason.KEY_ENDED.value,
 }
 """Reasons that no public method has."""
 
@@ -210,6 +212,7 @@ async def drive(world):
     await world.credit.ListReservations(pb.ListReservationsRequest(page_size=1, **given))
     await world.credit.GetCharge(pb.GetChargeRequest(charge_id=charged, **given))
     await world.credit.ListCharges(pb.ListChargesRequest(**given))
+    await world.credit.CreateCustomerToken(pb.CreateCustomerTokenRequest(**given))
     await world.wallet.GetBalance(wallet.GetBalanceRequest(**given))
     await world.wallet.ListGrants(wallet.ListGrantsRequest(**given))
     await world.wallet.ListTransactions(wallet.ListTransactionsRequest(**given))

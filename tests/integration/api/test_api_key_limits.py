@@ -20,6 +20,7 @@ from ledger.store.keys import Draft, make_key
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 
 
 class Shop:
@@ -28,6 +29,7 @@ class Shop:
     def __init__(self, stack, public):
         self.stack = stack
         self.credits = CreditServiceStub(public)
+        self.wallets = WalletServiceStub(public)
 
     async def refusals(self):
         """The counter's lines: by limit, urgency and key."""
@@ -41,6 +43,12 @@ class Backend:
         self.key_id = key.key_id
         self._credits = stub
         self._metadata = (("authorization", f"Bearer {key.text}"),)
+
+    async def token(self):
+        """Metadata of a customer's front end."""
+        asked = pb.CreateCustomerTokenRequest(customer_id="acme")
+        made = await self._credits.CreateCustomerToken(asked, metadata=self._metadata)
+        return (("authorization", f"Bearer {made.token}"),)
 
     def reserve(self):
         return self._credits.Reserve(write(pb.ReserveRequest), metadata=self._metadata)
@@ -127,6 +135,19 @@ async def test_a_keys_commits_have_room_that_its_holds_have_not(database, databa
         admitted, _ = await outcomes([backend.reserve() for _ in range(20)])
         assert 1 <= admitted < 20
         await backend.charge()
+
+
+async def test_what_browsers_ask_for_takes_nothing_from_the_backend(database, database_url):
+    """Calls by the tokens of a key have a limit together, which is not the key's own."""
+    async with limited(database, database_url, calls_per_second_of_key=1) as (shop, backend, _):
+        front_end = await backend.token()
+        asked = wallet.GetBalanceRequest(customer_id="acme")
+        flood = [shop.wallets.GetBalance(asked, metadata=front_end) for _ in range(50)]
+        admitted, reasons = await outcomes(flood)
+        assert (admitted, reasons) == (1, {("KEY_LIMIT", "calls_per_second_of_key", "1")})
+        await backend.charge()
+        assert f'key_id="{backend.key_id}/tokens"' in str(await shop.refusals())
+        assert f'key_id="{backend.key_id}"' not in str(await shop.refusals())
 
 
 async def test_a_key_has_so_many_calls_in_flight(database, database_url):

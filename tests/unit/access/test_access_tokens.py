@@ -22,7 +22,12 @@ YESTERDAY = SigningKey(date(2026, 11, 28), bytes(range(1, 33)))
 ANOTHER_DATABASE = SigningKey(NOW.date(), bytes(range(2, 34)))
 KEYS = (YESTERDAY, TODAY)
 TOKEN = Token("cus_a", "abcdefghijkl", NOW + timedelta(minutes=15))
-CLAIMS = {"aud": "acu-ledger/wallet", "sub": "cus_a", "client_id": "abcdefghijkl", "exp": 2_000_000_000}
+CLAIMS = {
+    "aud": "acu-ledger/wallet",
+    "sub": "cus_a",
+    "client_id": "abcdefghijkl",
+    "exp": int(TOKEN.expires_at.timestamp()),
+}
 
 
 def part(value: Any) -> str:
@@ -79,7 +84,7 @@ def test_no_character_of_a_token_can_be_another():
     """Nor be left out, doubled, or stand beside it."""
     text = sign(TOKEN, TODAY)
     for index, old in enumerate(text):
-        for new in ("", old * 2, *("A", "B", "-", ".", "=", " ", "\n", "é", "١")):
+        for new in ("", old * 2, *("A", "B", "-", ".", "=", " ", "\n", "é", "\u0661")):
             if new != old:
                 assert read(text[:index] + new + text[index + 1 :], KEYS, NOW) is None
     for last in {*ascii_letters, *digits, "-", "_"} - {text[-1]}:
@@ -112,10 +117,8 @@ def test_no_character_of_a_token_can_be_another():
 )
 def test_a_header_is_of_one_form(fields):
     """What a token says of its own signature is not believed."""
-    assert read(signed(header(), CLAIMS | {"exp": int(TOKEN.expires_at.timestamp())}), KEYS, NOW) == TOKEN
-    assert (
-        read(signed(header(**fields), CLAIMS | {"exp": int(TOKEN.expires_at.timestamp())}), KEYS, NOW) is None
-    )
+    assert read(signed(header(), CLAIMS), KEYS, NOW) == TOKEN
+    assert read(signed(header(**fields), CLAIMS), KEYS, NOW) is None
 
 
 @pytest.mark.parametrize("secret", [b"", b"\0", bytes(32), ANOTHER_DATABASE.secret])
@@ -131,10 +134,10 @@ def test_a_token_without_the_secret_is_none(secret):
 @pytest.mark.parametrize("claim", ["aud", "sub", "client_id", "exp"])
 def test_a_token_says_all_that_is_needed(claim):
     """One that was signed without it, by whoever has the secret, is none."""
-    claims = CLAIMS | {"exp": int(TOKEN.expires_at.timestamp())}
-    assert read(signed(header(), claims), KEYS, NOW) == TOKEN
-    assert read(signed(header(), {key: claims[key] for key in claims if key != claim}), KEYS, NOW) is None
-    assert read(signed(header(), claims | {claim: "another" if claim == "aud" else None}), KEYS, NOW) is None
+    without = {name: value for name, value in CLAIMS.items() if name != claim}
+    assert read(signed(header(), CLAIMS), KEYS, NOW) == TOKEN
+    assert read(signed(header(), without), KEYS, NOW) is None
+    assert read(signed(header(), CLAIMS | {claim: "another" if claim == "aud" else None}), KEYS, NOW) is None
 
 
 @pytest.mark.parametrize(
