@@ -206,7 +206,7 @@ def unwind_count(
         part: sum((moved.get(inside, _ZERO) for inside in keys), _ZERO)
         for part, keys in line.get("inner", {}).items()
     }
-    less = _take_away(state, line, owed, inner)
+    less = _take_away(state, line, inner)
     moved[key] = less - owed
     over = Fraction(state.get("over", 0))
     if charged is not None:
@@ -216,7 +216,7 @@ def unwind_count(
     closes = state.get("closes")
     closes_at = datetime.fromisoformat(closes) if closes else None
     if state["lines"]:
-        return State(encode(state), closes_at, over)
+        return State(encode(state), closes_at, over, pieces.is_exact(state))
     return State("", closes_at, over if is_closed else _ZERO)
 
 
@@ -271,6 +271,9 @@ def _count(
     state, prices = past.state(key), [price * factor for price in found.micros]
     owed = pieces.append(state, bounds, used, prices)
     effect: dict[str, Any] = {"used": used, "number": state["last"], "prices": list(map(str, prices))}
+    place = pieces.place_of(state, bounds)
+    if place:
+        effect["place"] = place
     if found.inner:
         effect["inner"] = found.inner
     return _carry(owed, key, span, past, effect)
@@ -291,13 +294,11 @@ def _total(state: Mapping[str, Any]) -> Fraction:
     return base + max(_ZERO, claimed - Fraction(state["share"]) * base)
 
 
-def _take_away(
-    state: dict[str, Any], line: Mapping[str, Any], owed: Fraction, inner: Mapping[str, Fraction]
-) -> Fraction:
+def _take_away(state: dict[str, Any], line: Mapping[str, Any], inner: Mapping[str, Fraction]) -> Fraction:
     """Take a line out of a state; return what the period comes to less without it."""
     if "prices" in line:
         prices = [Fraction(price) + inner.get(str(n), 0) for n, price in enumerate(line["prices"])]
-        return pieces.take_away(state, line["number"], line["used"], prices, owed)
+        return pieces.take_away(state, line["number"], line.get("place", 0), line["used"], prices)
     less = _ZERO
     for name in _SUMS:
         if name in line:

@@ -50,6 +50,8 @@ class State(NamedTuple):
     """What was charged beyond what the period's usage comes to: exact, as the customer paid it.
 
     Below 0: what the usage comes to beyond what was charged, which the customer owes."""
+    is_exact: bool = True
+    """False where lines were undone of so many that what the others come to is known on average only."""
 
 
 class Effect(NamedTuple):

@@ -4,11 +4,15 @@ What a period comes to follows from its pieces alone. So a line can be taken out
 left comes to what it would have come to without that line: what came after it moves down.
 
 Lines that cost the same a unit make one piece, and so do those of the lowest step, which cannot move. Of
-others at most `PIECES_MAX` are kept apart: beyond that those furthest above the beginning of their step are
-put together, and where a reversal moves the beginning of a step into them, they cost their average there.
+others `PIECES_MAX` are kept apart: beyond that those furthest above the beginning of their step are put
+together. A piece of such lines is bound to its step: its sums are exact there, and what it would come to
+elsewhere is not known. What takes lines away so that a step begins within it has no exact price
+(`is_exact`).
 
-A piece is a list in the state: the number of its first line and how many it has, its quantity, its bounds (by
-their place in `bounds`), and the exact price of all of it in each step, in micro-credits as they are charged.
+A piece is a list in the state: the number of its first line and how many it has, and its parts, one for each
+of the bounds that its lines were priced with. A part is the place of these in `bounds`, the zone that it is
+bound to (None: it is free to move), its quantity, and the exact price of all of it in each step, in
+micro-credits as they are charged. Zones are what is included, then the steps; of volume there is one step.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
-PIECES_MAX = 32
-"""That a period keeps apart: its state is read and written whole with each line."""
+PIECES_MAX: Final = 128
+"""That a period keeps apart: its state is read and written whole with each line, some 100 bytes for each."""
 
 GRADUATED: Final = "graduated"
 """Each piece costs by the steps that it lies in."""
@@ -29,8 +33,6 @@ VOLUME: Final = "volume"
 Bounds = Sequence[Any]
 """How steps are meant (graduated or volume), what is included, and where each step but the last ends."""
 
-_SETTLED = -1
-"""Place of the bounds of a piece that costs what it came to, wherever it lies."""
 _ZERO = Fraction(0)
 
 
@@ -52,46 +54,72 @@ def parts(bounds: Bounds, before: int, used: int) -> list[int]:
 
 
 def append(state: dict[str, Any], bounds: Bounds, used: int, prices: Sequence[Fraction]) -> Fraction:
-    """Add a line of so much to what a period keeps; return what the period comes to more (or less)."""
+    """Add a line of so much to what a period keeps; return what the period comes to more (or less).
+
+    `state["last"]` is the line's number then.
+    """
     number = state["last"] = state.get("last", 0) + 1
     before = state.get("count", 0)
-    place = _place(state, bounds)
-    is_volume = bounds[0] == VOLUME
-    owed = -_total_of(state, place) if is_volume else value(bounds, before, used, prices)
+    place = place_of(state, bounds)
+    kept = state["bounds"][place]
+    moved = _ZERO
+    has_moved = bounds[0] == VOLUME and _step(bounds, kept[1]) != _step(bounds, before + used)
+    if has_moved:
+        moved -= total(state, place)
     state["count"] = before + used
-    state["bounds"][place][1:] = [before + used, number]
+    kept[1:] = [before + used, number]
+    if has_moved:
+        moved += total(state, place)
     pieces = state.setdefault("pieces", [])
-    pieces.append([number, 1, used, place, list(map(str, prices))])
-    _join_last(pieces, bounds, before)
-    if is_volume:
-        owed += _total_of(state, place)
+    pieces.append([number, 1, [[place, None, used, list(map(str, prices))]]])
+    _join_last(state, pieces, before)
     if len(pieces) > PIECES_MAX:
         _join_some(state, pieces)
-    return owed
+    return moved + value(bounds, before, used, prices, before + used)
 
 
 def take_away(
-    state: dict[str, Any], number: int, used: int, prices: Sequence[Fraction], owed: Fraction
+    state: dict[str, Any], number: int, place: int, used: int, prices: Sequence[Fraction]
 ) -> Fraction:
     """Take a line out again; return what the period comes to less (or, below 0, more) without it.
 
-    `owed` is what the period came to more when the line was added.
+    `place`: of its bounds, as `place_of` told it.
     """
     before = total(state)
     pieces = state["pieces"]
     at = bisect_right(pieces, number, key=_first) - 1
-    first, lines, quantity, place, whole = pieces[at]
-    taken = [owed] if place == _SETTLED else prices
-    rest = [Fraction(price) - less for price, less in zip(whole, taken, strict=True)]
-    if lines > 1:
-        pieces[at] = [first, lines - 1, quantity - used, place, list(map(str, rest))]
-    else:
+    piece = pieces[at]
+    if piece[1] == 1:
         del pieces[at]
+    else:
+        piece[1] -= 1
+        part = next(part for part in piece[2] if part[0] == place)
+        part[2] -= used
+        part[3] = [str(Fraction(price) - less) for price, less in zip(part[3], prices, strict=True)]
     state["count"] -= used
     for kept in state["bounds"]:
         if kept[2] >= number:
             kept[1] -= used
     return before - total(state)
+
+
+def place_of(state: dict[str, Any], bounds: Bounds) -> int:
+    """Return where a period keeps bounds, with how much it had counted at their last line, and which."""
+    known: list[list[Any]] = state.setdefault("bounds", [])
+    for place, kept in enumerate(known):
+        if kept[0] == bounds:
+            return place
+    known.append([list(bounds), 0, 0])
+    return len(known) - 1
+
+
+def is_exact(state: Mapping[str, Any]) -> bool:
+    """Tell whether what was put together still lies in the zone that it is bound to."""
+    return all(
+        part[1] is None or part[1] == _zone(state["bounds"][part[0]][0], position, _quantity(piece))
+        for position, piece in _lying(state)
+        for part in piece[2]
+    )
 
 
 def value(bounds: Bounds, position: int, used: int, prices: Sequence[Fraction], reached: int = 0) -> Fraction:
@@ -105,25 +133,41 @@ def value(bounds: Bounds, position: int, used: int, prices: Sequence[Fraction], 
     )
 
 
-def total(state: Mapping[str, Any]) -> Fraction:
-    """Return what a period comes to, in micro-credits as they are charged."""
-    return sum((value for _, value in _values(state)), _ZERO)
+def total(state: Mapping[str, Any], place: int | None = None) -> Fraction:
+    """Return what a period comes to, in micro-credits as they are charged: by one place's bounds, or all."""
+    return sum(
+        (
+            _value_of(state, position, part)
+            for position, piece in _lying(state)
+            for part in piece[2]
+            if place is None or part[0] == place
+        ),
+        _ZERO,
+    )
 
 
-def _total_of(state: Mapping[str, Any], place: int) -> Fraction:
-    return sum((value for own, value in _values(state) if own == place), _ZERO)
+def _value_of(state: Mapping[str, Any], position: int, part: Sequence[Any]) -> Fraction:
+    """Return what a part comes to: in its zone, or where it lies now."""
+    place, zone, quantity, texts = part
+    bounds, reached, _ = state["bounds"][place]
+    if zone is None:
+        return value(bounds, position, quantity, list(map(Fraction, texts)), reached)
+    if zone == 0:
+        return _ZERO
+    return Fraction(texts[_step(bounds, reached) if bounds[0] == VOLUME else zone - 1])
 
 
-def _values(state: Mapping[str, Any]) -> Iterator[tuple[int, Fraction]]:
-    """Give what each piece comes to where it lies now, after the place of its bounds."""
+def _lying(state: Mapping[str, Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Give each piece after where it begins now."""
     position = 0
-    for _, _, quantity, place, texts in state.get("pieces", ()):
-        if place == _SETTLED:
-            yield place, Fraction(texts[0])
-        else:
-            bounds, reached, _ = state["bounds"][place]
-            yield place, value(bounds, position, quantity, list(map(Fraction, texts)), reached)
-        position += quantity
+    for piece in state.get("pieces", ()):
+        yield position, piece
+        position += _quantity(piece)
+
+
+def _quantity(piece: Sequence[Any]) -> int:
+    quantity: int = sum([part[2] for part in piece[2]])
+    return quantity
 
 
 def _step(bounds: Bounds, reached: int) -> int:
@@ -136,30 +180,29 @@ def _ends(bounds: Bounds) -> list[int]:
     return list(bounds[1:2] if bounds[0] == VOLUME else bounds[1:])
 
 
-def _place(state: dict[str, Any], bounds: Bounds) -> int:
-    """Return where a period keeps bounds, with how much it had counted at their last line, and which."""
-    known: list[list[Any]] = state.setdefault("bounds", [])
-    for place, kept in enumerate(known):
-        if kept[0] == bounds:
-            return place
-    known.append([list(bounds), 0, 0])
-    return len(known) - 1
-
-
 # --- pieces that become one --------------------------------------------------------------------------------
 
 
-def _join_last(pieces: list[Any], bounds: Bounds, before: int) -> None:
-    """Put the newest piece to the one before it, if they cost the same a unit or cannot move apart."""
+def _join_last(state: Mapping[str, Any], pieces: list[Any], position: int) -> None:
+    """Put the newest piece, at a position, to the one before it, if they cost the same a unit or cannot move.
+
+    Or if that one is bound to the zone already: nothing is gained by keeping apart what lies beyond it.
+    """
     if len(pieces) == 1:
         return
-    (_, _, quantity, place, whole), (_, _, used, own, prices) = pieces[-2:]
-    if place != own:
+    before, newest = pieces[-2:]
+    [(place, _, used, prices)] = newest[2]
+    if len(before[2]) == 1:
+        own, zone, quantity, whole = before[2][0]
+        if own == place and zone is None and _costs_alike(quantity, whole, used, prices):
+            _join(pieces, len(pieces) - 2, {place: None})
+            return
+    zones = _shared_zones(state, position - _quantity(before), before, newest)
+    if zones is None:
         return
-    lowest = _zone(bounds, 0, 0)
-    is_low = _zone(bounds, before - quantity, quantity) == lowest == _zone(bounds, before, used)
-    if is_low or _costs_alike(quantity, whole, used, prices):
-        _join(pieces, len(pieces) - 2)
+    bound = {part[0]: part[1] for part in before[2]}
+    if all(zone in (bound.get(own), _zone(state["bounds"][own][0], 0, 0)) for own, zone in zones.items()):
+        _join(pieces, len(pieces) - 2, zones)
 
 
 def _costs_alike(quantity: int, whole: Sequence[str], used: int, prices: Sequence[str]) -> bool:
@@ -172,32 +215,45 @@ def _costs_alike(quantity: int, whole: Sequence[str], used: int, prices: Sequenc
 
 
 def _join_some(state: Mapping[str, Any], pieces: list[Any]) -> None:
-    """Put two neighbours together: the last that lie in one step, else the last, at what they come to."""
-    positions = [0]
-    for _, _, quantity, _, _ in pieces:
-        positions.append(positions[-1] + quantity)
+    """Put the last two neighbours together of which each lies in one zone; others stay, one a step's end."""
+    lying = list(_lying(state))
     for at in range(len(pieces) - 2, -1, -1):
-        place = pieces[at][3]
-        if place != pieces[at + 1][3]:
-            continue
-        zones = {
-            _SETTLED if place == _SETTLED else _zone(state["bounds"][place][0], positions[n], pieces[n][2])
-            for n in (at, at + 1)
-        }
-        if len(zones) == 1 and None not in zones:
-            _join(pieces, at)
+        zones = _shared_zones(state, lying[at][0], *pieces[at : at + 2])
+        if zones is not None:
+            _join(pieces, at, zones)
             return
-    values = [value for _, value in _values(state)][-2:]
-    for n, value in enumerate(values, len(pieces) - 2):
-        pieces[n][3:] = [_SETTLED, [str(value)]]
-    _join(pieces, len(pieces) - 2)
 
 
-def _join(pieces: list[Any], at: int) -> None:
-    first, lines, quantity, place, whole = pieces[at]
-    _, more, used, _, prices = pieces.pop(at + 1)
-    added = [str(Fraction(price) + Fraction(other)) for price, other in zip(whole, prices, strict=True)]
-    pieces[at] = [first, lines + more, quantity + used, place, added]
+def _shared_zones(
+    state: Mapping[str, Any], position: int, piece: Sequence[Any], following: Sequence[Any]
+) -> Mapping[int, int] | None:
+    """Return the zone of each of two neighbours' bounds that both lie in; None: they do not."""
+    zones: dict[int, int] = {}
+    middle = position + _quantity(piece)
+    for place in {part[0] for part in (*piece[2], *following[2])}:
+        bounds = state["bounds"][place][0]
+        zone = _zone(bounds, position, middle - position)
+        if zone is None or zone != _zone(bounds, middle, _quantity(following)):
+            return None
+        zones[place] = zone
+    return zones
+
+
+def _join(pieces: list[Any], at: int, zones: Mapping[int, int | None]) -> None:
+    """Make one piece of two, bound to zones by place."""
+    piece, following = pieces[at], pieces.pop(at + 1)
+    piece[1] += following[1]
+    joined = {part[0]: part for part in piece[2]}
+    for part in following[2]:
+        known = joined.setdefault(part[0], part)
+        if known is not part:
+            known[2] += part[2]
+            known[3] = [
+                str(Fraction(one) + Fraction(two)) for one, two in zip(known[3], part[3], strict=True)
+            ]
+    for place, part in joined.items():
+        part[1] = zones[place]
+    piece[2] = list(joined.values())
 
 
 def _zone(bounds: Bounds, position: int, quantity: int) -> int | None:

@@ -130,6 +130,10 @@ TABLE: Final[Mapping[RefusalReason, Told]] = {
         StatusCode.FAILED_PRECONDITION,
         "The reservation has booked more lines than one reversal undoes; refund its charges one by one.",
     ),
+    RefusalReason.REVERSAL_NOT_EXACT: Told(
+        StatusCode.FAILED_PRECONDITION,
+        "What others of the period would cost without the charge is not known exactly any more; refund it.",
+    ),
     RefusalReason.REFUND_EXCEEDS_CHARGE: Told(
         StatusCode.FAILED_PRECONDITION,
         "The refund is more than refunds and reversals have left of what the charge collected.",
@@ -161,6 +165,7 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.CHARGE_NOT_FOUND,
         RefusalReason.CHARGE_NOT_REVERSIBLE,
         RefusalReason.REVERSAL_TOO_LARGE,
+        RefusalReason.REVERSAL_NOT_EXACT,
         RefusalReason.REFUND_EXCEEDS_CHARGE,
         RefusalReason.TOO_MANY_REFUNDS,
         RefusalReason.OVER_CAPTURE,

@@ -499,6 +499,8 @@ class Facts(NamedTuple):
     """Reverse, Refund: the charge has been undone before; a commit with its reservation."""
     is_beyond_limit: bool = False
     """Reverse: a reservation has more lines to undo than `LINES_UNDONE_MAX`; its `charges` are left out."""
+    is_exact: bool = True
+    """Reverse: what the others of a period come to without `charges` is known exactly: `states` has it."""
     lots: tuple[Lot, ...] = ()
     """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
     there."""
@@ -552,6 +554,8 @@ class RefusalReason(StrEnum):
     """Undone before, or a part of a reservation, which is reversed whole."""
     REVERSAL_TOO_LARGE = "REVERSAL_TOO_LARGE"
     """The parts of the reservation, and their refunds, have more lines than are undone at once."""
+    REVERSAL_NOT_EXACT = "REVERSAL_NOT_EXACT"
+    """What the others of its period come to without it is not known to the micro-credit any more."""
     REFUND_EXCEEDS_CHARGE = "REFUND_EXCEEDS_CHARGE"
     """More than is left of the charge; or nothing is left of it."""
     TOO_MANY_REFUNDS = "TOO_MANY_REFUNDS"

@@ -13,6 +13,7 @@ RESERVATION_OPEN = Refusal(RefusalReason.RESERVATION_OPEN)
 CHARGE_NOT_REVERSIBLE = Refusal(RefusalReason.CHARGE_NOT_REVERSIBLE)
 TOO_MANY_GRANTS = Refusal(RefusalReason.TOO_MANY_GRANTS, {"grants_max": str(LOTS_MAX)})
 REVERSAL_TOO_LARGE = Refusal(RefusalReason.REVERSAL_TOO_LARGE, {"lines_max": str(LINES_UNDONE_MAX)})
+REVERSAL_NOT_EXACT = Refusal(RefusalReason.REVERSAL_NOT_EXACT)
 
 
 def invalid(field: str, description: str) -> Refusal:

@@ -91,7 +91,7 @@ def _refuse_charge(facts: Facts) -> Refusal | None:
         return refusals.CHARGE_NOT_FOUND
     if facts.reversed or facts.charges[0].kind is EntryKind.COMMIT:
         return refusals.CHARGE_NOT_REVERSIBLE
-    return None
+    return None if facts.is_exact else refusals.REVERSAL_NOT_EXACT
 
 
 def _refuse_reservation(facts: Facts) -> Refusal | None:
@@ -101,7 +101,9 @@ def _refuse_reservation(facts: Facts) -> Refusal | None:
         return refusals.RESERVATION_OPEN
     if facts.reversed or facts.reservation.state is ReservationState.REVERSED:
         return refusals.CHARGE_NOT_REVERSIBLE
-    return refusals.REVERSAL_TOO_LARGE if facts.is_beyond_limit else None
+    if facts.is_beyond_limit:
+        return refusals.REVERSAL_TOO_LARGE
+    return None if facts.is_exact else refusals.REVERSAL_NOT_EXACT
 
 
 def _undo(before: Reservation, given_micros: int) -> Reservation:

@@ -160,7 +160,7 @@ def decide_in_memory(
         return refusal
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
     if pending.keys and isinstance(command, Reverse):
-        facts = facts._replace(states=unwound(effects_of(facts), _known(member, pending), now))
+        facts = unwound(facts, effects_of(facts), _known(member, pending), now)
     elif isinstance(command, Refund):
         facts = facts._replace(states=_known(member, pending), freed=freed(effects_of(facts)))
     return decide(

@@ -18,6 +18,7 @@ from ledger.books.model import (
     STATELESS,
     ZERO,
     Effect,
+    Facts,
     Plan,
     PoolPart,
     Priced,
@@ -276,15 +277,15 @@ def texts_of(known: Mapping[str, State]) -> Mapping[str, str]:
     return {key: state.text for key, state in known.items()} if known else _NO_TEXTS
 
 
-def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime) -> Mapping[str, State]:
-    """The states as they are without what lines with these effects added.
+def unwound(facts: Facts, effects: Iterable[Effect], known: Mapping[str, State], now: datetime) -> Facts:
+    """Facts with the states as they are without what lines with these effects added.
 
     Of a period that has closed the surplus is what the lines leave of it, beyond what was settled then, and
     what could not be.
     """
     closed = [key for key, state in known.items() if _has_closed(state, now)]
     undone = pricing.unwind(_as_noted(effects), texts_of(known), closed)
-    return {
+    states = {
         key: (known.get(key) or _NOTHING_KNOWN)._replace(
             text=state.text,
             closes_at=None if key in closed else state.closes_at,
@@ -292,6 +293,7 @@ def unwound(effects: Iterable[Effect], known: Mapping[str, State], now: datetime
         )
         for key, state in undone.items()
     }
+    return facts._replace(states=states, is_exact=all(state.is_exact for state in undone.values()))
 
 
 def _surplus(state: pricing.State, kept_micros: int = 0) -> int:

@@ -15,8 +15,10 @@ from engine_world import World, fingerprint, write_config
 
 import pricing
 from ledger import books
+from ledger.books import RefusalReason
 from ledger.engine.outcomes import Committed
 from ledger.store.verify import verify_journal
+from pricing.pieces import PIECES_MAX
 
 CREDIT = 1_000_000
 SECOND = 10**9
@@ -29,6 +31,9 @@ units:
   seat: {each: "0.001"}
 compute:
   box: {per_hour: "0.1"}
+tokens:
+  models:
+    a/model: {per_million: {input: "3"}}
 """
 BOX = """
   - name: boxes
@@ -47,6 +52,13 @@ BOX = """
   - name: tickets
     match: {outcome: ticket}
     price: {outcome: {resolved: "2"}, once: subject}
+  - name: answers
+    match: {tokens: a/model}
+    price:
+      tiers:
+        count: requests
+        per: month
+        graduated: [{up_to: 2, price: {cost_plus: {markup: "50%%"}}}, {price: {cost_plus: {markup: "20%%"}}}]
 """
 Items = tuple[pricing.Item, ...]
 Start = Callable[..., Awaitable[World]]
@@ -61,6 +73,10 @@ def a_card_with_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def box(seconds: int, run_id: str | None = "run") -> Items:
     return (pricing.Compute("box", seconds * SECOND, run_id=run_id),)
+
+
+def asked(tokens: int) -> Items:
+    return (pricing.Tokens("a/model", {"input": tokens}),)
 
 
 def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
@@ -375,3 +391,25 @@ async def test_a_period_that_is_still_open_waits(world: World, start: Start, dat
     )
     assert kinds == []
     await assert_books_hold(later)
+
+
+async def test_a_reversal_that_cannot_be_exact_is_refused(world: World) -> None:
+    """Behind two requests of the first step come 140 of other costs: those that are kept apart move there."""
+    acme = await world.customer("acme", 10**9 * CREDIT)
+    first = [await charge(world, acme, f"first {n}", asked(10**6)) for n in range(2)]
+    rest = [await charge(world, acme, f"rest {n}", asked(10**5 * n)) for n in range(1, 141)]
+    moving = [*first, *rest]
+
+    async def reverse(entry: books.Entry) -> Committed | books.Refusal:
+        name = f"undo {entry.sequence}"
+        return await world.execute(acme, books.Reverse(name, fingerprint(name), entry.sequence, None, "test"))
+
+    undone = 0
+    while isinstance(await reverse(moving[undone]), Committed):
+        undone += 1
+    assert undone == PIECES_MAX - 2
+    assert await reverse(moving[undone]) == books.Refusal(RefusalReason.REVERSAL_NOT_EXACT)
+    assert isinstance(await reverse(moving[-1]), Committed)
+    refund = books.Refund("refund", fingerprint("refund"), moving[undone].sequence, None, "instead")
+    assert entry_of(await world.execute(acme, refund)).charged_micros == -moving[undone].charged_micros
+    await assert_books_hold(world)

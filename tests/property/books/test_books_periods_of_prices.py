@@ -80,7 +80,7 @@ class Customer(World):
             for effect in line.effects
         ]
         if isinstance(command, Reverse):
-            return facts._replace(states=unwound(effects, facts.states, self.now))
+            return unwound(facts, effects, facts.states, self.now)
         return facts._replace(freed=freed(effects))
 
     def use(self, item: pricing.Item) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pricing_period_schemes import NOW, SCHEMES, actions, terms_of
 
-from pricing import Memory, memory_keys, price, unwind
+from pricing import Memory, Tokens, memory_keys, price, unwind
 
 
 class Period:
@@ -88,3 +88,17 @@ def test_what_is_paid_is_the_price_of_what_is_left(name, done, multiplier, after
     for which in after_the_close:
         period.undo(which)
         assert_pays_what_is_left(period)
+
+
+@pytest.mark.parametrize("name", ["graduated fees", "volume of fees", "fee beyond a bundle"])
+@settings(max_examples=15, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(40, 110))
+def test_many_lines_of_other_prices_are_undone_exactly(name, chance, count):
+    """Each of another price a unit; a quarter of them is undone, from the first line on or anywhere."""
+    period = Period(terms_of(name))
+    for _ in range(count):
+        period.use(Tokens("a/large", {"input": chance.randrange(10**6)}, requests=chance.randrange(3)))
+    for _ in range(count // 4):
+        period.undo(chance.choice([0, chance.randrange(count)]))
+    period.close()
+    assert_pays_what_is_left(period)

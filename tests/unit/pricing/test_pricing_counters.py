@@ -184,7 +184,7 @@ def test_undoing_a_line_of_a_state_that_is_gone(customer):
     """Nothing is left to keep."""
     one = customer(MAIL + VOLUME)
     [nothing] = unwind(one.quote(mails(100)).lines[0].effects, {}).values()
-    assert nothing == ("", None, 0)
+    assert nothing == ("", None, 0, True)
 
 
 def test_undoing_what_made_a_surplus_that_was_used_up(customer):
