@@ -45,6 +45,7 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
+from ledger.store.acts import Act
 from ledger.store.database import Database, RoleTooStrongError
 from ledger.store.keys import key_generation
 from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
@@ -53,7 +54,7 @@ from ledger.store.reads import CustomerNotFoundError, Reads
 if TYPE_CHECKING:
     from ledger.store.embedded import EmbeddedPostgres
 
-AT_DATABASE: Final = "database"
+AT_DATABASE: Final = Act("", "database", "CreateKey")
 """Who has made a key that was made without a server."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""

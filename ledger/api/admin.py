@@ -1,4 +1,4 @@
-"""AdminService: for ops. Customers, grants, rate cards, keys."""
+"""AdminService: for ops. Customers, grants, rate cards, keys, and who did what."""
 # ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.admin.v1 import admin_service_pb2_grpc
 from ledger.api import checks, decode, encode, pages, writes
+from ledger.api.acts import AuditMethods, act_of
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refused, some_of
@@ -32,8 +33,8 @@ NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
 """Where new customers live."""
 
 
-class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceServicer):
-    """Who the customers are, what they were granted, which cards are in force, who may call."""
+class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc.AdminServiceServicer):
+    """Who the customers are, what they were granted, which cards are in force, who may call, who did what."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceS
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
-            done = await self._create(write, customer)
+            done = await self._create(write, request)
         return pb.CreateCustomerResponse(
             customer=pb.Customer(
                 customer_id=customer.customer_id,
@@ -75,8 +76,10 @@ class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceS
             replayed=done.replayed,
         )
 
-    async def _create(self, write: Write[commands.CreateCustomer], customer: pb.Customer) -> Committed:
-        command = write.command
+    async def _create(
+        self, write: Write[commands.CreateCustomer], request: pb.CreateCustomerRequest
+    ) -> Committed:
+        command, customer = write.command, request.customer
 
         def make(number: int, now: datetime) -> Decision:
             return books.create(
@@ -92,7 +95,9 @@ class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceS
             )
 
         try:
-            created = await create_customer(self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make)
+            created = await create_customer(
+                self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make, act_of(request)
+            )
         except CustomerExists:
             raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
         except RequestIdReused:
@@ -113,7 +118,7 @@ class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceS
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
-            done = await self._writes.committed(*self._writes.begin_write(write))
+            done = await self._writes.committed(*self._writes.begin_write(write, act_of(request)))
         return pb.UpdateCustomerResponse(
             customer=_customer(await self._reads.profile(write.customer_id)),
             sequence=done.entry.sequence,
@@ -164,7 +169,7 @@ class AdminService(RateMethods, KeyMethods, admin_service_pb2_grpc.AdminServiceS
 
     async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
         """Gives credits to a customer."""
-        return await self._writes.answer(writes.ISSUE_GRANT, request)
+        return await self._writes.answer(writes.ISSUE_GRANT, request, act_of(request))
 
 
 def _customer(profile: Profile) -> pb.Customer:

@@ -14,16 +14,17 @@ from datetime import datetime, timedelta
 from google.protobuf.message import Message
 
 from ledger.access import keys as rules
-from ledger.access.caller import current
 from ledger.access.keys import Key
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api import checks, encode, limits, pages
+from ledger.api.acts import act_of
 from ledger.api.checks import NANOS, Problems
 from ledger.api.decode import fingerprint
 from ledger.api.errors import refused
 from ledger.books.model import RefusalReason
 from ledger.store import keys as store
+from ledger.store.acts import Act
 from ledger.store.database import Pool
 from ledger.store.keys import Draft, StoredKey
 from ledger.store.reads import NEWEST, CustomerNotFoundError
@@ -40,7 +41,8 @@ class KeyMethods:
     async def CreateKey(self, request: pb.CreateKeyRequest, context: object) -> pb.CreateKeyResponse:
         """Makes a key, and shows it."""
         is_first = not self._keys.has_keys
-        response = await create_key(self._writer, request, current().name, self._clock(), is_first=is_first)
+        by, now = act_of(request), self._clock()
+        response = await create_key(self._writer, request, by, now, is_first=is_first)
         await self._keys.changed()
         return response
 
@@ -61,7 +63,7 @@ class KeyMethods:
         key_id = checks.identifier(problems, "key_id", request.key_id)
         problems.raise_if_any()
         with _refusals():
-            revoked = await store.revoke_key(self._writer, key_id, current().name)
+            revoked = await store.revoke_key(self._writer, key_id, act_of(request))
         await self._keys.changed()
         return pb.RevokeKeyResponse(key=_told(revoked, self._clock()))
 
@@ -75,7 +77,7 @@ class KeyMethods:
         if expires_at is not None:
             problems.found += rules.passed(expires_at, self._clock())
         problems.raise_if_any()
-        key, caller, asked = Key.draw(), current(), fingerprint(request)
+        key, by, asked = Key.draw(), act_of(request), fingerprint(request)
 
         def successor(first: StoredKey, now: datetime) -> Draft:
             return Draft(
@@ -84,7 +86,7 @@ class KeyMethods:
                 name=first.name,
                 scopes=first.scopes,
                 customers=first.customers,
-                created_by=caller.name,
+                by=by,
                 expires_at=expires_at or _as_long(first, now),
                 request_id=request_id,
                 fingerprint=asked,
@@ -103,22 +105,20 @@ class KeyMethods:
 
 
 async def create_key(
-    pool: Pool, request: pb.CreateKeyRequest, created_by: str, now: datetime, *, is_first: bool
+    pool: Pool, request: pb.CreateKeyRequest, by: Act, now: datetime, *, is_first: bool
 ) -> pb.CreateKeyResponse:
     """Makes a key; `is_first`: there is none.
 
     Raises InvalidArgumentError, CustomerNotFoundError, and StatusError for a refusal.
     """
     key = Key.draw()
-    draft = _draft(request, key, created_by, now, is_first=is_first)
+    draft = _draft(request, key, by, now, is_first=is_first)
     with _refusals(draft.request_id):
         made, repeated = await store.make_key(pool, draft)
     return pb.CreateKeyResponse(key=_told(made, now), secret="" if repeated else key.text, replayed=repeated)
 
 
-def _draft(
-    request: pb.CreateKeyRequest, key: Key, created_by: str, now: datetime, *, is_first: bool
-) -> Draft:
+def _draft(request: pb.CreateKeyRequest, key: Key, by: Act, now: datetime, *, is_first: bool) -> Draft:
     problems = Problems()
     scopes = tuple(dict.fromkeys(request.scopes))
     customers = tuple(dict.fromkeys(request.customer_ids))
@@ -128,7 +128,7 @@ def _draft(
         name=checks.identifier(problems, "name", request.name),
         scopes=scopes,
         customers=_customers(problems, customers) or None,
-        created_by=created_by,
+        by=by,
         expires_at=_expires_at(problems, request),
         request_id=checks.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),

@@ -33,6 +33,7 @@ ListRequest = (
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest
     | admin.ListKeysRequest
+    | admin.ListAuditEventsRequest
 )
 
 

@@ -1,7 +1,4 @@
-"""The part of AdminService about rates: check, diff, publish, list, show, roll back.
-
-Whoever publishes is known by the key; where none is asked for, it says who it is.
-"""
+"""The part of AdminService about rates: check, diff, publish, list, show, roll back."""
 # ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
 
 from __future__ import annotations
@@ -12,9 +9,9 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import pricing
-from ledger.access.caller import current
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api import checks, encode, pages
+from ledger.api.acts import act_of
 from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.errors import StatusError, refused, some_of
 from ledger.books.model import RefusalReason
@@ -262,7 +259,7 @@ class RateMethods:
         self, request: pb.PublishRateCardRequest, context: object
     ) -> pb.PublishRateCardResponse:
         """Makes a document the next version of its card."""
-        by = By(_publisher_of(request.published_by), Source.API, forced=request.force)
+        by = By(act_of(request), Source.API, forced=request.force)
         done = await _told("document", self._publisher.publish_card(request.document, by))
         latest = self._publisher.latest_costs()
         doubts = await self._publisher.doubts_of_card(request.document, latest, "document")
@@ -272,7 +269,7 @@ class RateMethods:
 
     async def PublishCosts(self, request: pb.PublishCostsRequest, context: object) -> pb.PublishCostsResponse:
         """Makes a document the next version of the cost book."""
-        by = By(_publisher_of(request.published_by), Source.API)
+        by = By(act_of(request), Source.API)
         done = await _told("document", self._publisher.publish_costs(request.document, by))
         latest = self._publisher.latest_costs()
         doubts = await self._publisher.doubts_of_costs(request.document, latest, "document")
@@ -287,9 +284,8 @@ class RateMethods:
         problems = Problems()
         name = checks.identifier(problems, "name", request.name)
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
-        by = _publisher(problems, request.published_by)
         problems.raise_if_any()
-        orders = By(by, Source.API, forced=request.force)
+        orders = By(act_of(request), Source.API, forced=request.force)
         done = await self._roll_back(Kind.CARD, name, number, orders)
         return pb.RollbackRateCardResponse(
             version=self._version(done.version),
@@ -303,9 +299,8 @@ class RateMethods:
         """Publishes the content of an older version of the cost book as the next one."""
         problems = Problems()
         number = checks.integer(problems, "number", request.number, 1, NUMBER_MAX)
-        by = _publisher(problems, request.published_by)
         problems.raise_if_any()
-        orders = By(by, Source.API)
+        orders = By(act_of(request), Source.API)
         done = await self._roll_back(Kind.COSTS, COST_BOOK, number, orders)
         return pb.RollbackCostsResponse(
             version=self._version(done.version),
@@ -391,19 +386,6 @@ def _problem(problem: pricing.Problem) -> pb.RateProblem:
         message=problem.message,
         hint=problem.hint,
     )
-
-
-def _publisher_of(said: str) -> str:
-    problems = Problems()
-    by = _publisher(problems, said)
-    problems.raise_if_any()
-    return by
-
-
-def _publisher(problems: Problems, said: str) -> str:
-    """The name of the key that a call is made with; where it needs none, what the caller says."""
-    caller = current()
-    return caller.name if caller.key_id else checks.identifier(problems, "published_by", said)
 
 
 async def _read(field: str, read: Callable[[str], Content], text: str) -> Content:

@@ -30,6 +30,7 @@ from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done_or_abandoned
+from ledger.store.acts import Act
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
@@ -89,23 +90,31 @@ class Writes:
         self._clock = clock
         """The database's time, as the process knows it."""
 
-    async def answer(self, method: Method[Request, C, Response], request: Request) -> Response:
+    async def answer(
+        self, method: Method[Request, C, Response], request: Request, act: Act | None = None
+    ) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
-        write, outcome = self.begin(method, request, self._clock())
+        write, outcome = self.begin(method, request, self._clock(), act)
         entry, replayed = await self.committed(write, outcome)
         response = method.response()
         method.encode(response, write, entry, replayed)
         return response
 
-    def begin(self, method: Method[Request, C, Response], request: Request, now: datetime) -> Begun:
-        """A write on its way. Raises InvalidArgumentError."""
-        return self.begin_write(method.decode(request, now))
+    def begin(
+        self,
+        method: Method[Request, C, Response],
+        request: Request,
+        now: datetime,
+        act: Act | None = None,
+    ) -> Begun:
+        """A write on its way, maybe an act of the back office. Raises InvalidArgumentError."""
+        return self.begin_write(method.decode(request, now), act)
 
-    def begin_write(self, write: Write[Any]) -> Begun:
+    def begin_write(self, write: Write[Any], act: Act | None = None) -> Begun:
         """The same for one that has been decoded."""
         if write.untimely:
             return write, None
-        return write, self._engine.begin(looked_up(write.customer_id), write.command, write.usage)
+        return write, self._engine.begin(looked_up(write.customer_id), write.command, write.usage, act)
 
     async def committed(self, write: Write[Any], outcome: Pending | None) -> Committed:
         """The entry of a write that has been begun.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from ledger.cli.commands.audit import audit
 from ledger.cli.commands.back_office import customers, grants
 from ledger.cli.commands.books import books
 from ledger.cli.commands.demo import demo
@@ -59,6 +60,7 @@ app.command()(serve)
 app.command()(migrate)
 app.command()(demo)
 app.command()(replay)
+app.command()(audit)
 rates.command("simulate")(simulate)
 rates.command("fit")(fit)
 rates.command("import")(import_costs)

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
 from ledger.engine.pending import Pending
+from ledger.store.acts import Audited
 from ledger.store.write import Batch, Standing, new_token
 
 
@@ -32,6 +33,8 @@ class Part:
     reservations: dict[int, tuple[Reservation, bool]] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     debt_nanousd: int | None = None
+    acts: tuple[Audited, ...] = ()
+    """Of the back office, for those of the entries that it made."""
     items: list[tuple[Pending, Entry | Refusal | None]] = field(default_factory=list)
 
     def apply(self, decision: Decision) -> None:
@@ -123,3 +126,4 @@ def _add_rows(batch: Batch, customer: int, part: Part) -> None:
         batch.states[customer, name] = state
     if part.debt_nanousd is not None:
         batch.debts[customer] = part.debt_nanousd
+    batch.acts.extend(part.acts)

@@ -20,6 +20,7 @@ from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
+from ledger.store.acts import Act
 from ledger.store.database import Database
 from ledger.store.directory import Directory
 
@@ -81,15 +82,21 @@ class Engine:
             await cell.drain()
 
     def begin(
-        self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
+        self,
+        customer_id: str,
+        command: Command,
+        usage: tuple[pricing.Item, ...] | None = None,
+        act: Act | None = None,
     ) -> Pending:
         """A command on its way: carried out once, however often it is sent under its request id.
+
+        An act of the back office is noted in the audit with the entry that it makes.
 
         Those of one customer are decided in the order in which they were begun. Whether it may be begun is
         asked of `waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
         where who asked for it has abandoned it, Abandoned.
         """
-        pending = self._entrance.take(customer_id, command, usage)
+        pending = self._entrance.take(customer_id, command, usage, act)
         self.waiting.join(pending)
         return pending
 

@@ -17,6 +17,7 @@ from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.cell import Cell
 from ledger.engine.outcomes import Committed, Unavailable
 from ledger.engine.pending import Pending, all_done
+from ledger.store.acts import Act
 from ledger.store.directory import CustomerKey, Directory
 
 Line = deque[tuple[Pending, Command]]
@@ -37,12 +38,16 @@ class Entrance:
         self._servants: set[asyncio.Task[None]] = set()
 
     def take(
-        self, customer_id: str, command: Command, usage: tuple[pricing.Item, ...] | None = None
+        self,
+        customer_id: str,
+        command: Command,
+        usage: tuple[pricing.Item, ...] | None = None,
+        act: Act | None = None,
     ) -> Pending:
         """Gives a command to its customer's cell: at once, or when that may be."""
         key = self._directory.known(customer_id)
         line = self._lines.get(customer_id)
-        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage)
+        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, act)
         if key is not None and line is None:
             cell = self._cells[key.cell]
             if cell.in_flight(key.customer, command.request_id) is None:

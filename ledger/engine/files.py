@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -20,10 +20,14 @@ from ledger.engine.plans import load_plans
 from ledger.engine.prices import PriceBook
 from ledger.engine.publisher import FilesRead, Publisher
 from ledger.engine.reading import in_reader
+from ledger.store.acts import Act
 from ledger.store.versions import Kind
 
 Look: TypeAlias = Mapping[str, tuple[int, ...]]
 """Of each file its device, inode, size and times."""
+
+METHOD: Final = "files"
+"""In the audit: not called, but read."""
 
 _NO_CARDS: Mapping[str, pricing.RateCard] = {}
 
@@ -72,10 +76,14 @@ class PriceFiles:
         except pricing.ConfigError as error:
             self._note(look, FilesRead(refused=tuple(map(str, error.problems))))
             return
-        read = await self._publisher.publish_files(config, f"files of {socket.gethostname()}")
+        read = await self._publisher.publish_files(config, _files())
         if not read.refused:
-            self._prices.plans = plans
+            await self._publisher.put_plans_in_force(plans, _files())
         self._note(look, read)
+
+    async def take_plans(self) -> None:
+        """Takes the plans alone. Raises ConfigError, and the driver's errors."""
+        await self._publisher.put_plans_in_force(self.plans(), _files())
 
     def plans(self, cards: Mapping[str, pricing.RateCard] = _NO_CARDS) -> Mapping[str, Plan]:
         """The plans of the directory, which may name `cards` beside those published.
@@ -101,6 +109,11 @@ class PriceFiles:
             _log.error("prices.refused", problem=problem)
         if read.older:
             _log.warning("prices.older_files", files=list(read.older))
+
+
+def _files() -> Act:
+    """Who publishes what stands in files: with no key, for whoever can write them needs none."""
+    return Act("", f"files of {socket.gethostname()}", METHOD)
 
 
 def _read(directory: Path) -> tuple[Look, pricing.Config | pricing.ConfigError]:

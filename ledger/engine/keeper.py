@@ -70,7 +70,7 @@ class PriceKeeper:
             # It is read once more for its problems, with their places.
             keeper.files.plans(pricing.load(directory).cards)
         if not keeper.prices.plans:
-            keeper.prices.plans = keeper.files.plans()
+            await keeper.files.take_plans()
         await keeper.prices.prepare(clock())
         keeper._show()
         return keeper

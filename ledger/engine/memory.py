@@ -23,6 +23,7 @@ from ledger.engine.member import Member, Round, decide_in_memory
 from ledger.engine.outcomes import Committed, Faulty, Unavailable
 from ledger.engine.pending import Pending
 from ledger.engine.prices import PriceBook
+from ledger.store.acts import audited
 from ledger.store.directory import Directory
 from ledger.store.load import Found, Loaded, LoadRequest, Stopped, Unreadable
 from ledger.store.write import Standing
@@ -188,6 +189,8 @@ class Memory:
         if isinstance(outcome, Refusal):
             part.items.append((pending, outcome))
             return
+        if pending.act is not None:
+            part.acts += (audited(pending.act, part.wallet, pending.command, outcome),)
         part.apply(outcome)
         part.items.append((pending, outcome.entry))
         member.keep(outcome)

@@ -15,6 +15,7 @@ from ledger.books.commands import Command, Commit, Extend, Refund, Release, Rese
 from ledger.books.model import Facts, Refusal
 from ledger.engine.clock import boot_seconds
 from ledger.engine.outcomes import Abandoned, Committed
+from ledger.store.acts import Act
 
 Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""
@@ -36,6 +37,7 @@ class Pending:
         "_callbacks",
         "_error",
         "abandoned",
+        "act",
         "alone",
         "arrived_at",
         "attempts",
@@ -51,12 +53,18 @@ class Pending:
     )
 
     def __init__(
-        self, customer: int, command: Command | None, usage: tuple[pricing.Item, ...] | None
+        self,
+        customer: int,
+        command: Command | None,
+        usage: tuple[pricing.Item, ...] | None,
+        act: Act | None = None,
     ) -> None:
         self.customer = customer
         self.command = command
         """None: only what is due by the clock."""
         self.usage = usage
+        self.act = act
+        """Of the back office; None: it is no act of its."""
         self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
         """The reservation that it names."""
         self.gives_back = isinstance(command, (Reverse, Refund))

@@ -16,10 +16,13 @@ from math import floor
 import structlog
 
 import pricing
+from ledger.books.model import Plan
 from ledger.engine.prices import PriceBook
 from ledger.engine.reading import in_reader
 from ledger.engine.simulator import SimulationFailedError, Simulator
+from ledger.store.acts import Act
 from ledger.store.database import Database
+from ledger.store.plans import note_plans
 from ledger.store.versions import (
     COST_BOOK,
     Draft,
@@ -45,7 +48,7 @@ _log = structlog.get_logger(__name__)
 class By:
     """Who publishes, and how."""
 
-    name: str
+    act: Act
     source: Source
     forced: bool = False
     """A card is published in spite of its margin floor."""
@@ -154,7 +157,7 @@ class Publisher:
         costs = pricing.revised_costs(pricing.CostBook.from_document(document), revision)
         return await self._publish_costs(costs, self._latest_cards(), orders)
 
-    async def publish_files(self, config: pricing.Config, by: str) -> FilesRead:
+    async def publish_files(self, config: pricing.Config, by: Act) -> FilesRead:
         """Publishes what is of a higher revision than what is published; the rest stays as it is.
 
         Where anything cannot be published nothing is.
@@ -193,6 +196,11 @@ class Publisher:
     async def doubts_of_costs(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:
         """The same of the text of a cost book."""
         return await in_reader(partial(pricing.doubts_of_costs, text, costs, file))
+
+    async def put_plans_in_force(self, plans: Mapping[str, Plan], by: Act) -> None:
+        """Lets this process go by plans of its files. Raises the driver's errors."""
+        await note_plans(self._database.writer, by, plans)
+        self._prices.plans = plans
 
     def refuse_revision(self, content: Content, file: str) -> pricing.Problem | None:
         """Why the revision of a document keeps it from being published; None if it does not."""
@@ -272,7 +280,7 @@ class Publisher:
             version=content.version,
             effective_from=content.effective_from,
             document=content.document,
-            published_by=by.name,
+            by=by.act,
             source=by.source,
             restores=by.restores,
             forced=by.forced,

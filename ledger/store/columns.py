@@ -113,6 +113,13 @@ STATE = Columns.of(
 """,
 )
 DEBT = Columns.of("debt_row", "customer bigint, unbilled_nanousd bigint")
+AUDIT = Columns.of(
+    "audit_row",
+    """
+    customer bigint, sequence bigint, key_id text, name text, method text, request_id text,
+    before json, after json
+""",
+)
 ROW_TYPES = (
     WALLET,
     ENTRY,
@@ -125,6 +132,7 @@ ROW_TYPES = (
     LOT_VALUE,
     STATE,
     DEBT,
+    AUDIT,
 )
 
 ENTRY_LINE_OWN = frozenset({"treatment", "credits_micros", "pool", "pool_micros"})

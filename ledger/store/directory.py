@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.store import literals
+from ledger.store.acts import CUSTOMERS, customer_image, note
 from ledger.store.columns import ENTRY, WALLET
 from ledger.store.load import find_entries
 from ledger.store.write import new_token
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.model import Decision, Entry
+    from ledger.store.acts import Act
     from ledger.store.database import Pool, PooledConnection
 
 LOOK_UP_SECONDS = 10.0
@@ -166,9 +168,9 @@ async def customer_ids(pool: Pool, customers: Iterable[int]) -> dict[int, str]:
 
 
 async def create_customer(
-    pool: Pool, customer_id: str, cell: str, make: Callable[[int, datetime], Decision]
+    pool: Pool, customer_id: str, cell: str, make: Callable[[int, datetime], Decision], by: Act
 ) -> Created:
-    """Creates a customer: its directory row, wallet and first entry, in one transaction.
+    """Creates a customer: its directory row, wallet and first entry, and the act, in one transaction.
 
     `make` decides that entry for the number that the customer is given, at the database's time. Safe to
     repeat: the same request (by request id and fingerprint) gets its entry again. Raises CustomerExists and
@@ -184,6 +186,10 @@ async def create_customer(
         born = _BORN.format(cell=cell, rows=WALLET.rows(cell, 1))
         await connection.execute(born, [wallet], new_token())
         await connection.execute(_FIRST.format(cell=cell, rows=ENTRY.rows(cell, 1)), [entry])
+        made, image = decision.entry, customer_image(decision.wallet)
+        await note(
+            connection, by, f"{CUSTOMERS}{customer_id}", None, image, request_id=made.request_id, entry=made
+        )
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
 
 

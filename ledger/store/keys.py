@@ -9,11 +9,14 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from ledger.store.acts import instant, note
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from asyncpg import Record
 
+    from ledger.store.acts import Act, Image
     from ledger.store.database import Pool, PooledConnection
 
 _STORED = (
@@ -58,7 +61,7 @@ class Draft(NamedTuple):
     scopes: tuple[str, ...]
     customers: tuple[str, ...] | None
     """The only ones that it may name; None: any."""
-    created_by: str
+    by: Act
     expires_at: datetime | None
     request_id: str
     fingerprint: bytes
@@ -140,6 +143,8 @@ async def make_key(pool: Pool, draft: Draft) -> Made:
             raise UnknownCustomer(unknown)
         made = await _store(connection, draft, now, generation + 1)
         await connection.execute(ADVANCE, made.generation)
+        resource = resource_of(made.key_id)
+        await note(connection, draft.by, resource, None, _image(made), request_id=made.request_id)
     return Made(made, repeated=False)
 
 
@@ -164,22 +169,33 @@ async def rotate_key(
             return Rotated(before, first, repeated=True)
         if has_ended(first, now) or first.replaced_by is not None:
             raise KeyEnded(first)
-        made = await _store(connection, draft(first, now), now, generation + 1)
-        [ended] = await connection.fetch(REPLACE, key_id, made.key_id, now + overlap, generation + 2)
+        second = draft(first, now)
+        made = await _store(connection, second, now, generation + 1)
+        [record] = await connection.fetch(REPLACE, key_id, made.key_id, now + overlap, generation + 2)
         await connection.execute(ADVANCE, generation + 2)
-    return Rotated(made, _key(ended), repeated=False)
+        ended = _key(record)
+        after = {**_image(ended), "successor": _image(made)}
+        await note(connection, second.by, resource_of(key_id), _image(first), after, request_id=request_id)
+    return Rotated(made, ended, repeated=False)
 
 
-async def revoke_key(pool: Pool, key_id: str, revoked_by: str) -> StoredKey:
+async def revoke_key(pool: Pool, key_id: str, by: Act) -> StoredKey:
     """Ends a key at once; one that was revoked before stands as it is. Raises UnknownKey."""
     async with pool.acquire() as connection, connection.transaction():
         generation, _ = await _lock(connection)
         key = await _find(connection, key_id)
         if key.revoked_at is not None:
             return key
-        [revoked] = await connection.fetch(REVOKE, key_id, revoked_by, generation + 1)
+        [record] = await connection.fetch(REVOKE, key_id, by.name, generation + 1)
         await connection.execute(ADVANCE, generation + 1)
-    return _key(revoked)
+        revoked = _key(record)
+        await note(connection, by, resource_of(key_id), _image(key), _image(revoked))
+    return revoked
+
+
+def resource_of(key_id: str) -> str:
+    """What an act on a key concerns, in the audit."""
+    return f"keys/{key_id}"
 
 
 def has_ended(key: StoredKey, now: datetime) -> bool:
@@ -237,7 +253,7 @@ async def _store(connection: PooledConnection, draft: Draft, now: datetime, gene
         name=draft.name,
         scopes=draft.scopes,
         customers=draft.customers,
-        created_by=draft.created_by,
+        created_by=draft.by.name,
         created_at=now,
         expires_at=draft.expires_at,
         revoked_at=None,
@@ -251,6 +267,22 @@ async def _store(connection: PooledConnection, draft: Draft, now: datetime, gene
     )
     await connection.execute(STORE, *made)
     return made
+
+
+def _image(key: StoredKey) -> Image:
+    """A key, in the audit: what it may do, and until when; not its hash."""
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "customer_ids": key.customers,
+        "created_by": key.created_by,
+        "created_at": instant(key.created_at),
+        "expires_at": instant(key.expires_at),
+        "revoked_at": instant(key.revoked_at),
+        "revoked_by": key.revoked_by,
+        "replaced_by": key.replaced_by,
+    }
 
 
 def _key(record: Record) -> StoredKey:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Terms,
         Wallet,
     )
+    from ledger.store.acts import Audited
 
 OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
@@ -163,6 +164,14 @@ def state_row(customer: int, key: str, state: State) -> str:
 
 def debt_row(customer: int, unbilled_nanousd: int) -> str:
     return f"({customer},{unbilled_nanousd})"
+
+
+def audit_row(audited: Audited) -> str:
+    (key_id, name, method), entry, before, after = audited
+    return (
+        f"({entry.customer},{entry.sequence},{_text(key_id)},{_text(name)},{_text(method)},"
+        f"{_text(entry.request_id)},{'' if before is None else _json(before)},{_json(after)})"
+    )
 
 
 # -- fields --------------------------------------------------------------------------------------

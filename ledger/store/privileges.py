@@ -72,6 +72,8 @@ SHARED: Final[Mapping[str, Relation]] = {
     "keys": Relation(_CHANGE, is_of_books=False),
     "key_generation": Relation(_ADVANCE, is_of_books=False),
     "signing_keys": Relation(_RENEW, is_of_books=False),
+    # As the journal.
+    "audit": Relation(_APPEND),
 }
 
 

@@ -9,11 +9,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ledger.store.acts import instant, note
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from asyncpg import Record
 
+    from ledger.store.acts import Act, Image
     from ledger.store.database import Pool
 
 POLL_SECONDS: Final = 1.0
@@ -76,7 +79,7 @@ class Draft(NamedTuple):
     """Content hash."""
     effective_from: datetime
     document: str
-    published_by: str
+    by: Act
     source: Source
     restores: int | None = None
     """The number of the version that a rollback publishes again."""
@@ -172,7 +175,7 @@ def numbered(draft: Draft, latest: Version | None, generation: int, now: datetim
         version=draft.version,
         effective_from=effective_from,
         published_at=now,
-        published_by=draft.published_by,
+        published_by=draft.by.name,
         source=draft.source,
         restores=draft.restores,
         forced=draft.forced,
@@ -194,8 +197,28 @@ async def publish(pool: Pool, draft: Draft) -> Publication:
         now = await connection.fetchval("SELECT clock_timestamp()")
         made = numbered(draft, latest, generation + 1, now)
         await connection.execute(STORE, *made, draft.document)
+        before = _image(latest) if latest is not None else None
+        await note(connection, draft.by, resource_of(draft.kind, draft.name), before, _image(made))
         await connection.execute(ADVANCE, made.generation)
     return Publication(made, repeated=False)
+
+
+def resource_of(kind: Kind, name: str) -> str:
+    """What a publication concerns, in the audit."""
+    return f"rateCards/{name}" if kind is Kind.CARD else "costs"
+
+
+def _image(version: Version) -> Image:
+    """A version, in the audit. Its document stands under its number, and never changes."""
+    return {
+        "number": version.number,
+        "revision": version.revision,
+        "version": version.version,
+        "effective_from": instant(version.effective_from),
+        "source": version.source,
+        "restores": version.restores,
+        "forced": version.forced,
+    }
 
 
 async def look(pool: Pool, known: int) -> Seen:

@@ -21,6 +21,7 @@ from ledger.store.database_errors import (
     told_outcomes,
 )
 from ledger.store.write_statement import (
+    AUDIT,
     CHECK,
     COSTS,
     DEBTS,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
+    from ledger.store.acts import Audited
     from ledger.store.database import Connection
     from ledger.store.write_statement import Part
 
@@ -93,6 +95,8 @@ class Batch:
     states: dict[tuple[int, str], State] = field(default_factory=dict)
     debts: dict[int, int] = field(default_factory=dict)
     """Nano-dollars unbilled, of the customers for whom it changed."""
+    acts: list[Audited] = field(default_factory=list)
+    """Of the back office, for those of the entries that it made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ async def _rows(batch: Batch) -> dict[Part, list[str]]:
     await _add_entries(rows, batch.entries)
     rows[STATES] = [literals.state_row(*key, state) for key, state in batch.states.items()]
     rows[DEBTS] = [literals.debt_row(*debt) for debt in batch.debts.items()]
+    rows[AUDIT] = [literals.audit_row(act) for act in batch.acts]
     _add_reservations(rows, batch)
     _add_lots(rows, batch)
     return {part: texts for part, texts in rows.items() if texts}

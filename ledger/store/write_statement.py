@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ledger.store import columns
+from ledger.store.acts import CUSTOMERS
 from ledger.store.columns import Columns
 
 FRESH_SECONDS = 5
@@ -133,6 +134,17 @@ DEBTS = Part(
     _INSERT.format(table="debts")
     + "ON CONFLICT (customer) DO UPDATE SET unbilled_nanousd = excluded.unbilled_nanousd",
 )
+# The directory keeps a customer for ever: without its id there is no row, and then no batch.
+AUDIT = Part(
+    "audit",
+    columns.AUDIT,
+    f"""
+    INSERT INTO ledger.audit ({{columns}}, resource)
+    SELECT {{values}},
+           (SELECT '{CUSTOMERS}' || c.customer_id FROM ledger.customers c WHERE c.customer = x.customer)
+    FROM {{rows}} WHERE {{applies}}
+    """,
+)
 PARTS = (
     WALLETS,
     ENTRIES,
@@ -146,6 +158,7 @@ PARTS = (
     VALUES_CHANGED,
     STATES,
     DEBTS,
+    AUDIT,
 )
 """In this order the statement takes their rows, after the parameters of the verdict."""
 

@@ -13,6 +13,7 @@ from ledger.access.table import AUTHORIZATION, KeyTable
 from ledger.cli.access import Access
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.keys import Draft, make_key
+from tests.acts import ACT
 from tests.benchmarks.postgres import Books, opened
 from tests.certificates import Authority
 
@@ -25,7 +26,7 @@ _MICROSECONDS = 1_000_000
 async def make_access(books: Books) -> Access:
     """A key in these books, for their clients."""
     key = Key.draw()
-    draft = Draft(key.key_id, key.hash, "bench", _SCOPES, None, "bench", None, "bench", b"")
+    draft = Draft(key.key_id, key.hash, "bench", _SCOPES, None, ACT, None, "bench", b"")
     async with opened(books) as database:
         await make_key(database.writer, draft)
     return Access(key.text)

@@ -22,6 +22,7 @@ from ledger.store.load import LoadRequest, load
 from ledger.store.migrate import migrate
 from ledger.store.rollups import advance
 from ledger.store.write import write
+from tests.acts import ACT
 from tests.benchmarks import workload
 from tests.benchmarks.desk import Desk
 
@@ -149,7 +150,7 @@ async def _make_first(books: Books, pairs: int) -> int:
     desk = Desk()
     database = await _open(books)
     try:
-        await create_customer(database.writer, workload.customer_id(1), CELL, desk.create)
+        await create_customer(database.writer, workload.customer_id(1), CELL, desk.create, ACT)
         connection = await database.connect_writer("bench")
         desk.take((await load(connection, CELL, [LoadRequest(1)]))[1])
         await write(connection, CELL, desk.grants([1]))

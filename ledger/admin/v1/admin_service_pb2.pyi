@@ -570,6 +570,9 @@ class PriceVersion(_message.Message):
     version: _builtins.str
     """SHA-256 of the version's content, hexadecimal."""
     published_by: _builtins.str
+    """The name of the key; "files of" and the host of the server that read them; "loopback", where no key was asked
+    for.
+    """
     source: Global___PriceSource.ValueType
     restores: _builtins.int
     """Of a rollback: the version whose content it is."""
@@ -859,23 +862,19 @@ class PublishRateCardRequest(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
-    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     """YAML. Its revision is above that of the card's latest version."""
     force: _builtins.bool
     """Publish in spite of the card's margin floor. It is recorded."""
-    published_by: _builtins.str
-    """Who publishes, where the server asks for no key: 1 to 128 characters. Else it is the key's name."""
     def __init__(
         self,
         *,
         document: _builtins.str = ...,
         force: _builtins.bool = ...,
-        published_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "force", b"force", "published_by", b"published_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "force", b"force"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -916,20 +915,16 @@ class PublishCostsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
-    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     """YAML, as costs.yaml."""
-    published_by: _builtins.str
-    """As above."""
     def __init__(
         self,
         *,
         document: _builtins.str = ...,
-        published_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "published_by", b"published_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1121,23 +1116,20 @@ class RollbackRateCardRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
-    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     number: _builtins.int
     """The version whose content is to come back."""
     force: _builtins.bool
-    published_by: _builtins.str
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         number: _builtins.int = ...,
         force: _builtins.bool = ...,
-        published_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "number", b"number", "published_by", b"published_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1177,18 +1169,15 @@ class RollbackCostsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
-    PUBLISHED_BY_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    published_by: _builtins.str
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
-        published_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "published_by", b"published_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1508,3 +1497,134 @@ class RotateKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotateKeyResponse: _TypeAlias = RotateKeyResponse  # noqa: Y015
+
+@_typing.final
+class AuditEvent(_message.Message):
+    """Something that was done in the back office."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Numbers one event apart from all others."""
+    key_id: _builtins.str
+    """The key that it was done with; empty, if with none: the name says how."""
+    name: _builtins.str
+    """The key's name. Without a key: "loopback", "database", or "files of" and the host of a server."""
+    method: _builtins.str
+    """Of AdminService; "files" for what a server took from its files."""
+    resource: _builtins.str
+    """What it concerns: customers/ID, keys/ID, rateCards/NAME, costs, plans."""
+    request_id: _builtins.str
+    """Of the request, where it has one."""
+    sequence: _builtins.int
+    """Of a customer's entry in the journal, as the answer had it."""
+    grant_id: _builtins.str
+    """Of IssueGrant."""
+    before: _builtins.str
+    """JSON: what the resource was; empty, if it was not there. A version of prices stands for its document."""
+    after: _builtins.str
+    """JSON: what it became; of IssueGrant, what was issued."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """By the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        key_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        method: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        grant_id: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "at", b"at", "before", b"before", "grant_id", b"grant_id", "key_id", b"key_id", "method", b"method", "name", b"name", "number", b"number", "request_id", b"request_id", "resource", b"resource", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    method: _builtins.str
+    """Only those of a method, a key, a resource; any, if empty."""
+    key_id: _builtins.str
+    resource: _builtins.str
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From the beginning, if unset."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Not included; until now, if unset."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        method: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "method", b"method", "page_size", b"page_size", "page_token", b"page_token", "resource", b"resource", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsRequest: _TypeAlias = ListAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015

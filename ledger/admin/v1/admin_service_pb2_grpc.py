@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """For ops: customers, grants, rate cards, keys.
+    """For ops: customers, grants, rate cards, keys, and who did what.
     """
 
     def __init__(self, channel):
@@ -135,10 +135,15 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListAuditEvents',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """For ops: customers, grants, rate cards, keys.
+    """For ops: customers, grants, rate cards, keys, and who did what.
     """
 
     def CreateCustomer(self, request, context):
@@ -278,6 +283,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Who did what in the back office, the newest first: each write of this service, and what servers took from their
+        files. What was refused, and a repeat of what was done, is not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -381,6 +394,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyResponse.SerializeToString,
             ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ledger.admin.v1.AdminService', rpc_method_handlers)
@@ -390,7 +408,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """For ops: customers, grants, rate cards, keys.
+    """For ops: customers, grants, rate cards, keys, and who did what.
     """
 
     @staticmethod
@@ -923,6 +941,33 @@ class AdminService:
             '/ledger.admin.v1.AdminService/RotateKey',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListAuditEvents',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For ops: customers, grants, rate cards, keys."""
+    """For ops: customers, grants, rate cards, keys, and who did what."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -71,10 +71,14 @@ class AdminServiceStub:
     """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
     overlap. A key is rotated once; its successor is rotated next.
     """
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEventsRequest, _admin_service_pb2.ListAuditEventsResponse]
+    """Who did what in the back office, the newest first: each write of this service, and what servers took from their
+    files. What was refused, and a repeat of what was done, is not there.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For ops: customers, grants, rate cards, keys."""
+    """For ops: customers, grants, rate cards, keys, and who did what."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateCustomerRequest, _admin_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
@@ -115,9 +119,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
     overlap. A key is rotated once; its successor is rotated next.
     """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEventsRequest, _admin_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Who did what in the back office, the newest first: each write of this service, and what servers took from their
+    files. What was refused, and a repeat of what was done, is not there.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For ops: customers, grants, rate cards, keys."""
+    """For ops: customers, grants, rate cards, keys, and who did what."""
 
     @_abc_1.abstractmethod
     def CreateCustomer(
@@ -275,6 +283,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.RotateKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateKeyResponse]]:
         """Makes a key in the place of another, of the same name, scopes and customers. The first one goes on for the
         overlap. A key is rotated once; its successor is rotated next.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _admin_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEventsResponse]]:
+        """Who did what in the back office, the newest first: each write of this service, and what servers took from their
+        files. What was refused, and a repeat of what was done, is not there.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,7 +21,7 @@ from ledger import app
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.errors import StatusError
 from ledger.cli.client import CallFailedError, call, failure_of_status
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
 from ledger.cli.console import REFUSED, fail, note, out, print_json, table
 from ledger.cli.stack import run
 from ledger.logs import log_to_stderr
@@ -92,7 +92,7 @@ def create(
         name=name,
         scopes=scope,
         customer_ids=customer or (),
-        expires_at=_stamp(expires_at),
+        expires_at=stamp(expires_at),
     )
     answer = run(_create(target, data, request))
     _show(answer, answer.key, answer.secret, as_json=as_json)
@@ -172,7 +172,7 @@ def rotate(
         request_id=request_id or secrets.token_hex(16),
         key_id=key_id,
         overlap=_overlap(overlap),
-        expires_at=_stamp(expires_at),
+        expires_at=stamp(expires_at),
     )
     answer = run(_rotate(target, request))
     note(f"Key {answer.replaced.key_id} ends at {_when(answer.replaced.expires_at)}.")
@@ -219,14 +219,6 @@ def _table(found: list[pb.Key]) -> Table:
             key.last_used_day or "never",
         )
     return made
-
-
-def _stamp(when: datetime | None) -> Timestamp | None:
-    if when is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(when)
-    return stamp
 
 
 def _when(stamp: Timestamp) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from datetime import datetime
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.cli.access import CA, KEY, Access
 from ledger.cli.client import Ledger, connect
@@ -60,3 +62,12 @@ def reach(target: str, admin_target: str | None = None) -> AbstractAsyncContextM
     """The services of a server, as the command was asked to reach it. Raises SettingsError."""
     ca, plaintext = _asked.get()
     return connect(target, admin_target or target, Access.read(ca=ca, plaintext=plaintext))
+
+
+def stamp(when: datetime | None) -> Timestamp | None:
+    """An instant of UTC that was given on the command line."""
+    if when is None:
+        return None
+    made = Timestamp()
+    made.FromDatetime(when)
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,9 +36,6 @@ Files = Annotated[
     typer.Argument(exists=True, help="A directory of costs.yaml and cards/, or such files themselves."),
 ]
 OfCosts = Annotated[bool, typer.Option("--costs", help="The cost book, instead of a card.")]
-Who = Annotated[
-    str | None, typer.Option("--as", help="Recorded as who did it; this machine's user, if not given.")
-]
 Strict = Annotated[bool, typer.Option("--strict", help="Warnings refuse too.")]
 Force = Annotated[bool, typer.Option("--force", help="In spite of the card's margin floor; it is recorded.")]
 
@@ -150,7 +146,6 @@ def publish(
     files: Files,
     force: Force = False,
     strict: Strict = False,
-    who: Who = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
@@ -163,7 +158,7 @@ def publish(
         warnings = list(map(_problem, run(_checked(target, documents)).warnings))
         if warnings:
             _refuse_files([], warnings, as_json=as_json)
-    done = run(_publish(target, documents, _name_of(who), force=force))
+    done = run(_publish(target, documents, force=force))
     if as_json:
         print_json({"files": [each.as_dict() for each in done]})
     else:
@@ -179,12 +174,12 @@ def publish(
         raise typer.Exit(REFUSED)
 
 
-async def _publish(target: str, documents: Sequence[_Document], who: str, *, force: bool) -> list[_Published]:
+async def _publish(target: str, documents: Sequence[_Document], *, force: bool) -> list[_Published]:
     async with reach(target) as ledger:
         done = []
         for document in documents:
             try:
-                answer = await document.publish(ledger, who, force=force)
+                answer = await document.publish(ledger, force=force)
                 warnings = tuple(_problem(told)._replace(file=str(document.path)) for told in answer.warnings)
                 done.append(_Published(document.path, answer.version, answer.replayed, warnings=warnings))
             except CallFailedError as refused:
@@ -274,13 +269,12 @@ def rollback(
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
     costs: OfCosts = False,
     force: Force = False,
-    who: Who = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
     """Publish the content of an older version again, as the next one."""
     _one_of(name, costs=costs)
-    answer = run(_roll_back(target, name, version, _name_of(who), force=force))
+    answer = run(_roll_back(target, name, version, force=force))
     if as_json:
         print_json(answer)
         return
@@ -291,15 +285,13 @@ def rollback(
 
 
 async def _roll_back(
-    target: str, name: str, number: int, who: str, *, force: bool
+    target: str, name: str, number: int, *, force: bool
 ) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse:
     async with reach(target) as ledger:
         if name:
-            request = pb.RollbackRateCardRequest(name=name, number=number, force=force, published_by=who)
+            request = pb.RollbackRateCardRequest(name=name, number=number, force=force)
             return await call(ledger.admin.RollbackRateCard, request)
-        return await call(
-            ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number, published_by=who)
-        )
+        return await call(ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number))
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -321,12 +313,12 @@ class _Document(NamedTuple):
         return pb.DiffRatesRequest(rate_card=self.text)
 
     async def publish(
-        self, ledger: Ledger, who: str, *, force: bool
+        self, ledger: Ledger, *, force: bool
     ) -> pb.PublishRateCardResponse | pb.PublishCostsResponse:
         if self.is_costs:
-            costs = pb.PublishCostsRequest(document=self.text, published_by=who)
+            costs = pb.PublishCostsRequest(document=self.text)
             return await call(ledger.admin.PublishCosts, costs)
-        card = pb.PublishRateCardRequest(document=self.text, published_by=who, force=force)
+        card = pb.PublishRateCardRequest(document=self.text, force=force)
         return await call(ledger.admin.PublishRateCard, card)
 
 
@@ -375,13 +367,6 @@ class _Published(NamedTuple):
             "replayed": self.replayed,
             "warnings": [warning._asdict() for warning in self.warnings],
         }
-
-
-def _name_of(who: str | None) -> str:
-    try:
-        return who if who is not None else getpass.getuser()
-    except (KeyError, OSError):
-        fail("--as: this machine's user has no name: say who you are", USAGE)
 
 
 def _one_of(name: str, *, costs: bool) -> None:

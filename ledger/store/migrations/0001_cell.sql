@@ -294,6 +294,9 @@ CREATE TYPE state_row AS (
 CREATE TYPE debt_row AS (
     customer bigint, unbilled_nanousd bigint
 );
+CREATE TYPE audit_row AS (
+    customer bigint, sequence bigint, key_id text, name text, method text, request_id text, before json, after json
+);
 
 -- Derived from the journal by the tailer; its cursor moves in the same transaction.
 CREATE TABLE rollup_lines (

@@ -1,4 +1,5 @@
--- What belongs to no cell: who is a customer and where it lives, the versions of prices, and who may call.
+-- What belongs to no cell: who is a customer and where it lives, the versions of prices, who may call, and who
+-- did what in the back office.
 
 -- Which history of the database a session is on: another number after each failover, restore or restart of the
 -- server, and nothing that can be read out of it. NULL on a standby, which is not to be used. The timeline is the
@@ -88,3 +89,26 @@ CREATE TABLE signing_keys (
     day date PRIMARY KEY,
     secret bytea NOT NULL CHECK (length(secret) = 32)
 );
+
+-- Acts of the back office, each written by the transaction that does it. It takes inserts and nothing else, from
+-- nobody. Of a customer's act, (customer, sequence) is its entry in the journal.
+CREATE TABLE audit (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Empty: it was done with no key; the name says how.
+    key_id text NOT NULL,
+    name text NOT NULL,
+    method text NOT NULL,
+    resource text NOT NULL,
+    customer bigint,
+    sequence bigint,
+    request_id text,
+    before json,
+    after json NOT NULL,
+    CHECK ((customer IS NULL) = (sequence IS NULL))
+);
+-- The newest come first, of all or of what is asked for.
+CREATE INDEX audit_at ON audit (at, number);
+CREATE INDEX audit_method ON audit (method, at, number);
+CREATE INDEX audit_key_id ON audit (key_id, at, number);
+CREATE INDEX audit_resource ON audit (resource, at, number);

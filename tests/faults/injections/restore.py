@@ -104,7 +104,7 @@ async def _timeline(server: Postgres) -> int:
 async def _publish(stage: Scene, card: str, each: int) -> None:
     """The first version of a card, at so many credits a call; sent again while there is no answer."""
     document = _CARD.format(card=card, each=each)
-    request = PublishRateCardRequest(document=document, published_by="harness")
+    request = PublishRateCardRequest(document=document)
     async with asyncio.timeout(RECOVERY_SECONDS):
         while True:
             try:

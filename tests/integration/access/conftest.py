@@ -14,6 +14,7 @@ from ledger.access.table import KeyTable
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.keys import Draft, make_key
+from tests.acts import ACT
 
 _numbers = count(1)
 
@@ -42,7 +43,7 @@ def draft(key: Key, **fields: Any) -> Draft:
         "name": "first",
         "scopes": ("ops",),
         "customers": None,
-        "created_by": "a test",
+        "by": ACT,
         "expires_at": None,
         "request_id": f"req_{next(_numbers)}",
         "fingerprint": b"f",

@@ -13,7 +13,7 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
-from guarded import CONFIG, Answer, Guarded, fresh, serving, settings_of
+from guarded import Answer, Guarded, fresh, serving, settings_of
 
 from ledger.access.keys import LIFE_MAX, parse
 from ledger.access.table import KeyTable
@@ -131,15 +131,6 @@ async def test_what_is_wrong_with_a_key_is_told_by_field(service, fields, path, 
     refused = await create(service, **fields)
     assert problems_of(refused)[path].startswith(told)
     assert await service.owner.fetchval("SELECT count(*) FROM ledger.keys") == before
-
-
-async def test_who_publishes_is_the_key(service):
-    """Whatever the caller says: a name that it could choose would tell nothing."""
-    document = (CONFIG / "cards" / "metered.yaml").read_text().replace("revision: 3", "revision: 4")
-    answer = await service.call("PublishRateCard", service.ops, document=document, published_by="somebody")
-    assert answer.response.version.published_by == "ops"
-    back = await service.call("RollbackRateCard", service.ops, name="metered", number=1)
-    assert back.response.version.published_by == "ops"
 
 
 async def test_a_key_is_bound_to_customers_that_exist(service):

@@ -14,6 +14,7 @@ from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
 from ledger.store.keys import Draft, revoke_key, rotate_key
+from tests.acts import ACT
 
 
 def sent(key: Key, scheme: str = "Bearer") -> list[tuple[str, str]]:
@@ -27,7 +28,7 @@ async def test_whoever_is_on_the_machine_may_call_while_there_is_no_key(open_tab
     key = await make()
     assert table.authorize(()) is LOOPBACK
     await table.look()
-    await revoke_key(database.writer, key.key_id, "a test")
+    await revoke_key(database.writer, key.key_id, ACT)
     await table.look()
     for metadata in (None, (), sent(key)):
         with pytest.raises(UnauthenticatedError):
@@ -99,9 +100,9 @@ async def test_keys_that_are_about_to_end_are_shown(open_table, make, clock, dat
     await make()
     replaced, revoked = [await make(expires_at=clock() + timedelta(days=2)) for _ in range(2)]
     key = Key.draw()
-    second = Draft(key.key_id, key.hash, "second", ("ops",), None, "a test", None, "rotated", b"f")
+    second = Draft(key.key_id, key.hash, "second", ("ops",), None, ACT, None, "rotated", b"f")
     await rotate_key(database.writer, replaced.key_id, "rotated", b"f", timedelta(days=1), lambda *_: second)
-    await revoke_key(database.writer, revoked.key_id, "a test")
+    await revoke_key(database.writer, revoked.key_id, ACT)
     table = await open_table()
     assert table.ending() == {soon.key_id: clock() + timedelta(days=29)}
     clock.pass_by(days=29.5)
@@ -115,7 +116,7 @@ async def test_changes_are_found_in_order_by_every_process(open_table, make, dat
     first = await make()
     here, there = await open_table(), await open_table()
     second = await make()
-    await revoke_key(database.writer, first.key_id, "a test")
+    await revoke_key(database.writer, first.key_id, ACT)
     for table in (here, there):
         await table.look()
         with pytest.raises(UnauthenticatedError):
@@ -130,7 +131,7 @@ async def test_a_revoked_key_is_refused_without_anybody_asking(open_table, make,
     table = await open_table()
     following = asyncio.create_task(table.run())
     table.authorize(sent(key))
-    await revoke_key(database.writer, key.key_id, "a test")
+    await revoke_key(database.writer, key.key_id, ACT)
     with suppress(UnauthenticatedError):
         async with asyncio.timeout(table_module.POLL_SECONDS * 1_000):
             while True:
@@ -161,7 +162,7 @@ async def test_keys_of_a_lost_history_are_forgotten(open_table, make, database_u
     owner = await asyncpg.connect(database_urls.owner)
     await owner.execute("CREATE TABLE public.backup AS SELECT * FROM ledger.keys")
     new = await make()
-    await revoke_key(database.writer, old.key_id, "a test")
+    await revoke_key(database.writer, old.key_id, ACT)
     await table.look()
     # As a restore does it: the rows and the generation of before, then as many changes as were lost.
     await owner.execute(

@@ -195,7 +195,7 @@ async def told(world, card: str, item: use.UsageItem, granted: int) -> list[str]
 async def stocked(shop: World) -> World:
     """A service with these cards in force."""
     for document in (RATED, FOLLOWING, SHARING):
-        request = admin.PublishRateCardRequest(document=document, published_by="test")
+        request = admin.PublishRateCardRequest(document=document)
         await shop.admin.PublishRateCard(request)
     return shop
 

@@ -29,7 +29,7 @@ def name() -> str:
 
 
 async def publish(rates, text, **fields) -> pb.PublishRateCardResponse:
-    request = pb.PublishRateCardRequest(document=text, **{"published_by": "ops", **fields})
+    request = pb.PublishRateCardRequest(document=text, **fields)
     return await rates.PublishRateCard(request)
 
 
@@ -49,15 +49,15 @@ async def test_the_life_of_a_card(rates, name):
     """Each version is numbered, says who, when and from where, and can be had again for ever."""
     texts = [card_text(name, 1, "2"), card_text(name, 5, "3")]
     first, second = [await publish(rates, text) for text in texts]
-    assert (first.version.number, first.version.in_force, first.version.published_by) == (1, True, "ops")
+    assert (first.version.number, first.version.in_force, first.version.published_by) == (1, True, "loopback")
     assert first.version.source == pb.PRICE_SOURCE_API
     assert (
         second.version.effective_from.ToDatetime() - second.version.published_at.ToDatetime() == CONVERGENCE
     )
     assert (await publish(rates, texts[1])).replayed
-    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1, published_by="boss"))
+    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1))
     version = back.version
-    assert (version.number, version.revision, version.restores, version.published_by) == (3, 6, 1, "boss")
+    assert (version.number, version.revision, version.restores, version.published_by) == (3, 6, 1, "loopback")
     assert version.source == pb.PRICE_SOURCE_ROLLBACK
     versions = await listed(rates, name)
     assert [(each.number, each.in_force) for each in versions] == [(3, False), (2, False), (1, True)]
@@ -75,7 +75,7 @@ async def test_a_rollback_says_what_is_to_come(rates, name):
     later = card_text(name, 2, "9").replace("credit: C", "effective_from: 2126-01-01T00:00:00Z\ncredit: C")
     await publish(rates, later)
     await publish(rates, card_text(name, 3, "3"))
-    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1, published_by="o"))
+    back = await rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=1))
     assert [each.number for each in back.to_come] == [2]
 
 
@@ -107,11 +107,11 @@ async def test_the_cost_book(rates):
     stated = f'revision: {before.revision + 1}\nunits: {{fax: {{each: "1"}}, web_search: {{each: "1"}}}}\n'
     diff = await rates.DiffRates(pb.DiffRatesRequest(costs=stated))
     assert ["units", "fax", "each"] in [list(one.path) for one in diff.differences]
-    refused = await refusal(rates.PublishCosts(pb.PublishCostsRequest(document=stated, published_by="f")))
+    refused = await refusal(rates.PublishCosts(pb.PublishCostsRequest(document=stated)))
     assert refused.fields.keys() == {"document"}, "cards price what it lacks"
-    again = await rates.PublishCosts(pb.PublishCostsRequest(document=document, published_by="f"))
+    again = await rates.PublishCosts(pb.PublishCostsRequest(document=document))
     assert (again.replayed, again.version) == (True, before)
-    back = await rates.RollbackCosts(pb.RollbackCostsRequest(number=before.number, published_by="finance"))
+    back = await rates.RollbackCosts(pb.RollbackCostsRequest(number=before.number))
     assert (back.replayed, back.version.number) == (True, before.number)
     versions = (await rates.ListCostVersions(pb.ListCostVersionsRequest())).versions
     assert [each.number for each in versions] == [before.number]
@@ -189,14 +189,12 @@ async def test_refusals(rates, name):
     assert (passed.code, passed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RATE_REVISION_PASSED")
     invalid = await refusal(publish(rates, card_text(name, 4, "-1")))
     assert invalid.fields["document"].startswith("<rate card>:6:62: the rate -1 is negative")
-    nobody = await refusal(publish(rates, card_text(name, 4), published_by=""))
-    assert nobody.fields.keys() == {"published_by"}
     for call in (
         rates.GetRateCard(pb.GetRateCardRequest(name=name, number=9)),
         rates.GetCosts(pb.GetCostsRequest(number=99)),
         rates.DiffRates(pb.DiffRatesRequest(rate_card=card_text(name), with_number=9)),
-        rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=9, published_by="o")),
-        rates.RollbackCosts(pb.RollbackCostsRequest(number=99, published_by="o")),
+        rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=9)),
+        rates.RollbackCosts(pb.RollbackCostsRequest(number=99)),
     ):
         assert (await refusal(call)).reason == "RATE_VERSION_NOT_FOUND"
     nothing = await refusal(rates.DiffRates(pb.DiffRatesRequest()))

@@ -137,7 +137,7 @@ async def test_a_card_that_a_plan_falls_back_on_keeps_its_fallback(lenders):
     """A version without one is refused by the names of card and plan; another card is published as it is."""
     text = (CONFIG.parent / "config_unpriced" / "cards" / "following.yaml").read_text()
     bare = "\n".join(line for line in text.splitlines() if "dearest" not in line) + "\nrevision: 2\n"
-    publish = admin.PublishRateCardRequest(document=bare, published_by="ops")
+    publish = admin.PublishRateCardRequest(document=bare)
     refused = await refusal(lenders.admin.PublishRateCard(publish))
     assert "card following names no rule to fall back on, as plan falling asks" in refused.message
     assert "write fallback: {tokens: <name of a rule>}" in refused.message

@@ -20,6 +20,7 @@ from command_line import COMMAND, FREE_PORTS, REPOSITORY, Server, acu_ledger, cl
 
 from ledger.access.keys import Key
 from ledger.store.keys import Draft, make_key
+from tests.acts import ACT
 from tests.certificates import Authority
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def key(database: Database, *scopes: str) -> str:
     """A key of these scopes, in the database."""
     made = Key.draw()
     number = next(_numbers)
-    draft = Draft(made.key_id, made.hash, "a test's", scopes, None, "a test", None, f"r{number}", b"f")
+    draft = Draft(made.key_id, made.hash, "a test's", scopes, None, ACT, None, f"r{number}", b"f")
     await make_key(database.writer, draft)
     return made.text
 

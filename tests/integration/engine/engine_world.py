@@ -15,6 +15,7 @@ from ledger.engine.outcomes import Committed
 from ledger.engine.pending import all_done
 from ledger.store.database import Database
 from ledger.store.directory import create_customer
+from tests.acts import ACT
 
 COSTS = """
 units:
@@ -69,7 +70,7 @@ class World:
                 now=now,
             )
 
-        await create_customer(self.database.writer, customer_id, "cell_00", make)
+        await create_customer(self.database.writer, customer_id, "cell_00", make, ACT)
         if credits_micros:
             command = books.IssueGrant(
                 "grant", fingerprint("grant"), credits_micros, books.GrantKind.PAID, credits_micros * 10

@@ -21,6 +21,7 @@ from ledger.store import write
 from ledger.store.verify import verify_journal
 from ledger.store.versions import Source
 from ledger.turns import LINES_AT_ONCE
+from tests.acts import ACT
 
 CREDIT = 1_000_000
 
@@ -156,7 +157,7 @@ async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
 ) -> None:
     """A look at what is published makes it ready to price by, in a thread: a command compiles nothing."""
     document = CARD % (2, "3")
-    version = (await world.keeper.publisher.publish_card(document, By("test", Source.API))).version
+    version = (await world.keeper.publisher.publish_card(document, By(ACT, Source.API))).version
     await world.keeper.step()
     monkeypatch.setattr(pricing, "compile_terms", lambda *_: pytest.fail("compiled"))
     prices = world.engine.prices

@@ -41,6 +41,7 @@ from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.load import LoadRequest, load, load_reversal
 from ledger.store.write import Batch, Standing, write
+from tests.acts import ACT
 
 CELL = "cell_00"
 CREDIT = 1_000_000
@@ -94,7 +95,7 @@ class Bookkeeper:
         def make(customer: int, now: datetime) -> Decision:
             return create(customer, customer_id, plan.name, None, "UTC", "create", b"create", now)
 
-        created = await create_customer(database.writer, customer_id, CELL, make)
+        created = await create_customer(database.writer, customer_id, CELL, make, ACT)
         return cls(connection, created.key.customer, customer_id, plan)
 
     async def grant(self, micros: int, paid_nanousd: int = 0, **options: Any) -> Entry:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from life_world import Replica, Start, write_card, write_costs
 
@@ -21,8 +24,9 @@ from ledger.store.versions import (
     UnknownVersion,
     list_versions,
 )
+from tests.acts import ACT
 
-OPS = By("ops", Source.API)
+OPS = By(ACT, Source.API)
 END = 2**31 - 1
 
 
@@ -221,6 +225,63 @@ async def test_plans_follow_their_file(start: Start) -> None:
     assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
 
 
+async def audited(database: Database) -> list[tuple[str, Any, Any]]:
+    """What was done, in order: the resource, before and after."""
+    rows = await database.finance.fetch("SELECT * FROM ledger.audit ORDER BY number")
+    assert {(row["key_id"], row["name"], row["method"]) for row in rows} <= {
+        ("", f"files of {socket.gethostname()}", "files")
+    }
+    return [(row["resource"], row["before"], row["after"]) for row in rows]
+
+
+async def test_what_is_taken_from_files_is_audited(start: Start, database: Database) -> None:
+    """Versions by whoever publishes them, plans where they are others than those that a server took last."""
+    first = await start()
+    begun = await audited(database)
+    assert [resource for resource, _, _ in begun] == ["costs", "rateCards/basic", "plans"]
+    assert all(before is None for _, before, _ in begun)
+    assert begun[2][2].keys() == BUILT_IN.keys()
+    assert begun[2][2]["overdraft"] == {
+        "card": None,
+        "over_capture": "ALLOW_WITH_OVERDRAFT",
+        "overdraft_limit_micros": 100_000_000,
+        "default_ttl_seconds": 300,
+        "max_ttl_seconds": 86_400,
+        "unpriced": "BOOK",
+    }
+    second = await start("second")
+    await second.look()
+    assert await audited(database) == begun
+
+    for replica in (first, second):
+        (replica.directory / "plans.yaml").write_text("plans: {team: {card: basic, max_ttl: 1h}}\n")
+        await replica.look()
+    [*_, changed] = after = await audited(database)
+    assert after[:-1] == begun
+    assert (changed[0], changed[1]) == ("plans", begun[2][2])
+    assert changed[2]["team"]["max_ttl_seconds"] == 3_600
+
+    write_card(first.directory, 2, "2")
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: gone}}\n")
+    await first.look()
+    assert await audited(database) == after
+
+
+async def test_plans_that_cannot_be_audited_are_not_taken(start: Start, database_url: str) -> None:
+    """Nobody goes by plans of which there is no row."""
+    first = await start()
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("ALTER TABLE ledger.audit ADD CONSTRAINT no_more CHECK (false) NOT VALID")
+    (first.directory / "plans.yaml").write_text("plans: {team: {card: basic}}\n")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await first.look()
+    assert first.keeper.prices.plans == BUILT_IN
+    await owner.execute("ALTER TABLE ledger.audit DROP CONSTRAINT no_more")
+    await owner.close()
+    await first.look()
+    assert set(first.keeper.prices.plans) == {"team"}
+
+
 async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start: Start) -> None:
     """A file of a lower revision is left alone: that it names a fallback is of no use to a plan."""
     first = await start()
@@ -281,10 +342,8 @@ async def test_a_catalog_that_has_changed(start: Start) -> None:
     newer = pricing.CostBook.from_document(costs.document.replace('"input":"3"', '"input":"4"'))
     cards = {"basic": pricing.RateCard.from_document((first.directory / "cards" / "basic.yaml").read_text())}
     files = {"": "costs.yaml", "basic": "cards/basic.yaml"}
-    await first.keeper.publisher.publish_files(pricing.Config(costs, cards, files, text), "old release")
-    read = await first.keeper.publisher.publish_files(
-        pricing.Config(newer, cards, files, text), "new release"
-    )
+    await first.keeper.publisher.publish_files(pricing.Config(costs, cards, files, text), ACT)
+    read = await first.keeper.publisher.publish_files(pricing.Config(newer, cards, files, text), ACT)
     [problem] = read.refused
     assert problem == (
         "costs.yaml: cost book: revision 2 is published with other prices of the catalog,"

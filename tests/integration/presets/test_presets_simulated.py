@@ -66,7 +66,7 @@ def words(dice: random.Random) -> str:
 
 async def test_prices_that_know_a_past_are_replayed(presets):
     """Bundles, tiers, savings, allowances, runs, marks and pools come to what was booked, reversals too."""
-    published = admin.PublishRateCardRequest(document=CARD, published_by="tests")
+    published = admin.PublishRateCardRequest(document=CARD)
     await presets.ledger.admin.PublishRateCard(published)
     dice = random.Random(SEED)  # noqa: S311 -- the same history each time
     customers = [await presets.account("counting"), await presets.account("counting", multiplier="0.85")]

@@ -11,6 +11,7 @@ from ledger import books
 from ledger.books import Decision, Facts, GrantKind, Plan, Priced, PricedLine, Rounding, Terms, Treatment
 from ledger.store.directory import create_customer
 from ledger.store.write import Batch, Standing
+from tests.acts import ACT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,7 @@ class World:
             name or f"customer-{len(self.wallets)}-{self.request_id()}",
             CELL,
             self._created,
+            ACT,
         )
         customer = created.key.customer
         text = f"SELECT token FROM {CELL}.wallets WHERE customer = $1"

@@ -22,6 +22,7 @@ from ledger.store.directory import (
 )
 from ledger.store.load import LoadRequest, load
 from ledger.store.write import write
+from tests.acts import ACT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,14 +41,14 @@ async def test_a_customer_is_created_at_the_databases_time(database, connection)
         instants.append(now)
         return maker()(customer, now)
 
-    await create_customer(database.writer, "acme", CELL, make)
+    await create_customer(database.writer, "acme", CELL, make, ACT)
     instants.append(await connection.fetchval("SELECT clock_timestamp()"))
     assert instants == sorted(instants)
 
 
 async def test_a_customer_is_created_with_its_first_entry(database, connection):
     """Directory, wallet and entry 1 are there together, and found by id and by number."""
-    created = await create_customer(database.writer, "acme", CELL, maker())
+    created = await create_customer(database.writer, "acme", CELL, maker(), ACT)
     key = created.key
     assert not created.replayed
     assert await find_customers(database.reader, ["acme", "nobody"]) == {"acme": key}
@@ -59,19 +60,21 @@ async def test_a_customer_is_created_with_its_first_entry(database, connection):
 
 async def test_a_repeated_creation_gets_its_entry_again(database):
     """The same request id and fingerprint give the stored entry; anything else is refused."""
-    first = await create_customer(database.writer, "acme", CELL, maker())
-    again = await create_customer(database.writer, "acme", CELL, maker())
+    first = await create_customer(database.writer, "acme", CELL, maker(), ACT)
+    again = await create_customer(database.writer, "acme", CELL, maker(), ACT)
     assert again.replayed
     assert (again.key, again.entry) == (first.key, first.entry)
     with pytest.raises(RequestIdReused):
-        await create_customer(database.writer, "acme", CELL, maker(fingerprint=b"other"))
+        await create_customer(database.writer, "acme", CELL, maker(fingerprint=b"other"), ACT)
     with pytest.raises(CustomerExists):
-        await create_customer(database.writer, "acme", CELL, maker(request_id="r-2"))
+        await create_customer(database.writer, "acme", CELL, maker(request_id="r-2"), ACT)
 
 
 async def test_of_creations_at_once_one_creates(database):
     """Concurrent repeats of one creation make one customer, and all get the same answer."""
-    made = await asyncio.gather(*(create_customer(database.writer, "acme", CELL, maker()) for _ in range(4)))
+    made = await asyncio.gather(
+        *(create_customer(database.writer, "acme", CELL, maker(), ACT) for _ in range(4))
+    )
     assert sorted(created.replayed for created in made) == [False, True, True, True]
     assert len({created.key for created in made}) == 1
 
@@ -79,7 +82,7 @@ async def test_of_creations_at_once_one_creates(database):
 async def test_a_creation_that_fails_leaves_nothing(database):
     """A wallet that cannot be written leaves no customer in the directory."""
     with pytest.raises(Exception, match="check constraint"):
-        await create_customer(database.writer, "acme", CELL, maker(request_id=""))
+        await create_customer(database.writer, "acme", CELL, maker(request_id=""), ACT)
     assert await find_customers(database.reader, ["acme"]) == {}
 
 
@@ -106,7 +109,7 @@ async def test_a_customer_is_looked_up_once(database):
     directory = Directory(database.reader)
     assert await directory.find("acme") is None
     assert directory.known("acme") is None
-    created = await create_customer(database.writer, "acme", CELL, maker())
+    created = await create_customer(database.writer, "acme", CELL, maker(), ACT)
     assert await asyncio.gather(*(directory.find("acme") for _ in range(3))) == [created.key] * 3
     assert directory.known("acme") == created.key
     await database.reader.close()
@@ -132,7 +135,7 @@ async def test_a_customer_created_during_a_look_up_is_found(database, owner):
 
 async def test_a_look_up_given_up_is_finished_for_the_others(database, owner):
     """One who asks and leaves takes nobody's answer along."""
-    created = await create_customer(database.writer, "acme", CELL, maker())
+    created = await create_customer(database.writer, "acme", CELL, maker(), ACT)
     directory = Directory(database.reader)
     async with owner.transaction():
         await owner.execute("LOCK TABLE ledger.customers IN ACCESS EXCLUSIVE MODE")

@@ -106,6 +106,39 @@ async def test_the_journal_is_append_only(by_either_way, table, statement):
         await by_either_way.writer.execute(statement.format(f"{CELL}.{table}"))
 
 
+@pytest.mark.parametrize("role", ["writer", "finance", "reader"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE ledger.audit SET name = 'nobody'",
+        "UPDATE ledger.audit SET at = now() WHERE false",
+        "DELETE FROM ledger.audit",
+        "TRUNCATE ledger.audit",
+        "TRUNCATE ledger.audit RESTART IDENTITY",
+        "DROP TABLE ledger.audit",
+        "ALTER TABLE ledger.audit DISABLE TRIGGER ALL",
+    ],
+)
+async def test_the_audit_is_append_only(by_either_way, role, statement):
+    """What was done stays as it was noted: no role of the service can change, remove or empty it."""
+    async with getattr(by_either_way, role).acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(DENIED):
+            await connection.execute(statement)
+
+
+async def test_the_audit_is_for_the_back_office(by_either_way):
+    """The writer notes in it, finance may read it, whoever answers public reads may not."""
+    row = "(key_id, name, method, resource, after) VALUES ('', 'a test', 'tests', 'plans', '{}')"
+    await by_either_way.writer.execute(f"INSERT INTO ledger.audit {row}")
+    assert await by_either_way.finance.fetchval("SELECT count(*) FROM ledger.audit") == 1
+    for statement in ("SELECT name FROM ledger.audit", f"INSERT INTO ledger.audit {row}"):
+        async with by_either_way.reader.acquire() as connection:
+            await connection.execute("SET default_transaction_read_only = off")
+            with pytest.raises(DENIED):
+                await connection.execute(statement)
+
+
 async def test_versions_are_immutable(database):
     """A published version of prices can neither be changed nor removed by the service."""
     with pytest.raises(DENIED):
