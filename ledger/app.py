@@ -12,6 +12,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+import structlog
 from prometheus_client import CollectorRegistry
 
 import pricing
@@ -46,10 +48,14 @@ from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
 from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
 from ledger.store.acts import Act
+from ledger.store.backup import Backup, BackupError, back_up, restore
 from ledger.store.database import Database, RoleTooStrongError
+from ledger.store.invariants import INVARIANTS, OF_NO_CUSTOMER
 from ledger.store.keys import key_generation
 from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
+from ledger.store.place import verification_due
 from ledger.store.reads import CustomerNotFoundError, Reads
+from ledger.store.verify import Verification, verify_journal
 
 if TYPE_CHECKING:
     from ledger.store.embedded import EmbeddedPostgres
@@ -65,10 +71,16 @@ What a command makes has no cycles and goes by itself; a call of gRPC leaves 5 o
 10 KB in all.
 """
 
+_log = structlog.get_logger(__name__)
+
 _PUBLIC: Final[Which] = attrgetter("public")
 _BACK_OFFICE: Final[Which] = attrgetter("back_office")
 _OPEN: Final[Which] = attrgetter("operations")
 """What of TLS belongs to a port."""
+
+
+class BackupRefusedError(Exception):
+    """A backup cannot be made or restored: what is in the way, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +114,42 @@ def check(directory: Path) -> pricing.Config:
 
 
 async def migrated(settings: Settings) -> list[str]:
-    """Brings the database to this version's schema; what was applied. Raises SettingsError."""
+    """Brings the database to this version's schema, and verifies restored books; what was applied.
+
+    Raises SettingsError.
+    """
     async with AsyncExitStack() as life:
-        return await _migrate((await _urls(settings, life)).owner)
+        owner = (await _urls(settings, life)).owner
+        applied = await _migrate(owner)
+        await _verify_by_owner(owner)
+        return applied
+
+
+async def backed_up(settings: Settings, file: Path) -> Backup:
+    """Writes the books to a file. Raises SettingsError, BackupRefusedError, OSError."""
+    data = settings.data_dir.expanduser()
+    if settings.database_url is None and not (data / "PG_VERSION").exists():
+        raise BackupRefusedError(f"{data} holds no database: nothing is backed up")
+    async with AsyncExitStack() as life:
+        try:
+            return await back_up((await _urls(settings, life)).owner, file)
+        except BackupError as error:
+            raise BackupRefusedError(str(error)) from error
+
+
+async def restored(settings: Settings, file: Path) -> Verification | None:
+    """Brings the books of a file into an empty database, and verifies them; None: the owner may not.
+
+    Whose books do not verify is stopped, as by a server. Raises SettingsError, BackupRefusedError, OSError.
+    """
+    async with AsyncExitStack() as life:
+        owner = (await _urls(settings, life)).owner
+        try:
+            await restore(owner, file)
+        except BackupError as error:
+            raise BackupRefusedError(str(error)) from error
+        await _migrate(owner)
+        return await _verify_by_owner(owner)
 
 
 async def key_made_at_database(
@@ -115,7 +160,7 @@ async def key_made_at_database(
     Raises SettingsError, and StatusError where AdminService would answer with a status.
     """
     async with AsyncExitStack() as life:
-        database = await _database(settings, life)
+        database = await _database(await _urls(settings, life), settings, life)
         now = await database.writer.fetchval("SELECT clock_timestamp()")
         is_first = await key_generation(database.writer) == 0
         try:
@@ -136,7 +181,9 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         front = await Front.of(settings, operations)
         if front.tls is not None:
             _run(front.tls.run(), life)
-        database = await _database(settings, life)
+        urls = await _urls(settings, life)
+        database = await _database(urls, settings, life)
+        await _verify_restored(database, urls.owner, operations)
         clock = DatabaseClock()
         await _read_clock(database, clock)
         operations.watch_pools(database.use)
@@ -209,8 +256,43 @@ async def _migrate(url: str) -> list[str]:
         raise SettingsError(f"{OWNER_URL}: {error}") from error
 
 
-async def _database(settings: Settings, life: AsyncExitStack) -> Database:
-    urls = await _urls(settings, life)
+async def _verify_by_owner(url: str) -> Verification | None:
+    """The same, before the roles can sign in: passwords are the cluster's, and may have to be set again."""
+    try:
+        database = await Database.open(url)
+    except asyncpg.InsufficientPrivilegeError as error:
+        _log.info("books.left_to_serve", why=str(error))
+        return None
+    try:
+        return await _verify_restored(database, url, OperationsMetrics())
+    finally:
+        await database.close()
+
+
+async def _verify_restored(
+    database: Database, owner_url: str, operations: OperationsMetrics
+) -> Verification | None:
+    """Verifies books that stand where they were not verified yet, before anybody uses them; None: they were.
+
+    A customer whose books do not verify is stopped; that stops no server.
+    """
+    async with verification_due(owner_url) as is_due:
+        if not is_due:
+            return None
+        standing = await Watch(database, DEFAULT_CELLS, operations).verify_all()
+        looked_for = INVARIANTS if standing else OF_NO_CUSTOMER
+        verified = await verify_journal(database.finance, DEFAULT_CELLS, looked_for)
+    tell = _log.error if verified.violations else _log.info
+    tell(
+        "books.verified",
+        entries=verified.entries,
+        customers=verified.customers,
+        do_not_verify=sorted({each.customer_id for each in verified.violations}),
+    )
+    return verified
+
+
+async def _database(urls: _Urls, settings: Settings, life: AsyncExitStack) -> Database:
     await _migrate(urls.owner)
     if settings.database_url is not None:
         await _check_roles(settings)

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from ledger.cli.commands.audit import audit
 from ledger.cli.commands.back_office import customers, grants
+from ledger.cli.commands.backup import backup, restore
 from ledger.cli.commands.books import books
 from ledger.cli.commands.demo import demo
 from ledger.cli.commands.keys import keys
@@ -58,6 +59,8 @@ def _options(
 
 app.command()(serve)
 app.command()(migrate)
+app.command()(backup)
+app.command()(restore)
 app.command()(demo)
 app.command()(replay)
 app.command()(audit)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import uvloop
 
-from ledger.app import Stack, running
+from ledger.app import BackupRefusedError, Stack, running
 from ledger.cli.access import KEY, Access, key_of
 from ledger.cli.client import CallFailedError, Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
@@ -58,7 +58,7 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
     """Runs a command to its end; what it cannot do becomes a message and an exit status."""
     try:
         return uvloop.run(command)
-    except (CallFailedError, OSError) as failed:
+    except (BackupRefusedError, CallFailedError, OSError) as failed:
         if isinstance(failed, CallFailedError) and failed.failure.code == "UNAUTHENTICATED":
             note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
         fail(str(failed), REFUSED)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: the only module that knows where its binaries come from.
+"""The embedded PostgreSQL: the only module that starts it.
 
 Two processes on one data directory share one server; the last to stop it ends it. A server whose owners
 were killed keeps running and is found again; a server that was killed itself recovers at the next start.

@@ -516,8 +516,11 @@ cause of what comes later."""
 OF_ROLLUPS = (MARGINS_ARE_SUMS, LINES_ARE_SUMS)
 """Those of what a customer's journal is rolled up to."""
 
-INVARIANTS = (*OF_BOOKS, *OF_ROLLUPS, ACCOUNTS_ARE_SUMS)
-"""All, in that order. The last is of no one customer."""
+OF_NO_CUSTOMER = (ACCOUNTS_ARE_SUMS,)
+"""Those of figures that are of no one customer."""
+
+INVARIANTS = (*OF_BOOKS, *OF_ROLLUPS, *OF_NO_CUSTOMER)
+"""All, in that order."""
 
 _OF_CUSTOMERS = (
     "wallets",

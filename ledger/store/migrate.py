@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -26,7 +27,7 @@ from ledger.store.moved import adopt_transactions
 from ledger.store.privileges import make_roles, mend_grants
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from sqlalchemy import Connection as AlembicConnection
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 SHARED_SCHEMA = "ledger"
 DEFAULT_CELLS = ("cell_00",)
+VERSION_TABLE = "alembic_version"
+"""Of each schema: the revision that it is at."""
 
 _CELL_NAME = re.compile(r"cell_[0-9]{2}")
 _LOCK = 0x6163755F6C656467
@@ -113,9 +116,8 @@ async def _migrate(
     applied: list[str] = []
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with engine.connect() as alembics:
-        await alembics.run_sync(_upgrade, SHARED_SCHEMA, "shared", applied)
-        for cell in cells:
-            await alembics.run_sync(_upgrade, cell, "cell", applied)
+        for schema in (SHARED_SCHEMA, *cells):
+            await alembics.run_sync(_upgrade, schema, applied)
 
     async def mend() -> None:
         await mend_grants(connection, SHARED_SCHEMA, cells)
@@ -179,22 +181,46 @@ async def _refusal_of(
     return None
 
 
-def _upgrade(connection: AlembicConnection, schema: str, history: str, applied: list[str]) -> None:
+def _upgrade(connection: AlembicConnection, schema: str, applied: list[str]) -> None:
     """Brings one schema to the newest revision of its history, in one transaction."""
 
     def note(*, step: Any, **_: Any) -> None:
         applied.append(f"{schema}: {step.up_revision_id}")
 
+    config = _config(_history_of(schema))
+    config.attributes.update(connection=connection, schema=schema, on_version_apply=note)
+    with connection.begin():
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+        connection.execute(text(f"SET LOCAL search_path TO {schema}"))
+        if connection.scalar(text(f"SELECT to_regclass('{schema}.{VERSION_TABLE}')")) is not None:
+            revisions = connection.scalars(text(f"SELECT version_num FROM {schema}.{VERSION_TABLE}"))
+            refuse_newer(schema, [*revisions])
+        command.upgrade(config, "head")
+
+
+def refuse_newer(schema: str, revisions: Iterable[str]) -> None:
+    """Raises MigrationRefusedError where a schema has a revision that this version does not know."""
+    known = {
+        each.revision for each in ScriptDirectory.from_config(_config(_history_of(schema))).walk_revisions()
+    }
+    if newer := sorted({*revisions} - known):
+        raise MigrationRefusedError(
+            f"the schema {schema} is of a newer acu-ledger (at {', '.join(newer)};"
+            f" the newest that this one knows is {max(known)}): run that version or a newer one"
+        )
+
+
+def _history_of(schema: str) -> str:
+    return "shared" if schema == SHARED_SCHEMA else "cell"
+
+
+def _config(history: str) -> Config:
     migrations = Path(__file__).parent / "migrations"
     config = Config()
     config.set_main_option("path_separator", "newline")
     config.set_main_option("script_location", _escaped(migrations))
     config.set_main_option("version_locations", _escaped(migrations / history))
-    config.attributes.update(connection=connection, schema=schema, on_version_apply=note)
-    with connection.begin():
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-        connection.execute(text(f"SET LOCAL search_path TO {schema}"))
-        command.upgrade(config, "head")
+    return config
 
 
 def _escaped(path: Path) -> str:

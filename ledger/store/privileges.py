@@ -74,6 +74,8 @@ SHARED: Final[Mapping[str, Relation]] = {
     "signing_keys": Relation(_RENEW, is_of_books=False),
     # As the journal.
     "audit": Relation(_APPEND),
+    # The owner's, who verifies before a port opens.
+    "verified": Relation(is_of_books=False),
 }
 
 

@@ -46,7 +46,7 @@ def migrate(data: Data = None) -> None:
         typer.echo(step)
 
 
-def _settings(config: Path | None, data: Path | None, *, plaintext: bool = False) -> Settings:
+def settings_of(config: Path | None, data: Path | None, *, plaintext: bool = False) -> Settings:
     """Of the environment; what the command line says wins."""
     settings = Settings.read()
     return settings.model_copy(
@@ -59,11 +59,11 @@ def _settings(config: Path | None, data: Path | None, *, plaintext: bool = False
 
 
 async def _migrate(data: Path | None) -> list[str]:
-    return await migrated(_settings(None, data))
+    return await migrated(settings_of(None, data))
 
 
 async def _serve(config: Path | None, data: Path | None, *, plaintext: bool) -> None:
-    settings = _settings(config, data, plaintext=plaintext)
+    settings = settings_of(config, data, plaintext=plaintext)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

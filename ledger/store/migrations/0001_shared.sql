@@ -1,21 +1,37 @@
 -- What belongs to no cell: who is a customer and where it lives, the versions of prices, who may call, and who
 -- did what in the back office.
 
--- Which history of the database a session is on: another number after each failover, restore or restart of the
--- server, and nothing that can be read out of it. NULL on a standby, which is not to be used. The timeline is the
--- one that the log is written under: that of the last checkpoint is still the old one when a standby is promoted.
-CREATE FUNCTION history() RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+-- Where the books stand: another number in another cluster, database or timeline, so after a restore or a failover.
+-- NULL on a standby. The timeline is the one that the log is written under: that of the last checkpoint is still the
+-- old one when a standby is promoted.
+CREATE FUNCTION place() RETURNS bigint LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
     IF pg_is_in_recovery() THEN
         RETURN NULL;
     END IF;
     RETURN (
         SELECT hashtextextended(concat_ws('/', s.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
-                                          d.oid, extract(epoch FROM pg_postmaster_start_time())), 0)
+                                          d.oid), 0)
         FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
     );
 END $$;
+REVOKE ALL ON FUNCTION place() FROM PUBLIC;
+
+-- Which history of the database a session is on: another number after each failover, restore or restart of the
+-- server, and nothing that can be read out of it. NULL on a standby, which is not to be used.
+CREATE FUNCTION history() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT CASE WHEN place IS NOT NULL
+                THEN hashtextextended(concat_ws('/', place, extract(epoch FROM pg_postmaster_start_time())), 0) END
+    FROM ledger.place()
+$$;
 REVOKE ALL ON FUNCTION history() FROM PUBLIC;
+
+-- Where the books were last verified as a whole; no row: nowhere yet.
+CREATE TABLE verified (
+    one_row boolean PRIMARY KEY DEFAULT true CHECK (one_row),
+    place bigint NOT NULL,
+    verified_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- A customer's number is drawn (60 random bits), not counted: where the database has lost its last customers, one
 -- who is created later never gets the number that a running server knows a lost one by.
