@@ -72,10 +72,12 @@ class Key(NamedTuple):
 def parse(text: str) -> Key | None:
     """The key that a text is; None for one that was never given out."""
     found = _FORM.fullmatch(text)
-    if found is None:
-        return None
-    body, key_id, secret, checksum = found.groups()
-    return Key(key_id, secret) if checksum == _checksum(body) else None
+    return _key(found) if found is not None else None
+
+
+def holds_one(text: str) -> bool:
+    """Whether there is a key in a text, which then is a secret."""
+    return PREFIX in text and any(_key(found) is not None for found in _FORM.finditer(text))
 
 
 def problems(
@@ -115,6 +117,11 @@ def passed(expires_at: datetime, now: datetime) -> Iterator[tuple[str, str]]:
     elif expires_at > now + LIFE_MAX:
         allowed = f"at most {LIFE_MAX.days} days ahead are allowed, and none at all for a key that lasts"
         yield "expires_at", f"is {expires_at.isoformat()}; {allowed}"
+
+
+def _key(found: re.Match[str]) -> Key | None:
+    body, key_id, secret, checksum = found.groups()
+    return Key(key_id, secret) if checksum == _checksum(body) else None
 
 
 def _drawn(length: int) -> str:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.access.keys import holds_one
 from ledger.api import limits
 from ledger.v1 import credit_service_pb2 as pb
 from pricing.decimals import format_nanos
@@ -85,9 +86,14 @@ def name(problems: Problems, path: str, value: str, length_max: int = limits.NAM
 
 
 def identifier(problems: Problems, path: str, value: str) -> str:
-    """An id of the caller's own, or one that was given out."""
+    """An id of the caller's own, or one that was given out.
+
+    None holds a key (a token is longer than ids are): it would be stored, and told to others.
+    """
     if not 0 < len(value) <= limits.ID_LENGTH_MAX or not value.isprintable():
         name(problems, path, value, limits.ID_LENGTH_MAX)
+    elif holds_one(value):
+        problems.add(path, "holds a key, which is sent as metadata alone; if others saw it, revoke it")
     return value
 
 

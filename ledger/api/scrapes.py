@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -23,9 +24,9 @@ _HTTP: Final = {
 def admit_finance(authorize: Authorize) -> Admit:
     """Looks at a scrape as the service looks at a call."""
 
-    def admit(authorization: str | None) -> Refusal | None:
+    def admit(sent: Sequence[str]) -> Refusal | None:
         try:
-            authorize(None if authorization is None else ((AUTHORIZATION, authorization),)).require(SCOPE)
+            authorize([(AUTHORIZATION, authorization) for authorization in sent]).require(SCOPE)
         except Exception as error:  # noqa: BLE001 -- whatever it was, nobody is let in by it
             status = status_of(error, "a scrape of finance's metrics")
             refused = _HTTP.get(code_of(status), HTTPStatus.INTERNAL_SERVER_ERROR)

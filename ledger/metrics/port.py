@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from socketserver import ThreadingTCPServer
@@ -39,8 +39,8 @@ class Refusal(NamedTuple):
     text: str
 
 
-Admit: TypeAlias = Callable[[str | None], Refusal | None]
-"""Looks at the `Authorization` of a scrape; called on the threads of the port."""
+Admit: TypeAlias = Callable[[Sequence[str]], Refusal | None]
+"""Looks at each `Authorization` of a scrape; called on the threads of the port."""
 
 
 class MetricsPort:
@@ -151,7 +151,7 @@ class _Scrape(MetricsHandler):
 
     def do_GET(self) -> None:  # noqa: N802 -- the library's name
         """The metrics, for whom they are for."""
-        refusal = None if self.admit is None else self.admit(self.headers.get("Authorization"))
+        refusal = None if self.admit is None else self.admit(self.headers.get_all("Authorization", []))
         if refusal is None:
             super().do_GET()
         else:

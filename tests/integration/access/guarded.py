@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 import grpc
@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.app import Stack, running
+from ledger.app import running
 from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1 import scope_pb2
@@ -88,8 +88,6 @@ class Answer(NamedTuple):
 class Guarded:
     """A running service."""
 
-    stack: Stack
-    settings: Settings
     owner: asyncpg.Connection
     methods: Mapping[str, Method]
     ops: str = ""
@@ -173,20 +171,35 @@ async def settings_of(postgres: EmbeddedPostgres, database: str) -> Settings:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Guarded]:
-    """A server, and its methods by name, as its own reflection lists them."""
+    """A server, and its methods by name."""
+    async with running(settings) as stack, reached(stack, settings.database_url or "") as service:
+        yield service
+
+
+class Targets(Protocol):
+    """Where a service is reached."""
+
+    @property
+    def public_target(self) -> str: ...
+    @property
+    def back_office_target(self) -> str: ...
+
+
+@asynccontextmanager
+async def reached(stack: Targets, database_url: str) -> AsyncIterator[Guarded]:
+    """A service that runs, and its methods by name, as its own reflection lists them."""
     async with (
-        running(settings) as stack,
         grpc.aio.insecure_channel(stack.public_target) as public,
         grpc.aio.insecure_channel(stack.back_office_target) as back_office,
     ):
-        owner = await asyncpg.connect(settings.database_url)
+        owner = await asyncpg.connect(database_url)
         methods: dict[str, Method] = {}
         for channel in (public, back_office):
             for service in await _services(channel):
                 for method in Default().FindServiceByName(service).methods:
                     assert method.name not in methods
                     methods[method.name] = Method(channel, method)
-        yield Guarded(stack, settings, owner, methods)
+        yield Guarded(owner, methods)
         await owner.close()
 
 

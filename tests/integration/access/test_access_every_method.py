@@ -1,4 +1,4 @@
-"""Every method of the service with every kind of key, from the descriptors: none can be forgotten."""
+"""Every method of the service with each kind of key or token, from the descriptors: none can be forgotten."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import jwt
 import pytest
 import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from guarded import CREDIT, KEYLESS, OF_A_CUSTOMER, Guarded, fresh, serving, settings_of, unknown
 
 from ledger.access.caller import SCOPES
-from ledger.access.keys import BOUND, parse
+from ledger.access.keys import BOUND, Key, parse
+from ledger.access.tokens import Token, sign
 from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.signing_keys import SigningKey
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -66,7 +70,37 @@ async def unusable(service: Guarded) -> dict[str, Any]:
         "expired": [("authorization", f"Bearer {expired}")],
     }
     assert (await service.ask("ListKeys", service.methods["ListKeys"].request(), [sent["revoked"][0]])).status
-    return sent
+    by_a_token = await tokens_of_nobody(service, parse(good), parse(revoked), parse(expired))
+    return sent | {name: [("authorization", f"Bearer {token}")] for name, token in by_a_token.items()}
+
+
+async def tokens_of_nobody(service: Guarded, good: Key, revoked: Key, expired: Key) -> dict[str, str]:
+    """Customers' tokens that let nobody in, but for one thing as they are to be."""
+    now = datetime.now(UTC)
+    day = now.date()
+    record = await service.owner.fetchrow("SELECT day, secret FROM ledger.signing_keys WHERE day = $1", day)
+    key, lasts = SigningKey(*record), now + timedelta(minutes=15)
+    right = Token(MINE, good.key_id, lasts)
+    text = sign(right, key)
+    assert (await service.call("GetBalance", text, customer_id=MINE)).code is grpc.StatusCode.OK
+    header, claims, signature = text.split(".")
+    of_another = sign(Token(ANOTHERS, good.key_id, lasts), key).split(".")[1]
+    unsigned = jwt.encode(jwt.decode(text, options={"verify_signature": False}), None, algorithm="none")
+    return {
+        "token that has expired": sign(right._replace(expires_at=now - timedelta(seconds=1)), key),
+        "token that lasts too long": sign(right._replace(expires_at=now + timedelta(days=3)), key),
+        "token of a revoked key": sign(right._replace(made_by=revoked.key_id), key),
+        "token of an expired key": sign(right._replace(made_by=expired.key_id), key),
+        "token of no key": sign(right._replace(made_by=""), key),
+        "token of an unknown key": sign(right._replace(made_by="0" * 12), key),
+        "token of another database": sign(right, SigningKey(day, bytes(32))),
+        "token of another day": sign(right, SigningKey(day - timedelta(days=400), key.secret)),
+        "token for another customer, by the signature": f"{header}.{of_another}.{signature}",
+        "token that is not signed": unsigned,
+        "token without its signature": f"{header}.{claims}.",
+        "token that is signed by a key": jwt.encode({"sub": MINE}, good.text, algorithm="HS256"),
+        "token that is cut": text[:-1],
+    }
 
 
 async def test_no_method_takes_a_call_without_a_key(service, unusable):
@@ -94,6 +128,111 @@ async def test_a_key_calls_the_methods_of_its_scope_and_no_other(service, scope)
             assert answer.code is grpc.StatusCode.PERMISSION_DENIED
             assert (answer.reason, answer.metadata) == ("SCOPE_REQUIRED", {"scope": method.scope})
     assert called
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def token(service: Guarded) -> str:
+    """Of a customer's front end, as a backend that is bound to the customer makes it."""
+    key = await service.make("backend", customers=(MINE,))
+    return (await service.call("CreateCustomerToken", key, customer_id=MINE)).response.token
+
+
+async def test_a_token_calls_the_methods_of_a_wallet_and_no_other(service, token):
+    """Of its customer; another one does not exist, to the byte."""
+    called = set()
+    for name, method in service.methods.items():
+        if method.scope != "wallet":
+            answer = await service.call(name, token)
+            assert answer.code is grpc.StatusCode.PERMISSION_DENIED
+            assert (answer.reason, answer.metadata) == ("SCOPE_REQUIRED", {"scope": method.scope})
+            continue
+        called.add(name)
+        mine, of_another, of_nobody = [
+            await service.call(name, token, **await asked(service, name, customer_id, {}))
+            for customer_id in (MINE, ANOTHERS, NOBODYS)
+        ]
+        assert mine.code is grpc.StatusCode.OK
+        assert of_another.reason == "CUSTOMER_NOT_FOUND"
+        assert of_another.status.replace(ANOTHERS.encode(), NOBODYS.encode()) == of_nobody.status
+    assert len(called) == 5
+
+
+async def test_a_token_lasts_as_long_as_was_asked(service):
+    """15 minutes if nothing is said, 1 minute to 1 hour; it is said when it ends."""
+    key = await service.make("backend")
+    for given, lasts in ((None, 900), (60, 60), (3600, 3600)):
+        ttl = {} if given is None else {"ttl": Duration(seconds=given)}
+        made = (await service.call("CreateCustomerToken", key, customer_id=MINE, **ttl)).response
+        left = made.expires_at.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
+        assert lasts - 30 < left.total_seconds() <= lasts + 1
+        assert (await service.call("GetBalance", made.token, customer_id=MINE)).code is grpc.StatusCode.OK
+    for given in (Duration(), Duration(seconds=59), Duration(seconds=3601), Duration(seconds=-900)):
+        refused = await service.call("CreateCustomerToken", key, customer_id=MINE, ttl=given)
+        assert refused.reason == "INVALID_ARGUMENT"
+
+
+async def test_a_page_goes_on_for_its_own_customer_alone(service):
+    """The token of one key's page is no page of another customer, and tells another key nothing."""
+    mine, anothers = [await service.make("backend", customers=(each,)) for each in (MINE, ANOTHERS)]
+    for _ in range(2):
+        await service.charge(mine, MINE)
+    page = (await service.call("ListCharges", mine, customer_id=MINE, page_size=1)).response
+    assert page.next_page_token
+    place = {"page_size": 1, "page_token": page.next_page_token}
+    assert (await service.call("ListCharges", mine, customer_id=MINE, **place)).response.charges
+    of_another = await service.call("ListCharges", anothers, customer_id=ANOTHERS, **place)
+    assert of_another.reason == "INVALID_ARGUMENT"
+    refused = await service.call("ListCharges", anothers, customer_id=MINE, **place)
+    assert refused.reason == "CUSTOMER_NOT_FOUND"
+
+
+async def test_a_request_id_of_another_tells_nothing(service):
+    """It is the customer's own: neither answered for another one, nor known to be taken."""
+    mine, anothers = [await service.make("backend", customers=(each,)) for each in (MINE, ANOTHERS)]
+    await service.call("IssueGrant", service.ops, request_id=fresh(), customer_id=MINE, amount_micros=CREDIT)
+    request_id = fresh()
+    given = {"request_id": request_id, "amount_micros": CREDIT}
+    first = (await service.call("Charge", mine, customer_id=MINE, **given)).response
+    again = (await service.call("Charge", anothers, customer_id=ANOTHERS, **given)).response
+    assert not again.replayed
+    assert again.charge.charge_id != first.charge.charge_id
+    # In its time, or too late for anything but a repeat.
+    units = {"meter": "web_search", "quantity": "1"}
+    item = {"units": units, "occurred_at": datetime(2020, 1, 1, tzinfo=UTC)}
+    for fields in (given, {"request_id": request_id, "usage": {"items": [item]}}):
+        told = [
+            await service.call("Charge", anothers, customer_id=customer_id, **fields)
+            for customer_id in (MINE, NOBODYS)
+        ]
+        assert told[0].code is not grpc.StatusCode.OK
+        assert told[0].status.replace(MINE.encode(), NOBODYS.encode()) == told[1].status
+
+
+async def test_a_call_that_has_begun_ends_as_it_began(service):
+    """A key that is revoked meanwhile makes no other; what it has asked for is done and answered."""
+    key = await service.make("backend")
+    async with service.owner.transaction():
+        await service.owner.execute("LOCK TABLE cell_00.entries IN ACCESS EXCLUSIVE MODE")
+        begun = asyncio.create_task(service.reserve(key, MINE))
+        while not await service.owner.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cell_00.entries'::regclass"
+        ):
+            pass
+        await service.call("RevokeKey", service.ops, key_id=parse(key).key_id)
+        refused = await service.call("Quote", key)
+        assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+    assert (await begun).startswith("rsv_")
+
+
+async def test_a_header_of_any_length_is_refused_and_ends_nothing(service):
+    """GRPC refuses it before anybody looks at it; the next call is answered."""
+    key = await service.make("backend")
+    balance = service.methods["ListCharges"].request(customer_id=MINE)
+    for length in (4_000, 100_000, 1_000_000):
+        for text in ("acu_" + "0" * length, "a." * length, "eyJhbGciOiJIUzI1NiJ9." + "e30." * length):
+            answer = await service.ask("ListCharges", balance, [("authorization", f"Bearer {text}")])
+            assert answer.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert (await service.call("ListCharges", key, customer_id=MINE)).code is grpc.StatusCode.OK
 
 
 async def test_every_method_about_one_customer_is_tried_below(service):
@@ -221,8 +360,10 @@ async def test_items_of_a_batch_are_held_to_their_own_scopes_and_customers(servi
 async def test_health_and_reflection_need_no_key(service):
     """They are asked by whoever balances load and looks around, and tell nothing of anybody."""
     for method in (service.methods["Reserve"], service.methods["VerifyJournal"]):
-        answer = await health_pb2_grpc.HealthStub(method.channel).Check(health_pb2.HealthCheckRequest())
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        for sent in ((), (("authorization", f"Bearer {unknown()}"),), (("authorization", "nonsense"),)):
+            check = health_pb2_grpc.HealthStub(method.channel).Check
+            answer = await check(health_pb2.HealthCheckRequest(), metadata=sent)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
     assert len(KEYLESS) == 2
 
 

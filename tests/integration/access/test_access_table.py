@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from http.client import HTTPConnection
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from ledger.access import table as table_module
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
+from ledger.api.scrapes import admit_finance
+from ledger.metrics.port import serve
 from ledger.store.keys import Draft, revoke_key, rotate_key
 from tests.acts import ACT
 
@@ -79,6 +83,61 @@ async def test_who_is_let_in_by_nobody(open_table, make):
     ):
         with pytest.raises(UnauthenticatedError):
             table.authorize(metadata)
+
+
+async def test_a_scrape_shows_one_key(open_table, make):
+    """As a call does: with two it is refused, whichever comes first; a proxy may have added one."""
+    key = await make(scopes=("ops", "finance"))
+    table = await open_table()
+    right, wrong = f"Bearer {key.text}", f"Bearer {Key.draw().text}"
+    port = serve(0, "127.0.0.1", CollectorRegistry(), admit=admit_finance(table.authorize))
+    try:
+        for shown, expected in (
+            ([right], 200),
+            ([right.replace("Bearer", "bearer")], 200),
+            ([], 401),
+            ([wrong], 401),
+            ([right, right], 401),
+            ([right, wrong], 401),
+            ([wrong, right], 401),
+            ([f"{right}é"], 401),
+            ([right + "0" * 60_000], 401),
+        ):
+            connection = HTTPConnection(f"127.0.0.1:{port.port}", timeout=30)
+            connection.putrequest("GET", "/metrics")
+            for each in shown:
+                connection.putheader("Authorization", each.encode("latin-1"))
+            connection.endheaders()
+            assert (await asyncio.to_thread(connection.getresponse)).status == expected
+            connection.close()
+    finally:
+        port.close()
+
+
+async def test_wrong_keys_take_no_memory(open_table, make):
+    """However many are sent, of known and of unknown ids; none is noted as used."""
+    key = await make()
+    table = await open_table()
+    known = dict(table._known)
+    for _ in range(1_000):
+        for wrong in (Key.draw(), Key(key.key_id, Key.draw().secret)):
+            with pytest.raises(UnauthenticatedError):
+                table.authorize(sent(wrong))
+    assert (table._known, table._used, table._noted) == (known, set(), {})
+
+
+async def test_no_character_of_a_key_can_be_another(open_table, make):
+    """Neither by case, nor by a digit or a letter of another script, nor by a blank around it."""
+    key = await make()
+    table = await open_table()
+    text = key.text
+    wrong = {text.upper(), text.lower(), text.swapcase(), f" {text}", f"{text} ", f"{text}\n", f"{text}\0"}
+    for index, old in enumerate(text):
+        for new in (old.swapcase(), "\u0661", "\uff41", "\u0430", "é", "A", "1"):
+            wrong.add(text[:index] + new + text[index + 1 :])
+    for each in wrong - {text}:
+        with pytest.raises(UnauthenticatedError):
+            table.authorize([("authorization", f"Bearer {each}")])
 
 
 async def test_a_key_expires_by_the_clock_of_the_database(open_table, make, clock):

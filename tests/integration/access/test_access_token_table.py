@@ -12,6 +12,7 @@ from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import TRUSTED_SECONDS, KeysOutdatedError, UnauthenticatedError
 from ledger.store.keys import Draft, revoke_key, rotate_key
 from ledger.store.signing_keys import signing_keys
+from tests.acts import ACT
 
 QUARTER = timedelta(minutes=15)
 DAY = timedelta(days=1)
@@ -77,14 +78,14 @@ async def test_a_token_ends_with_the_key_that_made_it(open_table, maker, make, c
     table = await open_table()
     texts = [table.make_token(caller(key), "cus_a", QUARTER) for key in (maker, expiring, rotated)]
     assert texts[1][1] == (clock() + timedelta(minutes=5)).replace(microsecond=0)
-    await revoke_key(database.writer, maker.key_id, "a test")
+    await revoke_key(database.writer, maker.key_id, ACT)
     await rotate_key(
         database.writer,
         rotated.key_id,
         "rotated",
         b"f",
         -DAY,
-        lambda *_: Draft("a" * 12, b"h" * 32, "app", ("ops",), None, "a test", None, "rotated", b"f"),
+        lambda *_: Draft("a" * 12, b"h" * 32, "app", ("ops",), None, ACT, None, "rotated", b"f"),
     )
     await table.look()
     clock.pass_by(minutes=4)

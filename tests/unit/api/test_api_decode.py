@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import pricing
+from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import decode, ids, limits
 from ledger.api.checks import InvalidArgumentError
@@ -48,6 +49,23 @@ def violations(request, function=decode.reserve):
     with pytest.raises(InvalidArgumentError) as caught:
         function(request, NOW)
     return dict(caught.value.violations)
+
+
+KEY = Key("0" * 12, "0" * 43).text
+
+
+@pytest.mark.parametrize("field", ["request_id", "customer_id"])
+@pytest.mark.parametrize("text", [KEY, f"r-{KEY}", f"{KEY}-1"])
+def test_an_id_holds_no_key(field, text):
+    """It would be stored, and quoted to others; the refusal does not quote it either."""
+    told = violations(reserve(**{field: text}))
+    assert told == {field: "holds a key, which is sent as metadata alone; if others saw it, revoke it"}
+
+
+@pytest.mark.parametrize("text", ["acu_1", f"acu_{'0' * 12}_{'0' * 49}", KEY[4:]])
+def test_an_id_may_look_like_a_key(text):
+    """Only what the checksum shows to be one is refused."""
+    assert decode.reserve(reserve(customer_id=text), NOW).customer_id == text
 
 
 def at(delta):
