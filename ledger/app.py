@@ -46,7 +46,15 @@ from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
-from ledger.settings import OWNER_URL, URL_FORM, Settings, SettingsError, check_url, environment_name
+from ledger.settings import (
+    OWNER_URL,
+    URL_FORM,
+    Settings,
+    SettingsError,
+    check_url,
+    environment_name,
+    spans_are_wanted,
+)
 from ledger.store.acts import Act
 from ledger.store.backup import Backup, BackupError, back_up, restore
 from ledger.store.database import Database, RoleTooStrongError
@@ -58,6 +66,7 @@ from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.store.verify import Verification, verify_journal
 
 if TYPE_CHECKING:
+    from ledger.spans import Spans
     from ledger.store.embedded import EmbeddedPostgres
 
 AT_DATABASE: Final = Act("", "database", "CreateKey")
@@ -177,6 +186,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
     SettingsError where its database cannot be used; OSError for a port that is taken.
     """
     async with AsyncExitStack() as life:
+        spans = _spans(life)
         operations = OperationsMetrics()
         front = await Front.of(settings, operations)
         if front.tls is not None:
@@ -197,7 +207,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         await keys.look()
         require_key(settings, front.address, usable=keys.has_usable_key())
         _run(keys.run(), life)
-        engine = Engine(database, keeper.prices, clock, operations)
+        engine = Engine(database, keeper.prices, clock, operations, spans)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
@@ -207,12 +217,27 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
             settings.finance_port, finance, front, _BACK_OFFICE, life, admit_finance(keys.authorize)
         )
         life.enter_context(_few_collections())
-        doors = await _open_doors(settings, front, database, keys, engine, keeper, clock, operations)
+        doors = await _open_doors(settings, front, database, keys, engine, keeper, clock, operations, spans)
         for door in doors:
             life.push_async_callback(door.drain)
             await door.start()
         targets = (doors[0].address, doors[1].address, operations_url, finance_url)
         yield Stack(*targets, keeper.reread, front, asks_for_keys=keys.has_keys)
+
+
+def _spans(life: AsyncExitStack) -> Spans | None:
+    """Where the standard variables want them: no fault of theirs keeps a server from serving."""
+    if not spans_are_wanted():
+        return None
+    try:
+        from ledger.spans import Spans  # noqa: PLC0415  (it imports OpenTelemetry)
+
+        spans = Spans()
+    except Exception as error:  # noqa: BLE001 -- whatever the variables or what they name have wrong
+        _log.warning("spans.off", error=repr(error))
+        return None
+    life.push_async_callback(spans.close)
+    return spans
 
 
 async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
@@ -337,6 +362,7 @@ async def _open_doors(
     keeper: PriceKeeper,
     clock: DatabaseClock,
     operations: OperationsMetrics,
+    spans: Spans | None,
 ) -> tuple[ApiServer, ApiServer]:
     reads = Reads(database.reader, database.reports, engine.directory, looked_up)
     await asyncio.to_thread(model_names.prepare)
@@ -351,6 +377,7 @@ async def _open_doors(
         settings.connections_max,
         keys.authorize,
         front.credentials(_PUBLIC),
+        spans,
     )
     back_office = ApiServer(
         front.address.at(settings.back_office_port),
@@ -364,6 +391,7 @@ async def _open_doors(
         BACK_OFFICE_CONNECTIONS_MAX,
         keys.authorize,
         front.credentials(_BACK_OFFICE),
+        spans,
     )
     return public, back_office
 

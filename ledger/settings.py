@@ -138,3 +138,11 @@ def _host(name: str, url: str) -> str:
     if parts.scheme not in ("postgresql", "postgres") or url.count("@") > len(signed):
         raise SettingsError(f"{name} {_NO_URL}")
     return host or dict(parse_qsl(parts.query)).get("host") or "the host of PGHOST, or its socket"
+
+
+def spans_are_wanted() -> bool:
+    """Whether OpenTelemetry's own variables name a receiver, and none of them says otherwise."""
+    said = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
+    has_receiver = said.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or said.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    is_disabled = said.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return bool(has_receiver) and not is_disabled and said.get("OTEL_TRACES_EXPORTER", "otlp") in ("", "otlp")

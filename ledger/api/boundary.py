@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
+from ledger import calls
 from ledger.access.caller import enter
 from ledger.access.table import Authorize
 from ledger.api import limits
@@ -33,6 +34,8 @@ from ledger.api.errors import (
 )
 
 if TYPE_CHECKING:
+    from ledger.spans import Spans
+
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,12 +58,14 @@ class Boundary:
         admission: Admission,
         authorize: Authorize,
         scopes: Mapping[str, str],
+        spans: Spans | None = None,
     ) -> None:
-        """`scopes` are those that methods need, by `service/method`."""
+        """`scopes` are those that methods need, by `service/method`; `spans`: None where none are wanted."""
         self._server = server
         self._admission = admission
         self._authorize = authorize
         self._scopes = scopes
+        self._spans = spans
         self._calls = admission.calls
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
@@ -86,31 +91,35 @@ class Boundary:
             return grpc.stream_stream_rpc_method_handler(talks.answer, reads, writes)
         raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 
-    def _door(self, method: str) -> Callable[[Context], None]:
+    def _door(self, method: str) -> Callable[[calls.Call, Context], None]:
         """Lets in whoever may call a method, and has that stand in the call's context."""
         authorize = self._authorize
         if method.startswith(_KEYLESS):
-            return lambda _: None
+            return lambda *_: None
         scope = self._scopes[method]
 
-        def let_in(context: Context) -> None:
+        def let_in(call: calls.Call, context: Context) -> None:
             caller = authorize(context.invocation_metadata())
+            call.key_id = caller.key_id
             caller.require(scope)
             enter(caller)
 
         return let_in
 
     def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
-        calls = self._calls
+        counted, spans = self._calls, None if method.startswith(_KEYLESS) else self._spans
         let_in, admit = self._door(method), self._admission.of(method)
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
-            calls.in_flight += 1
+            counted.in_flight += 1
+            calls.enter(call := calls.Call(request, context))
+            if spans is not None:
+                spans.begin(method, call)
             code, allowance = StatusCode.OK, None
             try:
                 _require_time(context)
-                let_in(context)
+                let_in(call, context)
                 allowance = admit(_require_message(request))
                 return await behaviour(request, context)
             except asyncio.CancelledError:
@@ -121,10 +130,12 @@ class Boundary:
                 code = code_of(status)
                 await _end(context, status)
             finally:
-                calls.in_flight -= 1
+                counted.in_flight -= 1
                 if allowance is not None:
                     allowance.leave()
-                calls.answered(method, code.name, perf_counter() - started)
+                if spans is not None:
+                    spans.end(call, code)
+                counted.answered(method, code.name, perf_counter() - started)
 
         return answer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc.aio
 import structlog
@@ -32,6 +32,9 @@ from ledger.v1 import (
     wallet_service_pb2,
     wallet_service_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    from ledger.spans import Spans
 
 DRAIN_SECONDS: Final = 20.0
 """How long calls may take to end once a server is told to stop: longer than any write is retried inside."""
@@ -103,6 +106,7 @@ class ApiServer:
         connections_max: int,
         authorize: Authorize,
         credentials: Callable[[], grpc.ServerCredentials] | None = None,
+        spans: Spans | None = None,
     ) -> None:
         """Prepares to serve at `host:port` (port 0: a free one), so many connections at a time.
 
@@ -114,6 +118,7 @@ class ApiServer:
         self._services = services
         self._authorize = authorize
         self._admission = admission
+        self._spans = spans
         self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max))
         self._descriptors = [service.descriptor for service in services]
         self._scopes = scopes_of(self._descriptors)
@@ -129,7 +134,7 @@ class ApiServer:
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
         server = grpc.aio.server(options=self._options)
-        boundary = Boundary(server, self._admission, self._authorize, self._scopes)
+        boundary = Boundary(server, self._admission, self._authorize, self._scopes, self._spans)
         for service in self._services:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)

@@ -7,10 +7,12 @@ process was faster with that customer, the part is taken out and its commands ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
+from ledger.calls import Call
 from ledger.engine.pending import Pending
 from ledger.store.acts import Audited
 from ledger.store.write import Batch, Standing, new_token
@@ -95,6 +97,10 @@ class OpenBatch:
             for pending, outcome in part.items
             if isinstance(outcome, Refusal)
         ]
+
+    def calls(self) -> Iterator[Call | None]:
+        """What asked for its commands, in order of customers; None for what the service itself did."""
+        return (pending.call for part in self.parts.values() for pending, _ in part.items)
 
     def rows(self) -> Batch:
         """The rows to write, as the store takes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,6 +19,9 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 from ledger.store.directory import Directory
 
+if TYPE_CHECKING:
+    from ledger.spans import Spans
+
 _log = structlog.get_logger(__name__)
 
 
@@ -32,6 +36,7 @@ class Cell:
         prices: PriceBook,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
+        spans: Spans | None,
     ) -> None:
         self.name = name
         self.memory = Memory(name, directory, prices, clock)
@@ -39,12 +44,12 @@ class Cell:
         purposes = ("writer", "loader", "returns", "contender")
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, loads, returns, rounds = self._links
-        self._writer = Writer(self.memory, writes, clock, metrics)
+        self._writer = Writer(self.memory, writes, clock, metrics, spans)
         self._loader, self._returns = (
             Loader(self.memory, line, link, self._writer, clock, prices, database)
             for line, link in ((self.memory.wanting, loads), (self.memory.undoing, returns))
         )
-        self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics)
+        self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics, spans)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

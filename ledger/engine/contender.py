@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,12 +19,16 @@ from ledger.engine.links import Link, LinkDown
 from ledger.engine.loader import Loader
 from ledger.engine.member import Member
 from ledger.engine.memory import Memory
+from ledger.engine.outcomes import WriteOutcome
 from ledger.engine.writer import PAUSE_SECONDS, Writer, will_pass
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection
 from ledger.store.load import lock_wallets
 from ledger.store.write import WriteRefused, Written, write
 from ledger.turns import Turns
+
+if TYPE_CHECKING:
+    from ledger.spans import Spans
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +48,7 @@ class Contender:
         writer: Writer,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
+        spans: Spans | None,
     ) -> None:
         self._memory = memory
         self._link = link
@@ -50,6 +56,7 @@ class Contender:
         self._writer = writer
         self._clock = clock
         self._metrics = metrics
+        self._spans = spans
 
     async def run(self) -> None:
         """Takes rounds until cancelled; none while the outcome of a write is unknown."""
@@ -63,16 +70,21 @@ class Contender:
     async def _take_round(self, members: Sequence[Member]) -> None:
         """Decides and commits what waits for these customers, or puts it back in line."""
         batch = OpenBatch(decided_at=self._clock.now())
+        started, outcome = boot_seconds(), WriteOutcome.WRITTEN
         try:
             await self._round(members, batch)
         except WriteRefused as error:
+            outcome = WriteOutcome.REFUSED
             await self._settle(error)
             self._memory.lose_round(members, batch, None if will_pass(error) else error)
         except Exception as error:  # noqa: BLE001 -- whatever it was, its outcome is unknown
+            outcome = WriteOutcome.UNKNOWN
             await self._settle(error)
             self._memory.lose_round(members, batch)
         else:
             self._memory.finish_round(members, batch)
+        if self._spans is not None:
+            self._spans.wrote(self._memory.name, batch, boot_seconds() - started, outcome)
 
     async def _round(self, members: Sequence[Member], batch: OpenBatch) -> None:
         connection = await self._link.connection()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pricing
 from ledger.books.commands import Command
@@ -24,18 +25,28 @@ from ledger.store.acts import Act
 from ledger.store.database import Database
 from ledger.store.directory import Directory
 
+if TYPE_CHECKING:
+    from ledger.spans import Spans
+
 
 class Engine:
     """Decides and commits. One per process and database."""
 
     def __init__(
-        self, database: Database, prices: PriceBook, clock: DatabaseClock, metrics: OperationsMetrics
+        self,
+        database: Database,
+        prices: PriceBook,
+        clock: DatabaseClock,
+        metrics: OperationsMetrics,
+        spans: Spans | None = None,
     ) -> None:
+        """`spans`: None where none are wanted."""
         self.prices = prices
         self.directory = Directory(database.reader)
         self._database = database
         self._clock = clock
         self._metrics = metrics
+        self._spans = spans
         self._cells: dict[str, Cell] = {}
         self.waiting = Waiting(metrics.refused)
         self._entrance = Entrance(self.directory, self._cells)
@@ -49,7 +60,9 @@ class Engine:
         self._metrics.oldest_seconds.set_function(self.waiting.oldest_seconds)
         self._metrics.sweeper_lag.set_function(self._sweeper_lag)
         for name in cells:
-            cell = Cell(name, self._database, self.directory, self.prices, self._clock, self._metrics)
+            cell = Cell(
+                name, self._database, self.directory, self.prices, self._clock, self._metrics, self._spans
+            )
             cell.start()
             self._cells[name] = cell
             sweeper = Sweeper(cell, self._database, self._clock)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import structlog
 
 import pricing
+from ledger import calls
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.cell import Cell
@@ -69,6 +70,7 @@ class Entrance:
     async def _serve(self, customer_id: str, line: Line) -> None:
         while line:
             pending, command = line[0]
+            calls.enter(pending.call)
             try:
                 await self._let_in(customer_id, pending, command)
             except Exception as error:  # noqa: BLE001 -- it is told to whoever waits, and the line goes on

@@ -264,7 +264,7 @@ class Memory:
 
     def take_apart(self, batch: OpenBatch, error: Exception) -> None:
         """One bad command fails alone: each is written by itself, and what fails again is at fault."""
-        _log.error("write.refused", cell=self.name, alone=batch.alone, exc_info=error)
+        _log.error("write.refused", cell=self.name, alone=batch.alone, **_told(batch), exc_info=error)
         for customer, part in batch.parts.items():
             commands = part.commands()
             for pending in commands:
@@ -526,3 +526,15 @@ def _answer(pending: Pending, outcome: Entry | Refusal | None, repeats: Repeats)
         pending.answer(_entry_or_reuse(pending, entry) if entry is not None else outcome)
     else:
         pending.answer(outcome)
+
+
+def _told(batch: OpenBatch) -> dict[str, str]:
+    """What a log may say of who asked for a batch of one command."""
+    if not batch.alone:
+        return {}
+    asked = ((pending.call, pending.command) for part in batch.parts.values() for pending, _ in part.items)
+    told: dict[str, str] = {}
+    for call, command in asked:
+        told |= call.told() if call is not None else {}
+        told |= {"request_id": command.request_id} if command is not None else {}
+    return told

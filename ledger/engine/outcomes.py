@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from ledger.books.model import Entry
@@ -12,6 +13,17 @@ class Committed(NamedTuple):
 
     entry: Entry
     replayed: bool
+
+
+class WriteOutcome(Enum):
+    """What the write of a batch came to; some of its customers may have to be decided again all the same."""
+
+    WRITTEN = "written"
+    OUTDATED = "outdated"
+    """It was not sent: the database is on another history than it was decided on."""
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    FAULT = "fault"
 
 
 class Unavailable(Exception):

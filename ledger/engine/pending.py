@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import pricing
+from ledger import calls
 from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Facts, Refusal
 from ledger.engine.clock import boot_seconds
@@ -41,6 +42,7 @@ class Pending:
         "alone",
         "arrived_at",
         "attempts",
+        "call",
         "command",
         "customer",
         "done",
@@ -73,6 +75,8 @@ class Pending:
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
+        self.call = calls.current()
+        """Which asks for it; None where the service does."""
         self.arrived_at = boot_seconds()
         self.attempts = 0
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""

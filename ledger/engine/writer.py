@@ -7,6 +7,7 @@ seen to be gone, for until then the batch may still take effect.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -15,6 +16,7 @@ from ledger.engine.batch import OpenBatch
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.links import Link, LinkDown
 from ledger.engine.memory import Memory, Repeats
+from ledger.engine.outcomes import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Connection
 from ledger.store.load import find_entries
@@ -27,6 +29,9 @@ from ledger.store.write import (
     check,
     write,
 )
+
+if TYPE_CHECKING:
+    from ledger.spans import Spans
 
 PAUSE_SECONDS = 0.1
 """Between two attempts while the database is away or out of something."""
@@ -41,11 +46,19 @@ _log = structlog.get_logger(__name__)
 class Writer:
     """One per cell and process: one statement at a time."""
 
-    def __init__(self, memory: Memory, link: Link, clock: DatabaseClock, metrics: OperationsMetrics) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        link: Link,
+        clock: DatabaseClock,
+        metrics: OperationsMetrics,
+        spans: Spans | None,
+    ) -> None:
         self._memory = memory
         self._link = link
         self._clock = clock
         self._metrics = metrics
+        self._spans = spans
         self._probe_until = 0.0
         self.settled = asyncio.Event()
         """Cleared while the outcome of a write is unknown."""
@@ -56,20 +69,24 @@ class Writer:
         while True:
             await self._memory.has_batch.wait()
             batch = self._memory.next_batch()
+            started = boot_seconds()
             try:
-                await self._ship(batch)
+                outcome = await self._ship(batch)
             except Exception as error:  # noqa: BLE001 -- nobody would write on: all would wait for ever
                 self._memory.take_apart(batch, error)
+                outcome = WriteOutcome.FAULT
             self._memory.shipped()
+            if self._spans is not None:
+                self._spans.wrote(self._memory.name, batch, boot_seconds() - started, outcome)
 
-    async def _ship(self, batch: OpenBatch) -> None:
+    async def _ship(self, batch: OpenBatch) -> WriteOutcome:
         """Writes a batch, and answers or takes back each of its parts."""
         started = boot_seconds()
         try:
             connection = await self._link.connection()
             if batch.outdated:
                 self._memory.retract(batch.parts, batch)
-                return
+                return WriteOutcome.OUTDATED
             if batch.has_writes():
                 written = await self._write(connection, batch)
             else:
@@ -78,12 +95,14 @@ class Writer:
             repeats = await self._repeats(batch, written)
         except (WriteRefused, RepeatedRequest) as error:
             await self._refused(batch, error)
+            return WriteOutcome.REFUSED
         except (UnknownOutcome, LinkDown) as error:
             await self._recover(batch, error)
-        else:
-            self._clock.observe(written.clock, started, answered)
-            self._metrics.batch(batch.commands, answered - started)
-            self._finish(batch, written, repeats)
+            return WriteOutcome.UNKNOWN
+        self._clock.observe(written.clock, started, answered)
+        self._metrics.batch(batch.commands, answered - started)
+        self._finish(batch, written, repeats)
+        return WriteOutcome.WRITTEN
 
     async def _write(self, connection: Connection, batch: OpenBatch) -> Written:
         """Writes a batch; after a repeat with the text that probes the ids, and so for a while.

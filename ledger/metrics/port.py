@@ -19,6 +19,7 @@ from threading import Event, Lock, Semaphore, Thread
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 
@@ -30,6 +31,8 @@ SCRAPE_SECONDS: Final = 5.0
 
 _ACCEPT_QUEUE: Final = 64
 """Connections that the kernel holds meanwhile."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Refusal(NamedTuple):
@@ -129,10 +132,10 @@ class _Server(ThreadingTCPServer):
                     # Not that of a TLS socket: what its thread writes meanwhile would go out in the clear.
                     socket.socket.shutdown(oldest, socket.SHUT_RDWR)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- the library's
         """A scraper that went away, or was too slow, is no event; a fault of ours is told."""
         if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+            _log.error("scrape.fault", exc_info=True)
 
 
 class _Scrape(MetricsHandler):

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from ledger.app import migrated, running
@@ -15,6 +16,8 @@ from ledger.cli.greeting import greeting
 from ledger.cli.stack import run
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 Data = Annotated[
     Path | None,
@@ -72,4 +75,4 @@ async def _serve(config: Path | None, data: Path | None, *, plaintext: bool) -> 
         loop.add_signal_handler(signal.SIGHUP, stack.reread.set)
         typer.echo(greeting(stack))
         await stop.wait()
-        typer.echo("Draining", err=True)
+        _log.info("server.draining")
