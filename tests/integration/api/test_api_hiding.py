@@ -1,6 +1,7 @@
 """What a customer may not see does not leave by the public door: not in a byte of any answer.
 
-Nor is it in the log of the process, or on the page of its operations metrics, whatever has gone wrong in it.
+Nor is it in the log of the process, in a span of its calls, or on the page of its operations metrics,
+whatever has gone wrong in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import grpc
 import grpc.aio
 import pytest
 from api_world import CONFIG, CREDIT, World, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from collector import collecting
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -394,8 +396,16 @@ def assert_silent(answer: bytes, needles: list[bytes]) -> None:
     assert not found, (found, answer)
 
 
-async def test_no_secret_in_any_byte(serve, database_urls, config):
-    """Of no answer, error or metadata of any public method, of the log, of the page of metrics.
+@pytest.fixture
+def collector(monkeypatch):
+    """What takes the spans of the servers."""
+    with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        yield collector
+
+
+async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
+    """Of no answer, error or metadata of any public method, of the log, the spans, the page of metrics.
 
     With cards of every scheme, for every reason that a public method has, and in the middle of faults.
     """
@@ -440,7 +450,10 @@ async def test_no_secret_in_any_byte(serve, database_urls, config):
     assert overheard.reasons == reasons
     for event in ("rpc.fault", "write.refused", "database.away"):
         assert event in said[0], "what has gone wrong is logged"
-    for answer in (*overheard.answers, *(text.encode() for text in said)):
+    spans = collector.spans()
+    assert {span.name.rpartition("/")[2] for span in spans} >= {*methods, "write"}
+    assert {span.status.code for span in spans if span.name == "write"} >= {0, 2}, "of faults too"
+    for answer in (*overheard.answers, *(text.encode() for text in said), collector.said()):
         assert_silent(answer, needles)
 
 
