@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from ledger.access.caller import current
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.api import checks, encode, ids, pages
+from ledger.api import checks, encode, ids, limits, pages
 from ledger.api.checks import EPOCH, Problems
 from ledger.books.model import LotKey
 from ledger.store.acts import CUSTOMERS, Act, Event, Wanted, list_events
@@ -43,16 +43,16 @@ class AuditMethods:
         wanted = _wanted(problems, request)
         problems.raise_if_any()
         before = (EPOCH + micros * _MICROSECOND, number)
-        found = await list_events(self._writer, wanted, before, size + 1)
-        token = pages.next_page_token(request, _key(found[size - 1])) if len(found) > size else ""
-        return pb.ListAuditEventsResponse(events=map(_event, found[:size]), next_page_token=token)
+        found, there_is_more = await list_events(self._writer, wanted, before, size)
+        token = pages.next_page_token(request, _key(found[-1])) if there_is_more else ""
+        return pb.ListAuditEventsResponse(events=map(_event, found), next_page_token=token)
 
 
 def _wanted(problems: Problems, request: pb.ListAuditEventsRequest) -> Wanted:
     return Wanted(
         method=checks.identifier(problems, "method", request.method) if request.method else None,
         key_id=checks.identifier(problems, "key_id", request.key_id) if request.key_id else None,
-        resource=checks.name(problems, "resource", request.resource) if request.resource else None,
+        resource=checks.text(problems, "resource", request.resource, limits.RESOURCE_LENGTH_MAX) or None,
         since=checks.instant(problems, "since", request.since) if request.HasField("since") else None,
         until=checks.instant(problems, "until", request.until) if request.HasField("until") else None,
     )

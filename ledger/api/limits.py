@@ -91,6 +91,9 @@ ID_LENGTH_MAX: Final = 128
 NAME_LENGTH_MAX: Final = 128
 """Characters of a model, resource, meter, outcome, subject, tier or run."""
 
+RESOURCE_LENGTH_MAX: Final = 16 + ID_LENGTH_MAX
+"""Of what an act of the back office concerns: a customer's id, say, behind what tells it from a key's."""
+
 DISPLAY_NAME_LENGTH_MAX: Final = 256
 """Characters of a customer's name."""
 

@@ -20,12 +20,25 @@ if TYPE_CHECKING:
     from ledger.books.model import Decision, Entry, Wallet
     from ledger.store.database import Pool, PooledConnection
 
-_COLUMNS = (
-    "number, at, key_id, name, method, resource, customer, sequence, request_id, before::text, after::text"
-)
+PAGE_BYTES_MAX: Final = 2**21
+"""Of images, past which a page takes no further row: clients take 4 MiB, a key may name 1,000 customers."""
+
 NOTE = """
 INSERT INTO ledger.audit (key_id, name, method, resource, customer, sequence, request_id, before, after)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+LIST = f"""
+SELECT number, at, key_id, name, method, resource, customer, sequence, request_id, before, after, looked_at
+FROM (
+    SELECT *, count(*) OVER () AS looked_at,
+           sum(bytes) OVER (ORDER BY at DESC, number DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+    FROM (
+        SELECT number, at, key_id, name, method, resource, customer, sequence, request_id,
+               before::text, after::text, octet_length(concat(before, after)) AS bytes
+        FROM ledger.audit WHERE {{conditions}} ORDER BY at DESC, number DESC LIMIT $3 + 1
+    ) newest
+) page
+WHERE bytes_before < {PAGE_BYTES_MAX} ORDER BY at DESC, number DESC
 """
 
 CUSTOMERS: Final = "customers/"
@@ -82,7 +95,8 @@ class Wanted(NamedTuple):
     """Not included."""
 
 
-_CONDITIONS: Final = Wanted("method = {}", "key_id = {}", "resource = {}", "at >= {}", "at < {}")  # type: ignore[arg-type]  # texts of SQL
+_CONDITIONS: Final = ("method = {}", "key_id = {}", "resource = {}", "at >= {}", "at < {}")
+"""Of what is wanted, in the same order."""
 
 
 async def note(
@@ -101,20 +115,24 @@ async def note(
     await connection.execute(NOTE, *act, resource, customer, sequence, request_id, *told)
 
 
-async def list_events(pool: Pool, wanted: Wanted, before: tuple[datetime, int], limit: int) -> list[Event]:
-    """Acts, the newest first; those before an instant and a number.
+async def list_events(
+    pool: Pool, wanted: Wanted, before: tuple[datetime, int], limit: int
+) -> tuple[list[Event], bool]:
+    """Acts, the newest first, those before an instant and a number; and whether there are more."""
+    statement, values = listing(wanted, before, limit)
+    records = await pool.fetch(statement, *values)
+    events = [Event(*record[:-1]) for record in records[:limit]]
+    return events, bool(records) and records[0]["looked_at"] > len(events)
 
-    The statement has the conditions that are asked for alone, so that it can go by the index of one.
+
+def listing(wanted: Wanted, before: tuple[datetime, int], limit: int) -> tuple[str, list[Any]]:
+    """The statement that lists acts, and what is bound to it.
+
+    It has the conditions that are asked for alone, so that it can go by the index of one.
     """
     asked = [(sql, value) for sql, value in zip(_CONDITIONS, wanted, strict=True) if value is not None]
-    conditions = [str(sql).format(f"${number}") for number, (sql, _) in enumerate(asked, 4)]
-    statement = (
-        f"SELECT {_COLUMNS} FROM ledger.audit"
-        f" WHERE {' AND '.join(['(at, number) < ($1, $2)', *conditions])}"
-        " ORDER BY at DESC, number DESC LIMIT $3"
-    )
-    records = await pool.fetch(statement, *before, limit, *[value for _, value in asked])
-    return [Event(*record) for record in records]
+    conditions = ["(at, number) < ($1, $2)", *(sql.format(f"${n}") for n, (sql, _) in enumerate(asked, 4))]
+    return LIST.format(conditions=" AND ".join(conditions)), [*before, limit, *(value for _, value in asked)]
 
 
 def audited(act: Act, wallet: Wallet, command: Command, decision: Decision) -> Audited:
