@@ -30,6 +30,7 @@ from tests.faults.injections import (
     postgres_killed,
     races,
     restore,
+    rolling_restart,
     same_request,
     server_killed,
 )
@@ -68,6 +69,7 @@ FAULTS = {
     "history_lost": Fault(failover.run_lossy, 5, 50),
     "failover": Fault(failover.run_lossless, 5, 50),
     "restore": Fault(restore.run, 4, 50),
+    "rolling_restart": Fault(rolling_restart.run, 3, 50),
 }
 
 

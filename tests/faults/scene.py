@@ -22,7 +22,7 @@ from tests.faults.journal import Journal, Record
 from tests.faults.planted import BUGS
 from tests.faults.postgres import Postgres, Urls, backends
 from tests.faults.servers import SERVE, Server
-from tests.faults.workload import PAUSE_SECONDS, Worker, make_customer
+from tests.faults.workload import PAUSE_SECONDS, Reached, Worker, make_customer
 
 CLIENTS = 8
 CUSTOMERS = 12
@@ -131,11 +131,11 @@ class Scene:
             await make_customer(self.servers[0], self.journal, customer_id, _CUSTOMER_CREDITS)
             self.customers.append(customer_id)
 
-    def start_load(self, clients: int = CLIENTS) -> None:
-        """Clients begin to work, on all servers."""
+    def start_load(self, clients: int = CLIENTS, *, reached: Sequence[Reached] = ()) -> None:
+        """Clients begin to work, on all servers or by what reaches them otherwise."""
         for number in range(clients):
             rng = self.world.rng(f"{self.name} client {number}")
-            worker = Worker(self.servers, self.journal, self.customers, rng)
+            worker = Worker(reached or self.servers, self.journal, self.customers, rng)
             self._workers.append(worker)
             self._tasks.append(asyncio.create_task(worker.run()))
 

@@ -56,10 +56,13 @@ class Server:
             raise AssertionError(f"{self.name} has not been started")
         return self._process.pid
 
-    async def start(self) -> None:
-        """Starts the process and waits until it serves. Raises TimeoutError, RuntimeError where it ended."""
+    async def start(self, *, same_ports: bool = False) -> None:
+        """Starts the process and waits until it serves, on any free ports or on those that it had.
+
+        Raises TimeoutError, RuntimeError where it ended.
+        """
         said = self._log.with_suffix(".out")
-        self._process = self._spawn(said)
+        self._process = self._spawn(said, self._ports() if same_ports else {})
         async with asyncio.timeout(START_SECONDS):
             while not (found := _addresses(said.read_text(encoding="utf-8"))):
                 if self._process.poll() is not None:
@@ -68,7 +71,11 @@ class Server:
         self.public, self.back_office = found
         self._ledger = None
 
-    def _spawn(self, said: Path) -> subprocess.Popen[bytes]:
+    def _ports(self) -> dict[str, str]:
+        addresses = {"PUBLIC": self.public, "BACK_OFFICE": self.back_office}
+        return {f"ACU_LEDGER_{name}_PORT": at.rpartition(":")[2] for name, at in addresses.items()}
+
+    def _spawn(self, said: Path, ports: Mapping[str, str]) -> subprocess.Popen[bytes]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ACU_LEDGER_")}
         arguments = ["--config", str(self.config)] if self.config is not None else []
@@ -76,7 +83,7 @@ class Server:
             return subprocess.Popen(
                 [*self.command, *arguments],
                 cwd=REPOSITORY,
-                env={**kept, **_PORTS, **self._database},
+                env={**kept, **_PORTS, **ports, **self._database},
                 stdout=out,
                 stderr=log,
             )

@@ -10,11 +10,12 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, IssueGrantRequest
+from ledger.cli.client import Ledger
 from ledger.v1.credit_service_pb2 import (
     ChargeRequest,
     CommitReservationRequest,
@@ -111,11 +112,18 @@ async def sure(server: Server, journal: Journal, record: Record) -> Any:
     raise AssertionError(f"{record.method} of {record.key}: no answer")
 
 
+class Reached(Protocol):
+    """What a client calls: one server, or several as one."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+
 class Worker:
     """One client. `run` works until it is cancelled, `step` does one thing."""
 
     def __init__(
-        self, servers: Sequence[Server], journal: Journal, customers: Sequence[str], rng: random.Random
+        self, servers: Sequence[Reached], journal: Journal, customers: Sequence[str], rng: random.Random
     ) -> None:
         self._servers = servers
         self._journal = journal
