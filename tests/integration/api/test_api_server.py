@@ -18,9 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger.api import limits
-from ledger.api.server import ApiServer
+from ledger.api.server import ApiServer, finance_service
 from ledger.doors.certificates import TlsFiles
 from ledger.doors.tls import Tls
+from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest, VerifyJournalResponse
+from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer, FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import credit_service_pb2 as pb
 from tests.certificates import Authority
@@ -210,6 +212,40 @@ async def test_a_port_of_tls_that_is_served_anew(tmp_path):
         while not await is_serving(channel):
             pass
     await server.drain()
+
+
+class Slow(FinanceServiceServicer):
+    """Answers when it may."""
+
+    def __init__(self):
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def VerifyJournal(self, request, context):  # noqa: N802 -- gRPC's
+        self.began.set()
+        await self.may_end.wait()
+        return VerifyJournalResponse(entries=7)
+
+
+async def test_a_drain():
+    """Health says NOT_SERVING, connections are sent away, and a call in flight ends with its answer."""
+    slow = Slow()
+    server = ApiServer("127.0.0.1:0", [finance_service(slow)], unlimited(OperationsMetrics()), 100, anybody)
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
+        told = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await told.read()).status == health_pb2.HealthCheckResponse.SERVING
+        in_flight = asyncio.ensure_future(FinanceServiceStub(channel).VerifyJournal(VerifyJournalRequest()))
+        await slow.began.wait()
+        drain = asyncio.create_task(server.drain())
+        assert (await told.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        told.cancel()
+        # Who was sent away connects anew, and finds nobody.
+        while channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            await channel.wait_for_state_change(channel.get_state())
+        assert not in_flight.done()
+        slow.may_end.set()
+        assert (await in_flight).entries == 7
+        await drain
 
 
 async def is_serving(channel):
