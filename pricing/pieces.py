@@ -5,14 +5,14 @@ left comes to what it would have come to without that line: what came after it m
 
 Lines that cost the same a unit make one piece, and so do those of the lowest step, which cannot move. Of
 others `PIECES_MAX` are kept apart: beyond that those furthest above the beginning of their step are put
-together. A piece of such lines is bound to its step: its sums are exact there, and what it would come to
-elsewhere is not known. What takes lines away so that a step begins within it has no exact price
-(`is_exact`).
+together. A piece of such lines is exact where it lies in one step, whichever that is. Where lines are taken
+away so that a step begins within it, what is left has no exact price (`is_exact`).
 
 A piece is a list in the state: the number of its first line and how many it has, and its parts, one for each
-of the bounds that its lines were priced with. A part is the place of these in `bounds`, the zone that it is
-bound to (None: it is free to move), its quantity, and the exact price of all of it in each step, in
-micro-credits as they are charged. Zones are what is included, then the steps; of volume there is one step.
+of the bounds that its lines were priced with. A part is the place of these in `bounds`, the zone in which its
+lines were put together (None: they cost the same a unit), its quantity, and the exact price of all of it in
+each step, in micro-credits as they are charged. Zones are what is included, then the steps; of volume there
+is one step.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def place_of(state: dict[str, Any], bounds: Bounds) -> int:
 
 
 def is_exact(state: Mapping[str, Any]) -> bool:
-    """Tell whether what was put together still lies in the zone that it is bound to."""
+    """Tell whether all that was put together lies in one zone."""
     return all(
-        part[1] is None or part[1] == _zone(state["bounds"][part[0]][0], position, _quantity(piece))
+        _is_whole(state["bounds"][part[0]][0], position, _quantity(piece), part[1])
         for position, piece in _lying(state)
         for part in piece[2]
     )
@@ -147,14 +147,10 @@ def total(state: Mapping[str, Any], place: int | None = None) -> Fraction:
 
 
 def _value_of(state: Mapping[str, Any], position: int, part: Sequence[Any]) -> Fraction:
-    """Return what a part comes to: in its zone, or where it lies now."""
-    place, zone, quantity, texts = part
+    """Return what a part comes to where it lies now."""
+    place, _, quantity, texts = part
     bounds, reached, _ = state["bounds"][place]
-    if zone is None:
-        return value(bounds, position, quantity, list(map(Fraction, texts)), reached)
-    if zone == 0:
-        return _ZERO
-    return Fraction(texts[_step(bounds, reached) if bounds[0] == VOLUME else zone - 1])
+    return value(bounds, position, quantity, list(map(Fraction, texts)), reached)
 
 
 def _lying(state: Mapping[str, Any]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -186,7 +182,7 @@ def _ends(bounds: Bounds) -> list[int]:
 def _join_last(state: Mapping[str, Any], pieces: list[Any], position: int) -> None:
     """Put the newest piece, at a position, to the one before it, if they cost the same a unit or cannot move.
 
-    Or if that one is bound to the zone already: nothing is gained by keeping apart what lies beyond it.
+    Or if that one was put together in the zone: nothing is gained by keeping apart what lies beyond it.
     """
     if len(pieces) == 1:
         return
@@ -240,7 +236,7 @@ def _shared_zones(
 
 
 def _join(pieces: list[Any], at: int, zones: Mapping[int, int | None]) -> None:
-    """Make one piece of two, bound to zones by place."""
+    """Make one piece of two; `zones`: in which it lies, by place."""
     piece, following = pieces[at], pieces.pop(at + 1)
     piece[1] += following[1]
     joined = {part[0]: part for part in piece[2]}
@@ -261,6 +257,17 @@ def _zone(bounds: Bounds, position: int, quantity: int) -> int | None:
     ends = _ends(bounds)
     zone = bisect_right(ends, position)
     return zone if not quantity or bisect_left(ends, position + quantity) == zone else None
+
+
+def _is_whole(bounds: Bounds, position: int, quantity: int, made_in: int | None) -> bool:
+    """Tell whether a part that was put together in a zone lies in one now.
+
+    One that has moved must not end where a zone does: a line of nothing at its end stands in the next.
+    """
+    if made_in is None:
+        return True
+    zone = _zone(bounds, position, quantity)
+    return zone == made_in or (zone is not None and position + quantity not in _ends(bounds))
 
 
 def _first(piece: Sequence[Any]) -> int:

@@ -32,7 +32,8 @@ _COSTS_OF_E = f"""
 {SHARED_SCHEMA}.price_versions b ON b.kind = 'COSTS' AND b.name = '' AND b.number = e.cost_version
 """
 
-# What prices a commit are its reservation's labels, not its own.
+# What prices a commit are its reservation's labels, not its own. A reversal gives back what refunds have left
+# of its charge; it is told with them, for they are no price, and so the charge comes to nothing.
 USAGE = (
     """
 SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
@@ -41,12 +42,24 @@ SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
        (extract(epoch FROM e.booked_at) * 1000000)::bigint AS booked_at_micros,
        e.plan, e.card, p.version AS card_version, b.version AS cost_version,
        e.credit_price_nanousd, e.multiplier_nanos,
-       e.priced, coalesce(m.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
+       e.priced + coalesce(g.priced, 0) AS priced,
+       coalesce(m.revenue, 0) + coalesce(g.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
        CASE WHEN e.reservation IS NULL THEN e.labels ELSE r.labels END::text AS labels,
        e.lines::text AS lines, m.lines::text AS money_lines
 FROM {cell}.entries e
 LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
 LEFT JOIN {cell}.reservations r ON r.customer = e.customer AND r.sequence = e.reservation
+LEFT JOIN LATERAL (
+    SELECT sum(f.priced)::bigint AS priced, sum(n.revenue)::bigint AS revenue
+    FROM (
+        SELECT e.subject AS sequence
+        UNION ALL
+        SELECT c.sequence FROM {cell}.entries c
+        WHERE c.customer = e.customer AND c.reservation = e.subject AND c.kind = 'COMMIT'
+    ) c
+    JOIN {cell}.entries f ON f.customer = e.customer AND f.subject = c.sequence AND f.kind = 'REFUND'
+    LEFT JOIN {cell}.money n ON n.customer = f.customer AND n.sequence = f.sequence AND n.house_sequence = 0
+) g ON e.kind = 'REVERSAL'
 """
     f"LEFT JOIN {_CARD_OF_E} LEFT JOIN {_COSTS_OF_E}" + _WINDOW + "ORDER BY e.customer, e.sequence"
 )

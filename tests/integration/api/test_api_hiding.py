@@ -39,6 +39,7 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from pricing.pieces import PIECES_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -69,6 +70,14 @@ revision: 2
 credit: token
 credit_price_usd: "0.75"
 rules:
+  - name: hushed rule of sheets
+    title: Sheets
+    match: {tokens: "paper/*"}
+    price:
+      tiers:
+        count: requests
+        per: month
+        graduated: [{up_to: 130, price: {per_million: {input: "1"}}}, {price: {per_million: {input: "0.5"}}}]
   - name: hushed rule of routes
     title: Routed model
     match: {tokens: "acme/*", labels: {internal.route: "hushed-*"}}
@@ -250,6 +259,9 @@ async def be_refused(world):
     charged = (await world.credit.Charge(charge)).charge.charge_id
     await world.reverse(charge_id=charged)
     charge.amount_micros = 1
+    first_step = usage(tokens("paper/sheet", requests=130))
+    others = usage(*[tokens("paper/sheet", input=n) for n in range(PIECES_MAX + 12)])
+    sheets, _ = [await world.charge(usage=each, already_used=True) for each in (first_step, others)]
     many = usage(*[searches("0.01") for _ in range(USAGE_ITEMS_MAX)])
     large = await world.reservation()
     for part in range(LINES_UNDONE_MAX // USAGE_ITEMS_MAX + 1):
@@ -273,6 +285,7 @@ async def be_refused(world):
         world.commit("rsv_0", usage=HIDDEN),
         world.reverse(charge_id=charged),
         world.reverse(charge_id="chg_0"),
+        world.reverse(charge_id=sheets.charge.charge_id),
         world.refund(charged),
         world.refund("chg_0"),
         world.reverse(reservation_id=large),

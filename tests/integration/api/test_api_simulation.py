@@ -111,6 +111,22 @@ async def test_the_past_by_what_is_in_force_is_what_the_ledger_holds(world, cust
     assert [each.customer_id for each in found.customer_changes] == [customer]
 
 
+async def test_a_charge_that_was_refunded_and_undone_comes_to_nothing(world, customer):
+    """On both sides and as booked: a reversal gives back what refunds have left, and refunds are no price."""
+    await world.grant(37 * CREDIT, paid_total_usd="11.1111111")
+    charge = (await world.charge(usage=usage(tokens(input=CREDIT)))).charge.charge_id
+    await world.refund(charge, amount_micros=3 * CREDIT)
+    await world.reverse(charge_id=charge)
+    reservation = await world.reservation(amount_micros=30 * CREDIT)
+    parts = [await world.commit(reservation, usage=usage(tokens()), final=final) for final in (False, True)]
+    for part in parts:
+        await world.refund(part.charge.charge_id, amount_micros=CREDIT)
+    await world.reverse(reservation_id=reservation)
+    found = await simulate(world)
+    assert (found.booked.credits_micros, found.before.credits_micros) == (0, 0)
+    assert {figures(each)["lots_revenue_usd"] for each in (found.booked, found.before)} == {"0.000000000"}
+
+
 async def test_a_candidate_is_priced_beside_the_card_in_force(world, customer):
     """A card that asks twice as much of a model doubles that model's credits, and costs stay."""
     await world.charge(usage=usage(tokens(input=CREDIT), searches("10")))

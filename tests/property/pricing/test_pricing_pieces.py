@@ -107,3 +107,25 @@ def test_what_was_put_together_is_taken_out_exactly():
         take(state, lines, number)
         assert_exact(state, lines)
     assert (state["pieces"], state["count"]) == ([], 0)
+
+
+def test_what_was_put_together_moves_as_a_whole_exactly():
+    """All that lies behind the first line comes to lie in the first step, which it does not fill."""
+    state, lines = {}, Lines()
+    add(state, lines, [GRADUATED, 0, 200], 200, [Fraction(1), Fraction(2)])
+    for n in range(PIECES_MAX + 10):
+        add(state, lines, [GRADUATED, 0, 200], 1, [Fraction(n), Fraction(2 * n)])
+    take(state, lines, 1)
+    assert_exact(state, lines)
+    assert pieces.total(state) == sum(range(PIECES_MAX + 10))
+
+
+def test_a_line_of_nothing_at_the_end_of_a_step_is_not_taken_for_one_of_it():
+    """What was put together just fills the first step, once moved: its last line stands in the second."""
+    state, lines = {}, Lines()
+    add(state, lines, [GRADUATED, 0, PIECES_MAX], PIECES_MAX, [Fraction(1), Fraction(2)])
+    for n in range(PIECES_MAX):
+        add(state, lines, [GRADUATED, 0, PIECES_MAX], 1, [Fraction(n), Fraction(2 * n)])
+    add(state, lines, [GRADUATED, 0, PIECES_MAX], 0, [Fraction(3), Fraction(7)])
+    take(state, lines, 1)
+    assert not pieces.is_exact(state)
