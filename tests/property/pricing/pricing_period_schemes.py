@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from pricing import Compute, CostBook, RateCard, Tokens, Units, compile_terms
+from pricing import Compute, CostBook, Outcome, RateCard, Result, Tokens, Units, compile_terms
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOOK = CostBook(
@@ -92,6 +92,46 @@ SCHEMES = {
     "allowance of a bundle": [HOSTS, ({"units": "page"}, {**BUNDLED, **ALLOWED, "times": "1.5"})],
 }
 
+RESULTS = {"resolved": "2", "escalated": "3"}
+OUTCOME_STEPS = [
+    {"up_to": "3", "price": {"outcome": RESULTS}},
+    {"price": {"outcome": {"resolved": "1", "escalated": "0.5"}}},
+]
+ONCE_SCHEMES = {
+    "once": [({"outcome": "ticket"}, {"outcome": RESULTS, "once": "subject"})],
+    "once in a bundle": [
+        (
+            {"outcome": "ticket"},
+            {"outcome": RESULTS, "once": "subject", "bundle": {**PAGES, "quantity": "2"}},
+        )
+    ],
+    "once in steps": [
+        ({"outcome": "ticket"}, {"once": "subject", "tiers": {**PAGES, "graduated": OUTCOME_STEPS}})
+    ],
+    "once by volume": [
+        ({"outcome": "ticket"}, {"once": "subject", "tiers": {**PAGES, "volume": OUTCOME_STEPS}})
+    ],
+    "once by volume beyond a bundle": [
+        (
+            {"outcome": "ticket"},
+            {
+                "once": "subject",
+                "tiers": {**PAGES, "volume": OUTCOME_STEPS},
+                "bundle": {**PAGES, "quantity": "2"},
+            },
+        )
+    ],
+}
+"""Of outcomes that are charged once for each subject."""
+
+tickets = st.builds(
+    Outcome,
+    st.just("ticket"),
+    st.sampled_from([Result.RESOLVED, Result.ESCALATED, Result.FAILED]),
+    st.sampled_from(["a", "b", "c", "d", "e", "f"]),
+    st.integers(0, 2),
+    st.none(),
+)
 items = st.one_of(
     st.builds(Units, st.just("page"), st.integers(0, 9 * 10**9), occurred_at=st.none()),
     st.builds(
@@ -119,7 +159,7 @@ def terms_of(name, multiplier="1"):
     """Terms of a card of one scheme; what it has no rule for is priced by a rule without a past."""
     rules = [
         {"name": f"r{n}", "match": match, "price": priced, **({"group": group[0]} if group else {})}
-        for n, (match, priced, *group) in enumerate(SCHEMES[name])
+        for n, (match, priced, *group) in enumerate((SCHEMES | ONCE_SCHEMES)[name])
     ]
     card = {
         "card": "c",
