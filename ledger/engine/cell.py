@@ -22,6 +22,10 @@ from ledger.store.directory import Directory
 if TYPE_CHECKING:
     from ledger.spans import Spans
 
+RETURNS = ("returns", "other returns")
+"""Connections that load what is given back. A customer's load is on one of them at a time, so that a long one
+leaves the other to all others."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -41,13 +45,14 @@ class Cell:
         self.name = name
         self.memory = Memory(name, directory, prices, clock)
         self._by_request: dict[tuple[int, str], Pending] = {}
-        purposes = ("writer", "loader", "returns", "contender")
+        purposes = ("writer", "loader", "contender", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
-        writes, loads, returns, rounds = self._links
+        writes, loads, rounds, *returns = self._links
         self._writer = Writer(self.memory, writes, clock, metrics, spans)
-        self._loader, self._returns = (
+        undoing = self.memory.undoing
+        self._loader, *self._returns = (
             Loader(self.memory, line, link, self._writer, clock, prices, database)
-            for line, link in ((self.memory.wanting, loads), (self.memory.undoing, returns))
+            for line, link in ((self.memory.wanting, loads), *((undoing, link) for link in returns))
         )
         self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics, spans)
         self._tasks: list[asyncio.Task[None]] = []
@@ -56,8 +61,11 @@ class Cell:
         self._tasks = [
             asyncio.create_task(self._writer.run(), name=f"writer of {self.name}"),
             asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
-            asyncio.create_task(self._returns.run(), name=f"loader of returns of {self.name}"),
             asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
+            *(
+                asyncio.create_task(loader.run(), name=f"loader of {purpose} of {self.name}")
+                for purpose, loader in zip(RETURNS, self._returns, strict=True)
+            ),
         ]
 
         for task in self._tasks:

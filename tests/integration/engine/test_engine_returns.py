@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from engine_world import World, fingerprint, pages
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX, REFUNDS_MAX
+from ledger.engine.member import Member
 from ledger.engine.outcomes import Committed
 from ledger.store.load import LOAD_REVERSAL
 from ledger.store.verify import verify_journal
@@ -136,3 +138,38 @@ async def test_nobody_waits_for_what_goes_back_of_another(world: World, database
         assert not waiting.done()
     await owner.close()
     assert entry_of(await waiting).charged_micros == -CREDIT
+
+
+async def test_a_load_of_what_goes_back_leaves_the_other_connection_to_others(
+    world: World, database_url: str
+) -> None:
+    """While one customer's reversal waits for its reservation, another's refund is loaded and booked."""
+    acme = await world.customer("acme", 100 * CREDIT)
+    held = await in_parts(world, acme, 1)
+    other = await world.customer("other", 100 * CREDIT)
+    charge = books.Charge("charge", fingerprint("charge"), CREDIT)
+    charged = entry_of(await world.execute(other, charge))
+    cell = world.engine._cells["cell_00"]
+    loads = [loader.fetch for loader in cell._returns]
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    def held_up(load: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def fetch(
+            connection: object, members: Sequence[Member], *said: object, **named: object
+        ) -> object:
+            if not begun.is_set():
+                begun.set()
+                await goes_on.wait()
+            return await load(connection, members, *said, **named)
+
+        return fetch
+
+    for loader, load in zip(cell._returns, loads, strict=True):
+        loader.fetch = held_up(load)  # type: ignore[method-assign, assignment]
+    waiting = asyncio.create_task(world.execute(acme, reversal(held)))
+    await begun.wait()
+    refund = books.Refund("refund", fingerprint("refund"), charged.sequence, 1, "goodwill")
+    assert entry_of(await world.execute(other, refund)).charged_micros == -1
+    assert not waiting.done()
+    goes_on.set()
+    assert entry_of(await waiting).credits.consumed == -CREDIT
