@@ -37,7 +37,7 @@ CHANGES_MAX: Final = 5_000
 CHANGE_AGE_MAX: Final = timedelta(minutes=10)
 """Who changed longer ago, and is not verified, is left to the turn of all: there are too many changes."""
 LEASE: Final = timedelta(seconds=30)
-"""Beyond the pause: then another server may take over."""
+"""Beyond the slice and the pause: then another server may take over. A customer may take longer than that."""
 
 _INVARIANTS: Final = {store.BOOKS: OF_BOOKS, store.ROLLUPS: OF_ROLLUPS}
 
@@ -133,9 +133,12 @@ class _CellWatch:
             return 0.0
         self._passed, self._verified = passed, 0
         self._slice_seconds = 0.0
+        renewing = asyncio.create_task(self._keep_turn(), name=f"turn of {self.name}")
         try:
             await self._verify_a_slice()
         finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
             rest_seconds = _rest_seconds(self._slice_seconds)
             lease = LEASE + timedelta(seconds=rest_seconds)
             await store.pass_on(
@@ -143,16 +146,37 @@ class _CellWatch:
             )
         return rest_seconds
 
+    async def _keep_turn(self) -> None:
+        """Until cancelled: else all servers would be at the same long slice, one after the other."""
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            await store.take_turn(self._database.writer, self.name, self._holder, LEASE)
+
     async def _verify_a_slice(self) -> None:
         """Does some of the work that has had the least time, of what there is to do."""
         idle: list[Callable[[], Awaitable[bool]]] = []
         for work in sorted(self._spent, key=self._spent.__getitem__):
-            if await work():
-                self._spent[work] += self._slice_seconds
-                # Who had nothing to do has no claim to the time that it did not need.
-                self._spent |= {each: max(self._spent[each], self._spent[work]) for each in idle}
+            began = boot_seconds()
+            try:
+                had_work = await work()
+            except BaseException:
+                # What fails each time is not to be tried before all else each time.
+                self._spend(work, boot_seconds() - began, idle)
+                raise
+            if had_work:
+                self._spend(work, self._slice_seconds, idle)
                 return
             idle.append(work)
+
+    def _spend(
+        self,
+        work: Callable[[], Awaitable[bool]],
+        seconds: float,
+        idle: Iterable[Callable[[], Awaitable[bool]]],
+    ) -> None:
+        """Who had nothing to do has no claim to the time that it did not need."""
+        self._spent[work] += seconds
+        self._spent |= {each: max(self._spent[each], self._spent[work]) for each in idle}
 
     async def verify_all(self) -> None:
         """Verifies all customers."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -271,6 +273,45 @@ async def test_each_slice_is_paid_for_with_rest(world: World) -> None:
     [cell] = watch._cells
     for _ in range(3):
         assert await watch.step() == pytest.approx(49 * cell._slice_seconds)
+
+
+async def test_a_slice_that_fails_each_time_holds_up_no_change(
+    world: World, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the turn of all cannot go on, who changed is verified all the same."""
+    monkeypatch.setattr(engine_watch, "SLICE_CUSTOMERS_MAX", 1)
+    for customer_id in ("acme", "beta", "gamma"):
+        await busy_customer(world, customer_id)
+    watch = watch_of(world)
+    await watch.step()
+    await charge(world, "acme", "the turn of all has had less time than changes")
+    await watch.step()
+    await owner.execute(f"REVOKE SELECT ON {CELL}.rollup_lines FROM acu_finance")
+    await charge(world, "acme", "a change")
+    await tamper(owner, TAMPERED["a lot's value"])
+    for _ in range(10):
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            await watch.step()
+    assert isinstance(await charge(world, "acme", "no more"), books.Refusal)
+
+
+async def test_a_turn_lasts_as_long_as_its_slice(
+    world: World, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a customer takes to verify: no other server begins with it meanwhile."""
+    monkeypatch.setattr(engine_watch, "LEASE", timedelta(seconds=0.6))
+    await busy_customer(world, "acme")
+    watch = watch_of(world)
+    lease = f"SELECT leased_until FROM {CELL}.watch"
+    before = await owner.fetchval(lease)
+    async with owner.transaction():
+        await owner.execute(f"LOCK TABLE {CELL}.entries")
+        slow = asyncio.create_task(watch.step())
+        while (first := await owner.fetchval(lease)) == before:
+            pass
+        while await owner.fetchval(lease) == first:
+            assert not slow.done(), "it waits for the table"
+    assert await slow > 0
 
 
 async def test_no_writer_makes_a_finding(start: Start, owner: Connection) -> None:
