@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from contextvars import ContextVar
 from inspect import isasyncgen
+from math import inf
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+from google.rpc import code_pb2  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
 from ledger import calls
 from ledger.access.caller import enter
-from ledger.access.table import Authorize
+from ledger.access.table import Authorize, Metadata
 from ledger.api import limits
 from ledger.api.admission import Admission
 from ledger.api.errors import (
@@ -38,18 +41,37 @@ if TYPE_CHECKING:
 
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
+    Answer = Callable[[Any, Context], Any]
+    """Answers a message, or an exception in its place."""
+    Find = Callable[[Metadata | None], Handler]
+    """Who answers a call with this metadata."""
 
+
+LET_IN_SECONDS: Final = 1.0
+"""Whoever was let in so long before the message came is looked at again: a key is revoked within two."""
 
 _KEYLESS: Final = ("grpc.health.v1.", "grpc.reflection.")
 """Packages of the services that need no key: they tell nothing of anybody."""
 
 
+class _LetIn(NamedTuple):
+    """Who came to a method that takes a key, and when."""
+
+    at: float
+    key_id: str
+
+
+_KEYLESS_CALL: Final = _LetIn(inf, "")
+_let_in: ContextVar[_LetIn] = ContextVar("let_in", default=_KEYLESS_CALL)
+
+
 class Boundary:
     """Stands before a server when services are added: lets callers in, counts calls, answers what they raise.
 
-    Calls and streams (health, reflection) are refused beyond what one process bears; streams are not counted.
-    An interceptor would add coroutines to each call, and gRPC waits for each method that is registered with
-    it anew at every call: together a twentieth of a call.
+    A call is looked at when its header fields have come, before its message is taken: whoever shows no key
+    has nothing read and nothing kept. Calls and streams (health, reflection) are refused beyond what one
+    process bears; streams are not counted. An interceptor would add coroutines to each call, and gRPC waits
+    for each method that is registered with it anew at every call: together a twentieth of a call.
     """
 
     def __init__(
@@ -67,61 +89,99 @@ class Boundary:
         self._scopes = scopes
         self._spans = spans
         self._calls = admission.calls
+        self._arrivals = _Arrivals()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Takes the methods of a service, as generated code gives them."""
-        bounded = {name: self._bounded(f"{service}/{name}", handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, bounded),))
+        found = {
+            f"/{service}/{name}": self._found(f"{service}/{name}", each) for name, each in handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((_Methods(found),))
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Takes the same methods once more: generated code gives them in both forms."""
 
-    def _bounded(self, method: str, handler: Handler) -> Handler:
-        reads, writes = handler.request_deserializer, handler.response_serializer
-        if handler.unary_unary is not None:
-            answer = self._around(method, handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(answer, _reader(reads), writes)
+    def _found(self, method: str, handler: Handler) -> Find:
+        """Who answers the calls of a method."""
         if method in self._scopes:
-            raise ValueError(f"{method} is a stream: it would need no key")
+            return self._keyed(method, handler)
+        if not method.startswith(_KEYLESS):
+            raise ValueError(f"{method} has no scope: it would need no key")
+        keyless = self._keyless(method, handler)
+        return lambda _: keyless
+
+    def _keyless(self, method: str, handler: Handler) -> Handler:
+        """Its messages are small, few at a time, and come soon."""
+        reads, writes = (
+            _reader(handler.request_deserializer, limits.KEYLESS_BYTES_MAX),
+            handler.response_serializer,
+        )
+        arriving = self._arrivals.message
+        if handler.unary_unary is not None:
+            answer = self._around(method, handler.unary_unary, _nothing)
+
+            async def answer_arrived(_: Any, context: Context) -> Any:
+                return await answer(await arriving(context), context)
+
+            return grpc.stream_unary_rpc_method_handler(answer_arrived, reads, writes)
         if handler.unary_stream is not None:
             watches = _Streams(handler.unary_stream, limits.WATCHES_MAX, seconds=None)
-            return grpc.unary_stream_rpc_method_handler(watches.answer, reads, writes)
+
+            async def watch_arrived(_: Any, context: Context) -> None:
+                await watches.answer(await arriving(context), context)
+
+            return grpc.stream_stream_rpc_method_handler(watch_arrived, reads, writes)
         if handler.stream_stream is not None:
             talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, limits.REFLECTION_SECONDS)
-            return grpc.stream_stream_rpc_method_handler(talks.answer, reads, writes)
+            return grpc.stream_stream_rpc_method_handler(talks.answer, handler.request_deserializer, writes)
         raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 
-    def _door(self, method: str) -> Callable[[calls.Call, Context], None]:
-        """Lets in whoever may call a method, and has that stand in the call's context."""
-        authorize = self._authorize
-        if method.startswith(_KEYLESS):
-            return lambda *_: None
-        scope = self._scopes[method]
+    def _keyed(self, method: str, handler: Handler) -> Find:
+        """Whoever may call it is answered, others are refused."""
+        if handler.unary_unary is None:
+            raise ValueError(f"{method} is a stream: it would outlive its key")
+        authorize, scope = self._authorize, self._scopes[method]
 
-        def let_in(call: calls.Call, context: Context) -> None:
-            caller = authorize(context.invocation_metadata())
-            call.key_id = caller.key_id
+        def let_in(metadata: Metadata | None) -> None:
+            caller = authorize(metadata)
+            _let_in.set(_LetIn(perf_counter(), caller.key_id))
             caller.require(scope)
             enter(caller)
 
-        return let_in
+        answer = self._around(method, handler.unary_unary, let_in)
+        reads, writes = _reader(handler.request_deserializer), handler.response_serializer
+        answered = grpc.unary_unary_rpc_method_handler(answer, reads, writes)
 
-    def _around(self, method: str, behaviour: Callable[[Any, Any], Any]) -> Any:
+        def find(metadata: Metadata | None) -> Handler:
+            try:
+                let_in(metadata)
+            except Exception as error:  # noqa: BLE001 -- what it is, the boundary says
+                return _refusal(answer, error)
+            return answered
+
+        return find
+
+    def _around(
+        self, method: str, behaviour: Callable[[Any, Any], Any], let_in: Callable[[Metadata | None], None]
+    ) -> Answer:
         counted, spans = self._calls, None if method.startswith(_KEYLESS) else self._spans
-        let_in, admit = self._door(method), self._admission.of(method)
+        admit = self._admission.of(method)
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
             counted.in_flight += 1
             calls.enter(call := calls.Call(request, context))
+            let_in_at, call.key_id = _let_in.get()
             if spans is not None:
                 spans.begin(method, call)
             code, allowance = StatusCode.OK, None
             try:
                 _require_time(context)
-                let_in(call, context)
-                allowance = admit(_require_message(request))
-                return await behaviour(request, context)
+                message = _require_message(request)
+                if started > let_in_at + LET_IN_SECONDS:
+                    let_in(context.invocation_metadata())
+                allowance = admit(message)
+                return await behaviour(message, context)
             except asyncio.CancelledError:
                 code = StatusCode.DEADLINE_EXCEEDED if _is_late(context) else StatusCode.CANCELLED
                 raise
@@ -140,6 +200,61 @@ class Boundary:
         return answer
 
 
+class _Methods(grpc.GenericRpcHandler):
+    """Says who answers a call, by its path and its metadata: no message is read before."""
+
+    def __init__(self, found: Mapping[str, Find]) -> None:
+        self._found = found
+
+    def service(self, handler_call_details: Any) -> Handler | None:
+        """None: there is no such method."""
+        find = self._found.get(handler_call_details.method)
+        return None if find is None else find(handler_call_details.invocation_metadata)
+
+
+def _refusal(answer: Answer, error: Exception) -> Handler:
+    """Answers with an error; a method that takes a stream need not wait for a message."""
+
+    async def refuse(_: Any, context: Context) -> Any:
+        return await answer(error, context)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+def _nothing(_: object) -> None:
+    """Lets everybody in."""
+
+
+class _Arrivals:
+    """Messages on their way from those who show no key: where all places are taken the oldest gives way."""
+
+    def __init__(self) -> None:
+        self._open: dict[asyncio.Timeout, None] = {}
+
+    async def message(self, context: Context) -> Any:
+        """The message of a call, or an exception that says why there is none."""
+        if len(self._open) >= limits.KEYLESS_ARRIVALS_MAX:
+            self._end_oldest()
+        try:
+            async with asyncio.timeout(limits.KEYLESS_ARRIVAL_SECONDS) as time:
+                self._open[time] = None
+                try:
+                    message = await context.read()
+                finally:
+                    self._open.pop(time, None)
+        except TimeoutError:
+            return StatusError(
+                Status(code=code_pb2.DEADLINE_EXCEEDED, message="The message did not come in time.")
+            )
+        return _no_message() if message is grpc.aio.EOF else message
+
+    def _end_oldest(self) -> None:
+        oldest = next(iter(self._open))
+        del self._open[oldest]
+        if not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
+
+
 class _Streams:
     """The streams of one method: at most so many at a time, each for a bounded time, if any."""
 
@@ -150,6 +265,8 @@ class _Streams:
 
     async def answer(self, request: Any, context: Context) -> None:
         """What the method says, or RESOURCE_EXHAUSTED; DEADLINE_EXCEEDED once its time is over."""
+        if isinstance(request, StatusError):
+            await _end(context, request.status)
         if self._room == 0:
             await _end(context, overloaded_status("streams", self._at_once))
         self._room -= 1
@@ -189,21 +306,29 @@ def _require_time(context: Context) -> None:
 
 
 def _require_message(request: Any) -> Any:
-    """The request, unless its bytes were none."""
-    if request is None:
-        raise StatusError(invalid([("request", "is no message of this method")]))
+    """The request, unless something else came in its place: why there is none."""
+    if isinstance(request, Exception):
+        raise request
     return request
 
 
-def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Reads a request; None for bytes that are none, which gRPC itself would call a fault of the server."""
+def _no_message() -> StatusError:
+    return StatusError(invalid([("request", "is no message of this method")]))
+
+
+def _reader(
+    deserialize: Callable[[bytes], Any] | None, bytes_max: int = limits.MESSAGE_BYTES_MAX
+) -> Callable[[bytes], Any] | None:
+    """Reads a request; of bytes that are none an error: gRPC itself would call that a fault of the server."""
     if deserialize is None:
         return None
 
     def read(data: bytes) -> Any:
+        if len(data) > bytes_max:
+            return _no_message()
         try:
             return deserialize(data)
         except DecodeError:
-            return None
+            return _no_message()
 
     return read

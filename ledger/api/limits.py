@@ -52,6 +52,15 @@ REFLECTIONS_MAX: Final = 16
 REFLECTION_SECONDS: Final = 60.0
 """How long one of them may last: a tool asks in a breath, and its place goes to the next."""
 
+KEYLESS_BYTES_MAX: Final = 1_024
+"""A message of health: it names a service."""
+
+KEYLESS_ARRIVALS_MAX: Final = 16
+KEYLESS_ARRIVAL_SECONDS: Final = 2.0
+"""Messages of health that are on their way on one port, and how long each may be: gRPC keeps what has come of
+one, up to its general bound, and whoever sends it has shown no key. Where there are more the oldest gives
+way; one in good faith comes together with its header fields."""
+
 BACK_OFFICE_CONNECTIONS_MAX: Final = 64
 """Connections of the back office: people, and finance's jobs. The public port's are a setting."""
 

@@ -1,0 +1,115 @@
+"""What the service keeps for whoever shows no key: no message of a method that takes one, and few others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from wire import STATUS, body, exchange, headers, message, opening
+
+from ledger.access.caller import LOOPBACK, Caller
+from ledger.access.table import UnauthenticatedError
+from ledger.api import boundary, limits
+from ledger.api.admission import Admission
+from ledger.api.server import ApiServer, credit_service
+from ledger.engine.waiting import Waiting
+from ledger.metrics.operations import OperationsMetrics
+from ledger.v1.credit_service_pb2_grpc import CreditServiceServicer
+
+BATCH = "/ledger.v1.CreditService/Batch"
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAUTHENTICATED = 3, 4, 16
+WAIT_SECONDS = 20
+
+
+class Guard:
+    """Lets everybody in, until it is closed."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.asked = asyncio.Event()
+
+    def authorize(self, _: Any) -> Caller:
+        self.asked.set()
+        if self.open:
+            return LOOPBACK
+        raise UnauthenticatedError
+
+
+@asynccontextmanager
+async def guarded(guard: Guard) -> AsyncIterator[str]:
+    """Where a port with one service is reached."""
+    metrics = OperationsMetrics()
+    admission = Admission(Waiting(metrics.refused), metrics)
+    server = ApiServer(
+        "127.0.0.1:0", (credit_service(CreditServiceServicer()),), admission, 100, guard.authorize
+    )
+    await server.start()
+    try:
+        yield server.address
+    finally:
+        await server.drain()
+
+
+async def sent(target: str, data: bytes) -> int | None:
+    return await exchange(target, opening() + data, hang_up=False, wait_seconds=WAIT_SECONDS)
+
+
+async def test_no_message_is_taken_from_whoever_shows_no_key() -> None:
+    """The answer comes when the header fields have: of a message of 4 MiB nothing is kept."""
+    guard = Guard()
+    guard.open = False
+    async with guarded(guard) as target:
+        assert await sent(target, headers(BATCH)) == UNAUTHENTICATED
+
+
+async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a call that was begun in time would be one for ever."""
+    monkeypatch.setattr(boundary, "LET_IN_SECONDS", -1.0)
+    guard = Guard()
+    async with guarded(guard) as target:
+        host, _, port = target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(opening() + headers(BATCH))
+        async with asyncio.timeout(WAIT_SECONDS):
+            await guard.asked.wait()
+            guard.open = False
+            writer.write(body(message(b"")))
+            received = bytearray()
+            while not (found := STATUS.search(received)):
+                received += await reader.read(1 << 16)
+        assert int(found[1]) == UNAUTHENTICATED
+        writer.close()
+
+
+async def test_few_messages_of_health_are_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest gives way to the next, so that one that comes at once is always answered."""
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 3_600.0)
+    async with guarded(Guard()) as target, grpc.aio.insecure_channel(target) as channel:
+        begun = headers(CHECK) + body(message(b"", length=1_000), ends=False)
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(sent(target, begun)) for _ in range(limits.KEYLESS_ARRIVALS_MAX + 1)]
+            done, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            assert [call.result() for call in done] == [DEADLINE_EXCEEDED]
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            for call in others:
+                call.cancel()
+
+
+@pytest.mark.parametrize("path", [CHECK, WATCH])
+async def test_messages_of_health_are_small_and_come_soon(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name a service: what is longer is refused, what does not come is not waited for."""
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 0.1)
+    async with guarded(Guard()) as target:
+        long = bytes(limits.KEYLESS_BYTES_MAX + 1)
+        assert await sent(target, headers(path) + body(message(long))) == INVALID_ARGUMENT
+        assert await sent(target, headers(path) + body(b"")) == INVALID_ARGUMENT
+        assert await sent(target, headers(path)) == DEADLINE_EXCEEDED
