@@ -67,7 +67,7 @@ async def test_recovery_to_the_instant_before_a_bad_act(directory: Path) -> None
         await _charge(server, 0)
         async with first.session(DATABASE) as owner:
             environment["BEFORE"] = str(await owner.fetchval("SELECT clock_timestamp()"))
-            publish = PublishRateCardRequest(document=WRONG, published_by="kim")
+            publish = PublishRateCardRequest(document=WRONG)
             await call(server.ledger.admin.PublishRateCard, publish)
             await _charge(server, CHARGES)
             assert await owner.fetchval(VERSIONS) == 2
