@@ -9,7 +9,7 @@ floats, fit for a graph; exact amounts are the finance service's. Labels are bou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -152,31 +152,44 @@ def _family(gauge: _Gauge, amounts: Amounts) -> GaugeMetricFamily:
 
 
 def _absorbed(amounts: Amounts) -> GaugeMetricFamily:
-    sums: dict[tuple[str, str, str], int] = {}
-    for (plan, card, _, _, account), amount in amounts.items():
-        if account in ABSORBED:
-            labels = (plan, card, ABSORBED[account])
-            sums[labels] = sums.get(labels, 0) + amount
     family = GaugeMetricFamily(
         "acu_ledger_absorbed_cost_usd",
         "The part of the cost that nobody pays, by reason, dollars.",
         labels=("plan", "card", "reason"),
     )
-    for labels, total in sums.items():
-        family.add_metric(labels, total / NANOUSD)
-    return family
+    return _in_dollars(
+        family,
+        (
+            ((plan, card, ABSORBED[account]), amount)
+            for (plan, card, _, _, account), amount in amounts.items()
+            if account in ABSORBED
+        ),
+    )
 
 
 def _savings(amounts: Amounts) -> GaugeMetricFamily:
-    sums: dict[tuple[str, str, str], int] = {}
-    for (plan, card, _, lever, account), amount in amounts.items():
-        if account == "saved":
-            sums[plan, card, lever] = sums.get((plan, card, lever), 0) + amount
     family = GaugeMetricFamily(
         "acu_ledger_savings_usd",
         "Cost of what was asked for less cost of what served it, by lever, dollars; not on customers' keys.",
         labels=("plan", "card", "lever"),
     )
+    return _in_dollars(
+        family,
+        (
+            ((plan, card, lever), amount)
+            for (plan, card, _, lever, account), amount in amounts.items()
+            if account == "saved"
+        ),
+    )
+
+
+def _in_dollars(
+    family: GaugeMetricFamily, amounts_nanousd: Iterable[tuple[tuple[str, ...], int]]
+) -> GaugeMetricFamily:
+    """One sample for each combination of labels: the sum of its amounts."""
+    sums: dict[tuple[str, ...], int] = {}
+    for labels, amount in amounts_nanousd:
+        sums[labels] = sums.get(labels, 0) + amount
     for labels, total in sums.items():
         family.add_metric(labels, total / NANOUSD)
     return family

@@ -1,0 +1,143 @@
+"""The pages of the documentation: what they name is there, and what is there they name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from ledger.cli import access
+from ledger.cli.main import app
+from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.operations import OperationsMetrics
+from ledger.settings import Settings, environment_name
+
+REPOSITORY = Path(__file__).parents[3]
+DOCS = REPOSITORY / "docs"
+PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
+OF_CLIENTS = (access.KEY, access.CA, access.CLIENT_CERTIFICATE, access.CLIENT_CERTIFICATE_KEY)
+GENERATED = {"ledger.v1", "ledger.admin", "ledger.finance"}
+FEW_KNOW = {"ledger.logs", "ledger.turns"}
+"""Modules that import nothing of ours, and may be imported by all."""
+_VARIABLE = re.compile(r"\bACU_LEDGER_[A-Z_]*[A-Z]\b")
+
+
+class _Command(NamedTuple):
+    page: str
+    line: str
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _commands() -> Iterator[_Command]:
+    """What the pages have of `acu-ledger`: in blocks, and between backticks."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        blocks = re.findall(r"^```console.*?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        typed = [line for block in blocks for line in block.splitlines() if "acu-ledger" in line]
+        quoted = re.findall(r"`((?:[A-Z_]+=\S+ )*acu-ledger [^`]*)`", re.sub(r"\s*\n\s*", " ", _prose(page)))
+        for line in (*typed, *quoted):
+            for part in re.split(r"&&|\|\||[|;&]|\$\(|\bthen\b|\bdo\b", line):
+                if found := re.search(r"(?:^|[\s/])acu-ledger (.*)", part):
+                    yield _Command(page.name, found[1].partition("#")[0].rstrip(") "))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file of the repository, and to a heading that it has."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def test_the_readme_names_every_guide() -> None:
+    """Whoever begins there finds each page."""
+    readme = PAGES[0].read_text(encoding="utf-8")
+    assert [page.name for page in sorted(DOCS.glob("*.md")) if f"(docs/{page.name})" not in readme] == []
+
+
+@pytest.mark.parametrize("command", sorted(set(_commands())), ids=" ".join)
+def test_every_command_is_there(command: _Command) -> None:
+    """With the options that the page writes it with."""
+    words = shlex.split(command.line, comments=True)
+    known = get_command(app)
+    while isinstance(known, TyperGroup) and words and not words[0].startswith("-"):
+        assert words[0] in known.commands
+        known, words = known.commands[words[0]], words[1:]
+    options = {name for parameter in known.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    written = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert written <= options | {"--help"}
+
+
+def test_every_setting_is_in_the_tables() -> None:
+    """Of a server and of its clients, in full; and the pages name no other."""
+    settings = {
+        str(field.validation_alias or environment_name(name)) for name, field in Settings.model_fields.items()
+    }
+    settings |= set(OF_CLIENTS)
+    operations = (DOCS / "operations.md").read_text(encoding="utf-8")
+    assert {name for name in settings if f"`{name}`" not in operations} == set()
+    named = {name for page in PAGES for name in _VARIABLE.findall(page.read_text(encoding="utf-8"))}
+    assert named - settings == set()
+
+
+def _finance() -> FinanceMetrics:
+    now = datetime.now(UTC)
+    figures = FinanceMetrics()
+    figures.show(Figures({}, as_of=now, clock=now, cursors={}, begun_at=now, entries_behind=0))
+    return figures
+
+
+@pytest.mark.parametrize("metrics", [OperationsMetrics().registry, _finance()], ids=["operations", "finance"])
+def test_every_metric_is_in_the_tables(metrics: CollectorRegistry | FinanceMetrics) -> None:
+    """What is scraped is explained where it is to be watched."""
+    operations = (DOCS / "operations.md").read_text(encoding="utf-8")
+    names = {each.name + ("_total" if each.type == "counter" else "") for each in metrics.collect()}
+    ours = {name for name in names if name.startswith("acu_ledger_")}
+    assert ours
+    assert {name for name in ours if f"`{name}`" not in operations} == set()
+
+
+def _parts() -> set[str]:
+    """The packages and modules of the service, as imports name them."""
+    found = (REPOSITORY / "ledger").iterdir()
+    named = {path.stem for path in found if (path / "__init__.py").exists() or path.suffix == ".py"}
+    return {f"ledger.{name}" for name in named - {"__init__"}}
+
+
+def test_every_part_has_its_layer() -> None:
+    """A package that no contract of imports names may import whatever it likes."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        each["layers"] for each in project["tool"]["importlinter"]["contracts"] if each["type"] == "layers"
+    )
+    assert _parts() - GENERATED - FEW_KNOW == set(layers)
+
+
+def test_every_part_is_on_the_map() -> None:
+    """Of the architecture, with what it is for."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    listed = re.search(r"^ledger/\n(.*?)^deploy/", page, re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    named = {f"ledger.{name}" for name in re.findall(r"^  (\w+)(?:/|\.py) ", listed[1], re.MULTILINE)}
+    assert named == _parts() - GENERATED
