@@ -6,15 +6,14 @@ import asyncio
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 import structlog
 
 from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.migrate import migrate
+from tests.databases import DatabaseUrls, drop_database, make_template, new_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,22 +28,7 @@ structlog.configure(
     ]
 )
 
-_TEMPLATE = "migrated"
 _numbers = count(1)
-
-
-class DatabaseUrls(NamedTuple):
-    """Of one database, by role."""
-
-    owner: str
-    reader: str
-    finance: str
-    writer: str
-
-    @classmethod
-    def of(cls, server: EmbeddedPostgres, name: str) -> DatabaseUrls:
-        urls = (server.url, server.reader_url, server.finance_url, server.writer_url)
-        return cls(*(url.replace("/postgres?", f"/{name}?") for url in urls))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +38,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     # is another one.
     with TemporaryDirectory(prefix="acu-ledger-") as directory:
         server = EmbeddedPostgres.start(Path(directory) / "data")
-        asyncio.run(_make_template(server))
+        asyncio.run(make_template(server))
         yield server
         server.stop()
 
@@ -63,18 +47,16 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 async def database_urls(postgres: EmbeddedPostgres) -> AsyncIterator[DatabaseUrls]:
     """A migrated database of the test's own, with one cell (cell_00), as URLs by role."""
     name = f"test_{next(_numbers)}"
-    await _execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    yield DatabaseUrls.of(postgres, name)
-    await _execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)")
+    yield await new_database(postgres, name)
+    await drop_database(postgres, name)
 
 
 @pytest.fixture(scope="module")
 def shared_urls(postgres: EmbeddedPostgres) -> Iterator[DatabaseUrls]:
     """A migrated database for all tests of a module, which look at what one history has made of it."""
     name = f"test_{next(_numbers)}"
-    asyncio.run(_execute(postgres.url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}"))
-    yield DatabaseUrls.of(postgres, name)
-    asyncio.run(_execute(postgres.url, f"DROP DATABASE {name} WITH (FORCE)"))
+    yield asyncio.run(new_database(postgres, name))
+    asyncio.run(drop_database(postgres, name))
 
 
 @pytest.fixture
@@ -92,26 +74,3 @@ async def database(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
     )
     yield opened
     await opened.close()
-
-
-async def _make_template(server: EmbeddedPostgres) -> None:
-    await _execute(server.url, f"CREATE DATABASE {_TEMPLATE}")
-    url = DatabaseUrls.of(server, _TEMPLATE).owner
-    await migrate(url)
-    # Customers of tests are numbered 1, 2, 3 …: statements name them.
-    await _execute(
-        url,
-        """
-        CREATE SEQUENCE public.numbers;
-        GRANT USAGE ON SEQUENCE public.numbers TO acu_writer;
-        ALTER TABLE ledger.customers ALTER customer SET DEFAULT nextval('public.numbers')
-        """,
-    )
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

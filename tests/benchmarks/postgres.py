@@ -7,7 +7,7 @@ in the order in which a service would have written them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from ledger.store.write import write
 from tests.acts import ACT
 from tests.benchmarks import workload
 from tests.benchmarks.desk import Desk
+from tests.databases import DatabaseUrls
 
 CELL = "cell_00"
 _CHUNK_CUSTOMERS = 1_000
@@ -48,14 +49,9 @@ class Books(NamedTuple):
         return range(1, self.customers + 1)
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> Mapping[str, str]:
         """What a server is told of it."""
-        return {
-            "DATABASE_URL": self.owner,
-            "ACU_LEDGER_READER_URL": self.reader,
-            "ACU_LEDGER_FINANCE_URL": self.finance,
-            "ACU_LEDGER_WRITER_URL": self.writer,
-        }
+        return DatabaseUrls(self.owner, self.reader, self.finance, self.writer).environment
 
 
 @contextmanager

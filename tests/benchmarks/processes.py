@@ -17,9 +17,8 @@ from urllib.request import Request, urlopen
 
 from ledger.cli.access import Access
 from tests.benchmarks.postgres import Books
+from tests.serving import FREE_PORTS, REPOSITORY, address
 
-REPOSITORY = Path(__file__).parents[2]
-_FREE_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
 _START_LINES = 5
 """What `serve` says first: a heading, and four addresses."""
 _BEHIND = re.compile(r"^acu_ledger_rollup_entries_behind (\S+)$", re.MULTILINE)
@@ -80,10 +79,10 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """A server of these books on free ports, as anyone starts it; `tls` are settings of its own."""
     command = (str(Path(sys.executable).with_name("acu-ledger")), "serve")
-    environment = {**os.environ, **_FREE_PORTS, **books.environment, **tls}
+    environment = {**os.environ, **FREE_PORTS, **books.environment, **tls}
     async with _started(command, environment, log) as (process, stdout):
         said = b"".join([await stdout.readline() for _ in range(_START_LINES)]).decode()
-        yield Server(process.pid, _address(said, "public API"), _address(said, "finance metrics"), access)
+        yield Server(process.pid, address(said, "public API"), address(said, "finance metrics"), access)
 
 
 @asynccontextmanager
@@ -110,10 +109,3 @@ async def _started(
     finally:
         process.send_signal(signal.SIGTERM)
         await process.communicate()
-
-
-def _address(said: str, name: str) -> str:
-    found = re.search(rf"{name} +(\S+)", said)
-    if not found:
-        raise SystemExit(f"the server did not start:\n{said}")
-    return found[1]

@@ -13,14 +13,13 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 
-from ledger.store.database import FINANCE, READER, WRITER
 from ledger.store.embedded import EmbeddedPostgres
+from tests.databases import DatabaseUrls
 
 PORT = 5432
 """Part of the socket's name; nothing listens on TCP."""
@@ -32,30 +31,6 @@ WRITERS = r"""
     SELECT pid, state FROM pg_stat_activity
     WHERE datname = $1 AND application_name LIKE 'acu cell\_% writer %' AND backend_type = 'client backend'
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Urls:
-    """Of one database, by role, as the service takes them."""
-
-    owner: str
-    reader: str
-    finance: str
-    writer: str
-
-    @classmethod
-    def of(cls, database: str, socket_directory: Path) -> Urls:
-        where = f"/{database}?host={socket_directory}"
-        return cls(*(f"postgresql://{user}:@{where}" for user in ("postgres", READER, FINANCE, WRITER)))
-
-    def environment(self) -> dict[str, str]:
-        """As a server's environment."""
-        return {
-            "DATABASE_URL": self.owner,
-            "ACU_LEDGER_READER_URL": self.reader,
-            "ACU_LEDGER_FINANCE_URL": self.finance,
-            "ACU_LEDGER_WRITER_URL": self.writer,
-        }
 
 
 class Postgres:
@@ -191,7 +166,7 @@ class Postgres:
     async def connect(self, database: str) -> asyncpg.Connection[asyncpg.Record]:
         """A superuser's connection, not by way of any proxy."""
         return await asyncpg.connect(
-            Urls.of(database, self.sockets).owner,
+            DatabaseUrls.by_socket(database, self.sockets).owner,
             timeout=10,
             server_settings={"application_name": "harness"},
         )

@@ -15,12 +15,13 @@ import grpc
 
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
+from tests.databases import DatabaseUrls
 from tests.faults.calls import attempt
 from tests.faults.compare import Findings, compare
 from tests.faults.entry import ENTRY
 from tests.faults.journal import Journal, Record
 from tests.faults.planted import BUGS
-from tests.faults.postgres import Postgres, Urls, backends
+from tests.faults.postgres import Postgres, backends
 from tests.faults.servers import SERVE, Server
 from tests.faults.workload import PAUSE_SECONDS, Reached, Worker, make_customer
 
@@ -86,7 +87,7 @@ class Scene:
         self.customers: list[str] = []
         self._workers: list[Worker] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self.urls = Urls.of(self.database, sockets)
+        self.urls = DatabaseUrls.by_socket(self.database, sockets)
 
     # -- servers ---------------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ class Scene:
         for _ in range(count):
             server = Server(
                 f"server-{len(self.servers)}",
-                self.urls.environment(),
+                self.urls.environment,
                 self.world.build / self.name,
                 command=self.command(arguments),
             )

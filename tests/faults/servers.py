@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,11 +15,10 @@ from ledger.cli.client import MESSAGE_BYTES_MAX, Ledger
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.serving import COMMAND, FREE_PORTS, REPOSITORY, address, clean_environment
 
-REPOSITORY = Path(__file__).parents[2]
-SERVE = (sys.executable, "-c", "from ledger.cli.main import main; main()", "serve")
+SERVE = (*COMMAND, "serve")
 START_SECONDS = 60.0
-_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
 
 
 class Server:
@@ -77,13 +73,12 @@ class Server:
 
     def _spawn(self, said: Path, ports: Mapping[str, str]) -> subprocess.Popen[bytes]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("ACU_LEDGER_")}
         arguments = ["--config", str(self.config)] if self.config is not None else []
         with self._log.open("ab") as log, said.open("wb") as out:
             return subprocess.Popen(
                 [*self.command, *arguments],
                 cwd=REPOSITORY,
-                env={**kept, **_PORTS, **ports, **self._database},
+                env={**clean_environment(), **FREE_PORTS, **ports, **self._database},
                 stdout=out,
                 stderr=log,
             )
@@ -144,6 +139,8 @@ def channel_to(target: str) -> grpc.aio.Channel:
 
 
 def _addresses(said: str) -> tuple[str, str] | None:
-    public = re.search(r"public API +(\S+)\n", said)
-    back_office = re.search(r"back office +(\S+)\n", said)
-    return (public[1], back_office[1]) if public and back_office else None
+    """Of the public port and the back office, once both are printed."""
+    try:
+        return address(said, "public API"), address(said, "back office")
+    except AssertionError:
+        return None

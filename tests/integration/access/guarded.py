@@ -27,6 +27,8 @@ from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1 import scope_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.databases import new_database
+from tests.serving import settings_on
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
 CREDIT = 1_000_000
@@ -158,15 +160,7 @@ def unknown() -> str:
 
 async def settings_of(postgres: EmbeddedPostgres, database: str) -> Settings:
     """Of a server on a new database."""
-    connection = await asyncpg.connect(postgres.url)
-    await connection.execute(f"CREATE DATABASE {database} TEMPLATE migrated")
-    await connection.close()
-    urls = {
-        name: getattr(postgres, name).replace("/postgres?", f"/{database}?")
-        for name in ("url", "reader_url", "finance_url", "writer_url")
-    }
-    ports = dict.fromkeys(("public_port", "back_office_port", "operations_port", "finance_port"), 0)
-    return Settings(DATABASE_URL=urls.pop("url"), config_dir=CONFIG, **ports, **urls)
+    return settings_on(await new_database(postgres, database), config_dir=CONFIG)
 
 
 @asynccontextmanager

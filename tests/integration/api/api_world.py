@@ -22,10 +22,11 @@ from ledger.access.caller import LOOPBACK, Caller
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.api.admission import Admission
-from ledger.app import Stack
+from ledger.app import Stack, running
 from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
+from ledger.settings import Settings
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -247,3 +248,16 @@ class World:
         ]
         customers = await self.owner.fetch("SELECT customer_id FROM ledger.customers ORDER BY 1")
         return [*found, customers]
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[World]:
+    """A service with these settings, reached through real channels."""
+    async with (
+        running(settings) as stack,
+        grpc.aio.insecure_channel(stack.public_target) as public,
+        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
+    ):
+        owner = await asyncpg.connect(settings.database_url)
+        yield World(stack, public, back_office, owner)
+        await owner.close()

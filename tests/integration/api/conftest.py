@@ -7,16 +7,14 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-import asyncpg
-import grpc.aio
 import pytest
 import pytest_asyncio
-from api_world import CONFIG, World
+from api_world import CONFIG, World, served
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.app import running
-from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
+from tests.databases import new_database
+from tests.serving import settings_on
 
 _numbers = count(1)
 
@@ -54,30 +52,9 @@ async def _served(
 ) -> AsyncIterator[World]:
     # A worker may come to a module's tests more than once, and make its fixtures anew.
     database = f"{database}_{next(_numbers)}"
-    connection = await asyncpg.connect(postgres.url)
-    await connection.execute(f"CREATE DATABASE {database} TEMPLATE migrated")
-    await connection.close()
-    urls = {
-        name: getattr(postgres, name).replace("/postgres?", f"/{database}?")
-        for name in ("url", "reader_url", "finance_url", "writer_url")
-    }
-    settings = Settings(
-        DATABASE_URL=urls.pop("url"),
-        config_dir=config_dir,
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-        **urls,
-    )
-    async with (
-        running(settings) as stack,
-        grpc.aio.insecure_channel(stack.public_target) as public,
-        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
-    ):
-        owner = await asyncpg.connect(settings.database_url)
-        yield World(stack, public, back_office, owner)
-        await owner.close()
+    urls = await new_database(postgres, database)
+    async with served(settings_on(urls, config_dir=config_dir)) as world:
+        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import grpc.aio
-from api_world import CONFIG, CREDIT, World, sandbox, searches, ticket, tokens, usage
+from api_world import CONFIG, CREDIT, World, sandbox, searches, served, ticket, tokens, usage
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.app import running
-from ledger.settings import Settings
 from ledger.store.database import READER
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.databases import drop_database, new_database
+from tests.serving import settings_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
     from pathlib import Path
 
 PLAIN = """
@@ -133,20 +132,6 @@ async def live(world: World, customer: str) -> None:
             await answered(credit.Refund(pb.RefundRequest(**named(), **which)))
 
 
-@asynccontextmanager
-async def served(url: str, config: Path) -> AsyncIterator[World]:
-    """The service on a database and a configuration."""
-    ports = dict.fromkeys(("public_port", "back_office_port", "operations_port", "finance_port"), 0)
-    async with (
-        running(Settings(DATABASE_URL=url, config_dir=config, **ports)) as stack,
-        grpc.aio.insecure_channel(stack.public_target) as public,
-        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
-    ):
-        owner = await asyncpg.connect(url)
-        yield World(stack, public, back_office, owner)
-        await owner.close()
-
-
 async def readable(owner: asyncpg.Connection) -> dict[str, list[dict[str, Any]]]:
     """All that the reader may select, by table; of instants and transactions that there is one."""
     relations = await owner.fetch(READABLE, READER)
@@ -170,17 +155,15 @@ async def history(postgres, tmp_path: Path, name: str, costs: str) -> dict[str, 
     for card in (config / "cards").iterdir():
         if card.name != "metered.yaml":
             card.unlink()
-    owner = await asyncpg.connect(postgres.url)
-    await owner.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+    urls = await new_database(postgres, name)
     try:
-        async with served(postgres.url.replace("/postgres?", f"/{name}?"), config) as world:
+        async with served(settings_on(urls, config_dir=config)) as world:
             for plan, granted in (("standard", 500), ("capped", 3), ("overdraft", 0), ("strict", 40)):
                 await arrive(world, f"on-{plan}", plan, granted)
                 await live(world, f"on-{plan}")
             return await readable(world.owner)
     finally:
-        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await owner.close()
+        await drop_database(postgres, name)
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -21,6 +21,7 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.serving import ANY_PORTS
 
 
 class Shop:
@@ -78,8 +79,7 @@ async def limited(database, database_url, **limits):
     for key, scope in zip(keys, ("backend", "backend", "ops"), strict=True):
         draft = Draft(key.key_id, key.hash, "a test's", (scope,), None, "a test", None, fresh(), b"f")
         await make_key(database.writer, draft)
-    ports = dict.fromkeys(("public_port", "back_office_port", "operations_port", "finance_port"), 0)
-    settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ports, **limits)
+    settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ANY_PORTS, **limits)
     async with (
         running(settings) as stack,
         grpc.aio.insecure_channel(stack.public_target) as public,

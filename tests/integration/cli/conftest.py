@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import REPOSITORY, Server, serving
+
+from tests.serving import REPOSITORY, Server, serving
 
 CARDS = {
     "code": """
@@ -59,5 +60,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = shutil.copytree(REPOSITORY / "deploy" / "config", directory / "config")
     for name, card in CARDS.items():
         (config / "cards" / f"{name}.yaml").write_text(f"card: {name}{card}")
-    with serving(config, directory / "data") as running:
+    with serving({}, "--config", str(config), "--data", str(directory / "data")) as running:
         yield running

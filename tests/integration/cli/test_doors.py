@@ -8,20 +8,20 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import COMMAND, FREE_PORTS, REPOSITORY, Server, acu_ledger, clean_environment
+from command_line import acu_ledger
 
 from ledger.access.keys import Key
 from ledger.store.keys import Draft, make_key
 from tests.acts import ACT
 from tests.certificates import Authority
+from tests.serving import FREE_PORTS, REPOSITORY, Server, clean_environment, serving
 
 if TYPE_CHECKING:
     from ledger.store.database import Database
@@ -29,29 +29,6 @@ if TYPE_CHECKING:
 EVERYWHERE = {"ACU_LEDGER_HOST": "0.0.0.0"}  # noqa: S104 -- what is tested
 NO_KEY = "A key that may be used is required, as metadata authorization: Bearer <key>."
 _numbers = count(1)
-
-
-@contextmanager
-def serving(environment: Mapping[str, str], *options: str) -> Iterator[Server]:
-    """Runs `acu-ledger serve` on free ports with these settings."""
-    with subprocess.Popen(
-        [*COMMAND, "serve", *options],
-        cwd=REPOSITORY,
-        env={**clean_environment(), **FREE_PORTS, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        said = []
-        for line in server.stdout:
-            said.append(line)
-            if "GetPriceList" in line:
-                break
-        try:
-            yield Server("".join(said))
-        finally:
-            server.terminate()
-            assert server.wait(timeout=60) == 0
 
 
 async def key(database: Database, *scopes: str) -> str:

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from command_line import FREE_PORTS, acu_ledger
+from command_line import acu_ledger
 
 from ledger.store.embedded import EmbeddedPostgres
+from tests.serving import FREE_PORTS
 
 
 @pytest.fixture(scope="module")

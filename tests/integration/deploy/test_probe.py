@@ -15,8 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from ledger.app import running
 from ledger.settings import Settings
 from tests.certificates import Authority
+from tests.serving import ANY_PORTS
 
-FREE_PORTS = {"public_port": 0, "back_office_port": 0, "operations_port": 0, "finance_port": 0}
 DRAINING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -35,7 +35,7 @@ def _probe(target: str, *options: str, **settings: object) -> subprocess.Complet
 
 async def test_a_server_in_plaintext_serves(database_url: str) -> None:
     """On loopback, by its settings alone; all addresses are reached at loopback's."""
-    async with running(Settings(database_url=database_url, **FREE_PORTS)) as stack:
+    async with running(Settings(database_url=database_url, **ANY_PORTS)) as stack:
         for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104  (nothing is bound here)
             asked = await asyncio.to_thread(_probe, stack.public_target, host=host)
             assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
@@ -50,7 +50,7 @@ async def test_a_server_with_tls_serves(database_url: str, tmp_path: Path) -> No
         "tls_key": pair.key,
         "tls_client_ca": authority.file,
     }
-    async with running(Settings(database_url=database_url, **FREE_PORTS, **files)) as stack:
+    async with running(Settings(database_url=database_url, **ANY_PORTS, **files)) as stack:
         asked = await asyncio.to_thread(_probe, stack.public_target, **files)
         assert (asked.returncode, asked.stderr) == (0, "")
         another = Authority(tmp_path, "other").issue("other", "ledger.example")
@@ -64,7 +64,7 @@ async def test_a_server_whose_files_are_broken_serves(database_url: str, tmp_pat
     """It goes on with those of before, and is not to be ended for it."""
     pair = Authority(tmp_path).issue("server")
     files = {"tls_certificate": pair.certificate, "tls_key": pair.key}
-    async with running(Settings(database_url=database_url, **FREE_PORTS, **files)) as stack:
+    async with running(Settings(database_url=database_url, **ANY_PORTS, **files)) as stack:
         pair.certificate.write_text("half")
         pair.key.unlink()
         for options in ((), ("--alive",)):

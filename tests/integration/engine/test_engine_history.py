@@ -25,7 +25,8 @@ from ledger.store.database import Database
 from ledger.store.history import StandbyError
 from ledger.store.migrate import migrate
 from ledger.store.reads import CustomerNotFoundError, Reads
-from tests.faults.postgres import Postgres, Urls
+from tests.databases import DatabaseUrls
+from tests.faults.postgres import Postgres
 
 CREDIT = 1_000_000
 ATTEMPTS_MAX = 100
@@ -39,7 +40,7 @@ class Cluster:
         self.data = directory / "data"
         self._copy = directory / "copy"
         self.server = Postgres.create(self.data)
-        self.urls = Urls.of("books", self.server.sockets)
+        self.urls = DatabaseUrls.by_socket("books", self.server.sockets)
 
     async def create(self) -> None:
         await self.server.start()

@@ -17,11 +17,11 @@ from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.app import Stack, running
 from ledger.finance.v1 import finance_service_pb2 as pb
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
-from ledger.settings import Settings
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from tests.serving import settings_on
 
 ROUTED = usage_pb2.UsageItem(
     tokens=usage_pb2.TokenUsage(
@@ -35,17 +35,7 @@ SANDBOX = usage_pb2.UsageItem(
 
 @pytest.fixture
 async def stack(database_urls) -> AsyncIterator[Stack]:
-    settings = Settings(
-        database_url=database_urls.owner,
-        reader_url=database_urls.reader,
-        finance_url=database_urls.finance,
-        writer_url=database_urls.writer,
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-    )
-    async with running(settings) as stack:
+    async with running(settings_on(database_urls)) as stack:
         yield stack
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from ledger.cli.client import CallFailedError, call
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
-from tests.faults.servers import REPOSITORY, Server
+from tests.faults.servers import Server
 from tests.prometheus import DEPLOY, RULES, Prometheus, free_ports
+from tests.serving import COMMAND, FREE_PORTS, REPOSITORY
 
 CELL = "cell_00"
 CREDIT = 1_000_000
@@ -36,8 +36,6 @@ ASKED_SECONDS = 60.0
 """How long is asked for what has to come."""
 ROUNDS = 10
 WORKERS = 4
-CLI = (sys.executable, "-c", "from ledger.cli.main import main; main()")
-_PORTS = ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +90,7 @@ GROUP BY 1, 2, 3 ORDER BY 1
 
 def environment(urls: Any, ports: Sequence[int]) -> dict[str, str]:
     """Of a server that keeps its ports over restarts."""
-    return {
-        "DATABASE_URL": urls.owner,
-        "ACU_LEDGER_READER_URL": urls.reader,
-        "ACU_LEDGER_FINANCE_URL": urls.finance,
-        "ACU_LEDGER_WRITER_URL": urls.writer,
-    } | {f"ACU_LEDGER_{name}_PORT": str(port) for name, port in zip(_PORTS, ports, strict=True)}
+    return {**urls.environment, **dict(zip(FREE_PORTS, map(str, ports), strict=True))}
 
 
 def configuration(folder: Path) -> Path:
@@ -314,7 +307,13 @@ async def read_books(server: Server, owner: asyncpg.Connection) -> Books:
 
 async def _cli(server: Server, *arguments: str) -> Any:
     process = await asyncio.create_subprocess_exec(
-        *CLI, "books", *arguments, "--json", "--target", server.back_office, stdout=asyncio.subprocess.PIPE
+        *COMMAND,
+        "books",
+        *arguments,
+        "--json",
+        "--target",
+        server.back_office,
+        stdout=asyncio.subprocess.PIPE,
     )
     said, _ = await process.communicate()
     assert process.returncode == 0
@@ -332,5 +331,5 @@ def two_servers(urls: Any, folder: Path, ports: Sequence[Sequence[int]]) -> list
 
 def ports_of_two() -> list[list[int]]:
     """Four for each."""
-    found = free_ports(2 * len(_PORTS))
-    return [found[: len(_PORTS)], found[len(_PORTS) :]]
+    found = free_ports(2 * len(FREE_PORTS))
+    return [found[: len(FREE_PORTS)], found[len(FREE_PORTS) :]]

@@ -11,9 +11,10 @@ from pathlib import Path
 import asyncpg
 
 from ledger.app import Stack, running
-from ledger.settings import Settings
 from ledger.store.database import Database
 from ledger.store.embedded import EmbeddedPostgres
+from tests.databases import execute, new_database
+from tests.serving import settings_on
 
 CONFIG = Path(__file__).parent / "config"
 
@@ -53,30 +54,15 @@ class Service:
 @asynccontextmanager
 async def serving(postgres: EmbeddedPostgres, name: str, servers: int) -> AsyncIterator[Service]:
     """Run servers on a new database."""
-    connection = await asyncpg.connect(postgres.url)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-    await connection.close()
-    urls = {
-        role: getattr(postgres, role).replace("/postgres?", f"/{name}?")
-        for role in ("url", "reader_url", "finance_url", "writer_url")
-    }
-    settings = Settings(
-        DATABASE_URL=urls.pop("url"),
-        config_dir=CONFIG,
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-        **urls,
-    )
-    assert settings.database_url is not None
-    connection = await asyncpg.connect(settings.database_url)
-    await connection.execute(_CLOCK.format(name=name))
-    await connection.close()
+    urls = await new_database(postgres, name)
+    await execute(urls.owner, _CLOCK.format(name=name))
+    settings = settings_on(urls, config_dir=CONFIG)
     async with AsyncExitStack() as life:
-        owner = await asyncpg.connect(settings.database_url)
+        owner = await asyncpg.connect(urls.owner)
         life.push_async_callback(owner.close)
         stacks = [await life.enter_async_context(running(settings)) for _ in range(servers)]
-        database = await Database.open(settings.database_url, **urls)
+        database = await Database.open(
+            urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+        )
         life.push_async_callback(database.close)
         yield Service(tuple(stacks), owner, database)

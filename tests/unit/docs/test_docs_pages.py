@@ -49,7 +49,7 @@ def _commands() -> Iterator[_Command]:
     """What the pages have of `acu-ledger`: in blocks, and between backticks."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        blocks = re.findall(r"^```console.*?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```(?:console)?(?: \w+)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         typed = [line for block in blocks for line in block.splitlines() if "acu-ledger" in line]
         quoted = re.findall(r"`((?:[A-Z_]+=\S+ )*acu-ledger [^`]*)`", re.sub(r"\s*\n\s*", " ", _prose(page)))
         for line in (*typed, *quoted):

@@ -1,0 +1,129 @@
+"""`acu-ledger serve` for tests: in a process of its own, or as settings for a server in the test's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from ledger.settings import PREFIX, Settings, environment_name
+from tests.databases import DatabaseUrls
+
+REPOSITORY: Final = Path(__file__).parents[1]
+COMMAND: Final = (sys.executable, "-c", "from ledger.cli.main import main; main()")
+"""`acu-ledger`, wherever the environment's programs lie."""
+ANY_PORTS: Final = dict.fromkeys(("public_port", "back_office_port", "operations_port", "finance_port"), 0)
+"""Free ports, as settings."""
+FREE_PORTS: Final = {environment_name(name): "0" for name in ANY_PORTS}
+"""The same in the environment."""
+_LAST_SAID: Final = "GetPriceList"
+"""In the last line of what a server prints when it serves."""
+_STOP_SECONDS: Final = 60
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
+
+    process: subprocess.Popen[str]
+    said: str
+    """What it printed when it began to serve: a heading, four addresses, and calls to try."""
+    stderr: Path | None
+
+    def address(self, name: str) -> str:
+        """Of a port, by the name that it is printed under."""
+        return address(self.said, name)
+
+    @property
+    def public(self) -> str:
+        return self.address("public API")
+
+    @property
+    def back_office(self) -> str:
+        return self.address("back office")
+
+    def operations_metrics(self) -> str:
+        """The page of the metrics of operations."""
+        with urllib.request.urlopen(self.address("operations metrics")) as response:  # noqa: S310 -- ours
+            return response.read().decode()
+
+    def log(self) -> str:
+        """All that it has logged."""
+        assert self.stderr is not None
+        return self.stderr.read_text(encoding="utf-8")
+
+    def resident_bytes(self) -> int:
+        """Its memory."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * _PAGE_BYTES
+
+
+@contextmanager
+def serving(environment: Mapping[str, str], *options: str, stderr: Path | None = None) -> Iterator[Server]:
+    """A server on free ports with these settings, until the block ends; it then ends with status 0."""
+    with ExitStack() as life:
+        log = None if stderr is None else life.enter_context(stderr.open("w"))
+        process = life.enter_context(
+            subprocess.Popen(
+                [*COMMAND, "serve", *options],
+                cwd=REPOSITORY,
+                env={**clean_environment(), **FREE_PORTS, **environment},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        )
+        assert process.stdout is not None
+        try:
+            yield Server(process, _said(process.stdout), stderr)
+            process.terminate()
+            assert process.wait(_STOP_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def settings_on(urls: DatabaseUrls, **given: Any) -> Settings:
+    """Of a server in the test's process: a database by its roles, and free ports."""
+    return Settings(
+        DATABASE_URL=urls.owner,
+        reader_url=urls.reader,
+        finance_url=urls.finance,
+        writer_url=urls.writer,
+        **ANY_PORTS,
+        **given,
+    )
+
+
+def clean_environment() -> Mapping[str, str]:
+    """What this process has, without settings of the ledger; warnings are errors there too."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "DATABASE_URL" and not name.startswith(PREFIX)
+    }
+    return {**kept, "PYTHONWARNINGS": "error"}
+
+
+def address(said: str, name: str) -> str:
+    """Of a port of a server that has printed this. Raises AssertionError where it did not start."""
+    found = re.search(rf"{name} +(\S+)\n", said)
+    if found is None:
+        raise AssertionError(f"no {name}: {said}")
+    return found[1]
+
+
+def _said(stdout: IO[str]) -> str:
+    lines = []
+    for line in stdout:
+        lines.append(line)
+        if _LAST_SAID in line:
+            break
+    return "".join(lines)
