@@ -18,7 +18,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[i
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.cli.access import Access, is_loopback
+from ledger.cli.access import CA, Access, is_loopback
+from ledger.doors.address import DIRECT
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
@@ -41,11 +42,9 @@ MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A batch answers with every line of every charge."""
 
 _OPTIONS: Final = (("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),)
-_DIRECT: Final = ("grpc.enable_http_proxy", 0)
-"""A proxy of the environment would be sent to, in the clear, what is for this machine."""
 _NOTHING: Final = Access()
 _HANDSHAKES: Final = {
-    "CERTIFICATE_VERIFY_FAILED": "no authority of --ca (ACU_LEDGER_CA) signed the server's certificate",
+    "CERTIFICATE_VERIFY_FAILED": f"no authority of --ca ({CA}) signed the server's certificate",
     "Hostname Verification Check failed": "the server's certificate is for other names: call one of them",
     "WRONG_VERSION_NUMBER": "the server speaks no TLS here",
 }
@@ -117,7 +116,7 @@ async def connect(
 def channel(target: str, access: Access) -> grpc.aio.Channel:
     """A channel to one port, by TLS or not as `access` has it; a key is shown with each call."""
     credentials = access.credentials(target)
-    options = (*_OPTIONS, _DIRECT) if is_loopback(target) else _OPTIONS
+    options = (*_OPTIONS, DIRECT) if is_loopback(target) else _OPTIONS
     interceptors = [_Bearer(access.key)] if access.key else None
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)

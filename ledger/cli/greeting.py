@@ -8,10 +8,9 @@ from typing import Final
 
 from ledger.app import Stack
 from ledger.cli.access import CA, CLIENT_CERTIFICATE, CLIENT_CERTIFICATE_KEY, KEY
+from ledger.doors.address import beside, joined
 from ledger.doors.certificates import Material
 
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- nothing is bound here
-"""Where this machine reaches a port of all its addresses."""
 _BY_KEY: Final = f"""printf 'authorization: Bearer %s\\n' "${KEY}" | """
 """From the shell itself: an argument of a program could be read by every user of the machine."""
 
@@ -85,17 +84,12 @@ def _curl(stack: Stack, asks_for_certificates: bool) -> str:
 
 def _server_name(stack: Stack, material: Material) -> list[str]:
     """One that the certificate is for, where the address that is called is none."""
-    host = _host(stack.public_target).strip("[]")
+    host = beside(stack.front.address.ip)
     if host in material.names or not material.names:
         return []
     return [f"--servername {material.names[0].replace('*', 'any')}"]
 
 
 def _origin(stack: Stack, target: str) -> str:
-    return f"{stack.front.scheme}://{_host(target)}:{target.rpartition(':')[2]}"
-
-
-def _host(target: str) -> str:
-    """Where this machine reaches a target of its own, an IPv6 address in brackets."""
-    host = target.rpartition(":")[0]
-    return _ANY.get(host, host)
+    port = int(target.rpartition(":")[2])
+    return f"{stack.front.scheme}://{joined(beside(stack.front.address.ip), port)}"

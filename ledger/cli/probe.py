@@ -20,13 +20,11 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from ledger.doors.address import DIRECT, beside, joined
 from ledger.settings import Settings, SettingsError
 
 ANSWER_SECONDS: Final = 4.0
 """Less than what those who run it wait for."""
-_DIRECT: Final = ("grpc.enable_http_proxy", 0)
-"""A proxy of the environment does not lead to the server beside it."""
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (nothing is bound here)
 
 
 def main() -> None:
@@ -44,9 +42,8 @@ def main() -> None:
 
 
 def _asked(settings: Settings) -> int:
-    host = _ANY.get(settings.host, settings.host)
-    target = f"[{host}]:{settings.public_port}" if ":" in host else f"{host}:{settings.public_port}"
-    with _channel(target, host, settings) as channel:
+    host = beside(settings.host)
+    with _channel(joined(host, settings.public_port), host, settings) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         asked = health_pb2.HealthCheckRequest()
         return int(health.Check(asked, timeout=ANSWER_SECONDS).status)
@@ -54,16 +51,14 @@ def _asked(settings: Settings) -> int:
 
 def _channel(target: str, host: str, settings: Settings) -> grpc.Channel:
     if settings.tls_certificate is None or settings.tls_key is None:
-        return grpc.insecure_channel(target, options=[_DIRECT])
+        return grpc.insecure_channel(target, options=[DIRECT])
     shown = _certificate(host, settings.public_port)
     own: tuple[bytes | None, bytes | None] = (None, None)
     if settings.tls_client_ca is not None:
         own = settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes()
     name = _name(host, settings.public_port, shown)
     credentials = grpc.ssl_channel_credentials(shown.encode("ascii"), *own)
-    return grpc.secure_channel(
-        target, credentials, options=[_DIRECT, ("grpc.ssl_target_name_override", name)]
-    )
+    return grpc.secure_channel(target, credentials, options=[DIRECT, ("grpc.ssl_target_name_override", name)])
 
 
 def _certificate(host: str, port: int) -> str:

@@ -13,6 +13,10 @@ from ledger.settings import LOOPBACK, OWNER_URL, Settings, SettingsError, enviro
 _FORM: Final = (
     "write an address of this machine (127.0.0.1, ::1, 0.0.0.0 for all) or a name that leads to one"
 )
+_ALL: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 -- nothing is bound here
+"""What stands for all addresses of a machine, and where it reaches itself."""
+DIRECT: Final = ("grpc.enable_http_proxy", 0)
+"""Of gRPC's channels to this machine: a proxy of the environment leads elsewhere, and is to see no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,18 @@ class Address:
     is_loopback: bool
 
     def at(self, port: int) -> str:
-        """As `host:port`, an IPv6 address in brackets."""
-        return f"[{self.ip}]:{port}" if ":" in self.ip else f"{self.ip}:{port}"
+        """As `host:port`."""
+        return joined(self.ip, port)
+
+
+def joined(host: str, port: int) -> str:
+    """As `host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def beside(host: str) -> str:
+    """Where the same machine reaches a host that ports listen on: all of its addresses at loopback."""
+    return _ALL.get(host, host)
 
 
 async def address_of(settings: Settings) -> Address:
