@@ -32,14 +32,14 @@ from guarded import CONFIG, CREDIT, OF_A_CUSTOMER, Guarded, Method, fresh, reach
 from ledger.access.caller import SCOPES
 from ledger.access.keys import parse
 from ledger.store.database import ROLES
+from tests import serving
+from tests.serving import FREE_PORTS, REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 LOUD = (
     "import logging; logging.basicConfig(level=logging.DEBUG); logging.INFO = logging.DEBUG;"
     "from ledger.cli.main import main; main()"
 )
 """The command line, with every log of every library."""
-FREE_PORTS = {f"ACU_LEDGER_{name}_PORT": "0" for name in ("PUBLIC", "BACK_OFFICE", "OPERATIONS", "FINANCE")}
 START_LINES = 5
 PIECE = 12
 """Characters of a secret that are met nowhere by chance."""
@@ -87,9 +87,7 @@ class Loud:
         return self.address("back office")
 
     def address(self, name: str) -> str:
-        found = re.search(rf"{name} +(\S+)", self.said)
-        assert found, self.said
-        return found[1]
+        return serving.address(self.said, name)
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -100,19 +98,13 @@ def environment(**settings: str) -> dict[str, str]:
 @asynccontextmanager
 async def loud_server(urls: Any, left: Left, directory: Path) -> AsyncIterator[Loud]:
     """Runs a server, and takes what it has said when it has ended."""
-    databases = {
-        "DATABASE_URL": urls.owner,
-        "ACU_LEDGER_READER_URL": urls.reader,
-        "ACU_LEDGER_FINANCE_URL": urls.finance,
-        "ACU_LEDGER_WRITER_URL": urls.writer,
-    }
     stderr = directory / "stderr"
     with (
         stderr.open("w") as log,
         subprocess.Popen(  # noqa: ASYNC220 -- it has nothing else to do
             [sys.executable, "-c", LOUD, "serve", "--config", str(CONFIG)],
             cwd=REPOSITORY,
-            env=environment(**FREE_PORTS, **databases),
+            env=environment(**FREE_PORTS, **urls.environment),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

