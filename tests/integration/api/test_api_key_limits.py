@@ -77,7 +77,7 @@ async def limited(database, database_url, **limits):
     """A service with limits of keys, a customer, and two keys of backends."""
     keys = [Key.draw() for _ in range(3)]
     for key, scope in zip(keys, ("backend", "backend", "ops"), strict=True):
-        draft = Draft(key.key_id, key.hash, "a test's", (scope,), None, "a test", None, fresh(), b"f")
+        draft = Draft(key.key_id, key.hash, "a test's", (scope,), None, ACT, None, fresh(), b"f")
         await make_key(database.writer, draft)
     settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ANY_PORTS, **limits)
     async with (

@@ -15,6 +15,7 @@ from api_world import CONFIG, World, fresh, refusal
 from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.spans import FLUSH_SECONDS
+from ledger.store.acts import Act
 from ledger.store.keys import Draft, make_key
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -40,7 +41,8 @@ async def key(database):
     key = Key.draw()
     scopes = ("backend", "wallet", "ops")
     await make_key(
-        database.writer, Draft(key.key_id, key.hash, "agent", scopes, None, "a test", None, "k", b"f")
+        database.writer,
+        Draft(key.key_id, key.hash, "agent", scopes, None, Act("", "a test", "CreateKey"), None, "k", b"f"),
     )
     return key
 

@@ -24,6 +24,7 @@ from ledger.access.keys import Key
 from ledger.app import running
 from ledger.settings import Settings, spans_are_wanted
 from ledger.spans import LINKS_MAX
+from ledger.store.acts import Act
 from ledger.store.keys import Draft, make_key
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -215,7 +216,15 @@ async def test_a_span_has_the_id_of_a_key(kept, database_urls, database):
     """And never the key; whose key is not taken is nobody."""
     key = Key.draw()
     draft = Draft(
-        key.key_id, key.hash, "agent", ("backend", "wallet", "ops"), None, "a test", None, "k", b"f"
+        key.key_id,
+        key.hash,
+        "agent",
+        ("backend", "wallet", "ops"),
+        None,
+        Act("", "a test", "CreateKey"),
+        None,
+        "k",
+        b"f",
     )
     async with serving(database_urls) as world:
         await make_key(database.writer, draft)

@@ -11,6 +11,7 @@ import yaml
 from monitoring_world import ask_until, environment
 
 from ledger.access.keys import Key
+from ledger.store.acts import Act
 from ledger.store.keys import Draft, make_key
 from tests.certificates import Authority
 from tests.faults.servers import Server
@@ -24,7 +25,17 @@ async def prometheus(database, database_urls, tmp_path) -> AsyncIterator[Prometh
     soon = datetime.now(UTC) + timedelta(days=10)
     await make_key(
         database.writer,
-        Draft(key.key_id, key.hash, "prometheus", ("finance",), None, "a test", soon, "first", b"f"),
+        Draft(
+            key.key_id,
+            key.hash,
+            "prometheus",
+            ("finance",),
+            None,
+            Act("", "a test", "CreateKey"),
+            soon,
+            "first",
+            b"f",
+        ),
     )
     folder = shutil.copytree(DEPLOY, tmp_path / "prometheus")
     (folder / "finance.key").write_text(key.text, encoding="ascii")
