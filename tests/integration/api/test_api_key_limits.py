@@ -16,6 +16,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.app import running
 from ledger.settings import Settings
+from ledger.store.acts import Act
 from ledger.store.keys import Draft, make_key
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -77,7 +78,17 @@ async def limited(database, database_url, **limits):
     """A service with limits of keys, a customer, and two keys of backends."""
     keys = [Key.draw() for _ in range(3)]
     for key, scope in zip(keys, ("backend", "backend", "ops"), strict=True):
-        draft = Draft(key.key_id, key.hash, "a test's", (scope,), None, ACT, None, fresh(), b"f")
+        draft = Draft(
+            key.key_id,
+            key.hash,
+            "a test's",
+            (scope,),
+            None,
+            Act("", "a test", "CreateKey"),
+            None,
+            fresh(),
+            b"f",
+        )
         await make_key(database.writer, draft)
     settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ANY_PORTS, **limits)
     async with (
