@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 import pytest
+import structlog
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import TRUSTED_SECONDS, KeysOutdatedError, UnauthenticatedError
@@ -200,3 +201,21 @@ async def test_keys_are_looked_at_where_no_signing_key_can_be_made(open_table, m
     assert table.authorize(sent(new.text)).key_id == new.key_id
     monkeypatch.setattr("ledger.access.table.boot_seconds", lambda: now + TRUSTED_SECONDS - 1)
     table.authorize(sent(table.make_token(caller(maker), "cus_a", QUARTER)[0]))
+
+
+async def test_a_look_that_is_never_whole_is_told(open_table, monkeypatch):
+    """What else is done at a look fails in the log, though keys are looked at in time."""
+
+    async def full(*_):
+        raise asyncpg.DiskFullError
+
+    table = await open_table()
+    monkeypatch.setattr("ledger.access.table.signing_keys", full)
+    monkeypatch.setattr("ledger.access.table.LATE_SECONDS", 0)
+    with structlog.testing.capture_logs() as logs:
+        following = asyncio.create_task(table.run())
+        async with asyncio.timeout(30):
+            while not logs:  # noqa: ASYNC110 -- a log has no event for it
+                await asyncio.sleep(0)
+        following.cancel()
+    assert [log["event"] for log in logs] == ["keys.not_looked_at"]

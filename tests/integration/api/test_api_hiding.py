@@ -122,8 +122,6 @@ BEHIND_THE_DOOR = {
     RefusalReason.KEY_NOT_FOUND.value,
     RefusalReason.KEY_ENDED.value,
     RefusalReason.TOO_MANY_GRANTS.value,
-    RefusalReason.KEY_NOT_FOUND.value,
-    RefusalReason.KEY_ENDED.value,
 }
 """Reasons that no public method has."""
 
