@@ -415,6 +415,7 @@ def collector(monkeypatch):
         yield collector
 
 
+@pytest.mark.timeout(300)  # Two servers, every card, every reason.
 async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
     """Of no answer, error or metadata of any public method, of the log, the spans, the page of metrics.
 
