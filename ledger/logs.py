@@ -19,6 +19,9 @@ from ledger import calls
 _DETAIL = re.compile(r"(?:\n|\\n)DETAIL:.*")
 """What the driver appends to an error's text, in its `repr` too."""
 
+_TRANSPORT = "grpc"
+"""Its errors are warnings: any peer that breaks the rules of the transport makes it log one."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -54,7 +57,8 @@ class _Libraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs it under the name of its logger."""
-        log = _log.error if record.levelno >= logging.ERROR else _log.warning
+        is_fault = record.levelno >= logging.ERROR and record.name.partition(".")[0] != _TRANSPORT
+        log = _log.error if is_fault else _log.warning
         log("library", logger=record.name, said=record.getMessage(), exc_info=record.exc_info)
 
 
