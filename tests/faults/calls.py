@@ -27,7 +27,7 @@ BATCH_FIELDS = {
     "Refund": "refund",
 }
 _ADMIN = ("CreateCustomer", "IssueGrant")
-_UNKNOWN = frozenset(
+UNANSWERED = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -38,7 +38,8 @@ _UNKNOWN = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
-_UNKNOWN_NUMBERS = {code.value[0]: code for code in _UNKNOWN}
+"""Whoever is answered so sends the same again."""
+_UNKNOWN_NUMBERS = {code.value[0]: code for code in UNANSWERED}
 
 
 async def attempt(
@@ -92,7 +93,7 @@ def _outcome_of_error(error: grpc.aio.AioRpcError) -> Outcome:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             return _outcome_of_status(Status.FromString(value))
-    if error.code() in _UNKNOWN:
+    if error.code() in UNANSWERED:
         return Unknown(error.code().name, error.details() or "")
     return Refused(error.code().name)
 

@@ -11,7 +11,10 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from grpc._cython import cygrpc
 
 _real_datetime = dt.datetime
 _real_time, _real_time_ns, _real_gettime = time.time, time.time_ns, time.clock_gettime
@@ -33,6 +36,8 @@ class _Meta(type):
 
 
 class _ShiftedDatetime(_real_datetime, metaclass=_Meta):
+    __slots__ = ()  # Of the real one's size, by which compiled modules know it.
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return _real_datetime(*args, **kwargs)
 
@@ -73,6 +78,8 @@ def shift_clock(seconds: float, file: Path) -> None:
     patched: dict[str, Any] = {"time": _time, "time_ns": _time_ns, "clock_gettime": _clock_gettime}
     for name, function in patched.items():
         setattr(time, name, function)
+    # gRPC's core has a clock of its own, which is not shifted: what it says of deadlines is by that one.
+    cygrpc.time = SimpleNamespace(time=_real_time)
     setattr(dt, "datetime", _ShiftedDatetime)  # noqa: B010 -- types may not be assigned to
     _say()
 

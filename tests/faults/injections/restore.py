@@ -18,7 +18,7 @@ from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, P
 from ledger.v1.credit_service_pb2 import ChargeRequest
 from ledger.v1.usage_pb2 import UnitUsage, UsageItem, UsageList
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.faults.calls import attempt
+from tests.faults.calls import UNANSWERED, attempt
 from tests.faults.compare import expect
 from tests.faults.injections.failover import (
     LONE_CREDITS,
@@ -110,7 +110,7 @@ async def _publish(stage: Scene, card: str, each: int) -> None:
             try:
                 done = await stage.servers[0].ledger.admin.PublishRateCard(request)
             except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in UNANSWERED:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
@@ -170,7 +170,7 @@ async def _expect_nobody(stage: Scene, server: int, customer_id: str) -> None:
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.NOT_FOUND:
                     return
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if error.code() not in UNANSWERED:
                     raise
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
