@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from google.protobuf.message import Message
-
 from ledger.access import keys as rules
 from ledger.access.keys import Key
 from ledger.access.table import KeyTable
@@ -175,10 +173,10 @@ def _as_long(first: StoredKey, now: datetime) -> datetime | None:
     return now + (first.expires_at - first.created_at) if first.expires_at is not None else None
 
 
-def _expires_at(problems: Problems, request: Message) -> datetime | None:
+def _expires_at(problems: Problems, request: pb.CreateKeyRequest | pb.RotateKeyRequest) -> datetime | None:
     if not request.HasField("expires_at"):
         return None
-    return checks.instant(problems, "expires_at", request.expires_at)  # type: ignore[attr-defined]
+    return checks.instant(problems, "expires_at", request.expires_at)
 
 
 def _overlap(problems: Problems, request: pb.RotateKeyRequest) -> timedelta:
