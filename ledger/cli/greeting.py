@@ -68,8 +68,8 @@ def _given(stack: Stack) -> str:
 
 
 def _curl(stack: Stack, asks_for_certificates: bool) -> str:
-    beside = Path(sys.executable).with_name("buf")
-    words = [str(beside) if beside.exists() else "buf", "curl --protocol grpc"]
+    buf = Path(sys.executable).with_name("buf")
+    words = [str(buf) if buf.exists() else "buf", "curl --protocol grpc"]
     if stack.front.tls is None:
         words.append("--http2-prior-knowledge")
     else:

@@ -16,14 +16,14 @@ _OURS = ("ledger", "pricing")
 def main() -> None:
     """Runs the command line; ends with status 1 where its part of the package is not installed."""
     with _installed():
-        from ledger.cli.main import app  # noqa: PLC0415  (what it imports may be missing)
+        from ledger.cli.main import app  # noqa: PLC0415 -- what it imports may be missing
     app()
 
 
 def probe() -> None:
     """Asks the server beside it; ends with status 1 where that part of the package is not installed."""
     with _installed():
-        from ledger.cli.probe import main as ask  # noqa: PLC0415  (what it imports may be missing)
+        from ledger.cli.probe import main as ask  # noqa: PLC0415 -- what it imports may be missing
     ask()
 
 

@@ -92,12 +92,7 @@ class Waiting:
 
     def refusal(self, urgency: Urgency) -> Overloaded | None:
         """Why a request is not to join the line; None: it may."""
-        bound = BOUNDS[urgency]
-        if self.commands >= bound.commands:
-            return self._refused_by(NUMBER, bound.commands, urgency)
-        if self.oldest_seconds() > bound.age_seconds:
-            return self._refused_by(AGE, bound.age_seconds, urgency)
-        return None
+        return self._judge(urgency, self.commands, self.oldest_seconds())
 
     @contextmanager
     def announced(self, writes: int) -> Iterator[Announced]:
@@ -110,12 +105,7 @@ class Waiting:
             nonlocal left
             left -= 1
             self._announced -= 1
-            bound = BOUNDS[urgency]
-            if commands >= bound.commands:
-                return self._refused_by(NUMBER, bound.commands, urgency)
-            if max(self.oldest_seconds(), boot_seconds() - arrived_at) > bound.age_seconds:
-                return self._refused_by(AGE, bound.age_seconds, urgency)
-            return None
+            return self._judge(urgency, commands, max(self.oldest_seconds(), boot_seconds() - arrived_at))
 
         try:
             yield refusal
@@ -135,6 +125,14 @@ class Waiting:
         except IndexError:
             return 0.0
         return boot_seconds() - oldest.arrived_at
+
+    def _judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
+        bound = BOUNDS[urgency]
+        if commands >= bound.commands:
+            return self._refused_by(NUMBER, bound.commands, urgency)
+        if age_seconds > bound.age_seconds:
+            return self._refused_by(AGE, bound.age_seconds, urgency)
+        return None
 
     def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> Overloaded:
         self._refused.note(limit, urgency.value)

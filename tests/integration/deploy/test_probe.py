@@ -36,7 +36,7 @@ def _probe(target: str, *options: str, **settings: object) -> subprocess.Complet
 async def test_a_server_in_plaintext_serves(database_url: str) -> None:
     """On loopback, by its settings alone; all addresses are reached at loopback's."""
     async with running(Settings(database_url=database_url, **ANY_PORTS)) as stack:
-        for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104  (nothing is bound here)
+        for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 -- nothing is bound here
             asked = await asyncio.to_thread(_probe, stack.public_target, host=host)
             assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
 
