@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from fractions import Fraction
+from typing import NamedTuple
 
 from books_world import START, World
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger.books import (
@@ -52,6 +53,12 @@ def line(draw: st.DrawFn) -> PricedLine:
     return PricedLine(draw(st.sampled_from(KINDS)), treatment, exact, cost, {}, {}, (), saved, own_key)
 
 
+def costless(exact_micros: Fraction) -> PricedLine:
+    """Give a line of tokens that has a price and no cost."""
+    zero = Fraction(0)
+    return PricedLine("tokens", Treatment.CHARGED, exact_micros, zero, {}, {}, (), zero, zero)
+
+
 def priced(lines: list[PricedLine], rounding: Rounding, *, outcomes: bool = False) -> Priced:
     """Give lines as pricing does."""
     return Priced(tuple(lines), rounding, has_outcome_rule=outcomes, outcome_charged=False, occurred_at=None)
@@ -94,19 +101,51 @@ def test_a_rounded_amount_is_the_nearest_that_its_mode_allows(amount: Fraction, 
 
 
 @given(st.lists(st.lists(line(), max_size=4), min_size=1, max_size=6), ROUNDINGS, st.booleans())
+@example(
+    parts=[[costless(Fraction(6169993834, 617))], [costless(Fraction(2217, 317))]],
+    rounding=Rounding(7, "down"),
+    outcomes=False,
+)
 @settings(deadline=None)
 def test_a_session_in_parts_costs_what_it_costs_in_one(
     parts: list[list[PricedLine]], rounding: Rounding, outcomes: bool
 ) -> None:
-    """Price, cost, absorbed cost and savings are the same, however the work is cut into commits."""
+    """Price, cost, absorbed cost and savings are the same, however the work is cut into commits.
+
+    But for a quantum that credits do not cover, which waits for the customer's next usage.
+    """
     in_parts, in_one = (
         commit_parts(parts, rounding, outcomes=outcomes),
         commit_parts([[line for part in parts for line in part]], rounding, outcomes=outcomes),
     )
+    assert in_one.waiting_micros == 0
+    assert in_parts.waiting_micros in (0, rounding.quantum_micros)
+    if in_parts.waiting_micros:
+        assert in_parts.uncollected_micros + in_parts.waiting_micros == in_one.uncollected_micros
+        in_parts = in_parts._replace(
+            priced_micros=in_parts.priced_micros + in_parts.waiting_micros,
+            uncollected_micros=in_one.uncollected_micros,
+            absorbed_uncollected_nanousd=in_one.absorbed_uncollected_nanousd,
+            waiting_micros=0,
+        )
     assert in_parts == in_one
 
 
-def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes: bool) -> tuple[int, ...]:
+class Booked(NamedTuple):
+    """What all commits of a session have booked, and what of their price waits for the next usage."""
+
+    saved_nanousd: int
+    own_key_nanousd: int
+    priced_micros: int
+    uncollected_micros: int
+    cost_nanousd: int
+    absorbed_failed_outcome_nanousd: int
+    absorbed_uncollected_nanousd: int
+    absorbed_unpriced_nanousd: int
+    waiting_micros: int
+
+
+def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes: bool) -> Booked:
     """Commit parts against a small hold and few credits; give what is booked of them all."""
     world = World()
     world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
@@ -130,7 +169,11 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
         sources = parts[int(entry.request_id[1:])] if entry.request_id else []
         for source, booked_line in zip(sources, entry.money.lines if entry.money else (), strict=False):
             assert bool(source.saved_exact_nanousd) or booked_line.saved_nanousd == 0
-    return (
+    carried = world.wallet.tallies.values()
+    even = (
+        2 * rounding.quantum_micros
+    )  # What is carried may be negative, where halves are rounded another way.
+    return Booked(
         sum(line.saved_nanousd for m in money for line in m.lines),
         sum(line.own_key_nanousd for m in money for line in m.lines),
         sum(entry.priced_micros for entry in booked),
@@ -139,6 +182,9 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
         sum(m.absorbed_failed_outcome_nanousd for m in money),
         sum(m.absorbed_uncollected_nanousd for m in money),
         sum(m.absorbed_unpriced_nanousd for m in money),
+        sum(
+            round_exact(tally.exact_micros + even, rounding) - even - tally.billed_micros for tally in carried
+        ),
     )
 
 
