@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from hashlib import sha256
 from secrets import choice
 from string import ascii_letters, digits
@@ -18,7 +19,6 @@ from typing import Final, NamedTuple, Self
 from zlib import crc32
 
 from ledger.access.caller import SCOPES
-from pricing.names import nearest
 
 PREFIX: Final = "acu_"
 ID_LENGTH: Final = 12
@@ -96,8 +96,8 @@ def problems(
         yield "scopes", f"has {len(scopes)} scopes; of {known} at most all are allowed"
     for index, scope in enumerate(scopes[: len(SCOPES)]):
         if scope not in SCOPES:
-            near = nearest(scope[:_NEAR_MAX].lower(), SCOPES)
-            hint = f"; {near} is meant, perhaps" if near else ""
+            near = get_close_matches(scope[:_NEAR_MAX].lower(), SCOPES, 1)
+            hint = f"; {near[0]} is meant, perhaps" if near else ""
             yield f"scopes[{index}]", f"{scope[:_NEAR_MAX]!r} is no scope{hint}: one of {known} is allowed"
     unbound = [scope for scope in scopes if scope in SCOPES and scope not in BOUND]
     if customers and unbound:

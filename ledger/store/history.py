@@ -8,15 +8,13 @@ before the connection is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-
-    from ledger.store.database import Connection, PooledConnection
 
 HISTORY = "SELECT ledger.history() AS history, clock_timestamp() AS now"
 
@@ -25,6 +23,13 @@ _log = structlog.get_logger(__name__)
 
 class StandbyError(ConnectionError):
     """The address leads to a standby: what it shows may be old, and it takes no write."""
+
+
+class Session(Protocol):
+    """A connection to the database, as far as it is asked here."""
+
+    async def fetch(self, query: str, /) -> list[Any]:
+        """The rows of a statement."""
 
 
 class History:
@@ -40,7 +45,7 @@ class History:
         """Has `forget` called, with the database's time, before a connection to another history is used."""
         self._forgetful.append(forget)
 
-    async def meet(self, connection: Connection | PooledConnection) -> None:
+    async def meet(self, connection: Session) -> None:
         """Looks where a new connection leads. Raises StandbyError, and the driver's errors."""
         [(history, now)] = await connection.fetch(HISTORY)
         if history is None:
