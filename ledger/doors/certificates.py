@@ -115,6 +115,10 @@ def _asking(files: TlsFiles, field: str, chain: bytes, key: bytes, now: datetime
 def _bytes_of(files: TlsFiles, field: str) -> bytes:
     path: Path = getattr(files, field)
     try:
+        # Whoever opens a pipe waits for its writer, and a device may have no end. Links are followed.
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            _refuse(files, field, "is a pipe or a device, and is not read: put a file there, or a link to one")
         return path.read_bytes()
     except OSError as error:
         _refuse(files, field, f"cannot be read ({error.strerror}): name a PEM file that this user may read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -72,6 +73,18 @@ def test_files_that_cannot_be_read(files: TlsFiles, tmp_path: Path) -> None:
         assert f"{name}: {tmp_path} cannot be read (Is a directory)" in refusal(
             replace(files, **{field: tmp_path})
         )
+
+
+def test_what_may_never_end_is_not_read(files: TlsFiles, tmp_path: Path) -> None:
+    """A pipe that nobody writes to, and a device, are told by their setting: nobody waits for them."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for field in ("tls_certificate", "tls_key", "tls_client_ca", "back_office_tls_client_ca"):
+        for endless in (pipe, Path("/dev/zero")):
+            assert refusal(replace(files, **{field: endless})) == (
+                f"ACU_LEDGER_{field.upper()}: {endless} is a pipe or a device, and is not read:"
+                " put a file there, or a link to one"
+            )
 
 
 def test_files_that_hold_something_else(files: TlsFiles, tmp_path: Path) -> None:
