@@ -78,13 +78,16 @@ def is_loopback(target: str) -> bool:
 
 def _authorities(file: Path) -> bytes:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except ssl.SSLError:
+        # Once: it may be a pipe. Outside of the certificates there may be text in any encoding.
+        found = file.read_bytes()
+        text = found.decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
         why = "holds no certificate in PEM form: name the file of the authority that signed the server's"
     except OSError as error:
         why = f"cannot be read ({error.strerror})"
     else:
-        return file.read_bytes()
+        return found
     raise SettingsError(f"--ca ({CA}): {file} {why}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,15 @@ def test_tls_on_loopback_with_an_authority(authority: Authority) -> None:
         assert speaks_tls(Access.read(environment), HERE) == {True}
     assert speaks_tls(Access.read({}, ca=authority.file), HERE) == {True}
     assert Access.read({"ACU_LEDGER_CA": "/nowhere"}, ca=authority.file).authorities is not None
+
+
+def test_an_authority_comes_by_a_pipe(authority: Authority, tmp_path: Path) -> None:
+    """As a shell makes one of `--ca <(command)`: it can be read once."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(pipe.write_bytes, authority.file.read_bytes())
+        assert Access.read({}, ca=pipe).authorities == authority.file.read_bytes()
 
 
 def test_keys_that_are_none() -> None:
