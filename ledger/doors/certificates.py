@@ -118,7 +118,8 @@ def _bytes_of(files: TlsFiles, field: str) -> bytes:
         # Whoever opens a pipe waits for its writer, and a device may have no end. Links are followed.
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            _refuse(files, field, "is a pipe or a device, and is not read: put a file there, or a link to one")
+            why = "is a pipe or a device, and is not read: put a file there, or a link to one"
+            _refuse(files, field, why)
         return path.read_bytes()
     except OSError as error:
         _refuse(files, field, f"cannot be read ({error.strerror}): name a PEM file that this user may read")
