@@ -17,7 +17,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from pricing.rates import RATED_QUANTITIES, REQUESTS, Stepped, TokenRates, token_rates
+from pricing.items import RATED_QUANTITIES, REQUESTS
+from pricing.rates import Stepped, TokenRates, token_rates
 
 Plain = Any
 """JSON values."""

@@ -26,11 +26,12 @@ from pricing.counters import (
     Volume,
     quantity_of,
 )
-from pricing.items import BILLION, Result
+from pricing.decimals import BILLION
+from pricing.items import REQUESTS, Result
 from pricing.memory import ONCE
 from pricing.meters import Machines, Meter
 from pricing.period_schemes import AllowanceDoc, PeriodDoc
-from pricing.rates import REQUESTS, with_fallbacks
+from pricing.rates import with_fallbacks
 from pricing.runs import run_keys
 from pricing.schemes import PriceDoc
 from pricing.tariffs import MICROS, Tariff, compile_rates

@@ -13,7 +13,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from pricing.costing import Costs
-from pricing.items import BILLION, Compute, Outcome, Result, Tokens, Units
+from pricing.decimals import BILLION
+from pricing.items import Compute, Outcome, Result, Tokens, Units
 from pricing.memory import Past
 from pricing.meters import Machines, Meter
 from pricing.notes import Measured, PoolPart

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from pricing.catalog import CatalogPrice, snapshot
 from pricing.costs import CostBook
-from pricing.decimals import format_nanos
-from pricing.items import BILLION, CACHE
+from pricing.decimals import BILLION, format_nanos
+from pricing.items import CACHE
 from pricing.rates import TokenRates, with_fallbacks
 
 _MILLION = 10**6

@@ -20,8 +20,9 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pricing.catalog import Catalog, snapshot
+from pricing.decimals import BILLION
 from pricing.fields import EPOCH, Instant, Name, Percent, Rate, Revision, TokenQuantity
-from pricing.items import BILLION, CACHE, Tokens
+from pricing.items import CACHE, Tokens
 from pricing.pairs import Pair
 from pricing.rates import TokenRates, token_rates
 from pricing.source import ConfigError, Located, Problem, RefusedError, Strict, read_file, read_text

@@ -22,11 +22,11 @@ from typing import Any, Final, NamedTuple
 
 from pricing import pieces
 from pricing.costing import Costs
-from pricing.items import BILLION, Item
+from pricing.decimals import BILLION
+from pricing.items import REQUESTS, Item
 from pricing.memory import COUNT, Past, State, decode, encode
 from pricing.pairs import NOTHING, Pair
 from pricing.periods import Period, Span
-from pricing.rates import REQUESTS
 from pricing.tariffs import Tariff
 
 _ZERO = Fraction(0)

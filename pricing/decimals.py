@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from pricing.items import BILLION
+BILLION = 10**9
+"""Decimal amounts are integers of billionths: nine fractional digits are all that is taken."""
 
 _DECIMAL = re.compile(r"(\d{1,15})(?:\.(\d{1,9}))?", re.ASCII)
 _PERCENT = re.compile(r"(.+?)\s*%")

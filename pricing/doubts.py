@@ -23,14 +23,13 @@ from pricing.cards import RateCard
 from pricing.catalog import ALL_QUANTITIES, HOUR_WRITES
 from pricing.compiling import rated_quantities
 from pricing.costs import CostBook, CostsDoc, TokenCostDoc
-from pricing.decimals import format_nanos, format_percent
-from pricing.items import BILLION, CACHE, OURS, TOKEN_QUANTITIES, Compute, Item, Tokens, Units
+from pricing.decimals import BILLION, format_nanos, format_percent
+from pricing.items import CACHE, OURS, REQUESTS, TOKEN_QUANTITIES, Compute, Item, Tokens, Units
 from pricing.memory import Memory
 from pricing.names import Names
 from pricing.plain_yaml import Loc
 from pricing.pricer import price
 from pricing.quote import Treatment
-from pricing.rates import REQUESTS
 from pricing.schemes import PriceDoc
 from pricing.selectors import Index, is_glob, matches
 from pricing.source import Located, Problem, read_text

@@ -10,9 +10,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from pricing.decimals import DECIMAL_RULE, format_nanos, parse_nanos, parse_percent
-from pricing.items import BILLION
-from pricing.rates import RATED_QUANTITIES
+from pricing.decimals import BILLION, DECIMAL_RULE, format_nanos, parse_nanos, parse_percent
+from pricing.items import RATED_QUANTITIES
 from pricing.source import RefusedError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

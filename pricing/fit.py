@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from pricing.cards import RateCard
 from pricing.costs import CostBook
-from pricing.decimals import format_nanos, format_percent
-from pricing.items import BILLION, OURS, Compute, Item, Tokens, Units
+from pricing.decimals import BILLION, format_nanos, format_percent
+from pricing.items import OURS, REQUESTS, Compute, Item, Tokens, Units
 from pricing.memory import Memory
 from pricing.pricer import price
 from pricing.quote import Line
-from pricing.rates import REQUESTS, TokenRates
+from pricing.rates import TokenRates
 from pricing.terms import compile_terms
 
 _DIGITS = 6

@@ -13,13 +13,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-BILLION = 10**9
-"""Decimal amounts are integers of billionths: nine fractional digits are all that is taken."""
+from pricing.decimals import BILLION
 
 INPUT_QUANTITIES = ("input", "cache_read", "cache_write", "cache_write_1h", "input_audio", "input_image")
 OUTPUT_QUANTITIES = ("output", "reasoning", "output_audio", "output_image")
 TOKEN_QUANTITIES = INPUT_QUANTITIES + OUTPUT_QUANTITIES
 """The keys of `Tokens.quantities`."""
+REQUESTS = "requests"
+RATED_QUANTITIES = (*TOKEN_QUANTITIES, REQUESTS)
+"""The quantities of a tokens item that may have a rate."""
 
 CACHE = "cache"
 """What `served_by` says when nothing ran: an answer came from our cache."""

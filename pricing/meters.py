@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pricing.items import BILLION, Compute
+from pricing.decimals import BILLION
+from pricing.items import Compute
 
 CREDIT = 3600 * BILLION * BILLION
 """What a billionth of a credit comes to as rate x time x count, all in billionths."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from pricing.decimals import format_nanos
-from pricing.items import BILLION
+from pricing.decimals import BILLION, format_nanos
 from pricing.pairs import Pair
 
 

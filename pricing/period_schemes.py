@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, model_validator
 
+from pricing.decimals import BILLION
 from pricing.fields import Name, Percent, parse_duration, parse_positive
-from pricing.items import BILLION
+from pricing.items import RATED_QUANTITIES
 from pricing.periods import Period
-from pricing.rates import RATED_QUANTITIES
 from pricing.source import RefusedError, Strict
 
 COUNTS: Mapping[str, tuple[str, ...]] = {

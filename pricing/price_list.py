@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pricing.card_document import RuleDoc
-from pricing.decimals import format_nanos, format_percent, format_product
-from pricing.items import BILLION
+from pricing.decimals import BILLION, format_nanos, format_percent, format_product
+from pricing.items import REQUESTS
 from pricing.period_schemes import BundleDoc, PeriodDoc
-from pricing.rates import REQUESTS
 from pricing.schemes import ONLY, PriceDoc, TiersDoc
 
 _INTERNAL_LABEL = "internal."

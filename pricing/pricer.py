@@ -8,7 +8,8 @@ from typing import Any
 
 from pricing.costing import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
 from pricing.costs import CostBook
-from pricing.items import BILLION, Compute, Item, Outcome, Tokens, Units, as_asked
+from pricing.decimals import BILLION
+from pricing.items import Compute, Item, Outcome, Tokens, Units, as_asked
 from pricing.memory import ONCE, Effect, Memory, Past
 from pricing.notes import PoolPart
 from pricing.pairs import NOTHING, times

@@ -9,12 +9,8 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple, Self, TypeVar
 
-from pricing.items import INPUT_QUANTITIES, TOKEN_QUANTITIES, Tokens
+from pricing.items import INPUT_QUANTITIES, REQUESTS, Tokens
 from pricing.pairs import Pair
-
-REQUESTS = "requests"
-RATED_QUANTITIES = (*TOKEN_QUANTITIES, REQUESTS)
-"""The quantities of a tokens item that may have a rate."""
 
 _FALLBACKS = {
     "cache_read": ("input",),

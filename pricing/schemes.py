@@ -27,12 +27,11 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pricing.cost_schemes import CostPlusDoc
-from pricing.decimals import format_nanos
+from pricing.decimals import BILLION, format_nanos
 from pricing.fields import Duration, Name, Percent, Positive, Rate, TokenQuantity
-from pricing.items import BILLION, Result
+from pricing.items import RATED_QUANTITIES, Result
 from pricing.period_schemes import AllowanceDoc, Amount, BundleDoc, CountedDoc, Savings
 from pricing.plain_yaml import Loc
-from pricing.rates import RATED_QUANTITIES
 from pricing.source import RefusedError, Strict
 
 KINDS = ("tokens", "compute", "units", "outcome")

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 from pricing.cost_schemes import Shares, cost_plus_shares, fee_shares
 from pricing.costing import Costs
-from pricing.items import BILLION, OURS, Compute, Outcome, Result, Tokens, Units
+from pricing.decimals import BILLION
+from pricing.items import OURS, RATED_QUANTITIES, Compute, Outcome, Result, Tokens, Units
 from pricing.memory import Past
 from pricing.meters import Machines, Meter
 from pricing.pairs import NOTHING, Pair, add, times
-from pricing.rates import RATED_QUANTITIES, TokenRates, token_rates, with_fallbacks
+from pricing.rates import TokenRates, token_rates, with_fallbacks
 from pricing.runs import charge
 from pricing.schemes import ONLY, PriceDoc
 

@@ -16,8 +16,9 @@ from pricing.card_document import MatchDoc, label_facet
 from pricing.cards import RateCard, Rounding
 from pricing.compiling import Keys, compile_price
 from pricing.costs import CostBook
+from pricing.decimals import BILLION
 from pricing.finder import Finder
-from pricing.items import BILLION, Compute, Item, Result
+from pricing.items import Compute, Item, Result
 from pricing.meters import Machines, Meter
 from pricing.schemes import KINDS
 from pricing.selectors import Test, compile_patterns
