@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from ledger.cli.demo import read_agent_sessions
 from ledger.cli.money import show_whole_dollars
 from ledger.cli.styles import STYLES, Row, World, sell, survivals
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from pricing import load
 
 PAGE = Path(__file__).with_name("pricing-styles.md")

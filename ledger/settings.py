@@ -14,7 +14,8 @@ import asyncpg
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-SAMPLE_CONFIG = Path(__file__).parent / "cli" / "data" / "config"
+from ledger.sample import SAMPLE_CONFIG
+
 PREFIX: Final = "ACU_LEDGER_"
 OWNER_URL: Final = "DATABASE_URL"
 LOOPBACK: Final = "127.0.0.1"

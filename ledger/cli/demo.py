@@ -20,9 +20,9 @@ from ledger.cli.money import nanousd
 from ledger.cli.records import Record, RecordFormat, RecordOptions, open_records
 from ledger.cli.replay import Observer, Replay, Tally
 from ledger.cli.rounds import Round, read_sessions
-from ledger.cli.stack import SAMPLE_RECORDS
 from ledger.cli.styles import STYLES
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
+from ledger.sample import SAMPLE_RECORDS
 from ledger.v1.credit_service_pb2 import Charge, CommitReservationRequest, Labels, ReserveRequest
 from ledger.v1.usage_pb2 import UsageList
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID, GRANT_KIND_PROMO

@@ -23,8 +23,6 @@ from pricing import ConfigError
 
 Answer = TypeVar("Answer")
 
-SAMPLE_RECORDS = Path(__file__).parent / "data" / "records"
-
 
 @asynccontextmanager
 async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:

@@ -14,7 +14,7 @@ import pricing
 from ledger import books
 from ledger.engine.plans import load_plans
 from ledger.engine.prices import priced_of
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from ledger.store.load import Loaded
 from ledger.store.write import Batch, Standing
 from tests.benchmarks import workload

@@ -33,7 +33,8 @@ from ledger.cli.replay import Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.cli.styles import STYLES, Row, Sold, World, sell, survivals
 from ledger.finance.v1 import finance_service_pb2 as finance
-from ledger.settings import SAMPLE_CONFIG, default_data_dir
+from ledger.sample import SAMPLE_CONFIG
+from ledger.settings import default_data_dir
 from ledger.v1 import wallet_service_pb2 as wallet
 from pricing import load
 

@@ -23,7 +23,8 @@ from ledger.cli.records import NAME_MAX, RecordFiles, RecordFormat, RecordOption
 from ledger.cli.replay import Replay, Tally
 from ledger.cli.stack import connected, own_stack, run
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
-from ledger.settings import SAMPLE_CONFIG, default_data_dir
+from ledger.sample import SAMPLE_CONFIG
+from ledger.settings import default_data_dir
 
 _FINDINGS_SHOWN = 40
 

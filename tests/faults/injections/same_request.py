@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from ledger.v1.credit_service_pb2 import (
     FILL_UP_TO,
     ChargeRequest,

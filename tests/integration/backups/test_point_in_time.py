@@ -14,7 +14,7 @@ from backups_world import CREDIT, bash, block, sell
 from ledger.admin.v1.admin_service_pb2 import PublishRateCardRequest
 from ledger.cli.client import call
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from ledger.v1.credit_service_pb2 import ChargeRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
 from tests.databases import DatabaseUrls

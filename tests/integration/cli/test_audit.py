@@ -12,7 +12,7 @@ from ledger.access.keys import parse
 if TYPE_CHECKING:
     from conftest import DatabaseUrls, Serve
 
-CONFIG = REPOSITORY / "ledger" / "cli" / "data" / "config"
+CONFIG = REPOSITORY / "ledger" / "sample" / "config"
 
 
 def test_the_audit_from_the_first_key_on(database_urls: DatabaseUrls, serve: Serve) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import REPOSITORY, Server, acu_ledger, refused_at_once, replay
 
-from ledger.cli.stack import SAMPLE_RECORDS
+from ledger.sample import SAMPLE_RECORDS
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ledger.access.keys import parse
 if TYPE_CHECKING:
     from conftest import DatabaseUrls, Serve
 
-CONFIG = REPOSITORY / "ledger" / "cli" / "data" / "config"
+CONFIG = REPOSITORY / "ledger" / "sample" / "config"
 
 
 def keys(*arguments: object, **environment: str) -> Ran:

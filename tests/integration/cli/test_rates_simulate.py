@@ -10,7 +10,7 @@ import pytest
 from command_line import Server, acu_ledger, refused_at_once, replay
 
 import pricing
-from ledger.cli.stack import SAMPLE_RECORDS
+from ledger.sample import SAMPLE_RECORDS
 
 SESSIONS = SAMPLE_RECORDS / "agent_sessions.csv"
 REQUESTS = SAMPLE_RECORDS / "llm_requests.csv"

@@ -13,7 +13,7 @@ from command_line import REPOSITORY, Server, acu_ledger, lines, refused_at_once,
 from typer.testing import CliRunner
 
 from ledger.cli.main import app
-from ledger.cli.stack import SAMPLE_RECORDS
+from ledger.sample import SAMPLE_RECORDS
 
 KEYS = {
     "records",

@@ -10,7 +10,7 @@ from ledger.cli.customers import Customers, find_card
 from ledger.cli.demo import read_agent_sessions
 from ledger.cli.replay import Replay
 from ledger.cli.styles import STYLES, Sold, World, sell
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from pricing import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

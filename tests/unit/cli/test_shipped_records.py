@@ -11,7 +11,7 @@ import pytest
 from ledger.cli.demo import PARTS, ROUNDS_FILE, SESSIONS_FILE
 from ledger.cli.records import Record, open_records
 from ledger.cli.rounds import read_sessions
-from ledger.cli.stack import SAMPLE_RECORDS
+from ledger.sample import SAMPLE_RECORDS
 
 BLENDED = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.944", "15")}
 """Dollars per million tokens, input and output."""

@@ -5,7 +5,7 @@ from presets_world import NOW
 
 from ledger.cli.demo import read_agent_sessions
 from ledger.cli.styles import STYLES, Row, World, sell
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 from pricing import Config, Terms, compile_terms, load
 
 

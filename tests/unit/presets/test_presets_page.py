@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.cli.styles import STYLES
-from ledger.settings import SAMPLE_CONFIG
+from ledger.sample import SAMPLE_CONFIG
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "pricing-styles.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from genai_prices import extract_usage
 from pricing import Tokens, Units
 from pricing.adapters import Adapted, AdapterError, FindingKind, NoUsage, anthropic, litellm, openai, otel
 
-RECORDS = Path(__file__).parents[3] / "ledger" / "cli" / "data" / "records"
+RECORDS = Path(__file__).parents[3] / "ledger" / "sample" / "records"
 
 
 def adapted(one: Adapted | NoUsage) -> Adapted:

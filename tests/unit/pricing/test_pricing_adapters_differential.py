@@ -32,7 +32,7 @@ BARE = re.compile(r"\b([a-z][a-z-]*)/([A-Za-z0-9][\w.:/-]*[\w])")
 
 def named() -> list[str]:
     """The models of the catalog that the documents and the shipped cards name."""
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("ledger/cli/data/config/**/*.yaml")]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("ledger/sample/config/**/*.yaml")]
     texts = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     found = {f"{provider}/{name}" for provider, name in BARE.findall(texts) if provider in FLAVORS}
     return sorted(name for name in found if BOOK.known_model(name))
