@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import subprocess
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
 import pricing
@@ -26,7 +29,7 @@ from ledger.api.admin import AdminService
 from ledger.api.admission import Admission
 from ledger.api.checks import InvalidArgumentError
 from ledger.api.credit import CreditService
-from ledger.api.errors import StatusError, status_of
+from ledger.api.errors import status_of
 from ledger.api.finance import FinanceService
 from ledger.api.keys import create_key
 from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
@@ -40,6 +43,9 @@ from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.keeper import PriceKeeper
 from ledger.engine.plans import load_plans
+from ledger.engine.prices import PriceBook
+from ledger.engine.publisher import MarginUnknownError
+from ledger.engine.simulator import SimulationFailedError, Simulator
 from ledger.engine.tailer import Tailer
 from ledger.engine.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
@@ -86,6 +92,14 @@ _PUBLIC: Final[Which] = attrgetter("public")
 _BACK_OFFICE: Final[Which] = attrgetter("back_office")
 _OPEN: Final[Which] = attrgetter("operations")
 """What of TLS belongs to a port."""
+
+
+class KeyRefusedError(Exception):
+    """A key that is not made, and the status by which AdminService would say so."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
 
 
 class BackupRefusedError(Exception):
@@ -166,7 +180,7 @@ async def key_made_at_database(
 ) -> admin_service_pb2.CreateKeyResponse:
     """Makes a key without a server: the first one, or where all of ops are lost.
 
-    Raises SettingsError, and StatusError where AdminService would answer with a status.
+    Raises SettingsError, and KeyRefusedError where AdminService would answer with a status.
     """
     async with AsyncExitStack() as life:
         database = await _database(await _urls(settings, life), settings, life)
@@ -175,7 +189,7 @@ async def key_made_at_database(
         try:
             return await create_key(database.writer, request, AT_DATABASE, now, is_first=is_first)
         except (InvalidArgumentError, CustomerNotFoundError) as error:
-            raise StatusError(status_of(error, "keys create")) from error
+            raise KeyRefusedError(status_of(error, "keys create")) from error
 
 
 @asynccontextmanager
@@ -200,7 +214,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         finance = CollectorRegistry()
         figures = FinanceMetrics()
         finance.register(figures)
-        keeper = await PriceKeeper.open(settings.config_dir, database, clock.now, operations)
+        keeper, simulator = await open_prices(settings.config_dir, database, clock.now, operations)
         figures.watch_floors(lambda: keeper.margin_floors)
         _run(keeper.run(), life)
         keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
@@ -217,7 +231,9 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
             settings.finance_port, finance, front, _BACK_OFFICE, life, admit_finance(keys.authorize)
         )
         life.enter_context(_few_collections())
-        doors = await _open_doors(settings, front, database, keys, engine, keeper, clock, operations, spans)
+        doors = await _open_doors(
+            settings, front, database, keys, engine, keeper, simulator, clock, operations, spans
+        )
         for door in doors:
             life.push_async_callback(door.drain)
             await door.start()
@@ -342,6 +358,22 @@ async def _read_clock(database: Database, clock: DatabaseClock) -> None:
     clock.observe(now, asked_at, answered_at)
 
 
+async def open_prices(
+    directory: Path, database: Database, clock: Callable[[], datetime], metrics: OperationsMetrics
+) -> tuple[PriceKeeper, Simulator]:
+    """The prices of a process, and what simulates by them. Raises as `PriceKeeper.open`."""
+    prices = PriceBook({})
+    simulator = Simulator(database.finance, prices, clock, DEFAULT_CELLS)
+
+    async def margin_of(card: pricing.RateCard, days: int) -> Fraction | None:
+        try:
+            return await simulator.margin_at_list_price(card, days)
+        except SimulationFailedError as error:
+            raise MarginUnknownError(str(error)) from error
+
+    return await PriceKeeper.open(directory, database, prices, margin_of, clock, metrics), simulator
+
+
 def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
     """Runs work beside the rest until the service ends."""
     task = asyncio.create_task(work)
@@ -360,6 +392,7 @@ async def _open_doors(
     keys: KeyTable,
     engine: Engine,
     keeper: PriceKeeper,
+    simulator: Simulator,
     clock: DatabaseClock,
     operations: OperationsMetrics,
     spans: Spans | None,
@@ -384,7 +417,7 @@ async def _open_doors(
         [
             admin_service(AdminService(engine, keeper, reads, keys, database.writer, clock.now)),
             finance_service(
-                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, keeper.simulator, clock.now)
+                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, simulator, clock.now)
             ),
         ],
         admission,

@@ -15,11 +15,9 @@ import pricing
 from ledger.engine.clock import boot_seconds
 from ledger.engine.files import PriceFiles
 from ledger.engine.prices import PriceBook
-from ledger.engine.publisher import Publisher
-from ledger.engine.simulator import Simulator
+from ledger.engine.publisher import MarginOf, Publisher
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
-from ledger.store.migrate import DEFAULT_CELLS
 from ledger.store.versions import POLL_SECONDS
 
 _log = structlog.get_logger(__name__)
@@ -32,12 +30,13 @@ class PriceKeeper:
         self,
         directory: Path,
         database: Database,
+        prices: PriceBook,
+        margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
     ) -> None:
-        self.prices = PriceBook({})
-        self.simulator = Simulator(database.finance, self.prices, clock, DEFAULT_CELLS)
-        self.publisher = Publisher(database, self.prices, self.simulator, clock)
+        self.prices = prices
+        self.publisher = Publisher(database, prices, margin_of, clock)
         self.files = PriceFiles(directory, self.publisher, self.prices)
         self.margin_floors: Mapping[str, Fraction] = {}
         """Of the cards in force that have one; replaced whole at each look."""
@@ -56,6 +55,8 @@ class PriceKeeper:
         cls,
         directory: Path,
         database: Database,
+        prices: PriceBook,
+        margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
     ) -> PriceKeeper:
@@ -63,7 +64,7 @@ class PriceKeeper:
 
         Raises ConfigError where there is nothing to price by, or no plans.
         """
-        keeper = cls(directory, database, clock, metrics)
+        keeper = cls(directory, database, prices, margin_of, clock, metrics)
         await keeper.publisher.refresh()
         await keeper.files.take()
         if not keeper.prices.published.can_price():

@@ -6,7 +6,7 @@ cost book may not drop what the latest version of a card prices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
@@ -19,7 +19,6 @@ import pricing
 from ledger.books.model import Plan
 from ledger.engine.prices import PriceBook
 from ledger.engine.reading import in_reader
-from ledger.engine.simulator import SimulationFailedError, Simulator
 from ledger.store.acts import Act
 from ledger.store.database import Database
 from ledger.store.plans import note_plans
@@ -40,6 +39,11 @@ FLOOR_DAYS = 30
 """Of usage that a card's margin is simulated on, before it is published."""
 
 Content = pricing.RateCard | pricing.CostBook
+MarginOf = Callable[[pricing.RateCard, int], Awaitable[Fraction | None]]
+"""What a card would leave of its revenue at the list price, on the usage of its name in the last days.
+
+None where there is no revenue. Raises MarginUnknownError.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +74,10 @@ class FilesRead:
         return not self.refused and not self.older
 
 
+class MarginUnknownError(Exception):
+    """What a card would leave could not be found out."""
+
+
 class MarginBelowFloorError(Exception):
     """A card that would leave less, at the list price, than its `margin_floor` asks for."""
 
@@ -93,9 +101,9 @@ class Publisher:
     """Publishes on behalf of one process, which then prices by what came of it."""
 
     def __init__(
-        self, database: Database, prices: PriceBook, simulator: Simulator, clock: Callable[[], datetime]
+        self, database: Database, prices: PriceBook, margin_of: MarginOf, clock: Callable[[], datetime]
     ) -> None:
-        self._simulator = simulator
+        self._margin_of = margin_of
         self._database = database
         self._prices = prices
         self._published = prices.published
@@ -121,7 +129,7 @@ class Publisher:
         latest = self._published.latest(Kind.CARD, card.name)
         if card.margin_floor is None or latest is None or card.revision <= latest.revision:
             return False
-        margin = await self._simulator.margin_at_list_price(card, FLOOR_DAYS)
+        margin = await self._margin_of(card, FLOOR_DAYS)
         if margin is None or margin >= card.margin_floor:
             return False
         if not by.forced:
@@ -224,7 +232,7 @@ class Publisher:
         for card in cards.values():
             try:
                 await self._is_below_floor(card, reading.by)
-            except (MarginBelowFloorError, SimulationFailedError) as error:
+            except (MarginBelowFloorError, MarginUnknownError) as error:
                 hint = "acu-ledger rates publish --force publishes it all the same"
                 refused.append(f"{reading.title(card)}: {error} ({hint})")
         return refused

@@ -1,4 +1,4 @@
-"""What is shipped to begin with: sample configuration, records of real work, schemas of what is written in YAML.
+"""What is shipped to begin with: sample configuration, records of real work, and schemas of YAML documents.
 
 Knows nothing: it is files, and where they are. Whoever needs them asks here, whichever layer it is of.
 """

@@ -19,7 +19,6 @@ from rich.table import Table
 
 from ledger import app
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.api.errors import StatusError
 from ledger.cli.client import CallFailedError, call, failure_of_status
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
 from ledger.cli.console import REFUSED, fail, note, out, print_json, table
@@ -106,7 +105,7 @@ async def _create(
         log_to_stderr(logging.WARNING)
         try:
             return await app.key_made_at_database(settings, request)
-        except StatusError as error:
+        except app.KeyRefusedError as error:
             raise CallFailedError(failure_of_status(error.status)) from None
     async with reach(target or _TARGET) as ledger:
         return await call(ledger.admin.CreateKey, request)

@@ -26,13 +26,12 @@ from ledger.api.limits import BATCH_WORK_AT_ONCE
 from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
 from ledger.api.wallet import WalletService
-from ledger.app import Stack
+from ledger.app import Stack, open_prices
 from ledger.doors.address import Address
 from ledger.doors.front import Front
 from ledger.engine import waiting as waiting_module
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.keeper import PriceKeeper
 from ledger.engine.waiting import Bound, Urgency
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
@@ -59,7 +58,7 @@ class OwnService:
         now = await self.database.reader.fetchval("SELECT clock_timestamp()")
         self.clock.observe(now, asked_at, boot_seconds())
         metrics = OperationsMetrics()
-        keeper = await PriceKeeper.open(CONFIG, self.database, self.clock.now, metrics)
+        keeper, _ = await open_prices(CONFIG, self.database, self.clock.now, metrics)
         prices = self.prices = keeper.prices
         engine = self.engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from engine_world import World, write_config
 
+from ledger.app import open_prices
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 
@@ -33,7 +33,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
                 await database.reader.fetchval("SELECT clock_timestamp()"), asked_at, boot_seconds()
             )
             metrics = OperationsMetrics()
-            keeper = await PriceKeeper.open(directory, database, clock.now, metrics)
+            keeper, _ = await open_prices(directory, database, clock.now, metrics)
             engine = Engine(database, keeper.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)

@@ -14,10 +14,10 @@ import pytest
 from engine_world import World, fingerprint, pages, write_config
 
 from ledger import books
+from ledger.app import open_prices
 from ledger.books.model import RefusalReason
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed, Unavailable
 from ledger.engine.pending import all_done
 from ledger.metrics.operations import OperationsMetrics
@@ -92,7 +92,7 @@ async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
             now = await database.reader.fetchval("SELECT clock_timestamp()")
             clock.observe(now, asked_at, boot_seconds())
             metrics = OperationsMetrics()
-            keeper = await PriceKeeper.open(write_config(tmp_path, each), database, clock.now, metrics)
+            keeper, _ = await open_prices(write_config(tmp_path, each), database, clock.now, metrics)
             engine = Engine(database, keeper.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from life_world import Replica, Start, write_card, write_costs
 
+from ledger.app import open_prices
 from ledger.engine.clock import DatabaseClock, boot_seconds
-from ledger.engine.keeper import PriceKeeper
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
 
@@ -28,7 +28,7 @@ async def start(database: Database, tmp_path: Path) -> Start:
         now = await database.reader.fetchval("SELECT clock_timestamp()")
         clock.observe(now, asked_at, boot_seconds())
         metrics = OperationsMetrics()
-        keeper = await PriceKeeper.open(directory, database, clock.now, metrics)
+        keeper, _ = await open_prices(directory, database, clock.now, metrics)
         return Replica(directory, keeper, metrics, clock)
 
     return begin
