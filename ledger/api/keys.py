@@ -153,10 +153,12 @@ def _told(key: StoredKey, now: datetime) -> pb.Key:
         customer_ids=key.customers or (),
         state=_state(key, now),
         created_by=key.created_by,
+        created_by_key_id=key.created_by_key_id,
         created_at=encode.timestamp(key.created_at),
         expires_at=encode.timestamp(key.expires_at),
         revoked_at=encode.timestamp(key.revoked_at),
         revoked_by=key.revoked_by or "",
+        revoked_by_key_id=key.revoked_by_key_id or "",
         replaced_by=key.replaced_by or "",
         last_used_day=key.last_used_on.isoformat() if key.last_used_on else "",
     )

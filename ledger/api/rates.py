@@ -328,6 +328,7 @@ class RateMethods:
             effective_from=encode.timestamp(version.effective_from),
             published_at=encode.timestamp(version.published_at),
             published_by=version.published_by,
+            published_by_key_id=version.published_by_key_id,
             source=_SOURCES[version.source],
             restores=version.restores or 0,
             forced=version.forced,

@@ -27,7 +27,15 @@ _PLAIN_WIDTH = 160
 
 def _console(*, stderr: bool) -> Console:
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=None if terminal else _PLAIN_WIDTH, highlight=False, soft_wrap=False)
+    return Console(
+        stderr=stderr,
+        width=None if terminal else _PLAIN_WIDTH,
+        # Names are free text: a bracket or a colon in one is no instruction.
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+    )
 
 
 def out() -> Console:
@@ -38,6 +46,11 @@ def out() -> Console:
 def note(message: str) -> None:
     """One line for a person, on stderr, as it is: a path or an id is never wrapped or coloured."""
     typer.echo(message, err=True)
+
+
+def whoever(name: str, key_id: str) -> str:
+    """Who did something: the name of the key, which another may have too, and its id, if there was one."""
+    return f"{name} {key_id}" if key_id else name
 
 
 def fail(message: str, status: int) -> NoReturn:

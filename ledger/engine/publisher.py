@@ -349,6 +349,7 @@ def _told(version: Version) -> dict[str, object]:
         "revision": version.revision,
         "effective_from": version.effective_from.isoformat(),
         "by": version.published_by,
+        "by_key_id": version.published_by_key_id,
         "source": version.source.value,
         "forced": version.forced,
     }

@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from ledger.store.database import Pool, PooledConnection
 
 _STORED = (
-    "id, hash, name, scopes, customers, created_by, created_at, expires_at, revoked_at, revoked_by,"
-    " replaced_by, last_used_on, request_id, fingerprint, number, generation"
+    "id, hash, name, scopes, customers, created_by, created_by_key_id, created_at, expires_at, revoked_at,"
+    " revoked_by, revoked_by_key_id, replaced_by, last_used_on, request_id, fingerprint, number, generation"
 )
 LOCK = "SELECT generation FROM ledger.key_generation FOR UPDATE"
 GENERATION = "SELECT generation FROM ledger.key_generation"
 ADVANCE = "UPDATE ledger.key_generation SET generation = $1"
 STORE = f"""
 INSERT INTO ledger.keys ({_STORED})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 """
 OF_REQUEST = f"SELECT {_STORED} FROM ledger.keys WHERE request_id = $1"
 FIND = f"SELECT {_STORED} FROM ledger.keys WHERE id = $1"
 SINCE = f"SELECT {_STORED} FROM ledger.keys WHERE generation > $1 ORDER BY generation"
 LIST = f"SELECT {_STORED} FROM ledger.keys WHERE number < $1 ORDER BY number DESC LIMIT $2"
 REVOKE = f"""
-UPDATE ledger.keys SET revoked_at = clock_timestamp(), revoked_by = $2, generation = $3
+UPDATE ledger.keys
+SET revoked_at = clock_timestamp(), revoked_by = $2, revoked_by_key_id = $3, generation = $4
 WHERE id = $1 RETURNING {_STORED}
 """
 REPLACE = f"""
@@ -77,11 +78,15 @@ class StoredKey(NamedTuple):
     customers: tuple[str, ...] | None
     """The only ones that it may name; None: any."""
     created_by: str
+    """The name of the key, which another may have too; without a key it says how."""
+    created_by_key_id: str
+    """Empty: with no key."""
     created_at: datetime
     expires_at: datetime | None
     """None: never."""
     revoked_at: datetime | None
     revoked_by: str | None
+    revoked_by_key_id: str | None
     replaced_by: str | None
     """The id of the key that a rotation has made in its place."""
     last_used_on: date | None
@@ -186,7 +191,7 @@ async def revoke_key(pool: Pool, key_id: str, by: Act) -> StoredKey:
         key = await _find(connection, key_id)
         if key.revoked_at is not None:
             return key
-        [record] = await connection.fetch(REVOKE, key_id, by.name, generation + 1)
+        [record] = await connection.fetch(REVOKE, key_id, by.name, by.key_id, generation + 1)
         await connection.execute(ADVANCE, generation + 1)
         revoked = _key(record)
         await note(connection, by, resource_of(key_id), _image(key), _image(revoked))
@@ -254,10 +259,12 @@ async def _store(connection: PooledConnection, draft: Draft, now: datetime, gene
         scopes=draft.scopes,
         customers=draft.customers,
         created_by=draft.by.name,
+        created_by_key_id=draft.by.key_id,
         created_at=now,
         expires_at=draft.expires_at,
         revoked_at=None,
         revoked_by=None,
+        revoked_by_key_id=None,
         replaced_by=None,
         last_used_on=None,
         request_id=draft.request_id,
@@ -277,10 +284,12 @@ def _image(key: StoredKey) -> Image:
         "scopes": key.scopes,
         "customer_ids": key.customers,
         "created_by": key.created_by,
+        "created_by_key_id": key.created_by_key_id,
         "created_at": instant(key.created_at),
         "expires_at": instant(key.expires_at),
         "revoked_at": instant(key.revoked_at),
         "revoked_by": key.revoked_by,
+        "revoked_by_key_id": key.revoked_by_key_id,
         "replaced_by": key.replaced_by,
     }
 

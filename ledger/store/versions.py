@@ -27,8 +27,8 @@ COST_BOOK: Final = ""
 """The name of the cost book: there is one."""
 
 _HEADER = (
-    "kind, name, number, revision, version, effective_from, published_at, published_by, source, restores,"
-    " forced, generation"
+    "kind, name, number, revision, version, effective_from, published_at, published_by,"
+    " published_by_key_id, source, restores, forced, generation"
 )
 LOCK = "SELECT generation FROM ledger.price_generation FOR UPDATE"
 LOOK = """
@@ -41,7 +41,7 @@ SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 ORDER 
 """
 STORE = f"""
 INSERT INTO ledger.price_versions ({_HEADER}, document)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
 SINCE = f"SELECT {_HEADER} FROM ledger.price_versions WHERE generation > $1 ORDER BY generation"
 LIST = f"""
@@ -100,6 +100,9 @@ class Version(NamedTuple):
     effective_from: datetime
     published_at: datetime
     published_by: str
+    """The name of the key, which another may have too; without a key it says how."""
+    published_by_key_id: str
+    """Empty: with no key."""
     source: Source
     restores: int | None
     forced: bool
@@ -176,6 +179,7 @@ def numbered(draft: Draft, latest: Version | None, generation: int, now: datetim
         effective_from=effective_from,
         published_at=now,
         published_by=draft.by.name,
+        published_by_key_id=draft.by.key_id,
         source=draft.source,
         restores=draft.restores,
         forced=draft.forced,

@@ -561,6 +561,7 @@ class PriceVersion(_message.Message):
     RESTORES_FIELD_NUMBER: _builtins.int
     FORCED_FIELD_NUMBER: _builtins.int
     IN_FORCE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_BY_KEY_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Of the card; empty for the cost book."""
     number: _builtins.int
@@ -579,6 +580,8 @@ class PriceVersion(_message.Message):
     forced: _builtins.bool
     """Published in spite of the card's margin floor."""
     in_force: _builtins.bool
+    published_by_key_id: _builtins.str
+    """Names may be others' too: the id of the key. Empty, if it was done with none."""
     @_builtins.property
     def effective_from(self) -> _timestamp_pb2.Timestamp:
         """Not before it was published, but for the first of a name."""
@@ -599,10 +602,11 @@ class PriceVersion(_message.Message):
         restores: _builtins.int = ...,
         forced: _builtins.bool = ...,
         in_force: _builtins.bool = ...,
+        published_by_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "published_at", b"published_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "forced", b"forced", "in_force", b"in_force", "name", b"name", "number", b"number", "published_at", b"published_at", "published_by", b"published_by", "restores", b"restores", "revision", b"revision", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "forced", b"forced", "in_force", b"in_force", "name", b"name", "number", b"number", "published_at", b"published_at", "published_by", b"published_by", "published_by_key_id", b"published_by_key_id", "restores", b"restores", "revision", b"revision", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1228,6 +1232,8 @@ class Key(_message.Message):
     REVOKED_BY_FIELD_NUMBER: _builtins.int
     REPLACED_BY_FIELD_NUMBER: _builtins.int
     LAST_USED_DAY_FIELD_NUMBER: _builtins.int
+    CREATED_BY_KEY_ID_FIELD_NUMBER: _builtins.int
+    REVOKED_BY_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The part of the key between the first two underscores: no secret."""
     name: _builtins.str
@@ -1240,6 +1246,9 @@ class Key(_message.Message):
     """The key that a rotation has made in its place."""
     last_used_day: _builtins.str
     """YYYY-MM-DD, a day of UTC; empty, if it was never used."""
+    created_by_key_id: _builtins.str
+    """Names may be others' too: the ids of the keys. Empty, if it was done with none."""
+    revoked_by_key_id: _builtins.str
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of backend, refund, wallet, ops, finance."""
@@ -1271,10 +1280,12 @@ class Key(_message.Message):
         revoked_by: _builtins.str = ...,
         replaced_by: _builtins.str = ...,
         last_used_day: _builtins.str = ...,
+        created_by_key_id: _builtins.str = ...,
+        revoked_by_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "customer_ids", b"customer_ids", "expires_at", b"expires_at", "key_id", b"key_id", "last_used_day", b"last_used_day", "name", b"name", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "scopes", b"scopes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "created_by_key_id", b"created_by_key_id", "customer_ids", b"customer_ids", "expires_at", b"expires_at", "key_id", b"key_id", "last_used_day", b"last_used_day", "name", b"name", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "revoked_by", b"revoked_by", "revoked_by_key_id", b"revoked_by_key_id", "scopes", b"scopes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
@@ -75,7 +74,7 @@ async def _listed(
 def _table(events: list[pb.AuditEvent]) -> Table:
     made = table("Audit", "at (UTC)", "who", "key", "method", "resource", "what")
     for event in events:
-        cells = (
+        made.add_row(
             f"{event.at.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%S}",
             event.name,
             event.key_id or "-",
@@ -83,7 +82,6 @@ def _table(events: list[pb.AuditEvent]) -> Table:
             event.resource,
             _changes(event),
         )
-        made.add_row(*map(escape, cells))
     return made
 
 

@@ -220,7 +220,7 @@ async def _print_metrics(console: Console, stack: Stack) -> None:
     for url in (stack.operations_url, stack.finance_url):
         console.print(f"From {url}:", style="bold")
         for line in (await asyncio.to_thread(_scrape, url))[:_METRIC_LINES]:
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            console.print(f"  {line}", soft_wrap=True)
 
 
 def _scrape(url: str) -> list[str]:

@@ -21,7 +21,7 @@ from ledger import app
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.client import CallFailedError, call, failure_of_status
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
-from ledger.cli.console import REFUSED, fail, note, out, print_json, table
+from ledger.cli.console import REFUSED, fail, note, out, print_json, table, whoever
 from ledger.cli.stack import run
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
@@ -213,7 +213,7 @@ def _table(found: list[pb.Key]) -> Table:
             ", ".join(key.customer_ids) or "any",
             _STATES.get(key.state, str(key.state)),
             _when(key.created_at),
-            key.created_by,
+            whoever(key.created_by, key.created_by_key_id),
             _when(end) if end.seconds else "never",
             key.last_used_day or "never",
         )

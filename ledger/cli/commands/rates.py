@@ -11,14 +11,13 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.markup import escape
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.app import check as check_files
 from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
-from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table
+from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
 from ledger.cli.stack import run
 from pricing import ConfigError, Problem
 
@@ -383,7 +382,7 @@ def _differences_table(answer: pb.DiffRatesResponse) -> Table:
         kind = pb.DifferenceKind.Name(each.kind).removeprefix("DIFFERENCE_KIND_")
         what = ".".join(each.path) if kind == "VALUE" else kind.removeprefix("RULE_").lower()
         change = f"{each.change_percent} %" if each.change_percent else ""
-        made.add_row(*map(escape, (each.rule, what, each.before, each.after, change)))
+        made.add_row(each.rule, what, each.before, each.after, change)
     return made
 
 
@@ -403,12 +402,12 @@ def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
         *(["forced"] if version.forced else []),
     ]
     return (
-        escape(version.name) or "(cost book)",
+        version.name or "(cost book)",
         str(version.number),
         str(version.revision),
         _time(version.effective_from),
         _time(version.published_at),
-        escape(f"{version.published_by} ({source})"),
+        f"{whoever(version.published_by, version.published_by_key_id)} ({source})",
         ", ".join(notes),
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.options import at_server, reach
@@ -216,9 +215,7 @@ def _print(result: _Result, run_id: str) -> None:
 def _print_findings(findings: Mapping[tuple[str, str], FindingCount]) -> None:
     rows = table("To be looked at", "what", "field", "the first", "on line", "records", numbers=2)
     for (kind, path), found in sorted(findings.items())[:_FINDINGS_SHOWN]:
-        rows.add_row(
-            kind, escape(path), escape(found.first_text), f"{found.first.line:,}", f"{found.count:,}"
-        )
+        rows.add_row(kind, path, found.first_text, f"{found.first.line:,}", f"{found.count:,}")
     out().print(rows)
     if len(findings) > _FINDINGS_SHOWN:
         note(f"{len(findings) - _FINDINGS_SHOWN:,} more are in --json")

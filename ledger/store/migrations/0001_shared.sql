@@ -53,6 +53,8 @@ CREATE TABLE price_versions (
     effective_from timestamptz NOT NULL,
     published_at timestamptz NOT NULL,
     published_by text NOT NULL,
+    -- The id of the key; empty: with none, published_by says how.
+    published_by_key_id text NOT NULL,
     source text NOT NULL CHECK (source IN ('FILE', 'API', 'ROLLBACK')),
     -- The version whose content a rollback has published again.
     restores integer,
@@ -79,11 +81,14 @@ CREATE TABLE keys (
     scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
     -- The only customers that it may name; NULL: any.
     customers text[] CHECK (cardinality(customers) > 0),
+    -- Names, which others may have too, and the ids of the keys; empty: with none, the name says how.
     created_by text NOT NULL,
+    created_by_key_id text NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
     revoked_at timestamptz,
     revoked_by text,
+    revoked_by_key_id text,
     replaced_by text REFERENCES keys,
     -- A day of UTC.
     last_used_on date,

@@ -275,6 +275,7 @@ async def test_rows_say_what_changed(service):
     assert replaced[1]["expires_at"] is not None
     assert revoked[0]["revoked_at"] is None
     assert (revoked[1]["revoked_by"], revoked[1]["key_id"]) == ("ops", first.key_id)
+    assert made[1]["created_by_key_id"] == revoked[1]["revoked_by_key_id"] == parse(service.ops).key_id
     assert "hash" not in str(told)
 
 
@@ -292,6 +293,26 @@ async def test_nobody_can_publish_under_another_name(service):
         assert answer.response.version.published_by == "mallory"
     fields = [field for each in WRITES for field in service.methods[each].descriptor.input_type.fields]
     assert not [field.full_name for field in fields if field.name.endswith("_by")]
+
+
+async def test_keys_of_one_name_are_told_apart(service):
+    """Names are free: whoever made or revoked a key, or published a version, is told by the key's id, too."""
+    document = CARD.format(name="by_namesakes", revision=1, each=1)
+    told = []
+    for revision in ("revision: 1", "revision: 2"):
+        key = await service.make("ops", name="namesake")
+        request = {"request_id": fresh(), "name": "k", "scopes": ["refund"]}
+        made = (await service.call("CreateKey", key, **request)).response.key
+        revoked = (await service.call("RevokeKey", key, key_id=made.key_id)).response.key
+        published = document.replace("revision: 1", revision)
+        version = (await service.call("PublishRateCard", key, document=published)).response.version
+        names = {made.created_by, revoked.created_by, revoked.revoked_by, version.published_by}
+        assert names == {"namesake"}
+        told.append((made.created_by_key_id, revoked.revoked_by_key_id, version.published_by_key_id))
+        assert told[-1] == (parse(key).key_id,) * 3
+    assert told[0] != told[1]
+    listed = (await service.call("ListRateCardVersions", service.ops, name="by_namesakes")).response.versions
+    assert [version.published_by_key_id for version in listed] == [told[1][0], told[0][0]]
 
 
 async def test_without_a_key_the_name_says_how(postgres):

@@ -69,6 +69,7 @@ async def test_a_key_is_shown_once(service):
         customer_ids=["cus_a"],
         state=pb.KEY_STATE_ACTIVE,
         created_by="ops",
+        created_by_key_id=parse(service.ops).key_id,
         created_at=made.key.created_at,
         expires_at=end,
     )
@@ -163,7 +164,7 @@ async def test_a_rotated_key_goes_on_for_the_overlap(service):
     assert await works(service, rotated.secret)
     assert rotated.secret != first.secret
     assert rotated.key.key_id == rotated.replaced.replaced_by == parse(rotated.secret).key_id
-    for field in ("name", "scopes", "customer_ids", "created_by"):
+    for field in ("name", "scopes", "customer_ids", "created_by", "created_by_key_id"):
         assert getattr(rotated.key, field) == getattr(first.key, field)
     for told, expected in ((rotated.replaced, HOUR), (rotated.key, 100 * HOUR)):
         lasts = told.expires_at.ToDatetime(tzinfo=UTC) - began

@@ -60,7 +60,12 @@ def test_keys_from_the_first_to_the_last(database_urls: DatabaseUrls, serve: Ser
             ("app", "first", "EXPIRED"),
             ("first", "database", "ACTIVE"),
         ]
-        assert parse(first).key_id in keys("list", *target, **own).stdout
+        odd = shown(keys("create", "--scope", "refund", "--name", "[red]a[/b] :key:", *target, **own))
+        told = keys("list", *target, **own).stdout
+        assert parse(odd).key_id in told
+        assert "[red]a[/b]" in told
+        assert ":key:" in told
+        assert f"first {parse(first).key_id}" in " ".join(told.split())
         log = server.log()
     for secret in (first, app, successor):
         assert parse(secret).secret not in log
