@@ -443,7 +443,7 @@ async def test_a_version_that_cannot_be_read(start: Start, database: Database) -
     """A program that is older than a scheme keeps to what it can read, and its generation stays behind."""
     first: Replica = await start()
     await database.writer.execute(
-        "INSERT INTO ledger.price_versions SELECT kind, name, 2, 2, 'from tomorrow', now(), now(), 'ops',"
+        "INSERT INTO ledger.price_versions SELECT kind, name, 2, 2, 'from tomorrow', now(), now(), 'ops', '',"
         " 'API', NULL, false, 3, 'card: from tomorrow' FROM ledger.price_versions WHERE kind = 'CARD'"
     )
     await database.writer.execute("UPDATE ledger.price_generation SET generation = 3")
