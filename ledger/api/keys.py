@@ -50,10 +50,10 @@ class KeyMethods:
         size = pages.page_size(problems, request)
         (before,) = pages.last_key(problems, request, (NEWEST,))
         problems.raise_if_any()
-        found = await store.list_keys(self._writer, before, size + 1)
-        token = pages.token_below(request, found[size - 1].number if len(found) > size else None)
+        found, there_is_more = await store.list_keys(self._writer, before, size)
+        token = pages.token_below(request, found[-1].number if there_is_more else None)
         now = self._clock()
-        return pb.ListKeysResponse(keys=[_told(key, now) for key in found[:size]], next_page_token=token)
+        return pb.ListKeysResponse(keys=[_told(key, now) for key in found], next_page_token=token)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: object) -> pb.RevokeKeyResponse:
         """Ends a key."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from ledger.books.commands import IssueGrant
+from ledger.store.lists import page_of, sized_page
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,26 +21,17 @@ if TYPE_CHECKING:
     from ledger.books.model import Decision, Entry, Wallet
     from ledger.store.database import Pool, PooledConnection
 
-PAGE_BYTES_MAX: Final = 2**21
-"""Of images, past which a page takes no further row: clients take 4 MiB, a key may name 1,000 customers."""
-
 NOTE = """
 INSERT INTO ledger.audit (key_id, name, method, resource, customer, sequence, request_id, before, after)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
-LIST = f"""
-SELECT number, at, key_id, name, method, resource, customer, sequence, request_id, before, after, looked_at
-FROM (
-    SELECT *, count(*) OVER () AS looked_at,
-           sum(bytes) OVER (ORDER BY at DESC, number DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
-    FROM (
-        SELECT number, at, key_id, name, method, resource, customer, sequence, request_id,
-               before::text, after::text, octet_length(concat(before, after)) AS bytes
-        FROM ledger.audit WHERE {{conditions}} ORDER BY at DESC, number DESC LIMIT $3 + 1
-    ) newest
-) page
-WHERE bytes_before < {PAGE_BYTES_MAX} ORDER BY at DESC, number DESC
-"""
+LIST = sized_page(
+    "number, at, key_id, name, method, resource, customer, sequence, request_id, before::text, after::text",
+    "FROM ledger.audit WHERE {conditions}",
+    bytes_="octet_length(concat(before, after))",
+    order="at DESC, number DESC",
+    limit="$3",
+)
 
 CUSTOMERS: Final = "customers/"
 """What an act on a customer concerns begins so, and ends with its id."""
@@ -120,9 +112,7 @@ async def list_events(
 ) -> tuple[list[Event], bool]:
     """Acts, the newest first, those before an instant and a number; and whether there are more."""
     statement, values = listing(wanted, before, limit)
-    records = await pool.fetch(statement, *values)
-    events = [Event(*record[:-1]) for record in records[:limit]]
-    return events, bool(records) and records[0]["looked_at"] > len(events)
+    return page_of(await pool.fetch(statement, *values), limit, Event._make)
 
 
 def listing(wanted: Wanted, before: tuple[datetime, int], limit: int) -> tuple[str, list[Any]]:

@@ -7,14 +7,13 @@ each change of any is numbered, so that processes find what is new cheaply.
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledger.store.acts import instant, note
+from ledger.store.lists import page_of, sized_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from asyncpg import Record
+    from collections.abc import Callable, Collection, Iterable
 
     from ledger.store.acts import Act, Image
     from ledger.store.database import Pool, PooledConnection
@@ -33,7 +32,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 OF_REQUEST = f"SELECT {_STORED} FROM ledger.keys WHERE request_id = $1"
 FIND = f"SELECT {_STORED} FROM ledger.keys WHERE id = $1"
 SINCE = f"SELECT {_STORED} FROM ledger.keys WHERE generation > $1 ORDER BY generation"
-LIST = f"SELECT {_STORED} FROM ledger.keys WHERE number < $1 ORDER BY number DESC LIMIT $2"
+LIST = sized_page(
+    _STORED,
+    "FROM ledger.keys WHERE number < $1",
+    bytes_="octet_length(concat(customers))",
+    order="number DESC",
+    limit="$2",
+)
 REVOKE = f"""
 UPDATE ledger.keys
 SET revoked_at = clock_timestamp(), revoked_by = $2, revoked_by_key_id = $3, generation = $4
@@ -208,9 +213,9 @@ def has_ended(key: StoredKey, now: datetime) -> bool:
     return key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
 
 
-async def list_keys(pool: Pool, before: int, limit: int) -> list[StoredKey]:
-    """Keys, the newest first; those whose number is below `before`."""
-    return [_key(record) for record in await pool.fetch(LIST, before, limit)]
+async def list_keys(pool: Pool, before: int, limit: int) -> tuple[list[StoredKey], bool]:
+    """Keys, the newest first, those whose number is below `before`; and whether there are more."""
+    return page_of(await pool.fetch(LIST, before, limit), limit, _key)
 
 
 async def key_generation(pool: Pool) -> int:
@@ -294,7 +299,7 @@ def _image(key: StoredKey) -> Image:
     }
 
 
-def _key(record: Record) -> StoredKey:
+def _key(record: Iterable[Any]) -> StoredKey:
     made = StoredKey(*record)
     customers = tuple(made.customers) if made.customers is not None else None
     return made._replace(scopes=tuple(made.scopes), customers=customers)

@@ -6,12 +6,12 @@ where the next one begins. So a filter that nothing fits is answered page by pag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from ledger.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     import asyncpg
 
@@ -28,6 +28,10 @@ BYTES_AT_ONCE: Final = 128 * 1024
 _ROW_BYTES: Final = 512
 """What a row is to read beside its lines."""
 
+PAGE_BYTES_MAX: Final = 2**21
+"""Of rows of the back office, past which a page takes no further one: clients take 4 MiB, and the last row
+may have half a MiB, for a key names up to 1,000 customers."""
+
 LINES_BYTES: Final = "coalesce(octet_length(e.lines::text), 0)"
 
 Row = TypeVar("Row")
@@ -38,6 +42,29 @@ class Page(NamedTuple, Generic[Row]):
 
     rows: list[Row]
     next_before: int | None
+
+
+def sized_page(columns: str, of: str, *, bytes_: str, order: str, limit: str) -> str:
+    """A page of rows of the back office, which ends where it is full or where its rows have grown large.
+
+    `of` is the FROM and WHERE of all that fits. Three columns follow, which `page_of` takes off again.
+    """
+    return f"""
+SELECT * FROM (
+    SELECT *, count(*) OVER () AS looked_at,
+           sum(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+    FROM (SELECT {columns}, {bytes_} AS bytes {of} ORDER BY {order} LIMIT {limit} + 1) found
+) page
+WHERE bytes_before < {PAGE_BYTES_MAX} ORDER BY {order}
+"""
+
+
+def page_of(
+    records: Sequence[asyncpg.Record], limit: int, row: Callable[[Iterable[Any]], Row]
+) -> tuple[list[Row], bool]:
+    """The rows of a `sized_page` of at most `limit`, and whether there are more."""
+    rows = [row(record[:-3]) for record in records[:limit]]
+    return rows, bool(records) and records[0]["looked_at"] > len(rows)
 
 
 def page_statement(columns: str, of: str, *, bytes_: str, floor: str) -> str:

@@ -152,6 +152,35 @@ async def test_keys_are_listed_in_pages_the_newest_first(service):
     assert found[:5] == made[::-1]
 
 
+async def test_a_page_of_keys_is_no_larger_than_a_client_takes(service):
+    """Keys that name a thousand customers come on several pages, each once, whatever size is asked for."""
+    customers = [str(number).rjust(128, "\N{GRINNING FACE}") for number in range(1_000)]
+    last = await service.owner.fetchval("SELECT generation FROM ledger.key_generation")
+    await service.owner.execute(
+        "INSERT INTO ledger.keys (id, hash, name, scopes, customers, created_by, created_by_key_id,"
+        " created_at, request_id, fingerprint, number, generation)"
+        " SELECT lpad(n::text, 12, '0'), hash, 'a test', scopes, $1, created_by, created_by_key_id,"
+        " created_at, 'r' || n, fingerprint, $2 + n, $2 + n"
+        " FROM ledger.keys, generate_series(1, 12) n WHERE name = 'ops'",
+        customers,
+        last,
+    )
+    await service.owner.execute("UPDATE ledger.key_generation SET generation = $1", last + 12)
+    found, token, pages = [], "", 0
+    while token or not pages:
+        page = await service.call("ListKeys", service.ops, page_size=1000, page_token=token)
+        assert page.response.ByteSize() < 4 * 2**20
+        found += [(key.key_id, len(key.customer_ids)) for key in page.response.keys]
+        token, pages = page.response.next_page_token, pages + 1
+    assert found[:12] == [(f"{number:012}", 1_000) for number in range(12, 0, -1)]
+    assert (
+        len(found)
+        == len({key_id for key_id, _ in found})
+        == await service.owner.fetchval("SELECT count(*) FROM ledger.keys")
+    )
+    assert pages > 1
+
+
 async def test_a_rotated_key_goes_on_for_the_overlap(service):
     """Both let in; the first says when it ends and by whom it is replaced, the second lives as long as it."""
     end = datetime.now(UTC) + 100 * HOUR
