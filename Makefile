@@ -3,7 +3,7 @@
 # make serve   keep a server running, and print how to call it
 # make test    everything: the static part, then the tests
 # make faults  kill, cut and starve servers; compare the books with what their clients were told (SIZE=large)
-# make bench   figures of the whole path beside their ceilings (SIZE=small, PROFILE=1)
+# make bench   figures of the whole path beside their ceilings (SIZE=small, PROFILE=1; COMPARE=<commit>: over that commit's)
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
 # make styles  remake the table and the picture of docs/pricing-styles.md
@@ -95,7 +95,7 @@ faults: setup
 # The client starts servers after it has opened channels: gRPC need not prepare itself for that, it is no fork.
 bench: SIZE ?= full
 bench: setup
-	@GRPC_ENABLE_FORK_SUPPORT=0 SIZE=$(SIZE) PROFILE=$(PROFILE) $(BIN)/python -m tests.benchmarks
+	@GRPC_ENABLE_FORK_SUPPORT=0 SIZE=$(SIZE) PROFILE=$(PROFILE) COMPARE=$(COMPARE) $(BIN)/python -m tests.benchmarks
 
 proto: setup
 	@$(STUBS) | xargs rm -f

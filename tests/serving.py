@@ -104,12 +104,16 @@ def settings_on(urls: DatabaseUrls, **given: Any) -> Settings:
 
 def clean_environment() -> Mapping[str, str]:
     """What this process has, without settings of the ledger; warnings are errors there too."""
-    kept = {
+    return {**without_settings(), "PYTHONWARNINGS": "error"}
+
+
+def without_settings() -> dict[str, str]:
+    """What this process has in its environment, without settings of the ledger."""
+    return {
         name: value
         for name, value in os.environ.items()
         if name != "DATABASE_URL" and not name.startswith(PREFIX)
     }
-    return {**kept, "PYTHONWARNINGS": "error"}
 
 
 def address(said: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: settings come from the environment, SIZE=small and PROFILE=1."""
+"""`python -m tests.benchmarks`: settings come from the environment: SIZE, PROFILE, COMPARE."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import uvloop
 from rich.console import Console
 
 from ledger.store.embedded import EmbeddedPostgres
-from tests.benchmarks import profiles, report
+from tests.benchmarks import compare, parts, profiles, ratios, report
 from tests.benchmarks.measures import Measures
 from tests.benchmarks.postgres import postgres
+from tests.benchmarks.report import Say
 from tests.benchmarks.sizes import FULL, SIZES, Size
-from tests.benchmarks.stage import Say, staged
+from tests.benchmarks.stage import staged
 
 BUILD = Path("build")
 PIPE_COLUMNS = 160
@@ -34,9 +35,19 @@ def main() -> None:
         console.print(f"{monotonic() - began:6.0f} s  {text}", soft_wrap=True, markup=False)
 
     (BUILD / "bench").mkdir(parents=True, exist_ok=True)
+    if commit := os.environ.get("COMPARE"):
+        before, now = uvloop.run(compare.compare(commit, size, say))
+        turns = (before.checkout.commit, before.turns, now.turns)
+        ratios.write_ratios(*turns, BUILD / "compare.json")
+        ratios.print_ratios(*turns, console)
+        say(f"Wrote {BUILD / 'compare.json'}")
+        return
     with postgres(BUILD / "bench" / "data") as server:
         if os.environ.get("PROFILE") == "1":
-            uvloop.run(profiles.profile(server, size, BUILD / "bench", say))
+            costs = uvloop.run(profiles.profile(server, size, BUILD / "bench", say))
+            console.print("\n".join(parts.table(costs)), markup=False)
+            if size is FULL:
+                report.write_parts(costs, load_before)
             return
         figures = uvloop.run(_measure(server, size, say))
     report.write_json(figures, BUILD / "bench.json")

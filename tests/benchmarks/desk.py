@@ -67,7 +67,7 @@ class Desk:
         """Two grants for each: one that will expire, which is drawn first, and one that never does."""
         batch = Batch(decided_at=datetime.now(UTC))
         for customer in customers:
-            for expires_at in (batch.decided_at + timedelta(days=365), None):
+            for expires_at in (workload.in_a_year(), None):
                 grant = books.IssueGrant(
                     workload.request_id(),
                     _FINGERPRINT,

@@ -16,22 +16,38 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc.aio
+from google.rpc import code_pb2  # type: ignore[import-untyped]
 
 from ledger.cli import client
 from ledger.cli.access import Access
 from ledger.v1 import credit_service_pb2 as pb
 from tests.benchmarks import workload
+from tests.benchmarks.report import Say
 
 if TYPE_CHECKING:
     from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
 
 _OPEN = Access()
 _SECOND_MS = 1_000
+SPREAD = range(1, 101)
+"""Customers of most loads."""
+UNARY_IN_FLIGHT = 32
+BATCH, BATCH_IN_FLIGHT = 500, 4
+_TRIES = 8
 Request = TypeVar("Request")
+Answer = TypeVar("Answer")
 
 
 class WorkError(Exception):
     """The service refused work that is right, or did none in time."""
+
+
+class RefusedWorkError(WorkError):
+    """It refused some of it: the code of the first refusal says why."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(slots=True)
@@ -91,6 +107,38 @@ async def at_once(workers: int, work: Callable[[], Coroutine[None, None, None]])
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(work())
+
+
+async def carried_out(
+    rest: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[Answer]], say: Say
+) -> Answer:
+    """What work gives after a rest, once it is carried out whole.
+
+    Where others use the machine a server may have to refuse some of it, for it has waited too long: that is
+    said, and the work is done again. Raises what the last try raised.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        await rest()
+        try:
+            return await work()
+        except ExceptionGroup as errors:
+            if not tries_left or not _is_overload(first_of(errors)):
+                raise
+            say("Something was refused for overload: once more")
+    raise AssertionError("the last try has returned or raised")
+
+
+def first_of(error: Exception) -> Exception:
+    """What went wrong first in workers that ran at once."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_overload(error: Exception) -> bool:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return isinstance(error, RefusedWorkError) and error.code == code_pb2.RESOURCE_EXHAUSTED
 
 
 # -- one call at a time per worker ---------------------------------------------------------------
@@ -201,8 +249,35 @@ async def _batch(
         calls.seconds.append(taken)
         calls.errors += len(errors)
     elif errors:
-        raise WorkError(f"{len(errors)} of {len(items)} items were refused, the first: {errors[0]}")
+        said = f"{len(errors)} of {len(items)} items were refused, the first: {errors[0]}"
+        raise RefusedWorkError(said, errors[0].code)
     return answer.results
+
+
+async def write_pairs(
+    service: CreditServiceAsyncStub,
+    whose: Iterator[str],
+    pairs: int,
+    each: int,
+    in_flight: int = BATCH_IN_FLIGHT,
+) -> None:
+    """Writes so many pairs, `each` of one customer in a call, in calls of 500."""
+    left = pairs
+
+    async def work() -> None:
+        nonlocal left
+        while left > 0:
+            items = min(BATCH, left)
+            left -= items
+            few = list(islice(whose, -(-items // each)))
+            chosen = [customer for customer in few for _ in range(each)][:items]
+            await batch_of_pairs(service, chosen, uncounted)
+
+    await at_once(in_flight, work)
+
+
+def uncounted(_: int) -> None:
+    """The pairs are counted as they are sent."""
 
 
 # -- open loop -----------------------------------------------------------------------------------

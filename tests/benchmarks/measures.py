@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from itertools import islice
+from pathlib import Path
 from statistics import linear_regression, median, quantiles
 from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.benchmarks import keys, load, overload, prices, simulation, workload
+from tests.benchmarks import keys, load, overload, prices, processor, simulation, workload
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
-from tests.benchmarks.load import Calls, Window
-from tests.benchmarks.stage import Say, Service, Stage, service
+from tests.benchmarks.counts import counts_of_pair
+from tests.benchmarks.load import BATCH, BATCH_IN_FLIGHT, SPREAD, UNARY_IN_FLIGHT, Calls, Window
+from tests.benchmarks.report import Say
+from tests.benchmarks.stage import Service, Stage, service
+from tests.serving import REPOSITORY
 
-SPREAD, STORE, SINGLE = range(1, 101), range(101, 201), range(201, 300)
-"""Customers of the loads, the store alone and one call in flight: none is written from two places."""
+STORE, SINGLE = range(101, 201), range(201, 300)
+"""Customers of the store alone and of one call in flight: none is written from two places."""
 HOT = 300
 READ_FIRST = 301
-UNARY_IN_FLIGHT = 32
-BATCH, BATCH_IN_FLIGHT = 500, 4
 SMALL_BATCH, SMALL_BATCH_IN_FLIGHT = 100, 8
 PASS_PAIRS = 10
 """Pairs of one customer in one call, where memory is measured."""
 CAPACITY_SHARE = 0.7
-MICROSECONDS = 1_000_000
 
 Measure = Callable[[], Awaitable[float]]
 
@@ -51,6 +52,7 @@ class Measures:
         await self._unary()
         await self._latencies()
         await self._batches()
+        await self._counts()
         await self._trust()
         await self._balances()
         await self._simulation()
@@ -113,6 +115,9 @@ class Measures:
         async def store() -> float:
             return await self._store.pairs_per_second(BATCH, self._size.seconds / 2)
 
+        async def before() -> float:
+            return await stage.before.pairs_per_second(self._size.seconds / 2)
+
         async def two() -> float:
             window, share = self._window(), BATCH_IN_FLIGHT // 2
             rates = [
@@ -126,6 +131,7 @@ class Measures:
             {
                 "insert_500_pairs_per_s": insert,
                 "store_500_pairs_per_s": store,
+                "store_500_before_pairs_per_s": before,
                 "batch_500_pairs_per_s": self._batch(stage.empty, spread),
                 "batch_100_pairs_per_s": self._batch(stage.empty, spread, SMALL_BATCH, SMALL_BATCH_IN_FLIGHT),
                 "batch_500_hot_pairs_per_s": self._batch(stage.empty, hot),
@@ -145,6 +151,14 @@ class Measures:
 
         return measure
 
+    async def _counts(self) -> None:
+        """What a pair does, counted: no machine changes it."""
+        settings, log = self._stage.empty_books.environment, self._stage.logs / "counted.log"
+        found = await counts_of_pair(settings, log, Path(sys.executable), REPOSITORY)
+        self._note("python_calls_per_pair", found.python_calls)
+        self._note("c_calls_per_pair", found.c_calls)
+        self._note("text_bytes_per_pair", found.text_bytes)
+
     async def _trust(self) -> None:
         """What a key costs a server by itself, and what keys and TLS cost it in whole calls.
 
@@ -155,17 +169,14 @@ class Measures:
 
         def call(where: Service, whose: range = SPREAD) -> Measure:
             async def measure() -> float:
-                window, before = Window(0.0, self._size.seconds), where.server.cpu_seconds()
-                await load.unary_rate(where.credits, load.customers(whose), UNARY_IN_FLIGHT, window)
-                return (where.server.cpu_seconds() - before) / window.done * MICROSECONDS
+                return await processor.call_us(where, whose, self._size.seconds)
 
             return measure
 
         def pair(where: Service, whose: range = SPREAD) -> Measure:
             async def measure() -> float:
-                pairs, before = self._size.cpu_pairs, where.server.cpu_seconds()
-                await _write_pairs(where, load.customers(whose), pairs, each=1)
-                return (where.server.cpu_seconds() - before) / pairs * MICROSECONDS
+                clock = where.server.cpu_seconds
+                return (await processor.pair_us(where, whose, self._size.cpu_pairs, clock))[0]
 
             return measure
 
@@ -218,7 +229,7 @@ class Measures:
     async def _overload(self) -> None:
         """Ten times as many calls as a server answers: what it does then, how late, in how much memory."""
         books, whose = self._stage.empty_books, load.customers(SPREAD)
-        async with service(books, self._stage.logs / "overload.log") as fresh:
+        async with service(books.environment, self._stage.logs / "overload.log") as fresh:
             best = await load.unary_rate(fresh.credits, whose, UNARY_IN_FLIGHT, self._window())
             before = fresh.server.rss_mib()
             window = Window(self._size.warm_seconds, self._size.overload_seconds)
@@ -245,9 +256,9 @@ class Measures:
         books, pairs = self._stage.cold_books, self._size.memory_pairs
         whose = load.customers(books.numbers)
         samples: list[float] = []
-        async with service(books, self._stage.logs / "memory.log") as fresh:
+        async with service(books.environment, self._stage.logs / "memory.log") as fresh:
             for _ in range(SAMPLES):
-                await _write_pairs(fresh, whose, pairs // SAMPLES)
+                await load.write_pairs(fresh.credits, whose, pairs // SAMPLES, PASS_PAIRS)
                 samples.append(fresh.server.rss_mib())
         half = samples[SAMPLES // 2 :]
         slope, start = linear_regression(range(len(half)), half)
@@ -262,8 +273,7 @@ class Measures:
         taken: dict[str, list[float]] = defaultdict(list)
         for _ in range(self._size.rounds):
             for key, measure in measures.items():
-                await self._stage.settle()
-                taken[key].append(await measure())
+                taken[key].append(await load.carried_out(self._stage.settle, measure, self._say))
         for key, values in taken.items():
             self._note(key, median(values), values)
 
@@ -278,23 +288,3 @@ class Measures:
 
 SAMPLES = 40
 """Of resident memory, evenly over the pairs."""
-
-
-async def _write_pairs(where: Service, whose: Iterator[str], pairs: int, each: int = PASS_PAIRS) -> None:
-    """Writes so many pairs, so many of each customer in a call."""
-    left = pairs
-
-    async def work() -> None:
-        nonlocal left
-        while left > 0:
-            items = min(BATCH, left)
-            left -= items
-            few = list(islice(whose, -(-items // each)))
-            chosen = [customer for customer in few for _ in range(each)][:items]
-            await load.batch_of_pairs(where.credits, chosen, _uncounted)
-
-    await load.at_once(BATCH_IN_FLIGHT, work)
-
-
-def _uncounted(_: int) -> None:
-    """The pairs are counted as they are sent."""

@@ -10,14 +10,17 @@ import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.request import Request, urlopen
 
+from psutil import NoSuchProcess  # type: ignore[import-untyped]
+from psutil import Process as Running
+
 from ledger.cli.access import Access
-from tests.benchmarks.postgres import Books
-from tests.serving import FREE_PORTS, REPOSITORY, address
+from tests.serving import FREE_PORTS, REPOSITORY, address, without_settings
 
 _START_LINES = 5
 """What `serve` says first: a heading, and four addresses."""
@@ -30,8 +33,21 @@ _MIB = 2**20
 _UTIME = 11
 """Where the user's time stands in `/proc/PID/stat` after the name; the system's follows."""
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_ALONE, _WITH_CHILDREN = 2, 4
+"""Of the times of a process: the user's and the system's, then those of its children that ended."""
 _OPEN = Access()
-_NO_TLS: Mapping[str, str] = {}
+
+
+class Program(NamedTuple):
+    """What a server is started by."""
+
+    command: tuple[str, ...]
+    directory: Path = REPOSITORY
+    """Where it runs."""
+
+
+SERVE = Program((str(Path(sys.executable).with_name("acu-ledger")), "serve"))
+"""As anyone starts it, of this environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,7 @@ class Server:
     pid: int
     target: str
     """Of the public API."""
+    back_office_target: str
     finance_url: str
     access: Access
     """How it is reached, and what it is shown."""
@@ -73,34 +90,44 @@ class Server:
         return float(found[1]) if found else 1.0
 
 
+def postgres_cpu_seconds(data: Path) -> float:
+    """Time that PostgreSQL on this directory has had of processors, with its processes that ended."""
+    postmaster = Running(int((data / "postmaster.pid").read_text(encoding="ascii").split()[0]))
+    seconds = sum(postmaster.cpu_times()[:_WITH_CHILDREN])
+    for child in postmaster.children():
+        with suppress(NoSuchProcess):
+            seconds += sum(child.cpu_times()[:_ALONE])
+    return seconds
+
+
 @asynccontextmanager
 async def serving(
-    books: Books, log: Path, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
+    settings: Mapping[str, str], log: Path, access: Access = _OPEN, program: Program = SERVE
 ) -> AsyncIterator[Server]:
-    """A server of these books on free ports, as anyone starts it; `tls` are settings of its own."""
-    command = (str(Path(sys.executable).with_name("acu-ledger")), "serve")
-    environment = {**os.environ, **FREE_PORTS, **books.environment, **tls}
-    async with _started(command, environment, log) as (process, stdout):
+    """A server with these settings and no others, on free ports. Raises AssertionError if there is none."""
+    environment = {**without_settings(), **FREE_PORTS, **settings}
+    async with _started(program, environment, log) as (process, stdout):
         said = b"".join([await stdout.readline() for _ in range(_START_LINES)]).decode()
-        yield Server(process.pid, address(said, "public API"), address(said, "finance metrics"), access)
+        targets = (address(said, "public API"), address(said, "back office"))
+        yield Server(process.pid, *targets, address(said, "finance metrics"), access)
 
 
 @asynccontextmanager
 async def echoing(log: Path) -> AsyncIterator[str]:
     """The bare server; its address."""
-    command = (sys.executable, "-m", "tests.benchmarks.echo")
-    async with _started(command, dict(os.environ), log) as (_, stdout):
+    program = Program((sys.executable, "-m", "tests.benchmarks.echo"))
+    async with _started(program, dict(os.environ), log) as (_, stdout):
         yield (await stdout.readline()).decode().strip()
 
 
 @asynccontextmanager
 async def _started(
-    command: tuple[str, ...], environment: dict[str, str], log: Path
+    program: Program, environment: Mapping[str, str], log: Path
 ) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
     """A process that is told to end when the block does; what it says on stderr goes to the log."""
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=REPOSITORY, env=environment, stdout=PIPE, stderr=stderr
+            *program.command, cwd=program.directory, env=environment, stdout=PIPE, stderr=stderr
         )
     if process.stdout is None:
         raise AssertionError("it was asked for")

@@ -1,4 +1,4 @@
-"""Where the time goes: flame graphs of server and client under load, by py-spy."""
+"""Where the time goes: of server and client under load, by py-spy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import asyncio
 import os
 import shutil
 import sys
+from asyncio.subprocess import DEVNULL
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from ledger.store.embedded import EmbeddedPostgres
-from tests.benchmarks import load
-from tests.benchmarks.measures import BATCH, BATCH_IN_FLIGHT, SPREAD, UNARY_IN_FLIGHT
+from tests.benchmarks import load, parts, processor
+from tests.benchmarks.load import BATCH, SPREAD, UNARY_IN_FLIGHT
 from tests.benchmarks.postgres import make_books
+from tests.benchmarks.report import Say
 from tests.benchmarks.sizes import Size
-from tests.benchmarks.stage import Say, Service, service
+from tests.benchmarks.stacks import shares
+from tests.benchmarks.stage import Service, service
 
 SAMPLES_PER_SECOND = 200
 _SECONDS = 10
+_NATIVE = ("--native", "--format", "raw")
+_BATCH_IN_FLIGHT = 2
+Load = Callable[[load.Window], Coroutine[None, None, float]]
 
 
 def py_spy() -> str:
@@ -28,34 +35,60 @@ def py_spy() -> str:
     return found
 
 
-async def profile(server: EmbeddedPostgres, size: Size, directory: Path, say: Say) -> None:
-    """Writes the graphs: unary-server.svg, unary-client.svg, batch-server.svg, batch-client.svg."""
+async def profile(server: EmbeddedPostgres, size: Size, directory: Path, say: Say) -> parts.Costs:
+    """Writes the graphs: unary-server.svg, unary-client.svg, batch-server.svg, batch-client.svg.
+
+    And what the server's native stacks under the same loads say of its parts.
+    """
     program = py_spy()
     books = await make_books(server, "bench_profile", size.customers, 0)
-    async with service(books, directory / "server.log") as where:
-        for name in ("unary", "batch"):
-            await _under(name, where, program, directory)
+    costs: parts.Costs = {}
+    async with service(books.environment, directory / "server.log") as where:
+        for name, load_ in _loads(where).items():
+            recorded = (("server", where.server.pid), ("client", os.getpid()))
+            graphs = [_record(program, pid, directory / f"{name}-{role}.svg") for role, pid in recorded]
+            await _under(load_, *graphs)
             say(f"Wrote {directory / name}-server.svg and {name}-client.svg")
+            stacks = directory / f"{name}-server.stacks"
+            await _under(load_, _record(program, where.server.pid, stacks, *_NATIVE))
+            say(f"Wrote {stacks}")
+            costs[name] = parts.Cost(
+                await _cost_us(name, where, size), shares(stacks.read_text(encoding="utf-8").splitlines())
+            )
+    return costs
 
 
-async def _under(name: str, where: Service, program: str, directory: Path) -> None:
-    """Records both processes while the load runs, a little longer than the recording."""
-    window = load.Window(warm_seconds=1.0, seconds=_SECONDS + 2.0)
+def _loads(where: Service) -> dict[str, Load]:
+    """By their names. Batches that are refused, as on a busy machine, are left out."""
     customers = load.customers(SPREAD)
-    rate = (
-        load.unary_rate(where.credits, customers, UNARY_IN_FLIGHT, window)
-        if name == "unary"
-        else load.batch_rate(where.credits, customers, BATCH, BATCH_IN_FLIGHT, window)
-    )
+    return {
+        "batch": lambda window: load.batch_rate(
+            where.credits, customers, BATCH, _BATCH_IN_FLIGHT, window, load.Calls()
+        ),
+        "unary": lambda window: load.unary_rate(where.credits, customers, UNARY_IN_FLIGHT, window),
+    }
+
+
+async def _cost_us(name: str, where: Service, size: Size) -> float:
+    """Of the server's processor, while nothing records it."""
+    if name == "unary":
+        return await processor.call_us(where, SPREAD, size.seconds)
+    clock = where.server.cpu_seconds
+    (cost,) = await processor.pair_us(where, SPREAD, size.cpu_pairs, clock, in_flight=_BATCH_IN_FLIGHT)
+    return cost
+
+
+async def _under(load_: Load, *recordings: Coroutine[None, None, None]) -> None:
+    """Records while the load runs, which takes a little longer."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(rate)
-        for role, pid in (("server", where.server.pid), ("client", os.getpid())):
-            group.create_task(_record(program, pid, directory / f"{name}-{role}.svg"))
+        group.create_task(load_(load.Window(warm_seconds=1.0, seconds=_SECONDS + 2.0)))
+        for recording in recordings:
+            group.create_task(recording)
 
 
-async def _record(program: str, pid: int, path: Path) -> None:
+async def _record(program: str, pid: int, path: Path, *more: str) -> None:
     options = {"--pid": pid, "--output": path, "--duration": _SECONDS, "--rate": SAMPLES_PER_SECOND}
     arguments = [str(word) for option in options.items() for word in option]
-    process = await asyncio.create_subprocess_exec(program, "record", *arguments)
+    process = await asyncio.create_subprocess_exec(program, "record", *arguments, *more, stdout=DEVNULL)
     if await process.wait():
         raise SystemExit("py-spy failed; on Linux it may need the right to trace other processes")

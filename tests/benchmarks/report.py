@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Printed
 
 from tests.benchmarks.figures import HEADINGS, Figures, rows
+from tests.benchmarks.parts import Costs, table
 
 DOCUMENT = Path("docs/benchmarks.md")
-_BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
 _BUSY = 0.5
+Say = Callable[[str], None]
+"""Tells whoever waits for a run how far it is."""
 
 
 def write_json(figures: Figures, path: Path) -> None:
@@ -27,29 +30,43 @@ def write_json(figures: Figures, path: Path) -> None:
 
 def print_table(figures: Figures, console: Console) -> None:
     """Each figure beside its ceiling; a missed target in red."""
-    table = Table(*HEADINGS)
+    printed = Printed(*HEADINGS)
     for cells, met in rows(figures):
         style = {True: "green", False: "red", None: ""}[met]
-        table.add_row(*cells[:3], f"[{style}]{cells[3]}[/]" if style else cells[3], cells[4])
-    console.print(table)
+        printed.add_row(*cells[:3], f"[{style}]{cells[3]}[/]" if style else cells[3], cells[4])
+    console.print(printed)
 
 
 def write_document(figures: Figures, load_before: float, path: Path = DOCUMENT) -> None:
     """Replaces the table of the documentation, with when and on what it was measured."""
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(_BEGIN, 1)
-    after = rest.split(_END, 1)[1]
-    day = datetime.now(UTC).date()
-    busy = " The machine was busy: read nothing but the ratios." if load_before > _BUSY else ""
     lines = [
-        f"`make bench`, {day:%Y-%m-%d}, on {machine()}. Load before the run: {load_before:.2f}.{busy}",
+        _measured("`make bench`", load_before),
         "",
         "| " + " | ".join((*HEADINGS, "met")) + " |",
         "|---" * (len(HEADINGS) + 1) + "|",
     ]
     words = {True: "yes", False: "no", None: ""}
     lines += ["| " + " | ".join((*cells, words[met])) + " |" for cells, met in rows(figures)]
-    path.write_text(before + _BEGIN + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
+    _replace("figures", lines, path)
+
+
+def write_parts(costs: Costs, load_before: float, path: Path = DOCUMENT) -> None:
+    """Replaces the documentation's table of a profile, likewise."""
+    _replace("parts", [_measured("`make bench PROFILE=1`", load_before), "", *table(costs)], path)
+
+
+def _measured(command: str, load_before: float) -> str:
+    day = datetime.now(UTC).date()
+    busy = " The machine was busy: read nothing but the ratios." if load_before > _BUSY else ""
+    return f"{command}, {day:%Y-%m-%d}, on {machine()}. Load before the run: {load_before:.2f}.{busy}"
+
+
+def _replace(name: str, lines: list[str], path: Path) -> None:
+    """What stands between the page's marks of this name."""
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(begin := f"<!-- {name} -->\n", 1)
+    after = rest.split(end := f"<!-- end of {name} -->", 1)[1]
+    path.write_text(before + begin + "\n".join(lines) + "\n" + end + after, encoding="utf-8")
 
 
 def load_average() -> float:

@@ -29,6 +29,8 @@ class Size:
     open_loop_seconds: float
     overload_seconds: float
     price_seconds: float
+    compare_rounds: int
+    """Turns of each side where a commit is compared with another."""
 
 
 FULL = Size(
@@ -45,6 +47,7 @@ FULL = Size(
     open_loop_seconds=20.0,
     overload_seconds=20.0,
     price_seconds=1.0,
+    compare_rounds=5,
 )
 SMALL = Size(
     name="small",
@@ -60,5 +63,6 @@ SMALL = Size(
     open_loop_seconds=3.0,
     overload_seconds=5.0,
     price_seconds=0.2,
+    compare_rounds=2,
 )
 SIZES = {size.name: size for size in (FULL, SMALL)}

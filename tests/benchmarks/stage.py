@@ -21,8 +21,10 @@ from tests.benchmarks.ceilings import make_table
 from tests.benchmarks.echo import METHOD
 from tests.benchmarks.keys import make_access, secure
 from tests.benchmarks.postgres import Books, connected, make_books, require_durable, writer
-from tests.benchmarks.processes import Server, echoing, serving
+from tests.benchmarks.processes import SERVE, Program, Server, echoing, serving
+from tests.benchmarks.report import Say
 from tests.benchmarks.sizes import Size
+from tests.benchmarks.store_before import StoreBefore, store_before
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 PAIR_ENTRIES = 2
 _OPEN = Access()
 _NO_TLS: Mapping[str, str] = {}
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class Stage:
     secured: Service
     """Another server of them, by TLS."""
     echo: Callable[[bytes], Awaitable[bytes]]
+    before: StoreBefore
+    """The store of 0.1.0."""
     database: Connection
     """As a cell's writer has it, to the books of `empty`."""
 
@@ -97,7 +100,8 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
         async def serve(
             books: Books, name: str, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
         ) -> Service:
-            return await life.enter_async_context(service(books, logs / f"{name}.log", access, tls))
+            settings = {**books.environment, **tls}
+            return await life.enter_async_context(service(settings, logs / f"{name}.log", access))
 
         bare = await life.enter_async_context(echoing(logs / "echo.log"))
         channel = await life.enter_async_context(load.channel(bare))
@@ -116,6 +120,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             keyed_books=keyed,
             secured=await serve(keyed, "secured", *secure(key, certificates)),
             echo=echo,
+            before=await life.enter_async_context(store_before(server, logs / "store-before.log")),
             database=await life.enter_async_context(writer(empty)),
         )
         say("Waiting until the rollups have caught up")
@@ -125,11 +130,11 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
 
 @asynccontextmanager
 async def service(
-    books: Books, log: Path, access: Access = _OPEN, tls: Mapping[str, str] = _NO_TLS
+    settings: Mapping[str, str], log: Path, access: Access = _OPEN, program: Program = SERVE
 ) -> AsyncIterator[Service]:
-    """A server of these books, and a client of it."""
+    """A server with these settings, and a client of it."""
     async with (
-        serving(books, log, access, tls) as server,
+        serving(settings, log, access, program) as server,
         load.channel(server.target, access) as channel,
     ):
         yield Service(server, CreditServiceStub(channel), WalletServiceStub(channel))

@@ -5,6 +5,7 @@ The same amounts, labels and usage are sent through gRPC, and decided in memory 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 
 import pricing
@@ -39,6 +40,11 @@ def customer_id(number: int) -> str:
 def request_id() -> str:
     """As random as callers' ids are: their index takes them anywhere within a customer."""
     return token_hex(16)
+
+
+def in_a_year() -> datetime:
+    """When the grant ends that is drawn first."""
+    return datetime.now(UTC) + timedelta(days=365)
 
 
 def reserve(customer: str) -> pb.ReserveRequest:
