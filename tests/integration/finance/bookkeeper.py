@@ -27,9 +27,7 @@ from ledger.books import (
     Release,
     Reserve,
     Reverse,
-    Rounding,
     State,
-    Terms,
     Treatment,
     Wallet,
     create,
@@ -41,14 +39,14 @@ from ledger.store.database import Connection, Database
 from ledger.store.directory import create_customer
 from ledger.store.load import LoadRequest, load, load_reversal
 from ledger.store.write import Batch, Standing, write
+from tests import build
 from tests.acts import ACT
+from tests.build import CREDIT, DOLLAR
 
 CELL = "cell_00"
-CREDIT = 1_000_000
-DOLLAR = 1_000_000_000
 STANDARD = Plan("standard", "agents")
 OVERDRAFT = Plan("overdraft", "agents", OverCapture.ALLOW_WITH_OVERDRAFT, 100 * CREDIT)
-TERMS = Terms("agents", 3, 5, DOLLAR)
+TERMS = build.terms("agents", card_version=3, cost_version=5)
 
 _request_numbers = itertools.count(1)
 
@@ -67,14 +65,22 @@ def line(
     """A line of usage as pricing would say it."""
     said = {"rule": f"{kind} rule", "price": "each 1", "name": name, "key_owner": "OURS", **internal}
     public = {"title": kind.title(), "kind": kind, "name": name, "quantities": {"quantity": "1"}}
-    cost, saved, own_key = Fraction(cost_nanousd), Fraction(saved_nanousd), Fraction(own_key_nanousd)
-    return PricedLine(kind, treatment, Fraction(micros), cost, public, said, (), saved, own_key)
+    return build.line(
+        micros,
+        cost_nanousd,
+        kind=kind,
+        treatment=treatment,
+        public=public,
+        internal=said,
+        saved_nanousd=saved_nanousd,
+        own_key_nanousd=own_key_nanousd,
+    )
 
 
 def priced(*lines: PricedLine, outcomes: bool = False) -> Priced:
     """A quote; `outcomes`: the card prices outcomes, and a charged line of that kind is one."""
     charged = any(each.kind == "outcome" and each.treatment is Treatment.CHARGED for each in lines)
-    return Priced(lines, Rounding(), outcomes, outcomes and charged, None)
+    return build.priced(*lines, has_outcome_rule=outcomes, outcome_charged=outcomes and charged)
 
 
 @dataclass

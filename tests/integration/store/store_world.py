@@ -8,10 +8,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from ledger import books
-from ledger.books import Decision, Facts, GrantKind, Plan, Priced, PricedLine, Rounding, Terms, Treatment
+from ledger.books import Decision, Facts, GrantKind, Plan, Priced
 from ledger.store.directory import create_customer
 from ledger.store.write import Batch, Standing
+from tests import build
 from tests.acts import ACT
+from tests.build import CREDIT, DOLLAR, decided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,27 +23,21 @@ if TYPE_CHECKING:
     from ledger.store.load import Loaded
 
 CELL = "cell_00"
-CREDIT = books.MICROS_PER_CREDIT
-DOLLAR = 1_000_000_000
 PLAN = Plan(
     "team", "standard", over_capture=books.OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=CREDIT
 )
-TERMS = Terms("standard", 1, 1, 10_000_000)
+TERMS = build.terms("standard", credit_price_nanousd=10_000_000)
 
 
 def priced(micros: int, cost_nanousd: int = 7, **more: Any) -> Priced:
     """Usage of one line with a price and a cost that are not whole."""
-    line = PricedLine(
-        kind="tokens",
-        treatment=Treatment.CHARGED,
-        exact_micros=Fraction(micros * 3 + 1, 3),
-        cost_exact_nanousd=Fraction(cost_nanousd * 7 + 1, 7),
+    line = build.line(
+        Fraction(micros * 3 + 1, 3),
+        Fraction(cost_nanousd * 7 + 1, 7),
         public={"title": "Räknare", "kind": "tokens", "name": "m-1", "quantities": {"input": 1200}},
         internal={"rule": "r", "name": "m-1", "lever": "cache", "served_by": "m-1-mini"},
     )
-    return Priced(
-        (line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None, **more
-    )
+    return build.priced(line, **more)
 
 
 @dataclass
@@ -120,10 +116,9 @@ class World:
     def do(
         self, customer: int, command: Command, usage: Priced | None = None, facts: Facts | None = None
     ) -> Decision:
-        outcome = self.decide(customer, command, usage, facts)
-        assert isinstance(outcome, Decision), outcome
-        self.apply(outcome)
-        return outcome
+        decision = decided(self.decide(customer, command, usage, facts))
+        self.apply(decision)
+        return decision
 
     def decide(
         self, customer: int, command: Command, usage: Priced | None = None, facts: Facts | None = None

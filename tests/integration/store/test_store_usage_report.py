@@ -7,18 +7,18 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 from store_world import CELL
 
 from ledger import books
-from ledger.books import Charge, Priced, PricedLine, Refund, Reverse, Rounding, Treatment
+from ledger.books import Charge, PricedLine, Refund, Reverse
 from ledger.store.directory import Directory
 from ledger.store.load import load_reversal
 from ledger.store.reads import Reads
 from ledger.store.usage_report import UsageQuery
 from ledger.store.write import write
+from tests.build import line, priced
 
 KINDS = ("tokens", "compute", "units")
 UNITS = ("", "DBU", "ACU")
@@ -36,18 +36,18 @@ def random_line(dice: random.Random) -> PricedLine:
     }
     if unit:
         public["measured"] = {"unit": unit, "quantity": f"0.{dice.randrange(10**9):09d}"}
-    return PricedLine(kind, Treatment.CHARGED, Fraction(dice.randrange(1, 1000)), Fraction(7), public, {})
+    return line(dice.randrange(1, 1000), 7, kind=kind, public=public)
 
 
 def count(counts: Counter, entry: books.Entry, sign: int) -> None:
     """Add an entry's lines to the counts by (project, kind, unit) and figure."""
-    for line in entry.lines:
-        measured = line.public.get("measured", {"unit": "", "quantity": "0"})
-        key = (entry.labels["project"], line.public["kind"], measured["unit"])
-        counts[*key, "credits"] += line.credits_micros
+    for each in entry.lines:
+        measured = each.public.get("measured", {"unit": "", "quantity": "0"})
+        key = (entry.labels["project"], each.public["kind"], measured["unit"])
+        counts[*key, "credits"] += each.credits_micros
         counts[*key, "items"] += sign
         counts[*key, "measured"] += sign * Decimal(measured["quantity"])
-        counts[*key, "quantity"] += sign * Decimal(line.public["quantities"]["quantity"])
+        counts[*key, "quantity"] += sign * Decimal(each.public["quantities"]["quantity"])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -57,8 +57,7 @@ async def test_reports_count_what_was_charged(world, connection, database, seed)
     customer = next(iter(world.wallets))
     counts: Counter = Counter()
     for _ in range(12):
-        lines = tuple(random_line(dice) for _ in range(dice.randrange(1, 5)))
-        usage = Priced(lines, Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+        usage = priced(*(random_line(dice) for _ in range(dice.randrange(1, 5))))
         labels = {"project": dice.choice("ab"), "internal.route": "r"}
         charge = Charge(world.request_id(), b"f", None, labels=labels)
         entry = world.do(customer, charge, usage).entry

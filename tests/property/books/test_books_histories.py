@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from books_model import DEBT_PRICE, NEVER, Model, ModelCharge, ModelHold, ModelLot
-from books_world import START, World
+from books_world import World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -30,14 +30,12 @@ from ledger.books import (
     LotKey,
     OverCapture,
     Priced,
-    PricedLine,
     Refund,
     Release,
     Reserve,
     Reverse,
-    Rounding,
-    Treatment,
 )
+from tests.build import START, line, priced
 
 HISTORIES = int(os.environ.get("BOOK_HISTORIES", "1000"))
 KINDS = ("tokens", "compute")
@@ -226,11 +224,7 @@ def _needs(spent: Spent) -> dict[str | None, int]:
 
 
 def _priced(spent: list[tuple[str, int]]) -> Priced:
-    lines = tuple(
-        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(micros, 3), {}, {})
-        for kind, micros in spent
-    )
-    return Priced(lines, Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+    return priced(*(line(micros, Fraction(micros, 3), kind=kind) for kind, micros in spent))
 
 
 def _instant(minute: int) -> datetime:

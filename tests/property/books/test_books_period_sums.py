@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from fractions import Fraction
 
-from books_world import START, World
+from books_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,15 +18,11 @@ from ledger.books import (
     IssueGrant,
     OverCapture,
     Plan,
-    Priced,
-    PricedLine,
     Refund,
     Reverse,
-    Rounding,
     State,
-    Treatment,
 )
-from ledger.books.model import ZERO
+from tests.build import START, decided, line, priced
 
 KEYS = ("count/card/hours/1", "count/card/hours/2")
 CLOSES = {key: START + timedelta(days=day) for day, key in enumerate(KEYS, 1)}
@@ -65,10 +60,8 @@ class Model:
         charged = before.collected_micros + before.uncollected_micros + micros
         surplus = self.surplus[key] = charged * part // 12
         state = before._replace(closes_at=CLOSES[key], surplus_micros=surplus, terms=self.world.terms)
-        line = PricedLine("units", Treatment.CHARGED, Fraction(micros), ZERO, {}, {}, (Effect(key, "1"),))
-        usage = Priced((line,), Rounding(), False, False, None, {key: state})
-        made = self.world.run(Charge(*self.request(), None, already_used=True), usage)
-        assert isinstance(made, Decision)
+        usage = priced(line(micros, kind="units", effects=(Effect(key, "1"),)), states={key: state})
+        made = decided(self.world.run(Charge(*self.request(), None, already_used=True), usage))
         self.uncollected[key] += made.entry.uncollected_micros
         self.collected[key] += made.entry.charged_micros
         self.charges.append((made.entry.sequence, key, made.entry.uncollected_micros))

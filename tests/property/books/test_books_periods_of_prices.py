@@ -36,6 +36,7 @@ from ledger.books import (
 from ledger.books.model import NO_TALLY
 from ledger.engine.member import effects_of
 from ledger.engine.prices import freed, priced_of, texts_of, unwound
+from tests.build import decided
 
 
 def steps_of(used: st.SearchStrategy[pricing.Item]) -> st.SearchStrategy[list[tuple[Any, ...]]]:
@@ -72,16 +73,14 @@ class Customer(World):
         self.free: set[int] = set()
         """Charges of subjects that had been charged: they stay free, whatever is undone."""
         self.now = NOW
-        self.decided(IssueGrant(*self.request(), 10**15, GrantKind.PAID, 0))
+        self.entry(IssueGrant(*self.request(), 10**15, GrantKind.PAID, 0))
 
     def request(self) -> tuple[str, bytes]:
         self.requests += 1
         return f"request-{self.requests}", b""
 
-    def decided(self, command: Command, priced: object = None) -> Entry:
-        outcome = self.run(command, priced)  # type: ignore[arg-type]
-        assert isinstance(outcome, Decision), outcome
-        return outcome.entry
+    def entry(self, command: Command, priced: object = None) -> Entry:
+        return decided(self.run(command, priced)).entry  # type: ignore[arg-type]
 
     def facts(self, command: Command) -> Facts:
         """Give what a command names, with the states of what is reversed as they are without it."""
@@ -98,7 +97,7 @@ class Customer(World):
         memory = pricing.Memory(texts_of(known))
         quote = pricing.price([item], {}, self.priced_by, memory, now=self.now)
         priced = priced_of(quote, pricing.Rounding(), [item], known, self.terms, self.now)
-        sequence = self.decided(Charge(*self.request(), None, already_used=True), priced).sequence
+        sequence = self.entry(Charge(*self.request(), None, already_used=True), priced).sequence
         self.left[sequence] = item
         if isinstance(item, pricing.Outcome) and item.count and item.result is not pricing.Result.FAILED:
             if item.subject in self.charged_of:
@@ -110,7 +109,7 @@ class Customer(World):
         """Undo one of the charges that are left, if there is one."""
         if self.left:
             sequence = list(self.left)[which % len(self.left)]
-            self.decided(Reverse(*self.request(), sequence, None, "did not happen"))
+            self.entry(Reverse(*self.request(), sequence, None, "did not happen"))
             del self.left[sequence]
             self.free_subject(sequence)
             self.write_due()

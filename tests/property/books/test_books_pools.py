@@ -10,17 +10,14 @@ from hypothesis import strategies as st
 
 from ledger.books import (
     Commit,
-    Decision,
     GrantKind,
     IssueGrant,
     PoolPart,
-    Priced,
     PricedLine,
     Reserve,
-    Rounding,
-    Treatment,
 )
 from ledger.books.model import ZERO
+from tests.build import decided, line, priced
 
 POOLS = ("a", "b")
 AMOUNTS = st.fractions(0, 40, max_denominator=12)
@@ -29,22 +26,22 @@ AMOUNTS = st.fractions(0, 40, max_denominator=12)
 @st.composite
 def lines(draw: st.DrawFn) -> PricedLine:
     """A line at its own price, that may draw on a pool at another."""
-    line = PricedLine("compute", Treatment.CHARGED, draw(AMOUNTS), ZERO, {}, {})
-    pool = draw(st.sampled_from([*POOLS, None]))
-    return line if pool is None else line._replace(pool=PoolPart(pool, draw(AMOUNTS)))
+    micros, pool = draw(AMOUNTS), draw(st.sampled_from([*POOLS, None]))
+    part = None if pool is None else PoolPart(pool, draw(AMOUNTS))
+    return line(micros, kind="compute", pool=part)
 
 
 def model(grants: dict[str, int], usage: list[PricedLine]) -> tuple[dict[str, Fraction], Fraction]:
     """Give what is drawn from each pool, and what is left to pay at the lines' own prices: exact."""
     left = {pool: Fraction(micros) for pool, micros in grants.items()}
     rest = ZERO
-    for line in usage:
+    for each in usage:
         part = ZERO
-        if line.pool is not None:
-            covered = min(line.pool.exact_micros, left[line.pool.pool])
-            left[line.pool.pool] -= covered
-            part = covered / line.pool.exact_micros if line.pool.exact_micros else Fraction(1)
-        rest += line.exact_micros * (1 - part)
+        if each.pool is not None:
+            covered = min(each.pool.exact_micros, left[each.pool.pool])
+            left[each.pool.pool] -= covered
+            part = covered / each.pool.exact_micros if each.pool.exact_micros else Fraction(1)
+        rest += each.exact_micros * (1 - part)
     return {pool: grants[pool] - left[pool] for pool in grants}, rest
 
 
@@ -60,17 +57,14 @@ def test_pools_pay_as_in_the_model(parts: list[list[PricedLine]], grants: dict[s
     scopes = {}
     for pool, amounts in grants.items():
         for n, amount in enumerate(amounts):
-            issued = world.run(IssueGrant(f"{pool}{n}", b"", amount, GrantKind.PAID, 7, scope=f"pool:{pool}"))
-            assert isinstance(issued, Decision)
+            grant = IssueGrant(f"{pool}{n}", b"", amount, GrantKind.PAID, 7, scope=f"pool:{pool}")
+            issued = decided(world.run(grant))
             scopes[issued.entry.sequence] = pool
-    held = world.run(Reserve("r", b"", 1))
-    assert isinstance(held, Decision)
+    held = decided(world.run(Reserve("r", b"", 1)))
     booked = []
     for n, usage in enumerate(parts):
-        priced = Priced(tuple(usage), Rounding(), False, False, None)
-        commit = world.run(Commit(f"c{n}", b"", held.entry.sequence, None, n == len(parts) - 1), priced)
-        assert isinstance(commit, Decision)
-        booked.append(commit.entry)
+        commit = Commit(f"c{n}", b"", held.entry.sequence, None, n == len(parts) - 1)
+        booked.append(decided(world.run(commit, priced(*usage))).entry)
     from_pools, rest = model(
         {pool: sum(amounts) for pool, amounts in grants.items()}, [line for part in parts for line in part]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from books_world import World, tokens_at, usage_of
+from books_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ from ledger.books import (
 )
 from ledger.books.model import NO_TALLY
 from ledger.books.tallies import MAX_TALLIES
+from tests.build import line, priced
 
 ROUNDINGS = st.builds(
     Rounding, st.sampled_from([1, 7, 10_000]), st.sampled_from(["half_even", "half_up", "up", "down"])
@@ -40,7 +41,7 @@ STEPS = st.lists(
 
 def usage(exact_micros: Fraction, rounding: Rounding) -> Priced:
     """Give usage of one line at an exact price."""
-    return usage_of(tokens_at(exact_micros), rounding=rounding)
+    return priced(line(exact_micros), rounding=rounding)
 
 
 class Customer:

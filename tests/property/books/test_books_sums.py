@@ -6,7 +6,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import NamedTuple
 
-from books_world import START, World
+from books_world import World
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +17,8 @@ from ledger.books import (
     Fill,
     GrantKind,
     IssueGrant,
-    Lot,
-    LotKey,
-    LotStatus,
     OverCapture,
     Plan,
-    Priced,
     PricedLine,
     Reserve,
     Rounding,
@@ -34,6 +30,7 @@ from ledger.books import (
 from ledger.books.bills import Bill
 from ledger.books.cover import Source, cover
 from ledger.books.exact import nearest
+from tests.build import CREDIT, decided, line, lot, priced
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
 SAVED = st.one_of(st.just(Fraction(0)), st.fractions(-(10**7), 10**7, max_denominator=10**6))
@@ -45,23 +42,19 @@ TREATMENTS = st.sampled_from([Treatment.CHARGED, Treatment.INCLUDED, Treatment.U
 
 
 @st.composite
-def line(draw: st.DrawFn) -> PricedLine:
+def any_line(draw: st.DrawFn) -> PricedLine:
     """Draw a line; only charged ones have a price."""
     treatment = draw(TREATMENTS)
     exact = draw(EXACT) if treatment is Treatment.CHARGED else Fraction(0)
     cost, saved, own_key = draw(EXACT), draw(SAVED), draw(st.one_of(st.just(Fraction(0)), EXACT))
-    return PricedLine(draw(st.sampled_from(KINDS)), treatment, exact, cost, {}, {}, (), saved, own_key)
-
-
-def costless(exact_micros: Fraction) -> PricedLine:
-    """Give a line of tokens that has a price and no cost."""
-    zero = Fraction(0)
-    return PricedLine("tokens", Treatment.CHARGED, exact_micros, zero, {}, {}, (), zero, zero)
-
-
-def priced(lines: list[PricedLine], rounding: Rounding, *, outcomes: bool = False) -> Priced:
-    """Give lines as pricing does."""
-    return Priced(tuple(lines), rounding, has_outcome_rule=outcomes, outcome_charged=False, occurred_at=None)
+    return line(
+        exact,
+        cost,
+        kind=draw(st.sampled_from(KINDS)),
+        treatment=treatment,
+        saved_nanousd=saved,
+        own_key_nanousd=own_key,
+    )
 
 
 @given(st.integers(-(10**12), 10**12), st.lists(EXACT, min_size=1).filter(any))
@@ -100,9 +93,9 @@ def test_a_rounded_amount_is_the_nearest_that_its_mode_allows(amount: Fraction, 
         assert abs(off) <= Fraction(1, 2)
 
 
-@given(st.lists(st.lists(line(), max_size=4), min_size=1, max_size=6), ROUNDINGS, st.booleans())
+@given(st.lists(st.lists(any_line(), max_size=4), min_size=1, max_size=6), ROUNDINGS, st.booleans())
 @example(
-    parts=[[costless(Fraction(6169993834, 617))], [costless(Fraction(2217, 317))]],
+    parts=[[line(Fraction(6169993834, 617))], [line(Fraction(2217, 317))]],
     rounding=Rounding(7, "down"),
     outcomes=False,
 )
@@ -153,10 +146,8 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
     first = len(world.entries)
     for number, lines in enumerate(parts):
         final = number == len(parts) - 1
-        outcome = world.run(
-            Commit(f"c{number}", b"", 3, None, final), priced(lines, rounding, outcomes=outcomes)
-        )
-        assert isinstance(outcome, Decision)
+        usage = priced(*lines, rounding=rounding, has_outcome_rule=outcomes)
+        decided(world.run(Commit(f"c{number}", b"", 3, None, final), usage))
     booked = world.entries[first:]
     money = [entry.money for entry in booked if entry.money]
     cost = sum(m.dollars.cost for m in money)
@@ -174,8 +165,8 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
         2 * rounding.quantum_micros
     )  # What is carried may be negative, where halves are rounded another way.
     return Booked(
-        sum(line.saved_nanousd for m in money for line in m.lines),
-        sum(line.own_key_nanousd for m in money for line in m.lines),
+        sum(each.saved_nanousd for m in money for each in m.lines),
+        sum(each.own_key_nanousd for m in money for each in m.lines),
         sum(entry.priced_micros for entry in booked),
         sum(entry.uncollected_micros for entry in booked),
         cost,
@@ -188,7 +179,7 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
     )
 
 
-@given(st.lists(line(), min_size=1, max_size=5), ROUNDINGS, st.booleans())
+@given(st.lists(any_line(), min_size=1, max_size=5), ROUNDINGS, st.booleans())
 @settings(deadline=None)
 def test_a_charge_absorbs_what_a_final_commit_absorbs(
     lines: list[PricedLine], rounding: Rounding, outcomes: bool
@@ -196,7 +187,7 @@ def test_a_charge_absorbs_what_a_final_commit_absorbs(
     """A charge of work already done and a late final commit book the same."""
     world = World()
     world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
-    usage = priced(lines, rounding, outcomes=outcomes)
+    usage = priced(*lines, rounding=rounding, has_outcome_rule=outcomes)
     charge = world.run(Charge("c", b"", None, already_used=True), usage)
     world = World()
     world.run(IssueGrant("g", b"", 5 * 10**6, GrantKind.PAID, 10**9))
@@ -217,34 +208,24 @@ def test_as_much_is_covered_as_any_order_could_cover(
     needs: dict[str, int], lots: list[tuple[str | None, int]]
 ) -> None:
     """Scoped credits cover their kind, the others what is left, whatever the burn order is."""
-    sources: list[Source] = [
-        (a_lot(n, scope, micros), micros, False) for n, (scope, micros) in enumerate(lots)
-    ]
-    lines = [
-        PricedLine(kind, Treatment.CHARGED, Fraction(need), Fraction(0), {}, {})
-        for kind, need in needs.items()
-    ]
-    taken, uncovered = cover(Bill(sum(needs.values()), tuple(lines)), iter(sources))
+    sources: list[Source] = [(lot(n, micros, scope), micros, False) for n, (scope, micros) in enumerate(lots)]
+    asked = tuple(line(need, kind=kind) for kind, need in needs.items())
+    taken, uncovered = cover(Bill(sum(needs.values()), asked), iter(sources))
     scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
     free = sum(micros for scope, micros in lots if scope is None)
     missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items())
     assert uncovered == max(0, missing - free)
     assert sum(micros for _, micros, _ in taken) == sum(needs.values()) - uncovered
-    keys = [lot.key for lot, _, _ in taken]
+    keys = [source.key for source, _, _ in taken]
     assert keys == sorted(set(keys))
-    for lot, micros, _ in taken:
-        assert 0 < micros <= lot.remaining_micros
+    for source, micros, _ in taken:
+        assert 0 < micros <= source.remaining_micros
     for kind in KINDS:
-        paid = sum(micros for lot, micros, _ in taken if lot.scope == kind)
+        paid = sum(micros for source, micros, _ in taken if source.scope == kind)
         assert paid <= needs.get(kind, 0)
 
 
-def a_lot(n: int, scope: str | None, micros: int) -> Lot:
-    """Give a lot of the test above."""
-    return Lot(LotKey(1, n), GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
-
-
-@given(st.lists(line(), min_size=1, max_size=4), st.lists(st.sampled_from([*KINDS, None]), max_size=4))
+@given(st.lists(any_line(), min_size=1, max_size=4), st.lists(st.sampled_from([*KINDS, None]), max_size=4))
 @settings(deadline=None)
 def test_a_part_without_a_price_leaves_nothing_of_the_hold(
     lines: list[PricedLine], scopes: list[str | None]
@@ -255,12 +236,10 @@ def test_a_part_without_a_price_leaves_nothing_of_the_hold(
         world = World(Plan("capped", None, OverCapture.CAP, unpriced=policy))
         for number, scope in enumerate([None, *scopes]):
             world.run(IssueGrant(f"g{number}", b"", 10**6, GrantKind.PAID, 10**9, scope=scope))
-        asked = [PricedLine(kind, Treatment.CHARGED, Fraction(10**6), Fraction(0), {}, {}) for kind in KINDS]
-        reserved = world.run(Reserve("r", b"", None, Fill.UP_TO), priced(asked, Rounding()))
-        assert isinstance(reserved, Decision)
+        asked = [line(CREDIT, kind=kind) for kind in KINDS]
+        reserved = decided(world.run(Reserve("r", b"", None, Fill.UP_TO), priced(*asked)))
         named = reserved.entry.sequence
-        part = world.run(Commit("c", b"", named, None, final=False), priced(lines, Rounding()))
-        assert isinstance(part, Decision)
+        part = decided(world.run(Commit("c", b"", named, None, final=False), priced(*lines)))
         uncollected.append(part.entry.uncollected_micros)
         kinds = {each.kind for each in lines if each.treatment is Treatment.UNPRICED}
         if policy is Unpriced.CHARGE_HOLD and kinds:

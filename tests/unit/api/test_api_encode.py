@@ -11,10 +11,11 @@ from ledger.api import encode, ids
 from ledger.books import LotKey, State
 from ledger.books.periods import close
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.build import terms
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 PLAN = books.Plan("standard", None)
-TERMS = books.Terms("card", 1, 1, 10**9)
+TERMS = terms()
 
 
 def closed(surplus_micros: int) -> books.Entry:

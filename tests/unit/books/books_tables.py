@@ -32,7 +32,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
-from books_world import START, World
+from books_world import World
 
 from ledger.books import (
     Charge,
@@ -61,6 +61,8 @@ from ledger.books import (
     Unpriced,
     UpdateCustomer,
 )
+from tests import build
+from tests.build import CREDIT, DOLLAR, START
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -287,9 +289,11 @@ class Table:
         if len(words) == 1 and ":" not in words[0] and words[0] != "nothing":
             return _micros(words[0]), None
         items = [word.split(":") for word in words if word != "nothing"]
-        lines = tuple(_line(*item) for item in items)
+        lines = [_line(*item) for item in items]
         charged = any("charged" in item for item in items)
-        return None, Priced(lines, self.rounding, self.outcomes, charged, None)
+        return None, build.priced(
+            *lines, rounding=self.rounding, has_outcome_rule=self.outcomes, outcome_charged=charged
+        )
 
     def request(self) -> tuple[str, bytes]:
         self.requests += 1
@@ -311,12 +315,14 @@ class Table:
 def _line(
     kind: str, micros: str, cost: str = "0", treatment: str = "CHARGED", result: str = "", pool: str = ""
 ) -> PricedLine:
-    exact = Fraction(micros) * 10**6
-    line = PricedLine(kind, Treatment(treatment or "CHARGED"), exact, Fraction(cost or 0) * 10**9, {}, {})
-    if not pool:
-        return line
     name, _, need = pool.partition("/")
-    return line._replace(pool=PoolPart(name, Fraction(need) * 10**6))
+    return build.line(
+        Fraction(micros) * CREDIT,
+        Fraction(cost or 0) * DOLLAR,
+        kind=kind,
+        treatment=Treatment(treatment or "CHARGED"),
+        pool=PoolPart(name, Fraction(need) * CREDIT) if pool else None,
+    )
 
 
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:

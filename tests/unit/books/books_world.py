@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
+from datetime import timedelta
 
 from ledger.books import (
     Closings,
@@ -19,7 +18,6 @@ from ledger.books import (
     LotKey,
     Plan,
     Priced,
-    PricedLine,
     Refund,
     Refusal,
     Release,
@@ -27,39 +25,24 @@ from ledger.books import (
     ReservationCosts,
     ReservationState,
     Reverse,
-    Rounding,
     State,
-    Terms,
-    Treatment,
     create,
     decide,
     due,
 )
 from ledger.books.audit import audit
-from ledger.books.exact import HALF_EVEN
-from ledger.books.model import ZERO
+from tests.build import DOLLAR, START, terms
 
-START = datetime(2026, 11, 1, tzinfo=UTC)
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
 UNDONE_WITH_A_RESERVATION = (EntryKind.COMMIT, EntryKind.RELEASE, EntryKind.RESERVATION_EXPIRED)
-
-
-def usage_of(*lines: PricedLine, rounding: Rounding = HALF_EVEN) -> Priced:
-    """Give usage of lines, without outcomes and states."""
-    return Priced(lines, rounding, has_outcome_rule=False, outcome_charged=False, occurred_at=None)
-
-
-def tokens_at(exact_micros: Fraction, *memos: Fraction) -> PricedLine:
-    """Give a line of tokens at an exact price and no cost; what it saved, or paid on own keys, may follow."""
-    return PricedLine("tokens", Treatment.CHARGED, exact_micros, ZERO, {}, {}, (), *memos)
 
 
 class World:
     """The customer's wallet, and all that was ever kept of it."""
 
-    def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = 1_000_000_000) -> None:
+    def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = DOLLAR) -> None:
         self.plan = plan or Plan("standard", None)
-        self.terms = Terms("card", 1, 1, credit_price_nanousd)
+        self.terms = terms(credit_price_nanousd=credit_price_nanousd)
         self.now = START
         self.due_batch = 1000
         self.entries: list[Entry] = []

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
-from books_world import World, tokens_at, usage_of
+from books_world import World
 
 from ledger.books import (
     MAX_AMOUNT,
     Charge,
     Commit,
-    Decision,
     GrantKind,
     IssueGrant,
     OverCapture,
     Plan,
     Priced,
-    PricedLine,
     Refund,
     Reserve,
     Reverse,
 )
+from tests.build import CREDIT, decided, line, priced
 
 INT64_MAX = 2**63 - 1
-CREDIT = 1_000_000
-
-
-def decided(outcome: object) -> Decision:
-    """Give a decision, never a refusal."""
-    assert isinstance(outcome, Decision), outcome
-    return outcome
 
 
 def of_memos(saved: tuple[int, ...] = (), own_key: tuple[int, ...] = ()) -> Priced:
     """Give usage of a line for each memo, in nano-dollars."""
-    lines = [_line(saved=each) for each in saved] + [_line(own_key=each) for each in own_key]
-    return usage_of(*lines)
-
-
-def _line(saved: int = 0, own_key: int = 0) -> PricedLine:
-    return tokens_at(Fraction(1), Fraction(saved), Fraction(own_key))
+    lines = [line(1, saved_nanousd=each) for each in saved]
+    return priced(*lines, *(line(1, own_key_nanousd=each) for each in own_key))
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from books_world import START
 
-from ledger.books import Decision, EntryKind, Facts, Plan, UpdateCustomer, Wallet, create, decide
+from ledger.books import EntryKind, Facts, Plan, UpdateCustomer, Wallet, create, decide
+from tests.build import START, decided
 
 WALLET: Wallet = create(7, "Ada", "standard", "own", "Europe/Berlin", "create", b"c", START).wallet
 KEPT = {"display_name": "Ada", "plan": "standard", "card": "own", "zone": "Europe/Berlin"}
@@ -28,7 +28,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(
     named: dict[str, Any], changed: dict[str, Any]
 ) -> None:
     """Each field by itself; an empty card removes the customer's own, and the zone goes to the wallet too."""
-    decision = decide(
+    outcome = decide(
         WALLET,
         UpdateCustomer("update", b"u", **named),
         now=START,
@@ -37,7 +37,7 @@ def test_an_update_changes_what_it_names_and_nothing_else(
         terms=None,
         facts=Facts(),
     )
-    assert isinstance(decision, Decision)
+    decision = decided(outcome)
     fields = decision.wallet._asdict()
     assert {name: fields[name] for name in KEPT} == KEPT | changed
     entry = decision.entry

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from books_world import START, World
+from books_world import World
 
 from ledger.books import (
     MAX_AMOUNT,
@@ -25,14 +25,12 @@ from ledger.books import (
     OverCapture,
     Plan,
     Priced,
-    PricedLine,
     Refusal,
     RefusalReason,
     Release,
     ReservationState,
     Reserve,
     Reverse,
-    Rounding,
     State,
     Treatment,
     create,
@@ -40,27 +38,12 @@ from ledger.books import (
 )
 from ledger.books.grants import SCOPES_ALLOWED
 from ledger.books.limits import LOTS_MAX
-
-CREDIT = 1_000_000
-
-
-def decided(outcome: Decision | Refusal) -> Decision:
-    """Give a decision, never a refusal."""
-    assert isinstance(outcome, Decision), outcome
-    return outcome
+from tests.build import CREDIT, START, decided, line, priced, refused
 
 
-def refused(outcome: Decision | Refusal) -> Refusal:
-    """Give a refusal, never a decision."""
-    assert isinstance(outcome, Refusal), outcome
-    return outcome
-
-
-def priced(micros: Fraction | int, cost: Fraction | int = 0, **fields: Any) -> Priced:
-    """Give one tokens line at a price and a cost."""
-    line = PricedLine("tokens", Treatment.CHARGED, Fraction(micros), Fraction(cost), {}, {})
-    quote = Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
-    return quote._replace(**fields)
+def tokens(micros: int, cost_nanousd: int = 0, **fields: Any) -> Priced:
+    """Give usage of one line at a price and a cost."""
+    return priced(line(micros, cost_nanousd), **fields)
 
 
 @pytest.fixture
@@ -117,7 +100,7 @@ def test_a_command_states_credits_or_usage(world: World, command: Reserve | Char
     with pytest.raises(BooksError, match="neither"):
         decide_now(world, command)
     with pytest.raises(BooksError, match="both"):
-        decide_now(world, command._replace(amount_micros=5), priced=priced(5))
+        decide_now(world, command._replace(amount_micros=5), priced=tokens(5))
 
 
 @pytest.mark.parametrize("command", [Reserve("r", b"", 5), Charge("c", b"", 5)])
@@ -173,7 +156,7 @@ def test_entries_of_a_reservation_carry_its_image_its_terms_and_its_labels(world
 def test_runs_and_the_instant_of_use_travel_with_a_commit_not_with_an_estimate(world: World) -> None:
     """The books carry the states of runs to the same statement, and keep the reservation's own run."""
     when = START - timedelta(days=1)
-    usage = priced(5, states={"run/vm-1": State("60 s")}, own_run="30 s", occurred_at=when)
+    usage = tokens(5, states={"run/vm-1": State("60 s")}, own_run="30 s", occurred_at=when)
     reserve = decided(world.run(Reserve("r", b"", None), usage))
     assert (reserve.states, reserve.entry.occurred_at) == ({}, None)
     assert reserve.reservation is not None
@@ -190,8 +173,7 @@ def test_runs_and_the_instant_of_use_travel_with_a_commit_not_with_an_estimate(w
 
 def test_lines_keep_what_pricing_said(world: World) -> None:
     """The public side of a line stands on the entry, the internal side with the money."""
-    line = PricedLine("units", Treatment.CHARGED, Fraction(5), Fraction(3), {"title": "A"}, {"rule": "b"})
-    usage = Priced((line,), Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
+    usage = priced(line(5, 3, kind="units", public={"title": "A"}, internal={"rule": "b"}))
     entry = decided(world.run(Charge("c", b"", None), usage)).entry
     assert entry.money is not None
     assert [(e.public, e.treatment, e.credits_micros) for e in entry.lines] == [
@@ -299,7 +281,7 @@ def test_a_priority_fits_its_column(world: World) -> None:
         assert field_of(decide_now(world, grant)) == "priority"
 
 
-@pytest.mark.parametrize("usage", [priced(MAX_AMOUNT + 1), priced(10**40)])
+@pytest.mark.parametrize("usage", [tokens(MAX_AMOUNT + 1), tokens(10**40)])
 def test_quantities_that_overflow_are_refused_not_booked(world: World, usage: Priced) -> None:
     """A price that 64 bits cannot hold is refused as usage, by commits too, and nothing changes."""
     sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
@@ -309,18 +291,18 @@ def test_quantities_that_overflow_are_refused_not_booked(world: World, usage: Pr
 
 def test_a_reserve_at_a_price_that_overflows_is_refused(world: World) -> None:
     """An estimate too is refused as usage."""
-    assert field_of(world.run(Reserve("r", b"", None), priced(MAX_AMOUNT + 1))) == "usage"
+    assert field_of(world.run(Reserve("r", b"", None), tokens(MAX_AMOUNT + 1))) == "usage"
 
 
 def test_parts_of_a_reservation_never_add_up_to_more_than_the_books_can_hold(world: World) -> None:
     """The largest commit goes through uncollected; one micro-credit more does not, and no cost is posted."""
     sequence = decided(world.run(Reserve("r", b"", 5))).entry.sequence
-    largest = priced(MAX_AMOUNT, MAX_AMOUNT)
+    largest = tokens(MAX_AMOUNT, MAX_AMOUNT)
     entry = decided(world.run(Commit("c1", b"", sequence, None, final=False), largest)).entry
     assert entry.uncollected_micros == MAX_AMOUNT - 100 * CREDIT
-    assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), priced(1))) == "usage"
+    assert field_of(world.run(Commit("c2", b"", sequence, None, final=True), tokens(1))) == "usage"
     assert field_of(world.run(Commit("c2", b"", sequence, 1, final=True))) == "amount_micros"
-    beyond = decided(world.run(Commit("c2", b"", sequence, None, final=False), priced(0, 1))).entry
+    beyond = decided(world.run(Commit("c2", b"", sequence, None, final=False), tokens(0, 1))).entry
     assert beyond.money is not None
     assert beyond.money.dollars.cost == 0
     decided(world.run(Commit("c3", b"", sequence, 0, final=True)))
@@ -340,7 +322,7 @@ def test_all_debt_together_stays_within_what_the_books_can_hold() -> None:
 def test_a_charge_keeps_the_instant_of_use(world: World) -> None:
     """A charge of usage says when the work was done; one of stated credits does not know."""
     when = START - timedelta(days=1)
-    usage = priced(5, states={"run/vm-1": State("60 s")}, occurred_at=when)
+    usage = tokens(5, states={"run/vm-1": State("60 s")}, occurred_at=when)
     charged = decided(world.run(Charge("c1", b"", None), usage))
     assert (charged.entry.occurred_at, charged.states) == (when, {"run/vm-1": State("60 s")})
     stated = decided(world.run(Charge("c2", b"", 5)))
@@ -350,9 +332,9 @@ def test_a_charge_keeps_the_instant_of_use(world: World) -> None:
 @pytest.mark.parametrize("command", [Reserve("r", b"", None), Charge("c", b"", None)])
 def test_usage_without_a_price_is_refused_by_its_first_item(world: World, command: Command) -> None:
     """The refusal carries the first item that has no price: its index from 0, kind and name."""
-    (line,) = priced(5).lines
+    (line,) = tokens(5).lines
     unpriced = line._replace(treatment=Treatment.UNPRICED, public={"name": "h100"})
-    usage = priced(5)._replace(lines=(line, unpriced, unpriced))
+    usage = tokens(5)._replace(lines=(line, unpriced, unpriced))
     refusal = refused(world.run(command, usage))
     assert (refusal.reason, refusal.detail) == (
         RefusalReason.UNPRICED_USAGE,
@@ -417,16 +399,16 @@ def test_sums_that_overflow_are_named_too(world: World) -> None:
     assert (
         too_dear.detail["description"] == "all grants of a customer must not be worth more than $4611686018"
     )
-    price = refused(world.run(Charge("c", b"", None, already_used=True), priced(MAX_AMOUNT + 1)))
+    price = refused(world.run(Charge("c", b"", None, already_used=True), tokens(MAX_AMOUNT + 1)))
     assert price.detail["description"] == f"the price comes to more than {MAX_AMOUNT} micro-credits"
 
 
 def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> None:
     """Where refusals began would tell what a thing costs. Finance finds the line among the uncosted ones."""
-    most = decided(world.run(Charge("c", b"", None, already_used=True), priced(5, MAX_AMOUNT))).entry
+    most = decided(world.run(Charge("c", b"", None, already_used=True), tokens(5, MAX_AMOUNT))).entry
     assert most.money is not None
     assert most.money.dollars.cost == -MAX_AMOUNT
-    beyond = decided(world.run(Charge("d", b"", None, already_used=True), priced(5, MAX_AMOUNT + 1))).entry
+    beyond = decided(world.run(Charge("d", b"", None, already_used=True), tokens(5, MAX_AMOUNT + 1))).entry
     assert (beyond.charged_micros, [line.treatment for line in beyond.lines]) == (5, [Treatment.CHARGED])
     assert beyond.money is not None
     (line,) = beyond.money.lines
@@ -438,7 +420,7 @@ def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> 
 @pytest.mark.parametrize("memo", ["saved_exact_nanousd", "own_key_exact_nanousd"])
 def test_a_memo_beyond_the_books_is_not_posted_either(world: World, memo: str) -> None:
     """What was saved and what was paid on own keys are kept in numbers of the same size."""
-    usage = priced(5, 7)
+    usage = tokens(5, 7)
     lines = tuple(line._replace(**{memo: Fraction(MAX_AMOUNT + 1)}) for line in usage.lines)
     entry = decided(world.run(Charge("c", b"", None, already_used=True), usage._replace(lines=lines))).entry
     assert entry.money is not None
@@ -481,7 +463,7 @@ def test_faults_of_the_caller_say_what_is_wrong(world: World) -> None:
     assert fault_of(world, Reserve("r", b"", 5), terms=None) == "a reserve pins terms: none were given"
     usage = "a command states credits, or usage with its price"
     assert fault_of(world, Charge("c", b"", None)) == f"{usage}: neither was given"
-    assert fault_of(world, charge, priced=priced(5)) == f"{usage}: both were given"
+    assert fault_of(world, charge, priced=tokens(5)) == f"{usage}: both were given"
     assert fault_of(world, CreateCustomer("x", b"")) == "no such command: CreateCustomer"
     decided(world.run(Reserve("r", b"", 5)))
     due_at = START + world.plan.default_ttl

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from fractions import Fraction
 
 import pytest
-from books_world import START, World
+from books_world import World
 
 from ledger.books import (
     Charge,
@@ -22,23 +21,20 @@ from ledger.books import (
     OverCapture,
     Plan,
     Priced,
-    PricedLine,
     Refund,
     Refusal,
     Release,
     Reserve,
     Reverse,
-    Rounding,
     State,
     Treatment,
 )
 from ledger.books.exact import MAX_AMOUNT
-from ledger.books.model import ZERO, MoneyLine
+from ledger.books.model import MoneyLine
 from ledger.books.periods import count
 from ledger.books.returns import is_refunded
+from tests.build import CREDIT, DOLLAR, START, decided, line, priced
 
-CREDIT = 1_000_000
-DOLLAR = 10**9
 KEY = "count/card/hours/2026-11-01"
 CLOSES_AT = START + timedelta(days=2)
 
@@ -60,31 +56,25 @@ class PeriodWorld(World):
             dollars * DOLLAR,
             **more,  # type: ignore[arg-type]
         )
-        return self.decided(self.run(command))
+        return decided(self.run(command))
 
     def use(
         self, micros: int, surplus: int = 0, key: str = KEY, closes_at: object = CLOSES_AT, other: int = 0
     ) -> Priced:
         """Give usage of a line that counts, and maybe of one that does not."""
-        lines = [
-            PricedLine("compute", Treatment.CHARGED, Fraction(micros), ZERO, {}, {}, (Effect(key, "1"),))
-        ]
+        lines = [line(micros, kind="compute", effects=(Effect(key, "1"),))]
         if other:
-            lines.append(PricedLine("tokens", Treatment.CHARGED, Fraction(other), ZERO, {}, {}))
+            lines.append(line(other))
         before = self.states.get(key, State(""))
         state = before._replace(text="{}", closes_at=closes_at, surplus_micros=surplus, terms=self.terms)  # type: ignore[arg-type]
-        return Priced(tuple(lines), Rounding(), False, False, None, {key: state})
+        return priced(*lines, states={key: state})
 
     def charge(self, micros: int, surplus: int = 0, **more: object) -> Decision:
-        priced = self.use(micros, surplus, **more)  # type: ignore[arg-type]
-        return self.decided(self.run(Charge(*self.request(), None, already_used=True), priced))
+        usage = self.use(micros, surplus, **more)  # type: ignore[arg-type]
+        return decided(self.run(Charge(*self.request(), None, already_used=True), usage))
 
     def reverse(self, charge: Decision) -> Decision | Refusal:
         return self.run(Reverse(*self.request(), charge.entry.sequence, None, "did not happen"))
-
-    def decided(self, outcome: Decision | Refusal) -> Decision:
-        assert isinstance(outcome, Decision), outcome
-        return outcome
 
     def close(self) -> Decision:
         """Let the clock reach the close."""
@@ -193,7 +183,7 @@ def test_the_order_at_one_instant(world: PeriodWorld) -> None:
     world.charge(CREDIT, surplus=CREDIT, key="late", closes_at=CLOSES_AT + timedelta(seconds=1))
     hold = Reserve(*world.request(), 5 * CREDIT, ttl=timedelta(hours=24))
     world.now = CLOSES_AT - timedelta(hours=24)
-    world.decided(world.run(hold))
+    decided(world.run(hold))
     kinds = [decision.entry.kind for decision in world.pass_time(timedelta(hours=25))]
     assert kinds == [EntryKind.RESERVATION_EXPIRED, *[EntryKind.PERIOD_CLOSED] * 4]
     assert world.lots[LotKey(3, 0)].status is LotStatus.DEPLETED
@@ -203,7 +193,7 @@ def test_a_reversal_takes_its_charge_off_the_sums(world: PeriodWorld) -> None:
     """What was undone is neither collected nor earned; another charge's sums stay."""
     world.charge(2 * CREDIT)
     undone = world.charge(101 * CREDIT, surplus=CREDIT)
-    world.decided(world.reverse(undone))
+    decided(world.reverse(undone))
     state = world.states[KEY]
     sums = (state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
     assert sums == (2 * CREDIT, 0, 2 * DOLLAR)
@@ -213,24 +203,24 @@ def test_what_a_close_gave_back_does_not_come_back_twice(world: PeriodWorld) -> 
     """A charge undone after the close returns what is left of it."""
     charges = [world.charge(10 * CREDIT), world.charge(2 * CREDIT, surplus=3 * CREDIT)]
     world.close()
-    first = world.decided(world.reverse(charges[0])).entry
+    first = decided(world.reverse(charges[0])).entry
     assert (first.credits.consumed, first.priced_micros) == (-9 * CREDIT, -9 * CREDIT)
     assert world.wallet.balances.consumed == 0
-    second = world.decided(world.reverse(charges[1])).entry
+    second = decided(world.reverse(charges[1])).entry
     assert second.credits.consumed == 0
     assert world.states[KEY].collected_micros == 0
 
 
 def test_a_reservation_undone_after_the_close(world: PeriodWorld) -> None:
     """It keeps as charged what the close has given back of it: its entries add up to that."""
-    held = world.decided(world.run(Reserve(*world.request(), 20 * CREDIT)))
+    held = decided(world.run(Reserve(*world.request(), 20 * CREDIT)))
     sequence = held.entry.sequence
-    world.decided(
+    decided(
         world.run(Commit(*world.request(), sequence, None, final=False), world.use(10 * CREDIT, 3 * CREDIT))
     )
-    world.decided(world.run(Release(*world.request(), sequence)))
+    decided(world.run(Release(*world.request(), sequence)))
     world.close()
-    entry = world.decided(world.run(Reverse(*world.request(), None, sequence, "did not happen"))).entry
+    entry = decided(world.run(Reverse(*world.request(), None, sequence, "did not happen"))).entry
     assert entry.credits.consumed == -7 * CREDIT
     reservation = world.reservations[sequence]
     assert (reservation.priced_micros, reservation.charged_micros) == (3 * CREDIT, 3 * CREDIT)
@@ -244,7 +234,7 @@ def test_a_refund_of_all_that_a_close_has_left_is_in_full(world: PeriodWorld) ->
 
     def refund(micros: int | None) -> Decision:
         command = Refund(*world.request(), charge.entry.sequence, micros, "goodwill")
-        return world.decided(world.run(command))
+        return decided(world.run(command))
 
     part = refund(2 * CREDIT).entry
     assert not is_refunded(charge.entry, [part])
@@ -260,9 +250,9 @@ def test_a_line_of_two_states_goes_back_once(world: PeriodWorld) -> None:
     [line], states = usage.lines, {**usage.states, other: usage.states[KEY], "run/a": State("{}")}
     line = line._replace(effects=(Effect(KEY, "1", 3), Effect(other, "1", 1), Effect("run/a", "1", 0)))
     usage = usage._replace(lines=(line,), states=states)
-    charge = world.decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
+    charge = decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
     assert [world.states[key].collected_micros for key in (KEY, other)] == [30, 10]
-    world.decided(world.run(Refund(*world.request(), charge.sequence, 36, "goodwill")))
+    decided(world.run(Refund(*world.request(), charge.sequence, 36, "goodwill")))
     closed = world.pass_time(CLOSES_AT - world.now)
     assert [decision.entry.credits.consumed for decision in closed] == [-3, -1]
     assert world.wallet.balances.consumed == 0
@@ -271,7 +261,7 @@ def test_a_line_of_two_states_goes_back_once(world: PeriodWorld) -> None:
 def test_what_could_not_go_back_stays_with_the_period(world: PeriodWorld) -> None:
     """Of a surplus of 25 nothing is left to give back: it is kept, and is due at no instant."""
     charge = world.charge(40, surplus=25)
-    world.decided(world.run(Refund(*world.request(), charge.entry.sequence, 40, "goodwill")))
+    decided(world.run(Refund(*world.request(), charge.entry.sequence, 40, "goodwill")))
     assert world.close().entry.credits.consumed == 0
     state = world.states[KEY]
     assert (state.closes_at, state.surplus_micros, state.collected_micros) == (None, 25, 0)
@@ -307,8 +297,8 @@ def test_a_period_never_has_more_than_refunds_have_left(world: PeriodWorld) -> N
     """Of two lines of 3 micro-credits 3 are refunded: 3 have been collected, and go back at the close."""
     usage = world.use(3, surplus=6)
     usage = usage._replace(lines=usage.lines * 2)
-    charge = world.decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
-    world.decided(world.run(Refund(*world.request(), charge.sequence, 3, "goodwill")))
+    charge = decided(world.run(Charge(*world.request(), None, already_used=True), usage)).entry
+    decided(world.run(Refund(*world.request(), charge.sequence, 3, "goodwill")))
     assert world.states[KEY].collected_micros == 3
     assert world.close().entry.credits.consumed == -3
     assert world.wallet.balances.consumed == 0

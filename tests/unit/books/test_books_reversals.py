@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from fractions import Fraction
 
 import pytest
-from books_world import START, World
+from books_world import World
 
 from ledger.books import (
     Charge,
@@ -19,34 +18,32 @@ from ledger.books import (
     MoneyLine,
     Plan,
     Priced,
-    PricedLine,
     RefusalReason,
     ReservationCosts,
     ReservationState,
     Reserve,
     Reverse,
-    Rounding,
     Treatment,
     decide,
 )
+from tests import build
+from tests.build import START, decided, line
 
 LABELS = {"project": "red"}
 
 
 def run(world: World, command: Command, priced: Priced | None = None) -> Decision:
     """Run a command that is not refused."""
-    outcome = world.run(command, priced)
-    assert isinstance(outcome, Decision), outcome
-    return outcome
+    return decided(world.run(command, priced))
 
 
 def usage(*lines: tuple[str, Treatment, int, int]) -> Priced:
     """Give lines of kind, treatment, micro-credits and nano-dollars of cost, on a card with outcomes."""
-    made = tuple(
-        PricedLine(kind, treatment, Fraction(micros), Fraction(cost), {"title": kind}, {"rule": kind})
+    made = (
+        line(micros, cost, kind=kind, treatment=treatment, public={"title": kind}, internal={"rule": kind})
         for kind, treatment, micros, cost in lines
     )
-    return Priced(made, Rounding(), has_outcome_rule=True, outcome_charged=True, occurred_at=START)
+    return build.priced(*made, has_outcome_rule=True, outcome_charged=True, occurred_at=START)
 
 
 @pytest.fixture

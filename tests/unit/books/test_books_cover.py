@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from fractions import Fraction
-
 import pytest
 
-from ledger.books import GrantKind, Lot, LotKey, LotStatus, PricedLine, Treatment
 from ledger.books.bills import Bill
 from ledger.books.cover import Source, cover
-
-START = datetime(2026, 11, 1, tzinfo=UTC)
+from tests.build import line, lot
 
 
 def source(n: int, scope: str | None, micros: int) -> Source:
     """Give what is available in a lot; the lots burn in the order of their numbers."""
-    key = LotKey(n, 0)
-    lot = Lot(key, GrantKind.PROMO, micros, micros, 0, 0, 0, scope, START, None, LotStatus.ACTIVE)
-    return lot, micros, False
+    return lot(n, micros, scope), micros, False
 
 
 def bill(needs: dict[str | None, int]) -> Bill:
     """Give a bill for usage of so much a kind, or for credits, which have none."""
-    lines = [
-        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(0), {}, {})
-        for kind, micros in needs.items()
-        if kind
-    ]
-    return Bill(sum(needs.values()), tuple(lines))
+    lines = tuple(line(micros, kind=kind) for kind, micros in needs.items() if kind)
+    return Bill(sum(needs.values()), lines)
 
 
 @pytest.mark.parametrize(
@@ -71,14 +60,11 @@ def test_lots_pay_in_burn_order_and_for_what_needs_them_most(
 ) -> None:
     """An unscoped lot pays first what no later scope can, then all kinds alike: it is not spared."""
     found, _ = cover(bill(needs), iter([source(n, *each) for n, each in enumerate(sources)]))
-    assert {lot.key.sequence: micros for lot, micros, _ in found} == taken
+    assert {burnt.key.sequence: micros for burnt, micros, _ in found} == taken
 
 
 def test_lines_of_one_kind_are_one_need() -> None:
     """Needs are added up by kind, in the order in which the kinds come; stated credits have none."""
-    lines = tuple(
-        PricedLine(kind, Treatment.CHARGED, Fraction(micros), Fraction(0), {}, {})
-        for kind, micros in (("tokens", 4), ("compute", 1), ("tokens", 3))
-    )
+    lines = (line(4), line(1, kind="compute"), line(3))
     assert list(Bill(8, lines).needs().items()) == [("tokens", 7), ("compute", 1)]
     assert Bill(8, ()).needs() == {None: 8}

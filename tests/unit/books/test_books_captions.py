@@ -8,7 +8,6 @@ from books_world import World
 
 from ledger.books import (
     Command,
-    Decision,
     Entry,
     EntryKind,
     Extend,
@@ -18,6 +17,7 @@ from ledger.books import (
     Release,
     Reserve,
 )
+from tests.build import decided
 
 LABELS = {"project": "red"}
 LATER = timedelta(minutes=3)
@@ -25,9 +25,7 @@ LATER = timedelta(minutes=3)
 
 def entry_of(world: World, command: Command) -> Entry:
     """Run a command that charges nothing, and check what its entry says of the request and the plan."""
-    decision = world.run(command)
-    assert isinstance(decision, Decision)
-    entry = decision.entry
+    entry = decided(world.run(command)).entry
     assert (entry.request_id, entry.fingerprint) == (command.request_id, command.fingerprint)
     assert entry.plan == world.plan.name
     assert (entry.late, entry.final) == (False, False)
