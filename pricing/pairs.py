@@ -15,6 +15,11 @@ def add(left: Pair, right: Pair) -> Pair:
     return left[0] * right[1] + right[0] * left[1], left[1] * right[1]
 
 
+def subtract(left: Pair, right: Pair) -> Pair:
+    """Return what is left of the first of two pairs without the second."""
+    return add(left, (-right[0], right[1]))
+
+
 def times(left: Pair, right: Pair) -> Pair:
     """Return the product of two pairs."""
     return left[0] * right[0], left[1] * right[1]

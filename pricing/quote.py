@@ -16,10 +16,8 @@ from pricing.items import OURS, Compute, Item, Tokens
 from pricing.kept import facts_of, name_of, quantities_of
 from pricing.memory import Effect, State
 from pricing.notes import Measured, PoolPart
-from pricing.pairs import Pair
+from pricing.pairs import NOTHING, Pair, subtract
 from pricing.terms import Rule
-
-_ZERO = Fraction(0)
 
 
 class Treatment(StrEnum):
@@ -75,23 +73,23 @@ class Line:
         return Fraction(*self.costs.posted)
 
     @property
-    def saved_exact_nanousd(self) -> Fraction:
+    def saved_nanousd(self) -> Pair:
         """What a lever saved: the cost of what was asked for less that of what was served, signed.
 
         0 where either is unknown. On the customer's own key the customer saved it, at list prices.
         """
         costs = self.costs
         if not costs.lever or costs.asked is None or costs.served is None:
-            return _ZERO
-        return Fraction(*costs.asked) - Fraction(*costs.served)
+            return NOTHING
+        return subtract(costs.asked, costs.served)
 
     @property
-    def own_key_exact_nanousd(self) -> Fraction:
+    def own_key_nanousd(self) -> Pair:
         """What the customer paid the provider, on its own key: what was served, at list prices."""
         item, served = self.item, self.costs.served
         if not isinstance(item, Tokens) or item.key_owner is OURS or served is None:
-            return _ZERO
-        return Fraction(*served)
+            return NOTHING
+        return served
 
     @property
     def public(self) -> dict[str, object]:

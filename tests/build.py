@@ -58,13 +58,13 @@ def line(
     return PricedLine(
         kind,
         treatment,
-        Fraction(micros),
-        Fraction(cost_nanousd),
+        Fraction(micros).as_integer_ratio(),
+        Fraction(cost_nanousd).as_integer_ratio(),
         public or {},
         internal or {},
         effects,
-        Fraction(saved_nanousd),
-        Fraction(own_key_nanousd),
+        Fraction(saved_nanousd).as_integer_ratio(),
+        Fraction(own_key_nanousd).as_integer_ratio(),
         pool,
     )
 

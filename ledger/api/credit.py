@@ -18,7 +18,7 @@ from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Begun, Writes
 from ledger.books.bills import refuse_price
-from ledger.books.exact import apportion, round_exact
+from ledger.books.exact import apportion, over_one, round_ratio
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Overloaded
@@ -70,12 +70,12 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         if isinstance(found, Refusal):
             raise StatusError(refusal_status(found))
         card, quote = found
-        priced = round_exact(quote.exact_micros, Rounding(*card.rounding))
+        weights, denominator = over_one([line.price_micros for line in quote.lines])
+        priced = round_ratio((sum(weights), denominator), Rounding(*card.rounding))
         too_much = refuse_price(priced, "usage")
         if too_much is not None:
             raise StatusError(refusal_status(too_much))
-        shares = apportion(priced, [line.exact_micros for line in quote.lines])
-        return encode.quote(card.name, quote.lines, shares)
+        return encode.quote(card.name, quote.lines, apportion(priced, weights))
 
     def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
         """Holds credits."""

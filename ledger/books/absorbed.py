@@ -15,12 +15,11 @@ decides anew over all parts, and its entry carries the signed difference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
-from ledger.books.exact import MAX_AMOUNT, exact_sum, round_exact
+from ledger.books.exact import MAX_AMOUNT, exact_sum, round_ratio
 from ledger.books.making import make
-from ledger.books.model import ZERO, PricedLine, ReservationCosts, Treatment
+from ledger.books.model import NONE, PricedLine, Ratio, ReservationCosts, Treatment
 
 
 class Absorbed(NamedTuple):
@@ -37,7 +36,7 @@ _CHARGED = Treatment.CHARGED  # To look a member up in its enumeration costs as 
 
 
 def accrue(
-    costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Fraction = ZERO
+    costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Ratio = NONE
 ) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`.
 
@@ -51,23 +50,24 @@ def accrue(
         added.append(line.cost_exact_nanousd)
         if line.treatment is not _CHARGED:
             uncharged.append(line)
-        if line.saved_exact_nanousd:
-            saved += line.saved_exact_nanousd
-        if line.own_key_exact_nanousd:
-            own_key += line.own_key_exact_nanousd
+        if line.saved_exact_nanousd[0]:
+            saved = exact_sum((saved, line.saved_exact_nanousd))
+        if line.own_key_exact_nanousd[0]:
+            own_key = exact_sum((own_key, line.own_key_exact_nanousd))
     total = exact_sum(added, total)
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
-        unpaid = exact_sum(_costs_of(Treatment.UNPRICED, uncharged)) - unpriced_paid_nanousd
-        if unpaid > 0:
-            unpriced += unpaid
+        paid, of_paid = unpriced_paid_nanousd
+        unpaid = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), (-paid, of_paid))
+        if unpaid[0] > 0:
+            unpriced = exact_sum((unpriced, unpaid))
     return make(
         ReservationCosts,
         (
             total,
             included,
             unpriced,
-            round_exact(total),
+            round_ratio(total),
             failed_outcome,
             uncollected,
             absorbed_unpriced,
@@ -86,12 +86,14 @@ def fits(costs: ReservationCosts, lines: Sequence[PricedLine]) -> bool:
         return False
     memos = [costs.saved_exact, costs.own_key_exact]
     for line in lines:
-        if line.saved_exact_nanousd or line.own_key_exact_nanousd:
-            memos += (line.saved_exact_nanousd, line.own_key_exact_nanousd)
-    return all(abs(memo) <= MAX_AMOUNT for memo in memos)
+        memos += (line.saved_exact_nanousd, line.own_key_exact_nanousd)
+    for numerator, denominator in memos:
+        if not -MAX_AMOUNT * denominator <= numerator <= MAX_AMOUNT * denominator:
+            return False
+    return True
 
 
-def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Fraction]:
+def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Ratio]:
     return [line.cost_exact_nanousd for line in lines if line.treatment is treatment]
 
 
@@ -123,16 +125,17 @@ def _decide(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> Absorbed:
     uncollected_micros = priced_micros - charged_micros
-    if not (outcome_missing or costs.unpriced_exact is not ZERO or uncollected_micros):
+    if not (outcome_missing or costs.unpriced_exact[0] or uncollected_micros):
         return NOTHING_ABSORBED
-    failed_exact = costs.included_exact if outcome_missing else ZERO
+    failed_exact = costs.included_exact if outcome_missing else NONE
     left = costs.posted_nanousd
-    failed = min(round_exact(failed_exact), left)
+    failed = min(round_ratio(failed_exact), left)
     left -= failed
-    unpriced = min(round_exact(costs.unpriced_exact), left)
+    unpriced = min(round_ratio(costs.unpriced_exact), left)
     left -= unpriced
     if uncollected_micros == 0:
         return Absorbed(failed, 0, unpriced)
-    rest_exact = costs.cost_exact - failed_exact - costs.unpriced_exact
-    share = round_exact(rest_exact * Fraction(uncollected_micros, priced_micros))
+    failed_or_unpriced, of_them = exact_sum((failed_exact, costs.unpriced_exact))
+    rest, of_rest = exact_sum((costs.cost_exact, (-failed_or_unpriced, of_them)))
+    share = round_ratio((rest * uncollected_micros, of_rest * priced_micros))
     return Absorbed(failed, min(share, left), unpriced)

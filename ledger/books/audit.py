@@ -378,8 +378,8 @@ def carried(history: History) -> Found:
         return
     noted: dict[str, Fraction] = {}
     for money in (entry.money for entry in history.entries if entry.money):
-        for key, more_micros in money.remainders.items():
-            noted[key] = noted.get(key, ZERO) + more_micros
+        for key, more in money.remainders.items():
+            noted[key] = noted.get(key, ZERO) + Fraction(*more)
     for key in {**noted, **tallies}:
         tally = tallies.get(key, NO_TALLY)
         kept = tally.exact_micros - tally.billed_micros

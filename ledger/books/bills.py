@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, exact_sum, round_exact
+from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, over_one, reduced, round_ratio
 from ledger.books.making import make
 from ledger.books.model import NO_TALLY, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
 from ledger.books.tallies import NO_USAGE, Usage, beside, due_micros
@@ -28,6 +28,8 @@ class Bill(NamedTuple):
     usage: Usage = NO_USAGE
     """Its exact price, and what was carried before it."""
     rounding: Rounding = HALF_EVEN
+    weights: Sequence[int] = ()
+    """The lines' exact prices, over one denominator."""
     of_hold: tuple[int, ...] = ()
     """What of it each line takes of the hold, for want of a price; empty where none does."""
 
@@ -42,7 +44,7 @@ class Bill(NamedTuple):
 
     def shares(self) -> tuple[int, ...]:
         """Give each line's price, by largest remainder over the exact ones, and what it takes of the hold."""
-        prices = apportion(self.usage_micros(), [line.exact_micros for line in self.lines])
+        prices = apportion(self.usage_micros(), self.weights)
         if not self.of_hold:
             return prices
         return tuple([price + micros for price, micros in zip(prices, self.of_hold, strict=True)])
@@ -60,7 +62,7 @@ class Bill(NamedTuple):
         """Give what it would be if nothing were carried."""
         if not self.lines:
             return self.micros
-        return round_exact(self.usage.exact_micros, self.rounding) + sum(self.of_hold)
+        return round_ratio(self.usage.exact, self.rounding) + sum(self.of_hold)
 
 
 def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = NO_TALLY) -> Bill:
@@ -75,8 +77,9 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
-    usage = beside(tally, exact_sum([line.exact_micros for line in lines]))
-    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding, ()))
+    weights, denominator = over_one([line.exact_micros for line in lines])
+    usage = beside(tally, reduced(sum(weights), denominator))
+    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding, weights, ()))
 
 
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from fractions import Fraction
 from itertools import chain
 
 from ledger.books import refusals
@@ -44,15 +43,16 @@ from ledger.books.exact import (
     apportion,
     exact_sum,
     nearest,
-    round_exact,
+    over_one,
+    round_ratio,
 )
 from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
+    NONE,
     STATELESS,
-    ZERO,
     Decision,
     EntryKind,
     EntryLine,
@@ -62,6 +62,7 @@ from ledger.books.model import (
     Pin,
     Plan,
     Priced,
+    Ratio,
     Refusal,
     Reservation,
     ReservationCosts,
@@ -214,12 +215,13 @@ def _costs_after(before: ReservationCosts, bill: Bill, terms: Terms) -> Reservat
     return costs if fits(costs, bill.lines) else before
 
 
-def _paid_unpriced(bill: Bill, terms: Terms) -> Fraction:
+def _paid_unpriced(bill: Bill, terms: Terms) -> Ratio:
     """Give what the lines without a price are charged, in nano-dollars at the list price of credits."""
     prices = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
     if not prices:
-        return ZERO
-    return (exact_sum(prices) + sum(bill.of_hold)) * terms.credit_price_nanousd / MICROS_PER_CREDIT
+        return NONE
+    paid_micros, denominator = exact_sum(prices, (sum(bill.of_hold), 1))
+    return paid_micros * terms.credit_price_nanousd, denominator * MICROS_PER_CREDIT
 
 
 def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
@@ -323,7 +325,8 @@ def _book(
         draft.carry(key, tally, more_micros)
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
-    of_lines = apportion(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
+    costs_exact, _ = over_one([line.cost_exact_nanousd for line in bill.lines])
+    of_lines = apportion(cost_nanousd, costs_exact)
     saved = _memos(before.saved_exact, after.saved_exact, [line.saved_exact_nanousd for line in bill.lines])
     own_key = _memos(
         before.own_key_exact, after.own_key_exact, [line.own_key_exact_nanousd for line in bill.lines]
@@ -388,11 +391,11 @@ def _states(
     return count(priced.states, lines, uncollected_micros)
 
 
-def _memos(before: Fraction, after: Fraction, of_lines: Sequence[Fraction]) -> Sequence[int]:
+def _memos(before: Ratio, after: Ratio, of_lines: Sequence[Ratio]) -> Sequence[int]:
     """Give what each line adds to a sum that is rounded over the whole reservation, as the cost is."""
     if before is after:
         return (0,) * len(of_lines)
-    return nearest(round_exact(after) - round_exact(before), of_lines)
+    return nearest(round_ratio(after) - round_ratio(before), of_lines)
 
 
 def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from fractions import Fraction
 
 from ledger.books.commands import Command
 from ledger.books.cover import Source, burn_order
@@ -34,6 +33,7 @@ from ledger.books.model import (
     Money,
     MoneyLine,
     Pin,
+    Ratio,
     Reservation,
     ReservationImage,
     State,
@@ -87,7 +87,7 @@ class Draft:
         self._debt_value_nanousd = 0
         self._absorbed = (0, 0, 0)
         self._tallies: dict[str, Tally] = {}
-        self._remainders: dict[str, Fraction] = {}
+        self._remainders: dict[str, Ratio] = {}
         self._due_at = wallet.next_due_at
 
     @property
@@ -194,11 +194,11 @@ class Draft:
         before = self._absorbed
         self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
 
-    def carry(self, key: str, after: Tally, more_micros: Fraction) -> None:
+    def carry(self, key: str, after: Tally, more: Ratio) -> None:
         """Note what rounding leaves over under a key, and how much more it is: a memo, no posting."""
         self._tallies[key] = after
-        if more_micros:
-            self._remainders[key] = more_micros
+        if more[0]:
+            self._remainders[key] = more
 
     # Returns
 

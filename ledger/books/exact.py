@@ -1,16 +1,16 @@
 """Exact arithmetic of the books: one rounding a charge, and shares that add up.
 
-Exact amounts are `Fraction`s of micro-credits or nano-dollars; what is booked is an integer. No float
-and no `Decimal` takes part.
+Exact amounts are `Ratio`s or `Fraction`s of micro-credits or nano-dollars; what is booked is an integer. No
+float and no `Decimal` takes part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import lcm
+from math import gcd, lcm
 
-from ledger.books.model import ZERO, Rounding
+from ledger.books.model import NONE, Ratio, Rounding
 
 MICROS_PER_CREDIT = 1_000_000
 
@@ -26,30 +26,25 @@ class BooksError(Exception):
 
 
 def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
+    """Round an exact amount as `round_ratio` does."""
+    return round_ratio(amount.as_integer_ratio(), rounding)
+
+
+def round_ratio(amount: Ratio, rounding: Rounding = HALF_EVEN) -> int:
     """Round an exact amount to a whole number of quanta; the result is in the amount's own unit.
 
     Negative amounts round as positive ones do, away from or towards zero. Raises `BooksError` for a
     mode that is not `half_even`, `half_up`, `up` or `down`.
     """
+    numerator, denominator = amount
     quantum, mode = rounding
-    numerator, denominator = amount.as_integer_ratio()
     if numerator < 0:
-        return -round_exact(-amount, rounding)
+        return -round_ratio((-numerator, denominator), rounding)
     denominator *= quantum
     quotient, rest = divmod(numerator, denominator)
     if rest and _rounds_up(mode, quotient, 2 * rest - denominator):
         quotient += 1
     return quotient * quantum
-
-
-def exact_sum(amounts: Sequence[Fraction], start: Fraction = ZERO) -> Fraction:
-    """Add exact amounts over their common denominator, so that they are reduced once and not at each step."""
-    addends = amounts if start is ZERO else [start, *amounts]
-    if len(addends) == 1:
-        return addends[0]
-    ratios = [addend.as_integer_ratio() for addend in addends]
-    common = lcm(*[denominator for _, denominator in ratios])
-    return Fraction(sum([numerator * (common // denominator) for numerator, denominator in ratios]), common)
 
 
 def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
@@ -65,6 +60,26 @@ def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
     raise BooksError(f"no such rounding mode: {mode!r}; half_even, half_up, up or down")
 
 
+def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:
+    """Give the numerators of exact amounts over one denominator, and that."""
+    if len(amounts) == 1:
+        return [amounts[0][0]], amounts[0][1]
+    common = lcm(*[denominator for _, denominator in amounts])
+    return [numerator * (common // denominator) for numerator, denominator in amounts], common
+
+
+def exact_sum(amounts: Sequence[Ratio], start: Ratio = NONE) -> Ratio:
+    """Add exact amounts, reduced: once, and not at each step."""
+    numerators, denominator = over_one(amounts if start is NONE else [start, *amounts])
+    return reduced(sum(numerators), denominator)
+
+
+def reduced(numerator: int, denominator: int) -> Ratio:
+    """Give an exact amount as it is stored."""
+    common = gcd(numerator, denominator)
+    return numerator // common, denominator // common
+
+
 def share(value: int, part: int, whole: int) -> int:
     """Give the value that goes with `part` of `whole`: rounded down, and all of it with the last part.
 
@@ -73,49 +88,45 @@ def share(value: int, part: int, whole: int) -> int:
     return value * part // whole
 
 
-def nearest(total: int, amounts: Sequence[Fraction]) -> tuple[int, ...]:
+def nearest(total: int, amounts: Sequence[Ratio]) -> tuple[int, ...]:
     """Give whole numbers near exact amounts of either sign, that add up to `total`; 0 stays 0.
 
     `total` is their sum, rounded: what it lacks goes by largest remainder, ties to the earlier amount.
     Raises `BooksError` where there is something to divide and no amount.
     """
-    if len(amounts) == 1 and amounts[0]:
-        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
-    shares = [amount.numerator // amount.denominator for amount in amounts]
-    some = [index for index, amount in enumerate(amounts) if amount]
+    numerators, denominator = over_one(amounts)
+    shares = [numerator // denominator for numerator in numerators]
+    some = [index for index, numerator in enumerate(numerators) if numerator]
     left = total - sum(shares)
     if left and not some:
         raise BooksError(f"{total} cannot be divided over no amounts")
     if left:
         each, more = divmod(left, len(some))
-        by_rest = sorted(some, key=lambda index: amounts[index] - shares[index], reverse=True)
+        by_rest = sorted(some, key=lambda index: numerators[index] % denominator, reverse=True)
         for place, index in enumerate(by_rest):
             shares[index] += each + (place < more)
     return tuple(shares)
 
 
-def apportion(total: int, weights: Sequence[Fraction | int]) -> tuple[int, ...]:
+def apportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     """Divide a whole number over weights by largest remainder; ties go to the earlier weight.
 
     The shares add up to `total` exactly. A negative total is divided as its magnitude. Raises
     `BooksError` where there is something to divide and nothing that weighs.
     """
-    if len(weights) == 1 and weights[0].numerator > 0:
-        return (total,)  # For speed, as above.
+    if len(weights) == 1 and weights[0] > 0:
+        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
     if total == 0:
         return (0,) * len(weights)
     if total < 0:
-        return tuple(-part for part in apportion(-total, weights))
-    ratios = [weight.as_integer_ratio() for weight in weights]
-    common = lcm(*[denominator for _, denominator in ratios])
-    scaled = [numerator * (common // denominator) for numerator, denominator in ratios]
-    whole = sum(scaled)
-    if whole <= 0 or min(scaled) < 0:
+        return tuple([-part for part in apportion(-total, weights)])
+    whole = sum(weights)
+    if whole <= 0 or min(weights) < 0:
         raise BooksError(f"{total} cannot be divided over the weights {list(weights)}")
-    shares = [total * weight // whole for weight in scaled]
+    shares = [total * weight // whole for weight in weights]
     left = total - sum(shares)
     if left:
-        rests = [total * weight % whole for weight in scaled]
+        rests = [total * weight % whole for weight in weights]
         by_rest = sorted(range(len(rests)), key=rests.__getitem__, reverse=True)
         for index in by_rest[:left]:
             shares[index] += 1

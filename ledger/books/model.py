@@ -5,7 +5,8 @@ entries are numbered without gaps. Everything here is a frozen value, a named tu
 cheapest to make; the rules that make one from another stand in the modules beside this one.
 
 Credits are integer micro-credits (`_micros`), money is integer nano-dollars (`_nanousd`), instants are
-timezone-aware UTC datetimes. Exact amounts that are not rounded yet are `Fraction`s of the same units.
+timezone-aware UTC datetimes. Exact amounts that are not rounded yet are of the same units: a `Ratio` where
+every charge has one, else a `Fraction`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 ZERO = Fraction(0)
+
+Ratio: TypeAlias = tuple[int, int]
+"""An exact amount as numerator and denominator (above 0): cheaper than a fraction, for it is reduced only
+where it is stored. Those that are said to be reduced may be compared by `==`."""
+
+NONE: Ratio = (0, 1)
+"""An exact amount of nothing, reduced."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 """No labels, no details."""
@@ -167,20 +175,20 @@ class Effect(NamedTuple):
 class ReservationCosts(NamedTuple):
     """What a reservation's parts have cost so far (secret: kept in a table of its own).
 
-    Exact amounts are nano-dollars not rounded yet; the posted and absorbed ones are sums of entries.
+    Exact amounts are nano-dollars not rounded yet, reduced; the posted and absorbed ones are sums of entries.
     """
 
-    cost_exact: Fraction = ZERO
-    included_exact: Fraction = ZERO
+    cost_exact: Ratio = NONE
+    included_exact: Ratio = NONE
     """The part of it on rules that charge nothing themselves."""
-    unpriced_exact: Fraction = ZERO
+    unpriced_exact: Ratio = NONE
     """The part of it on items that could not be priced, beyond what these were charged."""
     posted_nanousd: int = 0
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
     absorbed_unpriced_nanousd: int = 0
-    saved_exact: Fraction = ZERO
-    own_key_exact: Fraction = ZERO
+    saved_exact: Ratio = NONE
+    own_key_exact: Ratio = NONE
     """Memos, as `PricedLine` names them."""
 
 
@@ -197,13 +205,18 @@ class Tally(NamedTuple):
     charged ahead), and half-even rounding asks whether what was billed is an even number of quanta.
     """
 
-    exact_micros: Fraction = ZERO
+    exact: Ratio = NONE
+    """Micro-credits, reduced."""
     billed_micros: int = 0
+
+    @property
+    def exact_micros(self) -> Fraction:
+        return Fraction(*self.exact)
 
 
 NO_TALLY = Tally()
 NO_TALLIES: Mapping[str, Tally] = MappingProxyType({})
-NO_REMAINDERS: Mapping[str, Fraction] = MappingProxyType({})
+NO_REMAINDERS: Mapping[str, Ratio] = MappingProxyType({})
 
 
 class Reservation(NamedTuple):
@@ -316,17 +329,17 @@ class PricedLine(NamedTuple):
 
     kind: str
     treatment: Treatment
-    exact_micros: Fraction
-    cost_exact_nanousd: Fraction
+    exact_micros: Ratio
+    cost_exact_nanousd: Ratio
     public: Mapping[str, object]
     """title, kind, name (as asked for), quantities: JSON values."""
     internal: Mapping[str, object]
     """rule, rates, served_by, lever, list/asked/served cost, source of the cost: JSON values."""
     effects: tuple[Effect, ...] = ()
     """What it added to the states that prices remember."""
-    saved_exact_nanousd: Fraction = ZERO
+    saved_exact_nanousd: Ratio = NONE
     """What a lever saved of the cost of what was asked for, signed; on the customer's own key it did."""
-    own_key_exact_nanousd: Fraction = ZERO
+    own_key_exact_nanousd: Ratio = NONE
     """What the customer paid the provider for it, on its own key."""
     pool: PoolPart | None = None
     """If it may draw on a pool; `exact_micros` is then what it costs where nothing of that is left."""
@@ -354,10 +367,6 @@ class Priced(NamedTuple):
     """States that prices remember, by key, as this usage leaves them: with what earlier lines have booked."""
     own_run: str | None = None
     """New state of the run that is the reservation itself; carried on it."""
-
-    @property
-    def exact_micros(self) -> Fraction:
-        return sum((line.exact_micros for line in self.lines), ZERO)
 
 
 class EntryKind(StrEnum):
@@ -426,8 +435,8 @@ class Money(NamedTuple):
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
     absorbed_unpriced_nanousd: int = 0
-    remainders: Mapping[str, Fraction] = NO_REMAINDERS
-    """Memo, in micro-credits, by key of the wallet's tallies: how much more is carried since the entry."""
+    remainders: Mapping[str, Ratio] = NO_REMAINDERS
+    """Memo, in micro-credits, reduced, by key of the wallet's tallies: how much more is carried since it."""
 
 
 class ReservationImage(NamedTuple):

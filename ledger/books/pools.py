@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ledger.books.cover import Source, free_sources
-from ledger.books.exact import apportion, exact_sum
-from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Tally
+from ledger.books.exact import apportion, over_one, reduced
+from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Ratio, Tally
 from ledger.books.tallies import beside, carry, due_micros, pool_key
 
 
@@ -29,7 +29,7 @@ class PoolDraws(NamedTuple):
     sources: tuple[Source, ...] = ()
     micros: tuple[int, ...] = ()
     """Of each line; empty where no line may draw on a pool."""
-    carried: Mapping[str, tuple[Tally, Fraction]] = MappingProxyType({})
+    carried: Mapping[str, tuple[Tally, Ratio]] = MappingProxyType({})
     """The tallies of the pools, as these draws leave them, and how much more they carry."""
 
     @property
@@ -47,7 +47,7 @@ class _Pool(NamedTuple):
     sources: list[Source]
     covered: list[Fraction]
     micros: tuple[int, ...]
-    carried: tuple[Tally, Fraction]
+    carried: tuple[Tally, Ratio]
 
 
 def draw_on_pools(
@@ -85,7 +85,7 @@ def _need(line: PricedLine) -> Fraction:
 def _rest(line: PricedLine, need: Fraction, covered: Fraction) -> PricedLine:
     """Give a line at the price of what the pool has not covered of it."""
     uncovered = 1 - covered / need if need else ZERO
-    return line._replace(exact_micros=line.exact_micros * uncovered)
+    return line._replace(exact_micros=(Fraction(*line.exact_micros) * uncovered).as_integer_ratio())
 
 
 def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) -> _Pool:
@@ -97,9 +97,10 @@ def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) ->
         part = min(need, max(ZERO, left))
         covered.append(part)
         left -= part
-    usage = beside(tally, exact_sum(covered))
+    weights, denominator = over_one([part.as_integer_ratio() for part in covered])
+    usage = beside(tally, reduced(sum(weights), denominator))
     drawn = due_micros(usage)
-    return _Pool(_take(sources, drawn), covered, apportion(drawn, covered), carry(usage, drawn))
+    return _Pool(_take(sources, drawn), covered, apportion(drawn, weights), carry(usage, drawn))
 
 
 def _take(sources: Sequence[Source], micros: int) -> list[Source]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from fractions import Fraction
 
 from ledger.books import refusals
 from ledger.books.commands import Reverse
 from ledger.books.draft import Draft
+from ledger.books.exact import exact_sum
 from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
-    ZERO,
+    NONE,
     Decision,
     Entry,
     EntryKind,
     Facts,
     Plan,
+    Ratio,
     Refusal,
     Reservation,
     ReservationState,
@@ -53,8 +54,8 @@ def reverse(
             -money.absorbed_uncollected_nanousd,
             -money.absorbed_unpriced_nanousd,
         )
-    for key, more_micros in _carried_by(undone).items():
-        draft.carry(key, *uncarry(wallet.tallies.get(key, NO_TALLY), more_micros))
+    for key, more in _carried_by(undone).items():
+        draft.carry(key, *uncarry(wallet.tallies.get(key, NO_TALLY), more))
     rests = lines_left(facts)
     parts = [rest.micros for rest in rests]
     lines, money_lines = take_back(rests, parts, draft.revenue_nanousd, cost=True)
@@ -77,12 +78,12 @@ def reverse(
     )
 
 
-def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Fraction]:
+def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Ratio]:
     """Give how much more is carried since charges, by key: what others left over is due again."""
-    carried: dict[str, Fraction] = {}
+    carried: dict[str, Ratio] = {}
     for money in (entry.money for entry in undone if entry.money):
-        for key, more_micros in money.remainders.items():
-            carried[key] = carried.get(key, ZERO) + more_micros
+        for key, more in money.remainders.items():
+            carried[key] = exact_sum((carried.get(key, NONE), more))
     return carried
 
 

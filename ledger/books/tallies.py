@@ -14,13 +14,12 @@ uncollected that its own price does not, unless that has been put off before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from ledger.books.exact import HALF_EVEN, round_exact
+from ledger.books.exact import HALF_EVEN, exact_sum, reduced, round_ratio
 from ledger.books.making import make
-from ledger.books.model import NO_TALLY, POOL_SCOPE, ZERO, Rounding, Tally
+from ledger.books.model import NO_TALLY, NONE, POOL_SCOPE, Ratio, Rounding, Tally
 
 MAX_TALLIES = 32
 """Cards and pools of which one customer's remainders are carried; the one longest unused goes first. A
@@ -38,19 +37,19 @@ def pool_key(pool: str) -> str:
 class Usage(NamedTuple):
     """Usage of an exact price, beside what is carried."""
 
-    exact_micros: Fraction
+    exact: Ratio
+    """Micro-credits, reduced, as the other."""
     before: Tally
-    total_micros: Fraction
+    total: Ratio
     """Both: the running sum with it."""
 
 
-NO_USAGE = Usage(ZERO, NO_TALLY, ZERO)
+NO_USAGE = Usage(NONE, NO_TALLY, NONE)
 
 
-def beside(tally: Tally, exact_micros: Fraction) -> Usage:
-    """Put usage beside what is carried."""
-    total = exact_micros if tally is NO_TALLY else tally.exact_micros + exact_micros
-    return make(Usage, (exact_micros, tally, total))
+def beside(tally: Tally, exact: Ratio) -> Usage:
+    """Put usage (micro-credits, reduced) beside what is carried."""
+    return make(Usage, (exact, tally, exact if tally is NO_TALLY else exact_sum((tally.exact, exact))))
 
 
 def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
@@ -58,30 +57,34 @@ def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
 
     Usage that costs nothing collects nothing: it is free on its card, whatever was left over before.
     """
-    if not usage.exact_micros:
+    if not usage.exact[0]:
         return 0
-    return max(0, round_exact(usage.total_micros, rounding) - usage.before.billed_micros)
+    return max(0, round_ratio(usage.total, rounding) - usage.before.billed_micros)
 
 
-def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Fraction]:
-    """Add usage and what was billed of it to a tally: give that, and how much more is carried than before.
+def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Ratio]:
+    """Add usage and what was billed of it to a tally.
+
+    Give that, and how much more is carried than before (micro-credits, reduced).
 
     Multiples of two quanta are taken off both sums: no rounding is another without them.
     """
-    exact, before, total = usage
+    (exact, of_exact), before, (total, of_total) = usage
     billed = before.billed_micros + billed_micros
     whole = billed - billed % (2 * quantum_micros)
-    more = exact - billed_micros
-    if total.denominator > MAX_DENOMINATOR:
-        rounded = _bounded(total)
-        more, total = more + rounded - total, rounded
-    return make(Tally, (total - whole if whole else total, billed - whole)), more
+    more = (exact - billed_micros * of_exact, of_exact)
+    if of_total > MAX_DENOMINATOR:
+        rounded = _bounded((total, of_total))
+        more = exact_sum((more, rounded, (-total, of_total)))
+        total, of_total = rounded
+    return make(Tally, ((total - whole * of_total, of_total), billed - whole)), more
 
 
-def uncarry(tally: Tally, more_micros: Fraction) -> tuple[Tally, Fraction]:
+def uncarry(tally: Tally, more: Ratio) -> tuple[Tally, Ratio]:
     """Take off again what usage that is undone has added to what is carried; gives what `carry` does."""
-    exact = _bounded(tally.exact_micros - more_micros)
-    return tally._replace(exact_micros=exact), exact - tally.exact_micros
+    numerator, denominator = tally.exact
+    exact = _bounded(exact_sum((tally.exact, (-more[0], more[1]))))
+    return tally._replace(exact=exact), exact_sum((exact, (-numerator, denominator)))
 
 
 def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapping[str, Tally]:
@@ -97,7 +100,8 @@ def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapp
     return dict(islice(merged.items(), len(merged) - MAX_TALLIES, None))
 
 
-def _bounded(exact_micros: Fraction) -> Fraction:
-    if exact_micros.denominator <= MAX_DENOMINATOR:
-        return exact_micros
-    return Fraction(round_exact(exact_micros * MAX_DENOMINATOR), MAX_DENOMINATOR)
+def _bounded(exact: Ratio) -> Ratio:
+    numerator, denominator = exact
+    if denominator <= MAX_DENOMINATOR:
+        return exact
+    return reduced(round_ratio((numerator * MAX_DENOMINATOR, denominator)), MAX_DENOMINATOR)

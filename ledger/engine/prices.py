@@ -15,6 +15,7 @@ from math import trunc
 import pricing
 from ledger.books import MAX_AMOUNT, refusals
 from ledger.books.model import (
+    NONE,
     STATELESS,
     ZERO,
     Effect,
@@ -216,8 +217,8 @@ def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
                 PricedLine(
                     line.kind,
                     _TREATMENTS[line.treatment],
-                    line.exact_micros,
-                    ZERO,
+                    line.price_micros,
+                    NONE,
                     line.public if line.treatment is pricing.Treatment.UNPRICED else _NOTHING,
                     _NOTHING,
                 )
@@ -247,13 +248,13 @@ def priced_of(
                 PricedLine(
                     line.kind,
                     _TREATMENTS[line.treatment],
-                    line.exact_micros,
-                    line.cost_exact_nanousd,
+                    line.price_micros,
+                    line.costs.posted,
                     line.public,
                     line.internal,
                     _effects_of(line.effects) if line.effects else (),
-                    line.saved_exact_nanousd,
-                    line.own_key_exact_nanousd,
+                    line.saved_nanousd,
+                    line.own_key_nanousd,
                     PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros))
                     if line.pool is not None
                     else None,

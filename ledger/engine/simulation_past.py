@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import pricing
 from ledger.books.absorbed import accrue
 from ledger.books.bills import make_bill
-from ledger.books.exact import apportion
+from ledger.books.exact import apportion, over_one
 from ledger.books.model import (
     NO_COSTS,
     NO_REMAINDERS,
@@ -31,6 +31,7 @@ from ledger.books.model import (
     PoolPart,
     Priced,
     PricedLine,
+    Ratio,
     ReservationCosts,
     Rounding,
     Tally,
@@ -118,7 +119,7 @@ class Charge(NamedTuple):
     credit_price_nanousd: int
     lines: tuple[Line, ...] = ()
     effects: tuple[pricing.Effect, ...] = ()
-    remainders: Mapping[str, Fraction] = NO_REMAINDERS
+    remainders: Mapping[str, Ratio] = NO_REMAINDERS
     """How much more is carried since, by key of the tallies."""
 
     @property
@@ -205,15 +206,15 @@ class Past:
             remainders,
         )
 
-    def _carry(self, carried: Mapping[str, tuple[Tally, Fraction]]) -> Mapping[str, Fraction]:
+    def _carry(self, carried: Mapping[str, tuple[Tally, Ratio]]) -> Mapping[str, Ratio]:
         """Remember tallies, and give how much more is carried under each."""
         self._tallies |= {key: after for key, (after, _) in carried.items()}
-        return {key: more_micros for key, (_, more_micros) in carried.items()}
+        return {key: more for key, (_, more) in carried.items()}
 
     def unwind(self, charge: Charge, now: datetime) -> None:
         """Take what a charge added to the states, and to what is carried, away again."""
-        for key, more_micros in charge.remainders.items():
-            self._tallies[key], _ = uncarry(self._tallies[key], more_micros)
+        for key, more in charge.remainders.items():
+            self._tallies[key], _ = uncarry(self._tallies[key], more)
         if not charge.effects:
             return
         closed = [key for key, surplus in self._surpluses.items() if surplus.closes_at <= now]
@@ -249,8 +250,8 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
         PricedLine(
             line.kind,
             _TREATMENTS[line.treatment],
-            line.exact_micros,
-            line.cost_exact_nanousd,
+            line.price_micros,
+            line.costs.posted,
             _NO_FACTS,
             _NO_FACTS,
             pool=PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros)) if line.pool else None,
@@ -279,7 +280,7 @@ def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally])
     lots = []
     for number, (name, need) in enumerate(needs.items()):
         drawn, tally = booked.pools.get(name, 0), tallies.get(pool_key(name), NO_TALLY)
-        suffices = due_micros(beside(tally, need)) <= drawn
+        suffices = due_micros(beside(tally, need.as_integer_ratio())) <= drawn
         # What rounding left out was there, too.
         enough = ceil(need + tally.exact_micros - tally.billed_micros) + 1
         lots.append(_lot_of(name, number, enough if suffices else drawn, booked.booked_at))
@@ -295,7 +296,8 @@ def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
 def _lines(
     quote: pricing.Quote, priced: Priced, shares: Sequence[int], cost_nanousd: int
 ) -> tuple[Line, ...]:
-    costs = apportion(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
+    weights, _ = over_one([line.cost_exact_nanousd for line in priced.lines])
+    costs = apportion(cost_nanousd, weights)
     return tuple(
         [
             Line((line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED)

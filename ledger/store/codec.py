@@ -23,6 +23,7 @@ from ledger.books.model import (
     Money,
     MoneyLine,
     Pin,
+    Ratio,
     Reservation,
     ReservationCosts,
     ReservationImage,
@@ -59,7 +60,7 @@ def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet
         unbilled_nanousd=unbilled_nanousd,
         next_due_at=row[16],
         last_instant=row[17],
-        tallies={key: Tally(_fraction_of(exact), billed) for key, (exact, billed) in row[18].items()}
+        tallies={key: Tally(_ratio_of(exact), billed) for key, (exact, billed) in row[18].items()}
         if row[18]
         else NO_TALLIES,
     )
@@ -111,7 +112,7 @@ def money_of(row: Fields) -> Money | None:
         absorbed_failed_outcome_nanousd=row[12],
         absorbed_uncollected_nanousd=row[13],
         absorbed_unpriced_nanousd=row[14],
-        remainders={key: _fraction_of(text) for key, text in row[17].items()} if row[17] else NO_REMAINDERS,
+        remainders={key: _ratio_of(text) for key, text in row[17].items()} if row[17] else NO_REMAINDERS,
     )
 
 
@@ -170,22 +171,23 @@ def _terms_of(row: Fields) -> Terms | None:
     return Terms(*row) if row[0] is not None else None
 
 
-def _fraction_of(text: str) -> Fraction:
+def _ratio_of(text: str) -> Ratio:
+    """Raises ZeroDivisionError for a text that is no amount."""
     numerator, denominator = text.split("/")
-    return Fraction(int(numerator), int(denominator))
+    return Fraction(int(numerator), int(denominator)).as_integer_ratio()
 
 
 def _costs_of(row: Fields) -> ReservationCosts:
     return ReservationCosts(
-        cost_exact=_fraction_of(row[2]),
-        included_exact=_fraction_of(row[3]),
-        unpriced_exact=_fraction_of(row[4]),
+        cost_exact=_ratio_of(row[2]),
+        included_exact=_ratio_of(row[3]),
+        unpriced_exact=_ratio_of(row[4]),
         posted_nanousd=row[5],
         absorbed_failed_outcome_nanousd=row[6],
         absorbed_uncollected_nanousd=row[7],
         absorbed_unpriced_nanousd=row[8],
-        saved_exact=_fraction_of(row[9]),
-        own_key_exact=_fraction_of(row[10]),
+        saved_exact=_ratio_of(row[9]),
+        own_key_exact=_ratio_of(row[10]),
     )
 
 

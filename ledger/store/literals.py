@@ -18,7 +18,6 @@ from ledger.store.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
-    from fractions import Fraction
 
     from ledger.books.model import (
         Entry,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Lot,
         Money,
         MoneyLine,
+        Ratio,
         Reservation,
         ReservationImage,
         State,
@@ -97,7 +97,7 @@ def money_row(entry: Entry, money: Money) -> str:
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
         f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
-        f"{_fractions(money.remainders)},{_instant(entry.booked_at)})"
+        f"{_ratios(money.remainders)},{_instant(entry.booked_at)})"
     )
 
 
@@ -129,10 +129,10 @@ def reservation_costs_row(customer: int, reservation: Reservation) -> str | None
     if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
         return None
     return (
-        f"({customer},{reservation.sequence},{_fraction(costs.cost_exact)},"
-        f"{_fraction(costs.included_exact)},{_fraction(costs.unpriced_exact)},{costs.posted_nanousd},"
+        f"({customer},{reservation.sequence},{_ratio(costs.cost_exact)},"
+        f"{_ratio(costs.included_exact)},{_ratio(costs.unpriced_exact)},{costs.posted_nanousd},"
         f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
-        f"{costs.absorbed_unpriced_nanousd},{_fraction(costs.saved_exact)},{_fraction(costs.own_key_exact)})"
+        f"{costs.absorbed_unpriced_nanousd},{_ratio(costs.saved_exact)},{_ratio(costs.own_key_exact)})"
     )
 
 
@@ -256,19 +256,19 @@ def _image(image: ReservationImage | None) -> str:
     )
 
 
-def _fraction(amount: Fraction) -> str:
-    numerator, denominator = amount.as_integer_ratio()
+def _ratio(amount: Ratio) -> str:
+    numerator, denominator = amount
     return f"{numerator}/{denominator}"
 
 
-def _fractions(amounts: Mapping[str, Fraction]) -> str:
-    return _json({key: _fraction(exact) for key, exact in amounts.items()}) if amounts else ""
+def _ratios(amounts: Mapping[str, Ratio]) -> str:
+    return _json({key: _ratio(exact) for key, exact in amounts.items()}) if amounts else ""
 
 
 def _tallies(tallies: Mapping[str, Tally]) -> str:
     if not tallies:
         return ""
-    return _json({key: (_fraction(exact), billed) for key, (exact, billed) in tallies.items()})
+    return _json({key: (_ratio(exact), billed) for key, (exact, billed) in tallies.items()})
 
 
 def _entry_line(line: EntryLine) -> dict[str, object]:

@@ -81,7 +81,7 @@ async def test_partial_commits_keep_the_exact_amounts(world, connection):
     await write(connection, CELL, world.take())
     loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
     kept = world.reservations[customer, sequence]
-    assert kept.costs.cost_exact.denominator == 7
+    assert kept.costs.cost_exact[1] == 7
     assert loaded[customer].reservations == {sequence: kept}
 
 

@@ -41,7 +41,7 @@ def model(grants: dict[str, int], usage: list[PricedLine]) -> tuple[dict[str, Fr
             covered = min(each.pool.exact_micros, left[each.pool.pool])
             left[each.pool.pool] -= covered
             part = covered / each.pool.exact_micros if each.pool.exact_micros else Fraction(1)
-        rest += each.exact_micros * (1 - part)
+        rest += Fraction(*each.exact_micros) * (1 - part)
     return {pool: grants[pool] - left[pool] for pool in grants}, rest
 
 

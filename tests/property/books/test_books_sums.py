@@ -27,9 +27,9 @@ from ledger.books import (
     apportion,
     round_exact,
 )
-from ledger.books.bills import Bill
+from ledger.books.bills import make_bill
 from ledger.books.cover import Source, cover
-from ledger.books.exact import nearest
+from ledger.books.exact import nearest, over_one
 from tests.build import CREDIT, decided, line, lot, priced
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
@@ -61,7 +61,8 @@ def any_line(draw: st.DrawFn) -> PricedLine:
 @settings(deadline=None)
 def test_shares_add_up_and_are_near_their_weight(total: int, weights: list[Fraction]) -> None:
     """Largest remainder: no share is off its exact value by one or more."""
-    shares = apportion(total, weights)
+    numerators, _ = over_one([weight.as_integer_ratio() for weight in weights])
+    shares = apportion(total, numerators)
     assert sum(shares) == total
     whole = sum(weights)
     assert all(abs(share - total * weight / whole) < 1 for share, weight in zip(shares, weights, strict=True))
@@ -72,7 +73,7 @@ def test_shares_add_up_and_are_near_their_weight(total: int, weights: list[Fract
 def test_memos_add_up_and_are_near_what_they_are_exactly(amounts: list[Fraction], off: int) -> None:
     """Of either sign; what is 0 stays 0, and no part is off by more than the carry and one."""
     total = round_exact(sum(amounts, Fraction(0))) + (off if any(amounts) else 0)
-    parts = nearest(total, amounts)
+    parts = nearest(total, [amount.as_integer_ratio() for amount in amounts])
     assert sum(parts) == total
     assert all(part == 0 for part, amount in zip(parts, amounts, strict=True) if not amount)
     assert all(abs(part - amount) <= 1 + abs(off) for part, amount in zip(parts, amounts, strict=True))
@@ -159,7 +160,7 @@ def commit_parts(parts: list[list[PricedLine]], rounding: Rounding, *, outcomes:
     for entry in booked:
         sources = parts[int(entry.request_id[1:])] if entry.request_id else []
         for source, booked_line in zip(sources, entry.money.lines if entry.money else (), strict=False):
-            assert bool(source.saved_exact_nanousd) or booked_line.saved_nanousd == 0
+            assert bool(source.saved_exact_nanousd[0]) or booked_line.saved_nanousd == 0
     carried = world.wallet.tallies.values()
     even = (
         2 * rounding.quantum_micros
@@ -209,8 +210,8 @@ def test_as_much_is_covered_as_any_order_could_cover(
 ) -> None:
     """Scoped credits cover their kind, the others what is left, whatever the burn order is."""
     sources: list[Source] = [(lot(n, micros, scope), micros, False) for n, (scope, micros) in enumerate(lots)]
-    asked = tuple(line(need, kind=kind) for kind, need in needs.items())
-    taken, uncovered = cover(Bill(sum(needs.values()), asked), iter(sources))
+    asked = make_bill(None, priced(*[line(need, kind=kind) for kind, need in needs.items()]))
+    taken, uncovered = cover(asked, iter(sources))
     scoped = {kind: sum(micros for scope, micros in lots if scope == kind) for kind in KINDS}
     free = sum(micros for scope, micros in lots if scope is None)
     missing = sum(max(0, need - scoped[kind]) for kind, need in needs.items())

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -216,11 +215,11 @@ BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
     "a debt is priced below nothing": (Invariant.DEFERRED, lambda h: with_wallet(h, unbilled_nanousd=1)),
     "more is carried than the entries say": (
         Invariant.CARRIED,
-        lambda h: with_wallet(h, tallies={**h.wallet.tallies, "card": Tally(Fraction(1, 3), 0)}),
+        lambda h: with_wallet(h, tallies={**h.wallet.tallies, "card": Tally((1, 3), 0)}),
     ),
     "what an entry left over is forgotten": (
         Invariant.CARRIED,
-        lambda h: with_money(h, -1, remainders={"pool:dbcu": Fraction(1, 3)}),
+        lambda h: with_money(h, -1, remainders={"pool:dbcu": (1, 3)}),
     ),
     "what nobody owes has a price": (
         Invariant.DEFERRED,

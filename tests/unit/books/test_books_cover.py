@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.books.bills import Bill
+from ledger.books.bills import Bill, make_bill
 from ledger.books.cover import Source, cover
-from tests.build import line, lot
+from tests.build import line, lot, priced
 
 
 def source(n: int, scope: str | None, micros: int) -> Source:
@@ -16,8 +16,9 @@ def source(n: int, scope: str | None, micros: int) -> Source:
 
 def bill(needs: dict[str | None, int]) -> Bill:
     """Give a bill for usage of so much a kind, or for credits, which have none."""
-    lines = tuple(line(micros, kind=kind) for kind, micros in needs.items() if kind)
-    return Bill(sum(needs.values()), lines)
+    if None in needs:
+        return make_bill(needs[None], None)
+    return make_bill(None, priced(*[line(micros, kind=kind) for kind, micros in needs.items() if kind]))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,6 @@ def test_lots_pay_in_burn_order_and_for_what_needs_them_most(
 
 def test_lines_of_one_kind_are_one_need() -> None:
     """Needs are added up by kind, in the order in which the kinds come; stated credits have none."""
-    lines = (line(4), line(1, kind="compute"), line(3))
-    assert list(Bill(8, lines).needs().items()) == [("tokens", 7), ("compute", 1)]
-    assert Bill(8, ()).needs() == {None: 8}
+    usage = make_bill(None, priced(line(4), line(1, kind="compute"), line(3)))
+    assert list(usage.needs().items()) == [("tokens", 7), ("compute", 1)]
+    assert make_bill(8, None).needs() == {None: 8}

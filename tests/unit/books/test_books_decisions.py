@@ -1,7 +1,6 @@
 """What the door of the books asks of its callers, and what it carries along."""
 
 from datetime import timedelta
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -421,7 +420,7 @@ def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> 
 def test_a_memo_beyond_the_books_is_not_posted_either(world: World, memo: str) -> None:
     """What was saved and what was paid on own keys are kept in numbers of the same size."""
     usage = tokens(5, 7)
-    lines = tuple(line._replace(**{memo: Fraction(MAX_AMOUNT + 1)}) for line in usage.lines)
+    lines = tuple(line._replace(**{memo: (MAX_AMOUNT + 1, 1)}) for line in usage.lines)
     entry = decided(world.run(Charge("c", b"", None, already_used=True), usage._replace(lines=lines))).entry
     assert entry.money is not None
     assert [(line.saved_nanousd, line.own_key_nanousd) for line in entry.money.lines] == [(0, 0)]

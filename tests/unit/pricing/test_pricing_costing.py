@@ -76,8 +76,8 @@ def test_finance_sees_what_was_listed_asked_served_and_posted(tmp_path, item, co
     on_own_key = source == "customer_key"
     is_known = bool(lever) and asked is not None and served is not None
     saved = Fraction(asked) - Fraction(served) if is_known else 0
-    assert line.saved_exact_nanousd == saved * 10**9
-    assert line.own_key_exact_nanousd == (Fraction(served or 0) * 10**9 if on_own_key else 0)
+    assert Fraction(*line.saved_nanousd) == saved * 10**9
+    assert Fraction(*line.own_key_nanousd) == (Fraction(served or 0) * 10**9 if on_own_key else 0)
 
 
 def test_internal_lines_tell_what_served_by_which_rule(tmp_path):
