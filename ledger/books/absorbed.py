@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ledger.books.exact import MAX_AMOUNT, exact_sum, round_ratio
 from ledger.books.making import make
-from ledger.books.model import NONE, PricedLine, Ratio, ReservationCosts, Treatment
+from ledger.books.model import NO_AMOUNT, PricedLine, Ratio, ReservationCosts, Treatment
 
 
 class Absorbed(NamedTuple):
@@ -36,7 +36,7 @@ _CHARGED = Treatment.CHARGED  # To look a member up in its enumeration costs as 
 
 
 def accrue(
-    costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Ratio = NONE
+    costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Ratio = NO_AMOUNT
 ) -> ReservationCosts:
     """Add what one part has cost; the cost to post is the growth of `posted_nanousd`.
 
@@ -51,16 +51,16 @@ def accrue(
         if line.treatment is not _CHARGED:
             uncharged.append(line)
         if line.saved_exact_nanousd[0]:
-            saved = exact_sum((saved, line.saved_exact_nanousd))
+            saved = exact_sum((line.saved_exact_nanousd,), saved)
         if line.own_key_exact_nanousd[0]:
-            own_key = exact_sum((own_key, line.own_key_exact_nanousd))
+            own_key = exact_sum((line.own_key_exact_nanousd,), own_key)
     total = exact_sum(added, total)
     if uncharged:
         included = exact_sum(_costs_of(Treatment.INCLUDED, uncharged), included)
         paid, of_paid = unpriced_paid_nanousd
         unpaid = exact_sum(_costs_of(Treatment.UNPRICED, uncharged), (-paid, of_paid))
         if unpaid[0] > 0:
-            unpriced = exact_sum((unpriced, unpaid))
+            unpriced = exact_sum((unpaid,), unpriced)
     return make(
         ReservationCosts,
         (
@@ -127,7 +127,7 @@ def _decide(
     uncollected_micros = priced_micros - charged_micros
     if not (outcome_missing or costs.unpriced_exact[0] or uncollected_micros):
         return NOTHING_ABSORBED
-    failed_exact = costs.included_exact if outcome_missing else NONE
+    failed_exact = costs.included_exact if outcome_missing else NO_AMOUNT
     left = costs.posted_nanousd
     failed = min(round_ratio(failed_exact), left)
     left -= failed

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, over_one, reduced, round_ratio
+from ledger.books.exact import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, over_one, round_ratio
 from ledger.books.making import make
 from ledger.books.model import NO_TALLY, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
 from ledger.books.tallies import NO_USAGE, Usage, beside, due_micros
@@ -30,6 +30,8 @@ class Bill(NamedTuple):
     rounding: Rounding = HALF_EVEN
     weights: Sequence[int] = ()
     """The lines' exact prices, over one denominator."""
+    usage_micros: int = 0
+    """What of it is the usage's price."""
     of_hold: tuple[int, ...] = ()
     """What of it each line takes of the hold, for want of a price; empty where none does."""
 
@@ -38,13 +40,9 @@ class Bill(NamedTuple):
         total = sum(of_hold)
         return self._replace(micros=self.micros + total, of_hold=tuple(of_hold)) if total else self
 
-    def usage_micros(self) -> int:
-        """Give what of it is the usage's price."""
-        return self.micros - sum(self.of_hold)
-
     def shares(self) -> tuple[int, ...]:
         """Give each line's price, by largest remainder over the exact ones, and what it takes of the hold."""
-        prices = apportion(self.usage_micros(), self.weights)
+        prices = apportion(self.usage_micros, self.weights)
         if not self.of_hold:
             return prices
         return tuple([price + micros for price, micros in zip(prices, self.of_hold, strict=True)])
@@ -78,14 +76,15 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
     weights, denominator = over_one([line.exact_micros for line in lines])
-    usage = beside(tally, reduced(sum(weights), denominator))
-    return make(Bill, (due_micros(usage, rounding), lines, usage, rounding, weights, ()))
+    usage = beside(tally, (sum(weights), denominator))
+    micros = due_micros(usage, rounding)
+    return make(Bill, (micros, lines, usage, rounding, weights, micros, ()))
 
 
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
     """Bill what is to be held: what the same usage would be charged now, with what is carried or alone."""
     bill = make_bill(amount_micros, priced, tally)
-    return bill._replace(micros=max(bill.micros, bill.alone_micros()))
+    return _at(bill, max(bill.micros, bill.alone_micros()))
 
 
 def without_carried(bill: Bill) -> Bill:
@@ -94,7 +93,12 @@ def without_carried(bill: Bill) -> Bill:
     More than one does not wait: who never has credits left would pay nothing for small usage, for ever.
     """
     least = max(bill.alone_micros(), bill.micros - bill.rounding.quantum_micros)
-    return bill._replace(micros=min(bill.micros, least))
+    return _at(bill, min(bill.micros, least))
+
+
+def _at(bill: Bill, micros: int) -> Bill:
+    """Give a bill of another price of its usage."""
+    return bill._replace(micros=micros, usage_micros=bill.usage_micros + micros - bill.micros)
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
+from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.absorbed import accrue, fits, settle
@@ -49,9 +50,9 @@ from ledger.books.exact import (
 from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
+    NO_AMOUNT,
     NO_COSTS,
     NO_TALLY,
-    NONE,
     STATELESS,
     Decision,
     EntryKind,
@@ -117,21 +118,23 @@ def commit(
     refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
     if refusal:
         return refusal
-    costs = _costs_after(before.costs, bill, before.terms)
+    costs = _with_part(before.costs, bill, before.terms)
     rejects = uncollected_micros and priced is None and not late
     if rejects and plan.over_capture is OverCapture.REJECT:
         return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
 
     # The charge is taken, whatever of it can be collected.
-    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, before.terms, (before.costs, costs))
+    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, before.terms, costs)
     rest = _rest(before.pins, taken)
     if command.final:
         draft.unpin(rest)
         rest = ()
-    after = _after_commit(before, bill, pools, uncollected_micros, priced, costs, rest, final=command.final)
+    after = _after_commit(
+        before, bill, priced_micros, uncollected_micros, priced, costs.after, rest, final=command.final
+    )
     if command.final or late:
         settled, absorbed = settle_reservation(after)
-        if settled is not costs:
+        if settled is not costs.after:
             draft.absorb(*absorbed)
             after = with_changes(after, after.state, after.pins, costs=settled)
     return draft.finish(
@@ -180,15 +183,15 @@ def charge(
     refusal = _refuse_too_much(priced, priced_micros)
     if refusal:
         return refusal
-    costs = _costs_after(NO_COSTS, bill, terms)
+    costs = _with_part(NO_COSTS, bill, terms)
     if uncollected_micros and not command.already_used:
         return refusals.insufficient(priced_micros - uncollected_micros, priced_micros)
 
     # The charge is taken.
     draft = Draft(wallet, now)
-    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, terms, (NO_COSTS, costs))
+    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, terms, costs)
     _, absorbed = settle(
-        costs,
+        costs.after,
         priced_micros,
         priced_micros - uncollected_micros,
         outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
@@ -209,17 +212,25 @@ def charge(
     )
 
 
-def _costs_after(before: ReservationCosts, bill: Bill, terms: Terms) -> ReservationCosts:
-    """Give what the work has cost with this part; what it had cost before where that cannot be told."""
-    costs = accrue(before, bill.lines, _paid_unpriced(bill, terms))
-    return costs if fits(costs, bill.lines) else before
+class _Costs(NamedTuple):
+    """What a reservation's work has cost before a part of it, and after."""
+
+    before: ReservationCosts
+    after: ReservationCosts
+    uncosted: bool = False
+    """The books cannot hold what the part has cost: it is left out."""
+
+
+def _with_part(before: ReservationCosts, bill: Bill, terms: Terms) -> _Costs:
+    after = accrue(before, bill.lines, _paid_unpriced(bill, terms))
+    return make(_Costs, (before, after, False) if fits(after, bill.lines) else (before, before, True))
 
 
 def _paid_unpriced(bill: Bill, terms: Terms) -> Ratio:
     """Give what the lines without a price are charged, in nano-dollars at the list price of credits."""
     prices = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
     if not prices:
-        return NONE
+        return NO_AMOUNT
     paid_micros, denominator = exact_sum(prices, (sum(bill.of_hold), 1))
     return paid_micros * terms.credit_price_nanousd, denominator * MICROS_PER_CREDIT
 
@@ -304,33 +315,34 @@ def _book(
     taken: list[Source],
     debt_micros: int,
     terms: Terms,
-    costs: tuple[ReservationCosts, ReservationCosts],
+    costs: _Costs,
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Post draws, debt and cost, and say which line brought and cost how much of it.
-
-    `costs` are those of the reservation before and after it; the same where they cannot be told.
-    """
-    before, after = costs
-    uncosted = after is before
+    """Post draws, debt and cost, and say which line brought and cost how much of it."""
+    before, after, uncosted = costs
     cost_nanousd = after.posted_nanousd - before.posted_nanousd
-    draft.draw(pools.sources)
+    if pools.sources:
+        draft.draw(pools.sources)
     pool_revenue_nanousd = draft.revenue_nanousd
     draft.draw(taken)
-    borrow(draft, debt_micros, terms)
+    if debt_micros:
+        borrow(draft, debt_micros, terms)
     draft.cost(cost_nanousd)
     if not bill.lines:
         return (), ()
-    draft.carry(terms.card, *carry(bill.usage, bill.usage_micros(), bill.rounding.quantum_micros))
+    draft.carry(terms.card, *carry(bill.usage, bill.usage_micros, bill.rounding.quantum_micros))
     for key, (tally, more_micros) in pools.carried.items():
         draft.carry(key, tally, more_micros)
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
-    costs_exact, _ = over_one([line.cost_exact_nanousd for line in bill.lines])
-    of_lines = apportion(cost_nanousd, costs_exact)
-    saved = _memos(before.saved_exact, after.saved_exact, [line.saved_exact_nanousd for line in bill.lines])
-    own_key = _memos(
-        before.own_key_exact, after.own_key_exact, [line.own_key_exact_nanousd for line in bill.lines]
-    )
+    weights, _ = over_one([line.cost_exact_nanousd for line in bill.lines])
+    of_lines = apportion(cost_nanousd, weights)
+    saved = own_key = (0,) * len(bill.lines)
+    if after.saved_exact is not before.saved_exact:
+        exact = [line.saved_exact_nanousd for line in bill.lines]
+        saved = _memos(before.saved_exact, after.saved_exact, exact)
+    if after.own_key_exact is not before.own_key_exact:
+        exact = [line.own_key_exact_nanousd for line in bill.lines]
+        own_key = _memos(before.own_key_exact, after.own_key_exact, exact)
     lines, money_lines = [], []
     for n, line in enumerate(bill.lines):
         micros = shares[n]
@@ -391,10 +403,8 @@ def _states(
     return count(priced.states, lines, uncollected_micros)
 
 
-def _memos(before: Ratio, after: Ratio, of_lines: Sequence[Ratio]) -> Sequence[int]:
+def _memos(before: Ratio, after: Ratio, of_lines: Sequence[Ratio]) -> tuple[int, ...]:
     """Give what each line adds to a sum that is rounded over the whole reservation, as the cost is."""
-    if before is after:
-        return (0,) * len(of_lines)
     return nearest(round_ratio(after) - round_ratio(before), of_lines)
 
 
@@ -412,7 +422,7 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
 def _after_commit(
     before: Reservation,
     bill: Bill,
-    pools: PoolDraws,
+    priced_micros: int,
     uncollected_micros: int,
     priced: Priced | None,
     costs: ReservationCosts,
@@ -431,8 +441,8 @@ def _after_commit(
             before.expires_at,
             pins,
             before.labels,
-            before.priced_micros + bill.micros + pools.total_micros,
-            before.charged_micros + bill.micros + pools.total_micros - uncollected_micros,
+            before.priced_micros + priced_micros,
+            before.charged_micros + priced_micros - uncollected_micros,
             before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,

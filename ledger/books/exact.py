@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
 
-from ledger.books.model import NONE, Ratio, Rounding
+from ledger.books.model import NO_AMOUNT, Ratio, Rounding
 
 MICROS_PER_CREDIT = 1_000_000
 
@@ -68,10 +68,18 @@ def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:
     return [numerator * (common // denominator) for numerator, denominator in amounts], common
 
 
-def exact_sum(amounts: Sequence[Ratio], start: Ratio = NONE) -> Ratio:
-    """Add exact amounts, reduced: once, and not at each step."""
-    numerators, denominator = over_one(amounts if start is NONE else [start, *amounts])
-    return reduced(sum(numerators), denominator)
+def exact_sum(amounts: Sequence[Ratio], start: Ratio = NO_AMOUNT) -> Ratio:
+    """Add exact amounts: reduced, once and not at each step."""
+    total, denominator = start
+    for numerator, of_amount in amounts:
+        if of_amount == denominator:
+            total += numerator
+        else:
+            common = lcm(of_amount, denominator)
+            total = total * (common // denominator) + numerator * (common // of_amount)
+            denominator = common
+    common = gcd(total, denominator)
+    return total // common, denominator // common
 
 
 def reduced(numerator: int, denominator: int) -> Ratio:

@@ -24,7 +24,7 @@ Ratio: TypeAlias = tuple[int, int]
 """An exact amount as numerator and denominator (above 0): cheaper than a fraction, for it is reduced only
 where it is stored. Those that are said to be reduced may be compared by `==`."""
 
-NONE: Ratio = (0, 1)
+NO_AMOUNT: Ratio = (0, 1)
 """An exact amount of nothing, reduced."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -178,17 +178,17 @@ class ReservationCosts(NamedTuple):
     Exact amounts are nano-dollars not rounded yet, reduced; the posted and absorbed ones are sums of entries.
     """
 
-    cost_exact: Ratio = NONE
-    included_exact: Ratio = NONE
+    cost_exact: Ratio = NO_AMOUNT
+    included_exact: Ratio = NO_AMOUNT
     """The part of it on rules that charge nothing themselves."""
-    unpriced_exact: Ratio = NONE
+    unpriced_exact: Ratio = NO_AMOUNT
     """The part of it on items that could not be priced, beyond what these were charged."""
     posted_nanousd: int = 0
     absorbed_failed_outcome_nanousd: int = 0
     absorbed_uncollected_nanousd: int = 0
     absorbed_unpriced_nanousd: int = 0
-    saved_exact: Ratio = NONE
-    own_key_exact: Ratio = NONE
+    saved_exact: Ratio = NO_AMOUNT
+    own_key_exact: Ratio = NO_AMOUNT
     """Memos, as `PricedLine` names them."""
 
 
@@ -205,7 +205,7 @@ class Tally(NamedTuple):
     charged ahead), and half-even rounding asks whether what was billed is an even number of quanta.
     """
 
-    exact: Ratio = NONE
+    exact: Ratio = NO_AMOUNT
     """Micro-credits, reduced."""
     billed_micros: int = 0
 
@@ -337,9 +337,9 @@ class PricedLine(NamedTuple):
     """rule, rates, served_by, lever, list/asked/served cost, source of the cost: JSON values."""
     effects: tuple[Effect, ...] = ()
     """What it added to the states that prices remember."""
-    saved_exact_nanousd: Ratio = NONE
+    saved_exact_nanousd: Ratio = NO_AMOUNT
     """What a lever saved of the cost of what was asked for, signed; on the customer's own key it did."""
-    own_key_exact_nanousd: Ratio = NONE
+    own_key_exact_nanousd: Ratio = NO_AMOUNT
     """What the customer paid the provider for it, on its own key."""
     pool: PoolPart | None = None
     """If it may draw on a pool; `exact_micros` is then what it costs where nothing of that is left."""

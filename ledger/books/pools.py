@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ledger.books.cover import Source, free_sources
-from ledger.books.exact import apportion, over_one, reduced
+from ledger.books.exact import apportion, over_one
 from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Ratio, Tally
 from ledger.books.tallies import beside, carry, due_micros, pool_key
 
@@ -98,7 +98,7 @@ def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) ->
         covered.append(part)
         left -= part
     weights, denominator = over_one([part.as_integer_ratio() for part in covered])
-    usage = beside(tally, reduced(sum(weights), denominator))
+    usage = beside(tally, (sum(weights), denominator))
     drawn = due_micros(usage)
     return _Pool(_take(sources, drawn), covered, apportion(drawn, weights), carry(usage, drawn))
 

@@ -14,9 +14,9 @@ from ledger.books.commands import Reverse
 from ledger.books.draft import Draft
 from ledger.books.exact import exact_sum
 from ledger.books.model import (
+    NO_AMOUNT,
     NO_COSTS,
     NO_TALLY,
-    NONE,
     Decision,
     Entry,
     EntryKind,
@@ -83,7 +83,7 @@ def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Ratio]:
     carried: dict[str, Ratio] = {}
     for money in (entry.money for entry in undone if entry.money):
         for key, more in money.remainders.items():
-            carried[key] = exact_sum((carried.get(key, NONE), more))
+            carried[key] = exact_sum((more,), carried.get(key, NO_AMOUNT))
     return carried
 
 

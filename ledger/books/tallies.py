@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ledger.books.exact import HALF_EVEN, exact_sum, reduced, round_ratio
 from ledger.books.making import make
-from ledger.books.model import NO_TALLY, NONE, POOL_SCOPE, Ratio, Rounding, Tally
+from ledger.books.model import NO_AMOUNT, NO_TALLY, POOL_SCOPE, Ratio, Rounding, Tally
 
 MAX_TALLIES = 32
 """Cards and pools of which one customer's remainders are carried; the one longest unused goes first. A
@@ -38,18 +38,18 @@ class Usage(NamedTuple):
     """Usage of an exact price, beside what is carried."""
 
     exact: Ratio
-    """Micro-credits, reduced, as the other."""
+    """Micro-credits."""
     before: Tally
     total: Ratio
-    """Both: the running sum with it."""
+    """Both, reduced: the running sum with it."""
 
 
-NO_USAGE = Usage(NONE, NO_TALLY, NONE)
+NO_USAGE = Usage(NO_AMOUNT, NO_TALLY, NO_AMOUNT)
 
 
 def beside(tally: Tally, exact: Ratio) -> Usage:
-    """Put usage (micro-credits, reduced) beside what is carried."""
-    return make(Usage, (exact, tally, exact if tally is NO_TALLY else exact_sum((tally.exact, exact))))
+    """Put usage (micro-credits) beside what is carried."""
+    return make(Usage, (exact, tally, exact_sum((exact,), tally.exact)))
 
 
 def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
@@ -72,10 +72,10 @@ def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Ta
     (exact, of_exact), before, (total, of_total) = usage
     billed = before.billed_micros + billed_micros
     whole = billed - billed % (2 * quantum_micros)
-    more = (exact - billed_micros * of_exact, of_exact)
+    more = reduced(exact - billed_micros * of_exact, of_exact)
     if of_total > MAX_DENOMINATOR:
         rounded = _bounded((total, of_total))
-        more = exact_sum((more, rounded, (-total, of_total)))
+        more = exact_sum((rounded, (-total, of_total)), more)
         total, of_total = rounded
     return make(Tally, ((total - whole * of_total, of_total), billed - whole)), more
 
@@ -83,8 +83,8 @@ def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Ta
 def uncarry(tally: Tally, more: Ratio) -> tuple[Tally, Ratio]:
     """Take off again what usage that is undone has added to what is carried; gives what `carry` does."""
     numerator, denominator = tally.exact
-    exact = _bounded(exact_sum((tally.exact, (-more[0], more[1]))))
-    return tally._replace(exact=exact), exact_sum((exact, (-numerator, denominator)))
+    exact = _bounded(exact_sum([(-more[0], more[1])], tally.exact))
+    return tally._replace(exact=exact), exact_sum([(-numerator, denominator)], exact)
 
 
 def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapping[str, Tally]:

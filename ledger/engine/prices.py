@@ -15,7 +15,7 @@ from math import trunc
 import pricing
 from ledger.books import MAX_AMOUNT, refusals
 from ledger.books.model import (
-    NONE,
+    NO_AMOUNT,
     STATELESS,
     ZERO,
     Effect,
@@ -218,7 +218,7 @@ def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
                     line.kind,
                     _TREATMENTS[line.treatment],
                     line.price_micros,
-                    NONE,
+                    NO_AMOUNT,
                     line.public if line.treatment is pricing.Treatment.UNPRICED else _NOTHING,
                     _NOTHING,
                 )

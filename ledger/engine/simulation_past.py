@@ -187,7 +187,7 @@ class Past:
             priced, pools = _draw_on_pools(priced, booked, self._tallies)
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
         bill = bill.with_hold(_taken_of_hold(quote, booked))
-        carried = carry(bill.usage, bill.usage_micros(), bill.rounding.quantum_micros)
+        carried = carry(bill.usage, bill.usage_micros, bill.rounding.quantum_micros)
         remainders = self._carry({**pools.carried, terms.card.name: carried})
         costs = accrue(parts.costs, priced.lines)
         if booked.reservation is not None:
