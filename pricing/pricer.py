@@ -10,7 +10,7 @@ from pricing.costing import Costs, compute_costs, outcome_costs, tokens_costs, u
 from pricing.costs import CostBook
 from pricing.decimals import BILLION
 from pricing.items import Compute, Item, Outcome, Tokens, Units, as_asked
-from pricing.memory import ONCE, Effect, Memory, Past
+from pricing.memory import ONCE, Effect, Memory, Past, State
 from pricing.notes import PoolPart
 from pricing.pairs import NOTHING, times
 from pricing.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
@@ -26,6 +26,7 @@ _KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime], Costs
 
 _NO_KEYS: frozenset[str] = frozenset()
 _NO_EFFECTS: tuple[Effect, ...] = ()
+_NO_STATES: Mapping[str, State] = {}
 
 CostsAt = Callable[[datetime], CostBook]
 
@@ -62,8 +63,8 @@ def price(
         _multiply(lines, terms.multiplier_nanos)
     return Quote(
         tuple(lines),
-        past.changed_states(),
-        past.own_state(),
+        past.changed_states() if terms.remembers else _NO_STATES,
+        past.own_state() if terms.remembers else memory.own_run,
         terms.has_outcome_rule,
         terms.has_outcome_rule and any(_charges_outcome(line) for line in lines),
     )
