@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -234,8 +234,8 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         doors = await _open_doors(
             settings, front, database, keys, engine, keeper, simulator, clock, operations, spans
         )
+        life.push_async_callback(_drain, doors)
         for door in doors:
-            life.push_async_callback(door.drain)
             await door.start()
         targets = (doors[0].address, doors[1].address, operations_url, finance_url)
         yield Stack(*targets, keeper.reread, front, asks_for_keys=keys.has_keys)
@@ -427,6 +427,11 @@ async def _open_doors(
         spans,
     )
     return public, back_office
+
+
+async def _drain(doors: Sequence[ApiServer]) -> None:
+    """At once: while one waits for its last calls the other takes no new ones."""
+    await asyncio.gather(*(door.drain() for door in doors))
 
 
 def _allowances(settings: Settings) -> Allowances | None:

@@ -18,7 +18,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo  # type: ignore[i
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.cli.access import CA, Access, is_loopback
+from ledger.cli.access import CA, CLIENT_CERTIFICATE, CLIENT_CERTIFICATE_KEY, Access, is_loopback
 from ledger.doors.address import DIRECT
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
@@ -200,7 +200,10 @@ def _failure_of(error: grpc.aio.AioRpcError) -> Failure:
             return failure_of_status(Status.FromString(value))
     message = _explained(error) or error.details() or "no answer"
     if _CLOSED in message:
-        message = f"{message}; a server that speaks TLS is reached with --ca"
+        message = (
+            f"{message}; a server that speaks TLS is reached with --ca, one that asks for a certificate with"
+            f" {CLIENT_CERTIFICATE} and {CLIENT_CERTIFICATE_KEY}"
+        )
     return Failure(error.code().name, error.code().name, message)
 
 

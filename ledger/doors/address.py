@@ -71,7 +71,8 @@ def require_key(settings: Settings, address: Address, *, usable: bool) -> None:
     if address.is_loopback or usable:
         return
     if settings.database_url is None:
-        how = f"serve on {LOOPBACK} once, and there\n  acu-ledger keys create --scope ops --name first"
+        data = settings.data_dir
+        how = f"make one at the database\n  acu-ledger keys create --scope ops --name first --data {data}"
     else:
         how = f"make one at the database of {OWNER_URL}\n  acu-ledger keys create --scope ops --name first"
     host = environment_name("host")

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
+from math import inf
 from secrets import token_hex
 from typing import Final
 
@@ -38,6 +39,9 @@ CHANGE_AGE_MAX: Final = timedelta(minutes=10)
 """Who changed longer ago, and is not verified, is left to the turn of all: there are too many changes."""
 LEASE: Final = timedelta(seconds=30)
 """Beyond the slice and the pause: then another server may take over. A customer may take longer than that."""
+
+TOLD_SECONDS: Final = 10.0
+"""Between two lines of the log about how far a verification is that keeps a server from its start."""
 
 _INVARIANTS: Final = {store.BOOKS: OF_BOOKS, store.ROLLUPS: OF_ROLLUPS}
 
@@ -179,11 +183,15 @@ class _CellWatch:
         self._spent |= {each: max(self._spent[each], self._spent[work]) for each in idle}
 
     async def verify_all(self) -> None:
-        """Verifies all customers."""
-        passed = -1
+        """Verifies all customers, and tells how far that is: nobody is served meanwhile."""
+        passed, verified, told_at = -1, 0, -inf
+        there = await store.count_customers(self._database.finance, self.name)
         while customers := await self._next(passed):
+            if boot_seconds() >= told_at + TOLD_SECONDS:
+                told_at = boot_seconds()
+                _log.info("books.verifying", cell=self.name, verified=verified, customers=there)
             await self._examine(customers)
-            passed = customers[-1]
+            passed, verified = customers[-1], verified + len(customers)
 
     async def _look_again(self) -> bool:
         """Whether findings still stand, of some customers; False: there are none."""

@@ -12,8 +12,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
+import structlog
 
 from ledger.store.history import StandbyError
+
+_log = structlog.get_logger(__name__)
 
 _LOCK: Final = 0x6163755F76726679
 """Of `pg_advisory_lock`: any number that nobody else in the database uses."""
@@ -37,7 +40,9 @@ async def verification_due(url: str) -> AsyncIterator[bool]:
     connection = await asyncpg.connect(url, server_settings={"application_name": "acu-ledger verify"})
     try:
         # Ends with the session, and so with a process that was killed.
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            _log.info("books.verification_awaited", why="another process verifies the books")
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         [(here, verified)] = await connection.fetch(_PLACES)
         if here is None:
             raise StandbyError("the database is a standby: the URL must lead to the primary")

@@ -44,6 +44,7 @@ UPDATE {{cell}}.watch SET
     customers = (SELECT count(*) FROM {SHARED_SCHEMA}.customers c WHERE c.cell = $2)
 WHERE holder = $1
 """
+COUNT = f"SELECT count(*) FROM {SHARED_SCHEMA}.customers WHERE cell = $1"
 # By the directory: of a customer whose wallet is gone, too.
 NEXT = f"""
 SELECT c.customer, w.sequence
@@ -138,6 +139,12 @@ async def pass_on(pool: Pool, cell: str, holder: str, passed: int, verified: int
 async def begin_round(pool: Pool, cell: str, holder: str) -> None:
     """All customers are verified: the next round begins."""
     await pool.execute(BEGIN_ROUND.format(cell=cell), holder, cell)
+
+
+async def count_customers(pool: Pool, cell: str) -> int:
+    """How many customers a cell has."""
+    count: int = await pool.fetchval(COUNT, cell)
+    return count
 
 
 async def next_customers(pool: Pool, cell: str, passed: int, limit: int) -> list[Sized]:

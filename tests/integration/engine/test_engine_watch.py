@@ -10,6 +10,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 from engine_world import World, fingerprint, pages
+from structlog.testing import capture_logs
 
 from ledger import books
 from ledger.engine import watch as engine_watch
@@ -18,6 +19,7 @@ from ledger.engine.watch import Watch
 from ledger.metrics.operations import BooksFigures, OperationsMetrics
 from ledger.store.database import Connection
 from ledger.store.directory import due_customers
+from ledger.store.place import verification_due
 from ledger.store.watch import DESCRIPTION_MAX
 
 CREDIT = 1_000_000
@@ -119,6 +121,37 @@ async def test_what_is_tampered_with_is_found_and_its_customer_stopped(
         assert refusal == books.Refusal(STOPPED, {"finding_id": finding["finding"]})
         assert isinstance(await charge(world, "other", f"{id(world)}"), Committed)
     assert 0 < len(finding["description"]) <= DESCRIPTION_MAX
+
+
+async def test_a_verification_that_keeps_a_server_from_its_start_tells_how_far_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the log: how many customers are verified, of how many; at the start, and then every few seconds."""
+    monkeypatch.setattr(engine_watch, "SLICE_CUSTOMERS_MAX", 2)
+    monkeypatch.setattr(engine_watch, "TOLD_SECONDS", 0.0)
+    for number in range(5):
+        await busy_customer(world, f"customer {number}")
+    with capture_logs() as logs:
+        assert await watch_of(world).verify_all() == 0
+    told = [(line["verified"], line["customers"]) for line in logs if line["event"] == "books.verifying"]
+    assert told == [(0, 5), (2, 5), (4, 5)]
+
+
+async def test_whoever_waits_for_a_verification_tells_so(database_url: str) -> None:
+    """In the log, and goes on once it is over: of several servers one verifies."""
+    with capture_logs() as logs:
+        async with verification_due(database_url) as is_due, asyncio.timeout(60):
+            waiting = asyncio.create_task(_is_due(database_url))
+            while not logs:  # noqa: ASYNC110 -- the log has no event to wait for
+                await asyncio.sleep(0)
+    assert is_due
+    assert not await waiting
+    assert [line["event"] for line in logs] == ["books.verification_awaited"]
+
+
+async def _is_due(url: str) -> bool:
+    async with verification_due(url) as is_due:
+        return is_due
 
 
 async def test_a_repeat_of_what_was_booked_is_answered_from_its_entry(

@@ -59,7 +59,10 @@ async def test_plaintext_where_tls_is_spoken(target: str, monkeypatch: pytest.Mo
     """It may be a server that ends; it is told after the repeats what else it may be."""
     monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.0)
     told = await refusal(target, Access())
-    assert told.endswith("Socket closed; a server that speaks TLS is reached with --ca")
+    assert told.endswith(
+        "Socket closed; a server that speaks TLS is reached with --ca, one that asks for a certificate with"
+        " ACU_LEDGER_CLIENT_CERTIFICATE and ACU_LEDGER_CLIENT_CERTIFICATE_KEY"
+    )
 
 
 async def test_no_proxy_is_told_what_is_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

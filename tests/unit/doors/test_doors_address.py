@@ -81,6 +81,6 @@ def test_other_machines_take_a_key(plaintext: bool) -> None:
         in str(told.value)
     )
     with pytest.raises(
-        SettingsError, match=r"serve on 127\.0\.0\.1 once, and there\n  acu-ledger keys create"
+        SettingsError, match=r"at the database\n  acu-ledger keys create --scope ops --name first --data /"
     ):
         require_key(settings(), EVERYWHERE, usable=False)
