@@ -22,7 +22,15 @@ class Turns:
 
     async def after(self, work: int) -> None:
         """Called after each part, with its size: whatever else is ready has its turn now and then."""
+        if self.is_over(work):
+            await self.give()
+
+    def is_over(self, work: int) -> bool:
+        """Counts a part, with its size; whether it is somebody else's turn."""
         self._done += work
-        if self._done >= self._work_at_once:
-            self._done = 0
-            await asyncio.sleep(0)
+        return self._done >= self._work_at_once
+
+    async def give(self) -> None:
+        """Whatever else is ready has its turn."""
+        self._done = 0
+        await asyncio.sleep(0)

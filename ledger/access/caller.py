@@ -31,6 +31,15 @@ class Caller:
         """
         return f"{self.key_id}/tokens" if self.by_token else self.key_id
 
+    def looks_up(self, customer_id: str) -> str:
+        """The id by which a customer that the call names is looked up: itself, or one that nobody has.
+
+        So a customer that the caller may not name is looked up in vain, and no step of the answer differs
+        from that of an id that does not exist.
+        """
+        may_name = self.customers is None or customer_id in self.customers
+        return customer_id if may_name else _NOBODYS + customer_id
+
     def require(self, scope: str) -> None:
         """Raises ScopeRequiredError unless the caller has the scope."""
         if scope not in self.scopes:
@@ -60,10 +69,5 @@ _NOBODYS: Final = "\x01"
 
 
 def looked_up(customer_id: str) -> str:
-    """The id by which a customer that the call names is looked up: itself, or one that nobody has.
-
-    So a customer that the caller may not name is looked up in vain, and no step of the answer differs from
-    that of an id that does not exist. Raises LookupError outside of a call.
-    """
-    customers = current().customers
-    return customer_id if customers is None or customer_id in customers else _NOBODYS + customer_id
+    """The id by which the caller of now looks a customer up. Raises LookupError outside of a call."""
+    return current().looks_up(customer_id)

@@ -77,7 +77,7 @@ def parse(text: str) -> Key | None:
 
 def holds_one(text: str) -> bool:
     """Whether there is a key in a text, which then is a secret."""
-    return PREFIX in text and any(_key(found) is not None for found in _FORM.finditer(text))
+    return any(_key(found) is not None for found in _FORM.finditer(text))
 
 
 def problems(

@@ -118,7 +118,7 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
-            done = await self._writes.committed(*self._writes.begin_write(write, act_of(request)))
+            done = await self._writes.carry_out(write, act_of(request))
         return pb.UpdateCustomerResponse(
             customer=_customer(await self._reads.profile(write.customer_id)),
             sequence=done.entry.sequence,

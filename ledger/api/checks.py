@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger.access.keys import holds_one
+from ledger.access.keys import PREFIX, holds_one
 from ledger.api import limits
 from ledger.v1 import credit_service_pb2 as pb
 from pricing.decimals import format_nanos
@@ -92,7 +92,7 @@ def identifier(problems: Problems, path: str, value: str) -> str:
     """
     if not 0 < len(value) <= limits.ID_LENGTH_MAX or not value.isprintable():
         name(problems, path, value, limits.ID_LENGTH_MAX)
-    elif holds_one(value):
+    elif PREFIX in value and holds_one(value):
         problems.add(path, "holds a key, which is sent as metadata alone; if others saw it, revoke it")
     return value
 

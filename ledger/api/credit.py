@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
@@ -16,14 +16,14 @@ from ledger.api.checks import InvalidArgumentError, Problems
 from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.scopes import scopes_of_items
-from ledger.api.writes import OF_BATCH, Begun, Writes
+from ledger.api.writes import OF_BATCH, Method, Writes, committed
 from ledger.books.bills import refuse_price
 from ledger.books.exact import apportion, over_one, round_ratio
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Overloaded
-from ledger.engine.pending import all_done_or_abandoned
-from ledger.engine.waiting import Announced, urgency_of
+from ledger.engine.pending import Asked, Pending
+from ledger.engine.waiting import Announced, Urgency, urgency_of
 from ledger.store.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb
@@ -33,14 +33,28 @@ _STATES: Final = {
     pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}"): state for state in ReservationState
 }
 
-_Begun = tuple[pb.BatchResult, str, *Begun]
-"""The result of an item, the name of its write, the write, and what is to come of it."""
-
-_SCOPES_OF_ITEMS: Final = scopes_of_items(
-    pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
-)
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
+
+class _Kind(NamedTuple):
+    """A write that a batch may hold."""
+
+    name: str
+    """Of its fields in the item and in the result."""
+    method: Method[Any, Any, Any]
+    scope: str
+    urgency: Urgency
+
+
+_KINDS: Final = {
+    name: _Kind(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
+    for name, scope in scopes_of_items(
+        pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
+    ).items()
+}
+
+_Begun = tuple[pb.BatchResult, _Kind, Write[Any], Pending | None]
+"""The result of an item, its kind, the write, and what is to come of it (None: it is begun no more)."""
 
 MakeToken = Callable[[Caller, str, timedelta], tuple[str, datetime]]
 """Makes a token of a caller for a customer, and says when it ends."""
@@ -123,55 +137,79 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
             raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
         response, turns = pb.BatchResponse(), Turns()
-        with self._waiting.announced(count) as refusal:
+        with self._waiting.announced(count) as announced:
             items = iter(request.items)
             while len(response.results) < count:
-                begun = await self._begin_some(items, response, refusal, turns)
+                asked = self._writes.ask()
+                begun = await self._begin_some(items, response, announced, asked, turns)
+                await asked.all_done()
                 await self._answer_all(begun, turns)
         return response
 
     async def _begin_some(
-        self, items: Iterator[pb.BatchItem], response: pb.BatchResponse, refusal: Announced, turns: Turns
+        self,
+        items: Iterator[pb.BatchItem],
+        response: pb.BatchResponse,
+        announced: Announced,
+        asked: Asked,
+        turns: Turns,
     ) -> list[_Begun]:
         """Begins the next writes of a batch, as many as may be under way at once, each with its result.
 
-        One that is refused for overload costs next to nothing: most are, where there is much too much.
+        One that is refused for overload costs next to nothing: most are, where there is much too much. What
+        may be begun is judged once a turn: in the middle of one nothing else joins the line.
         """
         begun: list[_Begun] = []
         shed: dict[tuple[str, float], Status] = {}
-        underway = 0
+        bearable: set[Urgency] = set()
+        underway = counted = 0
         async with self._beginning:
-            now = self._clock()
+            now, caller = self._clock(), current()
+            asked.arrive()
             for item in items:
-                result = response.results.add()
-                work = 1
+                result, work = response.results.add(), 1
+                counted += 1
                 try:
-                    name = _name(item)
-                    overloaded = refusal(urgency_of(OF_BATCH[name].command))
-                    if overloaded is not None:
-                        result.error.CopyFrom(_once(shed, overloaded))
-                        continue
-                    write, outcome = self._writes.begin(OF_BATCH[name], getattr(item, name), now)
-                    begun.append((result, name, write, outcome))
-                    work = _work(write)
+                    kind = _kind(item, caller)
+                    if kind.urgency not in bearable:
+                        overloaded = announced.refusal(kind.urgency)
+                        if overloaded is not None:
+                            result.error.CopyFrom(_once(shed, overloaded))
+                            continue
+                        bearable.add(kind.urgency)
+                    write = kind.method.decode(getattr(item, kind.name), now)
+                    outcome = self._writes.begin(write, asked, caller)
+                    begun.append((result, kind, write, outcome))
+                    work = outcome.work if outcome is not None else 1
                 except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                     result.error.CopyFrom(status_of(error, _BATCH))
-                await turns.after(work)
                 underway += work
+                if turns.is_over(work):
+                    announced.begin(counted)
+                    counted = 0
+                    bearable.clear()
+                    await turns.give()
+                    asked.arrive()
                 if underway >= limits.BATCH_WORK_AT_ONCE:
                     break
+        announced.begin(counted)
         return begun
 
     async def _answer_all(self, begun: Sequence[_Begun], turns: Turns) -> None:
-        """Waits for what has been begun, and tells what came of each in its result."""
-        await all_done_or_abandoned([outcome for *_, outcome in begun if outcome is not None])
-        for result, name, write, outcome in begun:
+        """Tells what came of each write in its result."""
+        for result, kind, write, outcome in begun:
+            work = 1
             try:
-                entry, replayed = await self._writes.committed(write, outcome)
-                OF_BATCH[name].encode(getattr(result, name), write, entry, replayed)
+                if outcome is None:
+                    entry, replayed = await self._writes.untimely(write)
+                else:
+                    work = outcome.work
+                    entry, replayed = committed(write, outcome)
+                kind.method.encode(getattr(result, kind.name), write, entry, replayed)
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-            await turns.after(_work(write))
+            if turns.is_over(work):
+                await turns.give()
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object
@@ -282,15 +320,10 @@ def _once(shed: dict[tuple[str, float], Status], overloaded: Overloaded) -> Stat
     return status
 
 
-def _name(item: pb.BatchItem) -> str:
+def _kind(item: pb.BatchItem, caller: Caller) -> _Kind:
     """Which write an item is. Raises ScopeRequiredError where the caller may not do that."""
-    name = item.WhichOneof("write")
-    if name is None:
+    kind = _KINDS.get(item.WhichOneof("write") or "")
+    if kind is None:
         raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
-    current().require(_SCOPES_OF_ITEMS[name])
-    return str(name)
-
-
-def _work(write: Write[Any]) -> int:
-    """How much a write is of the work of a batch: itself, or the items of its usage."""
-    return len(write.usage) if write.usage else 1
+    caller.require(kind.scope)
+    return kind

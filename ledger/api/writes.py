@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from ledger.access.caller import looked_up
+from ledger.access.caller import Caller, current
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api import decode, encode
 from ledger.api.checks import InvalidArgumentError
@@ -29,7 +29,7 @@ from ledger.books.commands import (
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done_or_abandoned
+from ledger.engine.pending import Asked, Pending
 from ledger.store.acts import Act
 from ledger.store.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
@@ -74,12 +74,6 @@ OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
 }
 """The writes that a batch may hold, by their names in it."""
 
-Begun = tuple[Write[Any], Pending | None]
-"""A write, and what is to come of it, which goes on whether anybody waits or not.
-
-None for one that is begun no more: it came in time, or it has no effect.
-"""
-
 
 class Writes:
     """Carries out writes."""
@@ -94,44 +88,41 @@ class Writes:
         self, method: Method[Request, C, Response], request: Request, act: Act | None = None
     ) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
-        write, outcome = self.begin(method, request, self._clock(), act)
-        entry, replayed = await self.committed(write, outcome)
+        entry, replayed = await self.carry_out(write := method.decode(request, self._clock()), act)
         response = method.response()
         method.encode(response, write, entry, replayed)
         return response
 
-    def begin(
-        self,
-        method: Method[Request, C, Response],
-        request: Request,
-        now: datetime,
-        act: Act | None = None,
-    ) -> Begun:
-        """A write on its way, maybe an act of the back office. Raises InvalidArgumentError."""
-        return self.begin_write(method.decode(request, now), act)
-
-    def begin_write(self, write: Write[Any], act: Act | None = None) -> Begun:
-        """The same for one that has been decoded."""
-        if write.untimely:
-            return write, None
-        return write, self._engine.begin(looked_up(write.customer_id), write.command, write.usage, act)
-
-    async def committed(self, write: Write[Any], outcome: Pending | None) -> Committed:
-        """The entry of a write that has been begun.
+    async def carry_out(self, write: Write[Any], act: Act | None = None) -> Committed:
+        """The entry of a write, maybe an act of the back office.
 
         Raises CustomerNotFoundError or StatusError for a refusal, InvalidArgumentError, or what the engine
         raises.
         """
-        if outcome is None:
-            return await self.repeat(write, InvalidArgumentError(write.untimely))
-        if not outcome.done:
-            await all_done_or_abandoned((outcome,))
-        answer = told(outcome)
-        if isinstance(answer, Refusal):
-            if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:
-                raise CustomerNotFoundError(write.customer_id)
-            raise StatusError(refusal_status(answer, write.subject))
-        return answer
+        asked = self.ask()
+        outcome = self.begin(write, asked, current(), act)
+        await asked.all_done()
+        return committed(write, outcome) if outcome is not None else await self.untimely(write)
+
+    def ask(self) -> Asked:
+        """What the writes of a call are begun with."""
+        return self._engine.waiting.ask()
+
+    def begin(
+        self, write: Write[Any], asked: Asked, caller: Caller, act: Act | None = None
+    ) -> Pending | None:
+        """What is to come of a write, which goes on whether anybody waits for it or not.
+
+        None for one that is begun no more: it came in time, or it has no effect.
+        """
+        if write.untimely:
+            return None
+        customer_id = caller.looks_up(write.customer_id)
+        return self._engine.begin(customer_id, write.command, write.usage, act, asked)
+
+    def untimely(self, write: Write[Any]) -> Awaitable[Committed]:
+        """The entry of a write that is begun no more. Raises InvalidArgumentError if it has none."""
+        return self.repeat(write, InvalidArgumentError(write.untimely))
 
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:
         """The entry of a write that can no longer be carried out, if it was booked while it could.
@@ -145,3 +136,16 @@ class Writes:
         if entry is None or entry.fingerprint != write.command.fingerprint:
             raise error
         return Committed(entry, replayed=True)
+
+
+def committed(write: Write[Any], outcome: Pending) -> Committed:
+    """The entry of a write that has its outcome.
+
+    Raises CustomerNotFoundError or StatusError for a refusal, or what the engine raises.
+    """
+    answer = told(outcome)
+    if not isinstance(answer, Refusal):
+        return answer
+    if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:
+        raise CustomerNotFoundError(write.customer_id)
+    raise StatusError(refusal_status(answer, write.subject))

@@ -100,7 +100,7 @@ class OpenBatch:
 
     def calls(self) -> Iterator[Call | None]:
         """What asked for its commands, in order of customers; None for what the service itself did."""
-        return (pending.call for part in self.parts.values() for pending, _ in part.items)
+        return (pending.asked.call for part in self.parts.values() for pending, _ in part.items)
 
     def rows(self) -> Batch:
         """The rows to write, as the store takes them."""

@@ -92,11 +92,5 @@ class Cell:
 
     def submit(self, pending: Pending) -> None:
         """Takes a command whose request id is not in flight."""
-        if pending.command is not None:
-            self._by_request[pending.customer, pending.command.request_id] = pending
-            pending.add_done_callback(self._answered)
+        pending.enter(self._by_request)
         self.memory.arrive(pending)
-
-    def _answered(self, pending: Pending) -> None:
-        if pending.command is not None:
-            self._by_request.pop((pending.customer, pending.command.request_id), None)

@@ -16,7 +16,7 @@ from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.entrance import Entrance
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending
+from ledger.engine.pending import Asked, Pending
 from ledger.engine.prices import PriceBook
 from ledger.engine.sweeper import Sweeper
 from ledger.engine.waiting import Waiting
@@ -57,7 +57,7 @@ class Engine:
     def start(self, cells: tuple[str, ...]) -> None:
         """Begins to write and sweep these cells."""
         self._metrics.commands_waiting.set_function(lambda: self.waiting.commands)
-        self._metrics.oldest_seconds.set_function(self.waiting.oldest_seconds)
+        self._metrics.oldest_seconds.set_function(self.waiting.seen_oldest_seconds)
         self._metrics.sweeper_lag.set_function(self._sweeper_lag)
         for name in cells:
             cell = Cell(
@@ -100,8 +100,11 @@ class Engine:
         command: Command,
         usage: tuple[pricing.Item, ...] | None = None,
         act: Act | None = None,
+        asked: Asked | None = None,
     ) -> Pending:
         """A command on its way: carried out once, however often it is sent under its request id.
+
+        `asked`: what it is begun with (`waiting.ask`); None: it is begun by itself.
 
         An act of the back office is noted in the audit with the entry that it makes.
 
@@ -109,9 +112,7 @@ class Engine:
         asked of `waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
         where who asked for it has abandoned it, Abandoned.
         """
-        pending = self._entrance.take(customer_id, command, usage, act)
-        self.waiting.join(pending)
-        return pending
+        return self._entrance.take(customer_id, command, usage, act, asked or self.waiting.ask())
 
 
 def told(pending: Pending) -> Committed | Refusal:

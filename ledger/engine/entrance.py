@@ -17,7 +17,7 @@ from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.cell import Cell
 from ledger.engine.outcomes import Committed, Unavailable
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import Asked, Pending, all_done
 from ledger.store.acts import Act
 from ledger.store.directory import CustomerKey, Directory
 
@@ -42,13 +42,14 @@ class Entrance:
         self,
         customer_id: str,
         command: Command,
-        usage: tuple[pricing.Item, ...] | None = None,
-        act: Act | None = None,
+        usage: tuple[pricing.Item, ...] | None,
+        act: Act | None,
+        asked: Asked,
     ) -> Pending:
         """Gives a command to its customer's cell: at once, or when that may be."""
         key = self._directory.known(customer_id)
         line = self._lines.get(customer_id)
-        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, act)
+        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, asked, act)
         if key is not None and line is None:
             cell = self._cells[key.cell]
             if cell.in_flight(key.customer, command.request_id) is None:
@@ -70,7 +71,7 @@ class Entrance:
     async def _serve(self, customer_id: str, line: Line) -> None:
         while line:
             pending, command = line[0]
-            calls.enter(pending.call)
+            calls.enter(pending.asked.call)
             try:
                 await self._let_in(customer_id, pending, command)
             except Exception as error:  # noqa: BLE001 -- it is told to whoever waits, and the line goes on

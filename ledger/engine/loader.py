@@ -203,13 +203,14 @@ class Loader:
         head = member.waiting[0] if member.waiting else None
         if head is None or not isinstance(head.command, (Reverse, Refund)):
             return
-        head.facts = await load_reversal(
+        facts = await load_reversal(
             connection,
             self._memory.name,
             member.customer,
             charge=head.command.charge,
             reservation=head.command.reservation if isinstance(head.command, Reverse) else None,
         )
+        head.give_back(facts)
 
 
 def _work(member: Member) -> int:

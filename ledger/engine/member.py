@@ -101,14 +101,11 @@ class Member:
 
     def is_full(self) -> bool:
         """Whether more is in memory than one customer may have there."""
-        return self._in_use() > self.room
+        return len(self.reservations) + len(self.states) > self.room
 
     def make_room(self) -> None:
         """All that is there has just been loaded, as it is needed: there must be room for it."""
-        self.room = max(IN_USE_MAX, 2 * self._in_use())
-
-    def _in_use(self) -> int:
-        return len(self.reservations) + len(self.states)
+        self.room = max(IN_USE_MAX, 2 * (len(self.reservations) + len(self.states)))
 
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading

@@ -154,7 +154,7 @@ class Memory:
         work = 0
         while member.waiting:
             pending = member.waiting[0]
-            if pending.drop_if_abandoned():
+            if pending.asked.abandoned and pending.drop_if_abandoned():
                 member.waiting.popleft()
                 continue
             if member.round is not None and member.round.excludes(pending):
@@ -302,7 +302,7 @@ class Memory:
         again = shipped + [pending for part in later for pending in part.commands()]
         for pending in again:
             pending.attempts += 1
-            pending.facts = None
+            pending.give_back(None)
         member.waiting.extendleft(pending for pending in reversed(again) if not _gave_up(pending))
         member.parts = 0
         member.forget()
@@ -428,7 +428,7 @@ class Memory:
         if decisions:
             # What a reversal is to undo was read before this: a hold that it found open may have expired.
             for pending in member.waiting:
-                pending.facts = None
+                pending.give_back(None)
 
     def give_up_on_the_old(self) -> None:
         """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""
@@ -532,9 +532,9 @@ def _told(batch: OpenBatch) -> dict[str, str]:
     """What a log may say of who asked for a batch of one command."""
     if not batch.alone:
         return {}
-    asked = ((pending.call, pending.command) for part in batch.parts.values() for pending, _ in part.items)
     told: dict[str, str] = {}
-    for call, command in asked:
+    for pending in (pending for part in batch.parts.values() for pending, _ in part.items):
+        call, command = pending.asked.call, pending.command
         told |= call.told() if call is not None else {}
         told |= {"request_id": command.request_id} if command is not None else {}
     return told

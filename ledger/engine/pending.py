@@ -1,12 +1,13 @@
 """A command on its way: what it asks for, and what comes of it.
 
-An outcome is told by plain calls, and whoever waits for many waits with one future: a future for each
-command, whose callbacks the event loop schedules one by one, would cost as much as deciding it.
+Those that one call asks for are counted down, and it waits for all with one future: a future or a callback
+for each would cost as much as deciding it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
@@ -30,6 +31,70 @@ class Outcome(Protocol):
     def add_done_callback(self, callback: Callable[[Any], object], /) -> object: ...
 
 
+class Underway:
+    """All commands of a process that have no answer yet, in order of arrival."""
+
+    __slots__ = ("begun", "line", "written_up_to")
+
+    def __init__(self) -> None:
+        self.begun = 0
+        """How many there are."""
+        self.line: deque[Pending] = deque()
+        """These, and such as have their answer and are not taken out yet."""
+        self.written_up_to = 0.0
+        """When the latest command arrived that has been written."""
+
+
+class Asked:
+    """The commands that one call asks for together, counted down until all have their outcome."""
+
+    __slots__ = ("_all_done", "_left", "abandoned", "arrived_at", "call", "underway")
+
+    def __init__(self, underway: Underway) -> None:
+        self.underway = underway
+        """Where they are counted."""
+        self.call = calls.current()
+        """Which asks; None where the service does."""
+        self.arrived_at = boot_seconds()
+        """When those arrived that are begun now."""
+        self.abandoned = False
+        """Whoever asked has gone: nobody waits for what comes of them."""
+        self._left = 0
+        self._all_done: asyncio.Future[None] | None = None
+
+    def arrive(self) -> None:
+        """What is begun from now on arrives now."""
+        self.arrived_at = boot_seconds()
+
+    async def all_done(self) -> None:
+        """Waits until all that have been begun have their outcome, and abandons them if it is cancelled.
+
+        New work that is not decided yet is not begun then, for nobody would know of the hold. What has been
+        done already is booked all the same.
+        """
+        if not self._left:
+            return
+        self._all_done = asyncio.get_running_loop().create_future()
+        try:
+            await self._all_done
+        except asyncio.CancelledError:
+            self.abandoned = True
+            raise
+
+    def one_more(self, command: Pending) -> None:
+        """Counts a command that begins."""
+        self._left += 1
+        self.underway.begun += 1
+        self.underway.line.append(command)
+
+    def one_less(self) -> None:
+        """Counts a command that has its outcome."""
+        self.underway.begun -= 1
+        self._left -= 1
+        if not self._left and self._all_done is not None and not self._all_done.done():
+            self._all_done.set_result(None)
+
+
 class Pending:
     """A command on its way. It goes on whether anybody waits for it or not."""
 
@@ -37,12 +102,12 @@ class Pending:
         "_answer",
         "_callbacks",
         "_error",
-        "abandoned",
+        "_in_flight",
         "act",
         "alone",
         "arrived_at",
+        "asked",
         "attempts",
-        "call",
         "command",
         "customer",
         "done",
@@ -52,6 +117,7 @@ class Pending:
         "past",
         "reservation",
         "usage",
+        "work",
     )
 
     def __init__(
@@ -59,6 +125,7 @@ class Pending:
         customer: int,
         command: Command | None,
         usage: tuple[pricing.Item, ...] | None,
+        asked: Asked,
         act: Act | None = None,
     ) -> None:
         self.customer = customer
@@ -75,42 +142,43 @@ class Pending:
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
-        self.call = calls.current()
-        """Which asks for it; None where the service does."""
-        self.arrived_at = boot_seconds()
+        self.work = len(usage) if usage else 1
+        """How much it is to decide and to write: itself, or the lines that it books or undoes."""
+        self.asked = asked
+        """What it is begun with."""
+        self.arrived_at = asked.arrived_at
         self.attempts = 0
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
         self.facts: Facts | None = None
         """What a reversal or a refund gives back, loaded for the wallet as it stands."""
         self.alone = False
         """It shares no batch: one like it was in a batch that the database refused."""
-        self.abandoned = False
-        """Nobody waits for it, and it is not to be begun."""
         self.done = False
         self._answer: Answer = None
         self._error: Exception | None = None
-        self._callbacks: list[Callable[[Pending], object]] = []
+        self._in_flight: dict[tuple[int, str], Pending] | None = None
+        self._callbacks: list[Callable[[Pending], object]] | None = None
+        asked.one_more(self)
 
-    @property
-    def work(self) -> int:
-        """How much it is to decide and to write: itself, or the lines that it books or undoes."""
-        if self.usage:
-            return len(self.usage)
-        if self.facts is not None:
-            return sum(max(1, len(charge.lines)) for charge in self.facts.charges) or 1
-        return 1
+    def give_back(self, facts: Facts | None) -> None:
+        """Takes what it gives back, or drops it because it may be so no more."""
+        self.facts = facts
+        if self.gives_back:
+            charges = facts.charges if facts is not None else ()
+            self.work = sum(max(1, len(charge.lines)) for charge in charges) or 1
 
-    def abandon(self) -> None:
-        """Whoever asked has gone.
-
-        New work that is not decided yet is not begun, for nobody would know of the hold. What has been done
-        already is booked all the same.
-        """
-        self.abandoned = isinstance(self.command, Reserve)
+    def enter(self, in_flight: dict[tuple[int, str], Pending]) -> None:
+        """Is in this map, under its customer and its request id, until it has its outcome."""
+        if self.command is not None:
+            in_flight[self.customer, self.command.request_id] = self
+            self._in_flight = in_flight
 
     def drop_if_abandoned(self) -> bool:
-        """Ends it, undecided, if nobody waits for it; not so if an attempt of it may have taken effect."""
-        if not self.abandoned or self.attempts:
+        """Ends it, undecided, if it is new work that nobody waits for.
+
+        Not so if an attempt of it may have taken effect.
+        """
+        if not self.asked.abandoned or self.attempts or not isinstance(self.command, Reserve):
             return False
         self.fail(Abandoned())
         return True
@@ -122,9 +190,13 @@ class Pending:
 
     def answer(self, answer: Answer) -> None:
         """Tells the outcome, unless it has been told."""
-        if not self.done:
-            self._answer = answer
-            self._tell()
+        if self.done:
+            return
+        self._answer = answer
+        underway = self.asked.underway
+        if isinstance(answer, Committed) and not answer.replayed and self.arrived_at > underway.written_up_to:
+            underway.written_up_to = self.arrived_at
+        self._tell()
 
     def fail(self, error: Exception) -> None:
         """Tells that there is no outcome but an error."""
@@ -134,21 +206,21 @@ class Pending:
 
     def _tell(self) -> None:
         self.done = True
-        for callback in self._callbacks:
+        if self._in_flight is not None and self.command is not None:
+            self._in_flight.pop((self.customer, self.command.request_id), None)
+        self.asked.one_less()
+        for callback in self._callbacks or ():
             callback(self)
-        self._callbacks.clear()
+        self._callbacks = None
 
     def add_done_callback(self, callback: Callable[[Pending], object]) -> None:
         """Calls back as soon as there is an outcome, in the middle of whatever brings it."""
         if self.done:
             callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
-
-    @property
-    def answered(self) -> Answer:
-        """The answer, if there is one."""
-        return self._answer
 
     def result(self) -> Answer:
         """The outcome that has been told. Raises the error if it was one."""
@@ -173,13 +245,3 @@ async def all_done(outcomes: Collection[Outcome]) -> None:
     for outcome in outcomes:
         outcome.add_done_callback(one_less)
     await future
-
-
-async def all_done_or_abandoned(commands: Collection[Pending]) -> None:
-    """The same for whoever asked for these commands, and abandons them by going away."""
-    try:
-        await all_done(commands)
-    except asyncio.CancelledError:
-        for command in commands:
-            command.abandon()
-        raise

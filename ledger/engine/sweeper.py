@@ -10,7 +10,7 @@ import structlog
 
 from ledger.engine.cell import Cell
 from ledger.engine.clock import DatabaseClock
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import Asked, Pending, Underway
 from ledger.store.database import Database
 from ledger.store.directory import due_customers
 
@@ -71,11 +71,9 @@ class Sweeper:
         if customers:
             self._due_since = customers[0][1]
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await all_done([self._wake(customer) for customer, _ in customers])
+                looks = Asked(Underway())
+                for customer, _ in customers:
+                    self._cell.submit(Pending(customer, None, None, looks))
+                await looks.all_done()
         self._due_since = None
         return len(customers)
-
-    def _wake(self, customer: int) -> Pending:
-        look = Pending(customer, None, None)
-        self._cell.submit(look)
-        return look

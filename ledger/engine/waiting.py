@@ -10,16 +10,15 @@ the line, and is not counted in its age.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from typing import Final, NamedTuple
 
 from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
 from ledger.engine.clock import boot_seconds
-from ledger.engine.outcomes import Committed, Overloaded
-from ledger.engine.pending import Pending
+from ledger.engine.outcomes import Overloaded
+from ledger.engine.pending import Asked, Underway
 from ledger.metrics.operations import Refused
 
 AGE, NUMBER = "oldest_seconds", "commands"
@@ -35,10 +34,6 @@ class Urgency(Enum):
     """Reads, and changes that somebody decides: the same a little later."""
     DONE_WORK = "done_work"
     """What has happened already: usage to be charged, holds to be given back, grants that are paid."""
-
-
-Announced = Callable[[Urgency], Overloaded | None]
-"""Why the next write of a batch is not to be begun, if so: also where the batch itself has become too old."""
 
 
 class Bound(NamedTuple):
@@ -76,61 +71,68 @@ class Waiting:
     """The commands of a process that have no answer yet, in order of arrival."""
 
     def __init__(self, refused: Refused) -> None:
-        self.begun = 0
-        """Commands on their way."""
+        self._underway = Underway()
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""
         self._refused = refused
-        self._line: deque[Pending] = deque()
-        self._written_up_to = 0.0
-        """When the latest command arrived that has been written."""
+
+    @property
+    def begun(self) -> int:
+        """Commands on their way."""
+        return self._underway.begun
 
     @property
     def commands(self) -> int:
         """All that have no answer yet."""
-        return self.begun + self._announced
+        return self._underway.begun + self._announced
+
+    def ask(self) -> Asked:
+        """What a call begins its commands with: they are counted here until they have their answers."""
+        return Asked(self._underway)
 
     def refusal(self, urgency: Urgency) -> Overloaded | None:
         """Why a request is not to join the line; None: it may."""
-        return self._judge(urgency, self.commands, self.oldest_seconds())
+        return self.judge(urgency, self.commands, 0.0)
 
     @contextmanager
     def announced(self, writes: int) -> Iterator[Announced]:
-        """Counts the writes of a batch until each is begun, or the block ends."""
-        arrived_at, commands = boot_seconds(), self.commands
-        left = writes
+        """Counts the writes of a batch until each is begun or refused, or the block ends."""
+        announced = Announced(self, writes)
+        self.announce(writes)
+        try:
+            yield announced
+        finally:
+            announced.begin(announced.left)
+
+    def announce(self, writes: int) -> None:
+        """So many more are to be begun; fewer, below zero."""
         self._announced += writes
 
-        def refusal(urgency: Urgency) -> Overloaded | None:
-            nonlocal left
-            left -= 1
-            self._announced -= 1
-            return self._judge(urgency, commands, max(self.oldest_seconds(), boot_seconds() - arrived_at))
-
-        try:
-            yield refusal
-        finally:
-            self._announced -= left
-
-    def join(self, pending: Pending) -> None:
-        """Counts a command until it has its answer."""
-        self.begun += 1
-        self._line.append(pending)
-        pending.add_done_callback(self._leave)
-
     def oldest_seconds(self) -> float:
-        """How long the line's oldest command has waited that no later one has overtaken. From any thread."""
-        try:
-            oldest = self._line[0]
-        except IndexError:
-            return 0.0
-        return boot_seconds() - oldest.arrived_at
+        """How long the line's oldest command has waited that no later one has overtaken."""
+        underway = self._underway
+        line, written_up_to = underway.line, underway.written_up_to
+        while line and (line[0].done or line[0].arrived_at <= written_up_to):
+            line.popleft()
+        return boot_seconds() - line[0].arrived_at if line else 0.0
 
-    def _judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
+    def seen_oldest_seconds(self) -> float:
+        """The same for any thread: it takes nothing out of the line."""
+        written_up_to = self._underway.written_up_to
+        waiting = (
+            pending.arrived_at
+            for pending in self._underway.line.copy()
+            if not pending.done and pending.arrived_at > written_up_to
+        )
+        oldest = next(waiting, None)
+        return boot_seconds() - oldest if oldest is not None else 0.0
+
+    def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
+        """Why a request of this age, with so many commands before it, is not to join the line."""
         bound = BOUNDS[urgency]
         if commands >= bound.commands:
             return self._refused_by(NUMBER, bound.commands, urgency)
-        if age_seconds > bound.age_seconds:
+        if max(age_seconds, self.oldest_seconds()) > bound.age_seconds:
             return self._refused_by(AGE, bound.age_seconds, urgency)
         return None
 
@@ -138,12 +140,21 @@ class Waiting:
         self._refused.note(limit, urgency.value)
         return Overloaded(limit, allowed)
 
-    def _leave(self, pending: Pending) -> None:
-        self.begun -= 1
-        answer = pending.answered
-        is_written = isinstance(answer, Committed) and not answer.replayed
-        if is_written and pending.arrived_at > self._written_up_to:
-            self._written_up_to = pending.arrived_at
-        line = self._line
-        while line and (line[0].done or line[0].arrived_at <= self._written_up_to):
-            line.popleft()
+
+class Announced:
+    """The writes of a batch that are not begun yet; they are refused where the batch is too old, too."""
+
+    def __init__(self, waiting: Waiting, writes: int) -> None:
+        self._waiting = waiting
+        self._arrived_at, self._commands = boot_seconds(), waiting.commands
+        self.left = writes
+        """How many there are."""
+
+    def begin(self, writes: int) -> None:
+        """So many of them have been begun, or refused."""
+        self.left -= writes
+        self._waiting.announce(-writes)
+
+    def refusal(self, urgency: Urgency) -> Overloaded | None:
+        """Why those of an urgency are not to be begun now; None: they may."""
+        return self._waiting.judge(urgency, self._commands, boot_seconds() - self._arrived_at)

@@ -13,7 +13,7 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.engine import told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done, all_done_or_abandoned
+from ledger.engine.pending import Pending, all_done
 
 CREDIT = 1_000_000
 
@@ -65,7 +65,7 @@ async def test_new_work_that_nobody_waits_for_is_not_begun(world: World, databas
         hold = begin(world, acme, "hold", CREDIT)
         charge = world.engine.begin(acme, books.Charge("charge", fingerprint("charge"), CREDIT))
         other = begin(world, acme, "other", CREDIT)
-        waits = [asyncio.create_task(all_done_or_abandoned((each,))) for each in (hold, charge)]
+        waits = [asyncio.create_task(each.asked.all_done()) for each in (hold, charge)]
         await asyncio.sleep(0)
         for wait in waits:
             wait.cancel()
@@ -81,7 +81,7 @@ async def test_who_repeats_an_abandoned_request_has_it_carried_out(world: World,
     world.engine.directory.forget()
     async with nobody_can_be_looked_up(database_url):
         gone, repeat = (begin(world, acme, "r", CREDIT) for _ in range(2))
-        gone.abandon()
+        gone.asked.abandoned = True
     await all_done((gone, repeat))
     assert gone.is_dropped
     answer = told(repeat)
@@ -94,7 +94,7 @@ async def test_a_command_in_a_batch_is_written_whoever_has_gone(world: World) ->
     acme = await world.customer("acme", 10 * CREDIT)
     await world.reserve(acme, "first", CREDIT)
     pending = begin(world, acme, "r", CREDIT)
-    pending.abandon()
+    pending.asked.abandoned = True
     await all_done((pending,))
     assert isinstance(told(pending), Committed)
 

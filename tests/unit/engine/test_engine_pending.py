@@ -8,7 +8,7 @@ import pytest
 
 from ledger.books.commands import Charge, Commit, Release, Reserve, Reverse
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.pending import Pending, all_done
+from ledger.engine.pending import Asked, Pending, Underway, all_done
 from pricing import Compute
 
 REFUSED = Refusal(RefusalReason.INSUFFICIENT_CREDITS)
@@ -16,7 +16,7 @@ SANDBOX = (Compute("sandbox", 60 * 10**9, run_id="run-1"), Compute("sandbox", 60
 
 
 def pending(command=None, usage=None):
-    return Pending(1, command, usage)
+    return Pending(1, command, usage, Asked(Underway()))
 
 
 async def test_a_wait_ends_with_the_last_outcome():

@@ -36,9 +36,7 @@ def line() -> Waiting:
 
 
 def arrive(line: Waiting) -> Pending:
-    pending = Pending(1, None, None)
-    line.join(pending)
-    return pending
+    return Pending(1, None, None, line.ask())
 
 
 def refused(line: Waiting) -> list[Urgency]:
@@ -91,12 +89,13 @@ def test_number_refuses_new_work_first(line: Waiting, monkeypatch: pytest.Monkey
 
 def test_a_batch_is_judged_item_by_item(at: Callable[[float], None], line: Waiting) -> None:
     """Holds of a batch that has waited for too long are refused, its commits are taken."""
-    with line.announced(4) as refusal:
+    with line.announced(4) as batch:
         assert line.commands == 4
-        assert refusal(NEW) is None
+        assert batch.refusal(NEW) is None
         at(101.1)
-        assert refusal(NEW) is not None
-        assert refusal(DONE) is None
+        assert batch.refusal(NEW) is not None
+        assert batch.refusal(DONE) is None
+        batch.begin(3)
         assert line.commands == 1
     assert line.commands == 0
 
@@ -104,11 +103,11 @@ def test_a_batch_is_judged_item_by_item(at: Callable[[float], None], line: Waiti
 def test_batches_that_have_not_begun_count(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after a great deal that has not begun is refused; a batch is never too large by itself."""
     monkeypatch.setattr(module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 10)))
-    with line.announced(1_000) as refusal:
-        assert refusal(NEW) is None
+    with line.announced(1_000) as batch:
+        assert batch.refusal(NEW) is None
         assert refused(line) == list(Urgency)
         with line.announced(1) as later:
-            assert later(DONE) is not None
+            assert later.refusal(DONE) is not None
     assert refused(line) == []
 
 
