@@ -8,14 +8,12 @@ from statistics import median
 from time import process_time
 
 from ledger.access.caller import enter
-from ledger.access.keys import Key
 from ledger.access.table import AUTHORIZATION, KeyTable
 from ledger.cli.access import Access
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.keys import Draft, make_key
-from tests.acts import ACT
 from tests.benchmarks.postgres import Books, opened
 from tests.certificates import Authority
+from tests.keys import new_key
 
 _SCOPES = ("backend", "wallet", "finance")
 """Of all that a run calls, and of the metrics that say when the rollups have caught up."""
@@ -25,11 +23,8 @@ _MICROSECONDS = 1_000_000
 
 async def make_access(books: Books) -> Access:
     """A key in these books, for their clients."""
-    key = Key.draw()
-    draft = Draft(key.key_id, key.hash, "bench", _SCOPES, None, ACT, None, "bench", b"")
     async with opened(books) as database:
-        await make_key(database.writer, draft)
-    return Access(key.text)
+        return Access((await new_key(database, *_SCOPES, name="bench")).text)
 
 
 def secure(access: Access, directory: Path) -> tuple[Access, dict[str, str]]:

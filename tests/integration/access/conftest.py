@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -13,10 +12,7 @@ from ledger.access.keys import Key
 from ledger.access.table import KeyTable
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.database import Database
-from ledger.store.keys import Draft, make_key
-from tests.acts import ACT
-
-_numbers = count(1)
+from tests.keys import new_key
 
 
 class Clock:
@@ -37,29 +33,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def draft(key: Key, **fields: Any) -> Draft:
-    """What a key is to be: one of ops, if nothing else is said."""
-    given = {
-        "name": "first",
-        "scopes": ("ops",),
-        "customers": None,
-        "by": ACT,
-        "expires_at": None,
-        "request_id": f"req_{next(_numbers)}",
-        "fingerprint": b"f",
-        **fields,
-    }
-    return Draft(key_id=key.key_id, hash=key.hash, **given)
-
-
 @pytest.fixture
 def make(database: Database) -> Callable[..., Awaitable[Key]]:
-    """Makes keys."""
+    """Makes keys, of ops if no scope is named."""
 
-    async def made(**fields: Any) -> Key:
-        key = Key.draw()
-        await make_key(database.writer, draft(key, **fields))
-        return key
+    async def made(*scopes: str, **fields: Any) -> Key:
+        return await new_key(database, *(scopes or ("ops",)), **fields)
 
     return made
 

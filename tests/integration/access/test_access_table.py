@@ -17,8 +17,9 @@ from ledger.access.keys import Key
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
 from ledger.api.scrapes import admit_finance
 from ledger.metrics.port import serve
-from ledger.store.keys import Draft, revoke_key, rotate_key
+from ledger.store.keys import revoke_key, rotate_key
 from tests.acts import ACT
+from tests.keys import draft
 
 
 def sent(key: Key, scheme: str = "Bearer") -> list[tuple[str, str]]:
@@ -54,8 +55,8 @@ async def test_a_server_of_others_is_open_to_nobody(open_table, make):
 async def test_a_key_stands_for_what_it_was_made_for(open_table, make, database):
     """Name, scopes and customers come from the key."""
     await database.writer.execute("INSERT INTO ledger.customers (customer_id, cell) VALUES ('a', 'cell_00')")
-    key = await make(name="app", scopes=("backend", "refund"), customers=("a",))
-    other = await make(name="desk", scopes=("ops",))
+    key = await make("backend", "refund", name="app", customers=("a",))
+    other = await make("ops", name="desk")
     table = await open_table()
     expected = Caller(key.key_id, "app", frozenset({"backend", "refund"}), frozenset({"a"}))
     assert table.authorize(sent(key)) == expected
@@ -87,7 +88,7 @@ async def test_who_is_let_in_by_nobody(open_table, make):
 
 async def test_a_scrape_shows_one_key(open_table, make):
     """As a call does: with two it is refused, whichever comes first; a proxy may have added one."""
-    key = await make(scopes=("ops", "finance"))
+    key = await make("ops", "finance")
     table = await open_table()
     right, wrong = f"Bearer {key.text}", f"Bearer {Key.draw().text}"
     port = serve(0, "127.0.0.1", CollectorRegistry(), admit=admit_finance(table.authorize))
@@ -158,8 +159,7 @@ async def test_keys_that_are_about_to_end_are_shown(open_table, make, clock, dat
     await make(expires_at=clock() + timedelta(days=31))
     await make()
     replaced, revoked = [await make(expires_at=clock() + timedelta(days=2)) for _ in range(2)]
-    key = Key.draw()
-    second = Draft(key.key_id, key.hash, "second", ("ops",), None, ACT, None, "rotated", b"f")
+    second = draft(Key.draw(), "ops", request_id="rotated")
     await rotate_key(database.writer, replaced.key_id, "rotated", b"f", timedelta(days=1), lambda *_: second)
     await revoke_key(database.writer, revoked.key_id, ACT)
     table = await open_table()

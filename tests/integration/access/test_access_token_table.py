@@ -26,7 +26,7 @@ def sent(token: str, scheme: str = "Bearer") -> list[tuple[str, str]]:
 @pytest.fixture
 async def maker(make):
     """A key that makes tokens."""
-    return await make(name="app", scopes=("backend",))
+    return await make("backend", name="app")
 
 
 @pytest.fixture

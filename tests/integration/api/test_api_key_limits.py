@@ -11,17 +11,15 @@ import grpc.aio
 from api_world import CONFIG, Refused, fresh, retry_of
 from google.rpc.status_pb2 import Status
 
-from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.app import running
 from ledger.settings import Settings
-from ledger.store.acts import Act
-from ledger.store.keys import Draft, make_key
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.keys import new_key
 from tests.serving import ANY_PORTS
 
 
@@ -76,20 +74,7 @@ def scrape(url):
 @asynccontextmanager
 async def limited(database, database_url, **limits):
     """A service with limits of keys, a customer, and two keys of backends."""
-    keys = [Key.draw() for _ in range(3)]
-    for key, scope in zip(keys, ("backend", "backend", "ops"), strict=True):
-        draft = Draft(
-            key.key_id,
-            key.hash,
-            "a test's",
-            (scope,),
-            None,
-            Act("", "a test", "CreateKey"),
-            None,
-            fresh(),
-            b"f",
-        )
-        await make_key(database.writer, draft)
+    keys = [await new_key(database, scope) for scope in ("backend", "backend", "ops")]
     settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ANY_PORTS, **limits)
     async with (
         running(settings) as stack,

@@ -12,12 +12,10 @@ import grpc.aio
 import pytest
 from api_world import CONFIG, World, fresh, refusal
 
-from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.spans import FLUSH_SECONDS
-from ledger.store.acts import Act
-from ledger.store.keys import Draft, make_key
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.keys import new_key
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SLACK_SECONDS = 10.0
@@ -38,13 +36,7 @@ def of(served, event):
 @pytest.fixture
 async def key(database):
     """A key that may do all of the public door."""
-    key = Key.draw()
-    scopes = ("backend", "wallet", "ops")
-    await make_key(
-        database.writer,
-        Draft(key.key_id, key.hash, "agent", scopes, None, Act("", "a test", "CreateKey"), None, "k", b"f"),
-    )
-    return key
+    return await new_key(database, "backend", "wallet", "ops")
 
 
 @pytest.fixture

@@ -20,14 +20,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ledger import spans as spans_module
-from ledger.access.keys import Key
 from ledger.app import running
 from ledger.settings import Settings, spans_are_wanted
 from ledger.spans import LINKS_MAX
-from ledger.store.acts import Act
-from ledger.store.keys import Draft, make_key
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.keys import new_key
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RESERVE = "ledger.v1.CreditService/Reserve"
@@ -214,20 +212,8 @@ async def test_a_sampler_that_fails(kept, database_urls, monkeypatch):
 
 async def test_a_span_has_the_id_of_a_key(kept, database_urls, database):
     """And never the key; whose key is not taken is nobody."""
-    key = Key.draw()
-    draft = Draft(
-        key.key_id,
-        key.hash,
-        "agent",
-        ("backend", "wallet", "ops"),
-        None,
-        Act("", "a test", "CreateKey"),
-        None,
-        "k",
-        b"f",
-    )
     async with serving(database_urls) as world:
-        await make_key(database.writer, draft)
+        key = await new_key(database, "backend", "wallet", "ops")
         request = wallet.GetBalanceRequest(customer_id="customer")
         codes = set()
         while grpc.StatusCode.UNAUTHENTICATED not in codes:

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,8 @@ import pytest
 from command_line import acu_ledger
 
 from ledger.access.keys import Key
-from ledger.store.keys import Draft, make_key
-from tests.acts import ACT
 from tests.certificates import Authority
+from tests.keys import new_key
 from tests.serving import FREE_PORTS, REPOSITORY, Server, clean_environment, serving
 
 if TYPE_CHECKING:
@@ -28,16 +26,6 @@ if TYPE_CHECKING:
 
 EVERYWHERE = {"ACU_LEDGER_HOST": "0.0.0.0"}  # noqa: S104 -- what is tested
 NO_KEY = "A key that may be used is required, as metadata authorization: Bearer <key>."
-_numbers = count(1)
-
-
-async def key(database: Database, *scopes: str) -> str:
-    """A key of these scopes, in the database."""
-    made = Key.draw()
-    number = next(_numbers)
-    draft = Draft(made.key_id, made.hash, "a test's", scopes, None, ACT, None, f"r{number}", b"f")
-    await make_key(database.writer, draft)
-    return made.text
 
 
 def calls(server: Server) -> list[str]:
@@ -100,8 +88,8 @@ async def test_tls_keys_and_certificates_of_clients(
     """Off loopback by TLS: printed calls, commands, both kinds of metrics, and files that change."""
     authority, office, foreign = (Authority(tmp_path, name) for name in ("ca", "office", "foreign"))
     pair, client = authority.issue("tls", "ledger.example", "127.0.0.1"), office.issue("client")
-    all_scopes = await key(database, "backend", "wallet", "ops", "finance")
-    ops = await key(database, "ops")
+    all_scopes = (await new_key(database, "backend", "wallet", "ops", "finance")).text
+    ops = (await new_key(database, "ops")).text
     settings = {
         **EVERYWHERE,
         "DATABASE_URL": database_url,
@@ -190,7 +178,8 @@ def await_new_certificate(server: Server, authority: Authority) -> None:
 
 async def test_plaintext_behind_what_ends_tls(database: Database, database_url: str) -> None:
     """It takes keys all the same, of calls and of finance's metrics; printed calls work as they stand."""
-    caller = {"ACU_LEDGER_KEY": await key(database, "ops", "wallet", "backend", "finance")}
+    key = await new_key(database, "ops", "wallet", "backend", "finance")
+    caller = {"ACU_LEDGER_KEY": key.text}
     with serving({**EVERYWHERE, "DATABASE_URL": database_url}, "--plaintext") as server:
         assert server.said.startswith(
             "Serving on 0.0.0.0, in plaintext: TLS ends before it; calls need a key.\n"

@@ -10,33 +10,17 @@ import pytest
 import yaml
 from monitoring_world import ask_until, environment
 
-from ledger.access.keys import Key
-from ledger.store.acts import Act
-from ledger.store.keys import Draft, make_key
 from tests.certificates import Authority
 from tests.faults.servers import Server
+from tests.keys import new_key
 from tests.prometheus import DEPLOY, Prometheus, alerts, free_ports, queries, running
 
 
 @pytest.fixture
 async def prometheus(database, database_urls, tmp_path) -> AsyncIterator[Prometheus]:
     """One that runs on the sample; of it only the targets are others."""
-    key = Key.draw()
     soon = datetime.now(UTC) + timedelta(days=10)
-    await make_key(
-        database.writer,
-        Draft(
-            key.key_id,
-            key.hash,
-            "prometheus",
-            ("finance",),
-            None,
-            Act("", "a test", "CreateKey"),
-            soon,
-            "first",
-            b"f",
-        ),
-    )
+    key = await new_key(database, "finance", name="prometheus", expires_at=soon)
     folder = shutil.copytree(DEPLOY, tmp_path / "prometheus")
     (folder / "finance.key").write_text(key.text, encoding="ascii")
     authority = Authority(folder)
