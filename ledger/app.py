@@ -36,6 +36,7 @@ from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
 from ledger.api.scrapes import admit_finance
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
 from ledger.api.wallet import WalletService
+from ledger.database_url import URL_FORM, check_url
 from ledger.doors.address import require_key
 from ledger.doors.front import Front
 from ledger.doors.tls import Which
@@ -48,19 +49,12 @@ from ledger.engine.publisher import MarginUnknownError
 from ledger.engine.simulator import SimulationFailedError, Simulator
 from ledger.engine.tailer import Tailer
 from ledger.engine.watch import Watch
+from ledger.environment import OWNER_URL, SettingsError, environment_name
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
-from ledger.settings import (
-    OWNER_URL,
-    URL_FORM,
-    Settings,
-    SettingsError,
-    check_url,
-    environment_name,
-    spans_are_wanted,
-)
+from ledger.settings import Settings, spans_are_wanted
 from ledger.store.acts import Act
 from ledger.store.backup import Backup, BackupError, back_up, restore
 from ledger.store.database import Database, RoleTooStrongError

@@ -1,24 +1,17 @@
-"""What the service is told by its environment, and what is said of a setting that it cannot go by.
-
-A URL of a database may hold a password: no message quotes one, nor what the driver says of its form.
-"""
+"""What the service is told by its environment, and what is said of a setting that it cannot go by."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, urlsplit
 
-import asyncpg
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ledger.environment import LOOPBACK, OWNER_URL, PREFIX, SettingsError, environment_name
 from ledger.sample import SAMPLE_CONFIG
 
-PREFIX: Final = "ACU_LEDGER_"
-OWNER_URL: Final = "DATABASE_URL"
-LOOPBACK: Final = "127.0.0.1"
 TLS_FILES: Final = ("tls_certificate", "tls_key", "tls_client_ca", "back_office_tls_client_ca")
 """Settings that name files of TLS."""
 PORT_MAX: Final = 65_535
@@ -33,14 +26,6 @@ _EXPECTED: Final = {
     "calls_per_second_of_key": f"number of calls a second (1 to {CALLS_LIMIT}; unset: no limit)",
     "calls_in_flight_of_key": f"number of calls (1 to {CALLS_LIMIT}; unset: no limit)",
 }
-URL_FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-_NO_URL = (
-    f"is no URL of a PostgreSQL: {URL_FORM}, and a /, ?, # or @ of a name or password as %2F, %3F, %23 or %40"
-)
-
-
-class SettingsError(Exception):
-    """A setting that the service cannot go by: its name, what is wrong, and what is expected."""
 
 
 def default_data_dir() -> Path:
@@ -105,40 +90,6 @@ def _in_words(problem: Any) -> str:
     field = str(problem["loc"][0])
     expected = _EXPECTED.get(field, f"port (0 to {PORT_MAX}; 0: any free one)")
     return f"{environment_name(field)}: {str(problem['input'])!r} is no {expected}"
-
-
-def environment_name(field: str) -> str:
-    """The variable that a setting is read from."""
-    return field if field == OWNER_URL else PREFIX + field.upper()
-
-
-async def check_url(name: str, url: str) -> None:
-    """Signs in to the database of a setting, and leaves it. Raises SettingsError."""
-    host = _host(name, url)
-    try:
-        connection = await asyncpg.connect(url)
-        await connection.close()
-    except asyncpg.PostgresError as refused:
-        raise SettingsError(
-            f"{name}: PostgreSQL at {host} lets nobody in so: {refused}; {URL_FORM}"
-        ) from refused
-    except OSError as error:
-        why = error.strerror or str(error) or "no answer in time"
-        raise SettingsError(f"{name}: no PostgreSQL can be reached at {host}: {why}; {URL_FORM}") from error
-    except (asyncpg.InterfaceError, ValueError):
-        raise SettingsError(f"{name} {_NO_URL}") from None
-
-
-def _host(name: str, url: str) -> str:
-    """Where a URL leads. One whose password may have ended too early is refused: it is told nowhere."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise SettingsError(f"{name} {_NO_URL}") from None
-    _, signed, host = parts.netloc.rpartition("@")
-    if parts.scheme not in ("postgresql", "postgres") or url.count("@") > len(signed):
-        raise SettingsError(f"{name} {_NO_URL}")
-    return host or dict(parse_qsl(parts.query)).get("host") or "the host of PGHOST, or its socket"
 
 
 def spans_are_wanted() -> bool:

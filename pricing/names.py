@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from pricing.costs import CostBook
 from pricing.selectors import is_glob, matches
+
+if TYPE_CHECKING:
+    from pricing.costs import CostBook
 
 _ALIKE = 0.75
 """How alike two names are, at least, for one to be written for the other."""

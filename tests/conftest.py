@@ -32,15 +32,22 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
-    """The session's server, with a migrated database to copy."""
-    # Not in pytest's own directory: each session closes that to all but its user, and as root the server
-    # is another one.
+def clusters() -> Iterator[Path]:
+    """Where embedded servers have their directories.
+
+    Not in pytest's own: each session closes that to all but its user, and as root the server is another one.
+    """
     with TemporaryDirectory(prefix="acu-ledger-") as directory:
-        server = EmbeddedPostgres.start(Path(directory) / "data")
-        asyncio.run(make_template(server))
-        yield server
-        server.stop()
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(clusters: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's server, with a migrated database to copy."""
+    server = EmbeddedPostgres.start(clusters / "session")
+    asyncio.run(make_template(server))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from ledger.settings import PREFIX, Settings, environment_name
+from ledger.environment import PREFIX, environment_name
+from ledger.settings import Settings
 from tests.databases import DatabaseUrls
 
 REPOSITORY: Final = Path(__file__).parents[1]

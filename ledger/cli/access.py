@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 
 from ledger.access.keys import PREFIX, parse
-from ledger.settings import SettingsError
+from ledger.environment import SettingsError
 
 KEY: Final = "ACU_LEDGER_KEY"
 """Never an option: every user of a machine can read the arguments of its programs."""

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
-from ledger.cli.commands.audit import audit
-from ledger.cli.commands.back_office import customers, grants
-from ledger.cli.commands.backup import backup, restore
-from ledger.cli.commands.books import books
-from ledger.cli.commands.demo import demo
-from ledger.cli.commands.keys import keys
-from ledger.cli.commands.rates import rates
-from ledger.cli.commands.rates_simulate import fit, import_costs, simulate
-from ledger.cli.commands.replay import replay
-from ledger.cli.commands.serve import migrate, serve
+from ledger.cli.lazy import LazyGroup
 
 _LIBRARY_PREFIX = "Value error, "
 
 
-class _Commands(TyperGroup):
+class _Commands(LazyGroup):
     """All commands, which tell a wrong value without what a library puts before it."""
+
+    elsewhere: ClassVar = {
+        "serve": "ledger.cli.commands.serve:serve",
+        "migrate": "ledger.cli.commands.serve:migrate",
+        "backup": "ledger.cli.commands.backup:backup",
+        "restore": "ledger.cli.commands.backup:restore",
+        "demo": "ledger.cli.commands.demo:demo",
+        "replay": "ledger.cli.commands.replay:replay",
+        "audit": "ledger.cli.commands.audit:audit",
+        "books": "ledger.cli.commands.books:books",
+        "rates": "ledger.cli.commands.rates:rates",
+        "customers": "ledger.cli.commands.back_office:customers",
+        "grants": "ledger.cli.commands.back_office:grants",
+        "keys": "ledger.cli.commands.keys:keys",
+    }
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # typer's base class is private
         try:
@@ -55,23 +60,6 @@ def _options(
     ] = False,
 ) -> None:
     """Sell abstract compute credits for agent work."""
-
-
-app.command()(serve)
-app.command()(migrate)
-app.command()(backup)
-app.command()(restore)
-app.command()(demo)
-app.command()(replay)
-app.command()(audit)
-rates.command("simulate")(simulate)
-rates.command("fit")(fit)
-rates.command("import")(import_costs)
-app.add_typer(books, name="books")
-app.add_typer(rates, name="rates")
-app.add_typer(customers, name="customers")
-app.add_typer(grants, name="grants")
-app.add_typer(keys, name="keys")
 
 
 def main() -> None:

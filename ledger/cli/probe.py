@@ -21,7 +21,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from ledger.doors.address import DIRECT, beside, joined
-from ledger.settings import Settings, SettingsError
+from ledger.environment import SettingsError
+from ledger.settings import Settings
 
 ANSWER_SECONDS: Final = 4.0
 """Less than what those who run it wait for."""

@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import uvloop
-
 from ledger.app import BackupRefusedError, Stack, running
-from ledger.cli.access import KEY, Access, key_of
-from ledger.cli.client import CallFailedError, Ledger, connect
+from ledger.cli.access import Access, key_of
+from ledger.cli.client import Ledger, connect
 from ledger.cli.console import REFUSED, USAGE, fail, note
+from ledger.cli.run import run
+from ledger.environment import LOOPBACK
 from ledger.logs import log_to_stderr
-from ledger.settings import LOOPBACK, TLS_FILES, Settings, SettingsError
+from ledger.settings import TLS_FILES, Settings
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
@@ -52,13 +52,11 @@ async def connected(stack: Stack) -> AsyncIterator[Ledger]:
         yield ledger
 
 
-def run(command: Coroutine[None, None, Answer]) -> Answer:
-    """Runs a command to its end; what it cannot do becomes a message and an exit status."""
+def run_here(command: Coroutine[None, None, Answer]) -> Answer:
+    """Runs a command that serves, or goes to the database, by itself; see `run`."""
     try:
-        return uvloop.run(command)
-    except (BackupRefusedError, CallFailedError, OSError) as failed:
-        if isinstance(failed, CallFailedError) and failed.failure.code == "UNAUTHENTICATED":
-            note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
-        fail(str(failed), REFUSED)
-    except (ConfigError, SettingsError) as wrong:
+        return run(command)
+    except BackupRefusedError as refused:
+        fail(str(refused), REFUSED)
+    except ConfigError as wrong:
         fail(str(wrong), USAGE)

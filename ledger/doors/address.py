@@ -6,9 +6,12 @@ import asyncio
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ledger.settings import LOOPBACK, OWNER_URL, Settings, SettingsError, environment_name
+from ledger.environment import LOOPBACK, OWNER_URL, SettingsError, environment_name
+
+if TYPE_CHECKING:
+    from ledger.settings import Settings
 
 _FORM: Final = (
     "write an address of this machine (127.0.0.1, ::1, 0.0.0.0 for all) or a name that leads to one"

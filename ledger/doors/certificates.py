@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import grpc
 import structlog
 
-from ledger.settings import SettingsError, environment_name
+from ledger.environment import SettingsError, environment_name
 
 ENDS_SOON: Final = timedelta(days=30)
 """A certificate that ends so soon is warned of: longer than the holidays of whoever renews it."""

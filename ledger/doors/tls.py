@@ -19,7 +19,8 @@ import grpc
 import structlog
 
 from ledger.doors.certificates import Door, Material, TlsFiles, read
-from ledger.settings import TLS_FILES, Settings, SettingsError, environment_name
+from ledger.environment import SettingsError, environment_name
+from ledger.settings import TLS_FILES, Settings
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at the files."""

@@ -15,7 +15,7 @@ from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, at_server, reach
 from ledger.cli.console import USAGE, fail, out, print_json, table
 from ledger.cli.money import micros, show_credits
-from ledger.cli.stack import run
+from ledger.cli.run import run
 from ledger.cli.usage import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2 import GrantKind

@@ -11,7 +11,7 @@ import typer
 from ledger.app import backed_up, restored
 from ledger.cli.commands.serve import Data, settings_of
 from ledger.cli.console import REFUSED, note
-from ledger.cli.stack import run
+from ledger.cli.stack import run_here
 from ledger.logs import log_to_stderr
 
 _SHOWN_MAX = 20
@@ -24,7 +24,7 @@ def backup(
 ) -> None:
     """Write the books of DATABASE_URL, or of the embedded database, to a file. Servers go on meanwhile."""
     log_to_stderr(logging.WARNING)
-    made = run(backed_up(settings_of(None, data), file))
+    made = run_here(backed_up(settings_of(None, data), file))
     typer.echo(f"{made.file}: {made.size_bytes:,} bytes, sha256 {made.sha256}")
 
 
@@ -37,7 +37,7 @@ def restore(
     The status is 1 where they do not verify: the customers concerned take no writes until they do.
     """
     log_to_stderr(logging.WARNING)
-    verified = run(restored(settings_of(None, data), file))
+    verified = run_here(restored(settings_of(None, data), file))
     if verified is None:
         typer.echo(f"{file} is restored; the first server that starts verifies the books before it serves")
         return

@@ -16,7 +16,7 @@ from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.console import REFUSED, note, out, print_json, table
 from ledger.cli.money import nanousd, show_credits, show_dollars, show_margin
-from ledger.cli.stack import run
+from ledger.cli.run import run
 from ledger.finance.v1 import finance_service_pb2 as pb
 
 books = typer.Typer(no_args_is_help=True, help="Trial balance, margin and verification of a running server.")

@@ -30,7 +30,7 @@ from ledger.cli.demo import (
 )
 from ledger.cli.money import show_credits, show_dollars, show_margin, show_whole_dollars
 from ledger.cli.replay import Tally
-from ledger.cli.stack import connected, own_stack, run
+from ledger.cli.stack import connected, own_stack, run_here
 from ledger.cli.styles import STYLES, Row, Sold, World, sell, survivals
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.sample import SAMPLE_CONFIG
@@ -50,7 +50,7 @@ def demo(
     ] = None,
 ) -> None:
     """Sell real agent work end to end: reserve, price, commit, book; then show the books."""
-    holds = run(_demo(data or default_data_dir().with_name("demo")))
+    holds = run_here(_demo(data or default_data_dir().with_name("demo")))
     if not holds:
         raise typer.Exit(REFUSED)
 

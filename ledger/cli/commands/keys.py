@@ -5,7 +5,6 @@ A key goes to stdout alone, all that is said of it to stderr, so that it can be 
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from datetime import UTC, datetime
@@ -17,14 +16,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger import app
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import CallFailedError, call, failure_of_status
+from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
 from ledger.cli.console import REFUSED, fail, note, out, print_json, table, whoever
-from ledger.cli.stack import run
-from ledger.logs import log_to_stderr
-from ledger.settings import Settings
+from ledger.cli.run import run
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -100,13 +96,12 @@ def create(
 async def _create(
     target: str | None, data: Path | None, request: pb.CreateKeyRequest
 ) -> pb.CreateKeyResponse:
-    settings = Settings.read(**({} if data is None else {"data_dir": data}))
-    if target is None and (data is not None or settings.database_url is not None):
-        log_to_stderr(logging.WARNING)
-        try:
-            return await app.key_made_at_database(settings, request)
-        except app.KeyRefusedError as error:
-            raise CallFailedError(failure_of_status(error.status)) from None
+    if target is None:
+        from ledger.cli.first_key import made_at_database  # noqa: PLC0415 -- with it comes all that serves
+
+        made = await made_at_database(data, request)
+        if made is not None:
+            return made
     async with reach(target or _TARGET) as ledger:
         return await call(ledger.admin.CreateKey, request)
 

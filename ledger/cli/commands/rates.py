@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -14,15 +14,24 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.app import check as check_files
 from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
-from ledger.cli.stack import run
-from pricing import ConfigError, Problem
+from ledger.cli.lazy import LazyGroup
+from ledger.cli.run import run
+from pricing.source import ConfigError, Problem
+
+
+class _Rates(LazyGroup):
+    elsewhere: ClassVar = {
+        "simulate": "ledger.cli.commands.rates_simulate:simulate",
+        "fit": "ledger.cli.commands.rates_simulate:fit",
+        "import": "ledger.cli.commands.rates_simulate:import_costs",
+    }
+
 
 rates = typer.Typer(
-    no_args_is_help=True, help="Rate cards and the cost book: check, compare, publish, take back."
+    cls=_Rates, no_args_is_help=True, help="Rate cards and the cost book: check, compare, publish, take back."
 )
 
 COSTS_FILE = "costs.yaml"
@@ -53,6 +62,8 @@ def check(
 
     Without a target it needs no server, and does not know what is published.
     """
+    from ledger.app import check as check_files  # noqa: PLC0415 -- with it comes all that serves
+
     try:
         config = check_files(directory)
     except ConfigError as error:

@@ -20,7 +20,7 @@ from ledger.cli.money import nanousd, show_credits, show_dollars
 from ledger.cli.picture import bounds, draw, work_in_words
 from ledger.cli.provider_records import ProviderFiles, open_usage
 from ledger.cli.records import Record, RecordFormat, RecordOptions, RecordsError
-from ledger.cli.stack import run
+from ledger.cli.run import run
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList
 

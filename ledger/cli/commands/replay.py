@@ -20,7 +20,7 @@ from ledger.cli.money import margin, show_credits, show_dollars, show_margin
 from ledger.cli.provider_records import FindingCount, ProviderFiles, open_usage
 from ledger.cli.records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replay import Replay, Tally
-from ledger.cli.stack import connected, own_stack, run
+from ledger.cli.stack import connected, own_stack, run_here
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir
@@ -141,7 +141,7 @@ def replay(
     server = _Server(target, admin_target, config, data or default_data_dir())
     try:
         with open_usage(files, record_format, RecordOptions(model, resource)) as records:
-            result = run(_replay(records, options, server))
+            result = run_here(_replay(records, options, server))
     except (RecordsError, UnknownCardError) as wrong:
         fail(str(wrong), USAGE)
     if as_json:

@@ -14,7 +14,7 @@ import typer
 
 from ledger.app import migrated, running
 from ledger.cli.greeting import greeting
-from ledger.cli.stack import run
+from ledger.cli.stack import run_here
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
 
@@ -40,7 +40,7 @@ def serve(
     Settings come from the environment, ACU_LEDGER_... and DATABASE_URL.
     """
     log_to_stderr(logging.INFO)
-    run(_serve(config, data, plaintext=plaintext))
+    run_here(_serve(config, data, plaintext=plaintext))
     # Python looks through all that is there for garbage before a process ends: seconds, on a busy machine.
     gc.freeze()
 
@@ -48,7 +48,7 @@ def serve(
 def migrate(data: Data = None) -> None:
     """Bring the database to this version's schema, and end."""
     log_to_stderr(logging.INFO)
-    for step in run(_migrate(data)):
+    for step in run_here(_migrate(data)):
         typer.echo(step)
 
 

@@ -11,7 +11,8 @@ from backups_world import CREDIT, bash, block, execute, sell, served
 
 from ledger.app import BackupRefusedError, backed_up, migrated, restored
 from ledger.cli.client import CallFailedError, call
-from ledger.settings import Settings, SettingsError
+from ledger.environment import SettingsError
+from ledger.settings import Settings
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.v1.credit_service_pb2 import ChargeRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest

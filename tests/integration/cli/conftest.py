@@ -48,17 +48,16 @@ rules:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(clusters: Path) -> Path:
     """Where replays without a server share an embedded database; each has a run id of its own."""
-    return tmp_path_factory.mktemp("embedded")
+    return clusters / "replays"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(clusters: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server."""
-    directory = tmp_path_factory.mktemp("serve")
-    config = shutil.copytree(REPOSITORY / "deploy" / "config", directory / "config")
+    config = shutil.copytree(REPOSITORY / "deploy" / "config", tmp_path_factory.mktemp("serve") / "config")
     for name, card in CARDS.items():
         (config / "cards" / f"{name}.yaml").write_text(f"card: {name}{card}")
-    with serving({}, "--config", str(config), "--data", str(directory / "data")) as running:
+    with serving({}, "--config", str(config), "--data", str(clusters / "serve")) as running:
         yield running

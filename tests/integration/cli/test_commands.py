@@ -135,19 +135,19 @@ def test_books_are_shown_and_hold(back_office: str) -> None:
     assert "The books hold" in verified.stdout
 
 
-def test_migrate_says_what_it_applied(tmp_path: Path) -> None:
+def test_migrate_says_what_it_applied(clusters: Path) -> None:
     """An empty database is brought to the schema of this version; a second time nothing is left to do."""
-    first, second = (acu_ledger("migrate", "--data", tmp_path / "data") for _ in range(2))
+    first, second = (acu_ledger("migrate", "--data", clusters / "migrated") for _ in range(2))
     assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
     assert "cell_00" in first.stdout
     assert second.stdout == ""
 
 
 @pytest.mark.timeout(400)
-def test_demo_ends_by_itself_and_its_books_hold(tmp_path: Path) -> None:
+def test_demo_ends_by_itself_and_its_books_hold(clusters: Path) -> None:
     """The demo sells every shipped record, shows the books and exits 0; a second one works too."""
     for _ in range(2):
-        ran = acu_ledger("demo", "--data", tmp_path / "demo")
+        ran = acu_ledger("demo", "--data", clusters / "demo")
         assert ran.status == 0, ran.stderr
     for shown in (
         "Statement, newest first",

@@ -78,6 +78,6 @@ def test_an_overlap_is_a_number_and_a_unit(overlap: str) -> None:
     assert "write 90s, 30m, 24h or 7d" in told
 
 
-def test_a_key_at_an_embedded_database(tmp_path: Path) -> None:
+def test_a_key_at_an_embedded_database(clusters: Path) -> None:
     """Where the database is a directory's, and no server runs."""
-    shown(keys("create", "--scope", "ops", "--name", "first", "--data", tmp_path / "data"))
+    shown(keys("create", "--scope", "ops", "--name", "first", "--data", clusters / "keys"))

@@ -16,9 +16,9 @@ from tests.serving import FREE_PORTS
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(clusters: Path) -> Path:
     """Of a database."""
-    return tmp_path_factory.mktemp("postgres")
+    return clusters / "refusing"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.access.keys import Key
 from ledger.cli.access import Access
-from ledger.settings import SettingsError
+from ledger.environment import SettingsError
 from tests.certificates import Authority
 
 HERE = ("127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.8.8:1")

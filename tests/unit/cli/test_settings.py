@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.settings import PREFIX, Settings, SettingsError, check_url
+from ledger.database_url import check_url
+from ledger.environment import PREFIX, SettingsError
+from ledger.settings import Settings
 
 FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 

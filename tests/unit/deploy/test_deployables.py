@@ -17,8 +17,10 @@ import yaml
 
 from ledger.api.server import DRAIN_SECONDS, PAUSE_SECONDS
 from ledger.app import check
+from ledger.database_url import check_url
 from ledger.doors.certificates import TlsFiles, read
-from ledger.settings import PREFIX, Settings, SettingsError, check_url
+from ledger.environment import PREFIX, SettingsError
+from ledger.settings import Settings
 
 REPOSITORY = Path(__file__).parents[3]
 DEPLOY = REPOSITORY / "deploy"

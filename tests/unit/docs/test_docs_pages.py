@@ -17,9 +17,10 @@ from typer.main import get_command
 
 from ledger.cli import access
 from ledger.cli.main import app
+from ledger.environment import environment_name
 from ledger.metrics.finance import Figures, FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
-from ledger.settings import Settings, environment_name
+from ledger.settings import Settings
 
 REPOSITORY = Path(__file__).parents[3]
 DOCS = REPOSITORY / "docs"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ledger.doors.address import Address, address_of, require_key, require_tls
-from ledger.settings import Settings, SettingsError
+from ledger.environment import SettingsError
+from ledger.settings import Settings
 
 FILE = Path("tls.pem")
 EVERYWHERE = Address("0.0.0.0", is_loopback=False)  # noqa: S104 -- nothing is bound

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from ledger.doors.certificates import TlsFiles, read
-from ledger.settings import SettingsError
+from ledger.environment import SettingsError
 from tests.certificates import Authority
 
 NOW = datetime.now(UTC)

@@ -22,9 +22,10 @@ from ledger.api.server import ApiServer
 from ledger.doors.certificates import Material, TlsFiles
 from ledger.doors.tls import Tls, tls_of
 from ledger.engine.waiting import Waiting
+from ledger.environment import SettingsError
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import serve
-from ledger.settings import Settings, SettingsError
+from ledger.settings import Settings
 from tests.certificates import Authority, Pair
 
 HEALTH = "/grpc.health.v1.Health/Check"

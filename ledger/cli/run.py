@@ -1,0 +1,27 @@
+"""Runs what a command asks for: what it cannot do becomes a message and an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TypeVar
+
+import uvloop
+
+from ledger.cli.access import KEY
+from ledger.cli.client import CallFailedError
+from ledger.cli.console import REFUSED, USAGE, fail, note
+from ledger.environment import SettingsError
+
+Answer = TypeVar("Answer")
+
+
+def run(command: Coroutine[None, None, Answer]) -> Answer:
+    """Runs a command to its end, as a client."""
+    try:
+        return uvloop.run(command)
+    except (CallFailedError, OSError) as failed:
+        if isinstance(failed, CallFailedError) and failed.failure.code == "UNAUTHENTICATED":
+            note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
+        fail(str(failed), REFUSED)
+    except SettingsError as wrong:
+        fail(str(wrong), USAGE)
