@@ -67,6 +67,7 @@ def price(
         past.own_state() if terms.remembers else memory.own_run,
         terms.has_outcome_rule,
         terms.has_outcome_rule and any(_charges_outcome(line) for line in lines),
+        terms.rounding,
     )
 
 
@@ -100,7 +101,8 @@ def _lines(
     lines = []
     for item in items:
         kind, costs_of = _KINDS[type(item)]
-        rule = rules[kind].first(item, labels)
+        of_kind = rules[kind]
+        rule = of_kind.first(item, labels)
         instant = item.occurred_at or now
         costs = pinned = costs_of(item, pinned_book, instant)
         if costs_at is not None:
@@ -123,7 +125,10 @@ def _lines(
                     measured, pool = past.take_notes()
             else:
                 reason = _why_unpriced(rule, item, pinned)
-        lines.append(Line(item, kind, treatment, price_micros, costs, rule, reason, effects, pool, measured))
+        name = of_kind.name_of(item)
+        lines.append(
+            Line(item, kind, name, treatment, price_micros, costs, rule, reason, effects, pool, measured)
+        )
     return lines
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import gcd
+from typing import NamedTuple
 
+from pricing.cards import Rounding
 from pricing.costing import Costs
 from pricing.items import OURS, Compute, Item, Tokens
-from pricing.kept import facts_of, name_of, quantities_of
+from pricing.kept import facts_of, quantities_of
 from pricing.memory import Effect, State
 from pricing.notes import Measured, PoolPart
 from pricing.pairs import NOTHING, Pair, subtract
@@ -44,6 +46,8 @@ class Line:
     item: Item
     kind: str
     """tokens, compute, units, outcome."""
+    name: str
+    """What was asked for."""
     treatment: Treatment
     price_micros: Pair
     costs: Costs
@@ -99,7 +103,7 @@ class Line:
 
         An unpriced line has a title made of its name: that of a rule would tell that only a cost is missing.
         """
-        rule, name = self.rule, name_of(self.item)
+        rule, name = self.rule, self.name
         titled = rule is not None and self.treatment is not UNPRICED
         said: dict[str, object] = {
             "title": rule.title if titled and rule is not None else f"{self.kind}: {name}",
@@ -127,7 +131,7 @@ class Line:
         said: dict[str, object] = {
             "rule": rule.name if rule is not None else "",
             "price": rule.price if rule is not None else "",
-            "name": name_of(item),
+            "name": self.name,
             "served_by": (item.served_by or "") if isinstance(item, (Tokens, Compute)) else "",
             "key_owner": str(item.key_owner) if isinstance(item, Tokens) else "",
             "lever": costs.lever,
@@ -146,8 +150,7 @@ class Line:
         return said
 
 
-@dataclass(slots=True)
-class Quote:
+class Quote(NamedTuple):
     """The items' prices and costs, in their order, and the memory as they leave it."""
 
     lines: tuple[Line, ...]
@@ -159,6 +162,8 @@ class Quote:
     """The card prices outcomes: included usage waits for one."""
     outcome_charged: bool
     """One of the lines is an outcome that is charged for."""
+    rounding: Rounding
+    """The card's quantum and mode: nothing here is rounded by them yet."""
 
     @property
     def unpriced(self) -> tuple[int, ...]:

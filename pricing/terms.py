@@ -63,6 +63,8 @@ class Terms:
     def __init__(self, card: RateCard, costs: CostBook) -> None:
         self.card = card
         self.costs = costs
+        self.rounding: Rounding = card.rounding
+        """The card's quantum and mode."""
         self.has_outcome_rule = card.has_outcome_rule
         """The card prices outcomes: included usage waits for one."""
         self._label_names = tuple(sorted({label for rule in card.rules for label in rule.match.labels}))
@@ -95,11 +97,6 @@ class Terms:
         terms.multiplier_nanos = multiplier_nanos
         return terms
 
-    @property
-    def rounding(self) -> Rounding:
-        """The card's quantum and mode."""
-        return self.card.rounding
-
     def labels(self, labels: Mapping[str, str]) -> Labels:
         """Return the labels that matter to the card."""
         return tuple(map(labels.get, self._label_names)) if self._label_names else ()
@@ -129,7 +126,7 @@ class Rules:
         "_known",
         "_label_facets",
         "_looks_at_labels",
-        "_name",
+        "name_of",
     )
 
     def __init__(
@@ -137,7 +134,8 @@ class Rules:
     ) -> None:
         matches = [match for match, _ in rules]
         conditions = dict.fromkeys(condition for match in matches for condition in match.conditions)
-        self._name = attrgetter(name)
+        self.name_of = attrgetter(name)
+        """What tells the name of an item."""
         self._conditions = [(condition, _field(condition)) for condition in conditions]
         self._label_facets = tuple(map(label_facet, label_names))
         self._facts = attrgetter(name, *map(_field, conditions))
@@ -162,7 +160,7 @@ class Rules:
     def _find(self, item: Item, labels: Labels) -> Rule | None:
         values = {facet: getattr(item, field) for facet, field in self._conditions}
         values.update(zip(self._label_facets, labels, strict=True))
-        for number in self._finder.candidates(self._name(item), values.get):
+        for number in self._finder.candidates(self.name_of(item), values.get):
             case = self._cases[number]
             if case.holds(item, labels):
                 return case.rule

@@ -101,7 +101,9 @@ def settle(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> tuple[ReservationCosts, Absorbed]:
     """Decide what is absorbed: the costs with it, and the difference to what was absorbed before."""
-    after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)
+    after = NOTHING_ABSORBED
+    if outcome_missing or costs.unpriced_exact[0] or priced_micros != charged_micros:
+        after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)
     before = (
         costs.absorbed_failed_outcome_nanousd,
         costs.absorbed_uncollected_nanousd,
@@ -125,8 +127,6 @@ def _decide(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> Absorbed:
     uncollected_micros = priced_micros - charged_micros
-    if not (outcome_missing or costs.unpriced_exact[0] or uncollected_micros):
-        return NOTHING_ABSORBED
     failed_exact = costs.included_exact if outcome_missing else NO_AMOUNT
     left = costs.posted_nanousd
     failed = min(round_ratio(failed_exact), left)

@@ -84,7 +84,8 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
     """Bill what is to be held: what the same usage would be charged now, with what is carried or alone."""
     bill = make_bill(amount_micros, priced, tally)
-    return _at(bill, max(bill.micros, bill.alone_micros()))
+    alone_micros = bill.alone_micros()
+    return _at(bill, alone_micros) if alone_micros > bill.micros else bill
 
 
 def without_carried(bill: Bill) -> Bill:

@@ -42,9 +42,9 @@ from ledger.books.exact import (
     MICROS_PER_CREDIT,
     BooksError,
     apportion,
+    apportion_ratios,
     exact_sum,
     nearest,
-    over_one,
     round_ratio,
 )
 from ledger.books.holds import settle_reservation, with_changes
@@ -320,9 +320,10 @@ def _book(
     """Post draws, debt and cost, and say which line brought and cost how much of it."""
     before, after, uncosted = costs
     cost_nanousd = after.posted_nanousd - before.posted_nanousd
+    pool_revenue_nanousd = 0
     if pools.sources:
         draft.draw(pools.sources)
-    pool_revenue_nanousd = draft.revenue_nanousd
+        pool_revenue_nanousd = draft.revenue_nanousd
     draft.draw(taken)
     if debt_micros:
         borrow(draft, debt_micros, terms)
@@ -334,8 +335,7 @@ def _book(
         draft.carry(key, tally, more_micros)
     shares = bill.shares()
     revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
-    weights, _ = over_one([line.cost_exact_nanousd for line in bill.lines])
-    of_lines = apportion(cost_nanousd, weights)
+    of_lines = apportion_ratios(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
     saved = own_key = (0,) * len(bill.lines)
     if after.saved_exact is not before.saved_exact:
         exact = [line.saved_exact_nanousd for line in bill.lines]

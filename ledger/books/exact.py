@@ -116,6 +116,13 @@ def nearest(total: int, amounts: Sequence[Ratio]) -> tuple[int, ...]:
     return tuple(shares)
 
 
+def apportion_ratios(total: int, weights: Sequence[Ratio]) -> tuple[int, ...]:
+    """Divide a whole number over exact weights, as `apportion` does."""
+    if len(weights) == 1 and weights[0][0] > 0:
+        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
+    return apportion(total, over_one(weights)[0])
+
+
 def apportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     """Divide a whole number over weights by largest remainder; ties go to the earlier weight.
 
@@ -123,7 +130,7 @@ def apportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     `BooksError` where there is something to divide and nothing that weighs.
     """
     if len(weights) == 1 and weights[0] > 0:
-        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
+        return (total,)  # For speed, as above.
     if total == 0:
         return (0,) * len(weights)
     if total < 0:

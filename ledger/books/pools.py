@@ -31,11 +31,8 @@ class PoolDraws(NamedTuple):
     """Of each line; empty where no line may draw on a pool."""
     carried: Mapping[str, tuple[Tally, Ratio]] = MappingProxyType({})
     """The tallies of the pools, as these draws leave them, and how much more they carry."""
-
-    @property
-    def total_micros(self) -> int:
-        """What all lines draw."""
-        return sum(self.micros)
+    total_micros: int = 0
+    """What all lines draw."""
 
 
 NO_DRAWS = PoolDraws()
@@ -75,7 +72,7 @@ def draw_on_pools(
         for n, need, covered, part in zip(numbers, needs, pool.covered, pool.micros, strict=True):
             micros[n] = part
             lines[n] = _rest(lines[n], need, covered)
-    return priced._replace(lines=tuple(lines)), PoolDraws(tuple(sources), tuple(micros), carried)
+    return priced._replace(lines=tuple(lines)), PoolDraws(tuple(sources), tuple(micros), carried, sum(micros))
 
 
 def _need(line: PricedLine) -> Fraction:

@@ -190,7 +190,7 @@ def _price(
             terms, known = reservation.terms, _known(member, pending)
             memory = pricing.Memory(texts_of(known), reservation.own_run)
             quote = prices.price(pending.usage, reservation.labels, terms, memory, now, plan)
-            return terms, priced_of(quote, prices.rounding_of(terms), pending.usage, known, terms, now), None
+            return terms, priced_of(quote, known, terms, now), None
         case _:
             return None, None, None
 
@@ -213,11 +213,11 @@ def _price_anew(
         return terms, None, None
     if isinstance(command, Reserve):
         quote = prices.estimate(pending.usage, command.labels, terms, now)
-        return terms, estimated_of(quote, card.content.rounding), None
+        return terms, estimated_of(quote), None
     known = _known(member, pending)
     memory = pricing.Memory(texts_of(known))
     quote = prices.price(pending.usage, command.labels, terms, memory, now, plan)
-    return terms, priced_of(quote, card.content.rounding, pending.usage, known, terms, now), None
+    return terms, priced_of(quote, known, terms, now), None
 
 
 def keys_of(

@@ -14,6 +14,7 @@ from math import trunc
 
 import pricing
 from ledger.books import MAX_AMOUNT, refusals
+from ledger.books.making import make
 from ledger.books.model import (
     NO_AMOUNT,
     STATELESS,
@@ -139,10 +140,6 @@ class PriceBook:
             compiled = self._compiled_terms[key] = pricing.compile_terms(card, costs)
         return compiled
 
-    def rounding_of(self, pinned: PinnedTerms) -> pricing.Rounding:
-        """How the card of these terms rounds a charge."""
-        return self.published.card_of(pinned.card, pinned.card_version).rounding
-
     def estimate(
         self,
         items: Sequence[pricing.Item],
@@ -209,7 +206,7 @@ class PriceBook:
         )
 
 
-def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
+def estimated_of(quote: pricing.Quote) -> Priced:
     """An estimate in the books' words: it is held for and never booked, so what is priced says no more."""
     return Priced(
         lines=tuple(
@@ -225,27 +222,24 @@ def estimated_of(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
                 for line in quote.lines
             ]
         ),
-        rounding=_rounding(rounding),
+        rounding=_rounding(quote.rounding),
         has_outcome_rule=quote.has_outcome_rule,
         outcome_charged=quote.outcome_charged,
         occurred_at=None,
     )
 
 
-def priced_of(
-    quote: pricing.Quote,
-    rounding: pricing.Rounding,
-    items: Sequence[pricing.Item],
-    known: Mapping[str, State],
-    terms: PinnedTerms,
-    now: datetime,
-) -> Priced:
+def priced_of(quote: pricing.Quote, known: Mapping[str, State], terms: PinnedTerms, now: datetime) -> Priced:
     """A quote of usage that has happened, in the books' words; `known` are the states that it was told of."""
-    stated = [item.occurred_at for item in items if item.occurred_at is not None]
-    return Priced(
-        tuple(
-            [
-                PricedLine(
+    lines, occurred_at = [], None
+    for line in quote.lines:
+        at, pool = line.item.occurred_at, line.pool
+        if at is not None and (occurred_at is None or at > occurred_at):
+            occurred_at = at
+        lines.append(
+            make(
+                PricedLine,
+                (
                     line.kind,
                     _TREATMENTS[line.treatment],
                     line.price_micros,
@@ -253,23 +247,26 @@ def priced_of(
                     line.public,
                     line.internal,
                     _effects_of(line.effects) if line.effects else (),
-                    line.saved_nanousd,
+                    line.saved_nanousd if line.costs.lever else NO_AMOUNT,
                     line.own_key_nanousd,
-                    PoolPart(line.pool.pool, Fraction(*line.pool.exact_micros))
-                    if line.pool is not None
-                    else None,
-                )
-                for line in quote.lines
-            ]
+                    PoolPart(pool.pool, Fraction(*pool.exact_micros)) if pool is not None else None,
+                ),
+            )
+        )
+    states = quote.states
+    return make(
+        Priced,
+        (
+            tuple(lines),
+            _rounding(quote.rounding),
+            quote.has_outcome_rule,
+            quote.outcome_charged,
+            occurred_at,
+            {key: _state_of(state, known.get(key), terms, now) for key, state in states.items()}
+            if states
+            else STATELESS,
+            quote.own_run,
         ),
-        _rounding(rounding),
-        quote.has_outcome_rule,
-        quote.outcome_charged,
-        max(stated) if stated else None,
-        {key: _state_of(state, known.get(key), terms, now) for key, state in quote.states.items()}
-        if quote.states
-        else STATELESS,
-        quote.own_run,
     )
 
 

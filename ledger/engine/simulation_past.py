@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import pricing
 from ledger.books.absorbed import accrue
 from ledger.books.bills import make_bill
-from ledger.books.exact import apportion, over_one
+from ledger.books.exact import apportion_ratios
 from ledger.books.model import (
     NO_COSTS,
     NO_REMAINDERS,
@@ -182,7 +182,7 @@ class Past:
             falls_back=scenario.falls_back(booked),
         )
         self._keep(quote.states, terms, booked.booked_at)
-        priced, pools = _priced(quote, terms.rounding), NO_DRAWS
+        priced, pools = _priced(quote), NO_DRAWS
         if any(line.pool is not None for line in priced.lines):
             priced, pools = _draw_on_pools(priced, booked, self._tallies)
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
@@ -244,7 +244,7 @@ class Past:
                 self._surpluses[key] = _Surplus(state.closes_at, trunc(state.surplus_micros), price)
 
 
-def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
+def _priced(quote: pricing.Quote) -> Priced:
     """A quote in the books' words, as far as amounts go."""
     lines = [
         PricedLine(
@@ -258,7 +258,9 @@ def _priced(quote: pricing.Quote, rounding: pricing.Rounding) -> Priced:
         )
         for line in quote.lines
     ]
-    return Priced(tuple(lines), Rounding(*rounding), quote.has_outcome_rule, quote.outcome_charged, None)
+    return Priced(
+        tuple(lines), Rounding(*quote.rounding), quote.has_outcome_rule, quote.outcome_charged, None
+    )
 
 
 def _taken_of_hold(quote: pricing.Quote, booked: Booked) -> Sequence[int]:
@@ -296,8 +298,7 @@ def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
 def _lines(
     quote: pricing.Quote, priced: Priced, shares: Sequence[int], cost_nanousd: int
 ) -> tuple[Line, ...]:
-    weights, _ = over_one([line.cost_exact_nanousd for line in priced.lines])
-    costs = apportion(cost_nanousd, weights)
+    costs = apportion_ratios(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
     return tuple(
         [
             Line((line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED)

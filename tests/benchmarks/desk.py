@@ -111,7 +111,7 @@ class Desk:
                 now=batch.decided_at,
             )
             terms = hold.reservation.terms
-            priced = priced_of(quote, self._card.rounding, workload.USAGE, {}, terms, batch.decided_at)
+            priced = priced_of(quote, {}, terms, batch.decided_at)
             self._decide(batch, hold.customer, command, priced, books.Facts(reservation=hold.reservation))
         return batch
 

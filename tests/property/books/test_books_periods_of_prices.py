@@ -96,7 +96,7 @@ class Customer(World):
         known: Mapping[str, State] = {key: self.states[key] for key in keys if key in self.states}
         memory = pricing.Memory(texts_of(known))
         quote = pricing.price([item], {}, self.priced_by, memory, now=self.now)
-        priced = priced_of(quote, pricing.Rounding(), [item], known, self.terms, self.now)
+        priced = priced_of(quote, known, self.terms, self.now)
         sequence = self.entry(Charge(*self.request(), None, already_used=True), priced).sequence
         self.left[sequence] = item
         if isinstance(item, pricing.Outcome) and item.count and item.result is not pricing.Result.FAILED:
