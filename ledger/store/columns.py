@@ -2,28 +2,88 @@
 
 The customer comes first. Exact amounts are `num/den` texts; pins and draws are arrays of arrays; labels and
 lines are NULL where there are none.
+
+What many rows of a write have alike is sent once: an instant, or terms, stand in a row as a number, the
+place in the arrays that go along with the rows.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_INSTANT: Final = "instant"
+_TERMS: Final = "terms"
+_TERMS_COLUMNS: Final = {
+    "card": "text",
+    "card_version": "integer",
+    "cost_version": "integer",
+    "credit_price_nanousd": "bigint",
+    "multiplier_nanos": "bigint",
+}
+SHARED_PARAMETERS: Final = 1 + len(_TERMS_COLUMNS)
+"""The array of the instants, and one for each column of the terms."""
+
+
+def instant_of(row: str, name: str, shared: int) -> str:
+    """The instant whose number is `name` of `row`; the instants are the parameter `$shared`."""
+    return f"(${shared}::timestamptz[])[{row}.{name}]"
+
+
+def terms_of(row: str, name: str, shared: int) -> str:
+    """The columns of the terms whose number is `name` of `row`."""
+    return ", ".join(
+        f"(${number}::{kind}[])[{row}.{name}]"
+        for number, kind in enumerate(_TERMS_COLUMNS.values(), shared + 1)
+    )
+
+
+def shared_types(shared: int) -> str:
+    """The shared arrays with their types, from the parameter `$shared` on, for a SELECT."""
+    types = ["timestamptz", *_TERMS_COLUMNS.values()]
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, shared))
 
 
 class Columns(NamedTuple):
     """Columns of a table, and the composite type of the cell that carries rows of them to the write."""
 
     row_type: str
-    names: tuple[str, ...]
-    types: tuple[str, ...]
+    """Empty: it comes to be by rows of another."""
+    fields: tuple[tuple[str, str], ...]
+    """Names and types; `instant` and `terms` are numbers in a row, and in the table what they stand for."""
 
     @classmethod
-    def of(cls, row_type: str, text: str) -> Columns:
-        pairs = [pair.split() for pair in text.split(",")]
-        return cls(row_type, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    def of(cls, row_type: str, text: str, after: Columns | None = None) -> Columns:
+        """Of a text like "a bigint, b terms", after the fields of another."""
+        fields = tuple((name, kind) for name, kind in (pair.split() for pair in text.split(",")))
+        return cls(row_type, fields if after is None else after.fields + fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The table's columns."""
+        return tuple(
+            column for name, kind in self.fields for column in (_TERMS_COLUMNS if kind == _TERMS else (name,))
+        )
+
+    @property
+    def row(self) -> tuple[tuple[str, str], ...]:
+        """The attributes of the composite type."""
+        return tuple((name, "integer" if kind in {_INSTANT, _TERMS} else kind) for name, kind in self.fields)
 
     def select(self, alias: str) -> str:
         """The columns of a table known as `alias`, for a SELECT."""
         return ", ".join(f"{alias}.{name}" for name in self.names)
+
+    def values(self, shared: int) -> str:
+        """The columns' values of a row `x`; the shared arrays begin at the parameter `$shared`."""
+        values = []
+        for name, kind in self.fields:
+            if kind == _INSTANT:
+                values.append(instant_of("x", name, shared))
+            elif kind == _TERMS:
+                values.append(terms_of("x", name, shared))
+            else:
+                values.append(f"x.{name}")
+        return ", ".join(values)
 
     def rows(self, cell: str, parameter: int) -> str:
         """The rows that the array of texts `$parameter` holds, as a row source `x`."""
@@ -32,16 +92,16 @@ class Columns(NamedTuple):
 
 
 WALLET = Columns.of(
-    "wallet_row",
+    "wallet_sent",
     """
     customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
     multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint,
-    expired bigint, voided bigint, refunded bigint, debt bigint, next_due_at timestamptz,
-    last_instant timestamptz, tallies json
+    expired bigint, voided bigint, refunded bigint, debt bigint, next_due_at instant,
+    last_instant instant, tallies json
 """,
 )
 ENTRY = Columns.of(
-    "entry_row",
+    "entry_sent",
     """
     customer bigint, sequence bigint, kind text, request_id text, fingerprint bytea,
     issued bigint, pending bigint, available bigint, held bigint, consumed bigint, expired bigint,
@@ -49,32 +109,48 @@ ENTRY = Columns.of(
     issued_after bigint, pending_after bigint, available_after bigint, held_after bigint,
     consumed_after bigint, expired_after bigint, voided_after bigint, refunded_after bigint,
     debt_after bigint,
-    effective_at timestamptz, booked_at timestamptz, occurred_at timestamptz,
+    effective_at instant, booked_at instant, occurred_at instant,
     reservation bigint, reservation_state text, reservation_held bigint, reservation_charged bigint,
-    reservation_expires_at timestamptz, subject bigint, subject_n integer,
-    card text, card_version integer, cost_version integer, credit_price_nanousd bigint,
-    multiplier_nanos bigint, plan text, priced bigint, uncollected bigint, late boolean, final boolean,
+    reservation_expires_at instant, subject bigint, subject_n integer,
+    terms terms, plan text, priced bigint, uncollected bigint, late boolean, final boolean,
     reason text, labels json, lines json
 """,
 )
 MONEY = Columns.of(
-    "money_row",
+    "money_sent",
     """
     customer bigint, sequence bigint, receivable bigint, unbilled bigint, refund_payable bigint,
     deferred bigint, revenue bigint, breakage bigint, write_off bigint, cost bigint, provider_payable bigint,
     debt_value bigint, absorbed_failed_outcome bigint, absorbed_uncollected bigint, absorbed_unpriced bigint,
-    lines json, draws json, remainders json, booked_at timestamptz
+    lines json, draws json, remainders json, booked_at instant
 """,
 )
 RESERVATION = Columns.of(
-    "reservation_row",
+    "",
     """
-    customer bigint, sequence bigint, state text, card text, card_version integer, cost_version integer,
-    credit_price_nanousd bigint, multiplier_nanos bigint, created_at timestamptz, expires_at timestamptz,
+    customer bigint, sequence bigint, state text, terms terms, created_at instant, expires_at instant,
     held bigint, pins json, priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean,
     own_run text, lapsed bigint, labels json
 """,
 )
+RESERVATION_CHANGE = Columns.of(
+    "reservation_change_sent",
+    """
+    customer bigint, sequence bigint, state text, expires_at instant, held bigint, pins json,
+    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
+    lapsed bigint
+""",
+)
+HOLD = Columns.of(
+    "hold_sent",
+    """
+    hold_state text, hold_expires_at instant, hold_held bigint, hold_pins json, hold_priced bigint,
+    hold_charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text, lapsed bigint
+""",
+    after=ENTRY,
+)
+"""An entry that reserves, and the reservation that it makes as the batch leaves that: key, terms, labels and
+instant are theirs alike. It has no table of its own."""
 RESERVATION_COSTS = Columns.of(
     "reservation_costs_row",
     """
@@ -84,19 +160,10 @@ RESERVATION_COSTS = Columns.of(
 """,
 )
 LOT = Columns.of(
-    "lot_row",
+    "lot_sent",
     """
     customer bigint, sequence bigint, n integer, kind text, amount bigint, remaining bigint, held bigint,
-    priority integer, scope text, effective_at timestamptz, expires_at timestamptz, status text
-""",
-)
-
-RESERVATION_CHANGE = Columns.of(
-    "reservation_change",
-    """
-    customer bigint, sequence bigint, state text, expires_at timestamptz, held bigint, pins json,
-    priced bigint, charged bigint, has_outcome_rule boolean, outcome_charged boolean, own_run text,
-    lapsed bigint
+    priority integer, scope text, effective_at instant, expires_at instant, status text
 """,
 )
 LOT_CHANGE = Columns.of(
@@ -105,11 +172,10 @@ LOT_CHANGE = Columns.of(
 )
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
 STATE = Columns.of(
-    "state_row",
+    "state_sent",
     """
-    customer bigint, key text, state text, closes_at timestamptz, surplus bigint, collected bigint,
-    uncollected bigint, revenue_nanousd bigint, card text, card_version integer, cost_version integer,
-    credit_price_nanousd bigint, multiplier_nanos bigint
+    customer bigint, key text, state text, closes_at instant, surplus bigint, collected bigint,
+    uncollected bigint, revenue_nanousd bigint, terms terms
 """,
 )
 DEBT = Columns.of("debt_row", "customer bigint, unbilled_nanousd bigint")
@@ -124,7 +190,7 @@ ROW_TYPES = (
     WALLET,
     ENTRY,
     MONEY,
-    RESERVATION,
+    HOLD,
     RESERVATION_CHANGE,
     RESERVATION_COSTS,
     LOT,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.store import literals
 from ledger.store.acts import CUSTOMERS, customer_image, note
-from ledger.store.columns import ENTRY, WALLET
+from ledger.store.columns import ENTRY, WALLET, instant_of, shared_types
 from ledger.store.load import find_entries
 from ledger.store.write import new_token
 
@@ -41,13 +41,13 @@ WHERE w.next_due_at <= $1 AND NOT EXISTS (
     SELECT FROM {cell}.findings f WHERE f.customer = w.customer AND f.stops AND f.ended_at IS NULL
 ) ORDER BY w.next_due_at LIMIT $2
 """
+# One row each, $1 the wallet and $2 the entry; what they share from $4 on.
 _BORN = f"""
-INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at, token)
-SELECT {WALLET.select("x")}, x.last_instant, $2 FROM {{rows}}
-"""
-_FIRST = f"""
-INSERT INTO {{cell}}.entries ({", ".join(ENTRY.names)})
-SELECT {ENTRY.select("x")} FROM {{rows}}
+WITH shared AS (SELECT {shared_types(4)}), born AS (
+    INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at, token)
+    SELECT {WALLET.values(4)}, {instant_of("x", "last_instant", 4)}, $3 FROM {{wallets}}
+)
+INSERT INTO {{cell}}.entries ({", ".join(ENTRY.names)}) SELECT {ENTRY.values(4)} FROM {{entries}}
 """
 
 
@@ -182,10 +182,11 @@ async def create_customer(
             return await _repeated(connection, customer_id, make)
         customer, now = entered
         decision = make(customer, now)
-        wallet, entry = literals.wallet_row(decision.wallet), literals.entry_row(decision.entry)
-        born = _BORN.format(cell=cell, rows=WALLET.rows(cell, 1))
-        await connection.execute(born, [wallet], new_token())
-        await connection.execute(_FIRST.format(cell=cell, rows=ENTRY.rows(cell, 1)), [entry])
+        shared = literals.Shared()
+        wallet = literals.wallet_row(decision.wallet, shared, with_profile=True)
+        entry = literals.entry_row(decision.entry, shared)
+        born = _BORN.format(cell=cell, wallets=WALLET.rows(cell, 1), entries=ENTRY.rows(cell, 2))
+        await connection.execute(born, [wallet], [entry], new_token(), *shared.parameters())
         made, image = decision.entry, customer_image(decision.wallet)
         await note(
             connection, by, f"{CUSTOMERS}{customer_id}", None, image, request_id=made.request_id, entry=made

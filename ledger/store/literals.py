@@ -2,17 +2,17 @@
 
 What is written goes as one text for each row: the literal of the cell's composite type of its kind, whose
 fields are the columns of `columns`. Given arrays by column, or rows of values, the driver looks at each value
-in turn, which costs more than the database's own work on it.
+in turn, which costs more than the database's own work on it. Instants and terms are in many rows: they go
+once, and rows have their numbers (`Shared`).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ledger.books.model import NO_COSTS, ReservationState
+from ledger.books.model import NO_COSTS, NOTHING, ReservationState, Terms
 from ledger.store.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         ReservationImage,
         State,
         Tally,
-        Terms,
         Wallet,
     )
     from ledger.store.acts import Audited
@@ -40,20 +39,66 @@ _NINE = ",".join(["%d"] * 9)
 _EIGHTEEN = f"{_NINE},{_NINE}"
 
 
+class Shared:
+    """What the rows of one write have alike, each once; a row refers to it by its number."""
+
+    __slots__ = ("_instants", "_terms")
+
+    def __init__(self) -> None:
+        self._instants: dict[datetime | None, int | str] = {None: ""}
+        self._terms: dict[Terms | None, int | str] = {None: ""}
+
+    def instant(self, instant: datetime | None) -> int | str:
+        """Its number, as a field."""
+        return self._instants.setdefault(instant, len(self._instants))
+
+    def terms(self, terms: Terms | None) -> int | str:
+        """Their number, as a field."""
+        return self._terms.setdefault(terms, len(self._terms))
+
+    def parameters(self) -> list[list[Any]]:
+        """Instants, and the terms by column, in the order of their numbers, which begin at 1."""
+        [_, *instants], [_, *terms] = self._instants, self._terms
+        return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
+
+
 def numbers(values: Iterable[int]) -> str:
     """The literal of an array of whole numbers."""
     return f"{{{','.join(map(str, values))}}}"
 
 
-def wallet_row(wallet: Wallet) -> str:
+def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
+    """Without its name and policies where these stay as they are."""
+    profile = ",,,,"
+    if with_profile:
+        profile = (
+            f"{_text(wallet.display_name)},{_text(wallet.plan)},{_text(wallet.card)},{_text(wallet.zone)},"
+            f"{wallet.multiplier_nanos}"
+        )
     return (
-        f"({wallet.customer},{wallet.sequence},{_text(wallet.display_name)},{_text(wallet.plan)},"
-        f"{_text(wallet.card)},{_text(wallet.zone)},{wallet.multiplier_nanos},{_NINE % wallet.balances},"
-        f"{_instant(wallet.next_due_at)},{_instant(wallet.last_instant)},{_tallies(wallet.tallies)})"
+        f"({wallet.customer},{wallet.sequence},{profile},{_NINE % wallet.balances},"
+        f"{shared.instant(wallet.next_due_at)},{shared.instant(wallet.last_instant)},"
+        f"{_tallies(wallet.tallies)})"
     )
 
 
-def entry_row(entry: Entry) -> str:
+def entry_row(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None = NOTHING) -> str:
+    """`stored_labels`: those that the database has of the entry's reservation; None: it may have any."""
+    return f"({_entry_fields(entry, shared, stored_labels)})"
+
+
+def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
+    """An entry that reserves, and what it reserves. Raises ValueError if that has other terms, say."""
+    made = (reservation.terms, reservation.labels, reservation.created_at)
+    if made != (entry.terms, entry.labels, entry.effective_at):
+        raise ValueError("a reservation has the terms, the labels and the instant of the entry that makes it")
+    return (
+        f"({_entry_fields(entry, shared, NOTHING)},{reservation.state},"
+        f"{_reservation_state(reservation, shared)})"
+    )
+
+
+def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None) -> str:
     (
         customer,
         sequence,
@@ -80,45 +125,41 @@ def entry_row(entry: Entry) -> str:
         _,
     ) = entry
     return (
-        f"({customer},{sequence},{kind},{_text(request_id)},"
+        f"{customer},{sequence},{kind},{_text(request_id)},"
         f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
         f"{_EIGHTEEN % (moved + after)},"
-        f"{_instant(effective_at)},{_instant(booked_at)},{_instant(occurred_at)},"
-        f"{_image(reservation)},{_number(subject)},{_number(subject_n)},{_terms(terms)},{_text(plan)},"
-        f"{priced_micros},{uncollected_micros},{late},{final},{_text(reason)},"
-        f"{_labels(labels)},{_json([_entry_line(line) for line in lines]) if lines else ''})"
+        f"{shared.instant(effective_at)},{shared.instant(booked_at)},{shared.instant(occurred_at)},"
+        f"{_image(reservation, shared)},{_number(subject)},{_number(subject_n)},{shared.terms(terms)},"
+        f"{_text(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},{_text(reason)},"
+        f"{_labels(labels, stored_labels)},"
+        f"{_json([_entry_line(line) for line in lines]) if lines else ''}"
     )
 
 
-def money_row(entry: Entry, money: Money) -> str:
+def money_row(entry: Entry, money: Money, shared: Shared) -> str:
     lines = _json([_money_line(line) for line in money.lines]) if money.lines else ""
     draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
     return (
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
         f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
-        f"{_ratios(money.remainders)},{_instant(entry.booked_at)})"
+        f"{_ratios(money.remainders)},{shared.instant(entry.booked_at)})"
     )
 
 
-def reservation_row(customer: int, reservation: Reservation) -> str:
-    return (
-        f"({customer},{reservation.sequence},{reservation.state},{_terms(reservation.terms)},"
-        f"{_instant(reservation.created_at)},{_reservation_state(reservation)},{_labels(reservation.labels)})"
-    )
-
-
-def reservation_change(customer: int, reservation: Reservation) -> str:
+def reservation_change(customer: int, reservation: Reservation, shared: Shared) -> str:
     """What may change of a reservation: terms, labels and the instant of its birth are pinned for life."""
-    return f"({customer},{reservation.sequence},{reservation.state},{_reservation_state(reservation)})"
+    return (
+        f"({customer},{reservation.sequence},{reservation.state},{_reservation_state(reservation, shared)})"
+    )
 
 
-def _reservation_state(reservation: Reservation) -> str:
+def _reservation_state(reservation: Reservation, shared: Shared) -> str:
     pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
     return (
-        f"{_instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
+        f"{shared.instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
         f"{reservation.priced_micros},{reservation.charged_micros},"
-        f"{reservation.has_outcome_rule},{reservation.outcome_charged},{_text(reservation.own_run)},"
+        f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},{_text(reservation.own_run)},"
         f"{reservation.lapsed_micros}"
     )
 
@@ -136,11 +177,11 @@ def reservation_costs_row(customer: int, reservation: Reservation) -> str | None
     )
 
 
-def lot_row(customer: int, lot: Lot) -> str:
+def lot_row(customer: int, lot: Lot, shared: Shared) -> str:
     return (
         f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind},{lot.amount_micros},"
         f"{lot.remaining_micros},{lot.held_micros},{lot.priority},{_text(lot.scope)},"
-        f"{_instant(lot.effective_at)},{_instant(lot.expires_at)},{lot.status})"
+        f"{shared.instant(lot.effective_at)},{shared.instant(lot.expires_at)},{lot.status})"
     )
 
 
@@ -155,10 +196,10 @@ def lot_value_row(customer: int, lot: Lot) -> str:
     return f"({customer},{lot.key.sequence},{lot.key.n},{lot.value_nanousd})"
 
 
-def state_row(customer: int, key: str, state: State) -> str:
+def state_row(customer: int, key: str, state: State, shared: Shared) -> str:
     return (
-        f"({customer},{_text(key)},{_text(state.text)},{_instant(state.closes_at)},{state.surplus_micros},"
-        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{_terms(state.terms)})"
+        f"({customer},{_text(key)},{_text(state.text)},{shared.instant(state.closes_at)},{state.surplus_micros},"
+        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{shared.terms(state.terms)})"
     )
 
 
@@ -199,12 +240,6 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-@lru_cache(maxsize=4096)
-def _instant(value: datetime | None) -> str:
-    """An instant is in several rows of one entry, and its text is the dearest of all fields."""
-    return "" if value is None else str(value)
-
-
 def _json(value: object) -> str:
     """JSON as a field.
 
@@ -232,27 +267,17 @@ def _list(items: Iterable[str]) -> str:
     return f'"[{",".join(items)}]"'
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return _json(labels) if labels else ""
+def _labels(labels: Mapping[str, str], stored: Mapping[str, str] | None) -> str:
+    """Nothing where they are those that are stored with the entry's reservation."""
+    return "" if labels == stored else _json({**labels})
 
 
-@lru_cache(maxsize=1024)
-def _terms(terms: Terms | None) -> str:
-    """Five fields. Few terms are in use at a time."""
-    if terms is None:
-        return ",,,,"
-    return (
-        f"{_text(terms.card)},{terms.card_version},{terms.cost_version},"
-        f"{terms.credit_price_nanousd},{terms.multiplier_nanos}"
-    )
-
-
-def _image(image: ReservationImage | None) -> str:
+def _image(image: ReservationImage | None, shared: Shared) -> str:
     if image is None:
         return ",,,,"
     return (
         f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
-        f"{_instant(image.expires_at)}"
+        f"{shared.instant(image.expires_at)}"
     )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ledger.books.model import NOTHING, EntryKind
 from ledger.store import literals
 from ledger.store.database_errors import (
     RepeatedRequest,
@@ -28,10 +29,10 @@ from ledger.store.write_statement import (
     DOLLARS,
     ENTRIES,
     FRESH_SECONDS,
+    HOLDS,
     LOTS_BORN,
     LOTS_CHANGED,
     PARTS,
-    RESERVATIONS_BORN,
     RESERVATIONS_CHANGED,
     STATES,
     VALUES_BORN,
@@ -42,12 +43,13 @@ from ledger.store.write_statement import (
 from ledger.turns import LINES_AT_ONCE, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
     from ledger.store.acts import Audited
     from ledger.store.database import Connection
+    from ledger.store.literals import Shared
     from ledger.store.write_statement import Part
 
 __all__ = [
@@ -121,12 +123,13 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     nothing is written, and UnknownOutcome. Not to be cancelled: whoever does knows nothing of the outcome.
     """
     try:
-        rows = await _rows(batch)
+        shared = literals.Shared()
+        rows = await _rows(batch, shared)
     except (TypeError, ValueError) as error:
         raise WriteRefused(f"nothing was sent: {error}") from error
     text = write_statement(cell, tuple(rows), probe=probe)
     with told_outcomes(connection):
-        record = await connection.fetchrow(text, *_head(batch), *rows.values())
+        record = await connection.fetchrow(text, *_head(batch), *shared.parameters(), *rows.values())
     if record is None:
         raise UnknownOutcome("the statement gave no answer")
     return Written(
@@ -151,6 +154,9 @@ async def check(
         raise UnknownOutcome("the statement gave no answer")
     stale = abs(record["clock"] - decided_at) > timedelta(seconds=FRESH_SECONDS)
     return Written(frozenset(() if stale else record["customers"] or ()), record["clock"], stale)
+
+
+_UNKNOWN: Final = (None, False)
 
 
 def _head(batch: Batch) -> list[Any]:
@@ -181,46 +187,73 @@ def _standings(before: Mapping[int, Standing]) -> tuple[str, str, str]:
     )
 
 
-async def _rows(batch: Batch) -> dict[Part, list[str]]:
+async def _rows(batch: Batch, shared: Shared) -> dict[Part, list[str]]:
     """The rows of each part that has some, in the order of the parts."""
     rows: dict[Part, list[str]] = {part: [] for part in PARTS}
-    rows[WALLETS] = [literals.wallet_row(wallet) for wallet in batch.wallets.values()]
-    await _add_entries(rows, batch.entries)
-    rows[STATES] = [literals.state_row(*key, state) for key, state in batch.states.items()]
+    await _add_entries(rows, batch, shared)
+    _add_wallets(rows, batch, shared)
+    rows[STATES] = [literals.state_row(*key, state, shared) for key, state in batch.states.items()]
     rows[DEBTS] = [literals.debt_row(*debt) for debt in batch.debts.items()]
     rows[AUDIT] = [literals.audit_row(act) for act in batch.acts]
-    _add_reservations(rows, batch)
-    _add_lots(rows, batch)
+    _add_reservations(rows, batch, shared)
+    _add_lots(rows, batch, shared)
     return {part: texts for part, texts in rows.items() if texts}
 
 
-async def _add_entries(rows: dict[Part, list[str]], entries: Sequence[Entry]) -> None:
+async def _add_entries(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
     """Most of the work, and in turns: a batch may hold thousands of lines."""
     turns = Turns(LINES_AT_ONCE)
-    for entry in entries:
-        rows[ENTRIES].append(literals.entry_row(entry))
+    for entry in batch.entries:
+        own = batch.reservations.get((entry.customer, entry.sequence))
+        if own is not None and own[1]:
+            rows[HOLDS].append(literals.hold_row(entry, own[0], shared))
+        else:
+            rows[ENTRIES].append(literals.entry_row(entry, shared, _stored_labels(batch, entry)))
         if entry.money is not None:
-            rows[DOLLARS].append(literals.money_row(entry, entry.money))
+            rows[DOLLARS].append(literals.money_row(entry, entry.money, shared))
         await turns.after(1 + len(entry.lines))
 
 
-def _add_reservations(rows: dict[Part, list[str]], batch: Batch) -> None:
+def _stored_labels(batch: Batch, entry: Entry) -> Mapping[str, str] | None:
+    """The labels that the database has of an entry's reservation, before the batch; None: not known."""
+    if entry.reservation is None:
+        return NOTHING
+    reservation, is_born = batch.reservations.get((entry.customer, entry.reservation.sequence), _UNKNOWN)
+    if reservation is None:
+        return None
+    return NOTHING if is_born else reservation.labels
+
+
+def _add_wallets(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+    """Name and policies change with entries that say so."""
+    updated = {entry.customer for entry in batch.entries if entry.kind is EntryKind.CUSTOMER_UPDATED}
+    rows[WALLETS] = [
+        literals.wallet_row(wallet, shared, with_profile=customer in updated)
+        for customer, wallet in batch.wallets.items()
+    ]
+
+
+def _add_reservations(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+    born = 0
     for (customer, _), (reservation, is_born) in batch.reservations.items():
         if is_born:
-            rows[RESERVATIONS_BORN].append(literals.reservation_row(customer, reservation))
+            born += 1
         else:
-            rows[RESERVATIONS_CHANGED].append(literals.reservation_change(customer, reservation))
+            change = literals.reservation_change(customer, reservation, shared)
+            rows[RESERVATIONS_CHANGED].append(change)
         costs = literals.reservation_costs_row(customer, reservation)
         if costs is not None:
             rows[COSTS].append(costs)
+    if born != len(rows[HOLDS]):
+        raise ValueError("a reservation is born with the entry of its sequence, and with no other")
 
 
-def _add_lots(rows: dict[Part, list[str]], batch: Batch) -> None:
+def _add_lots(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
     """A lot's value changes with dollars only: a hold takes none."""
     with_dollars = {entry.customer for entry in batch.entries if entry.money is not None}
     for (customer, _), (lot, is_born) in batch.lots.items():
         if is_born:
-            rows[LOTS_BORN].append(literals.lot_row(customer, lot))
+            rows[LOTS_BORN].append(literals.lot_row(customer, lot, shared))
             rows[VALUES_BORN].append(literals.lot_value_row(customer, lot))
             continue
         rows[LOTS_CHANGED].append(literals.lot_change(customer, lot))

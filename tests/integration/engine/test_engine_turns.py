@@ -18,6 +18,7 @@ from ledger.engine.outcomes import Committed
 from ledger.engine.pending import Pending, all_done
 from ledger.engine.publisher import By
 from ledger.store import write
+from ledger.store.literals import Shared
 from ledger.store.verify import verify_journal
 from ledger.store.versions import Source
 from ledger.turns import LINES_AT_ONCE
@@ -145,7 +146,8 @@ async def test_rows_are_made_in_turns(world: World) -> None:
     await world.reserve(acme, "hold", CREDIT)
     lines = LINES_AT_ONCE - 1
     begin(world, acme, 4, lines)
-    rows = asyncio.create_task(write._rows(world.engine._cells["cell_00"].memory._batches[-1].rows()))
+    batch = world.engine._cells["cell_00"].memory._batches[-1].rows()
+    rows = asyncio.create_task(write._rows(batch, Shared()))
     turns = 0
     while not rows.done():
         await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from ledger.books import (
     Reverse,
     Treatment,
 )
-from ledger.books.model import NOTHING
+from ledger.books.model import NOTHING, Reservation
 from ledger.engine.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store import columns, literals
@@ -112,25 +113,67 @@ async def store(owner: Connection, customer: int, world: World) -> None:
     await owner.execute(
         "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
     )
-    created = {"created_at": "x.last_instant", "token": "1"}
-    await insert(owner, "wallets", columns.WALLET, [literals.wallet_row(wallet)], created)
-    await insert(owner, "entries", columns.ENTRY, [literals.entry_row(entry) for entry in entries])
-    moneys = [literals.money_row(entry, entry.money) for entry in entries if entry.money is not None]
-    await insert(owner, "money", columns.MONEY, moneys)
-    await insert(owner, "lots", columns.LOT, [literals.lot_row(customer, lot) for lot in lots])
-    values = [literals.lot_value_row(customer, lot) for lot in lots]
-    await insert(owner, "lot_values", columns.LOT_VALUE, values)
-    held = [literals.reservation_row(customer, reservation) for reservation in reservations]
-    await insert(owner, "reservations", columns.RESERVATION, held)
-    await insert(owner, "debts", columns.DEBT, [literals.debt_row(customer, wallet.unbilled_nanousd)])
+    shared = literals.Shared()
+    row = literals.wallet_row(wallet, shared, with_profile=True)
+    await insert(owner, "wallets", columns.WALLET, [row], shared, _CREATED)
+    rows = [literals.entry_row(entry, shared, None) for entry in entries]
+    await insert(owner, "entries", columns.ENTRY, rows, shared)
+    rows = [literals.money_row(entry, entry.money, shared) for entry in entries if entry.money is not None]
+    await insert(owner, "money", columns.MONEY, rows, shared)
+    rows = [literals.lot_row(customer, lot, shared) for lot in lots]
+    await insert(owner, "lots", columns.LOT, rows, shared)
+    rows = [literals.lot_value_row(customer, lot) for lot in lots]
+    await insert(owner, "lot_values", columns.LOT_VALUE, rows, shared)
+    rows = [literals.debt_row(customer, wallet.unbilled_nanousd)]
+    await insert(owner, "debts", columns.DEBT, rows, shared)
+    await owner.executemany(_RESERVATION, [reservation_values(customer, each) for each in reservations])
+
+
+_CREATED = {"created_at": columns.instant_of("x", "last_instant", 2), "token": "1"}
 
 
 async def insert(
-    owner: Connection, table: str, columns: Columns, rows: list[str], more: Mapping[str, str] = NOTHING
+    owner: Connection,
+    table: str,
+    kind: Columns,
+    rows: list[str],
+    shared: literals.Shared,
+    more: Mapping[str, str] = NOTHING,
 ) -> None:
-    names, values = ", ".join([*columns.names, *more]), ", ".join([columns.select("x"), *more.values()])
-    text = f"INSERT INTO {CELL}.{table} ({names}) SELECT {values} FROM {columns.rows(CELL, 1)}"
-    await owner.execute(text, rows)
+    """The rows are $1, what they share begins at $2."""
+    names, values = ", ".join([*kind.names, *more]), ", ".join([kind.values(2), *more.values()])
+    text = (
+        f"WITH shared AS (SELECT {columns.shared_types(2)}) INSERT INTO {CELL}.{table} ({names})"
+        f" SELECT {values} FROM {kind.rows(CELL, 1)}"
+    )
+    await owner.execute(text, rows, *shared.parameters())
+
+
+_RESERVATION = f"""
+INSERT INTO {CELL}.reservations ({", ".join(columns.RESERVATION.names)})
+VALUES ({", ".join(f"${number}" for number in range(1, len(columns.RESERVATION.names) + 1))})
+"""
+
+
+def reservation_values(customer: int, reservation: Reservation) -> tuple[object, ...]:
+    pins = [[*pin.lot, pin.micros] for pin in reservation.pins]
+    return (
+        customer,
+        reservation.sequence,
+        reservation.state,
+        *reservation.terms,
+        reservation.created_at,
+        reservation.expires_at,
+        reservation.held_micros,
+        json.dumps(pins),
+        reservation.priced_micros,
+        reservation.charged_micros,
+        reservation.has_outcome_rule,
+        reservation.outcome_charged,
+        reservation.own_run,
+        reservation.lapsed_micros,
+        json.dumps(dict(reservation.labels)),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

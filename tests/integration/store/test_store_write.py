@@ -11,6 +11,7 @@ from store_world import CELL, CREDIT, World, priced
 from ledger import books
 from ledger.books import State
 from ledger.store import write as write_module
+from ledger.store.literals import Shared
 from ledger.store.load import LoadRequest, find_entries, load
 from ledger.store.write import (
     Batch,
@@ -47,7 +48,7 @@ async def contents(database, cell=CELL):
 
 def batch_rows(batch):
     """The rows of each part of the statement."""
-    return write_module._rows(batch)
+    return write_module._rows(batch, Shared())
 
 
 async def assert_as_in_memory(world, connection):
@@ -95,6 +96,89 @@ async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world,
     reservation = loaded[customer].reservations[sequence]
     assert reservation == world.reservations[customer, sequence]._replace(costs=books.ReservationCosts())
     assert reservation.state is books.ReservationState.COMMITTED
+
+
+ONE, TWO = {"project": "å", "session": "1"}, {"session": "2"}
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("reserved", "committed"), [(ONE, ONE), (ONE, TWO), (ONE, {}), ({}, TWO), ({}, {})], ids=str
+)
+async def test_entries_have_their_own_labels(world, connection, together, reserved, committed):
+    """Labels that a reservation has already are not sent with its entries, and are in them; others are sent.
+
+    It is all the same whether the reservation was there before, or is born in the same batch.
+    """
+    customer = next(iter(world.wallets))
+    sequence = world.reserve(customer, labels=reserved)
+    if not together:
+        await write(connection, CELL, world.take())
+    commit = books.Commit(world.request_id(), b"f", sequence, None, final=True)
+    world.do(customer, commit, priced(5))
+    batch = world.take()
+    batch.entries[-1] = batch.entries[-1]._replace(labels=committed)
+    await write(connection, CELL, batch)
+    found = await find_entries(connection, CELL, [(customer, commit.request_id)])
+    assert found[customer, commit.request_id].labels == committed
+    loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
+    assert loaded[customer].reservations[sequence].labels == reserved
+
+
+async def test_an_entry_of_a_reservation_that_is_not_in_the_batch(world, connection):
+    """Its labels are sent, none among them: nobody has looked at what the reservation has."""
+    customer = next(iter(world.wallets))
+    sequence = world.reserve(customer, labels=ONE)
+    await write(connection, CELL, world.take())
+    commit = books.Commit(world.request_id(), b"f", sequence, None, final=True)
+    world.do(customer, commit, priced(5))
+    batch = world.take()
+    batch.reservations.clear()
+    batch.entries[-1] = batch.entries[-1]._replace(labels={})
+    await write(connection, CELL, batch)
+    found = await find_entries(connection, CELL, [(customer, commit.request_id)])
+    assert found[customer, commit.request_id].labels == {}
+
+
+@pytest.mark.parametrize("change", [{"labels": ONE}, {"created_at": timedelta(1)}, {"sequence": 99}])
+async def test_a_reservation_is_born_with_its_entry(world, connection, change):
+    """One that its entry does not tell of is a fault, and nothing is written."""
+    customer = next(iter(world.wallets))
+    sequence = world.reserve(customer)
+    batch = world.take()
+    reservation, _ = batch.reservations.pop((customer, sequence))
+    if "created_at" in change:
+        change = {"created_at": reservation.created_at + change["created_at"]}
+    reservation = reservation._replace(**change)
+    batch.reservations[customer, reservation.sequence] = (reservation, True)
+    with pytest.raises(WriteRefused, match="reservation"):
+        await write(connection, CELL, batch)
+    await assert_not_written(connection, customer, sequence)
+
+
+async def assert_not_written(connection, customer, sequence):
+    rows = "SELECT count(*) FROM cell_00.entries WHERE customer = $1 AND sequence = $2"
+    assert await connection.fetchval(rows, customer, sequence) == 0
+
+
+@pytest.mark.parametrize("card", ["other", ""])
+async def test_name_and_policies_change_with_the_entry_that_says_so(world, connection, card):
+    """They are sent with it alone, a card that is taken away too; what comes after it leaves them."""
+    customer = next(iter(world.wallets))
+    for chosen in ("first", card):
+        update = books.UpdateCustomer(
+            world.request_id(), b"f", display_name="Bo", card=chosen, multiplier_nanos=2, zone="UTC"
+        )
+        world.do(customer, update)
+        await write(connection, CELL, world.take())
+        await assert_as_in_memory(world, connection)
+        assert world.wallets[customer].card == (chosen or None)
+    world.reserve(customer)
+    batch = world.take()
+    other = {"display_name": "", "plan": "", "card": "no", "zone": "", "multiplier_nanos": 9}
+    batch.wallets[customer] = batch.wallets[customer]._replace(**other)
+    await write(connection, CELL, batch)
+    await assert_as_in_memory(world, connection)
 
 
 @pytest.mark.parametrize("off_by", [(-1, 0), (1, 0), (0, 1)])
