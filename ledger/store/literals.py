@@ -45,21 +45,21 @@ class Shared:
     __slots__ = ("_instants", "_terms")
 
     def __init__(self) -> None:
-        self._instants: dict[datetime | None, int | str] = {None: ""}
-        self._terms: dict[Terms | None, int | str] = {None: ""}
+        self._instants: dict[datetime, int] = {}
+        self._terms: dict[Terms, int] = {}
 
     def instant(self, instant: datetime | None) -> int | str:
         """Its number, as a field."""
-        return self._instants.setdefault(instant, len(self._instants))
+        return "" if instant is None else self._instants.setdefault(instant, len(self._instants) + 1)
 
     def terms(self, terms: Terms | None) -> int | str:
         """Their number, as a field."""
-        return self._terms.setdefault(terms, len(self._terms))
+        return "" if terms is None else self._terms.setdefault(terms, len(self._terms) + 1)
 
     def parameters(self) -> list[list[Any]]:
-        """Instants, and the terms by column, in the order of their numbers, which begin at 1."""
-        [_, *instants], [_, *terms] = self._instants, self._terms
-        return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
+        """Instants, and the terms by column, in the order of their numbers."""
+        columns = [[terms[column] for terms in self._terms] for column in range(len(Terms._fields))]
+        return [[*self._instants], *columns]
 
 
 def numbers(values: Iterable[int]) -> str:
