@@ -8,7 +8,7 @@ once, and rows have their numbers (`Shared`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -34,32 +34,38 @@ if TYPE_CHECKING:
     )
     from ledger.store.acts import Audited
 
+Key = TypeVar("Key")
+
 OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
 _EIGHTEEN = f"{_NINE},{_NINE}"
 
 
+class Numbers(dict[Key | None, int | str]):
+    """The number of each key as a field: drawn where it is first asked for, from 1 on."""
+
+    def __init__(self) -> None:
+        self[None] = ""
+
+    def __missing__(self, key: Key) -> int:
+        number = self[key] = len(self)
+        return number
+
+
 class Shared:
     """What the rows of one write have alike, each once; a row refers to it by its number."""
 
-    __slots__ = ("_instants", "_terms")
+    __slots__ = ("instants", "terms")
 
     def __init__(self) -> None:
-        self._instants: dict[datetime, int] = {}
-        self._terms: dict[Terms, int] = {}
-
-    def instant(self, instant: datetime | None) -> int | str:
-        """Its number, as a field."""
-        return "" if instant is None else self._instants.setdefault(instant, len(self._instants) + 1)
-
-    def terms(self, terms: Terms | None) -> int | str:
-        """Their number, as a field."""
-        return "" if terms is None else self._terms.setdefault(terms, len(self._terms) + 1)
+        self.instants: Numbers[datetime] = Numbers()
+        self.terms: Numbers[Terms] = Numbers()
 
     def parameters(self) -> list[list[Any]]:
         """Instants, and the terms by column, in the order of their numbers."""
-        columns = [[terms[column] for terms in self._terms] for column in range(len(Terms._fields))]
-        return [[*self._instants], *columns]
+        [_, *instants] = self.instants
+        terms = [each for each in self.terms if each is not None]
+        return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
 
 
 def numbers(values: Iterable[int]) -> str:
@@ -77,7 +83,7 @@ def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
         )
     return (
         f"({wallet.customer},{wallet.sequence},{profile},{_NINE % wallet.balances},"
-        f"{shared.instant(wallet.next_due_at)},{shared.instant(wallet.last_instant)},"
+        f"{shared.instants[wallet.next_due_at]},{shared.instants[wallet.last_instant]},"
         f"{_tallies(wallet.tallies)})"
     )
 
@@ -128,8 +134,8 @@ def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str]
         f"{customer},{sequence},{kind},{_text(request_id)},"
         f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
         f"{_EIGHTEEN % (moved + after)},"
-        f"{shared.instant(effective_at)},{shared.instant(booked_at)},{shared.instant(occurred_at)},"
-        f"{_image(reservation, shared)},{_number(subject)},{_number(subject_n)},{shared.terms(terms)},"
+        f"{shared.instants[effective_at]},{shared.instants[booked_at]},{shared.instants[occurred_at]},"
+        f"{_image(reservation, shared)},{_number(subject)},{_number(subject_n)},{shared.terms[terms]},"
         f"{_text(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},{_text(reason)},"
         f"{_labels(labels, stored_labels)},"
         f"{_json([_entry_line(line) for line in lines]) if lines else ''}"
@@ -143,7 +149,7 @@ def money_row(entry: Entry, money: Money, shared: Shared) -> str:
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
         f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
-        f"{_ratios(money.remainders)},{shared.instant(entry.booked_at)})"
+        f"{_ratios(money.remainders)},{shared.instants[entry.booked_at]})"
     )
 
 
@@ -157,7 +163,7 @@ def reservation_change(customer: int, reservation: Reservation, shared: Shared) 
 def _reservation_state(reservation: Reservation, shared: Shared) -> str:
     pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
     return (
-        f"{shared.instant(reservation.expires_at)},{reservation.held_micros},{_list(pins)},"
+        f"{shared.instants[reservation.expires_at]},{reservation.held_micros},{_list(pins)},"
         f"{reservation.priced_micros},{reservation.charged_micros},"
         f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},{_text(reservation.own_run)},"
         f"{reservation.lapsed_micros}"
@@ -181,7 +187,7 @@ def lot_row(customer: int, lot: Lot, shared: Shared) -> str:
     return (
         f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind},{lot.amount_micros},"
         f"{lot.remaining_micros},{lot.held_micros},{lot.priority},{_text(lot.scope)},"
-        f"{shared.instant(lot.effective_at)},{shared.instant(lot.expires_at)},{lot.status})"
+        f"{shared.instants[lot.effective_at]},{shared.instants[lot.expires_at]},{lot.status})"
     )
 
 
@@ -198,8 +204,8 @@ def lot_value_row(customer: int, lot: Lot) -> str:
 
 def state_row(customer: int, key: str, state: State, shared: Shared) -> str:
     return (
-        f"({customer},{_text(key)},{_text(state.text)},{shared.instant(state.closes_at)},{state.surplus_micros},"
-        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{shared.terms(state.terms)})"
+        f"({customer},{_text(key)},{_text(state.text)},{shared.instants[state.closes_at]},{state.surplus_micros},"
+        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{shared.terms[state.terms]})"
     )
 
 
@@ -277,7 +283,7 @@ def _image(image: ReservationImage | None, shared: Shared) -> str:
         return ",,,,"
     return (
         f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
-        f"{shared.instant(image.expires_at)}"
+        f"{shared.instants[image.expires_at]}"
     )
 
 
