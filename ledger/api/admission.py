@@ -1,19 +1,23 @@
 """Which calls come in: as many as the process bears, and as many as the key that makes them may ask for.
 
-The items of a batch are judged by the engine, each by its own urgency; here the batch as one call of its key.
+A batch is judged when its header fields have come, as if all of it were work that has been done, so that what
+cannot be taken is not read; then as one call of its key, and as urgent as the most urgent of its items. The
+engine judges these, each by its own urgency.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ledger.access import caller
-from ledger.access.allowances import Allowance, Allowances, KeyLimitError
+from ledger.access.allowances import Allowances, KeyLimitError
 from ledger.api import limits
+from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import ISSUE_GRANT, OF_BATCH
 from ledger.engine.outcomes import Overloaded
-from ledger.engine.waiting import Urgency, Waiting, urgency_of
+from ledger.engine.waiting import AGE, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import OperationsMetrics
 
 _HEALTH: Final = "grpc.health.v1.Health/"
@@ -26,13 +30,20 @@ _OF_METHOD: Final = {
 }
 """Of the methods that are not refused like reads."""
 
+_WRITES: Final = frozenset(write.name for write in (*OF_BATCH.values(), ISSUE_GRANT))
+"""Methods whose calls join the line of commands."""
+
 _LATEST: Final = (Urgency.DONE_WORK, Urgency.ANY_TIME, Urgency.NEW_WORK)
 
-Enter = Callable[[Any], Allowance | None]
+
+Enter = Callable[[Any], Place | None]
 """Admits a request; what it returns is to be left when the request has its answer.
 
 Raises Overloaded or KeyLimitError.
 """
+
+AtDoor = Callable[[], Overloaded | None]
+"""Why the message of a call is not to be read, if so."""
 
 
 class Admission:
@@ -46,6 +57,7 @@ class Admission:
         self.calls: Final = metrics.calls
         self._refused = metrics.refused
         self._allowances = allowances
+        self._reads = ReadsInFlight()
 
     def of(self, method: str) -> Enter:
         """What admits the calls of a method."""
@@ -53,9 +65,12 @@ class Admission:
             return self._health
         if method == _BATCH:
             return self._batch
-        urgency = _OF_METHOD.get(method.rpartition("/")[2], Urgency.ANY_TIME)
+        name = method.rpartition("/")[2]
+        urgency = _OF_METHOD.get(name, Urgency.ANY_TIME)
+        if name not in _WRITES:
+            return self._read(urgency)
 
-        def enter(_: Any) -> Allowance | None:
+        def enter(_: Any) -> Place | None:
             self._bear_one_more(urgency)
             refusal = self._waiting.refusal(urgency)
             if refusal is not None:
@@ -64,17 +79,47 @@ class Admission:
 
         return enter
 
+    def _read(self, urgency: Urgency) -> Enter:
+        """A call that joins no line of commands: they have one of their own."""
+
+        def enter(_: Any) -> Place:
+            self._bear_one_more(urgency)
+            refusal = self._waiting.refusal(urgency) or self._refusal_of_read(urgency)
+            if refusal is not None:
+                raise refusal
+            allowance = self._of_key(urgency, 1) if self._allowances is not None else None
+            return self._reads.enter(allowance)
+
+        return enter
+
+    def _refusal_of_read(self, urgency: Urgency) -> Overloaded | None:
+        reads = self._reads
+        if reads.in_flight >= limits.READS_MAX:
+            refusal = Overloaded("reads", limits.READS_MAX)
+        elif reads.in_flight >= limits.READS_AT_EASE and reads.oldest_seconds() > limits.READ_SECONDS:
+            refusal = Overloaded(AGE, limits.READ_SECONDS)
+        else:
+            return None
+        self._refused.note(refusal.limit, urgency.value)
+        return refusal
+
     def _health(self, _: Any) -> None:
         """Whether a process serves is asked most where it is overloaded."""
         self._bear_one_more(Urgency.DONE_WORK)
 
-    def _batch(self, request: Any) -> Allowance | None:
-        """As many calls as it has items, and as urgent as the most urgent of them."""
+    def at_door(self, method: str) -> AtDoor | None:
+        """What judges the calls of a method before their message; None: it is small, and read in any case."""
+        return partial(self._waiting.refusal, Urgency.DONE_WORK) if method == _BATCH else None
+
+    def _batch(self, request: Any) -> Place | None:
+        """As many calls as it has items."""
         self._bear_one_more(Urgency.DONE_WORK)
-        if self._allowances is None:
+        if self._waiting.bears_new_work() and self._allowances is None:
             return None
-        items = {_OF_ITEM.get(item.WhichOneof("write")) for item in request.items}
-        urgency = next((each for each in _LATEST if each in items), Urgency.NEW_WORK)
+        urgency = _latest(request)
+        refusal = self._waiting.refusal(urgency)
+        if refusal is not None:
+            raise refusal
         return self._of_key(urgency, max(1, len(request.items)))
 
     def _bear_one_more(self, urgency: Urgency) -> None:
@@ -82,7 +127,7 @@ class Admission:
             self._refused.note("calls", urgency.value)
             raise Overloaded("calls", limits.CALLS_MAX)
 
-    def _of_key(self, urgency: Urgency, calls: int) -> Allowance | None:
+    def _of_key(self, urgency: Urgency, calls: int) -> Place | None:
         counted_as = caller.current().counted_as
         if self._allowances is None or not counted_as:
             return None
@@ -91,3 +136,9 @@ class Admission:
         except KeyLimitError as error:
             self._refused.note(error.limit, urgency.value, counted_as)
             raise
+
+
+def _latest(request: Any) -> Urgency:
+    """Of the items of a batch, that which is refused last."""
+    items = {_OF_ITEM.get(item.WhichOneof("write")) for item in request.items}
+    return next((each for each in _LATEST if each in items), Urgency.NEW_WORK)

@@ -26,7 +26,7 @@ from ledger import calls
 from ledger.access.caller import enter
 from ledger.access.table import Authorize, Metadata
 from ledger.api import limits
-from ledger.api.admission import Admission
+from ledger.api.admission import Admission, AtDoor
 from ledger.api.errors import (
     StatusError,
     code_of,
@@ -35,6 +35,7 @@ from ledger.api.errors import (
     status_of,
     trailing_metadata,
 )
+from ledger.engine.outcomes import Overloaded
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
@@ -89,7 +90,7 @@ class Boundary:
         self._scopes = scopes
         self._spans = spans
         self._calls = admission.calls
-        self._arrivals = _Arrivals()
+        self._arrivals = _Arrivals(limits.KEYLESS_ARRIVALS_MAX, limits.KEYLESS_ARRIVAL_SECONDS)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Takes the methods of a service, as generated code gives them."""
@@ -150,7 +151,12 @@ class Boundary:
 
         answer = self._around(method, handler.unary_unary, let_in)
         reads, writes = _reader(handler.request_deserializer), handler.response_serializer
-        answered = grpc.unary_unary_rpc_method_handler(answer, reads, writes)
+        at_door = self._admission.at_door(method)
+        answered = (
+            grpc.unary_unary_rpc_method_handler(answer, reads, writes)
+            if at_door is None
+            else grpc.stream_unary_rpc_method_handler(_once_read(answer, at_door), reads, writes)
+        )
 
         def find(metadata: Metadata | None) -> Handler:
             try:
@@ -225,24 +231,49 @@ def _nothing(_: object) -> None:
     """Lets everybody in."""
 
 
+def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
+    """Answers calls whose message is read only if that is worth it: it may be large."""
+    arrivals = _Arrivals(limits.BATCH_ARRIVALS_MAX, limits.BATCH_ARRIVAL_SECONDS)
+    too_many = Overloaded("messages", limits.BATCH_ARRIVALS_MAX)
+
+    async def answer_read(_: Any, context: Context) -> Any:
+        refusal = at_door()
+        if refusal is None and not arrivals.has_room(limits.BATCH_ARRIVAL_SAFE_SECONDS):
+            refusal = too_many
+        return await answer(refusal or await arrivals.message(context, too_many), context)
+
+    return answer_read
+
+
 class _Arrivals:
-    """Messages on their way from those who show no key: where all places are taken the oldest gives way."""
+    """Messages on their way, each for a while: where all places are taken the oldest gives way."""
 
-    def __init__(self) -> None:
-        self._open: dict[asyncio.Timeout, None] = {}
+    def __init__(self, at_once: int, seconds: float) -> None:
+        self._at_once = at_once
+        self._seconds = seconds
+        self._open: dict[asyncio.Timeout, float] = {}
+        """Each with when it began."""
 
-    async def message(self, context: Context) -> Any:
-        """The message of a call, or an exception that says why there is none."""
-        if len(self._open) >= limits.KEYLESS_ARRIVALS_MAX:
+    def has_room(self, safe_seconds: float) -> bool:
+        """Whether there is a place, or the oldest has had its own for so long."""
+        return (
+            len(self._open) < self._at_once or perf_counter() > next(iter(self._open.values())) + safe_seconds
+        )
+
+    async def message(self, context: Context, ended: Exception | None = None) -> Any:
+        """The message of a call, or an exception that says why there is none: `ended` where it gave way."""
+        if len(self._open) >= self._at_once:
             self._end_oldest()
         try:
-            async with asyncio.timeout(limits.KEYLESS_ARRIVAL_SECONDS) as time:
-                self._open[time] = None
+            async with asyncio.timeout(self._seconds) as time:
+                self._open[time] = perf_counter()
                 try:
                     message = await context.read()
                 finally:
-                    self._open.pop(time, None)
+                    gave_way = self._open.pop(time, None) is None
         except TimeoutError:
+            if gave_way and ended is not None:
+                return ended
             return StatusError(
                 Status(code=code_pb2.DEADLINE_EXCEEDED, message="The message did not come in time.")
             )

@@ -18,10 +18,16 @@ BATCH_WORK_AT_ONCE: Final = 2_000
 """Items of usage (writes without usage count as one) of a `Batch` that are under way at once: the next begin
 when these have their answers, so that no call fills the lines in which all others wait."""
 
-BATCHES_BEGUN_AT_ONCE: Final = 2
-"""Calls of `Batch` whose writes are being read and decided; the others wait for their turn. Each has a slice
-of every turn of the loop, and with each turn one new call comes in: more of them would do nothing sooner, and
-keep all others waiting where nobody sees how old they are."""
+BATCHES_BEGUN_AT_ONCE: Final = 1
+"""Calls of `Batch` whose writes are being decoded and begun; the others wait for their turn: with more than
+one the first would be as late as the last."""
+
+BATCH_ARRIVALS_MAX: Final = 32
+BATCH_ARRIVAL_SECONDS: Final = 10.0
+BATCH_ARRIVAL_SAFE_SECONDS: Final = 0.25
+"""Messages of `Batch` that are on their way on one port, 128 MiB at most, and how long each may be: 4 MiB on
+a slow line. Where all places are taken the oldest gives way, so that whoever begins calls and sends no more
+keeps nobody out; the next is refused where the oldest has not had the last of these, in which most come."""
 
 USAGE_ITEMS_MAX: Final = 1_000
 """Items in one usage list: one command is priced and decided without a pause."""
@@ -31,6 +37,14 @@ MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 CALLS_MAX: Final = 10_000
 """Calls of one process that have no answer yet: some seconds of all that it can do, and some 100 MiB."""
+
+READS_MAX: Final = 2_000
+"""Reads of one process that have no answer yet: what it does in some second."""
+
+READ_SECONDS: Final = 1.0
+READS_AT_EASE: Final = 100
+"""Where there are more reads than the second, and the oldest that none has overtaken is older than the first,
+the next is refused: it would wait as long. With fewer there may be nothing but a few long ones."""
 
 CALLS_OF_CONNECTION_MAX: Final = 100
 """Calls of one connection at a time (HTTP/2 streams), the least that HTTP/2 recommends: a tenth of a second

@@ -53,6 +53,20 @@ BOUNDS: Final[Mapping[Urgency, Bound]] = {
 """What is admitted shortly before a bound has its answer within 2 s. The numbers are what a process does in
 some second where it is fastest, in batches: they hold back what comes at once, before anything has an age."""
 
+BATCH_SECONDS: Final = 1.25
+SHARE_LESS: Final = 0.8
+SHARE_MORE: Final = 0.02
+SHARE_MIN: Final = 0.125
+"""A batch that takes longer makes all numbers smaller, others let them grow again: slower, so that most stay
+below. The least is a batch of the size that most send."""
+
+BATCHES_REMEMBERED: Final = 8
+"""By which it is guessed how long the next will take."""
+
+ENDING_SECONDS_MAX: Final = 0.75
+"""Of a batch, from its last write's beginning to its answer, as far as it counts: one that takes for ever is
+not to keep all others out."""
+
 _URGENCIES: Final[Mapping[type[Command], Urgency]] = {
     Reserve: Urgency.NEW_WORK,
     Extend: Urgency.ANY_TIME,
@@ -74,6 +88,10 @@ class Waiting:
         self._underway = Underway()
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""
+        self._share = 1.0
+        """Of the numbers of `BOUNDS` that holds for now: as far as batches have their answers soon enough."""
+        self._ending_seconds = 0.0
+        """From the last write that is begun of a batch to its answer, of late."""
         self._refused = refused
 
     @property
@@ -94,6 +112,11 @@ class Waiting:
         """Why a request is not to join the line; None: it may."""
         return self.judge(urgency, self.commands, 0.0)
 
+    def bears_new_work(self) -> bool:
+        """Whether nothing is to be refused."""
+        bound = BOUNDS[Urgency.NEW_WORK]
+        return self.commands < bound.commands * self._share and self.oldest_seconds() <= bound.age_seconds
+
     @contextmanager
     def announced(self, writes: int) -> Iterator[Announced]:
         """Counts the writes of a batch until each is begun or refused, or the block ends."""
@@ -102,11 +125,16 @@ class Waiting:
         try:
             yield announced
         finally:
+            self._learn(announced.waited_seconds, announced.ending_seconds())
             announced.begin(announced.left)
 
     def announce(self, writes: int) -> None:
         """So many more are to be begun; fewer, below zero."""
         self._announced += writes
+
+    def ahead_seconds(self) -> float:
+        """How long what is begun now takes to its answer: as the line is old, and as batches took of late."""
+        return max(self.oldest_seconds(), self._ending_seconds)
 
     def oldest_seconds(self) -> float:
         """How long the line's oldest command has waited that no later one has overtaken."""
@@ -130,11 +158,20 @@ class Waiting:
     def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
         """Why a request of this age, with so many commands before it, is not to join the line."""
         bound = BOUNDS[urgency]
-        if commands >= bound.commands:
+        if commands >= bound.commands * self._share:
             return self._refused_by(NUMBER, bound.commands, urgency)
         if max(age_seconds, self.oldest_seconds()) > bound.age_seconds:
             return self._refused_by(AGE, bound.age_seconds, urgency)
         return None
+
+    def _learn(self, waited_seconds: float, ending_seconds: float) -> None:
+        """From a batch: what a process does in a second depends on its machine and on who else uses that."""
+        ending = min(ending_seconds, ENDING_SECONDS_MAX)
+        self._ending_seconds += (ending - self._ending_seconds) / BATCHES_REMEMBERED
+        if waited_seconds + ending_seconds > BATCH_SECONDS:
+            self._share = max(SHARE_MIN, self._share * SHARE_LESS)
+        else:
+            self._share = min(1.0, self._share + SHARE_MORE)
 
     def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> Overloaded:
         self._refused.note(limit, urgency.value)
@@ -147,14 +184,22 @@ class Announced:
     def __init__(self, waiting: Waiting, writes: int) -> None:
         self._waiting = waiting
         self._arrived_at, self._commands = boot_seconds(), waiting.commands
+        self.waited_seconds = 0.0
+        """From its arrival until the latest of them was begun."""
         self.left = writes
         """How many there are."""
 
     def begin(self, writes: int) -> None:
         """So many of them have been begun, or refused."""
+        self.waited_seconds = boot_seconds() - self._arrived_at
         self.left -= writes
         self._waiting.announce(-writes)
 
     def refusal(self, urgency: Urgency) -> Overloaded | None:
         """Why those of an urgency are not to be begun now; None: they may."""
-        return self._waiting.judge(urgency, self._commands, boot_seconds() - self._arrived_at)
+        age = boot_seconds() - self._arrived_at + self._waiting.ahead_seconds()
+        return self._waiting.judge(urgency, self._commands, age)
+
+    def ending_seconds(self) -> float:
+        """How long ago the latest of them was begun."""
+        return boot_seconds() - self._arrived_at - self.waited_seconds

@@ -210,6 +210,24 @@ TARGETS = (
         1.1,
         at_least=False,
     ),
+    Target(
+        "batches of 500 offered at ten times the capacity, items carried out",
+        "overload_batch_items_per_s",
+        "items/s",
+        "the same server, 4 in flight",
+        ("overload_batch_best_items_per_s",),
+        0.8,
+    ),
+    Target("the same, oldest call", "overload_batch_oldest_s", "s", "the target", 2.0, 1.0, at_least=False),
+    Target(
+        "the same, resident memory",
+        "overload_batch_rss_mib",
+        "MiB",
+        "after its first tenth",
+        ("overload_batch_rss_first_tenth_mib",),
+        1.1,
+        at_least=False,
+    ),
 )
 
 REPORTED = (
@@ -226,6 +244,9 @@ REPORTED = (
     ("ten times the load, calls offered", "overload_offered", ""),
     ("the same, calls refused by the server", "overload_refused", ""),
     ("the same, resident memory before", "overload_rss_before_mib", "MiB"),
+    ("ten times the load in batches, calls offered", "overload_batch_offered", ""),
+    ("the same, calls refused by the server", "overload_batch_refused", ""),
+    ("the same, resident memory before", "overload_batch_rss_before_mib", "MiB"),
 )
 """Without a ceiling: what it means, its key, its unit."""
 

@@ -228,25 +228,49 @@ class Measures:
 
     async def _overload(self) -> None:
         """Ten times as many calls as a server answers: what it does then, how late, in how much memory."""
-        books, whose = self._stage.empty_books, load.customers(SPREAD)
-        async with service(books.environment, self._stage.logs / "overload.log") as fresh:
-            best = await load.unary_rate(fresh.credits, whose, UNARY_IN_FLIGHT, self._window())
+        whose = load.customers(SPREAD)
+
+        async def unary(where: Service) -> float:
+            return await load.unary_rate(where.credits, whose, UNARY_IN_FLIGHT, self._window())
+
+        async def batches(where: Service) -> float:
+            return 2 * await self._batch(where, whose)()
+
+        await self._flooded("overload", unary, overload.pairs(whose))
+        calls = overload.batches(whose, BATCH)
+        await self._flooded("overload_batch", batches, calls, BATCH, overload.BATCH_CONNECTIONS)
+
+    async def _flooded(
+        self,
+        name: str,
+        best_of: Callable[[Service], Awaitable[float]],
+        calls: Iterator[overload.Call],
+        items: int = 1,
+        connections: int = overload.CONNECTIONS,
+    ) -> None:
+        """What a new server does in a second at its best, and under ten times as much."""
+        books = self._stage.empty_books
+        async with service(books.environment, self._stage.logs / f"{name}.log") as fresh:
+            best = await best_of(fresh)
             before = fresh.server.rss_mib()
             window = Window(self._size.warm_seconds, self._size.overload_seconds)
-            rate = overload.TIMES_CAPACITY * best
-            flood = asyncio.create_task(overload.flood(fresh.server.target, rate, whose, window))
+            rate = overload.TIMES_CAPACITY * best / items
+            flood = asyncio.create_task(
+                overload.flood(fresh.server.target, rate, calls, window, connections=connections)
+            )
             await asyncio.sleep(window.warm_seconds + window.seconds / 10)
             tenth = fresh.server.rss_mib()
             outcome = await flood
-            self._note("overload_best_calls_per_s", best)
-            self._note("overload_calls_per_s", window.per_second)
-            self._note("overload_goodput_ratio", window.per_second / best)
-            self._note("overload_oldest_s", max(outcome.seconds))
-            self._note("overload_refused", outcome.refused)
-            self._note("overload_offered", outcome.offered)
-            self._note("overload_rss_before_mib", before)
-            self._note("overload_rss_first_tenth_mib", tenth)
-            self._note("overload_rss_mib", fresh.server.rss_mib())
+            unit = "calls" if items == 1 else "items"
+            self._note(f"{name}_best_{unit}_per_s", best)
+            self._note(f"{name}_{unit}_per_s", window.per_second)
+            self._note(f"{name}_goodput_ratio", window.per_second / best)
+            self._note(f"{name}_oldest_s", max(outcome.seconds))
+            self._note(f"{name}_refused", outcome.refused)
+            self._note(f"{name}_offered", outcome.offered)
+            self._note(f"{name}_rss_before_mib", before)
+            self._note(f"{name}_rss_first_tenth_mib", tenth)
+            self._note(f"{name}_rss_mib", fresh.server.rss_mib())
 
     async def _memory(self) -> None:
         """Resident memory of a new server, while many more customers come by than it keeps in memory.

@@ -1,30 +1,47 @@
 """Ten times as many calls as a server can answer, from clients that do not wait for it.
 
 Calls start at random instants over some connections, each of which takes as many at a time as the server lets
-it; a call that finds no room on any is given up by its client at once. Each is a commit if a hold waits for
-one, and a `Reserve` otherwise.
+it; a call that finds no room on any is given up by its client at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from time import perf_counter
+from typing import NamedTuple
 
+from ledger.cli.access import Access
 from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
 from tests.benchmarks import workload
-from tests.benchmarks.flood import Ended, FloodClient, flood_client
+from tests.benchmarks.flood import FloodClient, flood_client
 from tests.benchmarks.load import Window
 
 CONNECTIONS = 5
+BATCH_CONNECTIONS = 4
 TIMES_CAPACITY = 10
 _RESERVE = "/ledger.v1.CreditService/Reserve"
 _COMMIT = "/ledger.v1.CreditService/CommitReservation"
+_BATCH = "/ledger.v1.CreditService/Batch"
+_BALANCE = "/ledger.v1.WalletService/GetBalance"
 _TURN_SECONDS = 0.001
 _CALLS_A_TURN = 200
 _LAST_ANSWERS_SECONDS = 5.0
+_OPEN = Access()
+
+
+class Call(NamedTuple):
+    """A call to be sent."""
+
+    path: str
+    message: bytes
+    came: Callable[[bytes | None], int]
+    """Takes its answer (None: it was refused); how much was carried out."""
 
 
 @dataclass(slots=True)
@@ -35,17 +52,86 @@ class Outcome:
     answered: int = 0
     refused: int = 0
     seconds: list[float] = field(default_factory=list)
-    """From sending a call to its answer, of those that were answered."""
+    """From sending a call to its answer, of those of which something was carried out."""
+
+
+def pairs(whose: Iterator[str]) -> Iterator[Call]:
+    """A commit if a hold waits for one, and a `Reserve` otherwise."""
+    holds: list[tuple[str, str]] = []
+
+    def reserved(customer: str, answer: bytes | None) -> int:
+        if answer is None:
+            return 0
+        holds.append((customer, pb.ReserveResponse.FromString(answer).reservation.reservation_id))
+        return 1
+
+    def committed(hold: tuple[str, str], answer: bytes | None) -> int:
+        if answer is None:
+            holds.append(hold)
+        return int(answer is not None)
+
+    while True:
+        if holds:
+            hold = holds.pop()
+            request = workload.commit(*hold).SerializeToString()
+            yield Call(_COMMIT, request, partial(committed, hold))
+        else:
+            customer = next(whose)
+            request = workload.reserve(customer).SerializeToString()
+            yield Call(_RESERVE, request, partial(reserved, customer))
+
+
+def batches(whose: Iterator[str], items: int) -> Iterator[Call]:
+    """As many commits as a call takes if so many holds wait for one, and holds otherwise."""
+    holds: list[tuple[str, str]] = []
+
+    def reserved(customers: Sequence[str], answer: bytes | None) -> int:
+        made = [
+            (customer, result.reserve.reservation.reservation_id)
+            for customer, result in zip(customers, _results(answer), strict=False)
+            if result.HasField("reserve")
+        ]
+        holds.extend(made)
+        return len(made)
+
+    def committed(of: Sequence[tuple[str, str]], answer: bytes | None) -> int:
+        is_done = [result.HasField("commit") for result in _results(answer)] or [False] * len(of)
+        holds.extend(hold for hold, done in zip(of, is_done, strict=True) if not done)
+        return sum(is_done)
+
+    while True:
+        if len(holds) >= items:
+            of, holds[:items] = tuple(holds[:items]), ()
+            commits = [pb.BatchItem(commit=workload.commit(*hold)) for hold in of]
+            yield Call(_BATCH, _message(commits), partial(committed, of))
+        else:
+            customers = tuple(islice(whose, items))
+            reserves = [pb.BatchItem(reserve=workload.reserve(each)) for each in customers]
+            yield Call(_BATCH, _message(reserves), partial(reserved, customers))
+
+
+def _message(items: Sequence[pb.BatchItem]) -> bytes:
+    return pb.BatchRequest(items=items).SerializeToString()
+
+
+def _results(answer: bytes | None) -> Sequence[pb.BatchResult]:
+    return () if answer is None else pb.BatchResponse.FromString(answer).results
+
+
+def balances(whose: Iterator[str]) -> Iterator[Call]:
+    """Reads."""
+    for customer in whose:
+        request = wallet.GetBalanceRequest(customer_id=customer).SerializeToString()
+        yield Call(_BALANCE, request, lambda answer: int(answer is not None))
 
 
 class Flood:
     """Calls at a rate, whatever becomes of them."""
 
-    def __init__(self, clients: list[FloodClient], whose: Iterator[str], window: Window) -> None:
+    def __init__(self, clients: list[FloodClient], calls: Iterator[Call], window: Window) -> None:
         self._clients = clients
-        self._whose = whose
+        self._calls = calls
         self._window = window
-        self._holds: list[tuple[str, str]] = []
         self._turn = 0
         self.outcome = Outcome()
 
@@ -70,47 +156,36 @@ class Flood:
         client = next((each for each in turns if each.has_room), None)
         if client is None:
             return
-        if self._holds:
-            customer, reservation_id = self._holds.pop()
-            request = workload.commit(customer, reservation_id).SerializeToString()
-            client.call(_COMMIT, request, self._committed(customer, reservation_id, counts=counts))
-        else:
-            customer = next(self._whose)
-            request = workload.reserve(customer).SerializeToString()
-            client.call(_RESERVE, request, self._reserved(customer, counts=counts))
+        call = next(self._calls)
 
-    def _reserved(self, customer: str, *, counts: bool) -> Ended:
         def ended(answer: bytes | None, seconds: float) -> None:
-            self._note(answer, seconds, counts=counts)
-            if answer is not None:
-                held = pb.ReserveResponse.FromString(answer).reservation
-                self._holds.append((customer, held.reservation_id))
+            self._note(call.came(answer), seconds, counts=counts)
 
-        return ended
+        client.call(call.path, call.message, ended)
 
-    def _committed(self, customer: str, reservation_id: str, *, counts: bool) -> Ended:
-        def ended(answer: bytes | None, seconds: float) -> None:
-            self._note(answer, seconds, counts=counts)
-            if answer is None:
-                self._holds.append((customer, reservation_id))
-
-        return ended
-
-    def _note(self, answer: bytes | None, seconds: float, *, counts: bool) -> None:
-        if answer is not None:
-            self._window.count(1)
-        if counts and answer is not None:
+    def _note(self, work: int, seconds: float, *, counts: bool) -> None:
+        if work:
+            self._window.count(work)
+        if counts and work:
             self.outcome.answered += 1
             self.outcome.seconds.append(seconds)
         elif counts:
             self.outcome.refused += 1
 
 
-async def flood(target: str, calls_per_second: float, whose: Iterator[str], window: Window) -> Outcome:
-    """Offers so many calls a second to a public port. The window counts the answers."""
-    clients = [await flood_client(target) for _ in range(CONNECTIONS)]
+async def flood(
+    target: str,
+    calls_per_second: float,
+    calls: Iterator[Call],
+    window: Window,
+    *,
+    connections: int = CONNECTIONS,
+    access: Access = _OPEN,
+) -> Outcome:
+    """Offers so many calls a second to a public port. The window counts what is carried out."""
+    clients = [await flood_client(target, access) for _ in range(connections)]
     try:
-        load = Flood(clients, whose, window)
+        load = Flood(clients, calls, window)
         await load.run(calls_per_second)
     finally:
         for client in clients:

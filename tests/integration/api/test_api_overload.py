@@ -11,12 +11,15 @@ import pytest
 from api_world import fresh, refusal, retry_of, searches, usage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ledger.api import limits
 from ledger.engine import waiting
 from ledger.engine.waiting import Bound, Urgency
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+BATCH = "/ledger.v1.CreditService/Batch"
+PLACES = {"limit": "messages", "allowed": str(limits.BATCH_ARRIVALS_MAX)}
 NEVER = Bound(3_600, 1_000_000)
 AT_ONCE = Bound(0, 1_000_000)
 
@@ -39,6 +42,12 @@ async def waits(world):
     """Whether a session waits for the lock."""
     found = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cell_00.entries'::regclass"
     return await world.owner.fetchval(found) > 0
+
+
+async def waiting_reads(world):
+    """How many sessions wait for the wallets."""
+    found = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cell_00.wallets'::regclass"
+    return await world.owner.fetchval(found)
 
 
 async def answer_of(call):
@@ -105,3 +114,100 @@ async def test_items_of_a_batch_are_refused_each_by_its_urgency(world, customer,
     assert {each.error.code for each in (first, third)} == {grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]}
     assert second.commit.charge.charged_micros == 3
     await old
+
+
+async def test_a_batch_of_new_work_alone_is_refused_whole(world, customer, monkeypatch):
+    """With the delay where clients look by themselves: no item could have been taken."""
+    reserve = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
+    request = pb.BatchRequest(items=[pb.BatchItem(reserve=reserve)] * 3)
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
+        told, pushed_back = await retry_of(world.credit.Batch(request))
+        assert 1_000 <= told == pushed_back <= 2_000
+    await old
+    assert not (await world.credit.Batch(request)).results[0].reserve.replayed
+
+
+def begun_batch(world):
+    """A call of `Batch` whose message does not come."""
+    begin = world.public.stream_unary(
+        BATCH, request_serializer=pb.BatchRequest.SerializeToString, response_deserializer=None
+    )
+    return begin()
+
+
+async def test_a_batch_that_cannot_be_taken_is_not_read(world, customer, monkeypatch):
+    """Its header fields are enough to refuse it: whoever sends no message holds nothing."""
+    async with nothing_is_written(world, monkeypatch, *Urgency) as old:
+        refused = await refusal(begun_batch(world))
+        assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    await old
+
+
+async def test_batches_that_are_begun_and_not_sent_keep_none_out(world, customer, monkeypatch):
+    """Where all places for messages are taken the oldest gives way to the next, unless it has just begun."""
+    monkeypatch.setattr(limits, "BATCH_ARRIVAL_SAFE_SECONDS", 3_600)
+    begun = [begun_batch(world) for _ in range(limits.BATCH_ARRIVALS_MAX)]
+    try:
+        first = asyncio.ensure_future(refusal(begun[0]))
+        assert (await refusal(begun_batch(world))).metadata == PLACES
+        monkeypatch.setattr(limits, "BATCH_ARRIVAL_SAFE_SECONDS", 0)
+        reserve = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
+        begun.append(begun_batch(world))
+        assert (await first).metadata == PLACES
+        answer = await world.credit.Batch(pb.BatchRequest(items=[pb.BatchItem(reserve=reserve)]))
+        assert answer.results[0].HasField("reserve")
+    finally:
+        for call in begun:
+            call.cancel()
+
+
+async def test_a_flood_of_batches_loses_nothing(world, customer, monkeypatch):
+    """Of many batches at once some holds are refused, by number, and all commits are taken."""
+    bounds = {**dict.fromkeys(Urgency, Bound(3_600, 100_000)), Urgency.NEW_WORK: Bound(3_600, 200)}
+    monkeypatch.setattr(waiting, "BOUNDS", bounds)
+    held = [await world.reservation(amount_micros=10) for _ in range(20)]
+
+    def commit(reservation_id):
+        return pb.CommitReservationRequest(
+            request_id=fresh(),
+            customer_id=customer,
+            reservation_id=reservation_id,
+            amount_micros=1,
+            final=True,
+        )
+
+    def reserve():
+        return pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
+
+    holds = [[pb.BatchItem(reserve=reserve()) for _ in range(50)] for _ in range(60)]
+    commits = [[pb.BatchItem(commit=commit(each))] for each in held]
+    answers = await asyncio.gather(
+        *(answer_of(world.credit.Batch(pb.BatchRequest(items=items))) for items in (*holds, *commits)),
+        return_exceptions=True,
+    )
+    refused = [each for each in answers if isinstance(each, grpc.aio.AioRpcError)]
+    assert {each.code() for each in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    results = [result for each in answers if isinstance(each, pb.BatchResponse) for result in each.results]
+    made = sum(result.HasField("reserve") for result in results)
+    assert 200 <= made < 3_000
+    assert sum(result.HasField("commit") for result in results) == len(held)
+    assert await world.available() == 100_000_000 - len(held) - made
+
+
+async def test_reads_that_wait_too_long_are_refused(world, customer, monkeypatch):
+    """By age where there are many, and by number; a few are never refused, however long they take."""
+    monkeypatch.setattr(limits, "READ_SECONDS", 0)
+    monkeypatch.setattr(limits, "READS_AT_EASE", 3)
+    async with world.owner.transaction():
+        await world.owner.execute("LOCK TABLE cell_00.wallets IN ACCESS EXCLUSIVE MODE")
+        old = [asyncio.create_task(answer_of(world.balance())) for _ in range(3)]
+        while await waiting_reads(world) < len(old):  # noqa: ASYNC110 -- of the database
+            await asyncio.sleep(0)
+        refused = await refusal(world.balance())
+        assert refused.metadata == {"limit": "oldest_seconds", "allowed": "0"}
+        monkeypatch.setattr(limits, "READS_MAX", 3)
+        refused = await refusal(world.balance())
+        assert refused.metadata == {"limit": "reads", "allowed": "3"}
+        told, pushed_back = await retry_of(world.balance())
+        assert 1_000 <= told == pushed_back <= 2_000
+    assert {each.available_micros for each in await asyncio.gather(*old)} == {100_000_000}

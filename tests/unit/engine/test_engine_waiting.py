@@ -123,3 +123,59 @@ def test_bounds_are_in_the_order_of_urgency() -> None:
     bounds = [BOUNDS[urgency] for urgency in Urgency]
     assert bounds == sorted(bounds)
     assert max(bound.age_seconds for bound in bounds) < 2
+
+
+def test_numbers_shrink_where_batches_take_long(at: Callable[[float], None], line: Waiting) -> None:
+    """A slow machine bears fewer at once; when batches have their answers in time it bears as many again."""
+
+    def borne(urgency: Urgency) -> int:
+        held = 0
+        while line.refusal(urgency) is None:
+            held += 125
+            line.announce(125)
+        line.announce(-held)
+        return held
+
+    def batch(seconds: float) -> None:
+        at(100)
+        with line.announced(500):
+            at(100 + seconds)
+        at(100)
+
+    assert (borne(NEW), borne(DONE)) == (4_000, 10_000)
+    for _ in range(20):
+        batch(1.5)
+    assert (borne(NEW), borne(DONE)) == (500, 1_250)
+    for _ in range(50):
+        batch(0.5)
+    assert (borne(NEW), borne(DONE)) == (4_000, 10_000)
+
+
+def test_what_is_begun_late_in_a_batch_has_its_answer_in_time(
+    at: Callable[[float], None], line: Waiting
+) -> None:
+    """Where batches take half a second from there to their answer, holds are begun half a second earlier."""
+    for _ in range(40):
+        at(100)
+        with line.announced(1) as batch:
+            batch.begin(1)
+            at(100.5)
+    at(100)
+    with line.announced(4) as batch:
+        at(100.4)
+        assert (batch.refusal(NEW), batch.refusal(DONE)) == (None, None)
+        at(100.6)
+        assert batch.refusal(NEW) is not None
+        assert batch.refusal(DONE) is None
+
+
+def test_a_batch_that_takes_for_ever_keeps_nobody_out(at: Callable[[float], None], line: Waiting) -> None:
+    """What it teaches is bounded: the next that comes is begun."""
+    for _ in range(40):
+        at(100)
+        with line.announced(1) as batch:
+            batch.begin(1)
+            at(160)
+    at(100)
+    with line.announced(2) as batch:
+        assert (batch.refusal(NEW), batch.refusal(DONE)) == (None, None)
