@@ -109,7 +109,7 @@ dashboard: setup
 	@$(BIN)/python -m docs.finance_dashboard
 
 schema: setup
-	@$(BIN)/python -m ledger.engine.schemas ledger/sample/schema
+	@$(BIN)/python -m ledger.prices.schemas ledger/sample/schema
 
 # uv resolves for every platform and Python at once, which pip cannot; it stays out of the environment.
 build/uv/bin/uv: | $(STAMPS)/python

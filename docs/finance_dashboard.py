@@ -21,8 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.migrate import migrate
+from ledger.store.postgres.embedded import EmbeddedPostgres
+from ledger.store.postgres.migrate import migrate
 from tests.integration.monitoring.monitoring_world import (
     Played,
     play,

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from ledger.cli.demo import read_agent_sessions
-from ledger.cli.money import show_whole_dollars
-from ledger.cli.styles import STYLES, Row, World, sell, survivals
+from ledger.cli.demonstration.selling import read_agent_sessions
+from ledger.cli.demonstration.styles_table import STYLES, Row, World, sell, survivals
+from ledger.cli.output.amounts import show_whole_dollars
 from ledger.sample import SAMPLE_CONFIG
 from pricing import load
 

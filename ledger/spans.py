@@ -36,7 +36,7 @@ from opentelemetry.trace import (
 )
 
 from ledger.calls import Call
-from ledger.engine.batch import OpenBatch
+from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.outcomes import WriteOutcome
 
 LINKS_MAX: Final = 32

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from pricing.card_document import CardDoc
-from pricing.costs import CostsDoc
+from pricing.cards.card_document import CardDoc
+from pricing.costs.cost_book import CostsDoc
 
 DOCUMENTS: Mapping[str, type[BaseModel]] = {"card": CardDoc, "costs": CostsDoc}
 """The documents of a directory of prices, by the name of their schema."""

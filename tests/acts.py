@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ledger.store.acts import Act
+from ledger.store.audit import Act
 
 ACT = Act("", "a test", "tests")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from ledger.store.database import Database
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import DatabaseUrls, drop_database, make_template, new_database
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from ledger.store.database import FINANCE, READER, WRITER
-from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.migrate import migrate
+from ledger.store.postgres.database import FINANCE, READER, WRITER
+from ledger.store.postgres.embedded import EmbeddedPostgres
+from ledger.store.postgres.migrate import migrate
 
 _TEMPLATE = "migrated"
 

@@ -6,11 +6,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ledger.access.keys import Key
-from ledger.store.keys import Draft, make_key
+from ledger.store.access.keys import Draft, make_key
 from tests.acts import ACT
 
 if TYPE_CHECKING:
-    from ledger.store.database import Database
+    from ledger.store.postgres.database import Database
 
 _numbers = count(1)
 

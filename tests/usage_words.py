@@ -18,7 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from pricing import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
-from pricing.items import TOKEN_QUANTITIES
+from pricing.usage.items import TOKEN_QUANTITIES
 
 _NANOS = 10**9
 _SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}

@@ -21,11 +21,11 @@ import structlog
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key, parse
 from ledger.access.tokens import Token, read, sign
-from ledger.engine.clock import boot_seconds
+from ledger.clock import boot_seconds
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
-from ledger.store.keys import StoredKey, key_generation, keys_since, note_uses
-from ledger.store.signing_keys import SigningKey, signing_keys
+from ledger.store.access.keys import StoredKey, key_generation, keys_since, note_uses
+from ledger.store.access.signing_keys import SigningKey, signing_keys
+from ledger.store.postgres.database import Database
 
 LOOK_SECONDS: Final = 5.0
 """How long a look may take: a connection that has gone dead without a word is given up for another."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import jwt
 
-from ledger.store.signing_keys import SigningKey
+from ledger.store.access.signing_keys import SigningKey
 
 LASTS_MAX: Final = timedelta(hours=1)
 """How long a token may last: it is in a browser, and is not taken back but with its maker's key."""

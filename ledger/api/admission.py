@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ledger.access import caller
 from ledger.access.allowances import Allowances, KeyLimitError
-from ledger.api import limits
+from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import ISSUE_GRANT, OF_BATCH
 from ledger.engine.outcomes import Overloaded

@@ -25,13 +25,13 @@ from grpc import StatusCode
 from ledger.access.allowances import IN_FLIGHT, RATE, KeyLimitError
 from ledger.access.caller import ScopeRequiredError
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
-from ledger.api import limits
-from ledger.api.checks import InvalidArgumentError
+from ledger.api.messages import limits
+from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.model_names import expected_form
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Overloaded, Unavailable
-from ledger.store.reads import BooksBehindError, CustomerNotFoundError
-from ledger.store.shares import TooManyReportsError
+from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
+from ledger.store.reading.shares import TooManyReportsError
 
 DOMAIN: Final = "acu-ledger"
 METADATA_KEY: Final = "grpc-status-details-bin"

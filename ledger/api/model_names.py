@@ -11,7 +11,7 @@ from functools import cache
 from itertools import takewhile
 
 from pricing.adapters.vocabulary import asked_of
-from pricing.catalog import Catalog, snapshot
+from pricing.costs.catalog import Catalog, snapshot
 
 _ALIKE = 0.7
 """How much of a name another has to begin with, to be the nearest to it."""

@@ -21,9 +21,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from ledger.access.table import Authorize
 from ledger.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
-from ledger.api import limits
 from ledger.api.admission import Admission
-from ledger.api.boundary import Boundary
+from ledger.api.call_boundary import Boundary
+from ledger.api.messages import limits
 from ledger.api.scopes import scopes_of
 from ledger.finance.v1 import finance_service_pb2, finance_service_pb2_grpc
 from ledger.v1 import (

@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 
 from ledger.access.caller import Caller, current
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api import decode, encode
-from ledger.api.checks import InvalidArgumentError
-from ledger.api.decode import Write
 from ledger.api.errors import StatusError, refusal_status
+from ledger.api.messages import decode, encode
+from ledger.api.messages.decode import Write
+from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.commands import (
     Charge,
     Command,
@@ -27,11 +27,11 @@ from ledger.books.commands import (
     Reverse,
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
+from ledger.engine.command import Asked, Pending
 from ledger.engine.engine import Engine, told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Asked, Pending
-from ledger.store.acts import Act
-from ledger.store.reads import CustomerNotFoundError, Reads
+from ledger.store.audit import Act
+from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
 
 Request = TypeVar("Request", bound=Message)

@@ -5,7 +5,7 @@ customer. Nothing here reads a clock, draws a random number or does any input or
 imports another part of the service.
 """
 
-from ledger.books.clock import Closings, due
+from ledger.books.burn_down import burn_order
 from ledger.books.commands import (
     Charge,
     Command,
@@ -20,10 +20,9 @@ from ledger.books.commands import (
     Reverse,
     UpdateCustomer,
 )
-from ledger.books.cover import burn_order
 from ledger.books.customers import create
 from ledger.books.decisions import decide
-from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
+from ledger.books.due_entries import Closings, due
 from ledger.books.model import (
     Credits,
     Decision,
@@ -59,6 +58,7 @@ from ledger.books.model import (
     Unpriced,
     Wallet,
 )
+from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
 
 __all__ = [
     "MAX_AMOUNT",

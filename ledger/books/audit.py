@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import pairwise
 from operator import add
 
-from ledger.books.cover import burn_order
+from ledger.books.burn_down import burn_order
 from ledger.books.model import (
     NO_TALLY,
     STATELESS,

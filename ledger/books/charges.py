@@ -25,8 +25,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from ledger.books import refusals
-from ledger.books.absorbed import accrue, fits, settle
-from ledger.books.bills import (
+from ledger.books.absorbed_cost import accrue, fits, settle
+from ledger.books.billing import (
     Bill,
     make_bill,
     refuse_amount,
@@ -34,20 +34,10 @@ from ledger.books.bills import (
     refuse_unpriced,
     without_carried,
 )
+from ledger.books.burn_down import Source, cover, free_sources, pinned_sources
 from ledger.books.commands import Charge, Commit
-from ledger.books.cover import Source, cover, free_sources, pinned_sources
+from ledger.books.credit_pools import PoolDraws, draw_on_pools
 from ledger.books.debts import borrow, overdraft_left
-from ledger.books.draft import Draft
-from ledger.books.exact import (
-    MICROS_PER_CREDIT,
-    BooksError,
-    apportion,
-    apportion_ratios,
-    exact_sum,
-    nearest,
-    round_ratio,
-)
-from ledger.books.holds import settle_reservation, with_changes
 from ledger.books.making import make
 from ledger.books.model import (
     NO_AMOUNT,
@@ -74,8 +64,18 @@ from ledger.books.model import (
     Unpriced,
     Wallet,
 )
-from ledger.books.periods import count
-from ledger.books.pools import PoolDraws, draw_on_pools
+from ledger.books.period_close import count
+from ledger.books.posting import Draft
+from ledger.books.reservations import settle_reservation, with_changes
+from ledger.books.rounding import (
+    MICROS_PER_CREDIT,
+    BooksError,
+    apportion,
+    apportion_ratios,
+    exact_sum,
+    nearest,
+    round_ratio,
+)
 from ledger.books.tallies import carry
 
 # To look a member up in its enumeration costs as much as a call.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from ledger.books.commands import CreateCustomer, UpdateCustomer
-from ledger.books.draft import Draft
 from ledger.books.model import UNSCALED, Credits, Decision, EntryKind, Plan, Wallet
+from ledger.books.posting import Draft
 
 
 def create(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ledger.books.draft import Draft
-from ledger.books.exact import MAX_AMOUNT, MICROS_PER_CREDIT, round_exact
 from ledger.books.model import OverCapture, Plan, Terms, Wallet
+from ledger.books.posting import Draft
+from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, round_exact
 
 
 def overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger.books import charges, customers, grants, holds, refunds, reversals
+from ledger.books import charges, customers, grants, reservations
 from ledger.books.commands import (
     Charge,
     Command,
@@ -21,8 +21,9 @@ from ledger.books.commands import (
     Reverse,
     UpdateCustomer,
 )
-from ledger.books.exact import BooksError
 from ledger.books.model import Decision, Facts, Plan, Priced, Refusal, Terms, Wallet
+from ledger.books.returns import refunds, reversals
+from ledger.books.rounding import BooksError
 
 
 def decide(
@@ -49,13 +50,13 @@ def decide(
     decision: Decision | Refusal
     match command:
         case Reserve():
-            decision = holds.reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+            decision = reservations.reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
         case Commit():
             decision = charges.commit(wallet, command, now=now, plan=plan, priced=priced, facts=facts)
         case Release():
-            decision = holds.release(wallet, command, now=now, plan=plan, facts=facts)
+            decision = reservations.release(wallet, command, now=now, plan=plan, facts=facts)
         case Extend():
-            decision = holds.extend(wallet, command, now=now, plan=plan, facts=facts)
+            decision = reservations.extend(wallet, command, now=now, plan=plan, facts=facts)
         case Charge():
             decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
         case Reverse() | Refund():

@@ -7,8 +7,6 @@ from datetime import datetime
 
 from ledger.books import refusals
 from ledger.books.commands import IssueGrant
-from ledger.books.draft import Draft
-from ledger.books.exact import MAX_AMOUNT
 from ledger.books.limits import LOTS_MAX
 from ledger.books.model import (
     POOL_SCOPE,
@@ -22,6 +20,8 @@ from ledger.books.model import (
     Refusal,
     Wallet,
 )
+from ledger.books.posting import Draft
+from ledger.books.rounding import MAX_AMOUNT
 
 SCOPES = ("tokens", "compute", "units", "outcome")
 """Kinds of usage that a grant may be for alone."""

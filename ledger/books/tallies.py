@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from ledger.books.exact import HALF_EVEN, exact_sum, reduced, round_ratio
 from ledger.books.making import make
 from ledger.books.model import NO_AMOUNT, NO_TALLY, POOL_SCOPE, Ratio, Rounding, Tally
+from ledger.books.rounding import HALF_EVEN, exact_sum, reduced, round_ratio
 
 MAX_TALLIES = 32
 """Cards and pools of which one customer's remainders are carried; the one longest unused goes first. A

@@ -9,7 +9,7 @@ import uvloop
 
 from ledger.cli.access import KEY
 from ledger.cli.client import CallFailedError
-from ledger.cli.console import REFUSED, USAGE, fail, note
+from ledger.cli.output.console import REFUSED, USAGE, fail, note
 from ledger.environment import SettingsError
 
 Answer = TypeVar("Answer")

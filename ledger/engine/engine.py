@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import pricing
 from ledger.books.commands import Command
 from ledger.books.model import Refusal
-from ledger.engine.cell import Cell
-from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.clock import DatabaseClock, boot_seconds
+from ledger.engine.cell.cell import Cell
+from ledger.engine.cell.sweeper import Sweeper
+from ledger.engine.command import Asked, Pending
 from ledger.engine.entrance import Entrance
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Asked, Pending
-from ledger.engine.prices import PriceBook
-from ledger.engine.sweeper import Sweeper
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.acts import Act
-from ledger.store.database import Database
+from ledger.prices.price_book import PriceBook
+from ledger.store.audit import Act
 from ledger.store.directory import Directory
+from ledger.store.postgres.database import Database
 
 if TYPE_CHECKING:
     from ledger.spans import Spans

@@ -15,10 +15,10 @@ import pricing
 from ledger import calls
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.cell import Cell
+from ledger.engine.cell.cell import Cell
+from ledger.engine.command import Asked, Pending, all_done
 from ledger.engine.outcomes import Committed, Unavailable
-from ledger.engine.pending import Asked, Pending, all_done
-from ledger.store.acts import Act
+from ledger.store.audit import Act
 from ledger.store.directory import CustomerKey, Directory
 
 Line = deque[tuple[Pending, Command]]

@@ -16,9 +16,9 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
-from ledger.engine.clock import boot_seconds
+from ledger.clock import boot_seconds
+from ledger.engine.command import Asked, Underway
 from ledger.engine.outcomes import Overloaded
-from ledger.engine.pending import Asked, Underway
 from ledger.metrics.operations import Refused
 
 AGE, NUMBER = "oldest_seconds", "commands"

@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.store import literals
-from ledger.store.acts import CUSTOMERS, customer_image, note
-from ledger.store.columns import ENTRY, WALLET, instant_of, shared_types
-from ledger.store.load import find_entries
-from ledger.store.write import new_token
+from ledger.store.audit import CUSTOMERS, customer_image, note
+from ledger.store.cells import rows_out
+from ledger.store.cells.columns import ENTRY, WALLET, instant_of, shared_types
+from ledger.store.cells.load import find_entries
+from ledger.store.cells.write import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from ledger.books.model import Decision, Entry
-    from ledger.store.acts import Act
-    from ledger.store.database import Pool, PooledConnection
+    from ledger.store.audit import Act
+    from ledger.store.postgres.database import Pool, PooledConnection
 
 LOOK_UP_SECONDS = 10.0
 """After so long a look-up fails: whoever waits for it is told that the database is away."""
@@ -182,9 +182,9 @@ async def create_customer(
             return await _repeated(connection, customer_id, make)
         customer, now = entered
         decision = make(customer, now)
-        shared = literals.Shared()
-        wallet = literals.wallet_row(decision.wallet, shared, with_profile=True)
-        entry = literals.entry_row(decision.entry, shared)
+        shared = rows_out.Shared()
+        wallet = rows_out.wallet_row(decision.wallet, shared, with_profile=True)
+        entry = rows_out.entry_row(decision.entry, shared)
         born = _BORN.format(cell=cell, wallets=WALLET.rows(cell, 1), entries=ENTRY.rows(cell, 2))
         await connection.execute(born, [wallet], [entry], new_token(), *shared.parameters())
         made, image = decision.entry, customer_image(decision.wallet)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from ledger.store.database import PooledConnection
+    from ledger.store.postgres.database import PooledConnection
 
 LOOKED_AT_MAX: Final = 20_000
 """Rows looked at for one page: some 50 ms."""

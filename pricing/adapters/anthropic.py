@@ -37,7 +37,7 @@ from pricing.adapters.common import (
     writes,
 )
 from pricing.adapters.vocabulary import CACHE_READ, REASONING, asked_of, served_for, tier_of
-from pricing.items import OUTPUT_QUANTITIES, Tokens, Units
+from pricing.usage.items import OUTPUT_QUANTITIES, Tokens, Units
 
 _CONTENT = names_in(
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pricing.decimals import BILLION
-from pricing.items import Tokens, Units
+from pricing.exact import BILLION
+from pricing.usage.items import Tokens, Units
 
 COUNT_MAX = 10**15
 _DEPTH_MAX = 20

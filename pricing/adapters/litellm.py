@@ -28,7 +28,7 @@ from pricing.adapters.common import (
 )
 from pricing.adapters.openai import Usage, read_usage
 from pricing.adapters.vocabulary import model_of, provider_id, tier_of
-from pricing.items import CACHE
+from pricing.usage.items import CACHE
 
 _CONTENT = names_in(
     """

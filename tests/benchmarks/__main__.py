@@ -10,7 +10,7 @@ from time import monotonic
 import uvloop
 from rich.console import Console
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.benchmarks import compare, parts, profiles, ratios, report
 from tests.benchmarks.measures import Measures
 from tests.benchmarks.postgres import postgres

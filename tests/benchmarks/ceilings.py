@@ -7,14 +7,14 @@ from itertools import count, cycle, islice
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ledger.store.database import WRITER
-from ledger.store.load import Loaded, LoadRequest, load
-from ledger.store.write import Batch, write
+from ledger.store.cells.load import Loaded, LoadRequest, load
+from ledger.store.cells.write import Batch, write
+from ledger.store.postgres.database import WRITER
 from tests.benchmarks.desk import Desk
 from tests.benchmarks.postgres import CELL
 
 if TYPE_CHECKING:
-    from ledger.store.database import Connection
+    from ledger.store.postgres.database import Connection
 
 _TABLE = "bench.inserted"
 _INSERT = f"INSERT INTO {_TABLE} (id, content) VALUES ($1, $2)"
@@ -86,7 +86,7 @@ class BareInserts:
 
 
 class StoreAlone:
-    """`ledger.store.write.write` with the batches of the same pairs, decided before the clock starts."""
+    """The write of cells with the batches of the same pairs, decided before the clock starts."""
 
     def __init__(self, connection: Connection, loaded: Iterable[Loaded]) -> None:
         """Takes customers whom nobody else writes."""

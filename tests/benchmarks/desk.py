@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pricing
 from ledger import books
-from ledger.engine.plans import load_plans
-from ledger.engine.prices import priced_of
+from ledger.prices.plans import load_plans
+from ledger.prices.price_book import priced_of
 from ledger.sample import SAMPLE_CONFIG
-from ledger.store.load import Loaded
-from ledger.store.write import Batch, Standing
+from ledger.store.cells.load import Loaded
+from ledger.store.cells.write import Batch, Standing
 from tests.benchmarks import workload
 
 GRANT_MICROS = 10**11

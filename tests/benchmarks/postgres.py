@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import asyncpg
 
-from ledger.store import columns
-from ledger.store.database import Connection, Database
+from ledger.store.cells import columns
+from ledger.store.cells.load import LoadRequest, load
+from ledger.store.cells.write import write
 from ledger.store.directory import create_customer
-from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.load import LoadRequest, load
-from ledger.store.migrate import migrate
-from ledger.store.rollups import advance
-from ledger.store.write import write
+from ledger.store.finance.rollups import advance
+from ledger.store.postgres.database import Connection, Database
+from ledger.store.postgres.embedded import EmbeddedPostgres
+from ledger.store.postgres.migrate import migrate
 from tests.acts import ACT
 from tests.benchmarks import workload
 from tests.benchmarks.desk import Desk

@@ -10,7 +10,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.benchmarks import load, parts, processor
 from tests.benchmarks.load import BATCH, SPREAD, UNARY_IN_FLIGHT
 from tests.benchmarks.postgres import make_books

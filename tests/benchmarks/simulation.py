@@ -6,10 +6,10 @@ from fractions import Fraction
 from time import perf_counter
 from typing import Final
 
-from ledger.engine.prices import PriceBook
-from ledger.engine.simulator import Simulator, WhatIf
-from ledger.store.database import Database
-from ledger.store.usage import UsageQuery
+from ledger.prices.price_book import PriceBook
+from ledger.simulation.simulator import Simulator, WhatIf
+from ledger.store.finance.charged_usage import UsageQuery
+from ledger.store.postgres.database import Database
 from tests.benchmarks.postgres import CELL, Books
 
 CHARGES: Final = 100_000

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from ledger.cli.access import Access
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.benchmarks import load
@@ -29,7 +29,7 @@ from tests.benchmarks.store_before import StoreBefore, store_before
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ledger.store.database import Connection
+    from ledger.store.postgres.database import Connection
     from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
     from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
 

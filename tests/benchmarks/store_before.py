@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.benchmarks.checkouts import worktree
 
 COMMIT: Final = "82edc3ec6ecaa6943754b2f8ad42fe18c27fbfab"

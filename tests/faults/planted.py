@@ -13,14 +13,14 @@ from itertools import count
 from typing import Any
 
 from ledger.books.model import Entry
-from ledger.engine.batch import OpenBatch
-from ledger.engine.clock import DatabaseClock
-from ledger.engine.links import LinkDown
+from ledger.clock import DatabaseClock
+from ledger.engine.cell.connection import LinkDown
+from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.cell.writer import Writer
 from ledger.engine.outcomes import Committed
-from ledger.engine.writer import Writer
-from ledger.store import write_statement as statement
-from ledger.store.history import History
-from ledger.store.write import Batch
+from ledger.store.cells import write_statement as statement
+from ledger.store.cells.write import Batch
+from ledger.store.postgres.history import History
 
 HASTE_SECONDS = 0.1
 """From a reply to the commit that it did not wait for: a kill falls in between whatever the disk's speed."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import DatabaseUrls
 
 PORT = 5432

@@ -10,8 +10,8 @@ import typer
 
 from ledger.app import backed_up, restored
 from ledger.cli.commands.serve import Data, settings_of
-from ledger.cli.console import REFUSED, note
-from ledger.cli.stack import run_here
+from ledger.cli.output.console import REFUSED, note
+from ledger.cli.own_server import run_here
 from ledger.logs import log_to_stderr
 
 _SHOWN_MAX = 20

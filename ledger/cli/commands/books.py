@@ -14,8 +14,8 @@ from rich.table import Table
 
 from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
-from ledger.cli.console import REFUSED, note, out, print_json, table
-from ledger.cli.money import nanousd, show_credits, show_dollars, show_margin
+from ledger.cli.output.amounts import nanousd, show_credits, show_dollars, show_margin
+from ledger.cli.output.console import REFUSED, note, out, print_json, table
 from ledger.cli.run import run
 from ledger.finance.v1 import finance_service_pb2 as pb
 

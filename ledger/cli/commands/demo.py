@@ -17,8 +17,7 @@ from ledger.app import Stack
 from ledger.cli.access import key_of
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
-from ledger.cli.console import REFUSED, note, out, progress, table
-from ledger.cli.demo import (
+from ledger.cli.demonstration.selling import (
     PARTS,
     ROUNDS_CARD,
     STYLE_PARTS,
@@ -28,10 +27,11 @@ from ledger.cli.demo import (
     sell_part,
     sell_rounds,
 )
-from ledger.cli.money import show_credits, show_dollars, show_margin, show_whole_dollars
-from ledger.cli.replay import Tally
-from ledger.cli.stack import connected, own_stack, run_here
-from ledger.cli.styles import STYLES, Row, Sold, World, sell, survivals
+from ledger.cli.demonstration.styles_table import STYLES, Row, Sold, World, sell, survivals
+from ledger.cli.output.amounts import show_credits, show_dollars, show_margin, show_whole_dollars
+from ledger.cli.output.console import REFUSED, note, out, progress, table
+from ledger.cli.own_server import connected, own_stack, run_here
+from ledger.cli.replaying.replay import Tally
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir

@@ -19,7 +19,7 @@ from rich.table import Table
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
-from ledger.cli.console import REFUSED, fail, note, out, print_json, table, whoever
+from ledger.cli.output.console import REFUSED, fail, note, out, print_json, table, whoever
 from ledger.cli.run import run
 
 keys = typer.Typer(

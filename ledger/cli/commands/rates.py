@@ -16,10 +16,10 @@ from rich.table import Table
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
-from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
 from ledger.cli.lazy import LazyGroup
+from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
 from ledger.cli.run import run
-from pricing.source import ConfigError, Problem
+from pricing.documents.validate import ConfigError, Problem
 
 
 class _Rates(LazyGroup):

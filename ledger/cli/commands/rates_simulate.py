@@ -15,11 +15,11 @@ from rich.table import Table
 
 from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
-from ledger.cli.console import USAGE, fail, note, out, print_json, table
-from ledger.cli.money import nanousd, show_credits, show_dollars
-from ledger.cli.picture import bounds, draw, work_in_words
-from ledger.cli.provider_records import ProviderFiles, open_usage
-from ledger.cli.records import Record, RecordFormat, RecordOptions, RecordsError
+from ledger.cli.output.amounts import nanousd, show_credits, show_dollars
+from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
+from ledger.cli.output.simulation_svg import bounds, draw, work_in_words
+from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions, RecordsError
+from ledger.cli.replaying.provider_records import ProviderFiles, open_usage
 from ledger.cli.run import run
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList

@@ -14,13 +14,13 @@ import typer
 
 from ledger.cli.client import Ledger, call
 from ledger.cli.commands.options import at_server, reach
-from ledger.cli.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
-from ledger.cli.customers import Customers, UnknownCardError, find_card
-from ledger.cli.money import margin, show_credits, show_dollars, show_margin
-from ledger.cli.provider_records import FindingCount, ProviderFiles, open_usage
-from ledger.cli.records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
-from ledger.cli.replay import Replay, Tally
-from ledger.cli.stack import connected, own_stack, run_here
+from ledger.cli.output.amounts import margin, show_credits, show_dollars, show_margin
+from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
+from ledger.cli.own_server import connected, own_stack, run_here
+from ledger.cli.replaying.csv_records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
+from ledger.cli.replaying.customers import Customers, UnknownCardError, find_card
+from ledger.cli.replaying.provider_records import FindingCount, ProviderFiles, open_usage
+from ledger.cli.replaying.replay import Replay, Tally
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir

@@ -14,7 +14,7 @@ import typer
 
 from ledger.app import migrated, running
 from ledger.cli.greeting import greeting
-from ledger.cli.stack import run_here
+from ledger.cli.own_server import run_here
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ledger.store.database import ROLES
+from ledger.store.postgres.database import ROLES
 from tests.faults.proxy import Proxy
 from tests.faults.scene import Result, Scene, World, scene
 

@@ -11,7 +11,7 @@ import pytest
 from ledger.access.keys import Key
 from ledger.access.table import KeyTable
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 from tests.keys import new_key
 
 

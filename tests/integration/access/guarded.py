@@ -24,7 +24,7 @@ from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.app import running
 from ledger.settings import Settings
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import scope_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.databases import new_database

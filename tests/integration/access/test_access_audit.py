@@ -18,8 +18,8 @@ from guarded import CREDIT, Answer, Guarded, fresh, serving, settings_of
 from ledger.access.keys import parse
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.finance.v1 import finance_service_pb2
-from ledger.store.acts import Wanted, listing
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.audit import Wanted, listing
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -21,8 +21,8 @@ from guarded import CREDIT, KEYLESS, OF_A_CUSTOMER, Guarded, fresh, serving, set
 from ledger.access.caller import SCOPES
 from ledger.access.keys import BOUND, Key, parse
 from ledger.access.tokens import Token, sign
-from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.signing_keys import SigningKey
+from ledger.store.access.signing_keys import SigningKey
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

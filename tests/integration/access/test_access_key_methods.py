@@ -18,7 +18,7 @@ from guarded import Answer, Guarded, fresh, serving, settings_of
 from ledger.access.keys import LIFE_MAX, parse
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -31,7 +31,7 @@ from guarded import CONFIG, CREDIT, OF_A_CUSTOMER, Guarded, Method, fresh, reach
 
 from ledger.access.caller import SCOPES
 from ledger.access.keys import parse
-from ledger.store.database import ROLES
+from ledger.store.postgres.database import ROLES
 from tests import serving
 from tests.serving import FREE_PORTS, REPOSITORY
 

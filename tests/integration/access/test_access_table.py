@@ -15,9 +15,9 @@ from ledger.access import table as table_module
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.keys import Key
 from ledger.access.table import KeysOutdatedError, UnauthenticatedError
-from ledger.api.scrapes import admit_finance
+from ledger.api.back_office.scrapes import admit_finance
 from ledger.metrics.port import serve
-from ledger.store.keys import revoke_key, rotate_key
+from ledger.store.access.keys import revoke_key, rotate_key
 from tests.acts import ACT
 from tests.keys import draft
 

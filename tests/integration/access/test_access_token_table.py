@@ -11,8 +11,8 @@ import structlog
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import TRUSTED_SECONDS, KeysOutdatedError, UnauthenticatedError
-from ledger.store.keys import Draft, revoke_key, rotate_key
-from ledger.store.signing_keys import signing_keys
+from ledger.store.access.keys import Draft, revoke_key, rotate_key
+from ledger.store.access.signing_keys import signing_keys
 from tests.acts import ACT
 
 QUARTER = timedelta(minutes=15)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from api_world import CONFIG, World, served
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
 from tests.serving import settings_on
 

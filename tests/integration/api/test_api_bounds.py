@@ -14,7 +14,7 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ledger.api import limits
+from ledger.api.messages import limits
 from ledger.api.server import ApiServer
 from ledger.metrics.operations import OperationsMetrics
 

@@ -12,7 +12,7 @@ import grpc.aio
 from api_world import CONFIG, CREDIT, World, sandbox, searches, served, ticket, tokens, usage
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.store.database import READER
+from ledger.store.postgres.database import READER
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet

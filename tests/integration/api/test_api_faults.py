@@ -19,23 +19,23 @@ from grpc_health.v1 import health_pb2
 
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api import encode
-from ledger.api.admin import AdminService
-from ledger.api.credit import CreditService
-from ledger.api.limits import BATCH_WORK_AT_ONCE
+from ledger.api.back_office.admin import AdminService
+from ledger.api.messages import encode
+from ledger.api.messages.limits import BATCH_WORK_AT_ONCE
+from ledger.api.public.credit import CreditService
+from ledger.api.public.wallet import WalletService
 from ledger.api.scopes import ScopeMissingError
 from ledger.api.server import ApiServer, Service, admin_service, credit_service, wallet_service
-from ledger.api.wallet import WalletService
 from ledger.app import Stack, open_prices
+from ledger.clock import DatabaseClock, boot_seconds
 from ledger.doors.address import Address
 from ledger.doors.front import Front
 from ledger.engine import waiting as waiting_module
-from ledger.engine.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.engine.waiting import Bound, Urgency
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
-from ledger.store.reads import NEWEST, Reads
+from ledger.store.postgres.database import Database
+from ledger.store.reading.reads import NEWEST, Reads
 from ledger.turns import WORK_AT_ONCE
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet

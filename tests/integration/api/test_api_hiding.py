@@ -27,19 +27,19 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from ledger.api.errors import OVERLOADED, TABLE
-from ledger.api.limits import USAGE_ITEMS_MAX
+from ledger.api.messages.limits import USAGE_ITEMS_MAX
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
 from ledger.books.model import RefusalReason
 from ledger.engine import waiting as waiting_module
 from ledger.engine.waiting import Bound, Urgency
 from ledger.finance.v1 import finance_service_pb2 as finance
-from ledger.store.database import ROLES
+from ledger.store.postgres.database import ROLES
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
-from pricing.pieces import PIECES_MAX
+from pricing.rating.pieces import PIECES_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,7 +11,7 @@ import pytest
 from api_world import fresh, refusal, retry_of, searches, usage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ledger.api import limits
+from ledger.api.messages import limits
 from ledger.engine import waiting
 from ledger.engine.waiting import Bound, Urgency
 from ledger.v1 import credit_service_pb2 as pb

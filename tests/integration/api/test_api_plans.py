@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ledger.store import reads
+from ledger.store.reading import reads
 
 STATEMENTS = {
     name.removeprefix("_").lower(): text

@@ -9,7 +9,7 @@ import pytest
 from api_world import refusal, searches, usage
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.store.versions import CONVERGENCE
+from ledger.store.prices.versions import CONVERGENCE
 
 _numbers = count(1)
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -15,8 +15,8 @@ from api_world import CONFIG, CREDIT, World, fresh, served, tokens, usage
 
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.settings import Settings
-from ledger.store.database import READER
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.database import READER
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from tests.serving import ANY_PORTS
 

@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ledger.api import limits
+from ledger.api.messages import limits
 from ledger.api.server import ApiServer, finance_service
 from ledger.doors.certificates import TlsFiles
 from ledger.doors.tls import Tls

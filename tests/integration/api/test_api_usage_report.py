@@ -10,8 +10,8 @@ import pytest
 from api_world import CREDIT, fresh, refusal, sandbox, searches, ticket, tokens, usage
 from test_api_reads import pages
 
-from ledger.api.pages import next_page_token
-from ledger.store.shares import WAITING_OF_CUSTOMER_MAX
+from ledger.api.messages.paging import next_page_token
+from ledger.store.reading.shares import WAITING_OF_CUSTOMER_MAX
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 

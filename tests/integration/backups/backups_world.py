@@ -16,7 +16,7 @@ import asyncpg
 from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, IssueGrantRequest
 from ledger.app import running
 from ledger.cli.client import Ledger, call
-from ledger.cli.stack import connected
+from ledger.cli.own_server import connected
 from ledger.settings import Settings
 from ledger.v1.credit_service_pb2 import ChargeRequest, ReserveRequest
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID

@@ -8,7 +8,7 @@ from itertools import count
 import asyncpg
 import pytest
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 
 MakeDatabase = Callable[[], Awaitable[str]]
 _numbers = count(1)

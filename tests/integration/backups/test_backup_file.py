@@ -13,7 +13,7 @@ from ledger.app import BackupRefusedError, backed_up, migrated, restored
 from ledger.cli.client import CallFailedError, call
 from ledger.environment import SettingsError
 from ledger.settings import Settings
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1.credit_service_pb2 import ChargeRequest
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
 

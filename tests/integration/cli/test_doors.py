@@ -22,7 +22,7 @@ from tests.keys import new_key
 from tests.serving import FREE_PORTS, REPOSITORY, Server, clean_environment, serving
 
 if TYPE_CHECKING:
-    from ledger.store.database import Database
+    from ledger.store.postgres.database import Database
 
 EVERYWHERE = {"ACU_LEDGER_HOST": "0.0.0.0"}  # noqa: S104 -- what is tested
 NO_KEY = "A key that may be used is required, as metadata authorization: Bearer <key>."

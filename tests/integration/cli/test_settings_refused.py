@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from command_line import acu_ledger
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.serving import FREE_PORTS
 
 

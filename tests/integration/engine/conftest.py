@@ -10,10 +10,10 @@ import pytest
 from engine_world import World, write_config
 
 from ledger.app import open_prices
-from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 
 Start = Callable[..., Awaitable[World]]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pricing
 from ledger import books
-from ledger.engine.clock import DatabaseClock
+from ledger.clock import DatabaseClock
+from ledger.engine.command import all_done
 from ledger.engine.engine import Engine, told
-from ledger.engine.keeper import PriceKeeper
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import all_done
-from ledger.store.database import Database
+from ledger.publishing.service import PriceKeeper
 from ledger.store.directory import create_customer
+from ledger.store.postgres.database import Database
 from tests.acts import ACT
 
 COSTS = """

@@ -12,12 +12,12 @@ from engine_world import World, fingerprint, pages
 
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine import member as member_module
-from ledger.engine import memory as memory_module
+from ledger.engine.cell import customer as member_module
+from ledger.engine.cell import customers as memory_module
 from ledger.engine.outcomes import Committed, Faulty
-from ledger.store import versions
-from ledger.store.database import Database
-from ledger.store.versions import CONVERGENCE
+from ledger.store.postgres.database import Database
+from ledger.store.prices import versions
+from ledger.store.prices.versions import CONVERGENCE
 
 CREDIT = 1_000_000
 Start = Callable[..., Awaitable[World]]

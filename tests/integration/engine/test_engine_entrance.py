@@ -11,9 +11,9 @@ from engine_world import World, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
+from ledger.engine.command import Pending, all_done
 from ledger.engine.engine import told
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done
 
 CREDIT = 1_000_000
 

@@ -16,15 +16,15 @@ from engine_world import World, fingerprint, pages, write_config
 from ledger import books
 from ledger.app import open_prices
 from ledger.books.model import RefusalReason
-from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.clock import DatabaseClock, boot_seconds
+from ledger.engine.command import all_done
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed, Unavailable
-from ledger.engine.pending import all_done
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
-from ledger.store.history import StandbyError
-from ledger.store.migrate import migrate
-from ledger.store.reads import CustomerNotFoundError, Reads
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.history import StandbyError
+from ledger.store.postgres.migrate import migrate
+from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from tests.databases import DatabaseUrls
 from tests.faults.postgres import Postgres
 

@@ -15,7 +15,7 @@ import pricing
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.outcomes import Committed
-from ledger.store.verify import verify_journal
+from ledger.store.finance.verify import verify_journal
 
 CREDIT = 1_000_000
 TICKETS = """

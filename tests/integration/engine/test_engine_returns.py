@@ -13,10 +13,10 @@ from engine_world import World, fingerprint, pages
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX, REFUNDS_MAX
-from ledger.engine.member import Member
+from ledger.engine.cell.customer import Member
 from ledger.engine.outcomes import Committed
-from ledger.store.load import LOAD_REVERSAL
-from ledger.store.verify import verify_journal
+from ledger.store.cells.load import LOAD_REVERSAL
+from ledger.store.finance.verify import verify_journal
 
 CREDIT = 1_000_000
 

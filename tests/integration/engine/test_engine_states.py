@@ -17,8 +17,8 @@ import pricing
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.outcomes import Committed
-from ledger.store.verify import verify_journal
-from pricing.pieces import PIECES_MAX
+from ledger.store.finance.verify import verify_journal
+from pricing.rating.pieces import PIECES_MAX
 
 CREDIT = 1_000_000
 SECOND = 10**9

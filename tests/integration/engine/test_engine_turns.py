@@ -11,16 +11,16 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
-from ledger.engine.batch import OpenBatch
-from ledger.engine.member import Member
-from ledger.engine.memory import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
+from ledger.engine.cell.customer import Member
+from ledger.engine.cell.customers import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
+from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.command import Pending, all_done
 from ledger.engine.outcomes import Committed
-from ledger.engine.pending import Pending, all_done
-from ledger.engine.publisher import By
-from ledger.store import write
-from ledger.store.literals import Shared
-from ledger.store.verify import verify_journal
-from ledger.store.versions import Source
+from ledger.publishing.publisher import By
+from ledger.store.cells import write
+from ledger.store.cells.rows_out import Shared
+from ledger.store.finance.verify import verify_journal
+from ledger.store.prices.versions import Source
 from ledger.turns import LINES_AT_ONCE
 from tests.acts import ACT
 

@@ -13,14 +13,14 @@ from engine_world import World, fingerprint, pages
 from structlog.testing import capture_logs
 
 from ledger import books
-from ledger.engine import watch as engine_watch
 from ledger.engine.outcomes import Committed
-from ledger.engine.watch import Watch
+from ledger.followers import watch as engine_watch
+from ledger.followers.watch import Watch
 from ledger.metrics.operations import BooksFigures, OperationsMetrics
-from ledger.store.database import Connection
 from ledger.store.directory import due_customers
-from ledger.store.place import verification_due
-from ledger.store.watch import DESCRIPTION_MAX
+from ledger.store.finance.findings import DESCRIPTION_MAX
+from ledger.store.postgres.database import Connection
+from ledger.store.postgres.place import verification_due
 
 CREDIT = 1_000_000
 CELL = "cell_00"

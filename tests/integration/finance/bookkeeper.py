@@ -34,11 +34,11 @@ from ledger.books import (
     decide,
     due,
 )
-from ledger.engine.tailer import Tailer
-from ledger.store.database import Connection, Database
+from ledger.followers.tailer import Tailer
+from ledger.store.cells.load import LoadRequest, load, load_reversal
+from ledger.store.cells.write import Batch, Standing, write
 from ledger.store.directory import create_customer
-from ledger.store.load import LoadRequest, load, load_reversal
-from ledger.store.write import Batch, Standing, write
+from ledger.store.postgres.database import Connection, Database
 from tests import build
 from tests.acts import ACT
 from tests.build import CREDIT, DOLLAR

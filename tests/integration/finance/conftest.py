@@ -12,15 +12,15 @@ from bookkeeper import CELL
 
 from ledger.access.caller import LOOPBACK
 from ledger.api.admission import Admission
-from ledger.api.finance import FinanceService
+from ledger.api.back_office.finance import FinanceService
 from ledger.api.server import ApiServer, finance_service
-from ledger.engine.prices import PriceBook
-from ledger.engine.simulator import Simulator
 from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Connection, Database
+from ledger.prices.price_book import PriceBook
+from ledger.simulation.simulator import Simulator
 from ledger.store.directory import Directory
+from ledger.store.postgres.database import Connection, Database
 
 MINUTE = timedelta(minutes=1)
 

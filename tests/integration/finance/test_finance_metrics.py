@@ -11,9 +11,9 @@ from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_
 from prometheus_client import CollectorRegistry, generate_latest
 
 from ledger.books import Treatment
-from ledger.engine.tailer import Tailer
+from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import Figures, FinanceMetrics
-from ledger.store.database import Connection, Database
+from ledger.store.postgres.database import Connection, Database
 
 BY_PLAN_AND_CARD = """
 SELECT plan, coalesce(card, '') AS card, {amount} AS amount

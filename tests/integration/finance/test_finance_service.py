@@ -13,13 +13,13 @@ from bookkeeper import CELL, CREDIT, DOLLAR, OVERDRAFT, Bookkeeper, catch_up, li
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
-from ledger.api import ids, limits
-from ledger.api.encode import timestamp
+from ledger.api.messages import ids, limits
+from ledger.api.messages.encode import timestamp
 from ledger.books import Credits, Dollars, Treatment
-from ledger.engine.tailer import Tailer
 from ledger.finance.v1 import finance_service_pb2 as pb
+from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store.database import Connection, Database
+from ledger.store.postgres.database import Connection, Database
 
 WHOLE_CREDITS = {name: Decimal(0) for name in Credits._fields}
 WHOLE_DOLLARS = {name: Decimal(0) for name in Dollars._fields}

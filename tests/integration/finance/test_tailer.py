@@ -13,10 +13,10 @@ import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
 from ledger.books import MAX_AMOUNT
-from ledger.engine.tailer import Tailer
+from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import Figures, FinanceMetrics
-from ledger.store.database import Connection, Database
-from ledger.store.rollups import LATEST_WRITE, STEP, advance
+from ledger.store.finance.rollups import LATEST_WRITE, STEP, advance
+from ledger.store.postgres.database import Connection, Database
 
 ROLLED_UP = f"""
 SELECT (SELECT coalesce(sum(revenue_nanousd), 0) FROM {CELL}.rollup_lines) AS revenue,

@@ -8,10 +8,10 @@ import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
 from ledger.books import MAX_AMOUNT
-from ledger.engine.tailer import Tailer
+from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store.invariants import INVARIANTS, OF_BOOKS, OF_ROLLUPS
-from ledger.store.verify import VIOLATIONS_MAX, verify_customers, verify_journal
+from ledger.store.finance.invariants import INVARIANTS, OF_BOOKS, OF_ROLLUPS
+from ledger.store.finance.verify import VIOLATIONS_MAX, verify_customers, verify_journal
 
 UNGUARDED = f"""
 ALTER TABLE {CELL}.entries DROP CONSTRAINT entries_check;

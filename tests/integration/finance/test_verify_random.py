@@ -29,12 +29,12 @@ from ledger.books import (
     Treatment,
 )
 from ledger.books.model import NOTHING, Reservation
-from ledger.engine.tailer import Tailer
+from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store import columns, literals
-from ledger.store.columns import Columns
-from ledger.store.database import Connection
-from ledger.store.verify import verify_journal
+from ledger.store.cells import columns, rows_out
+from ledger.store.cells.columns import Columns
+from ledger.store.finance.verify import verify_journal
+from ledger.store.postgres.database import Connection
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "books"))
 
@@ -113,18 +113,18 @@ async def store(owner: Connection, customer: int, world: World) -> None:
     await owner.execute(
         "INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)", f"customer-{customer}", CELL
     )
-    shared = literals.Shared()
-    row = literals.wallet_row(wallet, shared, with_profile=True)
+    shared = rows_out.Shared()
+    row = rows_out.wallet_row(wallet, shared, with_profile=True)
     await insert(owner, "wallets", columns.WALLET, [row], shared, _CREATED)
-    rows = [literals.entry_row(entry, shared, None) for entry in entries]
+    rows = [rows_out.entry_row(entry, shared, None) for entry in entries]
     await insert(owner, "entries", columns.ENTRY, rows, shared)
-    rows = [literals.money_row(entry, entry.money, shared) for entry in entries if entry.money is not None]
+    rows = [rows_out.money_row(entry, entry.money, shared) for entry in entries if entry.money is not None]
     await insert(owner, "money", columns.MONEY, rows, shared)
-    rows = [literals.lot_row(customer, lot, shared) for lot in lots]
+    rows = [rows_out.lot_row(customer, lot, shared) for lot in lots]
     await insert(owner, "lots", columns.LOT, rows, shared)
-    rows = [literals.lot_value_row(customer, lot) for lot in lots]
+    rows = [rows_out.lot_value_row(customer, lot) for lot in lots]
     await insert(owner, "lot_values", columns.LOT_VALUE, rows, shared)
-    rows = [literals.debt_row(customer, wallet.unbilled_nanousd)]
+    rows = [rows_out.debt_row(customer, wallet.unbilled_nanousd)]
     await insert(owner, "debts", columns.DEBT, rows, shared)
     await owner.executemany(_RESERVATION, [reservation_values(customer, each) for each in reservations])
 
@@ -137,7 +137,7 @@ async def insert(
     table: str,
     kind: Columns,
     rows: list[str],
-    shared: literals.Shared,
+    shared: rows_out.Shared,
     more: Mapping[str, str] = NOTHING,
 ) -> None:
     """The rows are $1, what they share begins at $2."""

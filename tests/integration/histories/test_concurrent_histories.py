@@ -20,11 +20,11 @@ from histories_service import Service, serving
 from replay import replay
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.engine.watch import Watch
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.followers.watch import Watch
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 

@@ -14,8 +14,9 @@ from wire import STATUS, body, exchange, headers, message, opening
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import UnauthenticatedError
-from ledger.api import boundary, limits
+from ledger.api import call_boundary
 from ledger.api.admission import Admission
+from ledger.api.messages import limits
 from ledger.api.server import ApiServer, credit_service
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
@@ -72,7 +73,7 @@ async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else a call that was begun in time would be one for ever."""
-    monkeypatch.setattr(boundary, "LET_IN_SECONDS", -1.0)
+    monkeypatch.setattr(call_boundary, "LET_IN_SECONDS", -1.0)
     guard = Guard()
     async with guarded(guard) as target:
         host, _, port = target.rpartition(":")

@@ -9,9 +9,9 @@ import pytest
 from life_world import Replica, Start, write_card, write_costs
 
 from ledger.app import open_prices
-from ledger.engine.clock import DatabaseClock, boot_seconds
+from ledger.clock import DatabaseClock, boot_seconds
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.database import Database
+from ledger.store.postgres.database import Database
 
 
 @pytest.fixture

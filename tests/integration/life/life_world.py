@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ledger.engine.clock import DatabaseClock
-from ledger.engine.keeper import PriceKeeper
+from ledger.clock import DatabaseClock
 from ledger.metrics.operations import OperationsMetrics
+from ledger.publishing.service import PriceKeeper
 
 COSTS = "revision: %s\nunits:\n  page: {each: '0.001'}\n%s"
 CARD = """\

@@ -13,10 +13,10 @@ import pytest
 from life_world import Replica, Start, write_card, write_costs
 
 import pricing
-from ledger.engine.plans import BUILT_IN
-from ledger.engine.publisher import By
-from ledger.store.database import Database
-from ledger.store.versions import (
+from ledger.prices.plans import BUILT_IN
+from ledger.publishing.publisher import By
+from ledger.store.postgres.database import Database
+from ledger.store.prices.versions import (
     CONVERGENCE,
     Kind,
     RevisionRefusedError,

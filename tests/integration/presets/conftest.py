@@ -10,7 +10,7 @@ from presets_service import Presets
 from ledger.app import running
 from ledger.cli.client import connect
 from ledger.sample import SAMPLE_CONFIG
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
 from tests.serving import settings_on
 

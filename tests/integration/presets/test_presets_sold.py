@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ledger.cli.customers import Customers, find_card
-from ledger.cli.demo import read_agent_sessions
-from ledger.cli.replay import Replay
-from ledger.cli.styles import STYLES, Sold, World, sell
+from ledger.cli.demonstration.selling import read_agent_sessions
+from ledger.cli.demonstration.styles_table import STYLES, Sold, World, sell
+from ledger.cli.replaying.customers import Customers, find_card
+from ledger.cli.replaying.replay import Replay
 from ledger.sample import SAMPLE_CONFIG
 from pricing import load
 

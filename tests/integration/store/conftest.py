@@ -8,12 +8,12 @@ import asyncpg
 import pytest
 from store_world import CELL, World
 
-from ledger.store.write import write
+from ledger.store.cells.write import write
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ledger.store.database import Connection, Database
+    from ledger.store.postgres.database import Connection, Database
 
 
 @pytest.fixture

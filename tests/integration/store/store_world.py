@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import books
 from ledger.books import Decision, Facts, GrantKind, Plan, Priced
+from ledger.store.cells.write import Batch, Standing
 from ledger.store.directory import create_customer
-from ledger.store.write import Batch, Standing
 from tests import build
 from tests.acts import ACT
 from tests.build import CREDIT, DOLLAR, decided
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ledger.books import Command, Refusal, Reservation, Wallet
-    from ledger.store.database import Database
-    from ledger.store.load import Loaded
+    from ledger.store.cells.load import Loaded
+    from ledger.store.postgres.database import Database
 
 CELL = "cell_00"
 PLAN = Plan(

@@ -35,9 +35,9 @@ from ledger.books.model import (
     Terms,
     Treatment,
 )
-from ledger.store import codec, columns, literals
-from ledger.store.load import LoadRequest, find_entries, load, load_reversal
-from ledger.store.write import Batch, write
+from ledger.store.cells import columns, rows_in, rows_out
+from ledger.store.cells.load import LoadRequest, find_entries, load, load_reversal
+from ledger.store.cells.write import Batch, write
 
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- the zone is drawn
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -56,7 +56,7 @@ STATES = st.builds(State, TEXTS, st.none() | INSTANTS, COUNTS, COUNTS, COUNTS, C
 EFFECTS = st.lists(st.builds(Effect, TEXTS, TEXTS, st.integers(0, 10**18)), max_size=2).map(tuple)
 LOT_KEYS = st.builds(LotKey, st.integers(1, 2**40), st.integers(0, 1000))
 COSTS = st.builds(ReservationCosts, *[RATIOS] * 3, *[AMOUNTS] * 4, *[RATIOS] * 2)
-OPEN_STATES = st.sampled_from(sorted(literals.OPEN_TO_COMMITS))
+OPEN_STATES = st.sampled_from(sorted(rows_out.OPEN_TO_COMMITS))
 
 
 def balanced(kind):
@@ -267,13 +267,13 @@ async def test_the_database_takes_rows_as_they_are_built(connection, kind):
 def test_a_line_may_not_use_the_books_own_names():
     """What pricing says of a line must not hide what the books say."""
     with pytest.raises(ValueError, match="credits_micros"):
-        literals.entry_row(_with_line({"credits_micros": 0}), literals.Shared())
+        rows_out.entry_row(_with_line({"credits_micros": 0}), rows_out.Shared())
 
 
 def test_what_json_cannot_say_exactly_is_no_part_of_a_line():
     """An integer beyond 64 bits would come back as a float from many a reader."""
     with pytest.raises(TypeError, match="64-bit"):
-        literals.entry_row(_with_line({"quantity": 2**64}), literals.Shared())
+        rows_out.entry_row(_with_line({"quantity": 2**64}), rows_out.Shared())
 
 
 def _with_line(public):
@@ -294,4 +294,4 @@ def _with_line(public):
 def test_exact_amounts_are_kept_exactly():
     """A reservation's exact price is `num/den`, whatever its size."""
     exact = (10**30 + 1, 3**40)
-    assert codec._ratio_of(literals._ratio(exact)) == exact
+    assert rows_in._ratio_of(rows_out._ratio(exact)) == exact

@@ -10,6 +10,8 @@ import pytest
 from store_world import CELL, World
 
 from ledger import books
+from ledger.store.cells.load import LoadRequest, load
+from ledger.store.cells.write import write
 from ledger.store.directory import (
     CustomerExists,
     CustomerKey,
@@ -20,8 +22,6 @@ from ledger.store.directory import (
     due_customers,
     find_customers,
 )
-from ledger.store.load import LoadRequest, load
-from ledger.store.write import write
 from tests.acts import ACT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import pytest
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 
 OWNER = """
 import sys
 from pathlib import Path
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 server = EmbeddedPostgres.start(Path(sys.argv[1]))
 print(server.url, flush=True)
 sys.stdin.read()

@@ -9,8 +9,8 @@ from store_world import CELL, CREDIT, DOLLAR, PLAN, World, priced
 
 from ledger import books
 from ledger.books import EntryKind, Facts, LotStatus, ReservationState, State
-from ledger.store.load import DUE_MAX, LoadRequest, find_entries, load, load_reversal
-from ledger.store.write import write
+from ledger.store.cells.load import DUE_MAX, LoadRequest, find_entries, load, load_reversal
+from ledger.store.cells.write import write
 
 
 async def test_each_customer_gets_what_was_asked_of_it(world, connection):

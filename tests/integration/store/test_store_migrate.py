@@ -8,8 +8,8 @@ import re
 import asyncpg
 import pytest
 
-from ledger.store.database import Database
-from ledger.store.migrate import migrate
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.migrate import migrate
 
 COLUMNS = """
 SELECT c.relname, c.relkind, c.reloptions, a.attname, format_type(a.atttypid, a.atttypmod) AS type,

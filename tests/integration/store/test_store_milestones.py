@@ -11,11 +11,11 @@ from store_world import CELL, World, priced
 
 from ledger.books import Charge
 from ledger.books.model import Credits
+from ledger.store.cells.write import write
 from ledger.store.directory import Directory
-from ledger.store.milestones import MILESTONE, first_after, last_before
-from ledger.store.reads import BALANCE_AT, Reads
-from ledger.store.usage_report import SPAN, UsageQuery
-from ledger.store.write import write
+from ledger.store.reading.milestones import MILESTONE, first_after, last_before
+from ledger.store.reading.reads import BALANCE_AT, Reads
+from ledger.store.reading.usage_report import SPAN, UsageQuery
 
 ENTRIES = 3 * MILESTONE + 5
 SECOND = timedelta(seconds=1)

@@ -10,11 +10,12 @@ from datetime import date
 import pytest
 from store_world import CELL
 
-from ledger.store import lists, shares, usage_report
+from ledger.store import lists
 from ledger.store.directory import Directory
-from ledger.store.reads import NEWEST, Reads
-from ledger.store.shares import Shares, TooManyReportsError
-from ledger.store.usage_report import UsageQuery
+from ledger.store.reading import shares, usage_report
+from ledger.store.reading.reads import NEWEST, Reads
+from ledger.store.reading.shares import Shares, TooManyReportsError
+from ledger.store.reading.usage_report import UsageQuery
 
 DAY, NEXT = date(2026, 10, 1), date(2026, 10, 2)
 ENTRIES = 25_000

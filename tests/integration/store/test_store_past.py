@@ -9,9 +9,9 @@ from store_world import CELL, CREDIT, PLAN, World
 
 from ledger import books
 from ledger.books.model import Credits
+from ledger.store.cells.write import write
 from ledger.store.directory import Directory
-from ledger.store.reads import BooksBehindError, Reads
-from ledger.store.write import write
+from ledger.store.reading.reads import BooksBehindError, Reads
 
 MICROSECOND = timedelta(microseconds=1)
 

@@ -8,8 +8,9 @@ import asyncpg
 from store_world import CELL, CREDIT, World, priced
 
 from ledger.books import State
-from ledger.store import directory, load, write_statement
-from ledger.store.write import write
+from ledger.store import directory
+from ledger.store.cells import load, write_statement
+from ledger.store.cells.write import write
 
 
 def write_text(*, probe):

@@ -7,10 +7,10 @@ import pytest
 import structlog
 from store_world import CELL
 
-from ledger.store import migrate as migrations
-from ledger.store.closed_catalog import ALLOWED, HIDDEN_COLUMNS, NOT_ALLOWED
-from ledger.store.database import READER, WRITER
-from ledger.store.migrate import MENDING_TRIES, MigrationRefusedError, migrate, undisturbed
+from ledger.store.postgres import migrate as migrations
+from ledger.store.postgres.closed_catalog import ALLOWED, HIDDEN_COLUMNS, NOT_ALLOWED
+from ledger.store.postgres.database import READER, WRITER
+from ledger.store.postgres.migrate import MENDING_TRIES, MigrationRefusedError, migrate, undisturbed
 
 DENIED = asyncpg.InsufficientPrivilegeError
 EXECUTABLE = f"""

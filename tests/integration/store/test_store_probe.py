@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from store_world import CELL, CREDIT
 
-from ledger.store.write import RepeatedRequest, write
+from ledger.store.cells.write import RepeatedRequest, write
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["with others", "alone"])

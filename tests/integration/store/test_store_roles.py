@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from store_world import CELL
 
-from ledger.store.database import FINANCE, READER, WRITER, Database, RoleTooStrongError
+from ledger.store.postgres.database import FINANCE, READER, WRITER, Database, RoleTooStrongError
 
 DOLLAR_TABLES = (
     "money",

@@ -13,11 +13,11 @@ from store_world import CELL
 
 from ledger import books
 from ledger.books import Charge, PricedLine, Refund, Reverse
+from ledger.store.cells.load import load_reversal
+from ledger.store.cells.write import write
 from ledger.store.directory import Directory
-from ledger.store.load import load_reversal
-from ledger.store.reads import Reads
-from ledger.store.usage_report import UsageQuery
-from ledger.store.write import write
+from ledger.store.reading.reads import Reads
+from ledger.store.reading.usage_report import UsageQuery
 from tests.build import line, priced
 
 KINDS = ("tokens", "compute", "units")

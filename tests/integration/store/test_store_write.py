@@ -10,10 +10,10 @@ from store_world import CELL, CREDIT, World, priced
 
 from ledger import books
 from ledger.books import State
-from ledger.store import write as write_module
-from ledger.store.literals import Shared
-from ledger.store.load import LoadRequest, find_entries, load
-from ledger.store.write import (
+from ledger.store.cells import write as write_module
+from ledger.store.cells.load import LoadRequest, find_entries, load
+from ledger.store.cells.rows_out import Shared
+from ledger.store.cells.write import (
     Batch,
     RepeatedRequest,
     Standing,

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ledger.store.migrate import migrate
+from ledger.store.postgres.migrate import migrate
 from tests.faults.injections import rolling_restart
 from tests.faults.journal import Unknown
 from tests.faults.postgres import Postgres

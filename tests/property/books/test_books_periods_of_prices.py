@@ -34,8 +34,8 @@ from ledger.books import (
     State,
 )
 from ledger.books.model import NO_TALLY
-from ledger.engine.member import effects_of
-from ledger.engine.prices import freed, priced_of, texts_of, unwound
+from ledger.engine.cell.customer import effects_of
+from ledger.prices.price_book import freed, priced_of, texts_of, unwound
 from tests.build import decided
 
 

@@ -27,9 +27,9 @@ from ledger.books import (
     apportion,
     round_exact,
 )
-from ledger.books.bills import make_bill
-from ledger.books.cover import Source, cover
-from ledger.books.exact import nearest, over_one
+from ledger.books.billing import make_bill
+from ledger.books.burn_down import Source, cover
+from ledger.books.rounding import nearest, over_one
 from tests.build import CREDIT, decided, line, lot, priced
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 
 from ledger.app import Stack, running
-from ledger.store.database import Database
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import execute, new_database
 from tests.serving import settings_on
 

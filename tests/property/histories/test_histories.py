@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 )
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 

@@ -21,7 +21,7 @@ from pricing import (
     item_of,
     price,
 )
-from pricing.items import TOKEN_QUANTITIES
+from pricing.usage.items import TOKEN_QUANTITIES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 COSTS = CostBook({}, None)

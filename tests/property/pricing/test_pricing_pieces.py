@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing import pieces
-from pricing.pieces import GRADUATED, PIECES_MAX, VOLUME
+from pricing.rating import pieces
+from pricing.rating.pieces import GRADUATED, PIECES_MAX, VOLUME
 
 BOUNDS = {
     "graduated": [[GRADUATED, 0, 20, 60]],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing import Compute, CostBook, Memory, RateCard, compile_terms, price
-from pricing.meters import CREDIT
+from pricing.rating.meters import CREDIT
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RATES = {"a": 1, "b": 2, "c": 4, "d": 4, "e": 0}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pricing import Compute, CostBook, KeyOwner, Memory, RateCard, Tokens, Units, compile_terms, price
-from pricing.what_if import ScaledCosts, on_own_keys, swapped
+from pricing.planning.what_if import ScaledCosts, on_own_keys, swapped
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOOK = CostBook(

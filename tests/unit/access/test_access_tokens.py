@@ -14,7 +14,7 @@ import pytest
 from ledger.access import tokens
 from ledger.access.keys import Key, parse
 from ledger.access.tokens import LASTS_MAX, Token, read, sign
-from ledger.store.signing_keys import SigningKey
+from ledger.store.access.signing_keys import SigningKey
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TODAY = SigningKey(NOW.date(), bytes(range(32)))

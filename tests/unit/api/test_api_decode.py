@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import pricing
 from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api import decode, ids, limits
-from ledger.api.checks import InvalidArgumentError
+from ledger.api.messages import decode, ids, limits
+from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.commands import (
     Charge,
     Commit,
@@ -155,7 +155,7 @@ def test_usage_of_each_kind():
 def test_token_fields_are_pricings_quantities():
     """Every quantity of the message is one that pricing knows, and the other way round."""
     fields = {f.name for f in use.TokenUsage.DESCRIPTOR.fields if f.number >= 10}
-    assert fields == set(pricing.items.TOKEN_QUANTITIES)
+    assert fields == set(pricing.usage.items.TOKEN_QUANTITIES)
 
 
 def test_commit_extend_release_reverse_refund():

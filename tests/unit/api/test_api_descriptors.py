@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from ledger.admin.v1 import admin_service_pb2
-from ledger.api.encode import _TYPES
+from ledger.api.messages.encode import _TYPES
 from ledger.api.scopes import ScopeMissingError, scopes_of
 from ledger.api.server import _pool
 from ledger.books.model import EntryKind

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ledger import books
-from ledger.api import encode, ids
+from ledger.api.messages import encode, ids
 from ledger.books import LotKey, State
-from ledger.books.periods import close
+from ledger.books.period_close import close
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.build import terms
 

@@ -13,10 +13,10 @@ from grpc import StatusCode
 
 from ledger.access.allowances import KeyLimitError
 from ledger.api import errors
-from ledger.api.checks import InvalidArgumentError
+from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.outcomes import Faulty, Overloaded, Unavailable
-from ledger.store.reads import BooksBehindError, CustomerNotFoundError
+from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
 

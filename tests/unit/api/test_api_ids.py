@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.api import ids
+from ledger.api.messages import ids
 from ledger.books.model import LotKey
 
 GUIDE = Path(__file__).parents[3] / "docs" / "api.md"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api import limits, pages
-from ledger.api.checks import Problems
+from ledger.api.messages import limits, paging
+from ledger.api.messages.validation import Problems
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -19,14 +19,14 @@ FIRST = (2**63 - 1,)
 
 def key_of(request, first=FIRST):
     problems = Problems()
-    return pages.last_key(problems, request, first), dict(problems.found)
+    return paging.last_key(problems, request, first), dict(problems.found)
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_a_token_leads_back_to_its_key(sequence):
     """The page after a row begins behind it."""
     request = pb.ListChargesRequest(customer_id="c")
-    request.page_token = pages.next_page_token(request, (sequence,))
+    request.page_token = paging.next_page_token(request, (sequence,))
     assert key_of(request) == ((sequence,), {})
 
 
@@ -39,7 +39,7 @@ def test_the_size_of_a_page_may_change():
     """A token does not fix the size of the pages."""
     request = pb.ListChargesRequest(customer_id="c", page_size=5)
     again = pb.ListChargesRequest(
-        customer_id="c", page_size=9, page_token=pages.next_page_token(request, (4,))
+        customer_id="c", page_size=9, page_token=paging.next_page_token(request, (4,))
     )
     assert key_of(again) == ((4,), {})
 
@@ -56,7 +56,7 @@ def test_the_size_of_a_page_may_change():
 )
 def test_a_token_belongs_to_its_list(other):
     """Another customer, another filter, another method: the token is refused, not misread."""
-    other.page_token = pages.next_page_token(pb.ListChargesRequest(customer_id="c"), (4,))
+    other.page_token = paging.next_page_token(pb.ListChargesRequest(customer_id="c"), (4,))
     assert key_of(other)[1].keys() == {"page_token"}
 
 
@@ -93,7 +93,7 @@ def test_garbage_is_refused(text):
 def test_a_forged_key_is_refused(body):
     """Whoever can read can make a seal: what is under it and is no key of the list is refused."""
     request = admin.ListRateCardVersionsRequest()
-    sealed = pages._seal(request, body) + body
+    sealed = paging._seal(request, body) + body
     request.page_token = urlsafe_b64encode(sealed).decode().rstrip("=")
     assert len(request.page_token) <= limits.PAGE_TOKEN_LENGTH_MAX
     key, problems = key_of(request, ("", 9))
@@ -104,9 +104,9 @@ def test_a_forged_key_is_refused(body):
 def test_keys_of_text():
     """Customers are listed by their ids, whatever characters those have."""
     request = admin.ListCustomersRequest()
-    request.page_token = pages.next_page_token(request, ("Zoë/1",))
+    request.page_token = paging.next_page_token(request, ("Zoë/1",))
     assert key_of(request, ("",)) == (("Zoë/1",), {})
-    longest = pages.next_page_token(request, ("\U0001f600" * limits.ID_LENGTH_MAX,))
+    longest = paging.next_page_token(request, ("\U0001f600" * limits.ID_LENGTH_MAX,))
     request.page_token = longest
     assert key_of(request, ("",))[1] == {}
 
@@ -115,7 +115,7 @@ def test_keys_of_text():
 def test_sizes_of_pages(size, rows):
     """50 by default, 1,000 at most."""
     problems = Problems()
-    assert pages.page_size(problems, pb.ListChargesRequest(page_size=size)) == rows
+    assert paging.page_size(problems, pb.ListChargesRequest(page_size=size)) == rows
     assert not problems.found
 
 
@@ -123,5 +123,5 @@ def test_sizes_of_pages(size, rows):
 def test_sizes_that_are_refused(size):
     """A size out of range is told, not cut."""
     problems = Problems()
-    pages.page_size(problems, pb.ListChargesRequest(page_size=size))
+    paging.page_size(problems, pb.ListChargesRequest(page_size=size))
     assert dict(problems.found).keys() == {"page_size"}

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from ledger.api import errors
-from ledger.api.checks import InvalidArgumentError
+from ledger.api.messages.validation import InvalidArgumentError
 from ledger.engine.outcomes import Overloaded
 
 PROTO = Path(__file__).parents[3] / "proto"

@@ -100,7 +100,7 @@ def test_a_sample_is_of_the_innermost_part_that_a_frame_tells() -> None:
     """The interpreter and Python's modules work for whoever called them; what waits takes no time."""
     served = "uv_run (core.c:452);Writes.answer (ledger/api/writes.py:108)"
     lines = [
-        f"{served};price (pricing/pricer.py:20);__add__ (fractions.py:3);PyNumber_Add (python3.11) 3",
+        f"{served};price (pricing/rating/price.py:20);__add__ (fractions.py:3);PyNumber_Add (python3.11) 3",
         f"{served};SerializeToString (google/_upb/_message.abi3.so);malloc (libc.so.6) 4",
         f"{served} 2",
         "uv_run (core.c:464);epoll_pwait (libc.so.6) 100",

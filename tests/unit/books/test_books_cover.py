@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.books.bills import Bill, make_bill
-from ledger.books.cover import Source, cover
+from ledger.books.billing import Bill, make_bill
+from ledger.books.burn_down import Source, cover
 from tests.build import line, lot, priced
 
 

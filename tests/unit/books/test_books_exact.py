@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from ledger.books import BooksError, Rounding, apportion, round_exact
-from ledger.books.exact import share
+from ledger.books.rounding import share
 
 
 @pytest.mark.parametrize(

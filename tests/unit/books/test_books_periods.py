@@ -29,10 +29,10 @@ from ledger.books import (
     State,
     Treatment,
 )
-from ledger.books.exact import MAX_AMOUNT
 from ledger.books.model import MoneyLine
-from ledger.books.periods import count
-from ledger.books.returns import is_refunded
+from ledger.books.period_close import count
+from ledger.books.returns.credit_return import is_refunded
+from ledger.books.rounding import MAX_AMOUNT
 from tests.build import CREDIT, DOLLAR, START, decided, line, priced
 
 KEY = "count/card/hours/2026-11-01"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.cli.money import (
+from ledger.cli.output.amounts import (
     dollars,
     margin,
     micros,

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-from ledger.cli.provider_records import FINDINGS_MAX, ProviderFiles, open_provider_records, short_name
-from ledger.cli.records import Record, RecordFormat, Skipped
+from ledger.cli.replaying.csv_records import Record, RecordFormat, Skipped
+from ledger.cli.replaying.provider_records import (
+    FINDINGS_MAX,
+    ProviderFiles,
+    open_provider_records,
+    short_name,
+)
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from ledger.cli.records import (
+from ledger.cli.replaying.csv_records import (
     NAME_MAX,
     Record,
     RecordFormat,

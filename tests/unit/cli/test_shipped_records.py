@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.cli.demo import PARTS, ROUNDS_FILE, SESSIONS_FILE
-from ledger.cli.records import Record, open_records
-from ledger.cli.rounds import read_sessions
+from ledger.cli.demonstration.agent_sessions import read_sessions
+from ledger.cli.demonstration.selling import PARTS, ROUNDS_FILE, SESSIONS_FILE
+from ledger.cli.replaying.csv_records import Record, open_records
 from ledger.sample import SAMPLE_RECORDS
 
 BLENDED = {"openai/gpt-5": ("0.619", "10"), "anthropic/claude-sonnet-4-5": ("3.944", "15")}

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.books.commands import Charge, Commit, Release, Reserve, Reverse
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.pending import Asked, Pending, Underway, all_done
+from ledger.engine.command import Asked, Pending, Underway, all_done
 from pricing import Compute
 
 REFUSED = Refusal(RefusalReason.INSUFFICIENT_CREDITS)

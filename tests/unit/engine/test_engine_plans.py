@@ -6,7 +6,7 @@ import pytest
 
 import pricing
 from ledger.books.model import Unpriced
-from ledger.engine.plans import load_plans
+from ledger.prices.plans import load_plans
 
 CARD = """\
 card: basic

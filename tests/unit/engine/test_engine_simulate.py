@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
-from ledger.engine.simulate import Simulation
-from ledger.engine.simulation_figures import BUCKETS, bucket_of
-from ledger.engine.simulation_past import Booked, Window
+from ledger.simulation.figures import BUCKETS, bucket_of
+from ledger.simulation.replay import Simulation
+from ledger.simulation.side import Booked, Window
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 COSTS = pricing.CostBook({"units": {"page": {"each": "0.001"}}}, None)

@@ -9,8 +9,8 @@ import pytest
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
 from ledger.books.model import Entry
 from ledger.engine import waiting as module
+from ledger.engine.command import Pending
 from ledger.engine.outcomes import Committed, Unavailable
-from ledger.engine.pending import Pending
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import Refused
 
@@ -23,7 +23,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the clock."""
 
     def set_clock(seconds: float) -> None:
-        for name in ("waiting", "pending"):
+        for name in ("waiting", "command"):
             monkeypatch.setattr(f"ledger.engine.{name}.boot_seconds", lambda: seconds)
 
     set_clock(100.0)

@@ -3,8 +3,8 @@
 import pytest
 from presets_world import NOW
 
-from ledger.cli.demo import read_agent_sessions
-from ledger.cli.styles import STYLES, Row, World, sell
+from ledger.cli.demonstration.selling import read_agent_sessions
+from ledger.cli.demonstration.styles_table import STYLES, Row, World, sell
 from ledger.sample import SAMPLE_CONFIG
 from pricing import Config, Terms, compile_terms, load
 

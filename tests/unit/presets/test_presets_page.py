@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.cli.styles import STYLES
+from ledger.cli.demonstration.styles_table import STYLES
 from ledger.sample import SAMPLE_CONFIG
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.cli.styles import Sold, World, survives
+from ledger.cli.demonstration.styles_table import Sold, World, survives
 
 DOLLAR = 10**9
 

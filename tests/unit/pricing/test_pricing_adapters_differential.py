@@ -18,8 +18,8 @@ from genai_prices.data import providers
 
 from pricing import CostBook, Tokens
 from pricing.adapters import Adapted, anthropic, bedrock, gemini, openai
-from pricing.catalog import snapshot
-from pricing.costing import tokens_costs
+from pricing.costs.catalog import snapshot
+from pricing.costs.item_cost import tokens_costs
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -25,8 +25,8 @@ from pricing.adapters import (
     otel,
 )
 from pricing.adapters.vocabulary import provider_id
-from pricing.catalog import snapshot
-from pricing.costing import tokens_costs
+from pricing.costs.catalog import snapshot
+from pricing.costs.item_cost import tokens_costs
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from pricing_world import COSTS, write_config
 from test_pricing_refusals import GOOD, _card, _cases, _written
 
 from pricing import ConfigError, load
-from pricing.plain_yaml import read_plain
+from pricing.documents.yaml_reader import read_plain
 
 _QUOTED = re.compile(r'(?:^write |^write seconds above 0, |such as |, |or |write )"([^"]+)"')
 

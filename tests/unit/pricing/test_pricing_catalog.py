@@ -10,8 +10,8 @@ from genai_prices.data import providers
 from pricing_world import card_text, config, priced, terms, tokens
 
 from pricing import CostBook, compile_terms
-from pricing.catalog import Catalog, snapshot
-from pricing.items import INPUT_QUANTITIES, OUTPUT_QUANTITIES
+from pricing.costs.catalog import Catalog, snapshot
+from pricing.usage.items import INPUT_QUANTITIES, OUTPUT_QUANTITIES
 
 INSTANTS = [
     datetime(2024, 3, 1, 3, 30, tzinfo=UTC),

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from pricing_world import tokens
 
-from pricing.catalog import Catalog
+from pricing.costs.catalog import Catalog
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MILLION = 1_000_000

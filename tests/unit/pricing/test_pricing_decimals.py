@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from pricing.decimals import DECIMAL_RULE, format_nanos, format_percent, parse_nanos, parse_percent
+from pricing.exact import DECIMAL_RULE, format_nanos, format_percent, parse_nanos, parse_percent
 
 
 @pytest.mark.parametrize(

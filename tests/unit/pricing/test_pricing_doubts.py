@@ -8,7 +8,7 @@ import pytest
 from pricing_world import NOW, card_text, config
 
 from pricing import doubts_of_card, load, read_costs_text
-from pricing.doubts import MIX
+from pricing.planning.doubts import MIX
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config"
 COSTS = """

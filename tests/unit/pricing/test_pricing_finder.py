@@ -3,9 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing import finder, selectors
-from pricing.finder import Finder
-from pricing.selectors import Index, covers, is_glob
+from pricing.cards import patterns as selectors
+from pricing.cards import rule_index
+from pricing.cards.patterns import Index, covers, is_glob
+from pricing.cards.rule_index import Finder
 
 letters = st.text("ab*", max_size=6)
 patterns = letters.filter(bool)
@@ -79,7 +80,7 @@ def _comparisons(monkeypatch, size, rule_of):
     many = [rule_of(number) for number in range(size)]
     with monkeypatch.context() as patch:
         patch.setattr(selectors, "compile_pattern", counting)
-        found = finder.Finder(many)
+        found = rule_index.Finder(many)
         patch.undo()
         for names, facets in many:
             values = {facet: some[0] for facet, some in facets.items()}

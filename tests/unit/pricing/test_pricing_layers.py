@@ -8,7 +8,7 @@ import pytest
 from pricing_world import NOW, after, card_text, compute, config, paid, priced, terms
 
 from pricing import Memory, RateCard, compile_terms, unwind
-from pricing.meters import Meter
+from pricing.rating.meters import Meter
 
 COSTS = "compute: {xs: {cost: none}, s: {cost: none}, m: {cost: none}, l: {cost: none}, xl: {cost: none}}"
 RATES = {"xs": 1, "s": 2, "m": 4, "l": 8, "xl": 16}

@@ -7,7 +7,7 @@ import pytest
 from pricing_world import COSTS, card_text, compute, config, outcome, priced, terms, tokens, units
 
 from pricing import KeyOwner, PriceListItem, Rate, RateCard, Result
-from pricing.selectors import covers
+from pricing.cards.patterns import covers
 
 PER = "price: {per_million: {input: '1', output: '1'}}"
 HOUR = "price: {per_hour: '1'}"

@@ -7,7 +7,7 @@ import pytest
 from pricing_world import NOW, TOLD, Customer, compute, outcome, terms, tokens, units
 
 from pricing import KeyOwner, PoolPart, Result, free_marks
-from pricing.periods import Period
+from pricing.cards.periods import Period
 
 DAYS = [(100, 20, 110), (120, 10, 120), (80, 5, 80), (100, 13, 103)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pricing.plain_yaml import NotYamlError, read_plain
+from pricing.documents.yaml_reader import NotYamlError, read_plain
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from pydantic import Field
 
 from pricing import ConfigError, Problem, Result, load_model
-from pricing.card_document import _members
-from pricing.fields import Duration, Name
-from pricing.source import Places, RefusedError, Strict, read_file, read_text
+from pricing.cards.card_document import _members
+from pricing.documents.field_types import Duration, Name
+from pricing.documents.validate import Places, RefusedError, Strict, read_file, read_text
 
 
 class Part(Strict):

@@ -7,9 +7,9 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
-from ledger.engine import schemas
+from ledger.prices import schemas
+from pricing.documents.yaml_reader import read_plain
 from pricing.json_schema import schema_text
-from pricing.plain_yaml import read_plain
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "deploy" / "config"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.store.programs import Connect, ProgramError, Programs
+from ledger.store.postgres.programs import Connect, ProgramError, Programs
 
 
 @pytest.mark.parametrize(

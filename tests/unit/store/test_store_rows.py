@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import cycle, islice
 
-from ledger.store import write
-from ledger.store.literals import Shared
+from ledger.store.cells import write
+from ledger.store.cells.rows_out import Shared
 from tests.benchmarks.desk import Desk
 
 PAIRS = 500

@@ -1,0 +1,185 @@
+"""AdminService: for ops. Customers, grants, rate cards, keys, and who did what."""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from ledger import books
+from ledger.access.table import KeyTable
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.admin.v1 import admin_service_pb2_grpc
+from ledger.api import writes
+from ledger.api.back_office.audit import AuditMethods, act_of
+from ledger.api.back_office.keys import KeyMethods
+from ledger.api.back_office.rates import RateMethods
+from ledger.api.errors import StatusError, refused, some_of
+from ledger.api.messages import decode, encode, paging, validation
+from ledger.api.messages.decode import Write
+from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.writes import Writes
+from ledger.books import commands
+from ledger.books.model import Decision, RefusalReason
+from ledger.engine.engine import Engine
+from ledger.engine.outcomes import Committed
+from ledger.publishing.service import PriceKeeper
+from ledger.store.directory import CustomerExists, RequestIdReused, create_customer
+from ledger.store.postgres.database import Pool
+from ledger.store.postgres.migrate import DEFAULT_CELLS
+from ledger.store.reading.reads import Profile, Reads
+
+NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
+"""Where new customers live."""
+
+
+class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc.AdminServiceServicer):
+    """Who the customers are, what they were granted, which cards are in force, who may call, who did what."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        keeper: PriceKeeper,
+        reads: Reads,
+        keys: KeyTable,
+        writer: Pool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        super().__init__(keeper, writer, clock)
+        self._keys = keys
+        self._reads = reads
+        self._writes = Writes(engine, reads, clock)
+
+    async def CreateCustomer(
+        self, request: pb.CreateCustomerRequest, context: object
+    ) -> pb.CreateCustomerResponse:
+        """Makes a customer, on a plan and maybe a card of its own."""
+        write = decode.create_customer(request)
+        customer = request.customer
+        try:
+            self._require_prices(customer.plan, customer.rate_card)
+        except (StatusError, InvalidArgumentError) as error:
+            done = await self._writes.repeat(write, error)
+        else:
+            done = await self._create(write, request)
+        return pb.CreateCustomerResponse(
+            customer=pb.Customer(
+                customer_id=customer.customer_id,
+                display_name=customer.display_name,
+                plan=customer.plan,
+                rate_card=customer.rate_card,
+                zone=customer.zone or validation.UTC_ZONE,
+                multiplier=encode.decimal(decode.multiplier(customer)),
+                created_at=encode.timestamp(done.entry.effective_at),
+            ),
+            sequence=done.entry.sequence,
+            replayed=done.replayed,
+        )
+
+    async def _create(
+        self, write: Write[commands.CreateCustomer], request: pb.CreateCustomerRequest
+    ) -> Committed:
+        command, customer = write.command, request.customer
+
+        def make(number: int, now: datetime) -> Decision:
+            return books.create(
+                number,
+                customer.display_name,
+                customer.plan,
+                customer.rate_card or None,
+                customer.zone or validation.UTC_ZONE,
+                command.request_id,
+                command.fingerprint,
+                now,
+                decode.multiplier(customer),
+            )
+
+        try:
+            created = await create_customer(
+                self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make, act_of(request)
+            )
+        except CustomerExists:
+            raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
+        except RequestIdReused:
+            raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
+        return Committed(created.entry, created.replayed)
+
+    async def UpdateCustomer(
+        self, request: pb.UpdateCustomerRequest, context: object
+    ) -> pb.UpdateCustomerResponse:
+        """Changes names and policies; answers with the customer as it now stands."""
+        write = decode.update_customer(request, self._clock())
+        command = write.command
+        before = await self._reads.profile(write.customer_id)
+        plan = before.plan if command.plan is None else command.plan
+        card = before.card if command.card is None else command.card
+        try:
+            self._require_prices(plan, card or "")
+        except (StatusError, InvalidArgumentError) as error:
+            done = await self._writes.repeat(write, error)
+        else:
+            done = await self._writes.carry_out(write, act_of(request))
+        return pb.UpdateCustomerResponse(
+            customer=_customer(await self._reads.profile(write.customer_id)),
+            sequence=done.entry.sequence,
+            replayed=done.replayed,
+        )
+
+    def _require_prices(self, plan: str, card: str) -> None:
+        """A customer's plan exists, and so does a card to price its usage by."""
+        plans = self._prices.plans
+        if plan not in plans:
+            raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
+        cards = self._prices.cards(self._clock())
+        allowed = some_of(cards)
+        if card and card not in cards:
+            raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
+        priced_by = self._prices.card_for(plan, card or None, self._clock())
+        if priced_by is None:
+            description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
+            raise InvalidArgumentError([("customer.rate_card", description)])
+        if not self._prices.has_fallback(plan, priced_by.content):
+            name = priced_by.version.name
+            description = (
+                f"is {name}, which names no rule to fall back on, as plan {plan} asks: write"
+                " fallback: {tokens: <name of a rule>} in the card, or choose another card or plan"
+            )
+            raise InvalidArgumentError([("customer.rate_card", description)])
+
+    async def GetCustomer(self, request: pb.GetCustomerRequest, context: object) -> pb.GetCustomerResponse:
+        """One customer."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        problems.raise_if_any()
+        return pb.GetCustomerResponse(customer=_customer(await self._reads.profile(customer_id)))
+
+    async def ListCustomers(
+        self, request: pb.ListCustomersRequest, context: object
+    ) -> pb.ListCustomersResponse:
+        """Customers in the order of their ids."""
+        problems = Problems()
+        size = paging.page_size(problems, request)
+        (after,) = paging.last_key(problems, request, ("",))
+        problems.raise_if_any()
+        rows = await self._reads.profiles(after, size + 1)
+        token = paging.next_page_token(request, (rows[size - 1].customer_id,)) if len(rows) > size else ""
+        return pb.ListCustomersResponse(
+            customers=[_customer(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
+        """Gives credits to a customer."""
+        return await self._writes.answer(writes.ISSUE_GRANT, request, act_of(request))
+
+
+def _customer(profile: Profile) -> pb.Customer:
+    return pb.Customer(
+        customer_id=profile.customer_id,
+        display_name=profile.display_name,
+        plan=profile.plan,
+        rate_card=profile.card or "",
+        zone=profile.zone,
+        multiplier=encode.decimal(profile.multiplier_nanos),
+        created_at=encode.timestamp(profile.created_at),
+    )

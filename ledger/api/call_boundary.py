@@ -1,0 +1,365 @@
+"""What every call passes through: who calls, metrics, and the one place where exceptions become statuses.
+
+A call that its caller has given up (a cancel, or a deadline that passed) ends at once: the wait for the
+engine is cancelled, never the write behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from contextvars import ContextVar
+from inspect import isasyncgen
+from math import inf
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from grpc import StatusCode
+
+from ledger import calls
+from ledger.access.caller import enter
+from ledger.access.table import Authorize, Metadata
+from ledger.api.admission import Admission, AtDoor
+from ledger.api.errors import (
+    StatusError,
+    code_of,
+    invalid,
+    overloaded_status,
+    status_of,
+    trailing_metadata,
+)
+from ledger.api.messages import limits
+from ledger.engine.outcomes import Overloaded
+
+if TYPE_CHECKING:
+    from ledger.spans import Spans
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Answer = Callable[[Any, Context], Any]
+    """Answers a message, or an exception in its place."""
+    Find = Callable[[Metadata | None], Handler]
+    """Who answers a call with this metadata."""
+
+
+LET_IN_SECONDS: Final = 1.0
+"""Whoever was let in so long before the message came is looked at again: a key is revoked within two."""
+
+_KEYLESS: Final = ("grpc.health.v1.", "grpc.reflection.")
+"""Packages of the services that need no key: they tell nothing of anybody."""
+
+
+class _LetIn(NamedTuple):
+    """Who came to a method that takes a key, and when."""
+
+    at: float
+    key_id: str
+
+
+_KEYLESS_CALL: Final = _LetIn(inf, "")
+_let_in: ContextVar[_LetIn] = ContextVar("let_in", default=_KEYLESS_CALL)
+
+
+class Boundary:
+    """Stands before a server when services are added: lets callers in, counts calls, answers what they raise.
+
+    A call is looked at when its header fields have come, before its message is taken: whoever shows no key
+    has nothing read and nothing kept. Calls and streams (health, reflection) are refused beyond what one
+    process bears; streams are not counted. An interceptor would add coroutines to each call, and gRPC waits
+    for each method that is registered with it anew at every call: together a twentieth of a call.
+    """
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        admission: Admission,
+        authorize: Authorize,
+        scopes: Mapping[str, str],
+        spans: Spans | None = None,
+    ) -> None:
+        """`scopes` are those that methods need, by `service/method`; `spans`: None where none are wanted."""
+        self._server = server
+        self._admission = admission
+        self._authorize = authorize
+        self._scopes = scopes
+        self._spans = spans
+        self._calls = admission.calls
+        self._arrivals = _Arrivals(limits.KEYLESS_ARRIVALS_MAX, limits.KEYLESS_ARRIVAL_SECONDS)
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Takes the methods of a service, as generated code gives them."""
+        found = {
+            f"/{service}/{name}": self._found(f"{service}/{name}", each) for name, each in handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((_Methods(found),))
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Takes the same methods once more: generated code gives them in both forms."""
+
+    def _found(self, method: str, handler: Handler) -> Find:
+        """Who answers the calls of a method."""
+        if method in self._scopes:
+            return self._keyed(method, handler)
+        if not method.startswith(_KEYLESS):
+            raise ValueError(f"{method} has no scope: it would need no key")
+        keyless = self._keyless(method, handler)
+        return lambda _: keyless
+
+    def _keyless(self, method: str, handler: Handler) -> Handler:
+        """Its messages are small, few at a time, and come soon."""
+        reads, writes = (
+            _reader(handler.request_deserializer, limits.KEYLESS_BYTES_MAX),
+            handler.response_serializer,
+        )
+        arriving = self._arrivals.message
+        if handler.unary_unary is not None:
+            answer = self._around(method, handler.unary_unary, _nothing)
+
+            async def answer_arrived(_: Any, context: Context) -> Any:
+                return await answer(await arriving(context), context)
+
+            return grpc.stream_unary_rpc_method_handler(answer_arrived, reads, writes)
+        if handler.unary_stream is not None:
+            watches = _Streams(handler.unary_stream, limits.WATCHES_MAX, seconds=None)
+
+            async def watch_arrived(_: Any, context: Context) -> None:
+                await watches.answer(await arriving(context), context)
+
+            return grpc.stream_stream_rpc_method_handler(watch_arrived, reads, writes)
+        if handler.stream_stream is not None:
+            talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, limits.REFLECTION_SECONDS)
+            return grpc.stream_stream_rpc_method_handler(talks.answer, handler.request_deserializer, writes)
+        raise ValueError(f"{method} takes a stream and answers once: it has no bound")
+
+    def _keyed(self, method: str, handler: Handler) -> Find:
+        """Whoever may call it is answered, others are refused."""
+        if handler.unary_unary is None:
+            raise ValueError(f"{method} is a stream: it would outlive its key")
+        authorize, scope = self._authorize, self._scopes[method]
+
+        def let_in(metadata: Metadata | None) -> None:
+            caller = authorize(metadata)
+            _let_in.set(_LetIn(perf_counter(), caller.key_id))
+            caller.require(scope)
+            enter(caller)
+
+        answer = self._around(method, handler.unary_unary, let_in)
+        reads, writes = _reader(handler.request_deserializer), handler.response_serializer
+        at_door = self._admission.at_door(method)
+        answered = (
+            grpc.unary_unary_rpc_method_handler(answer, reads, writes)
+            if at_door is None
+            else grpc.stream_unary_rpc_method_handler(_once_read(answer, at_door), reads, writes)
+        )
+
+        def find(metadata: Metadata | None) -> Handler:
+            try:
+                let_in(metadata)
+            except Exception as error:  # noqa: BLE001 -- what it is, the boundary says
+                return _refusal(answer, error)
+            return answered
+
+        return find
+
+    def _around(
+        self, method: str, behaviour: Callable[[Any, Any], Any], let_in: Callable[[Metadata | None], None]
+    ) -> Answer:
+        counted, spans = self._calls, None if method.startswith(_KEYLESS) else self._spans
+        admit = self._admission.of(method)
+
+        async def answer(request: Any, context: Context) -> Any:
+            started = perf_counter()
+            counted.in_flight += 1
+            calls.enter(call := calls.Call(request, context))
+            let_in_at, call.key_id = _let_in.get()
+            if spans is not None:
+                spans.begin(method, call)
+            code, allowance = StatusCode.OK, None
+            try:
+                _require_time(context)
+                message = _require_message(request)
+                if started > let_in_at + LET_IN_SECONDS:
+                    let_in(context.invocation_metadata())
+                allowance = admit(message)
+                return await behaviour(message, context)
+            except asyncio.CancelledError:
+                code = StatusCode.DEADLINE_EXCEEDED if _is_late(context) else StatusCode.CANCELLED
+                raise
+            except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
+                status = status_of(error, method)
+                code = code_of(status)
+                await _end(context, status)
+            finally:
+                counted.in_flight -= 1
+                if allowance is not None:
+                    allowance.leave()
+                if spans is not None:
+                    spans.end(call, code)
+                counted.answered(method, code.name, perf_counter() - started)
+
+        return answer
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Says who answers a call, by its path and its metadata: no message is read before."""
+
+    def __init__(self, found: Mapping[str, Find]) -> None:
+        self._found = found
+
+    def service(self, handler_call_details: Any) -> Handler | None:
+        """None: there is no such method."""
+        find = self._found.get(handler_call_details.method)
+        return None if find is None else find(handler_call_details.invocation_metadata)
+
+
+def _refusal(answer: Answer, error: Exception) -> Handler:
+    """Answers with an error; a method that takes a stream need not wait for a message."""
+
+    async def refuse(_: Any, context: Context) -> Any:
+        return await answer(error, context)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+def _nothing(_: object) -> None:
+    """Lets everybody in."""
+
+
+def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
+    """Answers calls whose message is read only if that is worth it: it may be large."""
+    arrivals = _Arrivals(limits.BATCH_ARRIVALS_MAX, limits.BATCH_ARRIVAL_SECONDS)
+    too_many = Overloaded("messages", limits.BATCH_ARRIVALS_MAX)
+
+    async def answer_read(_: Any, context: Context) -> Any:
+        refusal = at_door()
+        if refusal is None and not arrivals.has_room(limits.BATCH_ARRIVAL_SAFE_SECONDS):
+            refusal = too_many
+        return await answer(refusal or await arrivals.message(context, too_many), context)
+
+    return answer_read
+
+
+class _Arrivals:
+    """Messages on their way, each for a while: where all places are taken the oldest gives way."""
+
+    def __init__(self, at_once: int, seconds: float) -> None:
+        self._at_once = at_once
+        self._seconds = seconds
+        self._open: dict[asyncio.Timeout, float] = {}
+        """Each with when it began."""
+
+    def has_room(self, safe_seconds: float) -> bool:
+        """Whether there is a place, or the oldest has had its own for so long."""
+        return (
+            len(self._open) < self._at_once or perf_counter() > next(iter(self._open.values())) + safe_seconds
+        )
+
+    async def message(self, context: Context, ended: Exception | None = None) -> Any:
+        """The message of a call, or an exception that says why there is none: `ended` where it gave way."""
+        if len(self._open) >= self._at_once:
+            self._end_oldest()
+        try:
+            async with asyncio.timeout(self._seconds) as time:
+                self._open[time] = perf_counter()
+                try:
+                    message = await context.read()
+                finally:
+                    gave_way = self._open.pop(time, None) is None
+        except TimeoutError:
+            if gave_way and ended is not None:
+                return ended
+            return StatusError(
+                Status(code=code_pb2.DEADLINE_EXCEEDED, message="The message did not come in time.")
+            )
+        return _no_message() if message is grpc.aio.EOF else message
+
+    def _end_oldest(self) -> None:
+        oldest = next(iter(self._open))
+        del self._open[oldest]
+        if not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
+
+
+class _Streams:
+    """The streams of one method: at most so many at a time, each for a bounded time, if any."""
+
+    def __init__(self, behaviour: Callable[[Any, Any], Any], at_once: int, seconds: float | None) -> None:
+        self._behaviour = behaviour
+        self._at_once = self._room = at_once
+        self._seconds = seconds
+
+    async def answer(self, request: Any, context: Context) -> None:
+        """What the method says, or RESOURCE_EXHAUSTED; DEADLINE_EXCEEDED once its time is over."""
+        if isinstance(request, StatusError):
+            await _end(context, request.status)
+        if self._room == 0:
+            await _end(context, overloaded_status("streams", self._at_once))
+        self._room -= 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._say(request, context)
+        except TimeoutError:
+            await context.abort(StatusCode.DEADLINE_EXCEEDED, f"A stream lasts {self._seconds:g} s at most.")
+        finally:
+            self._room += 1
+
+    async def _say(self, request: Any, context: Context) -> None:
+        """A method writes its messages itself, or generates them."""
+        said = self._behaviour(request, context)
+        if isasyncgen(said):
+            async with aclosing(said):
+                async for message in said:
+                    await context.write(message)
+        else:
+            await said
+
+
+async def _end(context: Context, status: Status) -> None:
+    """Ends a call with a status, which a client finds in its trailing metadata too. Never returns."""
+    await context.abort(code_of(status), status.message, trailing_metadata=trailing_metadata(status))
+
+
+def _is_late(context: Context) -> bool:
+    left = context.time_remaining()
+    return left is not None and left <= 0
+
+
+def _require_time(context: Context) -> None:
+    """A call whose deadline has passed before anybody looked at it is not begun: gRPC ends it."""
+    if _is_late(context):
+        raise asyncio.CancelledError
+
+
+def _require_message(request: Any) -> Any:
+    """The request, unless something else came in its place: why there is none."""
+    if isinstance(request, Exception):
+        raise request
+    return request
+
+
+def _no_message() -> StatusError:
+    return StatusError(invalid([("request", "is no message of this method")]))
+
+
+def _reader(
+    deserialize: Callable[[bytes], Any] | None, bytes_max: int = limits.MESSAGE_BYTES_MAX
+) -> Callable[[bytes], Any] | None:
+    """Reads a request; of bytes that are none an error: gRPC itself would call that a fault of the server."""
+    if deserialize is None:
+        return None
+
+    def read(data: bytes) -> Any:
+        if len(data) > bytes_max:
+            return _no_message()
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _no_message()
+
+    return read

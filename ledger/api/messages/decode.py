@@ -1,0 +1,342 @@
+"""Writes: from messages to commands of the books and items of pricing.
+
+Each function takes a request and the instant of now (so that one table serves them all), and gives a
+`Write`, or raises `InvalidArgumentError` with all that is wrong. Checks of shape only: whether a thing
+exists, or a plan allows it, is decided later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+import pricing
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.api.messages import ids, limits, validation
+from ledger.api.messages.decode_usage import decode_usage
+from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.books.commands import (
+    Charge,
+    Command,
+    Commit,
+    CreateCustomer,
+    Extend,
+    Fill,
+    IssueGrant,
+    Refund,
+    Release,
+    Reserve,
+    Reverse,
+    UpdateCustomer,
+)
+from ledger.books.grants import SCOPES_ALLOWED, is_scope
+from ledger.books.model import GrantKind
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
+
+C = TypeVar("C", bound=Command)
+
+_FILLS: Final = {
+    pb.FILL_UNSPECIFIED: Fill.ALL_OR_NOTHING,
+    pb.FILL_ALL_OR_NOTHING: Fill.ALL_OR_NOTHING,
+    pb.FILL_UP_TO: Fill.UP_TO,
+}
+GRANT_KINDS: Final = {
+    wallet.GRANT_KIND_PAID: GrantKind.PAID,
+    wallet.GRANT_KIND_PROMO: GrantKind.PROMO,
+    wallet.GRANT_KIND_SUBSCRIPTION: GrantKind.SUBSCRIPTION,
+    wallet.GRANT_KIND_ADJUSTMENT: GrantKind.ADJUSTMENT,
+}
+UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier")
+"""What `update_mask` may name."""
+
+
+class Write(NamedTuple, Generic[C]):
+    """A request to change a customer, fit to be decided."""
+
+    customer_id: str
+    command: C
+    usage: tuple[pricing.Item, ...] | None = None
+    untimely: tuple[tuple[str, str], ...] = ()
+    """Fields that are wrong by the clock of now only: the write is refused, unless it is a repeat."""
+    subject: tuple[str, str] | None = None
+    """What the write is about, where it names a reservation or a charge: the field, and the id as written."""
+
+
+def fingerprint(request: Message) -> bytes:
+    """16 bytes that tell a request from another one under the same id.
+
+    Over the type of the request (each method has its own, also within a batch) and its known fields as they
+    were set, before defaults, map keys sorted.
+    """
+    request.DiscardUnknownFields()
+    name = request.DESCRIPTOR.full_name.encode("ascii")
+    return blake2b(name + b"\0" + request.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
+def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
+    """A hold of an amount, or of usage to be priced."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("hold"):
+        case "amount_micros":
+            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=1)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("hold", "one of amount_micros, usage is required")
+    command = Reserve(
+        validation.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        amount,
+        _fill(problems, request),
+        _minimum(problems, request, amount),
+        validation.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
+        validation.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+    )
+    return _write(problems, request.customer_id, command, usage)
+
+
+def _fill(problems: Problems, request: pb.ReserveRequest) -> Fill:
+    fill = _FILLS.get(request.fill)
+    if fill is None:
+        problems.add("fill", f"is {request.fill}; ALL_OR_NOTHING or UP_TO is allowed")
+        return Fill.ALL_OR_NOTHING
+    return fill
+
+
+def _minimum(problems: Problems, request: pb.ReserveRequest, amount: int | None) -> int:
+    minimum = request.minimum_micros
+    if not minimum:
+        return 1
+    if request.fill != pb.FILL_UP_TO:
+        problems.add("minimum_micros", "goes with fill UP_TO only; leave it unset")
+    elif amount is not None and minimum > amount > 0:
+        problems.add("minimum_micros", f"is {minimum}, above amount_micros ({amount})")
+    return validation.amount(problems, "minimum_micros", minimum, least=0)
+
+
+def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]:  # noqa: ARG001 -- one shape for all
+    """More credits, more time, both or neither."""
+    problems = Problems()
+    command = Extend(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reservation=_reservation(problems, request.customer_id, request.reservation_id),
+        amount_micros=validation.amount(problems, "amount_micros", request.amount_micros, least=0),
+        ttl=validation.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
+    )
+    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
+
+
+def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]:
+    """Usage or credits against a hold; 0 credits if nothing was used."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("spent"):
+        case "amount_micros":
+            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=0)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("spent", "one of amount_micros, usage is required; 0 credits if nothing was used")
+    command = Commit(
+        validation.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        _reservation(problems, request.customer_id, request.reservation_id),
+        amount,
+        request.final,
+    )
+    return _write(problems, request.customer_id, command, usage, _reserved(request.reservation_id))
+
+
+def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001 -- one shape for all
+    """The end of a hold."""
+    problems = Problems()
+    command = Release(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reservation=_reservation(problems, request.customer_id, request.reservation_id),
+    )
+    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
+
+
+def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
+    """Usage or credits without a hold."""
+    problems = Problems()
+    amount, usage = None, None
+    match request.WhichOneof("spent"):
+        case "amount_micros":
+            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=1)
+        case "usage":
+            usage = decode_usage(problems, "usage", request.usage, now)
+        case _:
+            problems.add("spent", "one of amount_micros, usage is required")
+    command = Charge(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        amount_micros=amount,
+        already_used=request.already_used,
+        labels=validation.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+    )
+    return _write(problems, request.customer_id, command, usage)
+
+
+def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]:  # noqa: ARG001 -- one shape for all
+    """The undoing of a charge, or of a closed reservation."""
+    problems = Problems()
+    charged, reserved = None, None
+    match request.WhichOneof("subject"):
+        case "charge_id":
+            named = validation.identifier(problems, "charge_id", request.charge_id)
+            charged = ids.charge_sequence(request.customer_id, named)
+        case "reservation_id":
+            reserved = _reservation(problems, request.customer_id, request.reservation_id)
+        case _:
+            problems.add("subject", "one of charge_id, reservation_id is required")
+    command = Reverse(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        charge=charged,
+        reservation=reserved,
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
+    subject = _reserved(request.reservation_id) if charged is None else _charged(request.charge_id)
+    return _write(problems, request.customer_id, command, None, subject)
+
+
+def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: ARG001 -- one shape for all
+    """Credits of a charge back; no amount: all that is left."""
+    problems = Problems()
+    named = validation.identifier(problems, "charge_id", request.charge_id)
+    amount = validation.amount(problems, "amount_micros", request.amount_micros, least=0)
+    command = Refund(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        charge=ids.charge_sequence(request.customer_id, named),
+        amount_micros=amount or None,
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
+    return _write(problems, request.customer_id, command, None, _charged(request.charge_id))
+
+
+def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001 -- one shape for all
+    """Credits for a customer."""
+    problems = Problems()
+    kind = GRANT_KINDS.get(request.kind)
+    if kind is None:
+        problems.add("kind", f"one of {', '.join(GRANT_KINDS.values())} is required")
+    if request.scope and not is_scope(request.scope):
+        problems.add("scope", f"is not one of {SCOPES_ALLOWED}; leave it empty for any usage")
+    starts = request.HasField("effective_at")
+    ends = request.HasField("expires_at")
+    command = IssueGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        amount_micros=validation.amount(problems, "amount_micros", request.amount_micros, least=1),
+        kind=kind or GrantKind.ADJUSTMENT,
+        paid_total_nanousd=_paid(problems, request.paid_total_usd),
+        effective_at=validation.instant(problems, "effective_at", request.effective_at) if starts else None,
+        expires_at=validation.instant(problems, "expires_at", request.expires_at) if ends else None,
+        priority=request.priority,
+        scope=request.scope or None,
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def _paid(problems: Problems, value: str) -> int:
+    nanousd = validation.decimal_nanos(problems, "paid_total_usd", value or "0")
+    if nanousd > limits.PAID_NANOUSD_MAX:
+        most = limits.PAID_NANOUSD_MAX // validation.NANOS
+        problems.add("paid_total_usd", f"is {value}; at most {most} is allowed")
+    return nanousd
+
+
+def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Write[UpdateCustomer]:  # noqa: ARG001 -- one shape for all
+    """Changes of the fields that the mask names; an empty card removes it, an empty zone is UTC."""
+    problems = Problems()
+    customer = request.customer
+    paths = set(request.update_mask.paths)
+    if not paths or paths - set(UPDATABLE):
+        problems.add("update_mask", f"name one or more of {', '.join(UPDATABLE)}, and nothing else")
+    if "plan" in paths:
+        validation.identifier(problems, "customer.plan", customer.plan)
+    _named(problems, customer)
+    command = UpdateCustomer(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        display_name=customer.display_name if "display_name" in paths else None,
+        plan=customer.plan if "plan" in paths else None,
+        card=customer.rate_card if "rate_card" in paths else None,
+        zone=(customer.zone or validation.UTC_ZONE) if "zone" in paths else None,
+        multiplier_nanos=multiplier(customer) if "multiplier" in paths else None,
+    )
+    problems.raise_if_any()
+    return Write(customer.customer_id, command)
+
+
+def create_customer(request: admin.CreateCustomerRequest) -> Write[CreateCustomer]:
+    """A new customer: who asks. What it is to be called, and its policies, stay in the request."""
+    problems = Problems()
+    customer = request.customer
+    validation.identifier(problems, "customer.plan", customer.plan)
+    _named(problems, customer)
+    command = CreateCustomer(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+    )
+    problems.raise_if_any()
+    return Write(customer.customer_id, command)
+
+
+def multiplier(customer: admin.Customer) -> int:
+    """The customer's multiplier, in billionths; 1 if it is empty. What is wrong with it is told elsewhere."""
+    return validation.multiplier_nanos(Problems(), "", customer.multiplier)
+
+
+def _named(problems: Problems, customer: admin.Customer) -> None:
+    validation.identifier(problems, "customer.customer_id", customer.customer_id)
+    display_name = customer.display_name
+    validation.text(problems, "customer.display_name", display_name, limits.DISPLAY_NAME_LENGTH_MAX)
+    validation.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
+    validation.zone(problems, "customer.zone", customer.zone)
+    validation.multiplier_nanos(problems, "customer.multiplier", customer.multiplier)
+
+
+def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, ...], Mapping[str, str]]:
+    """The usage to price, and its labels."""
+    problems = Problems()
+    validation.identifier(problems, "customer_id", request.customer_id)
+    usage = decode_usage(problems, "usage", request.usage, now)
+    labels = validation.labels(problems, "labels", request.labels)
+    if problems.untimely or problems.found:
+        raise InvalidArgumentError([*problems.found, *problems.untimely])
+    return usage, labels
+
+
+def _reservation(problems: Problems, customer_id: str, value: str) -> int:
+    return ids.reservation_sequence(customer_id, validation.identifier(problems, "reservation_id", value))
+
+
+def _reserved(reservation_id: str) -> tuple[str, str]:
+    return "reservation_id", reservation_id
+
+
+def _charged(charge_id: str) -> tuple[str, str]:
+    return "charge_id", charge_id
+
+
+def _write(
+    problems: Problems,
+    customer_id: str,
+    command: C,
+    usage: tuple[pricing.Item, ...] | None = None,
+    subject: tuple[str, str] | None = None,
+) -> Write[C]:
+    validation.identifier(problems, "customer_id", customer_id)
+    problems.raise_if_any()
+    return Write(customer_id, command, usage, tuple(problems.untimely), subject)

@@ -1,0 +1,379 @@
+"""Answers: from entries and rows to messages.
+
+The answer to a write is made of its entry (and of the request itself) alone, so that a repeat gets the same
+one again. Labels that begin with `internal.` never leave, and nothing here knows of a cost.
+
+What every write answers with is filled in where it stands (`into`): a message that is made first and given to
+another is copied whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+import pricing
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.api.messages import ids
+from ledger.api.messages.decode import GRANT_KINDS, Write
+from ledger.api.messages.validation import EPOCH, INTERNAL, NAMED_LABELS, NANOS
+from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Refund, Release, Reserve, Reverse
+from ledger.books.model import (
+    Credits,
+    Entry,
+    EntryKind,
+    Lot,
+    LotKey,
+    LotStatus,
+    Reservation,
+    ReservationState,
+    Treatment,
+)
+from ledger.store.reading.usage_report import Used
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
+from pricing.exact import format_product
+
+_STATES: Final = {
+    state: pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}") for state in ReservationState
+}
+_STATUSES: Final = {status: wallet.GrantStatus.Value(f"GRANT_STATUS_{status.value}") for status in LotStatus}
+_KINDS: Final = {kind: number for number, kind in GRANT_KINDS.items()}
+_TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
+    kind: wallet.TransactionType.Value(f"TRANSACTION_TYPE_{kind.value}")
+    for kind in EntryKind
+    if kind not in (EntryKind.CUSTOMER_CREATED, EntryKind.CUSTOMER_UPDATED)
+}
+# Looked up once: a member of an enumeration is found by calls of Python's own.
+_RESERVE: Final = EntryKind.RESERVE
+_INCLUDED: Final = Treatment.INCLUDED
+_UNPRICED: Final = Treatment.UNPRICED
+
+_CHARGES: Final = (EntryKind.COMMIT, EntryKind.CHARGE)
+_GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
+
+
+# -- Answers to writes -------------------------------------------------------------------------------
+
+
+def reserved(into: pb.ReserveResponse, write: Write[Reserve], entry: Entry, replayed: bool) -> None:
+    """What `Reserve` answers."""
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def extended(into: pb.ExtendReservationResponse, write: Write[Extend], entry: Entry, replayed: bool) -> None:
+    """What `ExtendReservation` answers."""
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry, replayed: bool) -> None:
+    """What `CommitReservation` answers."""
+    charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def released(
+    into: pb.ReleaseReservationResponse, write: Write[Release], entry: Entry, replayed: bool
+) -> None:
+    """What `ReleaseReservation` answers."""
+    _held(into.reservation, write.customer_id, entry)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry, replayed: bool) -> None:
+    """What `Charge` answers."""
+    charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def reversed_(
+    into: pb.ReverseChargeResponse,
+    write: Write[Reverse],  # noqa: ARG001 -- one shape for all
+    entry: Entry,
+    replayed: bool,
+) -> None:
+    """What `ReverseCharge` answers."""
+    into.returned_micros = -entry.charged_micros
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def refunded(
+    into: pb.RefundResponse,
+    write: Write[Refund],  # noqa: ARG001 -- one shape for all
+    entry: Entry,
+    replayed: bool,
+) -> None:
+    """What `Refund` answers."""
+    into.refunded_micros = -entry.charged_micros
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Entry, replayed: bool) -> None:
+    """What `IssueGrant` answers: the grant as it was issued, what paid a debt already gone from it."""
+    command = write.command
+    remaining = entry.credits.pending + entry.credits.available
+    status = LotStatus.PENDING_START if entry.credits.pending else LotStatus.ACTIVE
+    issued = Lot(
+        key=LotKey(entry.sequence, 0),
+        kind=command.kind,
+        amount_micros=command.amount_micros,
+        remaining_micros=remaining,
+        held_micros=0,
+        value_nanousd=0,
+        priority=command.priority,
+        scope=command.scope,
+        effective_at=command.effective_at or entry.effective_at,
+        expires_at=command.expires_at,
+        status=status if remaining else LotStatus.DEPLETED,
+    )
+    into.grant.CopyFrom(grant(write.customer_id, issued))
+    into.paid_total_usd = decimal(command.paid_total_nanousd)
+    balance(into.balance, entry.after)
+    into.sequence = entry.sequence
+    into.replayed = replayed
+
+
+def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:
+    """The reservation as the entry left it; when it was made is told by its `Reserve`."""
+    image = entry.reservation
+    if image is None:
+        raise AssertionError(f"entry {entry.sequence} ({entry.kind}) has no reservation")
+    into.reservation_id = ids.reservation_id(customer_id, image.sequence)
+    into.customer_id = customer_id
+    into.state = _STATES[image.state]
+    into.held_micros = image.held_micros
+    into.charged_micros = image.charged_micros
+    if entry.kind is _RESERVE:
+        _instant(into.created_at, entry.effective_at)
+    _instant(into.expires_at, image.expires_at)
+    if entry.labels:
+        labels(into.labels, entry.labels)
+    if entry.terms is not None:
+        into.rate_card = entry.terms.card
+
+
+# -- Resources ---------------------------------------------------------------------------------------
+
+
+def reservation(into: pb.Reservation, customer_id: str, row: Reservation) -> None:
+    """A reservation as it stands."""
+    into.reservation_id = ids.reservation_id(customer_id, row.sequence)
+    into.customer_id = customer_id
+    into.state = _STATES[row.state]
+    into.held_micros = row.held_micros
+    into.charged_micros = row.charged_micros
+    _instant(into.created_at, row.created_at)
+    _instant(into.expires_at, row.expires_at)
+    if row.labels:
+        labels(into.labels, row.labels)
+    into.rate_card = row.terms.card
+
+
+def charge(
+    into: pb.Charge, customer_id: str, entry: Entry, *, is_reversed: bool, refunded_micros: int
+) -> None:
+    """What a commit or a charge booked."""
+    into.charge_id = ids.charge_id(customer_id, entry.sequence)
+    into.customer_id = customer_id
+    if entry.reservation is not None:
+        into.reservation_id = ids.reservation_id(customer_id, entry.reservation.sequence)
+    into.charged_micros = entry.charged_micros
+    into.uncollected_micros = entry.uncollected_micros
+    into.late = entry.late
+    into.final = entry.final
+    into.reversed = is_reversed
+    into.refunded_micros = refunded_micros
+    _instant(into.created_at, entry.effective_at)
+    if entry.occurred_at is not None:
+        _instant(into.occurred_at, entry.occurred_at)
+    for line in entry.lines:
+        shown = into.lines.add()
+        _line(shown, line.public, line.treatment, line.credits_micros)
+        if line.pool is not None:
+            shown.pool = line.pool
+            shown.pool_micros = line.pool_micros
+    if entry.labels:
+        labels(into.labels, entry.labels)
+    if entry.terms is not None:
+        into.rate_card = entry.terms.card
+
+
+def quote(card: str, lines: Sequence[pricing.Line], shares_micros: Iterable[int]) -> pb.QuoteResponse:
+    """The lines of an estimate, with each line's share of the rounded price."""
+    response = pb.QuoteResponse(rate_card=card)
+    for line, share_micros in zip(lines, shares_micros, strict=True):
+        _line(response.lines.add(), line.public, Treatment(line.treatment), share_micros)
+        response.credits_micros += share_micros
+    return response
+
+
+def _line(
+    into: pb.ChargeLine, public: Mapping[str, object], treatment: Treatment, credits_micros: int
+) -> None:
+    quantities = public["quantities"]
+    if not isinstance(quantities, dict):
+        raise TypeError("a line has quantities")
+    into.title = str(public["title"])
+    into.kind = str(public["kind"])
+    into.name = str(public["name"])
+    shown = into.quantities
+    for key, value in quantities.items():
+        shown[str(key)] = str(value)
+    into.credits_micros = credits_micros
+    into.unpriced = treatment is _UNPRICED
+    into.included = treatment is _INCLUDED
+
+
+def grant(customer_id: str, lot: Lot) -> wallet.Grant:
+    """A grant as its customer sees it."""
+    return wallet.Grant(
+        grant_id=ids.grant_id(customer_id, lot.key),
+        kind=_KINDS[lot.kind],
+        amount_micros=lot.amount_micros,
+        remaining_micros=lot.remaining_micros,
+        held_micros=lot.held_micros,
+        effective_at=timestamp(lot.effective_at),
+        expires_at=timestamp(lot.expires_at),
+        priority=lot.priority,
+        scope=lot.scope or "",
+        status=_STATUSES[lot.status],
+    )
+
+
+def grant_kind(kind: str) -> wallet.GrantKind.ValueType:
+    """A kind of grant, by the name that the books keep."""
+    return wallet.GrantKind.Value(f"GRANT_KIND_{kind}")
+
+
+def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
+    """A line of the statement. It carries no sequence: gaps would tell of what moved no credits."""
+    image = entry.reservation
+    line = wallet.Transaction(
+        type=_TYPES[entry.kind],
+        effective_at=timestamp(entry.effective_at),
+        available_change_micros=entry.credits.available,
+        held_change_micros=entry.credits.held,
+        debt_change_micros=-entry.credits.debt,
+        consumed_micros=entry.credits.consumed,
+    )
+    balance(line.balance_after, entry.after)
+    if entry.labels:
+        labels(line.labels, entry.labels)
+    if image is not None:
+        line.reservation_id = ids.reservation_id(customer_id, image.sequence)
+    if entry.kind in _CHARGES:
+        line.charge_id = ids.charge_id(customer_id, entry.sequence)
+    elif entry.kind is EntryKind.REFUND and entry.subject is not None:
+        line.charge_id = ids.charge_id(customer_id, entry.subject)
+    elif entry.kind is EntryKind.GRANT or (
+        entry.kind is EntryKind.PERIOD_CLOSED and entry.credits.available > 0
+    ):
+        line.grant_id = ids.grant_id(customer_id, LotKey(entry.sequence, 0))
+    elif entry.kind in _GRANTS and entry.subject is not None:
+        line.grant_id = ids.grant_id(customer_id, LotKey(entry.subject, entry.subject_n or 0))
+    return line
+
+
+def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
+    """A row of the usage report; a label that the work does not have is not told."""
+    told = wallet.UsageRow(
+        day=row.key.day.isoformat(),
+        kind=row.key.kind,
+        unit=row.key.unit,
+        measured=_plain(row.measured) if row.key.unit else "",
+        quantities={name: _plain(quantity) for name, quantity in row.quantities.items()},
+        items=row.items,
+        credits_micros=row.credits_micros,
+    )
+    labels(told.labels, {key: value for key, value in zip(label_keys, row.key.labels, strict=True) if value})
+    return told
+
+
+def _plain(amount: Decimal) -> str:
+    """A decimal without an exponent and without trailing zeros."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> wallet.PriceListItem:
+    """What a rule of a card tells a customer with this multiplier."""
+    return wallet.PriceListItem(
+        title=item.title,
+        kind=item.kind,
+        names=item.names,
+        conditions=item.conditions,
+        rates=[_rate(rate, multiplier_nanos) for rate in item.rates],
+        varies=item.varies,
+        included=item.included,
+    )
+
+
+def _rate(rate: pricing.Rate, multiplier_nanos: int) -> wallet.Rate:
+    """A rate, in credits with the customer's multiplier: exact."""
+    is_counted = bool(rate.unit) and not rate.pool
+    credits_text = rate.credits if is_counted else format_product(rate.credits, multiplier_nanos)
+    return wallet.Rate(per=rate.per, credits=credits_text, note=rate.note, unit=rate.unit)
+
+
+# -- Parts -------------------------------------------------------------------------------------------
+
+
+def balance(into: pb.Balance, after: Credits) -> None:
+    """Balances as their customer sees them: what is owed is positive."""
+    into.available_micros = after.available
+    into.held_micros = after.held
+    into.pending_micros = after.pending
+    into.debt_micros = -after.debt
+
+
+def labels(into: pb.Labels, kept: Mapping[str, str]) -> None:
+    """Labels without the internal ones."""
+    into.SetInParent()
+    for key, value in kept.items():
+        if key in NAMED_LABELS:
+            setattr(into, key, value)
+        elif not key.startswith(INTERNAL):
+            into.other[key] = value
+
+
+def _instant(into: Timestamp, when: datetime) -> None:
+    since = when - EPOCH
+    into.seconds = since.days * 86_400 + since.seconds
+    into.nanos = since.microseconds * 1_000
+
+
+def timestamp(when: datetime | None) -> Timestamp | None:
+    """An instant, exact to the microsecond."""
+    if when is None:
+        return None
+    told = Timestamp()
+    _instant(told, when)
+    return told
+
+
+def decimal(nanos: int) -> str:
+    """Billionths as a decimal string, without trailing zeros."""
+    whole, fraction = divmod(abs(nanos), NANOS)
+    sign = "-" if nanos < 0 else ""
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".") if fraction else f"{sign}{whole}"

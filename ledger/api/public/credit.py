@@ -1,0 +1,330 @@
+"""CreditService: for the product's backend."""
+# ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from ledger.access.caller import Caller, current
+from ledger.api import writes
+from ledger.api.errors import StatusError, refusal_status, refused, status_of
+from ledger.api.messages import decode, encode, ids, limits, paging, validation
+from ledger.api.messages.decode import Write
+from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.scopes import scopes_of_items
+from ledger.api.writes import OF_BATCH, Method, Writes, committed
+from ledger.books.billing import refuse_price
+from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
+from ledger.books.rounding import apportion, over_one, round_ratio
+from ledger.engine.command import Asked, Pending
+from ledger.engine.engine import Engine
+from ledger.engine.outcomes import Overloaded
+from ledger.engine.waiting import Announced, Urgency, urgency_of
+from ledger.store.reading.reads import NEWEST, Booked, Reads
+from ledger.turns import LINES_AT_ONCE, Turns
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import credit_service_pb2_grpc
+
+_STATES: Final = {
+    pb.ReservationState.Value(f"RESERVATION_STATE_{state.value}"): state for state in ReservationState
+}
+
+_BATCH: Final = "ledger.v1.CreditService/Batch"
+
+
+class _Kind(NamedTuple):
+    """A write that a batch may hold."""
+
+    name: str
+    """Of its fields in the item and in the result."""
+    method: Method[Any, Any, Any]
+    scope: str
+    urgency: Urgency
+
+
+_KINDS: Final = {
+    name: _Kind(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
+    for name, scope in scopes_of_items(
+        pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
+    ).items()
+}
+
+_Begun = tuple[pb.BatchResult, _Kind, Write[Any], Pending | None]
+"""The result of an item, its kind, the write, and what is to come of it (None: it is begun no more)."""
+
+MakeToken = Callable[[Caller, str, timedelta], tuple[str, datetime]]
+"""Makes a token of a caller for a customer, and says when it ends."""
+
+
+class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
+    """Holds credits before an agent works, charges what it used."""
+
+    def __init__(
+        self, engine: Engine, reads: Reads, clock: Callable[[], datetime], make_token: MakeToken
+    ) -> None:
+        self._prices = engine.prices
+        self._reads = reads
+        self._clock = clock
+        self._make_token = make_token
+        self._writes = Writes(engine, reads, clock)
+        self._waiting = engine.waiting
+        self._beginning = asyncio.Semaphore(limits.BATCHES_BEGUN_AT_ONCE)
+
+    async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
+        """Prices usage; no effect."""
+        usage, labels = decode.quote(request, self._clock())
+        profile = await self._reads.profile(request.customer_id)
+        found = self._prices.quote(
+            profile.plan, profile.card, profile.multiplier_nanos, usage, labels, self._clock()
+        )
+        if isinstance(found, Refusal):
+            raise StatusError(refusal_status(found))
+        card, quote = found
+        weights, denominator = over_one([line.price_micros for line in quote.lines])
+        priced = round_ratio((sum(weights), denominator), Rounding(*card.rounding))
+        too_much = refuse_price(priced, "usage")
+        if too_much is not None:
+            raise StatusError(refusal_status(too_much))
+        return encode.quote(card.name, quote.lines, apportion(priced, weights))
+
+    def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
+        """Holds credits."""
+        return self._writes.answer(writes.RESERVE, request)
+
+    def ExtendReservation(
+        self, request: pb.ExtendReservationRequest, context: object
+    ) -> Awaitable[pb.ExtendReservationResponse]:
+        """More credits, more time, both or neither."""
+        return self._writes.answer(writes.EXTEND, request)
+
+    def CommitReservation(
+        self, request: pb.CommitReservationRequest, context: object
+    ) -> Awaitable[pb.CommitReservationResponse]:
+        """Charges usage against a hold."""
+        return self._writes.answer(writes.COMMIT, request)
+
+    def ReleaseReservation(
+        self, request: pb.ReleaseReservationRequest, context: object
+    ) -> Awaitable[pb.ReleaseReservationResponse]:
+        """Gives a hold back."""
+        return self._writes.answer(writes.RELEASE, request)
+
+    def Charge(self, request: pb.ChargeRequest, context: object) -> Awaitable[pb.ChargeResponse]:
+        """Charges usage without a hold."""
+        return self._writes.answer(writes.CHARGE, request)
+
+    def Refund(self, request: pb.RefundRequest, context: object) -> Awaitable[pb.RefundResponse]:
+        """Gives credits of a charge back."""
+        return self._writes.answer(writes.REFUND, request)
+
+    def ReverseCharge(
+        self, request: pb.ReverseChargeRequest, context: object
+    ) -> Awaitable[pb.ReverseChargeResponse]:
+        """Undoes a charge, or all charges of a closed reservation."""
+        return self._writes.answer(writes.REVERSE, request)
+
+    async def Batch(self, request: pb.BatchRequest, context: object) -> pb.BatchResponse:
+        """Carries out writes, each by itself; those of one customer in the order of the items.
+
+        A caller that goes away in the middle may leave the last items undone, and repeats the call.
+        """
+        count = len(request.items)
+        if not 1 <= count <= limits.BATCH_ITEMS_MAX:
+            allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
+            raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
+        response, turns = pb.BatchResponse(), Turns()
+        with self._waiting.announced(count) as announced:
+            items = iter(request.items)
+            while len(response.results) < count:
+                asked = self._writes.ask()
+                begun = await self._begin_some(items, response, announced, asked, turns)
+                await asked.all_done()
+                await self._answer_all(begun, turns)
+        return response
+
+    async def _begin_some(
+        self,
+        items: Iterator[pb.BatchItem],
+        response: pb.BatchResponse,
+        announced: Announced,
+        asked: Asked,
+        turns: Turns,
+    ) -> list[_Begun]:
+        """Begins the next writes of a batch, as many as may be under way at once, each with its result.
+
+        One that is refused for overload costs next to nothing: most are, where there is much too much. What
+        may be begun is judged once a turn: in the middle of one nothing else joins the line.
+        """
+        begun: list[_Begun] = []
+        shed: dict[tuple[str, float], Status] = {}
+        bearable: set[Urgency] = set()
+        underway = counted = 0
+        async with self._beginning:
+            now, caller = self._clock(), current()
+            asked.arrive()
+            for item in items:
+                result, work = response.results.add(), 1
+                counted += 1
+                try:
+                    kind = _kind(item, caller)
+                    if kind.urgency not in bearable:
+                        overloaded = announced.refusal(kind.urgency)
+                        if overloaded is not None:
+                            result.error.CopyFrom(_once(shed, overloaded))
+                            continue
+                        bearable.add(kind.urgency)
+                    write = kind.method.decode(getattr(item, kind.name), now)
+                    outcome = self._writes.begin(write, asked, caller)
+                    begun.append((result, kind, write, outcome))
+                    work = outcome.work if outcome is not None else 1
+                except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                    result.error.CopyFrom(status_of(error, _BATCH))
+                underway += work
+                if turns.is_over(work):
+                    announced.begin(counted)
+                    counted = 0
+                    bearable.clear()
+                    await turns.give()
+                    asked.arrive()
+                if underway >= limits.BATCH_WORK_AT_ONCE:
+                    break
+        announced.begin(counted)
+        return begun
+
+    async def _answer_all(self, begun: Sequence[_Begun], turns: Turns) -> None:
+        """Tells what came of each write in its result."""
+        for result, kind, write, outcome in begun:
+            work = 1
+            try:
+                if outcome is None:
+                    entry, replayed = await self._writes.untimely(write)
+                else:
+                    work = outcome.work
+                    entry, replayed = committed(write, outcome)
+                kind.method.encode(getattr(result, kind.name), write, entry, replayed)
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                result.error.CopyFrom(status_of(error, _BATCH))
+            if turns.is_over(work):
+                await turns.give()
+
+    async def GetReservation(
+        self, request: pb.GetReservationRequest, context: object
+    ) -> pb.GetReservationResponse:
+        """One reservation as it stands."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        named = validation.identifier(problems, "reservation_id", request.reservation_id)
+        problems.raise_if_any()
+        row = await self._reads.reservation(customer_id, ids.reservation_sequence(customer_id, named))
+        if row is None:
+            raise refused(RefusalReason.RESERVATION_NOT_FOUND, reservation_id=named)
+        response = pb.GetReservationResponse()
+        encode.reservation(response.reservation, customer_id, row)
+        return response
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: object
+    ) -> pb.ListReservationsResponse:
+        """Reservations in a state, with labels; newest first."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        size = paging.page_size(problems, request)
+        (before,) = paging.last_key(problems, request, (NEWEST,))
+        labels = validation.label_filter(problems, "labels", request.labels)
+        state = _STATES.get(request.state)
+        if state is None and request.state != pb.RESERVATION_STATE_UNSPECIFIED:
+            problems.add("state", f"is {request.state}; one of {', '.join(_STATES.values())} is allowed")
+        problems.raise_if_any()
+        page = await self._reads.reservations(customer_id, before, size, state=state, labels=labels)
+        token = paging.token_below(request, page.next_before)
+        response = pb.ListReservationsResponse(next_page_token=token)
+        for row in page.rows:
+            encode.reservation(response.reservations.add(), customer_id, row)
+        return response
+
+    async def GetCharge(self, request: pb.GetChargeRequest, context: object) -> pb.GetChargeResponse:
+        """One charge, with its lines."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        named = validation.identifier(problems, "charge_id", request.charge_id)
+        problems.raise_if_any()
+        booked = await self._reads.charge(customer_id, ids.charge_sequence(customer_id, named))
+        if booked is None:
+            raise refused(RefusalReason.CHARGE_NOT_FOUND, charge_id=named)
+        response = pb.GetChargeResponse()
+        _charge(response.charge, customer_id, booked)
+        return response
+
+    async def ListCharges(self, request: pb.ListChargesRequest, context: object) -> pb.ListChargesResponse:
+        """Charges, newest first; a page ends early where its answer would grow too large to receive."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        size = paging.page_size(problems, request)
+        (before,) = paging.last_key(problems, request, (NEWEST,))
+        labels = validation.label_filter(problems, "labels", request.labels)
+        reservation = None
+        if request.reservation_id:
+            named = validation.identifier(problems, "reservation_id", request.reservation_id)
+            reservation = ids.reservation_sequence(customer_id, named)
+        problems.raise_if_any()
+        page = await self._reads.charges(customer_id, before, size, reservation=reservation, labels=labels)
+        response = pb.ListChargesResponse(next_page_token=paging.token_below(request, page.next_before))
+        total_bytes, turns = 0, Turns(LINES_AT_ONCE)
+        for index, booked in enumerate(page.rows):
+            charge = pb.Charge()
+            _charge(charge, customer_id, booked)
+            total_bytes += charge.ByteSize()
+            if index and total_bytes > limits.PAGE_BYTES_MAX:
+                response.next_page_token = paging.token_below(request, page.rows[index - 1].entry.sequence)
+                break
+            response.charges.append(charge)
+            await turns.after(1 + len(charge.lines))
+        return response
+
+    async def CreateCustomerToken(
+        self, request: pb.CreateCustomerTokenRequest, context: object
+    ) -> pb.CreateCustomerTokenResponse:
+        """Lets a front end read the wallet of one customer for a while."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        lasts = limits.TOKEN_TTL_DEFAULT
+        if request.HasField("ttl"):
+            bounds = limits.TOKEN_TTL_MIN, limits.TOKEN_TTL_MAX
+            lasts = validation.ttl(problems, "ttl", request.ttl, *bounds)
+        problems.raise_if_any()
+        await self._reads.profile(customer_id)
+        token, ends_at = self._make_token(current(), customer_id, lasts)
+        return pb.CreateCustomerTokenResponse(token=token, expires_at=encode.timestamp(ends_at))
+
+
+def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
+    encode.charge(
+        into,
+        customer_id,
+        booked.entry,
+        is_reversed=booked.is_reversed,
+        refunded_micros=booked.refunded_micros,
+    )
+
+
+def _once(shed: dict[tuple[str, float], Status], overloaded: Overloaded) -> Status:
+    """The status of a refusal, made once for all writes of a batch that one limit refuses."""
+    which = overloaded.limit, overloaded.bound
+    status = shed.get(which)
+    if status is None:
+        status = shed[which] = status_of(overloaded, _BATCH)
+    return status
+
+
+def _kind(item: pb.BatchItem, caller: Caller) -> _Kind:
+    """Which write an item is. Raises ScopeRequiredError where the caller may not do that."""
+    kind = _KINDS.get(item.WhichOneof("write") or "")
+    if kind is None:
+        raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
+    caller.require(kind.scope)
+    return kind

@@ -1,0 +1,395 @@
+"""One entry in the making: a wallet's lots as they change, and the postings that go with each change.
+
+Every method books one event of the chart of accounts, its credits and its dollars together. A posting
+`a -> b` puts -n on account a and +n on account b, so that whatever a draft does it stays balanced.
+
+The largest values are made by position, in the order of their fields: keywords would double what they cost.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from ledger.books.burn_down import Source, burn_order
+from ledger.books.commands import Command
+from ledger.books.making import make
+from ledger.books.model import (
+    NO_REMAINDERS,
+    NOTHING,
+    STATELESS,
+    Credits,
+    Decision,
+    Dollars,
+    Draw,
+    Entry,
+    EntryKind,
+    EntryLine,
+    Lot,
+    LotKey,
+    LotStatus,
+    Money,
+    MoneyLine,
+    Pin,
+    Ratio,
+    Reservation,
+    ReservationImage,
+    State,
+    Tally,
+    Terms,
+    Wallet,
+)
+from ledger.books.rounding import MAX_AMOUNT, BooksError, share
+from ledger.books.tallies import replaced
+
+ISSUED, PENDING, AVAILABLE, HELD, CONSUMED, EXPIRED, VOIDED, REFUNDED, DEBT = range(len(Credits._fields))
+"""Where each credit account stands among the `Credits`."""
+
+(RECEIVABLE, UNBILLED, REFUND_PAYABLE, DEFERRED, REVENUE, BREAKAGE, WRITE_OFF, COST, PROVIDER_PAYABLE) = (
+    range(len(Dollars._fields))
+)
+"""Where each dollar account stands among the `Dollars`."""
+
+NO_CREDITS, NO_DOLLARS = Credits(), Dollars()
+
+_filled = tuple.__new__
+"""Makes a named tuple of a list of all its fields; its `_make` counts them too, and takes twice the time."""
+
+# By names of their own: to look a member up in its enumeration costs as much as a call.
+ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED
+
+
+class Draft:
+    """The next entry of a wallet, open to changes until `finish`.
+
+    An entry due by the clock has an `effective_at` of its own; others take effect when they are booked.
+    Raises `BooksError` where `now` is before the wallet's last instant.
+    """
+
+    def __init__(self, wallet: Wallet, now: datetime, effective_at: datetime | None = None) -> None:
+        if now < wallet.last_instant:
+            raise BooksError(f"customer {wallet.customer}: {now} is before {wallet.last_instant}")
+        self.wallet = wallet
+        self.sequence = wallet.sequence + 1
+        self.booked_at = now
+        self.effective_at = effective_at or now
+        self.lots: dict[LotKey, Lot] = {lot.key: lot for lot in wallet.lots}
+        self._changed: dict[LotKey, Lot] = {}
+        self._reordered = False
+        """A lot is new, or its value per credit is another: its place in the burn order may be too."""
+        self._credits = [*NO_CREDITS]
+        self._balances = [*wallet.balances]
+        self._dollars = [*NO_DOLLARS]
+        self._worth_at_first: int | None = None
+        """What the wallet's lots were worth, in nano-dollars; None until something comes back."""
+        self._draws: list[Draw] = []
+        self._debt_value_nanousd = 0
+        self._absorbed = (0, 0, 0)
+        self._tallies: dict[str, Tally] = {}
+        self._remainders: dict[str, Ratio] = {}
+        self._due_at = wallet.next_due_at
+
+    @property
+    def revenue_nanousd(self) -> int:
+        """The revenue posted so far."""
+        return self._dollars[REVENUE]
+
+    # Lots
+
+    def issue(self, lot: Lot) -> None:
+        """Book a grant: issued -> pending, or -> available; receivable -> deferred, the total paid."""
+        account = PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE
+        self._move(ISSUED, account, lot.amount_micros)
+        self._pay(RECEIVABLE, DEFERRED, lot.value_nanousd)
+        self.lots[lot.key] = self._changed[lot.key] = lot
+        self._reordered = True
+        self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
+
+    def start(self, key: LotKey) -> None:
+        """Book a grant's start: pending -> available."""
+        lot = self.lots[key]
+        self._move(PENDING, AVAILABLE, lot.remaining_micros)
+        self._replace(lot, 0, 0, 0, LotStatus.ACTIVE)
+        self.due(lot.expires_at)
+
+    def expire(self, key: LotKey) -> None:
+        """Book a lot's expiry: what is not held goes available -> expired, deferred -> breakage."""
+        lot = self.lots[key]
+        micros = lot.remaining_micros - lot.held_micros
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        self._move(AVAILABLE, EXPIRED, micros)
+        self._pay(DEFERRED, BREAKAGE, value)
+        self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
+
+    def repay(self, key: LotKey) -> None:
+        """Pay what the customer owes from a lot that has just become active.
+
+        available -> debt; of the lot's value deferred -> unbilled at the debt's price, the difference
+        to revenue.
+        """
+        lot = self.lots[key]
+        owed = -self.wallet.balances.debt
+        micros = min(owed, lot.remaining_micros)
+        if lot.scope is not None or micros == 0:
+            return
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        billed = share(-self.wallet.unbilled_nanousd, micros, owed)
+        self._move(AVAILABLE, DEBT, micros)
+        self._pay(DEFERRED, UNBILLED, billed)
+        self._pay(DEFERRED, REVENUE, value - billed)
+        self._debt_value_nanousd += billed
+        self._draws.append(Draw(key, micros, value))
+        self._replace(lot, -micros, 0, -value, lot.status)
+
+    # Holds
+
+    def pin(self, taken: Iterable[Source]) -> None:
+        """Book a hold: available -> held."""
+        for lot, micros, _ in taken:
+            self._move(AVAILABLE, HELD, micros)
+            self._replace(self.lots[lot.key], 0, micros, 0, lot.status)
+
+    def unpin(self, pins: Sequence[Pin]) -> None:
+        """Give a hold back, the last pinned first: held -> available.
+
+        Credits whose lot has expired or was voided under the hold go there at once, with their value.
+        """
+        for key, micros in reversed(pins):
+            lot = self.lots[key]
+            if lot.status is ACTIVE:
+                self._move(HELD, AVAILABLE, micros)
+                self._replace(lot, 0, -micros, 0, lot.status)
+                continue
+            value = share(lot.value_nanousd, micros, lot.remaining_micros)
+            expired = lot.status is LotStatus.EXPIRED
+            self._move(HELD, EXPIRED if expired else VOIDED, micros)
+            self._pay(DEFERRED, BREAKAGE if expired else RECEIVABLE, value)
+            self._replace(lot, -micros, -micros, -value, lot.status)
+
+    # Charges
+
+    def draw(self, taken: Iterable[Source]) -> None:
+        """Book what is consumed: held or available -> consumed, deferred -> revenue."""
+        for source, micros, held in taken:
+            lot = self.lots[source.key]
+            value = share(lot.value_nanousd, micros, lot.remaining_micros)
+            self._move(HELD if held else AVAILABLE, CONSUMED, micros)
+            self._pay(DEFERRED, REVENUE, value)
+            self._draws.append(make(Draw, (lot.key, micros, value)))
+            self._replace(lot, -micros, -micros if held else 0, -value, lot.status)
+
+    def borrow(self, micros: int, value_nanousd: int) -> None:
+        """Book an overdraft: debt -> consumed, unbilled -> revenue."""
+        self._move(DEBT, CONSUMED, micros)
+        self._pay(UNBILLED, REVENUE, value_nanousd)
+        self._debt_value_nanousd -= value_nanousd
+
+    def cost(self, nanousd: int) -> None:
+        """Book what is owed to providers: cost -> provider_payable; negative: it is taken back."""
+        self._pay(COST, PROVIDER_PAYABLE, nanousd)
+
+    def absorb(self, failed_outcome: int, uncollected: int, unpriced: int) -> None:
+        """Add to the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
+        before = self._absorbed
+        self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
+
+    def carry(self, key: str, after: Tally, more: Ratio) -> None:
+        """Note what rounding leaves over under a key, and how much more it is: a memo, no posting."""
+        self._tallies[key] = after
+        if more[0]:
+            self._remainders[key] = more
+
+    # Returns
+
+    def forgive(self, micros: int) -> None:
+        """Return consumed credits against what the customer owes: consumed -> debt, revenue -> unbilled."""
+        value = share(-self.wallet.unbilled_nanousd, micros, -self.wallet.balances.debt)
+        self._move(CONSUMED, DEBT, micros)
+        self._pay(REVENUE, UNBILLED, value)
+        self._debt_value_nanousd += value
+
+    def give_back(self, lot: Lot, micros: int, value_nanousd: int, moved_from: LotKey | None = None) -> None:
+        """Return consumed credits to a lot as it is, or to a new and empty one.
+
+        consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
+        to it and move on: three draws, so that each lot's draws tell what it gave.
+
+        All lots together are never worth more than `MAX_AMOUNT`, so that what one entry does with them has
+        64 bits: value beyond that does not come back, and stays revenue.
+        """
+        value_nanousd = min(value_nanousd, MAX_AMOUNT - self._worth())
+        self._move(CONSUMED, AVAILABLE, micros)
+        self._pay(REVENUE, DEFERRED, value_nanousd)
+        if moved_from is not None:
+            self._draws.append(Draw(moved_from, -micros, -value_nanousd))
+            self._draws.append(Draw(moved_from, micros, value_nanousd))
+        self._draws.append(Draw(lot.key, -micros, -value_nanousd))
+        self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
+        self.due(lot.expires_at)
+
+    def _worth(self) -> int:
+        """Give what all lots are worth by now, in nano-dollars."""
+        if self._worth_at_first is None:
+            self._worth_at_first = sum([lot.value_nanousd for lot in self.wallet.lots])
+        return self._worth_at_first + self._dollars[DEFERRED]
+
+    # The entry
+
+    def due(self, at: datetime | None) -> None:
+        """Take note that something will be due by the clock."""
+        if at is not None and (self._due_at is None or at < self._due_at):
+            self._due_at = at
+
+    def finish(
+        self,
+        kind: EntryKind,
+        plan: str,
+        *,
+        command: Command | None = None,
+        reservation: Reservation | None = None,
+        subject: tuple[int | None, int | None] = (None, None),
+        terms: Terms | None = None,
+        labels: Mapping[str, str] = NOTHING,
+        occurred_at: datetime | None = None,
+        priced_micros: int = 0,
+        uncollected_micros: int = 0,
+        late: bool = False,
+        final: bool = False,
+        reason: str | None = None,
+        lines: tuple[EntryLine, ...] = (),
+        money_lines: tuple[MoneyLine, ...] = (),
+        states: Mapping[str, State] = STATELESS,
+    ) -> Decision:
+        """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
+        for state in states.values():
+            if state.surplus_micros:
+                self.due(state.closes_at)
+        postings = _filled(Credits, self._credits)
+        balances = _filled(Credits, self._balances)
+        entry = make(
+            Entry,
+            (
+                self.wallet.customer,
+                self.sequence,
+                kind,
+                command.request_id if command else None,
+                command.fingerprint if command else None,
+                postings,
+                balances,
+                self.effective_at,
+                self.booked_at,
+                occurred_at,
+                image(reservation) if reservation else None,
+                subject[0],
+                subject[1],
+                terms,
+                plan,
+                priced_micros,
+                uncollected_micros,
+                late,
+                final,
+                reason,
+                labels,
+                lines,
+                self._money(money_lines),
+            ),
+        )
+        lots = tuple(self._changed.values())
+        return make(Decision, (entry, self._wallet_after(balances), lots, reservation, states))
+
+    def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
+        if not (lines or self._draws or any(self._dollars) or any(self._absorbed) or self._remainders):
+            return None
+        return make(
+            Money,
+            (
+                _filled(Dollars, self._dollars),
+                lines,
+                tuple(self._draws),
+                self._debt_value_nanousd,
+                *self._absorbed,
+                self._remainders or NO_REMAINDERS,
+            ),
+        )
+
+    def _wallet_after(self, balances: Credits) -> Wallet:
+        before = self.wallet
+        return make(
+            Wallet,
+            (
+                before.customer,
+                self.sequence,
+                before.display_name,
+                before.plan,
+                before.card,
+                before.zone,
+                before.multiplier_nanos,
+                balances,
+                self._live_lots() if self._changed else before.lots,
+                before.unbilled_nanousd + self._dollars[UNBILLED],
+                self._due_at,
+                self.booked_at,
+                replaced(before.tallies, self._tallies),
+            ),
+        )
+
+    def _live_lots(self) -> tuple[Lot, ...]:
+        """Give the lots with credits in them, in burn order: a draw may have moved a lot in it."""
+        if not self._reordered:
+            return tuple(self.lots.values())
+        changed = self._changed
+        lots = [lot for lot in self.wallet.lots if lot.key not in changed]
+        for lot in changed.values():
+            if lot.remaining_micros > 0:
+                insort(lots, lot, key=burn_order)
+        return tuple(lots)
+
+    def _move(self, source: int, target: int, micros: int) -> None:
+        self._credits[source] -= micros
+        self._credits[target] += micros
+        self._balances[source] -= micros
+        self._balances[target] += micros
+
+    def _pay(self, source: int, target: int, nanousd: int) -> None:
+        self._dollars[source] -= nanousd
+        self._dollars[target] += nanousd
+
+    def _replace(self, lot: Lot, remaining: int, held: int, value: int, status: LotStatus) -> None:
+        """Change a lot by so much; an active one without credits is depleted."""
+        if remaining:
+            self._reordered = True
+        key, kind, amount, left, pinned, worth, priority, scope, effective_at, expires_at, _ = lot
+        left += remaining
+        if left == 0 and status is ACTIVE:
+            status = DEPLETED
+        self.lots[key] = self._changed[key] = make(
+            Lot,
+            (
+                key,
+                kind,
+                amount,
+                left,
+                pinned + held,
+                worth + value,
+                priority,
+                scope,
+                effective_at,
+                expires_at,
+                status,
+            ),
+        )
+
+
+def image(reservation: Reservation) -> ReservationImage:
+    """Give what an entry keeps of its reservation."""
+    return make(
+        ReservationImage,
+        (
+            reservation.sequence,
+            reservation.state,
+            reservation.held_micros,
+            reservation.charged_micros,
+            reservation.expires_at,
+        ),
+    )

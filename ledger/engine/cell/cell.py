@@ -1,0 +1,96 @@
+"""One cell of a process: its memory, its writer, loader and contender, and the commands on their way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ledger.clock import DatabaseClock
+from ledger.engine.cell.connection import Link
+from ledger.engine.cell.customers import Memory
+from ledger.engine.cell.loader import Loader
+from ledger.engine.cell.locked_rounds import Contender
+from ledger.engine.cell.writer import Writer
+from ledger.engine.command import Pending, all_done
+from ledger.metrics.operations import OperationsMetrics
+from ledger.prices.price_book import PriceBook
+from ledger.store.directory import Directory
+from ledger.store.postgres.database import Database
+
+if TYPE_CHECKING:
+    from ledger.spans import Spans
+
+RETURNS = ("returns", "other returns")
+"""Connections that load what is given back. A customer's load is on one of them at a time, so that a long one
+leaves the other to all others."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Cell:
+    """Everything runs on one event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        directory: Directory,
+        prices: PriceBook,
+        clock: DatabaseClock,
+        metrics: OperationsMetrics,
+        spans: Spans | None,
+    ) -> None:
+        self.name = name
+        self.memory = Memory(name, directory, prices, clock)
+        self._by_request: dict[tuple[int, str], Pending] = {}
+        purposes = ("writer", "loader", "contender", *RETURNS)
+        self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
+        writes, loads, rounds, *returns = self._links
+        self._writer = Writer(self.memory, writes, clock, metrics, spans)
+        undoing = self.memory.undoing
+        self._loader, *self._returns = (
+            Loader(self.memory, line, link, self._writer, clock, prices, database)
+            for line, link in ((self.memory.wanting, loads), *((undoing, link) for link in returns))
+        )
+        self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics, spans)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._writer.run(), name=f"writer of {self.name}"),
+            asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
+            asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
+            *(
+                asyncio.create_task(loader.run(), name=f"loader of {purpose} of {self.name}")
+                for purpose, loader in zip(RETURNS, self._returns, strict=True)
+            ),
+        ]
+
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Each runs until it is cancelled: commands would wait for it for ever."""
+        if not task.cancelled():
+            _log.critical("cell.stopped", cell=self.name, task=task.get_name(), exc_info=task.exception())
+
+    async def drain(self) -> None:
+        """Waits until every command on its way has its answer, then ends the cell's connections."""
+        while self._by_request:
+            await all_done(list(self._by_request.values()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in self._links:
+            await link.close()
+
+    def in_flight(self, customer: int, request_id: str) -> Pending | None:
+        """The command of this request id that has no answer yet, if there is one."""
+        return self._by_request.get((customer, request_id))
+
+    def submit(self, pending: Pending) -> None:
+        """Takes a command whose request id is not in flight."""
+        pending.enter(self._by_request)
+        self.memory.arrive(pending)

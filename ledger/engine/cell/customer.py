@@ -1,0 +1,265 @@
+"""A customer in memory, and the deciding of its commands.
+
+Memory decides; it never answers a read. It holds the wallet as the last decided entry left it, the
+reservations and the states of prices in use, and the commands that wait for something that is not in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pricing
+from ledger.books import decide
+from ledger.books.commands import Charge, Commit, Refund, Reserve, Reverse
+from ledger.books.model import (
+    STATELESS,
+    Decision,
+    Effect,
+    Facts,
+    Plan,
+    Priced,
+    Refusal,
+    RefusalReason,
+    Reservation,
+    ReservationState,
+    State,
+    Terms,
+    Wallet,
+)
+from ledger.books.returns.credit_return import is_refunded
+from ledger.engine.cell.open_batch import OpenBatch, Part
+from ledger.engine.command import Pending
+from ledger.prices.price_book import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
+
+IN_USE_MAX = 20_000
+"""Reservations and states of one customer in memory; past it they go, and those in use are loaded again.
+
+What waits at once may need more: then there is room for twice as much as was loaded.
+"""
+
+_NO_FACTS = Facts()
+_NO_KEYS: frozenset[str] = frozenset()
+_OPEN = ReservationState.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round under the lock: its batch, and the request ids that were looked for in the journal."""
+
+    batch: OpenBatch
+    request_ids: frozenset[str]
+
+    work_max: int
+    """Lines that it takes, but for a command that has more by itself."""
+
+    def excludes(self, pending: Pending) -> bool:
+        """Whether a command is for the next round: this one is full, or it came too late.
+
+        Then it may be a repeat that nobody has looked for.
+        """
+        if pending.command is None:
+            return False
+        is_full = 0 < self.batch.work > self.work_max - pending.work
+        return is_full or pending.command.request_id not in self.request_ids
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    customer: int
+    wallet: Wallet | None = None
+    token: int = 0
+    """Of the write that left, or will leave, the wallet so."""
+    reservations: dict[int, Reservation] = field(default_factory=dict)
+    room: int = IN_USE_MAX
+    """How many of those and of `states` may be there."""
+    absent: set[int] = field(default_factory=set)
+    """Named by commands, and not there when last looked for."""
+    states: dict[str, State | None] = field(default_factory=dict)
+    """What prices remember, by key; None: nothing under that key."""
+    waiting: deque[Pending] = field(default_factory=deque)
+    parts: int = 0
+    """Batches, open or in flight, that hold a part of this customer."""
+    loading: bool = False
+    stopped: bool = False
+    """It took no writes when last looked for: nothing of it is in memory."""
+    contended: int = 0
+    """Undisturbed rounds under the lock that it still needs before it is decided in memory again."""
+    last_sequence: int = 0
+    """As the last round under the lock left it."""
+    round: Round | None = None
+    """The round under the lock that decides for it right now."""
+
+    def forget(self) -> None:
+        """Drops all that was read or decided; what waits stays."""
+        self.wallet = None
+        self.reservations.clear()
+        self.absent.clear()
+        self.states.clear()
+
+    def is_full(self) -> bool:
+        """Whether more is in memory than one customer may have there."""
+        return len(self.reservations) + len(self.states) > self.room
+
+    def make_room(self) -> None:
+        """All that is there has just been loaded, as it is needed: there must be room for it."""
+        self.room = max(IN_USE_MAX, 2 * (len(self.reservations) + len(self.states)))
+
+    def is_idle(self) -> bool:
+        return not self.parts and not self.waiting and not self.loading
+
+    def lacks(self, pending: Pending, prices: PriceBook, now: datetime) -> bool:
+        """Whether the command needs something that is not in memory, or must wait for what is due."""
+        wallet = self.wallet
+        if wallet is None or self.is_full() or not prices.published.is_current():
+            return True
+        if wallet.next_due_at is not None and wallet.next_due_at <= now:
+            return True
+        named = pending.reservation
+        if named is not None and named not in self.reservations and named not in self.absent:
+            return True
+        if not pending.past:
+            return False
+        if pending.facts is None and pending.gives_back:
+            return True
+        keys = pending.keys = keys_of(pending, wallet, self.reservations, prices, now)
+        return bool(keys) and not self.states.keys() >= keys
+
+    def keep(self, decision: Decision) -> None:
+        """Memory as the decision leaves it."""
+        self.wallet = decision.wallet
+        if decision.reservation is not None:
+            self.reservations[decision.reservation.sequence] = decision.reservation
+        if decision.states:
+            self.states.update(decision.states)
+
+    def settle(self, part: Part) -> None:
+        """Lets go of the reservations that a committed part has closed."""
+        for sequence, (image, _) in part.reservations.items():
+            if image.state is not _OPEN and self.reservations.get(sequence) is image:
+                del self.reservations[sequence]
+
+
+def decide_in_memory(
+    member: Member, pending: Pending, prices: PriceBook, now: datetime
+) -> Decision | Refusal:
+    """What a command comes to, against its customer's wallet as all earlier commands left it."""
+    wallet, command = member.wallet, pending.command
+    if wallet is None or command is None:
+        raise AssertionError("a command is decided against a wallet in memory")
+    named = pending.reservation
+    reservation = member.reservations.get(named) if named is not None else None
+    plan = prices.plans.get(wallet.plan)
+    terms, priced, refusal = _price(member, pending, reservation, prices, plan, now)
+    if refusal is not None:
+        return refusal
+    facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
+    if pending.keys and isinstance(command, Reverse):
+        facts = unwound(facts, effects_of(facts), _known(member, pending), now)
+    elif isinstance(command, Refund):
+        facts = facts._replace(states=_known(member, pending), freed=freed(effects_of(facts)))
+    return decide(
+        wallet,
+        command,
+        now=now,
+        plan=plan or Plan(wallet.plan, None),
+        priced=priced,
+        terms=terms,
+        facts=facts,
+    )
+
+
+Pricing = tuple[Terms | None, Priced | None, Refusal | None]
+
+
+def _price(
+    member: Member,
+    pending: Pending,
+    reservation: Reservation | None,
+    prices: PriceBook,
+    plan: Plan | None,
+    now: datetime,
+) -> Pricing:
+    command = pending.command
+    match command:
+        case Reserve() | Charge():
+            return _price_anew(member, pending, prices, plan, now)
+        case Commit() if reservation is not None and pending.usage is not None:
+            terms, known = reservation.terms, _known(member, pending)
+            memory = pricing.Memory(texts_of(known), reservation.own_run)
+            quote = prices.price(pending.usage, reservation.labels, terms, memory, now, plan)
+            return terms, priced_of(quote, known, terms, now), None
+        case _:
+            return None, None, None
+
+
+def _price_anew(
+    member: Member, pending: Pending, prices: PriceBook, plan: Plan | None, now: datetime
+) -> Pricing:
+    """Prices what rests on the customer's card of now; no plan or card, no price."""
+    command, wallet = pending.command, member.wallet
+    if wallet is None or not isinstance(command, (Reserve, Charge)):
+        raise AssertionError("only new work takes the card of now")
+    if plan is None:
+        return None, None, Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
+    card = prices.card_for(wallet.plan, wallet.card, now)
+    if card is None:
+        name = wallet.card or plan.card or ""
+        return None, None, Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": name})
+    terms = prices.pin(card, now, wallet.multiplier_nanos)
+    if pending.usage is None:
+        return terms, None, None
+    if isinstance(command, Reserve):
+        quote = prices.estimate(pending.usage, command.labels, terms, now)
+        return terms, estimated_of(quote), None
+    known = _known(member, pending)
+    memory = pricing.Memory(texts_of(known))
+    quote = prices.price(pending.usage, command.labels, terms, memory, now, plan)
+    return terms, priced_of(quote, known, terms, now), None
+
+
+def keys_of(
+    pending: Pending,
+    wallet: Wallet,
+    reservations: Mapping[int, Reservation],
+    prices: PriceBook,
+    now: datetime,
+) -> frozenset[str]:
+    """The states that a command needs: of its usage's prices, or of the lines that it undoes.
+
+    None are needed where the command will be refused before it has a price.
+    """
+    command, usage = pending.command, pending.usage
+    match command:
+        case Commit() if usage is not None:
+            reservation = reservations.get(command.reservation)
+            if reservation is not None:
+                return prices.memory_keys(usage, reservation.labels, reservation.terms, now)
+        case Charge() if usage is not None:
+            card = prices.card_for(wallet.plan, wallet.card, now)
+            if card is not None:
+                terms = prices.pin(card, now, wallet.multiplier_nanos)
+                return prices.memory_keys(usage, command.labels, terms, now)
+        case Reverse() | Refund() if pending.facts is not None:
+            return frozenset(effect.key for effect in effects_of(pending.facts))
+    return _NO_KEYS
+
+
+def effects_of(facts: Facts) -> list[Effect]:
+    """What the lines that are given back have added to states, but for what a full refund has taken away."""
+    effects: list[Effect] = []
+    for entry in facts.charges:
+        added = [effect for line in entry.money.lines for effect in line.effects] if entry.money else []
+        if is_refunded(entry, facts.refunds):
+            gone = freed(added)
+            added = [effect for effect in added if effect.key not in gone]
+        effects += added
+    return effects
+
+
+def _known(member: Member, pending: Pending) -> Mapping[str, State]:
+    if not pending.keys:
+        return STATELESS
+    return {key: state for key in pending.keys if (state := member.states.get(key)) is not None}

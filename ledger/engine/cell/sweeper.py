@@ -1,0 +1,79 @@
+"""Writes what is due by the clock for customers whom no command wakes: starts, expiries of holds and lots."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from ledger.clock import DatabaseClock
+from ledger.engine.cell.cell import Cell
+from ledger.engine.command import Asked, Pending, Underway
+from ledger.store.directory import due_customers
+from ledger.store.postgres.database import Database
+
+PERIOD_SECONDS = 0.5
+"""Half of the second within which what is due is written."""
+CUSTOMERS_MAX = 100
+"""Customers woken in one go, and so in one load: of each, hundreds of holds may have expired. The next go
+follows at once while there are more."""
+
+PATIENCE_SECONDS = 15.0
+"""For the customers of one go, longer than a command is retried: one that takes longer holds up no other."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Wakes the customers of one cell whose `next_due_at` has come."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        database: Database,
+        clock: DatabaseClock,
+    ) -> None:
+        self._cell = cell
+        self._database = database
+        self._clock = clock
+        self._due_since: datetime | None = None
+        """Of the customer that has been due for longest; None: nobody is."""
+
+    def lag_seconds(self) -> float:
+        """How long what is due by the clock has been due."""
+        since = self._due_since
+        return 0.0 if since is None else max(0.0, (self._clock.now() - since).total_seconds())
+
+    async def run(self) -> None:
+        """Sweeps until cancelled. A database that is away is asked again."""
+        while True:
+            try:
+                swept = await self.step()
+            except (
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                TimeoutError,
+            ) as error:
+                _log.warning("sweeper.waits", cell=self._cell.name, error=repr(error))
+                swept = 0
+            if swept < CUSTOMERS_MAX:
+                await asyncio.sleep(PERIOD_SECONDS)
+
+    async def step(self) -> int:
+        """Writes what is due for some customers, the longest due first; says for how many."""
+        now = self._clock.now()
+        if self._due_since is None:
+            self._due_since = now  # As far as anybody can tell until the look succeeds.
+        customers = await due_customers(self._database.writer, self._cell.name, now, CUSTOMERS_MAX)
+        if customers:
+            self._due_since = customers[0][1]
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                looks = Asked(Underway())
+                for customer, _ in customers:
+                    self._cell.submit(Pending(customer, None, None, looks))
+                await looks.all_done()
+        self._due_since = None
+        return len(customers)

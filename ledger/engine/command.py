@@ -1,0 +1,247 @@
+"""A command on its way: what it asks for, and what comes of it.
+
+Those that one call asks for are counted down, and it waits for all with one future: a future or a callback
+for each would cost as much as deciding it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+import pricing
+from ledger import calls
+from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
+from ledger.books.model import Facts, Refusal
+from ledger.clock import boot_seconds
+from ledger.engine.outcomes import Abandoned, Committed
+from ledger.store.audit import Act
+
+Answer = Committed | Refusal | None
+"""None answers a look at what is due by the clock."""
+
+_NO_KEYS: frozenset[str] = frozenset()
+
+
+class Outcome(Protocol):
+    """What will have an outcome: a command on its way, or a task of asyncio's."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> object: ...
+
+
+class Underway:
+    """All commands of a process that have no answer yet, in order of arrival."""
+
+    __slots__ = ("begun", "line", "written_up_to")
+
+    def __init__(self) -> None:
+        self.begun = 0
+        """How many there are."""
+        self.line: deque[Pending] = deque()
+        """These, and such as have their answer and are not taken out yet."""
+        self.written_up_to = 0.0
+        """When the latest command arrived that has been written."""
+
+
+class Asked:
+    """The commands that one call asks for together, counted down until all have their outcome."""
+
+    __slots__ = ("_all_done", "_left", "abandoned", "arrived_at", "call", "underway")
+
+    def __init__(self, underway: Underway) -> None:
+        self.underway = underway
+        """Where they are counted."""
+        self.call = calls.current()
+        """Which asks; None where the service does."""
+        self.arrived_at = boot_seconds()
+        """When those arrived that are begun now."""
+        self.abandoned = False
+        """Whoever asked has gone: nobody waits for what comes of them."""
+        self._left = 0
+        self._all_done: asyncio.Future[None] | None = None
+
+    def arrive(self) -> None:
+        """What is begun from now on arrives now."""
+        self.arrived_at = boot_seconds()
+
+    async def all_done(self) -> None:
+        """Waits until all that have been begun have their outcome, and abandons them if it is cancelled.
+
+        New work that is not decided yet is not begun then, for nobody would know of the hold. What has been
+        done already is booked all the same.
+        """
+        if not self._left:
+            return
+        self._all_done = asyncio.get_running_loop().create_future()
+        try:
+            await self._all_done
+        except asyncio.CancelledError:
+            self.abandoned = True
+            raise
+
+    def one_more(self, command: Pending) -> None:
+        """Counts a command that begins."""
+        self._left += 1
+        self.underway.begun += 1
+        self.underway.line.append(command)
+
+    def one_less(self) -> None:
+        """Counts a command that has its outcome."""
+        self.underway.begun -= 1
+        self._left -= 1
+        if not self._left and self._all_done is not None and not self._all_done.done():
+            self._all_done.set_result(None)
+
+
+class Pending:
+    """A command on its way. It goes on whether anybody waits for it or not."""
+
+    __slots__ = (
+        "_answer",
+        "_callbacks",
+        "_error",
+        "_in_flight",
+        "act",
+        "alone",
+        "arrived_at",
+        "asked",
+        "attempts",
+        "command",
+        "customer",
+        "done",
+        "facts",
+        "gives_back",
+        "keys",
+        "past",
+        "reservation",
+        "usage",
+        "work",
+    )
+
+    def __init__(
+        self,
+        customer: int,
+        command: Command | None,
+        usage: tuple[pricing.Item, ...] | None,
+        asked: Asked,
+        act: Act | None = None,
+    ) -> None:
+        self.customer = customer
+        self.command = command
+        """None: only what is due by the clock."""
+        self.usage = usage
+        self.act = act
+        """Of the back office; None: it is no act of its."""
+        self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
+        """The reservation that it names."""
+        self.gives_back = isinstance(command, (Reverse, Refund))
+        """It needs what it gives back."""
+        self.past = self.gives_back or (usage is not None and not isinstance(command, Reserve))
+        """It may need to know what prices remember: an estimate has no past."""
+        self.keys = _NO_KEYS
+        """The states that it needs, once the terms of its price are known."""
+        self.work = len(usage) if usage else 1
+        """How much it is to decide and to write: itself, or the lines that it books or undoes."""
+        self.asked = asked
+        """What it is begun with."""
+        self.arrived_at = asked.arrived_at
+        self.attempts = 0
+        """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
+        self.facts: Facts | None = None
+        """What a reversal or a refund gives back, loaded for the wallet as it stands."""
+        self.alone = False
+        """It shares no batch: one like it was in a batch that the database refused."""
+        self.done = False
+        self._answer: Answer = None
+        self._error: Exception | None = None
+        self._in_flight: dict[tuple[int, str], Pending] | None = None
+        self._callbacks: list[Callable[[Pending], object]] | None = None
+        asked.one_more(self)
+
+    def give_back(self, facts: Facts | None) -> None:
+        """Takes what it gives back, or drops it because it may be so no more."""
+        self.facts = facts
+        if self.gives_back:
+            charges = facts.charges if facts is not None else ()
+            self.work = sum(max(1, len(charge.lines)) for charge in charges) or 1
+
+    def enter(self, in_flight: dict[tuple[int, str], Pending]) -> None:
+        """Is in this map, under its customer and its request id, until it has its outcome."""
+        if self.command is not None:
+            in_flight[self.customer, self.command.request_id] = self
+            self._in_flight = in_flight
+
+    def drop_if_abandoned(self) -> bool:
+        """Ends it, undecided, if it is new work that nobody waits for.
+
+        Not so if an attempt of it may have taken effect.
+        """
+        if not self.asked.abandoned or self.attempts or not isinstance(self.command, Reserve):
+            return False
+        self.fail(Abandoned())
+        return True
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether it ended undecided because nobody waited for it."""
+        return isinstance(self._error, Abandoned)
+
+    def answer(self, answer: Answer) -> None:
+        """Tells the outcome, unless it has been told."""
+        if self.done:
+            return
+        self._answer = answer
+        underway = self.asked.underway
+        if isinstance(answer, Committed) and not answer.replayed and self.arrived_at > underway.written_up_to:
+            underway.written_up_to = self.arrived_at
+        self._tell()
+
+    def fail(self, error: Exception) -> None:
+        """Tells that there is no outcome but an error."""
+        if not self.done:
+            self._error = error
+            self._tell()
+
+    def _tell(self) -> None:
+        self.done = True
+        if self._in_flight is not None and self.command is not None:
+            self._in_flight.pop((self.customer, self.command.request_id), None)
+        self.asked.one_less()
+        for callback in self._callbacks or ():
+            callback(self)
+        self._callbacks = None
+
+    def add_done_callback(self, callback: Callable[[Pending], object]) -> None:
+        """Calls back as soon as there is an outcome, in the middle of whatever brings it."""
+        if self.done:
+            callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
+    def result(self) -> Answer:
+        """The outcome that has been told. Raises the error if it was one."""
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+async def all_done(outcomes: Collection[Outcome]) -> None:
+    """Waits until all have their outcome, with one future. Whoever goes away ends this wait alone."""
+    if not outcomes:
+        return
+    future = asyncio.get_running_loop().create_future()
+    left = len(outcomes)
+
+    def one_less(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left and not future.done():
+            future.set_result(None)
+
+    for outcome in outcomes:
+        outcome.add_done_callback(one_less)
+    await future

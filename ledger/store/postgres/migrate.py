@@ -1,0 +1,228 @@
+"""Brings a database to the schema of this version.
+
+What belongs to no cell stands in the schema `ledger`, each cell in a schema of its own, with its own
+`alembic_version`, migrated in a transaction of its own. An advisory lock makes servers that start at the
+same time take turns. Nothing waits for ever: a lock that others hold is told with who they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from ledger.store.postgres.closed_catalog import close_catalog
+from ledger.store.postgres.moved import adopt_transactions
+from ledger.store.postgres.privileges import make_roles, mend_grants
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from sqlalchemy import Connection as AlembicConnection
+
+    from ledger.store.postgres.database import Connection
+
+SHARED_SCHEMA = "ledger"
+DEFAULT_CELLS = ("cell_00",)
+VERSION_TABLE = "alembic_version"
+"""Of each schema: the revision that it is at."""
+
+_CELL_NAME = re.compile(r"cell_[0-9]{2}")
+_LOCK = 0x6163755F6C656467
+"""Of `pg_advisory_lock`: any number that nobody else in the database uses."""
+
+SERVER_VERSION_MIN = 150000
+"""PostgreSQL 15: views that run with their caller's rights (`security_invoker`)."""
+TURN_SECONDS = 60
+"""How long a server waits for another that migrates."""
+LOCK_SECONDS = 10
+"""How long a migration waits for a lock on a table: whoever waits behind it waits as long."""
+HOLDERS_MAX = 3
+"""Sessions that a refusal names."""
+MENDING_TRIES = 5
+MENDING_PAUSE_SECONDS = 0.2
+"""Before roles and grants are mended anew, where another session was at the same rows."""
+
+_log = structlog.get_logger(__name__)
+
+# $1: the key of the advisory lock; $2: the schemas. The oldest transaction is the likely one.
+_HOLDERS = """
+SELECT DISTINCT a.pid, a.usename, a.application_name, a.backend_start
+FROM pg_locks l
+JOIN pg_stat_activity a ON a.pid = l.pid
+LEFT JOIN pg_class c ON c.oid = l.relation
+WHERE l.granted AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.locktype = 'advisory' AND l.objsubid = 1 AND l.classid::bigint << 32 | l.objid::bigint = $1
+       OR c.relnamespace::regnamespace::text = ANY($2::text[]))
+ORDER BY a.backend_start
+"""
+
+
+class MigrationRefusedError(Exception):
+    """The database cannot be brought to this schema: what is in the way, and what to do."""
+
+
+async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
+    """Applies what is missing, and tells what that was, e.g. "cell_00: cell_0001".
+
+    Roles and grants are brought to what is declared each time. Safe to run in several processes at once.
+    `url` is the owner's: it creates schemas and roles. Raises ValueError for a cell that is not named
+    cell_NN, and MigrationRefusedError.
+    """
+    for cell in cells:
+        if not _CELL_NAME.fullmatch(cell):
+            raise ValueError(f"a cell is named cell_00 to cell_99, not {cell!r}")
+    connect = partial(
+        asyncpg.connect,
+        url,
+        server_settings={
+            "application_name": "acu-ledger migrate",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+        },
+    )
+    connection = await connect()
+    try:
+        return await _migrate(connection, connect, cells)
+    except Exception as error:
+        refusal = await _refusal_of(connection, _of_driver(error), [SHARED_SCHEMA, *cells])
+        if refusal is None:
+            raise
+        raise MigrationRefusedError(refusal) from error
+    finally:
+        await connection.close()
+
+
+async def _migrate(
+    connection: Connection, connect: Callable[[], Awaitable[Connection]], cells: Sequence[str]
+) -> list[str]:
+    await _check_server(connection)
+    await connection.execute(f"SET lock_timeout = '{TURN_SECONDS}s'")
+    # The lock is the session's: it outlives the transactions below, and ends with the connection.
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    await undisturbed(connection, lambda: make_roles(connection))
+    applied: list[str] = []
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    async with engine.connect() as alembics:
+        for schema in (SHARED_SCHEMA, *cells):
+            await alembics.run_sync(_upgrade, schema, applied)
+
+    async def mend() -> None:
+        await mend_grants(connection, SHARED_SCHEMA, cells)
+        await close_catalog(connection, [SHARED_SCHEMA, *cells])
+        for cell in cells:
+            await adopt_transactions(connection, cell)
+
+    await undisturbed(connection, mend)
+    return applied
+
+
+async def undisturbed(connection: Connection, work: Callable[[], Awaitable[None]]) -> None:
+    """Does work on roles and grants in a transaction, anew where another session has changed the same row.
+
+    PostgreSQL takes no lock for these: a server of another database of the cluster that starts, or a vacuum
+    of the catalog, makes it an internal error ("tuple concurrently updated").
+    """
+    for _ in range(MENDING_TRIES - 1):
+        try:
+            async with connection.transaction():
+                return await work()
+        except asyncpg.InternalServerError as error:
+            _log.info("privileges.again", error=str(error))
+            await asyncio.sleep(MENDING_PAUSE_SECONDS)
+    async with connection.transaction():
+        return await work()
+
+
+async def _check_server(connection: Connection) -> None:
+    version = await connection.fetchval("SHOW server_version")
+    if int(await connection.fetchval("SHOW server_version_num")) < SERVER_VERSION_MIN:
+        raise MigrationRefusedError(
+            f"this is PostgreSQL {version}, and the oldest that is supported is"
+            f" {SERVER_VERSION_MIN // 10000}: move the database to a newer server (pg_dump, pg_restore)"
+        )
+
+
+def _of_driver(error: BaseException | None) -> BaseException | None:
+    """The driver's error under what SQLAlchemy makes of it."""
+    while error is not None and not isinstance(error, asyncpg.PostgresError):
+        error = error.__cause__
+    return error
+
+
+async def _refusal_of(
+    connection: Connection, error: BaseException | None, schemas: Sequence[str]
+) -> str | None:
+    """What is in the way of a migration, where whoever runs it can do something about it."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        holders = await connection.fetch(_HOLDERS, _LOCK, schemas)
+        told = "; ".join(
+            f"process {row['pid']} (user {row['usename']}, application {row['application_name']!r},"
+            f" connected since {row['backend_start']:%Y-%m-%d %H:%M:%S %Z})"
+            for row in holders[:HOLDERS_MAX]
+        )
+        who = told or "they have gone meanwhile"
+        return f"others hold locks that the migration needs: {who}; start when they are done, or end them"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        user = await connection.fetchval("SELECT current_user")
+        return f"{error}: {user} has to own the ledger's schemas and have CREATEROLE, or be a superuser"
+    return None
+
+
+def _upgrade(connection: AlembicConnection, schema: str, applied: list[str]) -> None:
+    """Brings one schema to the newest revision of its history, in one transaction."""
+
+    def note(*, step: Any, **_: Any) -> None:
+        applied.append(f"{schema}: {step.up_revision_id}")
+
+    config = _config(_history_of(schema))
+    config.attributes.update(connection=connection, schema=schema, on_version_apply=note)
+    with connection.begin():
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+        connection.execute(text(f"SET LOCAL search_path TO {schema}"))
+        if connection.scalar(text(f"SELECT to_regclass('{schema}.{VERSION_TABLE}')")) is not None:
+            revisions = connection.scalars(text(f"SELECT version_num FROM {schema}.{VERSION_TABLE}"))
+            refuse_newer(schema, [*revisions])
+        command.upgrade(config, "head")
+
+
+def refuse_newer(schema: str, revisions: Iterable[str]) -> None:
+    """Raises MigrationRefusedError where a schema has a revision that this version does not know."""
+    known = {
+        each.revision for each in ScriptDirectory.from_config(_config(_history_of(schema))).walk_revisions()
+    }
+    if newer := sorted({*revisions} - known):
+        raise MigrationRefusedError(
+            f"the schema {schema} is of a newer acu-ledger (at {', '.join(newer)};"
+            f" the newest that this one knows is {max(known)}): run that version or a newer one"
+        )
+
+
+def _history_of(schema: str) -> str:
+    return "shared" if schema == SHARED_SCHEMA else "cell"
+
+
+def _config(history: str) -> Config:
+    migrations = Path(__file__).parents[1] / "migrations"
+    config = Config()
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("script_location", _escaped(migrations))
+    config.set_main_option("version_locations", _escaped(migrations / history))
+    return config
+
+
+def _escaped(path: Path) -> str:
+    """The path as an option of alembic's, which interpolates percent signs."""
+    return str(path).replace("%", "%%")

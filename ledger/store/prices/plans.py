@@ -1,0 +1,52 @@
+"""The plans that servers have taken from their files: each change is an act of the back office."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from ledger.store.audit import note
+from ledger.store.prices.versions import LOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ledger.books.model import Plan
+    from ledger.store.audit import Act, Image
+    from ledger.store.postgres.database import Pool, PooledConnection
+
+RESOURCE: Final = "plans"
+"""They are one document."""
+
+LATEST = """
+SELECT after::text FROM ledger.audit WHERE resource = $1 ORDER BY at DESC, number DESC LIMIT 1
+"""
+
+
+async def note_plans(pool: Pool, act: Act, plans: Mapping[str, Plan]) -> None:
+    """Notes the act if these plans are others than those that a server took last. Processes take turns."""
+    after = {name: _image(plan) for name, plan in sorted(plans.items())}
+    async with pool.acquire() as connection:
+        if await _latest(connection) == after:
+            return
+        async with connection.transaction():
+            await connection.fetchval(LOCK)
+            before = await _latest(connection)
+            if before != after:
+                await note(connection, act, RESOURCE, before, after)
+
+
+async def _latest(connection: PooledConnection) -> Image | None:
+    text = await connection.fetchval(LATEST, RESOURCE)
+    return json.loads(text) if text is not None else None
+
+
+def _image(plan: Plan) -> Image:
+    return {
+        "card": plan.card,
+        "over_capture": str(plan.over_capture),
+        "overdraft_limit_micros": plan.overdraft_limit_micros,
+        "default_ttl_seconds": int(plan.default_ttl.total_seconds()),
+        "max_ttl_seconds": int(plan.max_ttl.total_seconds()),
+        "unpriced": str(plan.unpriced),
+    }

@@ -1,0 +1,265 @@
+"""Versions of prices: of each rate card, and of the cost book. Numbered, hashed, immutable.
+
+Their documents tell margins and costs: the pools to use are the writer's and finance's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ledger.store.audit import instant, note
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from asyncpg import Record
+
+    from ledger.store.audit import Act, Image
+    from ledger.store.postgres.database import Pool
+
+POLL_SECONDS: Final = 1.0
+"""How often a process looks for versions that others have published."""
+CONVERGENCE: Final = timedelta(seconds=2 * POLL_SECONDS)
+"""A version takes effect no sooner after it was published: until then every process has found it."""
+COST_BOOK: Final = ""
+"""The name of the cost book: there is one."""
+
+_HEADER = (
+    "kind, name, number, revision, version, effective_from, published_at, published_by,"
+    " published_by_key_id, source, restores, forced, generation"
+)
+LOCK = "SELECT generation FROM ledger.price_generation FOR UPDATE"
+LOOK = """
+SELECT g.generation, clock_timestamp() AS now, v.version, v.published_at
+FROM ledger.price_generation g LEFT JOIN ledger.price_versions v ON v.generation = $1
+"""
+ADVANCE = "UPDATE ledger.price_generation SET generation = $1"
+LATEST = f"""
+SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 ORDER BY number DESC LIMIT 1
+"""
+STORE = f"""
+INSERT INTO ledger.price_versions ({_HEADER}, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+"""
+SINCE = f"SELECT {_HEADER} FROM ledger.price_versions WHERE generation > $1 ORDER BY generation"
+LIST = f"""
+SELECT {_HEADER} FROM ledger.price_versions
+WHERE kind = $1 AND ($2 = '' OR name = $2) AND (name, -number) > ($3, $4)
+ORDER BY name, number DESC LIMIT $5
+"""
+FIND = f"SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
+DOCUMENT = "SELECT document FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
+
+
+class Kind(StrEnum):
+    """What is versioned."""
+
+    CARD = "CARD"
+    COSTS = "COSTS"
+
+
+class Source(StrEnum):
+    """Where a version came from."""
+
+    FILE = "FILE"
+    API = "API"
+    ROLLBACK = "ROLLBACK"
+
+
+class Draft(NamedTuple):
+    """What somebody wants to be published."""
+
+    kind: Kind
+    name: str
+    """Of the card; COST_BOOK."""
+    revision: int
+    version: str
+    """Content hash."""
+    effective_from: datetime
+    document: str
+    by: Act
+    source: Source
+    restores: int | None = None
+    """The number of the version that a rollback publishes again."""
+    forced: bool = False
+    """Published in spite of its card's margin floor."""
+
+
+class Version(NamedTuple):
+    """A published version, without its document."""
+
+    kind: Kind
+    name: str
+    number: int
+    """1, 2, 3 … of its card, or of the cost book."""
+    revision: int
+    version: str
+    """Content hash."""
+    effective_from: datetime
+    published_at: datetime
+    published_by: str
+    """The name of the key, which another may have too; without a key it says how."""
+    published_by_key_id: str
+    """Empty: with no key."""
+    source: Source
+    restores: int | None
+    forced: bool
+    generation: int
+    """Rises with every version of anything."""
+
+    @property
+    def mark(self) -> Mark:
+        """No version of another history of the database has it."""
+        return Mark(self.version, self.published_at)
+
+
+class Mark(NamedTuple):
+    """What tells a version from one that stands where it stood, after the database has gone back."""
+
+    version: str
+    """Content hash."""
+    published_at: datetime
+
+
+class Seen(NamedTuple):
+    """A look at what is published."""
+
+    generation: int
+    """How many versions there are, of anything."""
+    mark: Mark | None
+    """Of the version of the generation that was asked for; None: there is none."""
+    now: datetime
+    """Of the database."""
+
+
+class Publication(NamedTuple):
+    """What came of a draft."""
+
+    version: Version
+    repeated: bool
+    """It had been published before."""
+
+
+class RevisionRefusedError(Exception):
+    """A draft whose revision is not above that of the latest version of the same name."""
+
+    def __init__(self, draft: Draft, latest: Version) -> None:
+        self.draft = draft
+        self.latest = latest
+        super().__init__(f"revision {draft.revision} is not above {latest.revision}")
+
+    @property
+    def is_taken(self) -> bool:
+        """The latest version has this very revision, with other content; else a later one is published."""
+        return self.draft.revision == self.latest.revision
+
+
+class UnknownVersion(Exception):
+    """No such version has been published."""
+
+
+def numbered(draft: Draft, latest: Version | None, generation: int, now: datetime) -> Version:
+    """The version that a draft becomes after the latest of its name. Raises RevisionRefusedError.
+
+    The first of a name may reach back; a later one takes effect when every process knows of it.
+    """
+    effective_from = draft.effective_from
+    if latest is not None:
+        if draft.revision <= latest.revision:
+            raise RevisionRefusedError(draft, latest)
+        effective_from = max(effective_from, now + CONVERGENCE)
+    return Version(
+        kind=draft.kind,
+        name=draft.name,
+        number=latest.number + 1 if latest is not None else 1,
+        revision=draft.revision,
+        version=draft.version,
+        effective_from=effective_from,
+        published_at=now,
+        published_by=draft.by.name,
+        published_by_key_id=draft.by.key_id,
+        source=draft.source,
+        restores=draft.restores,
+        forced=draft.forced,
+        generation=generation,
+    )
+
+
+async def publish(pool: Pool, draft: Draft) -> Publication:
+    """Publishes a draft, unless it is the latest version already. Processes take turns.
+
+    Raises RevisionRefusedError.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        generation = await connection.fetchval(LOCK)
+        record = await connection.fetchrow(LATEST, draft.kind, draft.name)
+        latest = _version(record) if record is not None else None
+        if latest is not None and latest.version == draft.version:
+            return Publication(latest, repeated=True)
+        now = await connection.fetchval("SELECT clock_timestamp()")
+        made = numbered(draft, latest, generation + 1, now)
+        await connection.execute(STORE, *made, draft.document)
+        before = _image(latest) if latest is not None else None
+        await note(connection, draft.by, resource_of(draft.kind, draft.name), before, _image(made))
+        await connection.execute(ADVANCE, made.generation)
+    return Publication(made, repeated=False)
+
+
+def resource_of(kind: Kind, name: str) -> str:
+    """What a publication concerns, in the audit."""
+    return f"rateCards/{name}" if kind is Kind.CARD else "costs"
+
+
+def _image(version: Version) -> Image:
+    """A version, in the audit. Its document stands under its number, and never changes."""
+    return {
+        "number": version.number,
+        "revision": version.revision,
+        "version": version.version,
+        "effective_from": instant(version.effective_from),
+        "source": version.source,
+        "restores": version.restores,
+        "forced": version.forced,
+    }
+
+
+async def look(pool: Pool, known: int) -> Seen:
+    """How much is published, and whether the version of a generation is the one that was."""
+    [(generation, now, version, published_at)] = await pool.fetch(LOOK, known)
+    return Seen(generation, Mark(version, published_at) if version is not None else None, now)
+
+
+async def versions_since(pool: Pool, generation: int) -> list[Version]:
+    """What was published after a generation, in order."""
+    return [_version(record) for record in await pool.fetch(SINCE, generation)]
+
+
+async def list_versions(
+    pool: Pool, kind: Kind, name: str, after: tuple[str, int], limit: int
+) -> list[Version]:
+    """Versions of one name ('': of all), by name, the latest first; those after (name, number)."""
+    records = await pool.fetch(LIST, kind, name, after[0], -after[1], limit)
+    return [_version(record) for record in records]
+
+
+async def find_version(pool: Pool, kind: Kind, name: str, number: int) -> Version:
+    """A version by its number. Raises UnknownVersion."""
+    record = await pool.fetchrow(FIND, kind, name, number)
+    if record is None:
+        raise UnknownVersion(number)
+    return _version(record)
+
+
+async def get_document(pool: Pool, kind: Kind, name: str, number: int) -> str:
+    """The document of a version, by its number. Raises UnknownVersion."""
+    document = await pool.fetchval(DOCUMENT, kind, name, number)
+    if document is None:
+        raise UnknownVersion(number)
+    return str(document)
+
+
+def _version(record: Record) -> Version:
+    made = Version(*record)
+    return made._replace(kind=Kind(made.kind), source=Source(made.source))
