@@ -1,4 +1,7 @@
-"""The command line, `acu-ledger`: serve, drive and read the ledger. It speaks gRPC like any other client."""
+"""The command line, `acu-ledger`: serve, drive and read the ledger. It speaks gRPC like any other client.
+
+Knows the app, to run it, and the API's messages; never the engine, the store or the books.
+"""
 
 import os
 

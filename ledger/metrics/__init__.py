@@ -1,1 +1,4 @@
-"""The two metrics ports: operations, without a dollar, and finance."""
+"""The two metrics ports: operations, without a dollar, and finance.
+
+Knows names of series and numbers: whoever counts imports it, and it imports nobody.
+"""

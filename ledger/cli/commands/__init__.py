@@ -1,1 +1,4 @@
-"""The commands, a module each: options in, a call or a run, an answer out."""
+"""The commands, a module each: options in, a call or a run, an answer out.
+
+Knows the client, and what the rooms beside it replay, sell and print.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -136,10 +137,38 @@ def test_every_part_has_its_layer() -> None:
     assert _parts() - GENERATED - LOWEST == {part for layer in layers for part in layer.split(" | ")}
 
 
-def test_every_part_is_on_the_map() -> None:
-    """Of the architecture, with what it is for."""
+def _summary(file: Path) -> str:
+    """What a module answers, as the first paragraph of its docstring says it."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n\n")[0].replace("\n", " ").rstrip(".")
+
+
+def _rooms() -> dict[str, str]:
+    """Packages, and the modules that stand in none, by path; with what they answer."""
+    packages = (
+        file.parent for part in ("ledger", "pricing") for file in (REPOSITORY / part).rglob("__init__.py")
+    )
+    found = {f"{room.relative_to(REPOSITORY)}/": _summary(room / "__init__.py") for room in packages}
+    modules = (file for file in (REPOSITORY / "ledger").glob("*.py") if file.stem != "__init__")
+    found |= {str(file.relative_to(REPOSITORY)): _summary(file) for file in modules}
+    hidden = ("ledger/", "ledger/store/migrations/cell/", "ledger/store/migrations/shared/")
+    generated = tuple(name.replace(".", "/") for name in GENERATED)
+    return {
+        path: said for path, said in found.items() if path not in hidden and not path.startswith(generated)
+    }
+
+
+def test_every_room_is_on_the_map() -> None:
+    """Of the architecture, linked, in the words of its own first line."""
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    listed = re.search(r"^ledger/\n(.*?)^deploy/", page, re.MULTILINE | re.DOTALL)
-    assert listed is not None
-    named = {f"ledger.{name}" for name in re.findall(r"^  (\w+)(?:/|\.py) ", listed[1], re.MULTILINE)}
-    assert named == _parts() - GENERATED
+    rows = re.findall(r"^\| \[`([^`]+)`\]\(\.\./([^)]+)\) \| (.*) \|$", page, re.MULTILINE)
+    assert {name: said for name, _, said in rows} == _rooms()
+    assert [name for name, link, _ in rows if name != link] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_is_there(page: Path) -> None:
+    """What a page quotes as a path of the repository leads to a file or a directory of it."""
+    text = page.read_text(encoding="utf-8")
+    quoted = re.findall(r"`((?:\.ci|deploy|docs|ledger|pricing|proto|tests)/[\w./-]*)`", text)
+    assert [path for path in quoted if not (REPOSITORY / path).exists()] == []
