@@ -318,6 +318,25 @@ async def test_another_customer_takes_as_long_as_nobody(service, name):
     pytest.fail(f"another's takes so many times as long as nobody's: {apart}")
 
 
+@pytest.mark.parametrize("kind", ["revoked", "expired"])
+async def test_a_key_that_was_good_is_refused_as_fast_as_one_that_never_was(service, unusable, kind):
+    """Medians of 200 calls with it and with an unknown key, in turns, are within a tenth."""
+    request = service.methods["GetBalance"].request(customer_id=MINE)
+    apart = []
+    for _ in range(ATTEMPTS):
+        seconds: dict[str, list[float]] = {kind: [], "unknown": []}
+        for turn in range(CALLS):
+            for name in (kind, "unknown") if turn % 2 else ("unknown", kind):
+                began = time.perf_counter()
+                answer = await service.ask("GetBalance", request, unusable[name])
+                seconds[name].append(time.perf_counter() - began)
+                assert answer.code is grpc.StatusCode.UNAUTHENTICATED
+        apart.append(median(seconds[kind]) / median(seconds["unknown"]))
+        if 0.9 < apart[-1] < 1.1:
+            return
+    pytest.fail(f"it takes so many times as long as with an unknown key: {apart}")
+
+
 async def test_items_of_a_batch_are_held_to_their_own_scopes_and_customers(service):
     """One that the key may not is refused alone; the others are done."""
     key = await service.make("backend", customers=(MINE,))
