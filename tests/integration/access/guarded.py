@@ -121,6 +121,13 @@ class Guarded:
         self.ops = self.ops or made.response.secret
         return made.response.secret
 
+    async def takes(self, key: str) -> bool:
+        """Whether a key of scope ops is let in."""
+        return (await self.call("ListKeys", key)).code is grpc.StatusCode.OK
+
+    async def refuses(self, key: str) -> bool:
+        return not await self.takes(key)
+
     async def new_customer(self, customer_id: str) -> None:
         """A customer with 100 credits."""
         customer = admin.Customer(customer_id=customer_id, plan="standard")

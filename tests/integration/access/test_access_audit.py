@@ -21,6 +21,7 @@ from ledger.finance.v1 import finance_service_pb2
 from ledger.store.audit import Wanted, listing
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -214,8 +215,7 @@ async def test_grants_by_two_servers_at_once_leave_one_row_each(postgres):
         await here.make("ops")
         await here.new_customer("cus_a")
         async with asyncio.timeout(30):
-            while (await there.call("ListKeys", here.ops)).code is not grpc.StatusCode.OK:
-                pass
+            await until(lambda: there.takes(here.ops))
         requests = [(await issue_grant(here))[0] for _ in range(40)]
         for number, fields in enumerate(requests):
             fields["amount_micros"] = -1 if number % 10 == 9 else CREDIT

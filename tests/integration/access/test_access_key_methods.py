@@ -19,6 +19,7 @@ from ledger.access.keys import LIFE_MAX, parse
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.store.postgres.embedded import EmbeddedPostgres
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -93,8 +94,7 @@ async def test_a_key_is_shown_whatever_comes_after(service, monkeypatch):
         patched.setattr(KeyTable, "look", away)
         made = (await create(service)).response
     async with asyncio.timeout(30):
-        while not await works(service, made.secret):
-            pass
+        await until(lambda: works(service, made.secret))
 
 
 async def test_another_request_under_the_same_id_makes_no_key(service):

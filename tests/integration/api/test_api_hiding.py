@@ -40,6 +40,7 @@ from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from pricing.rating.pieces import PIECES_MAX
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -240,10 +241,13 @@ async def drive(world):
 async def expiry(world, reservation_id):
     """Waits until the sweeper has ended a reservation."""
     find = pb.GetReservationRequest(customer_id=world.customer_id, reservation_id=reservation_id)
-    state = pb.RESERVATION_STATE_OPEN
-    while state == pb.RESERVATION_STATE_OPEN:
+
+    async def has_expired():
         state = (await world.credit.GetReservation(find)).reservation.state
-    assert state == pb.RESERVATION_STATE_EXPIRED
+        assert state in (pb.RESERVATION_STATE_OPEN, pb.RESERVATION_STATE_EXPIRED)
+        return state == pb.RESERVATION_STATE_EXPIRED
+
+    await until(has_expired)
 
 
 async def be_refused(world):
@@ -315,14 +319,12 @@ async def be_stopped(world):
                 WHERE c.customer_id = $1 AND money.customer = c.customer AND cost <> 0"""
     stands = "SELECT EXISTS (SELECT FROM cell_00.findings WHERE stops AND ended_at IS NULL)"
     await world.owner.execute(tamper, world.customer_id, 1)
-    while not await world.owner.fetchval(stands):
-        pass
+    await until(lambda: world.owner.fetchval(stands))
     for call in (world.reserve(amount_micros=1), world.charge(usage=HIDDEN, labels=LABELS)):
         assert (await refusal(call)).reason == "BOOKS_DO_NOT_VERIFY"
     await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=world.customer_id))
     await world.owner.execute(tamper, world.customer_id, -1)
-    while await world.owner.fetchval(stands):
-        pass
+    await until(lambda: world.owner.fetchval(f"SELECT NOT ({stands})"))
     await world.charge(usage=HIDDEN, labels=LABELS)
 
 
@@ -498,7 +500,9 @@ async def test_operations_port_knows_no_dollar(world, customer):
     """Metrics of operations name no money, no customer, no model and no card, but for methods' names."""
     await world.charge(usage=usage(tokens()))
     with await to_thread(urllib.request.urlopen, world.stack.operations_url) as response:
-        text = re.sub(r'method="[^"]*"', "", response.read().decode())
+        page = response.read().decode()
+    assert re.search(r'^acu_ledger_rpcs_total{.*method="[^"]*/Charge".*} [1-9]', page, re.MULTILINE)
+    text = re.sub(r'method="[^"]*"', "", page)
     for word in (
         "usd",
         "dollar",
@@ -536,7 +540,7 @@ async def test_no_refusal_begins_at_a_cost(world, customer):
         refused = await refusal(world.charge(usage=usage(item)))
         assert refused.reason == "INSUFFICIENT_CREDITS"
         charge = (await world.charge(usage=usage(item), already_used=True)).charge
-        assert not any(line.unpriced for line in charge.lines)
+        assert [line.unpriced for line in charge.lines] == [False]
 
 
 async def test_memos_beyond_the_books_are_not_kept(world, customer):

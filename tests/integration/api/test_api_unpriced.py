@@ -16,6 +16,7 @@ from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.finance.v1 import simulation_pb2 as simulation
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,12 +34,21 @@ async def explained(world, charge: pb.Charge) -> finance.ExplainChargeResponse:
     return await world.finance.ExplainCharge(request)
 
 
+async def lapsed(world, amount_micros: int) -> str:
+    """A reservation that the clock has ended."""
+    hold = await world.reservation(amount_micros=amount_micros, ttl=Duration(seconds=1))
+    find = pb.GetReservationRequest(customer_id=world.customer_id, reservation_id=hold)
+
+    async def has_ended() -> bool:
+        return (await world.credit.GetReservation(find)).reservation.state != pb.RESERVATION_STATE_OPEN
+
+    await until(has_ended)
+    return hold
+
+
 async def commit_late(world, used: use.UsageList) -> list[pb.Charge]:
     """Two parts of the same usage, after their hold of a fifth of a credit has expired."""
-    hold = await world.reservation(amount_micros=CREDIT // 5, ttl=Duration(seconds=1))
-    find = pb.GetReservationRequest(customer_id=world.customer_id, reservation_id=hold)
-    while (await world.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
-        pass
+    hold = await lapsed(world, CREDIT // 5)
     return [(await world.commit(hold, usage=used, final=final)).charge for final in (False, True)]
 
 
@@ -161,11 +171,7 @@ class Work:
         self.holds.append(await self.world.reservation(amount_micros=self.dice.randrange(1, CREDIT // 2)))
 
     async def lapse(self) -> None:
-        hold = await self.world.reservation(amount_micros=CREDIT // 9, ttl=Duration(seconds=1))
-        find = pb.GetReservationRequest(customer_id=self.world.customer_id, reservation_id=hold)
-        while (await self.world.credit.GetReservation(find)).reservation.state == pb.RESERVATION_STATE_OPEN:
-            pass
-        self.holds.append(hold)
+        self.holds.append(await lapsed(self.world, CREDIT // 9))
 
     async def commit(self) -> None:
         hold, final = self.dice.choice(self.holds), self.dice.random() < 0.3

@@ -261,13 +261,16 @@ async def test_an_unknown_customer_is_refused(world: World) -> None:
 async def test_a_reservation_of_another_customer_is_not_found(world: World) -> None:
     """A sequence is looked for among the customer's own reservations only."""
     acme, beta = await world.customer("acme", 10 * CREDIT), await world.customer("beta", 10 * CREDIT)
-    await world.reserve(beta, "x", CREDIT)
-    held = entry_of(await world.reserve(acme, "r", CREDIT)).sequence
-    released = entry_of(await world.execute(beta, books.Release("rel", fingerprint("rel"), held)))
-    assert released.customer != entry_of(await world.reserve(acme, "r", CREDIT)).customer
-    outcome = await world.execute(beta, books.Release("no", fingerprint("no"), held + 50))
+    both = entry_of(await world.reserve(beta, "x", CREDIT)).sequence
+    assert entry_of(await world.reserve(acme, "r", CREDIT)).sequence == both
+    hers = entry_of(await world.reserve(acme, "s", CREDIT)).sequence
+    entry_of(await world.execute(beta, books.Release("rel", fingerprint("rel"), both)))
+    outcome = await world.execute(beta, books.Release("no", fingerprint("no"), hers))
     assert isinstance(outcome, books.Refusal)
     assert outcome.reason is RefusalReason.RESERVATION_NOT_FOUND
+    for held in (both, hers):
+        committed = entry_of(await world.commit(acme, f"c{held}", held, CREDIT))
+        assert (committed.kind, committed.late) == (books.EntryKind.COMMIT, False)
 
 
 async def overdue(database_url: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -132,16 +133,31 @@ async def test_a_killed_backend_leaves_both_or_neither(world: World, database_ur
     assert str(100 * SECOND) in (await states(world))["run/run"]
 
 
-async def test_runs_in_turn_stay_in_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def loads_of(world: World) -> list[Any]:
+    """What the loader takes from now on, each time that it takes anything."""
+    wanting = world.engine._cells["cell_00"].memory.wanting
+    loads: list[Any] = []
+    take = wanting.take
+
+    def taken() -> Any:
+        members = take()
+        loads.extend([members] if members else [])
+        return members
+
+    wanting.take = taken  # type: ignore[method-assign]
+    return loads
+
+
+async def test_runs_in_turn_stay_in_memory(world: World) -> None:
     """A load of what one command lacks does not drop what another has brought."""
     acme = await world.customer("acme", 1_000 * CREDIT)
     await charge(world, acme, "a", box(10, "a"))
     await charge(world, acme, "b", box(10, "b"))
-    memory = world.engine._cells["cell_00"].memory
-    monkeypatch.setattr(memory.wanting, "take", lambda: pytest.fail("loaded"))
+    loads = loads_of(world)
     for n in range(3):
         for run in ("a", "b"):
             assert (await charge(world, acme, f"{run}{n}", box(10, run))).credits.consumed == 0
+    assert loads == []
 
 
 async def test_a_customer_out_of_memory_needs_one_load(world: World, start: Start) -> None:
@@ -149,12 +165,10 @@ async def test_a_customer_out_of_memory_needs_one_load(world: World, start: Star
     acme = await world.customer("acme", 1_000 * CREDIT)
     await charge(world, acme, "first", box(10))
     later = await start()
-    memory, loads = later.engine._cells["cell_00"].memory, []
-    take = memory.wanting.take
-    memory.wanting.take = lambda: loads.append(take()) or loads[-1]  # type: ignore[method-assign, func-returns-value]
+    loads = loads_of(later)
     entry = await charge(later, acme, "second", box(10))
     assert entry.credits.consumed == 0
-    assert len([members for members in loads if members]) == 1
+    assert len(loads) == 1
 
 
 async def test_a_reversal_winds_the_run_back(world: World) -> None:

@@ -89,6 +89,7 @@ async def test_readers_write_nothing(by_either_way, role):
         "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('ledger', $1)",
         CELL,
     )
+    assert {f"{CELL}.entries", f"{CELL}.money", "ledger.audit"} <= {table for (table,) in tables}
     async with pool.acquire() as connection:
         await connection.execute("SET default_transaction_read_only = off")
         for (table,) in tables:

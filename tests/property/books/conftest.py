@@ -13,4 +13,6 @@ sys.path[:0] = [
     str(Path(__file__).parents[1] / "pricing"),
 ]
 
-settings.register_profile("thorough", max_examples=1000, stateful_step_count=80, deadline=None)
+settings.register_profile(
+    "thorough", settings.get_profile("random"), max_examples=1000, stateful_step_count=80, deadline=None
+)
