@@ -64,16 +64,16 @@ async def compare(commit: str, size: Size, say: Say) -> list[Side]:
     for side in sides:
         side.note("code_lines", code_lines(side.checkout.directory))
         say(f"Counting the calls of {side.checkout.commit}")
-        await _count(side)
+        await _count(side, say)
     await _take_turns(sides, size, say)
     return sides
 
 
-async def _count(side: Side) -> None:
+async def _count(side: Side, say: Say) -> None:
     """In a server for that alone: what is counted runs several times slower."""
     async with _blamed(side, "counted"), _data(side) as settings:
         found = await counts_of_pair(
-            settings, side.log("counted"), side.checkout.python, side.checkout.directory, _make_customers
+            settings, side.log("counted"), side.checkout.python, side.checkout.directory, say, _make_customers
         )
     side.note("pair_python_calls", found.python_calls)
     side.note("pair_c_calls", found.c_calls)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tests.benchmarks import load
 from tests.benchmarks.load import BATCH, SPREAD
 from tests.benchmarks.processes import Program
+from tests.benchmarks.report import Say
 from tests.benchmarks.stage import Service, service
 
 _PROGRAM = Path(__file__).with_name("counted.py").resolve()
@@ -35,6 +36,7 @@ async def counts_of_pair(
     log: Path,
     python: Path,
     directory: Path,
+    say: Say,
     prepare: Callable[[Service], Awaitable[None]] | None = None,
 ) -> Counts:
     """Of a server of this interpreter's `acu-ledger`, run in the directory; `prepare` makes its customers."""
@@ -45,15 +47,16 @@ async def counts_of_pair(
             if prepare is not None:
                 await prepare(where)
             whose = load.customers(SPREAD)
-            # The first call loads its customers, and fills what is worked out once.
-            await load.batch_of_pairs(where.credits, list(islice(whose, BATCH)), load.uncounted)
-            taken = []
-            for _ in range(_BATCHES):
+
+            async def count() -> list[float]:
                 before = _asked(path)
                 await load.batch_of_pairs(where.credits, list(islice(whose, BATCH)), load.uncounted)
                 after = _asked(path)
-                taken.append([(after[name] - before[name]) / BATCH for name in ("python", "c", "text_bytes")])
-    return Counts(*(median(each) for each in zip(*taken, strict=True)))
+                return [(after[name] - before[name]) / BATCH for name in ("python", "c", "text_bytes")]
+
+            # The first call loads its customers, and fills what is worked out once.
+            taken = [await load.carried_out(where.server.settle, count, say) for _ in range(1 + _BATCHES)]
+    return Counts(*(median(each) for each in zip(*taken[1:], strict=True)))
 
 
 def _asked(path: Path) -> dict[str, int]:

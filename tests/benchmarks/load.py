@@ -121,8 +121,8 @@ async def carried_out(
         await rest()
         try:
             return await work()
-        except ExceptionGroup as errors:
-            if not tries_left or not _is_overload(first_of(errors)):
+        except Exception as error:
+            if not tries_left or not _is_overload(first_of(error)):
                 raise
             say("Something was refused for overload: once more")
     raise AssertionError("the last try has returned or raised")

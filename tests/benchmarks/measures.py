@@ -154,7 +154,7 @@ class Measures:
     async def _counts(self) -> None:
         """What a pair does, counted: no machine changes it."""
         settings, log = self._stage.empty_books.environment, self._stage.logs / "counted.log"
-        found = await counts_of_pair(settings, log, Path(sys.executable), REPOSITORY)
+        found = await counts_of_pair(settings, log, Path(sys.executable), REPOSITORY, self._say)
         self._note("python_calls_per_pair", found.python_calls)
         self._note("c_calls_per_pair", found.c_calls)
         self._note("text_bytes_per_pair", found.text_bytes)

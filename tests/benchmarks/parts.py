@@ -27,7 +27,7 @@ def table(costs: Costs) -> list[str]:
         taken = [costs[name].shares.get(part, 0.0) for name in _LOADS]
         if any(taken):
             cells = [
-                f"{share * costs[name].microseconds:.0f} µs, {share:.0%}"
+                f"{share * costs[name].microseconds:.0f} µs, {100 * share:.0f} %"
                 for name, share in zip(_LOADS, taken, strict=True)
             ]
             lines.append(f"| {part} | {' | '.join(cells)} |")

@@ -8,6 +8,8 @@ import shutil
 import sys
 from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ledger.store.postgres.embedded import EmbeddedPostgres
@@ -21,7 +23,8 @@ from tests.benchmarks.stage import Service, service
 
 SAMPLES_PER_SECOND = 200
 _SECONDS = 10
-_NATIVE = ("--native", "--format", "raw")
+_NATIVE_SAMPLES_PER_SECOND = 100
+"""A native stack takes milliseconds, in which the process stands still."""
 _BATCH_IN_FLIGHT = 2
 Load = Callable[[load.Window], Coroutine[None, None, float]]
 
@@ -46,15 +49,18 @@ async def profile(server: EmbeddedPostgres, size: Size, directory: Path, say: Sa
     async with service(books.environment, directory / "server.log") as where:
         for name, load_ in _loads(where).items():
             recorded = (("server", where.server.pid), ("client", os.getpid()))
-            graphs = [_record(program, pid, directory / f"{name}-{role}.svg") for role, pid in recorded]
+            graphs = [
+                _record(program, pid, directory / f"{name}-{role}.svg", "--rate", str(SAMPLES_PER_SECOND))
+                for role, pid in recorded
+            ]
             await _under(load_, *graphs)
             say(f"Wrote {directory / name}-server.svg and {name}-client.svg")
             stacks = directory / f"{name}-server.stacks"
-            await _under(load_, _record(program, where.server.pid, stacks, *_NATIVE))
+            native = ("--native", "--format", "raw", "--rate", str(_NATIVE_SAMPLES_PER_SECOND))
+            await _under(load_, _record(program, where.server.pid, stacks, *native))
             say(f"Wrote {stacks}")
-            costs[name] = parts.Cost(
-                await _cost_us(name, where, size), shares(stacks.read_text(encoding="utf-8").splitlines())
-            )
+            cost = await load.carried_out(where.server.settle, partial(_cost_us, name, where, size), say)
+            costs[name] = parts.Cost(cost, shares(stacks.read_text(encoding="utf-8").splitlines()))
     return costs
 
 
@@ -80,14 +86,22 @@ async def _cost_us(name: str, where: Service, size: Size) -> float:
 
 async def _under(load_: Load, *recordings: Coroutine[None, None, None]) -> None:
     """Records while the load runs, which takes a little longer."""
+    window = load.Window(warm_seconds=1.0, seconds=_SECONDS + 2.0)
     async with asyncio.TaskGroup() as group:
-        group.create_task(load_(load.Window(warm_seconds=1.0, seconds=_SECONDS + 2.0)))
+        group.create_task(_keep_up(load_, window))
         for recording in recordings:
             group.create_task(recording)
 
 
+async def _keep_up(load_: Load, window: load.Window) -> None:
+    """Begins again where a call is not answered: a server that is recorded may stand still for seconds."""
+    while window.is_open():
+        with suppress(ExceptionGroup, load.WorkError):
+            await load_(window)
+
+
 async def _record(program: str, pid: int, path: Path, *more: str) -> None:
-    options = {"--pid": pid, "--output": path, "--duration": _SECONDS, "--rate": SAMPLES_PER_SECOND}
+    options = {"--pid": pid, "--output": path, "--duration": _SECONDS}
     arguments = [str(word) for option in options.items() for word in option]
     process = await asyncio.create_subprocess_exec(program, "record", *arguments, *more, stdout=DEVNULL)
     if await process.wait():
