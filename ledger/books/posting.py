@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import add
 
 from ledger.books.burn_down import Source, burn_order
 from ledger.books.commands import Command
@@ -79,7 +80,6 @@ class Draft:
         self._reordered = False
         """A lot is new, or its value per credit is another: its place in the burn order may be too."""
         self._credits = [*NO_CREDITS]
-        self._balances = [*wallet.balances]
         self._dollars = [*NO_DOLLARS]
         self._worth_at_first: int | None = None
         """What the wallet's lots were worth, in nano-dollars; None until something comes back."""
@@ -266,7 +266,7 @@ class Draft:
             if state.surplus_micros:
                 self.due(state.closes_at)
         postings = _filled(Credits, self._credits)
-        balances = _filled(Credits, self._balances)
+        balances = _filled(Credits, map(add, self.wallet.balances, postings))
         entry = make(
             Entry,
             (
@@ -348,8 +348,6 @@ class Draft:
     def _move(self, source: int, target: int, micros: int) -> None:
         self._credits[source] -= micros
         self._credits[target] += micros
-        self._balances[source] -= micros
-        self._balances[target] += micros
 
     def _pay(self, source: int, target: int, nanousd: int) -> None:
         self._dollars[source] -= nanousd

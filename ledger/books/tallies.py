@@ -94,10 +94,16 @@ def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapp
     """
     if not changed:
         return tallies
-    merged = {key: tally for key, tally in tallies.items() if key not in changed} | dict(changed)
-    if len(merged) < MAX_TALLIES:
-        return {key: tally for key, tally in merged.items() if tally != NO_TALLY}
-    return dict(islice(merged.items(), len(merged) - MAX_TALLIES, None))
+    merged = dict(tallies)
+    for key, tally in changed.items():
+        merged.pop(key, None)
+        merged[key] = tally
+    if len(merged) >= MAX_TALLIES:
+        return dict(islice(merged.items(), len(merged) - MAX_TALLIES, None))
+    for key, tally in changed.items():
+        if tally == NO_TALLY:
+            del merged[key]
+    return merged
 
 
 def _bounded(exact: Ratio) -> Ratio:
