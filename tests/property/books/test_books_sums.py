@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from fractions import Fraction
+from math import lcm
 from typing import NamedTuple
 
 from books_world import World
@@ -29,7 +30,8 @@ from ledger.books import (
 )
 from ledger.books.billing import make_bill
 from ledger.books.burn_down import Source, cover
-from ledger.books.rounding import nearest, over_one
+from ledger.books.model import Ratio
+from ledger.books.rounding import apportion_ratios, exact_sum, nearest, over_one, round_ratio
 from tests.build import CREDIT, decided, line, lot, priced
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
@@ -77,6 +79,34 @@ def test_memos_add_up_and_are_near_what_they_are_exactly(amounts: list[Fraction]
     assert sum(parts) == total
     assert all(part == 0 for part, amount in zip(parts, amounts, strict=True) if not amount)
     assert all(abs(part - amount) <= 1 + abs(off) for part, amount in zip(parts, amounts, strict=True))
+
+
+RATIOS = st.tuples(st.integers(-(10**15), 10**15), st.integers(1, 10**9))
+"""Exact amounts, not reduced."""
+
+
+@given(st.lists(RATIOS, max_size=5), RATIOS, ROUNDINGS)
+@settings(deadline=None)
+def test_pairs_of_integers_are_what_fractions_are(
+    amounts: list[Ratio], start: Ratio, rounding: Rounding
+) -> None:
+    """Sums, reduced and over one denominator, and what they round to: to the last digit, of either sign."""
+    total = sum((Fraction(*amount) for amount in amounts), Fraction(*start))
+    assert exact_sum(amounts, start) == total.as_integer_ratio()
+    numerators, denominator = over_one(amounts)
+    assert [Fraction(each, denominator) for each in numerators] == [Fraction(*each) for each in amounts]
+    assert round_ratio(start, rounding) == round_exact(Fraction(*start), rounding)
+
+
+@given(st.integers(0, 10**12), st.lists(EXACT, min_size=1).filter(any))
+@settings(deadline=None)
+def test_exact_weights_divide_as_whole_ones_in_the_same_proportion(
+    total: int, weights: list[Fraction]
+) -> None:
+    """However the weights are written, the shares are the same."""
+    common = lcm(*[weight.denominator for weight in weights])
+    doubled = [(2 * weight.numerator, 2 * weight.denominator) for weight in weights]
+    assert apportion_ratios(total, doubled) == apportion(total, [int(weight * common) for weight in weights])
 
 
 @given(EXACT, ROUNDINGS)
