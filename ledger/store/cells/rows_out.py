@@ -8,6 +8,7 @@ once, and rows have their numbers (`Shared`).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -78,7 +79,7 @@ def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
     profile = ",,,,"
     if with_profile:
         profile = (
-            f"{_text(wallet.display_name)},{_text(wallet.plan)},{_text(wallet.card)},{_text(wallet.zone)},"
+            f"{_text(wallet.display_name)},{_name(wallet.plan)},{_name(wallet.card)},{_name(wallet.zone)},"
             f"{wallet.multiplier_nanos}"
         )
     return (
@@ -135,8 +136,10 @@ def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str]
         f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
         f"{_EIGHTEEN % (moved + after)},"
         f"{shared.instants[effective_at]},{shared.instants[booked_at]},{shared.instants[occurred_at]},"
-        f"{_image(reservation, shared)},{_number(subject)},{_number(subject_n)},{shared.terms[terms]},"
-        f"{_text(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},{_text(reason)},"
+        f"{_image(reservation, shared)},{'' if subject is None else subject},"
+        f"{'' if subject_n is None else subject_n},{shared.terms[terms]},"
+        f"{_name(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},"
+        f"{'' if reason is None else _text(reason)},"
         f"{_labels(labels, stored_labels)},"
         f"{_json([_entry_line(line) for line in lines]) if lines else ''}"
     )
@@ -144,11 +147,13 @@ def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str]
 
 def money_row(entry: Entry, money: Money, shared: Shared) -> str:
     lines = _json([_money_line(line) for line in money.lines]) if money.lines else ""
-    draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
+    draws = ""
+    if money.draws:
+        draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
     return (
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
-        f"{money.absorbed_unpriced_nanousd},{lines},{draws if money.draws else ''},"
+        f"{money.absorbed_unpriced_nanousd},{lines},{draws},"
         f"{_ratios(money.remainders)},{shared.instants[entry.booked_at]})"
     )
 
@@ -161,11 +166,15 @@ def reservation_change(customer: int, reservation: Reservation, shared: Shared) 
 
 
 def _reservation_state(reservation: Reservation, shared: Shared) -> str:
-    pins = [f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins]
+    pins = _NO_LIST
+    if reservation.pins:
+        pins = _list([f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins])
+    own_run = reservation.own_run
     return (
-        f"{shared.instants[reservation.expires_at]},{reservation.held_micros},{_list(pins)},"
+        f"{shared.instants[reservation.expires_at]},{reservation.held_micros},{pins},"
         f"{reservation.priced_micros},{reservation.charged_micros},"
-        f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},{_text(reservation.own_run)},"
+        f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},"
+        f"{'' if own_run is None else _text(own_run)},"
         f"{reservation.lapsed_micros}"
     )
 
@@ -242,8 +251,10 @@ def _text(value: str | None) -> str:
     return f'"{value}"'
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
+@lru_cache(maxsize=1024)
+def _name(value: str | None) -> str:
+    """A field of text of which there are few: names of plans, cards, zones."""
+    return _text(value)
 
 
 def _json(value: object) -> str:
@@ -266,6 +277,9 @@ def _has_nul(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_has_nul, value))
     return isinstance(value, str) and "\0" in value
+
+
+_NO_LIST = '"[]"'
 
 
 def _list(items: Iterable[str]) -> str:
@@ -293,17 +307,18 @@ def _ratio(amount: Ratio) -> str:
 
 
 def _ratios(amounts: Mapping[str, Ratio]) -> str:
-    return _json({key: _ratio(exact) for key, exact in amounts.items()}) if amounts else ""
+    return _json({key: f"{exact}/{of}" for key, (exact, of) in amounts.items()}) if amounts else ""
 
 
 def _tallies(tallies: Mapping[str, Tally]) -> str:
     if not tallies:
         return ""
-    return _json({key: (_ratio(exact), billed) for key, (exact, billed) in tallies.items()})
+    return _json({key: (f"{exact}/{of}", billed) for key, ((exact, of), billed) in tallies.items()})
 
 
 def _entry_line(line: EntryLine) -> dict[str, object]:
-    _refuse_names(line.public, ENTRY_LINE_OWN)
+    if not ENTRY_LINE_OWN.isdisjoint(line.public):
+        raise _hidden(line.public, ENTRY_LINE_OWN)
     told = {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
     if line.pool is not None:
         told |= {"pool": line.pool, "pool_micros": line.pool_micros}
@@ -311,7 +326,8 @@ def _entry_line(line: EntryLine) -> dict[str, object]:
 
 
 def _money_line(line: MoneyLine) -> dict[str, object]:
-    _refuse_names(line.internal, MONEY_LINE_OWN)
+    if not MONEY_LINE_OWN.isdisjoint(line.internal):
+        raise _hidden(line.internal, MONEY_LINE_OWN)
     told = {
         **line.internal,
         "kind": line.kind,
@@ -331,6 +347,5 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
     return told
 
 
-def _refuse_names(said: Mapping[str, object], own: frozenset[str]) -> None:
-    if not own.isdisjoint(said):
-        raise ValueError(f"a priced line must not use the names {', '.join(sorted(own & said.keys()))}")
+def _hidden(said: Mapping[str, object], own: frozenset[str]) -> ValueError:
+    return ValueError(f"a priced line must not use the names {', '.join(sorted(own & said.keys()))}")
