@@ -26,6 +26,7 @@ from ledger.finance.v1 import simulation_pb2 as simulation
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer
 from ledger.simulation.simulator import Simulator
 from ledger.store.directory import CustomerKey, Directory, customer_ids
+from ledger.store.finance.findings import Finding, list_findings
 from ledger.store.finance.reads import (
     Dimension,
     FoundCharge,
@@ -140,6 +141,11 @@ class FinanceService(FinanceServiceServicer):
     ) -> simulation.ImportCostsResponse:
         """A cost book of the catalog, for what the ledger saw."""
         return await self._simulations.import_costs(request)
+
+    async def ListFindings(self, request: pb.ListFindingsRequest, context: object) -> pb.ListFindingsResponse:
+        """What the watch over the books has found and what still stands."""
+        found, there_are_more = await list_findings(self._pool, self._cells, limits.PAGE_SIZE_MAX)
+        return pb.ListFindingsResponse(findings=map(_finding, found), there_are_more=there_are_more)
 
     async def VerifyJournal(
         self, request: pb.VerifyJournalRequest, context: object
@@ -352,3 +358,15 @@ def _accounts(balances: Mapping[str, int], places: int) -> list[pb.AccountBalanc
 def _exact_dollars(nanousd: object) -> str:
     """A cost that may be a fraction of a nano-dollar (`n/d`), half even to nine places; unknown: empty."""
     return "" if nanousd is None else dollars(round_exact(Fraction(str(nanousd))))
+
+
+def _finding(finding: Finding) -> pb.Finding:
+    return pb.Finding(
+        finding_id=finding.finding,
+        customer_id=finding.customer_id,
+        stops=finding.stops,
+        invariants=finding.invariants,
+        violations=finding.violations,
+        description=finding.description,
+        found_at=timestamp(finding.found_at),
+    )

@@ -19,7 +19,9 @@ from ledger.cli.output.console import REFUSED, note, out, print_json, table
 from ledger.cli.run import run
 from ledger.finance.v1 import finance_service_pb2 as pb
 
-books = typer.Typer(no_args_is_help=True, help="Trial balance, margin and verification of a running server.")
+books = typer.Typer(
+    no_args_is_help=True, help="Trial balance, margin, verification and findings of a running server."
+)
 
 
 class Dimension(StrEnum):
@@ -145,6 +147,42 @@ def _figures(rows: list[pb.MarginRow]) -> dict[str, str]:
         "baseline": show_dollars(cost_nanousd + saved_nanousd),
         "own-key cost": show_dollars(sum(nanousd(row.own_key_cost_usd) for row in rows)),
     }
+
+
+@books.command("findings")
+@at_server
+def findings(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+    """List what the watch over the books has found and still stands; exit status 1 where something does."""
+    answer = run(_findings(target))
+    if as_json:
+        print_json(answer)
+    elif answer.findings:
+        out().print(findings_table(answer))
+    else:
+        out().print("No finding stands.")
+    if answer.findings:
+        raise typer.Exit(REFUSED)
+
+
+async def _findings(target: str) -> pb.ListFindingsResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.finance.ListFindings, pb.ListFindingsRequest())
+
+
+def findings_table(answer: pb.ListFindingsResponse) -> Table:
+    """A row a finding, with the first violation of each invariant."""
+    title = "Findings, the newest; there are more" if answer.there_are_more else "Findings"
+    made = table(title, "found at (UTC)", "customer", "id", "writes", "times", "what")
+    for each in answer.findings:
+        made.add_row(
+            f"{each.found_at.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%S}",
+            each.customer_id or "(not in the directory)",
+            each.finding_id,
+            "stopped" if each.stops else "taken",
+            f"{each.violations:,}",
+            each.description,
+        )
+    return made
 
 
 @books.command("verify")

@@ -583,6 +583,92 @@ class LotDraw(_message.Message):
 Global___LotDraw: _TypeAlias = LotDraw  # noqa: Y015
 
 @_typing.final
+class ListFindingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFindingsRequest: _TypeAlias = ListFindingsRequest  # noqa: Y015
+
+@_typing.final
+class ListFindingsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    THERE_ARE_MORE_FIELD_NUMBER: _builtins.int
+    there_are_more: _builtins.bool
+    """Whether there are more."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """The newest first: 1,000, or fewer where their descriptions are long."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        there_are_more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "there_are_more", b"there_are_more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFindingsResponse: _TypeAlias = ListFindingsResponse  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    STOPS_FIELD_NUMBER: _builtins.int
+    INVARIANTS_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    FOUND_AT_FIELD_NUMBER: _builtins.int
+    finding_id: _builtins.str
+    """Told to callers whose writes are refused for it (BOOKS_DO_NOT_VERIFY)."""
+    customer_id: _builtins.str
+    stops: _builtins.bool
+    """The customer takes no writes while this stands."""
+    violations: _builtins.int
+    """How often, of all of them."""
+    description: _builtins.str
+    """The first violation of each invariant, a line each."""
+    @_builtins.property
+    def invariants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that do not hold: e.g. postings_balance, deferred_is_lot_value."""
+
+    @_builtins.property
+    def found_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        finding_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        stops: _builtins.bool = ...,
+        invariants: _abc.Iterable[_builtins.str] | None = ...,
+        violations: _builtins.int = ...,
+        description: _builtins.str = ...,
+        found_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found_at", b"found_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "description", b"description", "finding_id", b"finding_id", "found_at", b"found_at", "invariants", b"invariants", "stops", b"stops", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
 class VerifyJournalRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -67,6 +67,11 @@ class FinanceServiceStub:
                 request_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.SerializeToString,
                 response_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.FromString,
                 _registered_method=True)
+        self.ListFindings = channel.unary_unary(
+                '/ledger.finance.v1.FinanceService/ListFindings',
+                request_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsRequest.SerializeToString,
+                response_deserializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsResponse.FromString,
+                _registered_method=True)
         self.VerifyJournal = channel.unary_unary(
                 '/ledger.finance.v1.FinanceService/VerifyJournal',
                 request_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.VerifyJournalRequest.SerializeToString,
@@ -118,6 +123,13 @@ class FinanceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFindings(self, request, context):
+        """What the watch over the books has found and what still stands: which customers are stopped, and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyJournal(self, request, context):
         """Checks the invariants of the books over the whole journal.
         """
@@ -157,6 +169,11 @@ def add_FinanceServiceServicer_to_server(servicer, server):
                     servicer.ImportCosts,
                     request_deserializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.FromString,
                     response_serializer=ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.SerializeToString,
+            ),
+            'ListFindings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFindings,
+                    request_deserializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsRequest.FromString,
+                    response_serializer=ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsResponse.SerializeToString,
             ),
             'VerifyJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyJournal,
@@ -328,6 +345,33 @@ class FinanceService:
             '/ledger.finance.v1.FinanceService/ImportCosts',
             ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsRequest.SerializeToString,
             ledger_dot_finance_dot_v1_dot_simulation__pb2.ImportCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFindings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.finance.v1.FinanceService/ListFindings',
+            ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsRequest.SerializeToString,
+            ledger_dot_finance_dot_v1_dot_finance__service__pb2.ListFindingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class FinanceServiceStub:
     """Proposes a card whose rates leave a margin on every model, at its cost in force now."""
     ImportCosts: _grpc.UnaryUnaryMultiCallable[_simulation_pb2.ImportCostsRequest, _simulation_pb2.ImportCostsResponse]
     """Makes a cost book of the catalog, for what the ledger saw."""
+    ListFindings: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.ListFindingsRequest, _finance_service_pb2.ListFindingsResponse]
+    """What the watch over the books has found and what still stands: which customers are stopped, and why."""
     VerifyJournal: _grpc.UnaryUnaryMultiCallable[_finance_service_pb2.VerifyJournalRequest, _finance_service_pb2.VerifyJournalResponse]
     """Checks the invariants of the books over the whole journal."""
 
@@ -64,6 +66,8 @@ class FinanceServiceAsyncStub(FinanceServiceStub):
     """Proposes a card whose rates leave a margin on every model, at its cost in force now."""
     ImportCosts: _aio.UnaryUnaryMultiCallable[_simulation_pb2.ImportCostsRequest, _simulation_pb2.ImportCostsResponse]  # type: ignore[assignment]
     """Makes a cost book of the catalog, for what the ledger saw."""
+    ListFindings: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.ListFindingsRequest, _finance_service_pb2.ListFindingsResponse]  # type: ignore[assignment]
+    """What the watch over the books has found and what still stands: which customers are stopped, and why."""
     VerifyJournal: _aio.UnaryUnaryMultiCallable[_finance_service_pb2.VerifyJournalRequest, _finance_service_pb2.VerifyJournalResponse]  # type: ignore[assignment]
     """Checks the invariants of the books over the whole journal."""
 
@@ -116,6 +120,14 @@ class FinanceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_simulation_pb2.ImportCostsResponse, _abc.Awaitable[_simulation_pb2.ImportCostsResponse]]:
         """Makes a cost book of the catalog, for what the ledger saw."""
+
+    @_abc_1.abstractmethod
+    def ListFindings(
+        self,
+        request: _finance_service_pb2.ListFindingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_finance_service_pb2.ListFindingsResponse, _abc.Awaitable[_finance_service_pb2.ListFindingsResponse]]:
+        """What the watch over the books has found and what still stands: which customers are stopped, and why."""
 
     @_abc_1.abstractmethod
     def VerifyJournal(

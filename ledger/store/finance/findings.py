@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.store.cells.write import new_token
+from ledger.store.lists import page_of, sized_page
 from ledger.store.postgres.migrate import SHARED_SCHEMA
 
 if TYPE_CHECKING:
@@ -85,11 +86,30 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (customer, part) WHERE ended_at IS NULL DO NOTHING RETURNING finding
 """
 RENEW_WALLET = "UPDATE {cell}.wallets SET token = $2 WHERE customer = $1"
+LIST = f"""
+SELECT f.finding, coalesce(c.customer_id, '') AS customer_id, f.stops, f.invariants, f.violations,
+       f.description, f.found_at
+FROM {{cell}}.findings f LEFT JOIN {SHARED_SCHEMA}.customers c USING (customer) WHERE f.ended_at IS NULL
+"""
 FIGURES = """
 SELECT w.verified, w.customers, w.verified_since, now() AS clock, f.standing, f.stopped
 FROM {cell}.watch w, (SELECT count(*) AS standing, count(*) FILTER (WHERE stops) AS stopped
                       FROM {cell}.findings WHERE ended_at IS NULL) f
 """
+
+
+class Finding(NamedTuple):
+    """A finding that stands."""
+
+    finding: str
+    customer_id: str
+    """Empty where the directory has lost the customer."""
+    stops: bool
+    invariants: Sequence[str]
+    violations: int
+    description: str
+    """May tell dollars."""
+    found_at: datetime
 
 
 class Sized(NamedTuple):
@@ -211,6 +231,19 @@ async def find(
         if found is not None and part == BOOKS:
             await connection.execute(RENEW_WALLET.format(cell=cell), customer, new_token())
     return found is not None
+
+
+async def list_findings(pool: Pool, cells: Sequence[str], limit: int) -> tuple[list[Finding], bool]:
+    """The findings of these cells that stand, the newest first; and whether there are more."""
+    found = " UNION ALL ".join(LIST.format(cell=cell) for cell in cells)
+    statement = sized_page(
+        ", ".join(Finding._fields),
+        f"FROM ({found}) standing",
+        bytes_="octet_length(description)",
+        order="found_at DESC, finding",
+        limit="$1",
+    )
+    return page_of(await pool.fetch(statement, limit), limit, Finding._make)
 
 
 async def end(pool: Pool, cell: str, finding: str, verified_at: datetime) -> bool:

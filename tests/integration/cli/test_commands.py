@@ -125,14 +125,15 @@ def test_choices_that_are_none_are_told_in_words_of_our_own(arguments: tuple[str
 
 
 def test_books_are_shown_and_hold(back_office: str) -> None:
-    """Finance reads the trial balance, the margin and the verification, as tables."""
-    balance, margin, verified = (
-        acu_ledger("books", *command, "--target", back_office)
-        for command in (("trial-balance",), ("margin", "--by", "card", "--by", "kind"), ("verify",))
+    """Finance reads the trial balance, the margin, the verification and what the watch has found."""
+    commands = (("trial-balance",), ("margin", "--by", "card", "--by", "kind"), ("verify",), ("findings",))
+    balance, margin, verified, findings = (
+        acu_ledger("books", *command, "--target", back_office) for command in commands
     )
     assert "provider_payable" in balance.stdout
     assert margin.status == 0, margin.stderr
     assert "The books hold" in verified.stdout
+    assert (findings.status, findings.stdout) == (0, "No finding stands.\n")
 
 
 def test_migrate_says_what_it_applied(clusters: Path) -> None:

@@ -18,7 +18,7 @@ from ledger.followers import watch as engine_watch
 from ledger.followers.watch import Watch
 from ledger.metrics.operations import BooksFigures, OperationsMetrics
 from ledger.store.directory import due_customers
-from ledger.store.finance.findings import DESCRIPTION_MAX
+from ledger.store.finance.findings import DESCRIPTION_MAX, list_findings
 from ledger.store.postgres.database import Connection
 from ledger.store.postgres.place import verification_due
 
@@ -121,6 +121,10 @@ async def test_what_is_tampered_with_is_found_and_its_customer_stopped(
         assert refusal == books.Refusal(STOPPED, {"finding_id": finding["finding"]})
         assert isinstance(await charge(world, "other", f"{id(world)}"), Committed)
     assert 0 < len(finding["description"]) <= DESCRIPTION_MAX
+    [listed], there_are_more = await list_findings(worlds[0].database.finance, [CELL], 9)
+    assert not there_are_more
+    assert (listed.finding, listed.customer_id, listed.stops) == (finding["finding"], "acme", True)
+    assert (listed.invariants, listed.found_at) == (finding["invariants"], finding["found_at"])
 
 
 async def test_a_verification_that_keeps_a_server_from_its_start_tells_how_far_it_is(

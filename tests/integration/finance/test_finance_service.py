@@ -552,6 +552,38 @@ async def test_verification_tells_what_it_looked_at(database, writer, finance, o
     }
 
 
+async def test_findings_that_stand_are_listed_the_newest_first(database, writer, finance, owner):
+    """Who is stopped and why; what has ended is not, and no answer is larger than a client takes."""
+    await varied_history(database, writer)
+    assert (await finance.ListFindings(pb.ListFindingsRequest())) == pb.ListFindingsResponse()
+    await owner.execute(
+        f"INSERT INTO {CELL}.findings"
+        " (finding, customer, part, stops, invariants, violations, description, ended_at)"
+        " VALUES ('first', 2, 'BOOKS', true, '{postings_balance}', 3, 'postings_balance: why', NULL),"
+        " ('ended', 1, 'BOOKS', true, '{postings_balance}', 1, 'why', now())"
+    )
+    await owner.execute(
+        f"INSERT INTO {CELL}.findings (finding, customer, part, stops, invariants, violations, description)"
+        " SELECT 'f' || n, -n, 'ROLLUPS', false, '{a}', 1, repeat('\u20ac', 4000)"
+        " FROM generate_series(1, 400) n"
+    )
+    listed = await finance.ListFindings(pb.ListFindingsRequest())
+    assert listed.there_are_more
+    assert 2**20 < listed.ByteSize() < 4 * 2**20
+    assert not any(finding.stops or finding.customer_id for finding in listed.findings)
+    await owner.execute(f"UPDATE {CELL}.findings SET ended_at = now() WHERE part = 'ROLLUPS'")
+    [finding] = (await finance.ListFindings(pb.ListFindingsRequest())).findings
+    assert finding == pb.Finding(
+        finding_id="first",
+        customer_id="globex",
+        stops=True,
+        invariants=["postings_balance"],
+        violations=3,
+        description="postings_balance: why",
+        found_at=finding.found_at,
+    )
+
+
 @pytest.mark.parametrize(
     ("table", "method", "other"),
     [
