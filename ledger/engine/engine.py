@@ -17,6 +17,7 @@ from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
 from ledger.engine.command import Asked, Pending
 from ledger.engine.entrance import Entrance
+from ledger.engine.gathering import Gathering
 from ledger.engine.outcomes import Committed
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
@@ -48,6 +49,7 @@ class Engine:
         self._metrics = metrics
         self._spans = spans
         self._cells: dict[str, Cell] = {}
+        self.gathering = Gathering()
         self.waiting = Waiting(metrics.refused)
         self._entrance = Entrance(self.directory, self._cells)
         self.sweepers: list[Sweeper] = []
@@ -61,7 +63,14 @@ class Engine:
         self._metrics.sweeper_lag.set_function(self._sweeper_lag)
         for name in cells:
             cell = Cell(
-                name, self._database, self.directory, self.prices, self._clock, self._metrics, self._spans
+                name,
+                self._database,
+                self.directory,
+                self.prices,
+                self._clock,
+                self._metrics,
+                self._spans,
+                self.gathering,
             )
             cell.start()
             self._cells[name] = cell

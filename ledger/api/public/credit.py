@@ -73,6 +73,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self._make_token = make_token
         self._writes = Writes(engine, reads, clock)
         self._waiting = engine.waiting
+        self._gathering = engine.gathering
         self._beginning = asyncio.Semaphore(limits.BATCHES_BEGUN_AT_ONCE)
 
     async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
@@ -142,7 +143,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             items = iter(request.items)
             while len(response.results) < count:
                 asked = self._writes.ask()
-                begun = await self._begin_some(items, response, announced, asked, turns)
+                async with self._beginning:
+                    with self._gathering.more():
+                        begun = await self._begin_some(items, response, announced, asked, turns)
                 await asked.all_done()
                 await self._answer_all(begun, turns)
         return response
@@ -164,35 +167,34 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         shed: dict[tuple[str, float], Status] = {}
         bearable: set[Urgency] = set()
         underway = counted = 0
-        async with self._beginning:
-            now, caller = self._clock(), current()
-            asked.arrive()
-            for item in items:
-                result, work = response.results.add(), 1
-                counted += 1
-                try:
-                    kind = _kind(item, caller)
-                    if kind.urgency not in bearable:
-                        overloaded = announced.refusal(kind.urgency)
-                        if overloaded is not None:
-                            result.error.CopyFrom(_once(shed, overloaded))
-                            continue
-                        bearable.add(kind.urgency)
-                    write = kind.method.decode(getattr(item, kind.name), now)
-                    outcome = self._writes.begin(write, asked, caller)
-                    begun.append((result, kind, write, outcome))
-                    work = outcome.work if outcome is not None else 1
-                except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                    result.error.CopyFrom(status_of(error, _BATCH))
-                underway += work
-                if turns.is_over(work):
-                    announced.begin(counted)
-                    counted = 0
-                    bearable.clear()
-                    await turns.give()
-                    asked.arrive()
-                if underway >= limits.BATCH_WORK_AT_ONCE:
-                    break
+        now, caller = self._clock(), current()
+        asked.arrive()
+        for item in items:
+            result, work = response.results.add(), 1
+            counted += 1
+            try:
+                kind = _kind(item, caller)
+                if kind.urgency not in bearable:
+                    overloaded = announced.refusal(kind.urgency)
+                    if overloaded is not None:
+                        result.error.CopyFrom(_once(shed, overloaded))
+                        continue
+                    bearable.add(kind.urgency)
+                write = kind.method.decode(getattr(item, kind.name), now)
+                outcome = self._writes.begin(write, asked, caller)
+                begun.append((result, kind, write, outcome))
+                work = outcome.work if outcome is not None else 1
+            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
+                result.error.CopyFrom(status_of(error, _BATCH))
+            underway += work
+            if turns.is_over(work):
+                announced.begin(counted)
+                counted = 0
+                bearable.clear()
+                await turns.give()
+                asked.arrive()
+            if underway >= limits.BATCH_WORK_AT_ONCE:
+                break
         announced.begin(counted)
         return begun
 

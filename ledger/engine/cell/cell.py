@@ -14,6 +14,7 @@ from ledger.engine.cell.loader import Loader
 from ledger.engine.cell.locked_rounds import Contender
 from ledger.engine.cell.writer import Writer
 from ledger.engine.command import Pending, all_done
+from ledger.engine.gathering import Gathering
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
 from ledger.store.directory import Directory
@@ -41,6 +42,7 @@ class Cell:
         clock: DatabaseClock,
         metrics: OperationsMetrics,
         spans: Spans | None,
+        gathering: Gathering,
     ) -> None:
         self.name = name
         self.memory = Memory(name, directory, prices, clock)
@@ -48,7 +50,7 @@ class Cell:
         purposes = ("writer", "loader", "contender", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, loads, rounds, *returns = self._links
-        self._writer = Writer(self.memory, writes, clock, metrics, spans)
+        self._writer = Writer(self.memory, writes, clock, metrics, spans, gathering)
         undoing = self.memory.undoing
         self._loader, *self._returns = (
             Loader(self.memory, line, link, self._writer, clock, prices, database)

@@ -1,5 +1,7 @@
 """The writer of a cell: ships the open batch in one statement whenever the one before it is done.
 
+Where more of a batch is being decided it waits a little for that.
+
 Definite failures take the batch apart; after an unknown outcome nothing is loaded until the old backend is
 seen to be gone, for until then the batch may still take effect.
 """
@@ -16,6 +18,7 @@ from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDown
 from ledger.engine.cell.customers import Memory, Repeats
 from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.gathering import Gathering
 from ledger.engine.outcomes import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.cells.load import find_entries
@@ -53,8 +56,10 @@ class Writer:
         clock: DatabaseClock,
         metrics: OperationsMetrics,
         spans: Spans | None,
+        gathering: Gathering,
     ) -> None:
         self._memory = memory
+        self._gathering = gathering
         self._link = link
         self._clock = clock
         self._metrics = metrics
@@ -68,6 +73,9 @@ class Writer:
         """Writes until cancelled."""
         while True:
             await self._memory.has_batch.wait()
+            await self._gathering.over()
+            if not self._memory.has_batch.is_set():
+                continue  # What was in it has been taken back meanwhile.
             batch = self._memory.next_batch()
             started = boot_seconds()
             try:

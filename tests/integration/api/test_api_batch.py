@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from api_world import CREDIT, Refused, fresh, refusal, searches, tokens, usage
 
+from ledger.engine import gathering
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -137,6 +138,35 @@ async def test_a_full_batch_of_a_new_customer(world):
     sequences = [result.reserve.sequence for result in results]
     assert sequences == list(range(3, 1_003))
     assert [result.reserve.reservation.held_micros for result in results] == list(range(1, 1_001))
+
+
+async def statements(world, results):
+    """How many statements have written what these holds are."""
+    sequences = [result.reserve.sequence for result in results]
+    return await world.owner.fetchval(
+        "SELECT count(DISTINCT e.xmin::text) FROM cell_00.entries e JOIN ledger.customers c USING (customer)"
+        " WHERE c.customer_id = $1 AND e.sequence = ANY($2::bigint[])",
+        world.customer_id,
+        sequences,
+    )
+
+
+async def test_a_batch_is_written_by_one_statement(world, monkeypatch):
+    """Its writes are begun in slices, with others' turns in between; what is written waits for the last."""
+    monkeypatch.setattr(gathering, "GATHER_SECONDS", 60.0)
+    monkeypatch.setattr(world, "customer_id", await world.new_customer(fresh()))
+    await world.reserve(amount_micros=1)
+    results = await batch(world, *[reserve(world.customer_id, 1) for _ in range(200)])
+    assert await statements(world, results) == 1
+
+
+async def test_a_statement_does_not_wait_for_ever(world, monkeypatch):
+    """Where beginning a batch takes longer than others should wait for it, what there is is written."""
+    monkeypatch.setattr(gathering, "GATHER_SECONDS", 0.0)
+    monkeypatch.setattr(world, "customer_id", await world.new_customer(fresh()))
+    await world.reserve(amount_micros=1)
+    results = await batch(world, *[reserve(world.customer_id, 1) for _ in range(200)])
+    assert await statements(world, results) > 1
 
 
 async def test_a_customer_that_nobody_has_asked_for(world):
