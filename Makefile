@@ -1,7 +1,7 @@
 # make setup   prepare .venv from the locked dependencies (the command line is then .venv/bin/acu-ledger)
 # make demo    sell real agent work end to end, on an embedded PostgreSQL
 # make serve   keep a server running, and print how to call it
-# make test    everything: the static part, then the tests
+# make test    everything: the static part, then the tests (EXAMPLES=random: with other examples each time)
 # make faults  kill, cut and starve servers; compare the books with what their clients were told (SIZE=large)
 # make bench   figures of the whole path beside their ceilings (SIZE=small, PROFILE=1; COMPARE=<commit>: over that commit's)
 # make check   the static part alone: lint, types, import contracts, protos, stubs
