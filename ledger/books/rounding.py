@@ -64,6 +64,8 @@ def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:
     """Give the numerators of exact amounts over one denominator, and that."""
     if len(amounts) == 1:
         return [amounts[0][0]], amounts[0][1]
+    if len({denominator for _, denominator in amounts}) > 1:
+        amounts = [_reduced(*amount) for amount in amounts]  # What they have in common would grow with each.
     common = lcm(*[denominator for _, denominator in amounts])
     return [numerator * (common // denominator) for numerator, denominator in amounts], common
 
@@ -75,15 +77,14 @@ def exact_sum(amounts: Sequence[Ratio], start: Ratio = NO_AMOUNT) -> Ratio:
         if of_amount == denominator:
             total += numerator
         else:
-            common = lcm(of_amount, denominator)
-            total = total * (common // denominator) + numerator * (common // of_amount)
+            least, of_least = _reduced(numerator, of_amount)
+            common = lcm(of_least, denominator)
+            total = total * (common // denominator) + least * (common // of_least)
             denominator = common
-    common = gcd(total, denominator)
-    return total // common, denominator // common
+    return _reduced(total, denominator)
 
 
-def reduced(numerator: int, denominator: int) -> Ratio:
-    """Give an exact amount as it is stored."""
+def _reduced(numerator: int, denominator: int) -> Ratio:
     common = gcd(numerator, denominator)
     return numerator // common, denominator // common
 

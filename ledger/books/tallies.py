@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from ledger.books.making import make
 from ledger.books.model import NO_AMOUNT, NO_TALLY, POOL_SCOPE, Ratio, Rounding, Tally
-from ledger.books.rounding import HALF_EVEN, exact_sum, reduced, round_ratio
+from ledger.books.rounding import HALF_EVEN, exact_sum, round_ratio
 
 MAX_TALLIES = 32
 """Cards and pools of which one customer's remainders are carried; the one longest unused goes first. A
@@ -69,10 +69,10 @@ def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Ta
 
     Multiples of two quanta are taken off both sums: no rounding is another without them.
     """
-    (exact, of_exact), before, (total, of_total) = usage
+    _, before, (total, of_total) = usage
     billed = before.billed_micros + billed_micros
     whole = billed - billed % (2 * quantum_micros)
-    more = reduced(exact - billed_micros * of_exact, of_exact)
+    more = exact_sum(((-billed_micros, 1),), usage.exact)
     if of_total > MAX_DENOMINATOR:
         rounded = _bounded((total, of_total))
         more = exact_sum((rounded, (-total, of_total)), more)
@@ -110,4 +110,4 @@ def _bounded(exact: Ratio) -> Ratio:
     numerator, denominator = exact
     if denominator <= MAX_DENOMINATOR:
         return exact
-    return reduced(round_ratio((numerator * MAX_DENOMINATOR, denominator)), MAX_DENOMINATOR)
+    return exact_sum((), (round_ratio((numerator * MAX_DENOMINATOR, denominator)), MAX_DENOMINATOR))

@@ -90,11 +90,16 @@ RATIOS = st.tuples(st.integers(-(10**15), 10**15), st.integers(1, 10**9))
 def test_pairs_of_integers_are_what_fractions_are(
     amounts: list[Ratio], start: Ratio, rounding: Rounding
 ) -> None:
-    """Sums, reduced and over one denominator, and what they round to: to the last digit, of either sign."""
+    """Sums, reduced and over one denominator, and what they round to: to the last digit, of either sign.
+
+    Nor is the one denominator of many larger than theirs: it would grow with each of a thousand lines.
+    """
     total = sum((Fraction(*amount) for amount in amounts), Fraction(*start))
     assert exact_sum(amounts, start) == total.as_integer_ratio()
     numerators, denominator = over_one(amounts)
     assert [Fraction(each, denominator) for each in numerators] == [Fraction(*each) for each in amounts]
+    if len({denominator for _, denominator in amounts}) > 1:
+        assert denominator == lcm(*[Fraction(*each).denominator for each in amounts])
     assert round_ratio(start, rounding) == round_exact(Fraction(*start), rounding)
 
 
