@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.benchmarks.stacks import OTHER, PARTS
+from tests.benchmarks.stacks import OTHER, OWN, PARTS
 
 _LOADS: Final = {"batch": "a pair, Batch of 500", "unary": "a unary call, 32 in flight"}
 
@@ -21,15 +21,20 @@ Costs = dict[str, Cost]
 
 
 def table(costs: Costs) -> list[str]:
-    """The lines of a table in Markdown, with the sum of each load at its end."""
+    """The lines of a table in Markdown; at its end what is the service's own, and all of each load."""
     lines = [f"| part | {' | '.join(_LOADS.values())} |", "|---" * (len(_LOADS) + 1) + "|"]
     for part in (*PARTS, OTHER):
         taken = [costs[name].shares.get(part, 0.0) for name in _LOADS]
         if any(taken):
-            cells = [
-                f"{share * costs[name].microseconds:.0f} µs, {100 * share:.0f} %"
-                for name, share in zip(_LOADS, taken, strict=True)
-            ]
-            lines.append(f"| {part} | {' | '.join(cells)} |")
+            lines.append(_row(part, costs, taken))
+    own = [sum(costs[name].shares.get(part, 0.0) for part in OWN) for name in _LOADS]
     sums = " | ".join(f"{costs[name].microseconds:.0f} µs" for name in _LOADS)
-    return [*lines, f"| together | {sums} |"]
+    return [*lines, _row("the service's own code", costs, own), f"| together | {sums} |"]
+
+
+def _row(part: str, costs: Costs, taken: list[float]) -> str:
+    cells = [
+        f"{share * costs[name].microseconds:.0f} µs, {100 * share:.0f} %"
+        for name, share in zip(_LOADS, taken, strict=True)
+    ]
+    return f"| {part} | {' | '.join(cells)} |"

@@ -13,13 +13,15 @@ from collections.abc import Iterable
 from typing import Final
 
 OTHER: Final = "what no frame tells"
-PARTS: Final = {
+_OTHERS: Final = {
     "gRPC": re.compile(r"grpc/|cygrpc"),
     "protobuf": re.compile(r"google/|_message\.abi3"),
     "asyncpg": re.compile(r"asyncpg/|(pg)?proto(col)?\.c"),
     "asyncio, uvloop": re.compile(
         r"asyncio/|_asyncio|uvloop/|(loop|core|linux|loop-watcher|stream|async|timer|poll|uv-common|tcp)\.c"
     ),
+}
+_OWN: Final = {
     "api": re.compile(r"ledger/(api|access|v1|calls\.py|turns\.py)"),
     "engine": re.compile(r"ledger/(engine|prices|publishing|simulation|followers|clock\.py)"),
     "pricing": re.compile(r"pricing/"),
@@ -27,7 +29,10 @@ PARTS: Final = {
     "store": re.compile(r"ledger/store/"),
     "the rest of the service": re.compile(r"ledger/"),
 }
+PARTS: Final = _OTHERS | _OWN
 """Parts by the files of their frames; the first that matches counts."""
+OWN: Final = tuple(_OWN)
+"""Those that are the service's own code."""
 _WAITING: Final = re.compile(
     r"(epoll_p?wait|poll|select|accept4?|futex|pthread_cond_\w+|PyThread_acquire_lock\w*) \("
 )

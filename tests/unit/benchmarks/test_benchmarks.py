@@ -112,11 +112,12 @@ def test_a_sample_is_of_the_innermost_part_that_a_frame_tells() -> None:
 
 
 def test_a_part_takes_its_share_of_what_a_pair_and_a_call_cost() -> None:
-    """In the order of the parts; one that neither load has is left out."""
+    """In the order of the parts, without those that no load has; at the end what is the service's own."""
     costs = {"batch": Cost(400.0, {"gRPC": 0.25, "books": 0.75}), "unary": Cost(600.0, {"gRPC": 1.0})}
     assert table(costs)[2:] == [
         "| gRPC | 100 µs, 25 % | 600 µs, 100 % |",
         "| books | 300 µs, 75 % | 0 µs, 0 % |",
+        "| the service's own code | 300 µs, 75 % | 0 µs, 0 % |",
         "| together | 400 µs | 600 µs |",
     ]
 
