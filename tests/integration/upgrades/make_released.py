@@ -4,7 +4,8 @@ Run with the environment and the code of that release, from the root of its chec
 
     PYTHONPATH=. python .../tests/integration/upgrades/make_released.py .../released/0.1.0
 
-The directory has the release's `config`; the dump of the database and the answers go beside it.
+(0.1.0 has `EmbeddedPostgres` in `ledger.store.embedded`.) The directory has the release's `config`; the dump
+of the database and the answers go beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import asyncpg
 from released import KINDS, answers, days_about, doors, end_periods, fill, last, settled
 
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import DatabaseUrls, make_template, new_database
 from tests.serving import serving
 
@@ -66,7 +67,7 @@ def dump(url: str, path: Path) -> None:
     program = Path(found.origin).parent / "pginstall" / "bin" / "pg_dump"
     options = ("--inserts", "--rows-per-insert=200", "--no-owner", "--no-privileges", "--dbname", url)
     text = subprocess.run([program, *options], stdout=subprocess.PIPE, check=True).stdout.decode()
-    # What psql alone understands, and the sequence of tests.
+    # Without what psql alone understands.
     lines = [line for line in text.splitlines() if line and not line.startswith(("\\", "--"))]
     with lzma.open(path, "wt", preset=9) as file:
         file.write("\n".join(lines))
