@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
-SCOPES: Final = ("backend", "refund", "wallet", "ops", "finance")
+WALLET: Final = "wallet"
+"""The scope of customers' tokens."""
+SCOPES: Final = ("backend", "refund", WALLET, "ops", "finance")
 """As the methods declare them in their descriptors, in lower case."""
 
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from ledger.access.caller import LOOPBACK, Caller
+from ledger.access.caller import LOOPBACK, WALLET, Caller
 from ledger.access.keys import Key, parse
 from ledger.access.tokens import Token, read, sign
 from ledger.clock import boot_seconds
@@ -76,8 +76,7 @@ _NOBODYS: Final = Key("0" * 12, "0" * 43)
 """What is looked up where no key was sent, so that this takes the same work; no key has this id and hash."""
 _NOBODY: Final = _Known(bytes(32), Caller("", "", frozenset(), frozenset()), None, is_replaced=False)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-_OF_TOKENS: Final = frozenset(("wallet",))
-"""The scopes of customers' tokens."""
+_OF_TOKENS: Final = frozenset((WALLET,))
 
 
 class KeyTable:

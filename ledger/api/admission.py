@@ -112,15 +112,17 @@ class Admission:
         return partial(self._waiting.refusal, Urgency.DONE_WORK) if method == _BATCH else None
 
     def _batch(self, request: Any) -> Place | None:
-        """As many calls as it has items."""
+        """As many calls as it has items; one where it has too many, of which none is looked at or done."""
         self._bear_one_more(Urgency.DONE_WORK)
         if self._waiting.bears_new_work() and self._allowances is None:
             return None
-        urgency = _latest(request)
+        count = len(request.items)
+        is_read = count <= limits.BATCH_ITEMS_MAX
+        urgency = _latest(request) if is_read else Urgency.NEW_WORK
         refusal = self._waiting.refusal(urgency)
         if refusal is not None:
             raise refusal
-        return self._of_key(urgency, max(1, len(request.items)))
+        return self._of_key(urgency, max(1, count) if is_read else 1)
 
     def _bear_one_more(self, urgency: Urgency) -> None:
         if self.calls.in_flight > limits.CALLS_MAX:

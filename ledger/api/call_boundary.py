@@ -23,7 +23,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc import StatusCode
 
 from ledger import calls
-from ledger.access.caller import enter
+from ledger.access.caller import WALLET, enter
 from ledger.access.table import Authorize, Metadata
 from ledger.api.admission import Admission, AtDoor
 from ledger.api.errors import (
@@ -150,7 +150,8 @@ class Boundary:
             enter(caller)
 
         answer = self._around(method, handler.unary_unary, let_in)
-        reads, writes = _reader(handler.request_deserializer), handler.response_serializer
+        bytes_max = limits.WALLET_BYTES_MAX if scope == WALLET else limits.MESSAGE_BYTES_MAX
+        reads, writes = _reader(handler.request_deserializer, bytes_max), handler.response_serializer
         at_door = self._admission.at_door(method)
         answered = (
             grpc.unary_unary_rpc_method_handler(answer, reads, writes)
@@ -347,16 +348,16 @@ def _no_message() -> StatusError:
     return StatusError(invalid([("request", "is no message of this method")]))
 
 
-def _reader(
-    deserialize: Callable[[bytes], Any] | None, bytes_max: int = limits.MESSAGE_BYTES_MAX
-) -> Callable[[bytes], Any] | None:
+def _reader(deserialize: Callable[[bytes], Any] | None, bytes_max: int) -> Callable[[bytes], Any] | None:
     """Reads a request; of bytes that are none an error: gRPC itself would call that a fault of the server."""
     if deserialize is None:
         return None
 
     def read(data: bytes) -> Any:
         if len(data) > bytes_max:
-            return _no_message()
+            return StatusError(
+                invalid([("request", f"has {len(data)} bytes; at most {bytes_max} are allowed")])
+            )
         try:
             return deserialize(data)
         except DecodeError:

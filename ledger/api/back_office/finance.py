@@ -200,7 +200,8 @@ _FIELDS: Final = {
 
 def _dimensions(problems: Problems, values: Sequence[pb.MarginDimension.ValueType]) -> tuple[Dimension, ...]:
     found: list[Dimension] = []
-    for index, value in enumerate(values):
+    # One more than there are: that is named before, or none.
+    for index, value in enumerate(values[: len(DIMENSIONS) + 1]):
         dimension = DIMENSIONS.get(value)
         if dimension is None:
             problems.add(

@@ -35,6 +35,10 @@ USAGE_ITEMS_MAX: Final = 1_000
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A request: gRPC's own default, some 4 KiB for each item of the largest batch."""
 
+WALLET_BYTES_MAX: Final = 64 * 1024
+"""A request that a customer's front end may make: a page token, and labels at their longest, are a third of
+it. What 4 MiB may hold, two million fields, takes seconds to read, in which nobody else is served."""
+
 CALLS_MAX: Final = 10_000
 """Calls of one process that have no answer yet: some seconds of all that it can do, and some 100 MiB."""
 

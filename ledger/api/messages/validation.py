@@ -226,10 +226,11 @@ def labels(problems: Problems, path: str, value: pb.Labels) -> Mapping[str, str]
             found[key] = label
             if len(label) > limits.LABEL_VALUE_LENGTH_MAX or not label.isprintable():
                 text(problems, f"{path}.{key}", label, limits.LABEL_VALUE_LENGTH_MAX)
-    if value.other:
+    count = len(found) + len(value.other)
+    if count > limits.LABELS_MAX:
+        problems.add(path, f"has {count} labels; at most {limits.LABELS_MAX} are allowed")
+    elif value.other:
         _add_own_labels(problems, path, value.other, found)
-    if len(found) > limits.LABELS_MAX:
-        problems.add(path, f"has {len(found)} labels; at most {limits.LABELS_MAX} are allowed")
     return found
 
 

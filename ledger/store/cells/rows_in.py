@@ -1,4 +1,4 @@
-"""Rows of a cell's tables as the books' values; `literals` is the other way."""
+"""Rows of a cell's tables as the books' values; `rows_out` is the other way."""
 
 from __future__ import annotations
 

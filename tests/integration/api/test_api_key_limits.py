@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import asyncpg
 import grpc.aio
-from api_world import CONFIG, Refused, fresh, retry_of
+from api_world import CONFIG, Refused, fresh, refusal, retry_of
 from google.rpc.status_pb2 import Status
 
 from ledger.admin.v1 import admin_service_pb2 as admin
@@ -123,6 +123,15 @@ async def test_a_key_has_a_rate(database, database_url):
         assert f'key_id="{flood.key_id}"' in (await shop.refusals())[0]
         assert (await shop.refusals())[0].endswith(" 51.0")
         assert other.key_id not in str(await shop.refusals())
+
+
+async def test_a_batch_that_is_too_large_is_one_call(database, database_url):
+    """None of its items is looked at or done: they take nothing of what the key may ask for."""
+    async with limited(database, database_url, calls_per_second_of_key=2) as (shop, backend, _):
+        refused = await refusal(backend.batch(10_000))
+        assert refused.fields == {"items": "has 10000 items; 1 to 1000 are allowed"}
+        await backend.charge()
+        assert not await shop.refusals()
 
 
 async def test_a_keys_commits_have_room_that_its_holds_have_not(database, database_url):

@@ -313,3 +313,11 @@ async def test_bad_state(world, customer):
     """A state that is not in the list is refused."""
     request = pb.ListReservationsRequest(customer_id=customer, state=77)
     assert "state" in (await refusal(world.credit.ListReservations(request))).fields
+
+
+async def test_what_a_front_end_sends_is_small(world, customer):
+    """What may come by a customer's token is read up to 64 KiB: millions of fields would take seconds."""
+    most = 64 * 1024
+    large = wallet.GetUsageReportRequest(customer_id=customer, labels=pb.Labels(user="x" * most))
+    refused = await refusal(world.wallet.GetUsageReport(large))
+    assert refused.fields == {"request": f"has {large.ByteSize()} bytes; at most {most} are allowed"}

@@ -290,6 +290,14 @@ async def test_margins_add_up_by_every_dimension(database, writer, finance, owne
         assert sum(Decimal(row.cost_usd) for row in report.rows) == cost / DOLLAR
 
 
+async def test_dimensions_are_not_looked_at_without_end(finance):
+    """Each that is wrong is told, up to one more than there are: that of millions would take long."""
+    many = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_CARD] * 100_000)
+    code, _, fields = await refusal(finance.GetMarginReport(many))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(fields) == [f"group_by[{n}]" for n in range(1, len(pb.MarginDimension.values()))]
+
+
 async def test_margins_by_name(database, writer, finance):
     """Rows name their group in its own fields and leave the others empty; they come sorted."""
     acme = await Bookkeeper.open(database, writer, "acme")

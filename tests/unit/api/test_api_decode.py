@@ -314,6 +314,14 @@ def test_labels():
     assert "labels.user" in violations(reserve(labels=pb.Labels(user="u" * 129)))
 
 
+def test_labels_that_are_too_many_are_not_looked_at():
+    """What is wrong with each of them takes seconds to say where there are hundreds of thousands."""
+    bad = {f"{number}\n": "v" for number in range(1_000)}
+    assert violations(reserve(labels=pb.Labels(user="u", other=bad))) == {
+        "labels": "has 1001 labels; at most 16 are allowed"
+    }
+
+
 def test_number_of_items():
     """1 to 1,000 items in a usage list."""
     items = [TOKENS] * limits.USAGE_ITEMS_MAX
