@@ -121,7 +121,7 @@ class Line:
 
         rule and price (as the card states it), name (as asked for), served_by, key_owner, lever, cost_source,
         unpriced_reason: empty where there is none. list_nanousd, asked_nanousd, served_nanousd: exact, an
-        integer or `n/d`; None where it is unknown. usage, unless there is nothing to say: see `usage.journal`.
+        integer or `n/d`; None where it is unknown. usage, unless there is nothing to say: see `journal`.
         uncosted, true, where the cost that is posted is not known to be what the item costs. fallback,
         the rule that an item without a price is charged by, where one is.
         """
