@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pricing
@@ -65,6 +66,15 @@ class Asked:
     def arrive(self) -> None:
         """What is begun from now on arrives now."""
         self.arrived_at = boot_seconds()
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """What is begun within the block is abandoned, as by `all_done`, if that is cancelled."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.abandoned = True
+            raise
 
     async def all_done(self) -> None:
         """Waits until all that have been begun have their outcome, and abandons them if it is cancelled.

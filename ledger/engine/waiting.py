@@ -57,8 +57,8 @@ BATCH_SECONDS: Final = 1.25
 SHARE_LESS: Final = 0.8
 SHARE_MORE: Final = 0.02
 SHARE_MIN: Final = 0.125
-"""A batch that takes longer makes all numbers smaller, others let them grow again: slower, so that most stay
-below. The least is a batch of the size that most send."""
+"""A batch that takes longer makes all numbers smaller. Others let them grow again, and so does a second
+without any: slower, so that most batches stay below. The least is a batch of the size that most send."""
 
 BATCHES_REMEMBERED: Final = 8
 """By which it is guessed how long the next will take."""
@@ -89,7 +89,9 @@ class Waiting:
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""
         self._share = 1.0
-        """Of the numbers of `BOUNDS` that holds for now: as far as batches have their answers soon enough."""
+        """Of the numbers of `BOUNDS`, when the last batch ended: by how soon batches had their answers."""
+        self._learned_at = 0.0
+        """When that was."""
         self._ending_seconds = 0.0
         """From the last write that is begun of a batch to its answer, of late."""
         self._refused = refused
@@ -115,7 +117,9 @@ class Waiting:
     def bears_new_work(self) -> bool:
         """Whether nothing is to be refused."""
         bound = BOUNDS[Urgency.NEW_WORK]
-        return self.commands < bound.commands * self._share and self.oldest_seconds() <= bound.age_seconds
+        return (
+            self.commands < bound.commands * self._share_now() and self.oldest_seconds() <= bound.age_seconds
+        )
 
     @contextmanager
     def announced(self, writes: int) -> Iterator[Announced]:
@@ -158,7 +162,7 @@ class Waiting:
     def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
         """Why a request of this age, with so many commands before it, is not to join the line."""
         bound = BOUNDS[urgency]
-        if commands >= bound.commands * self._share:
+        if commands >= bound.commands * self._share_now():
             return self._refused_by(NUMBER, bound.commands, urgency)
         if max(age_seconds, self.oldest_seconds()) > bound.age_seconds:
             return self._refused_by(AGE, bound.age_seconds, urgency)
@@ -168,10 +172,18 @@ class Waiting:
         """From a batch: what a process does in a second depends on its machine and on who else uses that."""
         ending = min(ending_seconds, ENDING_SECONDS_MAX)
         self._ending_seconds += (ending - self._ending_seconds) / BATCHES_REMEMBERED
+        share = self._share_now()
         if waited_seconds + ending_seconds > BATCH_SECONDS:
-            self._share = max(SHARE_MIN, self._share * SHARE_LESS)
+            self._share = max(SHARE_MIN, share * SHARE_LESS)
         else:
-            self._share = min(1.0, self._share + SHARE_MORE)
+            self._share = min(1.0, share + SHARE_MORE)
+        self._learned_at = boot_seconds()
+
+    def _share_now(self) -> float:
+        """Of the numbers of `BOUNDS`: what batches have taught is forgotten where none come any more."""
+        if self._share == 1.0:
+            return 1.0
+        return min(1.0, self._share + SHARE_MORE * (boot_seconds() - self._learned_at))
 
     def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> Overloaded:
         self._refused.note(limit, urgency.value)

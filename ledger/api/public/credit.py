@@ -144,7 +144,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             while len(response.results) < count:
                 asked = self._writes.ask()
                 async with self._beginning:
-                    with self._gathering.more():
+                    with self._gathering.more(), asked.beginning():
                         begun = await self._begin_some(items, response, announced, asked, turns)
                 await asked.all_done()
                 await self._answer_all(begun, turns)

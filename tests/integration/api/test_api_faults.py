@@ -36,9 +36,10 @@ from ledger.engine.waiting import Bound, Urgency
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import Database
 from ledger.store.reading.reads import NEWEST, Reads
-from ledger.turns import WORK_AT_ONCE
+from ledger.turns import WORK_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.waiting import until
 
 
 class OwnService:
@@ -134,6 +135,42 @@ async def test_a_large_batch_leaves_others_their_turn(own, world):
         await asyncio.sleep(0)
     assert [result.WhichOneof("outcome") for result in (await done).results] == ["charge"] * 1_000
     assert max(after - before for before, after in pairwise(waiting)) <= WORK_AT_ONCE < max(waiting)
+
+
+async def test_holds_of_a_batch_that_is_given_up_while_it_begins_are_not_begun(own, world, database_url):
+    """Nobody would know of them; what records work that is done is booked, whoever has gone."""
+    holds = [write(pb.ReserveRequest, world) for _ in range(2 * WORK_AT_ONCE)]
+    charge = write(pb.ChargeRequest, world)
+    items = [pb.BatchItem(charge=charge), *(pb.BatchItem(reserve=hold) for hold in holds)]
+    waiting = own.engine.waiting
+    own.engine.directory.forget()
+    owner = await asyncpg.connect(database_url)
+    others = [asyncio.create_task(Turns(1).give()) for _ in range(10_000)]
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE ledger.customers IN ACCESS EXCLUSIVE MODE")
+        call = world.credit.Batch(pb.BatchRequest(items=items))
+        await until(holds_that(lambda: 0 < waiting.begun <= WORK_AT_ONCE))
+        call.cancel()
+        await until(holds_that(lambda: waiting.commands == waiting.begun))
+    await asyncio.gather(*others)
+    await until(holds_that(lambda: not waiting.begun))
+    booked = await owner.fetch("SELECT request_id FROM cell_00.entries ORDER BY sequence DESC LIMIT 1")
+    await owner.close()
+    assert [row["request_id"] for row in booked] == [charge.request_id]
+
+
+def holds_that(condition):
+    """A condition as `until` asks after it."""
+
+    async def holds():
+        return condition()
+
+    return holds
+
+
+def write(of, world):
+    """A write of one micro-credit."""
+    return of(request_id=fresh(), customer_id=world.customer_id, amount_micros=1)
 
 
 async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):

@@ -125,30 +125,40 @@ def test_bounds_are_in_the_order_of_urgency() -> None:
     assert max(bound.age_seconds for bound in bounds) < 2
 
 
+def borne(line: Waiting, urgency: Urgency) -> int:
+    """How many may be in the line."""
+    held = 0
+    while line.refusal(urgency) is None:
+        held += 125
+        line.announce(125)
+    line.announce(-held)
+    return held
+
+
+def batches(at: Callable[[float], None], line: Waiting, count: int, seconds: float) -> None:
+    """So many have come, each with its answer after so long, at second 100."""
+    for _ in range(count):
+        at(100 - seconds)
+        with line.announced(500):
+            at(100)
+
+
 def test_numbers_shrink_where_batches_take_long(at: Callable[[float], None], line: Waiting) -> None:
     """A slow machine bears fewer at once; when batches have their answers in time it bears as many again."""
+    assert (borne(line, NEW), borne(line, DONE)) == (4_000, 10_000)
+    batches(at, line, 20, seconds=1.5)
+    assert (borne(line, NEW), borne(line, DONE)) == (500, 1_250)
+    batches(at, line, 50, seconds=0.5)
+    assert (borne(line, NEW), borne(line, DONE)) == (4_000, 10_000)
 
-    def borne(urgency: Urgency) -> int:
-        held = 0
-        while line.refusal(urgency) is None:
-            held += 125
-            line.announce(125)
-        line.announce(-held)
-        return held
 
-    def batch(seconds: float) -> None:
-        at(100)
-        with line.announced(500):
-            at(100 + seconds)
-        at(100)
-
-    assert (borne(NEW), borne(DONE)) == (4_000, 10_000)
-    for _ in range(20):
-        batch(1.5)
-    assert (borne(NEW), borne(DONE)) == (500, 1_250)
-    for _ in range(50):
-        batch(0.5)
-    assert (borne(NEW), borne(DONE)) == (4_000, 10_000)
+def test_numbers_grow_again_where_no_batch_comes(at: Callable[[float], None], line: Waiting) -> None:
+    """Slow batches, of a day when the database was, hold back no single calls of the day after."""
+    batches(at, line, 20, seconds=1.5)
+    at(110)
+    assert 500 < borne(line, NEW) < 4_000
+    at(150)
+    assert (borne(line, NEW), borne(line, DONE)) == (4_000, 10_000)
 
 
 def test_what_is_begun_late_in_a_batch_has_its_answer_in_time(
@@ -172,10 +182,9 @@ def test_what_is_begun_late_in_a_batch_has_its_answer_in_time(
 def test_a_batch_that_takes_for_ever_keeps_nobody_out(at: Callable[[float], None], line: Waiting) -> None:
     """What it teaches is bounded: the next that comes is begun."""
     for _ in range(40):
-        at(100)
+        at(40)
         with line.announced(1) as batch:
             batch.begin(1)
-            at(160)
-    at(100)
+            at(100)
     with line.announced(2) as batch:
         assert (batch.refusal(NEW), batch.refusal(DONE)) == (None, None)
