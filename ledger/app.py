@@ -43,6 +43,7 @@ from ledger.doors.front import Front
 from ledger.doors.tls import Which
 from ledger.engine.engine import Engine
 from ledger.environment import OWNER_URL, SettingsError, environment_name
+from ledger.errors import OperatorError, RequestError
 from ledger.followers.tailer import Tailer
 from ledger.followers.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
@@ -88,7 +89,7 @@ _OPEN: Final[Which] = attrgetter("operations")
 """What of TLS belongs to a port."""
 
 
-class KeyRefusedError(Exception):
+class KeyRefusedError(RequestError):
     """A key that is not made, and the status by which AdminService would say so."""
 
     def __init__(self, status: Status) -> None:
@@ -96,7 +97,7 @@ class KeyRefusedError(Exception):
         self.status = status
 
 
-class BackupRefusedError(Exception):
+class BackupRefusedError(OperatorError):
     """A backup cannot be made or restored: what is in the way, and what to do."""
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.errors import OperatorError
+
 PREFIX: Final = "ACU_LEDGER_"
 OWNER_URL: Final = "DATABASE_URL"
 LOOPBACK: Final = "127.0.0.1"
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """A setting that the service cannot go by: its name, what is wrong, and what is expected."""
 
 

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final
 
 from ledger.engine.waiting import Urgency
+from ledger.errors import NotNowError
 
 BURST_SECONDS: Final = 1.0
 """How far ahead of its rate a key may be: calls come in bursts, and rates are of seconds."""
@@ -28,7 +29,7 @@ RATE, IN_FLIGHT = "calls_per_second_of_key", "calls_in_flight_of_key"
 """The limits, by the names of their settings."""
 
 
-class KeyLimitError(Exception):
+class KeyLimitError(NotNowError):
     """A key has asked for more than it may; nothing was done for this request."""
 
     def __init__(self, limit: str, bound: int, retry_seconds: float | None) -> None:

@@ -48,7 +48,7 @@ class Caller:
             raise ScopeRequiredError(scope)
 
 
-class ScopeRequiredError(Exception):
+class ScopeRequiredError(RequestError):
     """The caller is known, and may not do this: the scope that it lacks."""
 
     def __init__(self, scope: str) -> None:

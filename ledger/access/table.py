@@ -22,6 +22,7 @@ from ledger.access.caller import LOOPBACK, WALLET, Caller
 from ledger.access.keys import Key, parse
 from ledger.access.tokens import Token, read, sign
 from ledger.clock import boot_seconds
+from ledger.errors import NotNowError, RequestError
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.access.keys import StoredKey, key_generation, keys_since, note_uses
 from ledger.store.access.signing_keys import SigningKey, signing_keys
@@ -53,11 +54,11 @@ Authorize = Callable[[Metadata | None], Caller]
 _log = structlog.get_logger(__name__)
 
 
-class UnauthenticatedError(Exception):
+class UnauthenticatedError(RequestError):
     """A call without a key or a token that may be used: none, malformed, unknown, ended; not told which."""
 
 
-class KeysOutdatedError(Exception):
+class KeysOutdatedError(NotNowError):
     """The keys could not be looked at for too long: who calls cannot be said."""
 
 

@@ -16,7 +16,7 @@ from ledger.access.allowances import Allowances, KeyLimitError
 from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import ISSUE_GRANT, OF_BATCH
-from ledger.engine.outcomes import Overloaded
+from ledger.engine.outcomes import OverloadedError
 from ledger.engine.waiting import AGE, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import OperationsMetrics
 
@@ -39,10 +39,10 @@ _LATEST: Final = (Urgency.DONE_WORK, Urgency.ANY_TIME, Urgency.NEW_WORK)
 Enter = Callable[[Any], Place | None]
 """Admits a request; what it returns is to be left when the request has its answer.
 
-Raises Overloaded or KeyLimitError.
+Raises OverloadedError or KeyLimitError.
 """
 
-AtDoor = Callable[[], Overloaded | None]
+AtDoor = Callable[[], OverloadedError | None]
 """Why the message of a call is not to be read, if so."""
 
 
@@ -92,12 +92,12 @@ class Admission:
 
         return enter
 
-    def _refusal_of_read(self, urgency: Urgency) -> Overloaded | None:
+    def _refusal_of_read(self, urgency: Urgency) -> OverloadedError | None:
         reads = self._reads
         if reads.in_flight >= limits.READS_MAX:
-            refusal = Overloaded("reads", limits.READS_MAX)
+            refusal = OverloadedError("reads", limits.READS_MAX)
         elif reads.in_flight >= limits.READS_AT_EASE and reads.oldest_seconds() > limits.READ_SECONDS:
-            refusal = Overloaded(AGE, limits.READ_SECONDS)
+            refusal = OverloadedError(AGE, limits.READ_SECONDS)
         else:
             return None
         self._refused.note(refusal.limit, urgency.value)
@@ -127,7 +127,7 @@ class Admission:
     def _bear_one_more(self, urgency: Urgency) -> None:
         if self.calls.in_flight > limits.CALLS_MAX:
             self._refused.note("calls", urgency.value)
-            raise Overloaded("calls", limits.CALLS_MAX)
+            raise OverloadedError("calls", limits.CALLS_MAX)
 
     def _of_key(self, urgency: Urgency, calls: int) -> Place | None:
         counted_as = caller.current().counted_as

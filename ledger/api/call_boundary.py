@@ -35,7 +35,7 @@ from ledger.api.errors import (
     trailing_metadata,
 )
 from ledger.api.messages import limits
-from ledger.engine.outcomes import Overloaded
+from ledger.engine.outcomes import OverloadedError
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
@@ -235,7 +235,7 @@ def _nothing(_: object) -> None:
 def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
     """Answers calls whose message is read only if that is worth it: it may be large."""
     arrivals = _Arrivals(limits.BATCH_ARRIVALS_MAX, limits.BATCH_ARRIVAL_SECONDS)
-    too_many = Overloaded("messages", limits.BATCH_ARRIVALS_MAX)
+    too_many = OverloadedError("messages", limits.BATCH_ARRIVALS_MAX)
 
     async def answer_read(_: Any, context: Context) -> Any:
         refusal = at_door()

@@ -29,7 +29,8 @@ from ledger.api.messages import limits
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.model_names import expected_form
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.outcomes import Overloaded, Unavailable
+from ledger.engine.outcomes import OverloadedError, UnavailableError
+from ledger.errors import RequestError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 from ledger.store.reading.shares import TooManyReportsError
 
@@ -176,7 +177,7 @@ _OF_A_SUBJECT: Final = frozenset(
 _CODES: Final = {code.value[0]: code for code in StatusCode}
 
 
-class StatusError(Exception):
+class StatusError(RequestError):
     """A request that ends with a status."""
 
     def __init__(self, status: Status) -> None:
@@ -337,7 +338,7 @@ def _known_status(error: Exception) -> Status | None:
         case CustomerNotFoundError():
             detail = {"customer_id": error.customer_id}
             return refusal_status(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, detail))
-        case Unavailable() | BooksBehindError():
+        case UnavailableError() | BooksBehindError():
             return unavailable_status(_BEHIND if isinstance(error, BooksBehindError) else _AWAY_OR_UNKNOWN)
         case _:
             return _status_of_limit(error)
@@ -346,7 +347,7 @@ def _known_status(error: Exception) -> Status | None:
 def _status_of_limit(error: Exception) -> Status | None:
     """What whoever asks for too much is told."""
     match error:
-        case Overloaded():
+        case OverloadedError():
             return overloaded_status(error.limit, error.bound)
         case TooManyReportsError():
             return overloaded_status("reports", error.bound)

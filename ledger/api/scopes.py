@@ -7,12 +7,13 @@ from typing import Final
 
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
+from ledger.errors import OperatorError
 from ledger.v1 import scope_pb2
 
 _PREFIX: Final = "SCOPE_"
 
 
-class ScopeMissingError(Exception):
+class ScopeMissingError(OperatorError):
     """A method that declares no scope: it would be open to any key."""
 
 

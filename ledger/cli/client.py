@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.cli.access import CA, CLIENT_CERTIFICATE, CLIENT_CERTIFICATE_KEY, Access, is_loopback
 from ledger.doors.address import DIRECT
+from ledger.errors import ClientError
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest, BatchResult
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
@@ -81,7 +82,7 @@ class Failure:
         return f"{self.reason}: {'; '.join(self.fields) or self.message}"
 
 
-class CallFailedError(Exception):
+class CallFailedError(ClientError):
     """A call was refused, or failed after every attempt."""
 
     def __init__(self, failure: Failure) -> None:

@@ -17,7 +17,7 @@ from ledger import calls
 from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Facts, Refusal
 from ledger.clock import boot_seconds
-from ledger.engine.outcomes import Abandoned, Committed
+from ledger.engine.outcomes import AbandonedError, Committed
 from ledger.store.audit import Act
 
 Answer = Committed | Refusal | None
@@ -190,13 +190,13 @@ class Pending:
         """
         if not self.asked.abandoned or self.attempts or not isinstance(self.command, Reserve):
             return False
-        self.fail(Abandoned())
+        self.fail(AbandonedError())
         return True
 
     @property
     def is_dropped(self) -> bool:
         """Whether it ended undecided because nobody waited for it."""
-        return isinstance(self._error, Abandoned)
+        return isinstance(self._error, AbandonedError)
 
     def answer(self, answer: Answer) -> None:
         """Tells the outcome, unless it has been told."""

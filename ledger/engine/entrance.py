@@ -17,7 +17,7 @@ from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Pending, all_done
-from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.outcomes import Committed, UnavailableError
 from ledger.store.audit import Act
 from ledger.store.directory import CustomerKey, Directory
 
@@ -101,7 +101,7 @@ class Entrance:
             return await self._directory.find(customer_id)
         except Exception as error:
             _log.warning("directory.away", error=repr(error))
-            raise Unavailable from error
+            raise UnavailableError from error
 
 
 def _answer_after(first: Pending, command: Command) -> Committed | Refusal | None:

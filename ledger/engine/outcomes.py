@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ledger.books.model import Entry
+from ledger.errors import LedgerError, NotNowError
 
 
 class Committed(NamedTuple):
@@ -26,11 +27,11 @@ class WriteOutcome(Enum):
     FAULT = "fault"
 
 
-class Unavailable(Exception):
+class UnavailableError(NotNowError):
     """The database is away, or the outcome of the write is unknown. A retry with the same id is safe."""
 
 
-class Overloaded(Exception):
+class OverloadedError(NotNowError):
     """The process cannot keep up with what it is asked; nothing was decided or written for this request."""
 
     def __init__(self, limit: str, bound: float) -> None:
@@ -40,9 +41,9 @@ class Overloaded(Exception):
         self.bound = bound
 
 
-class Abandoned(Exception):
+class AbandonedError(NotNowError):
     """Whoever asked for this command has gone, and nothing was decided for it."""
 
 
-class Faulty(Exception):
+class FaultError(LedgerError):
     """The write of this command was refused by the database: a bug, whose cause is in the log."""

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
 from ledger.clock import boot_seconds
 from ledger.engine.command import Asked, Underway
-from ledger.engine.outcomes import Overloaded
+from ledger.engine.outcomes import OverloadedError
 from ledger.metrics.operations import Refused
 
 AGE, NUMBER = "oldest_seconds", "commands"
@@ -110,7 +110,7 @@ class Waiting:
         """What a call begins its commands with: they are counted here until they have their answers."""
         return Asked(self._underway)
 
-    def refusal(self, urgency: Urgency) -> Overloaded | None:
+    def refusal(self, urgency: Urgency) -> OverloadedError | None:
         """Why a request is not to join the line; None: it may."""
         return self.judge(urgency, self.commands, 0.0)
 
@@ -159,7 +159,7 @@ class Waiting:
         oldest = next(waiting, None)
         return boot_seconds() - oldest if oldest is not None else 0.0
 
-    def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> Overloaded | None:
+    def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> OverloadedError | None:
         """Why a request of this age, with so many commands before it, is not to join the line."""
         bound = BOUNDS[urgency]
         if commands >= bound.commands * self._share_now():
@@ -185,9 +185,9 @@ class Waiting:
             return 1.0
         return min(1.0, self._share + SHARE_MORE * (boot_seconds() - self._learned_at))
 
-    def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> Overloaded:
+    def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> OverloadedError:
         self._refused.note(limit, urgency.value)
-        return Overloaded(limit, allowed)
+        return OverloadedError(limit, allowed)
 
 
 class Announced:
@@ -207,7 +207,7 @@ class Announced:
         self.left -= writes
         self._waiting.announce(-writes)
 
-    def refusal(self, urgency: Urgency) -> Overloaded | None:
+    def refusal(self, urgency: Urgency) -> OverloadedError | None:
         """Why those of an urgency are not to be begun now; None: they may."""
         age = boot_seconds() - self._arrived_at + self._waiting.ahead_seconds()
         return self._waiting.judge(urgency, self._commands, age)

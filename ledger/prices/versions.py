@@ -189,7 +189,7 @@ class Published:
             _insert(cards, InForce(version, self._contents.cards[version.name, version.number]))
 
     async def learn(self, card: str, card_version: int, cost_version: int, database: Database) -> None:
-        """Fetches versions that are in force no more, by their numbers. Raises UnknownVersion."""
+        """Fetches versions that are in force no more, by their numbers. Raises UnknownVersionError."""
         contents = self._contents
         await contents.fetch_card(card, card_version, database)
         await contents.fetch_costs(cost_version, database)

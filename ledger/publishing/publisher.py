@@ -17,6 +17,7 @@ import structlog
 
 import pricing
 from ledger.books.model import Plan
+from ledger.errors import NotNowError, RequestError
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
 from ledger.store.audit import Act
@@ -74,11 +75,11 @@ class FilesRead:
         return not self.refused and not self.older
 
 
-class MarginUnknownError(Exception):
+class MarginUnknownError(NotNowError):
     """What a card would leave could not be found out."""
 
 
-class MarginBelowFloorError(Exception):
+class MarginBelowFloorError(RequestError):
     """A card that would leave less, at the list price, than its `margin_floor` asks for."""
 
     def __init__(self, card: pricing.RateCard, margin: Fraction, least: Fraction) -> None:
@@ -148,8 +149,8 @@ class Publisher:
     async def roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
         """Publishes the content of an older version again, as the next one.
 
-        A repeat has no second effect. Raises UnknownVersion, ConfigError where the content does not go with
-        the rest any more, RevisionRefusedError where another was faster.
+        A repeat has no second effect. Raises UnknownVersionError, ConfigError where the content does not go
+        with the rest any more, RevisionRefusedError where another was faster.
         """
         older = await find_version(self._database.writer, kind, name, number)
         await self.refresh()

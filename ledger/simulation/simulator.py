@@ -19,6 +19,7 @@ import orjson
 
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
+from ledger.errors import NotNowError
 from ledger.prices.price_book import PriceBook
 from ledger.prices.versions import USAGE_REACH
 from ledger.simulation.figures import Report
@@ -47,7 +48,7 @@ _WORKER = (sys.executable, "-P", "-m", "ledger.simulation.worker")
 _Rows = AsyncIterator[Sequence[Sequence[Any]]]
 
 
-class SimulationFailedError(Exception):
+class SimulationFailedError(NotNowError):
     """The process that prices has ended without an answer."""
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from ledger.errors import NotNowError, RequestError
 from ledger.store.audit import CUSTOMERS, customer_image, note
 from ledger.store.cells import rows_out
 from ledger.store.cells.columns import ENTRY, WALLET, instant_of, shared_types
@@ -66,15 +67,15 @@ class Created:
     """The same request had created the customer before."""
 
 
-class CustomerExists(Exception):
+class CustomerExistsError(RequestError):
     """Another request has created a customer of this id."""
 
 
-class OtherHistoryError(ConnectionError):
+class OtherHistoryError(NotNowError, ConnectionError):
     """The database went on to another history while it was read: what was read may be of two."""
 
 
-class RequestIdReused(Exception):
+class RequestIdReusedError(RequestError):
     """The customer has an entry of this request id, made by another request."""
 
 
@@ -173,8 +174,8 @@ async def create_customer(
     """Creates a customer: its directory row, wallet and first entry, and the act, in one transaction.
 
     `make` decides that entry for the number that the customer is given, at the database's time. Safe to
-    repeat: the same request (by request id and fingerprint) gets its entry again. Raises CustomerExists and
-    RequestIdReused.
+    repeat: the same request (by request id and fingerprint) gets its entry again. Raises CustomerExistsError
+    and RequestIdReusedError.
     """
     async with pool.acquire() as connection, connection.transaction():
         entered = await connection.fetchrow(ENTER, customer_id, cell)
@@ -209,11 +210,11 @@ async def _repeated(
     [(_, customer, cell)] = await connection.fetch(FIND, [customer_id])
     asked = make(customer, await connection.fetchval("SELECT clock_timestamp()")).entry
     if asked.request_id is None:
-        raise CustomerExists(customer_id)
+        raise CustomerExistsError(customer_id)
     entries = await find_entries(connection, cell, [(customer, asked.request_id)])
     entry = entries.get((customer, asked.request_id))
     if entry is None:
-        raise CustomerExists(customer_id)
+        raise CustomerExistsError(customer_id)
     if entry.fingerprint != asked.fingerprint:
-        raise RequestIdReused(asked.request_id)
+        raise RequestIdReusedError(asked.request_id)
     return Created(CustomerKey(customer, cell), entry, replayed=True)

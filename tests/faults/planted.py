@@ -14,7 +14,7 @@ from typing import Any
 
 from ledger.books.model import Entry
 from ledger.clock import DatabaseClock
-from ledger.engine.cell.connection import LinkDown
+from ledger.engine.cell.connection import LinkDownError
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.cell.writer import Writer
 from ledger.engine.outcomes import Committed
@@ -82,7 +82,7 @@ async def _only_renew(writer: Writer, batch: OpenBatch, _: Exception) -> None:
         try:
             await writer._link.renew()
             break
-        except LinkDown:
+        except LinkDownError:
             await asyncio.sleep(HASTE_SECONDS)
     writer._memory.retract(batch.parts, batch)
 

@@ -25,7 +25,7 @@ from ledger.books.model import Decision, RefusalReason
 from ledger.engine.engine import Engine
 from ledger.engine.outcomes import Committed
 from ledger.publishing.service import PriceKeeper
-from ledger.store.directory import CustomerExists, RequestIdReused, create_customer
+from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
 from ledger.store.postgres.migrate import DEFAULT_CELLS
 from ledger.store.reading.reads import Profile, Reads
@@ -99,9 +99,9 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
             created = await create_customer(
                 self._writer, write.customer_id, NEW_CUSTOMERS_CELL, make, act_of(request)
             )
-        except CustomerExists:
+        except CustomerExistsError:
             raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
-        except RequestIdReused:
+        except RequestIdReusedError:
             raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
         return Committed(created.entry, created.replayed)
 

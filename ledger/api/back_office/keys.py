@@ -197,12 +197,12 @@ def _refusals(request_id: str = "") -> Iterator[None]:
     """Tells what the store refuses."""
     try:
         yield
-    except store.UnknownCustomer as error:
+    except store.UnknownCustomerError as error:
         raise CustomerNotFoundError(str(error)) from None
-    except store.UnknownKey as error:
+    except store.UnknownKeyError as error:
         raise refused(RefusalReason.KEY_NOT_FOUND, key_id=str(error)) from None
-    except store.KeyEnded as error:
+    except store.KeyEndedError as error:
         successor = {"replaced_by": error.key.replaced_by} if error.key.replaced_by else {}
         raise refused(RefusalReason.KEY_ENDED, key_id=error.key.key_id, **successor) from None
-    except store.RequestReused:
+    except store.RequestReusedError:
         raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=request_id) from None

@@ -26,7 +26,7 @@ from ledger.store.prices.versions import (
     Publication,
     RevisionRefusedError,
     Source,
-    UnknownVersion,
+    UnknownVersionError,
     Version,
     find_version,
     get_document,
@@ -114,7 +114,7 @@ class RateMethods:
     async def _find(self, kind: Kind, name: str, number: int) -> Version:
         try:
             return await find_version(self._writer, kind, name, number)
-        except UnknownVersion:
+        except UnknownVersionError:
             raise _no_such_version(name, number) from None
 
     async def ListRateCardVersions(
@@ -311,7 +311,7 @@ class RateMethods:
     async def _roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
         try:
             return await _told("number", self._publisher.roll_back(kind, name, number, by))
-        except UnknownVersion:
+        except UnknownVersionError:
             raise _no_such_version(name, number) from None
 
     def _to_come(self, version: Version) -> list[pb.PriceVersion]:

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.access.keys import PREFIX, holds_one
 from ledger.api.messages import limits
+from ledger.errors import RequestError
 from ledger.v1 import credit_service_pb2 as pb
 from pricing.exact import format_nanos
 
@@ -42,7 +43,7 @@ _TIMESTAMP_SECONDS = range(-62_135_596_800, 253_402_300_800)
 """Years 1 to 9999."""
 
 
-class InvalidArgumentError(Exception):
+class InvalidArgumentError(RequestError):
     """A request with bad fields: which, what is wrong with each, and what is allowed."""
 
     def __init__(self, violations: Iterable[tuple[str, str]]) -> None:

@@ -23,7 +23,7 @@ from ledger.books.model import Refusal, RefusalReason, ReservationState, Roundin
 from ledger.books.rounding import apportion, over_one, round_ratio
 from ledger.engine.command import Asked, Pending
 from ledger.engine.engine import Engine
-from ledger.engine.outcomes import Overloaded
+from ledger.engine.outcomes import OverloadedError
 from ledger.engine.waiting import Announced, Urgency, urgency_of
 from ledger.store.reading.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns
@@ -314,7 +314,7 @@ def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
     )
 
 
-def _once(shed: dict[tuple[str, float], Status], overloaded: Overloaded) -> Status:
+def _once(shed: dict[tuple[str, float], Status], overloaded: OverloadedError) -> Status:
     """The status of a refusal, made once for all writes of a batch that one limit refuses."""
     which = overloaded.limit, overloaded.bound
     status = shed.get(which)

@@ -21,6 +21,7 @@ from typing import TextIO
 
 from google.protobuf.duration_pb2 import Duration
 
+from ledger.errors import ClientError
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import (
     OUTCOME_RESULT_FAILED,
@@ -74,11 +75,11 @@ class Skipped:
     message: str | None = None
 
 
-class RecordsError(Exception):
+class RecordsError(ClientError):
     """The file as a whole, or an option that it needs, is not what the format asks for."""
 
 
-class BrokenFieldError(Exception):
+class BrokenFieldError(ClientError):
     """One field of a row cannot be read: the message names it and says what is allowed."""
 
 

@@ -14,6 +14,7 @@ from ledger.admin.v1.admin_service_pb2 import (
 )
 from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.output.amounts import dollars, nanousd
+from ledger.errors import ClientError
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 
 PLAN = "standard"
@@ -25,7 +26,7 @@ _MICROS = 1_000_000
 _IN_FLIGHT = 32
 
 
-class UnknownCardError(Exception):
+class UnknownCardError(ClientError):
     """No card, or none of that name: the message lists those in force."""
 
 

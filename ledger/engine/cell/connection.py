@@ -12,6 +12,7 @@ import uuid
 import asyncpg
 import structlog
 
+from ledger.errors import NotNowError
 from ledger.store.postgres.database import Connection, Database
 
 CLOSE_SECONDS = 2.0
@@ -26,7 +27,7 @@ _END_BACKEND = """
 _log = structlog.get_logger(__name__)
 
 
-class LinkDown(Exception):
+class LinkDownError(NotNowError):
     """No connection can be had now."""
 
 
@@ -42,28 +43,28 @@ class Link:
         self._name = ""
 
     async def connection(self) -> Connection:
-        """The live connection, or a new one. Raises LinkDown."""
+        """The live connection, or a new one. Raises LinkDownError."""
         connection = self._connection
         if connection is not None and not connection.is_closed():
             return connection
         await self.renew()
         if self._connection is None:
-            raise LinkDown(self._purpose)
+            raise LinkDownError(self._purpose)
         return self._connection
 
     async def renew(self) -> None:
-        """A new connection, once no backend of an old one is left. Raises LinkDown."""
+        """A new connection, once no backend of an old one is left. Raises LinkDownError."""
         await self.drop()
         name = f"{self._purpose} {uuid.uuid4().hex[:16]}"
         try:
             connection = await self._database.connect_writer(name)
         except Exception as error:  # whatever stands in the way, there is no connection
-            raise LinkDown(repr(error)) from error
+            raise LinkDownError(repr(error)) from error
         try:
             await self._end_old_backends(connection)
         except Exception as error:
             connection.terminate()
-            raise LinkDown(repr(error)) from error
+            raise LinkDownError(repr(error)) from error
         self._old_names.clear()
         self._connection, self._name = connection, name
 

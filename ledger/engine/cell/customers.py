@@ -21,7 +21,7 @@ from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.customer import Member, Round, decide_in_memory
 from ledger.engine.cell.open_batch import OpenBatch, Part
 from ledger.engine.command import Pending
-from ledger.engine.outcomes import Committed, Faulty, Unavailable
+from ledger.engine.outcomes import Committed, FaultError, UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.audit import audited
 from ledger.store.cells.load import Found, Loaded, LoadRequest, Stopped, Unreadable
@@ -270,7 +270,7 @@ class Memory:
             for pending in commands:
                 pending.alone = True
                 if batch.alone:
-                    pending.fail(Faulty(repr(error)))
+                    pending.fail(FaultError(repr(error)))
             self._decide_again(customer, [] if batch.alone else commands)
         self._drop_empty_batches()
 
@@ -398,7 +398,7 @@ class Memory:
         self._directory.forget()
         member.forget()
         for pending in member.waiting:
-            pending.fail(Unavailable())
+            pending.fail(UnavailableError())
         member.waiting.clear()
 
     def _fail(self, member: Member, error: Exception) -> None:
@@ -497,7 +497,7 @@ def _gave_up(pending: Pending) -> bool:
     """Answers a command UNAVAILABLE if it has been retried for too long; its id makes a retry safe."""
     if boot_seconds() - pending.arrived_at < PATIENCE_SECONDS:
         return False
-    pending.fail(Unavailable())
+    pending.fail(UnavailableError())
     return True
 
 

@@ -21,11 +21,11 @@ from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of
 from ledger.engine.cell.customers import WORK_AT_ONCE, Line, Memory
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer
-from ledger.engine.outcomes import Unavailable
+from ledger.engine.outcomes import UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.cells.load import Found, Loaded, LoadRequest, Unreadable, load, load_reversal, load_states
 from ledger.store.postgres.database import Connection, Database
-from ledger.store.prices.versions import UnknownVersion
+from ledger.store.prices.versions import UnknownVersionError
 from ledger.turns import Turns
 
 Fetched = tuple[Member, LoadRequest, Found | None]
@@ -174,8 +174,8 @@ class Loader:
             await self._load_prices(loaded)
             if under_lock or self._line is self._memory.undoing:
                 await self._load_undone(connection, member)
-        except UnknownVersion as error:  # It may have been lost with the history that the rest was read on.
-            return Unreadable(Unavailable(repr(error)))
+        except UnknownVersionError as error:  # Lost with the history that the rest was read on.
+            return Unreadable(UnavailableError(repr(error)))
         except (LookupError, ValueError, TypeError, ArithmeticError) as error:
             return Unreadable(error)
         return loaded

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
-from ledger.engine.cell.connection import Link, LinkDown
+from ledger.engine.cell.connection import Link, LinkDownError
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.customers import Memory
 from ledger.engine.cell.loader import Loader
@@ -23,7 +23,7 @@ from ledger.engine.cell.writer import PAUSE_SECONDS, Writer, will_pass
 from ledger.engine.outcomes import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.cells.load import lock_wallets
-from ledger.store.cells.write import WriteRefused, Written, write
+from ledger.store.cells.write import WriteRefusedError, Written, write
 from ledger.store.postgres.database import Connection
 from ledger.turns import Turns
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class _Stale(Exception):
+class _StaleError(Exception):
     """The database's clock is not what this process took it for: nothing may be committed."""
 
 
@@ -73,7 +73,7 @@ class Contender:
         started, outcome = boot_seconds(), WriteOutcome.WRITTEN
         try:
             await self._round(members, batch)
-        except WriteRefused as error:
+        except WriteRefusedError as error:
             outcome = WriteOutcome.REFUSED
             await self._settle(error)
             self._memory.lose_round(members, batch, None if will_pass(error) else error)
@@ -107,7 +107,7 @@ class Contender:
         self._clock.observe(written.clock, started, answered)
         self._metrics.batch(batch.commands, answered - started)
         if written.stale:
-            raise _Stale
+            raise _StaleError
 
     async def _settle(self, error: Exception) -> None:
         """Makes sure that no backend of this link is left that could still commit the round."""
@@ -115,7 +115,7 @@ class Contender:
         while True:
             try:
                 await self._link.renew()
-            except LinkDown:
+            except LinkDownError:
                 self._memory.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
             else:

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
-from ledger.engine.cell.connection import Link, LinkDown
+from ledger.engine.cell.connection import Link, LinkDownError
 from ledger.engine.cell.customers import Memory, Repeats
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.gathering import Gathering
@@ -23,10 +23,10 @@ from ledger.engine.outcomes import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.cells.load import find_entries
 from ledger.store.cells.write import (
-    RepeatedRequest,
-    UnknownOutcome,
+    RepeatedRequestError,
+    UnknownOutcomeError,
     WriteError,
-    WriteRefused,
+    WriteRefusedError,
     Written,
     check,
     write,
@@ -101,10 +101,10 @@ class Writer:
                 written = await check(connection, self._memory.name, batch.before(), batch.decided_at)
             answered = boot_seconds()
             repeats = await self._repeats(batch, written)
-        except (WriteRefused, RepeatedRequest) as error:
+        except (WriteRefusedError, RepeatedRequestError) as error:
             await self._refused(batch, error)
             return WriteOutcome.REFUSED
-        except (UnknownOutcome, LinkDown) as error:
+        except (UnknownOutcomeError, LinkDownError) as error:
             await self._recover(batch, error)
             return WriteOutcome.UNKNOWN
         self._clock.observe(written.clock, started, answered)
@@ -122,7 +122,7 @@ class Writer:
         if boot_seconds() >= self._probe_until:
             try:
                 return await write(connection, self._memory.name, rows)
-            except RepeatedRequest:
+            except RepeatedRequestError:
                 self._probe_until = boot_seconds() + PROBE_SECONDS
         return await write(connection, self._memory.name, rows, probe=True)
 
@@ -168,7 +168,7 @@ class Writer:
             try:
                 await self._link.renew()
                 break
-            except LinkDown:
+            except LinkDownError:
                 self._memory.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
         self.settled.set()

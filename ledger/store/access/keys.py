@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ledger.errors import RequestError
 from ledger.store.audit import instant, note
 from ledger.store.lists import page_of, sized_page
 
@@ -121,19 +122,19 @@ class Rotated(NamedTuple):
     repeated: bool
 
 
-class UnknownKey(LookupError):
+class UnknownKeyError(RequestError, LookupError):
     """There is no key of this id."""
 
 
-class UnknownCustomer(LookupError):
+class UnknownCustomerError(RequestError, LookupError):
     """A key is to be bound to a customer that does not exist; its id."""
 
 
-class RequestReused(Exception):
+class RequestReusedError(RequestError):
     """Another request has made a key under this request id."""
 
 
-class KeyEnded(Exception):
+class KeyEndedError(RequestError):
     """The key was revoked, has expired, or was rotated before."""
 
     def __init__(self, key: StoredKey) -> None:
@@ -142,7 +143,7 @@ class KeyEnded(Exception):
 
 
 async def make_key(pool: Pool, draft: Draft) -> Made:
-    """Makes a key, once however often it is asked for. Raises RequestReused, and UnknownCustomer."""
+    """Makes a key, once however often it is asked for. Raises RequestReusedError, UnknownCustomerError."""
     async with pool.acquire() as connection, connection.transaction():
         generation, now = await _lock(connection)
         before = await _of_request(connection, draft.request_id, draft.fingerprint)
@@ -150,7 +151,7 @@ async def make_key(pool: Pool, draft: Draft) -> Made:
             return Made(before, repeated=True)
         unknown = await connection.fetchval(UNKNOWN_CUSTOMER, draft.customers or ())
         if unknown is not None:
-            raise UnknownCustomer(unknown)
+            raise UnknownCustomerError(unknown)
         made = await _store(connection, draft, now, generation + 1)
         await connection.execute(ADVANCE, made.generation)
         resource = resource_of(made.key_id)
@@ -168,8 +169,8 @@ async def rotate_key(
 ) -> Rotated:
     """Makes a key in the place of another, which ends after the overlap at the latest.
 
-    `draft` says what the second is to be, given the first and the database's time. Raises UnknownKey,
-    KeyEnded, and RequestReused.
+    `draft` says what the second is to be, given the first and the database's time. Raises UnknownKeyError,
+    KeyEndedError, and RequestReusedError.
     """
     async with pool.acquire() as connection, connection.transaction():
         generation, now = await _lock(connection)
@@ -178,7 +179,7 @@ async def rotate_key(
         if before is not None:
             return Rotated(before, first, repeated=True)
         if has_ended(first, now) or first.replaced_by is not None:
-            raise KeyEnded(first)
+            raise KeyEndedError(first)
         second = draft(first, now)
         made = await _store(connection, second, now, generation + 1)
         [record] = await connection.fetch(REPLACE, key_id, made.key_id, now + overlap, generation + 2)
@@ -190,7 +191,7 @@ async def rotate_key(
 
 
 async def revoke_key(pool: Pool, key_id: str, by: Act) -> StoredKey:
-    """Ends a key at once; one that was revoked before stands as it is. Raises UnknownKey."""
+    """Ends a key at once; one that was revoked before stands as it is. Raises UnknownKeyError."""
     async with pool.acquire() as connection, connection.transaction():
         generation, _ = await _lock(connection)
         key = await _find(connection, key_id)
@@ -245,14 +246,14 @@ async def _of_request(connection: PooledConnection, request_id: str, fingerprint
         return None
     key = _key(record)
     if key.fingerprint != fingerprint:
-        raise RequestReused(request_id)
+        raise RequestReusedError(request_id)
     return key
 
 
 async def _find(connection: PooledConnection, key_id: str) -> StoredKey:
     record = await connection.fetchrow(FIND, key_id)
     if record is None:
-        raise UnknownKey(key_id)
+        raise UnknownKeyError(key_id)
     return _key(record)
 
 

@@ -260,8 +260,8 @@ JOIN {{cell}}.entries e ON e.customer = x.customer AND e.request_id = x.request_
 async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest]) -> dict[int, Found]:
     """Loads customers, each named once; those that do not exist are missing from the answer.
 
-    What is wrong with the rows of one holds up no other. Raises WriteRefused and UnknownOutcome where the
-    database does not answer.
+    What is wrong with the rows of one holds up no other. Raises WriteRefusedError and UnknownOutcomeError
+    where the database does not answer.
     """
     reservations = [(r.customer, sequence) for r in requests for sequence in r.reservations]
     states = [(r.customer, key) for r in requests for key in r.states]

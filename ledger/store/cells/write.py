@@ -34,10 +34,10 @@ from ledger.store.cells.write_statement import (
     write_statement,
 )
 from ledger.store.postgres.outcomes import (
-    RepeatedRequest,
-    UnknownOutcome,
+    RepeatedRequestError,
+    UnknownOutcomeError,
     WriteError,
-    WriteRefused,
+    WriteRefusedError,
     told_outcomes,
 )
 from ledger.turns import LINES_AT_ONCE, Turns
@@ -54,11 +54,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
-    "RepeatedRequest",
+    "RepeatedRequestError",
     "Standing",
-    "UnknownOutcome",
+    "UnknownOutcomeError",
     "WriteError",
-    "WriteRefused",
+    "WriteRefusedError",
     "Written",
     "check",
     "write",
@@ -119,19 +119,20 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     """Writes the batch's customers that are still at their `before`, in a transaction of its own.
 
     With `probe` the customers of a repeated request are left out; without it a repeat fails the batch.
-    The connection is one of `Database.connect_writer`. Raises RepeatedRequest and WriteRefused, after which
-    nothing is written, and UnknownOutcome. Not to be cancelled: whoever does knows nothing of the outcome.
+    The connection is one of `Database.connect_writer`. Raises RepeatedRequestError and WriteRefusedError,
+    after which nothing is written, and UnknownOutcomeError. Not to be cancelled: whoever does knows nothing
+    of the outcome.
     """
     try:
         shared = rows_out.Shared()
         rows = await _rows(batch, shared)
     except (TypeError, ValueError) as error:
-        raise WriteRefused(f"nothing was sent: {error}") from error
+        raise WriteRefusedError(f"nothing was sent: {error}") from error
     text = write_statement(cell, tuple(rows), probe=probe)
     with told_outcomes(connection):
         record = await connection.fetchrow(text, *_head(batch), *shared.parameters(), *rows.values())
     if record is None:
-        raise UnknownOutcome("the statement gave no answer")
+        raise UnknownOutcomeError("the statement gave no answer")
     return Written(
         customers=frozenset(record["customers"] or ()),
         clock=record["clock"],
@@ -145,13 +146,13 @@ async def check(
 ) -> Written:
     """Tells which customers are still at their `before`: a batch of refusals only, which writes nothing.
 
-    One decided too far off the database's clock proves nothing. Raises WriteRefused and UnknownOutcome;
-    either way nothing has changed.
+    One decided too far off the database's clock proves nothing. Raises WriteRefusedError and
+    UnknownOutcomeError; either way nothing has changed.
     """
     with told_outcomes(connection):
         record = await connection.fetchrow(CHECK.format(cell=cell), *_standings(before))
     if record is None:
-        raise UnknownOutcome("the statement gave no answer")
+        raise UnknownOutcomeError("the statement gave no answer")
     stale = abs(record["clock"] - decided_at) > timedelta(seconds=FRESH_SECONDS)
     return Written(frozenset(() if stale else record["customers"] or ()), record["clock"], stale)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
+from ledger.errors import OperatorError
 from ledger.store.postgres.migrate import SHARED_SCHEMA, VERSION_TABLE, MigrationRefusedError, refuse_newer
 from ledger.store.postgres.programs import DUMP, RESTORE, Connect, ProgramError, Programs
 
@@ -49,7 +50,7 @@ ORDER BY 1
 """
 
 
-class BackupError(Exception):
+class BackupError(OperatorError):
     """A backup cannot be made or restored: what is in the way, and what to do."""
 
 

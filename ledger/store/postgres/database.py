@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import asyncpg
 
+from ledger.errors import OperatorError
 from ledger.store.postgres.history import History
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ WHERE c.relname IN ('money', 'debts', 'lot_values', 'reservation_costs', 'rollup
 """
 
 
-class RoleTooStrongError(Exception):
+class RoleTooStrongError(OperatorError):
     """The reader's URL leads to a role that may read dollars."""
 
 

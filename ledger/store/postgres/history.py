@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from ledger.errors import NotNowError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -21,7 +23,7 @@ HISTORY = "SELECT ledger.history() AS history, clock_timestamp() AS now"
 _log = structlog.get_logger(__name__)
 
 
-class StandbyError(ConnectionError):
+class StandbyError(NotNowError, ConnectionError):
     """The address leads to a standby: what it shows may be old, and it takes no write."""
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from ledger.errors import OperatorError
 from ledger.store.postgres.closed_catalog import close_catalog
 from ledger.store.postgres.moved import adopt_transactions
 from ledger.store.postgres.privileges import make_roles, mend_grants
@@ -70,7 +71,7 @@ ORDER BY a.backend_start
 """
 
 
-class MigrationRefusedError(Exception):
+class MigrationRefusedError(OperatorError):
     """The database cannot be brought to this schema: what is in the way, and what to do."""
 
 

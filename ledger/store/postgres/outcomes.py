@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from ledger.errors import LedgerError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,19 +22,19 @@ if TYPE_CHECKING:
 _REQUEST_ID_KEY = "entries_request_id"
 
 
-class WriteError(Exception):
+class WriteError(LedgerError):
     """A statement that did not succeed; the cause is the driver's error."""
 
 
-class RepeatedRequest(WriteError):
+class RepeatedRequestError(WriteError):
     """A request id of the batch has an entry already. Nothing was written."""
 
 
-class WriteRefused(WriteError):
+class WriteRefusedError(WriteError):
     """A rule of the schema was broken, or the program has a fault. Nothing was written."""
 
 
-class UnknownOutcome(WriteError):
+class UnknownOutcomeError(WriteError):
     """The statement may or may not take effect, now or later."""
 
 
@@ -46,14 +48,14 @@ def told_outcomes(connection: Connection | PooledConnection) -> Iterator[None]:
         yield
     except asyncpg.UniqueViolationError as error:
         if connection.is_closed():
-            raise UnknownOutcome(str(error)) from error
+            raise UnknownOutcomeError(str(error)) from error
         if error.constraint_name == _REQUEST_ID_KEY:
-            raise RepeatedRequest(error.detail) from error
-        raise WriteRefused(str(error)) from error
+            raise RepeatedRequestError(error.detail) from error
+        raise WriteRefusedError(str(error)) from error
     except Exception as error:
         if is_definite(error, connection):
-            raise WriteRefused(str(error)) from error
-        raise UnknownOutcome(str(error)) from error
+            raise WriteRefusedError(str(error)) from error
+        raise UnknownOutcomeError(str(error)) from error
 
 
 def is_definite(error: Exception, connection: Connection | PooledConnection) -> bool:

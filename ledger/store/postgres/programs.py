@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from ledger.errors import OperatorError
+
 DUMP = "pg_dump"
 RESTORE = "pg_restore"
 
@@ -23,7 +25,7 @@ _SAID_MAX = 2_000
 """Characters of what a program says that are told: the last ones name the reason."""
 
 
-class ProgramError(Exception):
+class ProgramError(OperatorError):
     """A program of PostgreSQL is missing, too old, or has failed: what it said."""
 
 

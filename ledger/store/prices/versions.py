@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ledger.errors import RequestError
 from ledger.store.audit import instant, note
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Publication(NamedTuple):
     """It had been published before."""
 
 
-class RevisionRefusedError(Exception):
+class RevisionRefusedError(RequestError):
     """A draft whose revision is not above that of the latest version of the same name."""
 
     def __init__(self, draft: Draft, latest: Version) -> None:
@@ -156,7 +157,7 @@ class RevisionRefusedError(Exception):
         return self.draft.revision == self.latest.revision
 
 
-class UnknownVersion(Exception):
+class UnknownVersionError(RequestError):
     """No such version has been published."""
 
 
@@ -245,18 +246,18 @@ async def list_versions(
 
 
 async def find_version(pool: Pool, kind: Kind, name: str, number: int) -> Version:
-    """A version by its number. Raises UnknownVersion."""
+    """A version by its number. Raises UnknownVersionError."""
     record = await pool.fetchrow(FIND, kind, name, number)
     if record is None:
-        raise UnknownVersion(number)
+        raise UnknownVersionError(number)
     return _version(record)
 
 
 async def get_document(pool: Pool, kind: Kind, name: str, number: int) -> str:
-    """The document of a version, by its number. Raises UnknownVersion."""
+    """The document of a version, by its number. Raises UnknownVersionError."""
     document = await pool.fetchval(DOCUMENT, kind, name, number)
     if document is None:
-        raise UnknownVersion(number)
+        raise UnknownVersionError(number)
     return str(document)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
+from ledger.errors import NotNowError, RequestError
 from ledger.store.cells.columns import ENTRY, LOT, RESERVATION
 from ledger.store.cells.rows_in import entry_of, lot_of, reservation_of
 from ledger.store.directory import CustomerKey, Directory
@@ -151,7 +152,7 @@ SELECT {ENTRY.select("e")} FROM {{cell}}.entries e WHERE e.customer = $1 AND e.r
 """
 
 
-class CustomerNotFoundError(LookupError):
+class CustomerNotFoundError(RequestError, LookupError):
     """There is no customer of this id."""
 
     def __init__(self, customer_id: str) -> None:
@@ -159,7 +160,7 @@ class CustomerNotFoundError(LookupError):
         super().__init__(customer_id)
 
 
-class BooksBehindError(Exception):
+class BooksBehindError(NotNowError):
     """What was due by the instant asked for is not written yet: starts, expiries, ends of periods."""
 
 

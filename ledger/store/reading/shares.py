@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from ledger.errors import NotNowError
+
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool, PooledConnection
 
@@ -21,7 +23,7 @@ WAITING_MAX: Final = 1_000
 """Of all: a minute's worth, longer than callers wait."""
 
 
-class TooManyReportsError(Exception):
+class TooManyReportsError(NotNowError):
     """So many wait already that another would find nobody waiting for its answer."""
 
     def __init__(self, bound: int) -> None:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ledger.errors import RequestError
 from ledger.store.lists import LINES_BYTES, LOOKED_AT_MAX
 from ledger.store.reading.milestones import first_after, last_before
 
@@ -120,7 +121,7 @@ ORDER BY s.day, s.labels, s.kind, s.unit LIMIT $11
 """
 
 
-class ReportOutdatedError(Exception):
+class ReportOutdatedError(RequestError):
     """The customer's time zone has changed since the report's first page: its days are others now."""
 
 

@@ -14,7 +14,7 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.cell import customer as member_module
 from ledger.engine.cell import customers as memory_module
-from ledger.engine.outcomes import Committed, Faulty
+from ledger.engine.outcomes import Committed, FaultError
 from ledger.store.postgres.database import Database
 from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE
@@ -222,7 +222,7 @@ async def test_one_bad_command_fails_alone(world: World, database_url: str) -> N
         return_exceptions=True,
     )
     assert isinstance(good, Committed)
-    assert isinstance(bad, Faulty)
+    assert isinstance(bad, FaultError)
     assert isinstance(other, Committed)
 
 

@@ -19,7 +19,7 @@ from ledger.books.model import RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.command import all_done
 from ledger.engine.engine import Engine
-from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.outcomes import Committed, UnavailableError
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.history import StandbyError
@@ -107,7 +107,7 @@ async def charge(world: World, customer_id: str, request_id: str, micros: int) -
     for _ in range(ATTEMPTS_MAX):
         try:
             return await world.execute(customer_id, command)
-        except Unavailable:
+        except UnavailableError:
             continue
     raise AssertionError("the database was not found again")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from concurrent_clients import Operation
-from histories_mirror import Mirror, Refusal, WouldSucceed
+from histories_mirror import Mirror, Refusal, WouldSucceedError
 
 Waiting = tuple[Operation, int, int]
 """What was refused, and the first and the last sequence after which that may have been."""
@@ -60,7 +60,7 @@ class Trial:
             return False
         try:
             self.mirror.judge(operation.request, operation.outcome)
-        except WouldSucceed:
+        except WouldSucceedError:
             self.mirror = _copied(self._original)
             return False
         except AssertionError:

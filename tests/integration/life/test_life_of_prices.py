@@ -21,7 +21,7 @@ from ledger.store.prices.versions import (
     Kind,
     RevisionRefusedError,
     Source,
-    UnknownVersion,
+    UnknownVersionError,
     list_versions,
 )
 from tests.acts import ACT
@@ -365,7 +365,7 @@ async def test_rollback(start: Start, database: Database, tmp_path: Path) -> Non
     assert card.document == (first.directory / "cards" / "basic.yaml").read_text().replace(
         "revision: 1", "revision: 8"
     )
-    with pytest.raises(UnknownVersion):
+    with pytest.raises(UnknownVersionError):
         await first.keeper.publisher.roll_back(Kind.CARD, "basic", 9, OPS)
 
 

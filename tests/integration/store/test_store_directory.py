@@ -13,10 +13,10 @@ from ledger import books
 from ledger.store.cells.load import LoadRequest, load
 from ledger.store.cells.write import write
 from ledger.store.directory import (
-    CustomerExists,
+    CustomerExistsError,
     CustomerKey,
     Directory,
-    RequestIdReused,
+    RequestIdReusedError,
     create_customer,
     customer_ids,
     due_customers,
@@ -64,9 +64,9 @@ async def test_a_repeated_creation_gets_its_entry_again(database):
     again = await create_customer(database.writer, "acme", CELL, maker(), ACT)
     assert again.replayed
     assert (again.key, again.entry) == (first.key, first.entry)
-    with pytest.raises(RequestIdReused):
+    with pytest.raises(RequestIdReusedError):
         await create_customer(database.writer, "acme", CELL, maker(fingerprint=b"other"), ACT)
-    with pytest.raises(CustomerExists):
+    with pytest.raises(CustomerExistsError):
         await create_customer(database.writer, "acme", CELL, maker(request_id="r-2"), ACT)
 
 

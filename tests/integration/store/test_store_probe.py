@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from store_world import CELL, CREDIT
 
-from ledger.store.cells.write import RepeatedRequest, write
+from ledger.store.cells.write import RepeatedRequestError, write
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["with others", "alone"])
@@ -21,7 +21,7 @@ async def test_a_repeat_leaves_its_customer_out(world, connection, database, oth
         world.reserve(second, CREDIT)
     batch = world.take()
     batch.entries[0] = _with_id(batch.entries[0], known.request_id)
-    with pytest.raises(RepeatedRequest):
+    with pytest.raises(RepeatedRequestError):
         await write(connection, CELL, batch)
     written = await write(connection, CELL, batch, probe=True)
     assert written.customers == ({second} if others else set())

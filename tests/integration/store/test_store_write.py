@@ -15,10 +15,10 @@ from ledger.store.cells.load import LoadRequest, find_entries, load
 from ledger.store.cells.rows_out import Shared
 from ledger.store.cells.write import (
     Batch,
-    RepeatedRequest,
+    RepeatedRequestError,
     Standing,
-    UnknownOutcome,
-    WriteRefused,
+    UnknownOutcomeError,
+    WriteRefusedError,
     check,
     write,
 )
@@ -151,7 +151,7 @@ async def test_a_reservation_is_born_with_its_entry(world, connection, change):
         change = {"created_at": reservation.created_at + change["created_at"]}
     reservation = reservation._replace(**change)
     batch.reservations[customer, reservation.sequence] = (reservation, True)
-    with pytest.raises(WriteRefused, match="reservation"):
+    with pytest.raises(WriteRefusedError, match="reservation"):
         await write(connection, CELL, batch)
     await assert_not_written(connection, customer, sequence)
 
@@ -303,7 +303,7 @@ async def test_an_entry_that_waited_too_long_makes_its_batch_stale(world, connec
 
 
 async def test_a_known_request_id_is_definite_and_writes_nothing(world, connection, database):
-    """A repeat that memory did not know raises RepeatedRequest, for the whole batch."""
+    """A repeat that memory did not know raises RepeatedRequestError, for the whole batch."""
     first, second, _ = world.wallets
     world.reserve(first)
     known = world.batch.entries[0].request_id
@@ -311,7 +311,7 @@ async def test_a_known_request_id_is_definite_and_writes_nothing(world, connecti
     before = await contents(database)
     world.reserve(second)
     world.do(first, books.Reserve(known, b"f", amount_micros=5))
-    with pytest.raises(RepeatedRequest):
+    with pytest.raises(RepeatedRequestError):
         await write(connection, CELL, world.take())
     assert await contents(database) == before
     assert set(await find_entries(connection, CELL, [(first, known), (second, known)])) == {(first, known)}
@@ -325,7 +325,7 @@ async def test_an_update_that_finds_no_row_raises(world, connection, database):
     batch = world.take()
     [(key, (reservation, _))] = batch.reservations.items()
     batch.reservations[key] = (reservation, False)
-    with pytest.raises(WriteRefused, match="division by zero"):
+    with pytest.raises(WriteRefusedError, match="division by zero"):
         await write(connection, CELL, batch)
     assert await contents(database) == before
 
@@ -343,7 +343,7 @@ async def test_the_database_refuses_unbalanced_entries(world, connection, databa
     else:
         entry = entry._replace(money=entry.money._replace(dollars=entry.money.dollars._replace(cost=1)))
     batch.entries[0] = entry
-    with pytest.raises(WriteRefused, match="check constraint"):
+    with pytest.raises(WriteRefusedError, match="check constraint"):
         await write(connection, CELL, batch)
     assert await contents(database) == before
 
@@ -353,7 +353,7 @@ async def test_an_amount_that_fits_no_column_is_definite(world, connection):
     customer = next(iter(world.wallets))
     batch = world.take()
     batch.before[customer] = Standing(2**63, 0)
-    with pytest.raises(WriteRefused):
+    with pytest.raises(WriteRefusedError):
         await write(connection, CELL, batch)
 
 
@@ -362,7 +362,7 @@ async def test_a_text_that_the_database_cannot_keep_is_definite(world, connectio
     """NUL and half a surrogate pair are refused, and nothing is written."""
     before = await contents(database)
     world.reserve(next(iter(world.wallets)), labels=labels)
-    with pytest.raises(WriteRefused):
+    with pytest.raises(WriteRefusedError):
         await write(connection, CELL, world.take())
     assert await contents(database) == before
 
@@ -374,7 +374,7 @@ async def test_nul_is_found_wherever_a_line_says_it(world, connection, said):
     usage = priced(3)
     usage.lines[0].internal["said"] = said
     world.do(customer, books.Charge(world.request_id(), b"f", None), usage)
-    with pytest.raises(WriteRefused, match="NUL"):
+    with pytest.raises(WriteRefusedError, match="NUL"):
         await write(connection, CELL, world.take())
 
 
@@ -396,9 +396,9 @@ async def test_a_lost_connection_leaves_the_outcome_unknown(world, connection, o
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test writer'"
             " AND datname = current_database()"
         )
-        with pytest.raises(UnknownOutcome):
+        with pytest.raises(UnknownOutcomeError):
             await writing
-    with pytest.raises(UnknownOutcome):
+    with pytest.raises(UnknownOutcomeError):
         await check(connection, CELL, {customer: 1}, world.now)
 
 
@@ -409,7 +409,7 @@ async def test_a_time_out_of_the_server_is_definite(world, connection, other):
     await connection.execute("SET lock_timeout = '20ms'")
     async with other.transaction():
         await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {customer} FOR UPDATE")
-        with pytest.raises(WriteRefused, match="lock timeout"):
+        with pytest.raises(WriteRefusedError, match="lock timeout"):
             await write(connection, CELL, world.take())
 
 

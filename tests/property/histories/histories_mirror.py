@@ -37,7 +37,7 @@ _HOLD_EXPIRES, _LOT_STARTS, _LOT_EXPIRES = range(3)
 """The order of what is due at one instant."""
 
 
-class WouldSucceed(AssertionError):
+class WouldSucceedError(AssertionError):
     """The model has done what the service has refused."""
 
 
@@ -497,7 +497,7 @@ def shown_grant(lot: ModelLot, issued: wallet.Grant) -> wallet.Grant:
 
 def _succeeded(reply: Any) -> None:
     if isinstance(reply, Refusal):
-        raise WouldSucceed(f"refused: {reply}")
+        raise WouldSucceedError(f"refused: {reply}")
 
 
 def _nanousd(dollars: str) -> int:

@@ -15,7 +15,7 @@ from ledger.access.allowances import KeyLimitError
 from ledger.api import errors
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.outcomes import Faulty, Overloaded, Unavailable
+from ledger.engine.outcomes import FaultError, OverloadedError, UnavailableError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
@@ -122,7 +122,7 @@ def test_what_there_is_fits_too():
 
 def test_overload_asks_for_a_delay():
     """An overloaded server says which limit it is and when to come back: not the same instant to all."""
-    statuses = [errors.status_of(Overloaded("oldest_seconds", 1.25), "here") for _ in range(50)]
+    statuses = [errors.status_of(OverloadedError("oldest_seconds", 1.25), "here") for _ in range(50)]
     assert {errors.code_of(status) for status in statuses} == {StatusCode.RESOURCE_EXHAUSTED}
     info = details(statuses[0])[ErrorInfo]
     assert (info.reason, dict(info.metadata)) == (
@@ -147,14 +147,14 @@ def test_a_limit_of_a_key_says_which_and_when():
 
 def test_only_what_asks_for_a_delay_pushes_back():
     """A refusal that no delay changes has none in its trailing metadata."""
-    status = errors.status_of(Unavailable(), "here")
+    status = errors.status_of(UnavailableError(), "here")
     assert [key for key, _ in errors.trailing_metadata(status)] == ["grpc-status-details-bin"]
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        Unavailable(),
+        UnavailableError(),
         BooksBehindError("cus_9"),
         ConnectionRefusedError(),
         TimeoutError(),
@@ -174,7 +174,7 @@ def test_a_database_that_is_away_is_worth_a_retry(error):
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("secret cost"), Faulty("secret"), asyncpg.DataError("secret")]
+    "error", [RuntimeError("secret cost"), FaultError("secret"), asyncpg.DataError("secret")]
 )
 def test_a_fault_tells_an_id_and_nothing_else(error):
     """What went wrong inside is in the log, under the id that the caller has."""

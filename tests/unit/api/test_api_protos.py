@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from ledger.api import errors
 from ledger.api.messages.validation import InvalidArgumentError
-from ledger.engine.outcomes import Overloaded
+from ledger.engine.outcomes import OverloadedError
 
 PROTO = Path(__file__).parents[3] / "proto"
 
@@ -38,7 +38,7 @@ def pool(tmp_path_factory):
     ("error", "reason", "names"),
     [
         (InvalidArgumentError([("ttl", "is 0.5 s")]), "INVALID_ARGUMENT", ["ErrorInfo", "BadRequest"]),
-        (Overloaded("oldest_seconds", 1.0), "OVERLOADED", ["ErrorInfo", "RetryInfo"]),
+        (OverloadedError("oldest_seconds", 1.0), "OVERLOADED", ["ErrorInfo", "RetryInfo"]),
     ],
 )
 def test_stubs_of_the_protos_read_the_details_of_an_error(pool, error, reason, names):

@@ -10,7 +10,7 @@ from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, R
 from ledger.books.model import Entry
 from ledger.engine import waiting as module
 from ledger.engine.command import Pending
-from ledger.engine.outcomes import Committed, Unavailable
+from ledger.engine.outcomes import Committed, UnavailableError
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import Refused
 
@@ -50,7 +50,7 @@ def test_age_refuses_new_work_first_and_done_work_last(at: Callable[[float], Non
         at(100 + seconds)
         arrive(line)
         assert refused(line) == expected
-    oldest.fail(Unavailable())
+    oldest.fail(UnavailableError())
     assert refused(line) == []
 
 
