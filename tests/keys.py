@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ledger.access.keys import Key
-from ledger.store.access.keys import Draft, make_key
+from ledger.store.access.keys import NewKey, make_key
 from tests.acts import ACT
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _numbers = count(1)
 
 
-def draft(key: Key, *scopes: str, **fields: Any) -> Draft:
+def draft(key: Key, *scopes: str, **fields: Any) -> NewKey:
     """What a key is to be: for every customer and without an end, if nothing else is said."""
     given = {
         "name": "a test's",
@@ -26,7 +26,7 @@ def draft(key: Key, *scopes: str, **fields: Any) -> Draft:
         "fingerprint": b"f",
         **fields,
     }
-    return Draft(key_id=key.key_id, hash=key.hash, scopes=scopes, **given)
+    return NewKey(key_id=key.key_id, hash=key.hash, scopes=scopes, **given)
 
 
 async def new_key(database: Database, *scopes: str, **fields: Any) -> Key:

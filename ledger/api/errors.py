@@ -74,84 +74,88 @@ _OF_KEY: Final = {RATE: "so many calls a second", IN_FLIGHT: "so many calls in f
 _log = structlog.get_logger(__name__)
 
 
-class Told(NamedTuple):
+class Wording(NamedTuple):
     """How a reason is told."""
 
     code: StatusCode
     message: str
 
 
-TABLE: Final[Mapping[RefusalReason, Told]] = {
-    RefusalReason.INVALID_ARGUMENT: Told(StatusCode.INVALID_ARGUMENT, "The request has invalid fields."),
-    RefusalReason.CUSTOMER_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such customer."),
-    RefusalReason.CUSTOMER_EXISTS: Told(
+TABLE: Final[Mapping[RefusalReason, Wording]] = {
+    RefusalReason.INVALID_ARGUMENT: Wording(StatusCode.INVALID_ARGUMENT, "The request has invalid fields."),
+    RefusalReason.CUSTOMER_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such customer."),
+    RefusalReason.CUSTOMER_EXISTS: Wording(
         StatusCode.ALREADY_EXISTS, "Another request created a customer of this id."
     ),
-    RefusalReason.REQUEST_ID_REUSED: Told(StatusCode.ALREADY_EXISTS, "Another request had this request_id."),
-    RefusalReason.BOOKS_DO_NOT_VERIFY: Told(
+    RefusalReason.REQUEST_ID_REUSED: Wording(
+        StatusCode.ALREADY_EXISTS, "Another request had this request_id."
+    ),
+    RefusalReason.BOOKS_DO_NOT_VERIFY: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The customer takes no writes until its books verify again; keep what has to be booked.",
     ),
-    RefusalReason.RATE_CARD_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such rate card in force."),
-    RefusalReason.PLAN_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such plan."),
-    RefusalReason.RATE_VERSION_NOT_FOUND: Told(
+    RefusalReason.RATE_CARD_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such rate card in force."),
+    RefusalReason.PLAN_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such plan."),
+    RefusalReason.RATE_VERSION_NOT_FOUND: Wording(
         StatusCode.NOT_FOUND, "There is no such version of the card or of the cost book."
     ),
-    RefusalReason.RATE_REVISION_TAKEN: Told(
+    RefusalReason.RATE_REVISION_TAKEN: Wording(
         StatusCode.ALREADY_EXISTS, "This revision is published with other content; write a higher one."
     ),
-    RefusalReason.RATE_REVISION_PASSED: Told(
+    RefusalReason.RATE_REVISION_PASSED: Wording(
         StatusCode.FAILED_PRECONDITION, "A higher revision is published; write one above it."
     ),
-    RefusalReason.MARGIN_BELOW_FLOOR: Told(
+    RefusalReason.MARGIN_BELOW_FLOOR: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The card's simulated margin is under its margin_floor; it is published only if that is forced.",
     ),
-    RefusalReason.KEY_NOT_FOUND: Told(StatusCode.NOT_FOUND, "There is no such key."),
-    RefusalReason.KEY_ENDED: Told(
+    RefusalReason.KEY_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such key."),
+    RefusalReason.KEY_ENDED: Wording(
         StatusCode.FAILED_PRECONDITION, "The key was revoked, has expired, or was rotated before."
     ),
-    RefusalReason.RESERVATION_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such reservation."),
-    RefusalReason.CHARGE_NOT_FOUND: Told(StatusCode.NOT_FOUND, "The customer has no such charge."),
-    RefusalReason.RESERVATION_CLOSED: Told(
+    RefusalReason.RESERVATION_NOT_FOUND: Wording(
+        StatusCode.NOT_FOUND, "The customer has no such reservation."
+    ),
+    RefusalReason.CHARGE_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "The customer has no such charge."),
+    RefusalReason.RESERVATION_CLOSED: Wording(
         StatusCode.FAILED_PRECONDITION, "The reservation was released, reversed or finally committed."
     ),
-    RefusalReason.RESERVATION_EXPIRED: Told(
+    RefusalReason.RESERVATION_EXPIRED: Wording(
         StatusCode.FAILED_PRECONDITION, "The reservation has expired; only commits are still taken."
     ),
-    RefusalReason.RESERVATION_OPEN: Told(
+    RefusalReason.RESERVATION_OPEN: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The reservation is still open; commit its last part or release it first.",
     ),
-    RefusalReason.CHARGE_NOT_REVERSIBLE: Told(
+    RefusalReason.CHARGE_NOT_REVERSIBLE: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The charge was reversed before, or is a part of a reservation, which is reversed whole.",
     ),
-    RefusalReason.REVERSAL_TOO_LARGE: Told(
+    RefusalReason.REVERSAL_TOO_LARGE: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The reservation has booked more lines than one reversal undoes; refund its charges one by one.",
     ),
-    RefusalReason.REVERSAL_NOT_EXACT: Told(
+    RefusalReason.REVERSAL_NOT_EXACT: Wording(
         StatusCode.FAILED_PRECONDITION,
         "What others of the period would cost without the charge is not known exactly any more; refund it.",
     ),
-    RefusalReason.REFUND_EXCEEDS_CHARGE: Told(
+    RefusalReason.REFUND_EXCEEDS_CHARGE: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The refund is more than refunds and reversals have left of what the charge collected.",
     ),
-    RefusalReason.TOO_MANY_REFUNDS: Told(
+    RefusalReason.TOO_MANY_REFUNDS: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The charge takes no more refunds of a part; one without an amount gives back all that is left.",
     ),
-    RefusalReason.TOO_MANY_GRANTS: Told(
+    RefusalReason.TOO_MANY_GRANTS: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The customer has credits left of as many grants as it may have at a time.",
     ),
-    RefusalReason.UNPRICED_USAGE: Told(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
-    RefusalReason.OVER_CAPTURE: Told(
+    RefusalReason.UNPRICED_USAGE: Wording(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
+    RefusalReason.OVER_CAPTURE: Wording(
         StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."
     ),
-    RefusalReason.INSUFFICIENT_CREDITS: Told(
+    RefusalReason.INSUFFICIENT_CREDITS: Wording(
         StatusCode.FAILED_PRECONDITION, "The customer has fewer credits available than this needs."
     ),
 }

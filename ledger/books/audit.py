@@ -2,7 +2,7 @@
 
 The invariants are the same in tests, after a crash and in production: each takes values as they were
 decided or as they were read back from a store, and gives the violations that it finds, none where the
-books are right. A `History` is one customer's whole state: every entry from the first on, every lot ever
+books are right. A `Books` is one customer's whole state: every entry from the first on, every lot ever
 made, every reservation.
 """
 
@@ -75,7 +75,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class Books:
     """All that was kept of one customer."""
 
     wallet: Wallet
@@ -99,8 +99,8 @@ def audit(
     entries: Sequence[Entry],
     states: Mapping[str, State] = STATELESS,
 ) -> list[Violation]:
-    """Check all invariants of one customer; see `History` for what is needed."""
-    history = History(wallet, lots, reservations, entries, states)
+    """Check all invariants of one customer; see `Books` for what is needed."""
+    history = Books(wallet, lots, reservations, entries, states)
     return [
         Violation(invariant, wallet.customer, description)
         for check in CHECKS
@@ -108,7 +108,7 @@ def audit(
     ]
 
 
-def balanced(history: History) -> Found:
+def balanced(history: Books) -> Found:
     """Check that every entry's postings sum to 0."""
     for entry in history.entries:
         credits_sum = sum(entry.credits)
@@ -120,7 +120,7 @@ def balanced(history: History) -> Found:
             )
 
 
-def conserved(history: History) -> Found:
+def conserved(history: Books) -> Found:
     """Check the accounts' signs, and that each lot lacks what it gave."""
     balances = history.wallet.balances
     for name, micros in balances._asdict().items():
@@ -131,7 +131,7 @@ def conserved(history: History) -> Found:
     yield from _lots_conserved(history)
 
 
-def _lots_conserved(history: History) -> Found:
+def _lots_conserved(history: Books) -> Found:
     """Check each lot: what it got, less what it gave, is what it has, but for what ended with it."""
     moved = {
         entry.sequence
@@ -160,7 +160,7 @@ def _lots_conserved(history: History) -> Found:
         yield Invariant.CONSERVED, f"{ended} ended with its lots, the balances say otherwise: {balances}"
 
 
-def held(history: History) -> Found:
+def held(history: Books) -> Found:
     """Check pins against the lots and the balances."""
     pinned: Counter[LotKey] = Counter()
     for reservation in history.reservations:
@@ -177,7 +177,7 @@ def held(history: History) -> Found:
         yield Invariant.HELD, f"{history.wallet.balances.held} held, {pinned.total()} pinned"
 
 
-def deferred(history: History) -> Found:
+def deferred(history: Books) -> Found:
     """Check deferred revenue and the price of the debt against the journal."""
     dollars = _dollars(history.entries)
     value = sum(lot.value_nanousd for lot in history.lots)
@@ -193,7 +193,7 @@ def deferred(history: History) -> Found:
             yield Invariant.DEFERRED, f"lot {lot.key}: {lot.remaining_micros} worth {lot.value_nanousd}"
 
 
-def replayed(history: History) -> Found:
+def replayed(history: Books) -> Found:
     """Check that the journal replays to the balances kept, and the reservations' sums to their parts."""
     balances = Credits()
     for entry in history.entries:
@@ -230,7 +230,7 @@ def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) ->
         yield Invariant.REPLAYED, f"{name}: kept otherwise than its newest entry says"
 
 
-def costed(history: History) -> Found:
+def costed(history: Books) -> Found:
     """Check each charge's lines against its postings, and absorbed cost against cost."""
     for entry in history.entries:
         if entry.kind in _CHARGES:
@@ -277,7 +277,7 @@ def _charge_costed(entry: Entry) -> Found:
             yield Invariant.COSTED, f"{name}: {what} of the lines {of_lines}, of the entry {of_entry}"
 
 
-def returned(history: History) -> Found:
+def returned(history: Books) -> Found:
     """Check what refunds and reversals gave back against what their charges collected."""
     left = {e.sequence: e.charged_micros for e in history.entries if e.kind in _CHARGES}
     has_closed = any(e.kind is EntryKind.PERIOD_CLOSED and e.charged_micros for e in history.entries)
@@ -304,7 +304,7 @@ def _is_part(entry: Entry, reservation: int) -> bool:
     return entry.reservation is not None and entry.reservation.sequence == reservation
 
 
-def sequenced(history: History) -> Found:
+def sequenced(history: Books) -> Found:
     """Check sequences, request ids and instants."""
     sequences = [entry.sequence for entry in history.entries]
     if sequences != list(range(1, history.wallet.sequence + 1)):
@@ -320,7 +320,7 @@ def sequenced(history: History) -> Found:
             yield Invariant.SEQUENCED, f"entry {after.sequence} takes effect after it was booked"
 
 
-def live(history: History) -> Found:
+def live(history: Books) -> Found:
     """Check the wallet's lots: which, in what order, in what status, and when the clock is due."""
     wallet = history.wallet
     alive = sorted((lot for lot in history.lots if lot.remaining_micros), key=burn_order)
@@ -349,7 +349,7 @@ def live(history: History) -> Found:
         yield Invariant.LIVE, f"{earliest} is due before {wallet.next_due_at}"
 
 
-def remembered(history: History) -> Found:
+def remembered(history: Books) -> Found:
     """Check what prices remember: what is due has an instant, and no sum is below 0.
 
     A surplus has one too, unless nothing is left of which it could go back.
@@ -371,7 +371,7 @@ def remembered(history: History) -> Found:
             )
 
 
-def carried(history: History) -> Found:
+def carried(history: Books) -> Found:
     """Check the wallet's tallies against the entries; a wallet that is full of them has forgotten some."""
     tallies = history.wallet.tallies
     if len(tallies) >= MAX_TALLIES:
@@ -387,7 +387,7 @@ def carried(history: History) -> Found:
             yield Invariant.CARRIED, f"{key}: {kept} is carried, the entries say {noted.get(key, ZERO)}"
 
 
-CHECKS: tuple[Callable[[History], Found], ...] = (
+CHECKS: tuple[Callable[[Books], Found], ...] = (
     balanced,
     conserved,
     held,

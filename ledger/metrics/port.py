@@ -35,14 +35,14 @@ _ACCEPT_QUEUE: Final = 64
 _log = structlog.get_logger(__name__)
 
 
-class Refusal(NamedTuple):
+class HttpRefusal(NamedTuple):
     """Why a scrape has no answer."""
 
     status: HTTPStatus
     text: str
 
 
-Admit: TypeAlias = Callable[[Sequence[str]], Refusal | None]
+Admit: TypeAlias = Callable[[Sequence[str]], HttpRefusal | None]
 """Looks at each `Authorization` of a scrape; called on the threads of the port."""
 
 
@@ -160,7 +160,7 @@ class _Scrape(MetricsHandler):
         else:
             self._refuse(refusal)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HttpRefusal) -> None:
         body = f"{refusal.text}\n".encode()
         self.send_response(refusal.status)
         if refusal.status is HTTPStatus.UNAUTHORIZED:

@@ -25,8 +25,8 @@ from ledger.store.postgres.database import Database
 from ledger.store.prices.plans import note_plans
 from ledger.store.prices.versions import (
     COST_BOOK,
-    Draft,
     Kind,
+    NewVersion,
     Publication,
     RevisionRefusedError,
     Source,
@@ -282,7 +282,7 @@ class Publisher:
 
     async def _publish(self, content: Content, by: By) -> Publication:
         kind, name = _key(content)
-        draft = Draft(
+        draft = NewVersion(
             kind=kind,
             name=name,
             revision=content.revision,

@@ -20,7 +20,7 @@ Name = tuple[str, str]
 """Kind of usage, and what was asked for."""
 
 
-class Line(NamedTuple):
+class FigureLine(NamedTuple):
     """A line of a charge, as one side prices it."""
 
     name: Name
@@ -47,7 +47,7 @@ class Figures:
         """Revenue at the list price, half even."""
         return round_exact(Fraction(self.list_value, MICROS_PER_CREDIT))
 
-    def add_line(self, line: Line, credit_price_nanousd: int, sign: int) -> None:
+    def add_line(self, line: FigureLine, credit_price_nanousd: int, sign: int) -> None:
         """Add a line of a charge, or take it away (-1)."""
         micros = sign * line.micros
         self.lines += sign

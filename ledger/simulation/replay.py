@@ -16,7 +16,7 @@ from fractions import Fraction
 from ledger.books.model import EntryKind
 from ledger.books.rounding import MICROS_PER_CREDIT, round_exact
 from ledger.simulation.figures import Figures, Name, Report, Sides, bucket_of
-from ledger.simulation.side import Booked, Charge, Past, Scenario, Window
+from ledger.simulation.side import Booked, Scenario, Side, SimulatedCharge, Window
 
 
 class Simulation:
@@ -74,7 +74,7 @@ class Simulation:
             self._found.booked.add(_figures_of(booked, 1))
 
     def _count(
-        self, customer: _Customer, booked: Booked, found: Sequence[Sequence[Charge]], sign: int
+        self, customer: _Customer, booked: Booked, found: Sequence[Sequence[SimulatedCharge]], sign: int
     ) -> None:
         """Add what an entry comes to on both sides, or take away what a reversal takes back."""
         customer.priced_micros += booked.priced_micros
@@ -127,9 +127,9 @@ class _Customer:
 
     def __init__(self, number: int, scenarios: Iterable[Scenario]) -> None:
         self.number = number
-        self.pasts = tuple(map(Past, scenarios))
+        self.pasts = tuple(map(Side, scenarios))
         self.sides = Sides(Figures(), Figures())
-        self.undone: dict[int, list[list[Charge]]] = {}
+        self.undone: dict[int, list[list[SimulatedCharge]]] = {}
         """What reversals may take back: the parts, on both sides, by what the reversal names."""
         self.priced_micros = 0
         self.revenue_nanousd = 0

@@ -39,7 +39,7 @@ from ledger.books.model import (
 )
 from ledger.books.rounding import apportion_ratios
 from ledger.books.tallies import beside, carry, due_micros, pool_key, uncarry
-from ledger.simulation.figures import Line
+from ledger.simulation.figures import FigureLine
 
 _NO_FACTS: Mapping[str, object] = {}
 _UNPRICED = pricing.Treatment.UNPRICED
@@ -111,13 +111,13 @@ class Scenario(Protocol):
         """The usage as it is on this side."""
 
 
-class Charge(NamedTuple):
+class SimulatedCharge(NamedTuple):
     """A charge as one side prices it."""
 
     micros: int
     cost_nanousd: int
     credit_price_nanousd: int
-    lines: tuple[Line, ...] = ()
+    lines: tuple[FigureLine, ...] = ()
     effects: tuple[pricing.Effect, ...] = ()
     remainders: Mapping[str, Ratio] = NO_REMAINDERS
     """How much more is carried since, by key of the tallies."""
@@ -143,7 +143,7 @@ class _Surplus(NamedTuple):
     credit_price_nanousd: int
 
 
-class Past:
+class Side:
     """What one side remembers of a customer."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -160,10 +160,10 @@ class Past:
         self.credit_price_nanousd = 0
         """Of the last charge."""
 
-    def charge(self, booked: Booked) -> Charge:
+    def charge(self, booked: Booked) -> SimulatedCharge:
         """Price an entry, and remember what it leaves behind."""
         if not booked.items:
-            return Charge(booked.priced_micros, 0, booked.credit_price_nanousd)
+            return SimulatedCharge(booked.priced_micros, 0, booked.credit_price_nanousd)
         scenario = self._scenario
         terms, items = scenario.terms_of(booked), scenario.usage_of(booked.items)
         parts = _NO_PARTS
@@ -197,7 +197,7 @@ class Past:
         shares = bill.shares()
         if pools.micros:
             shares = tuple(map(add, shares, pools.micros))
-        return Charge(
+        return SimulatedCharge(
             bill.micros + pools.total_micros,
             cost_nanousd,
             terms.card.credit_price_nanousd,
@@ -211,7 +211,7 @@ class Past:
         self._tallies |= {key: after for key, (after, _) in carried.items()}
         return {key: more for key, (_, more) in carried.items()}
 
-    def unwind(self, charge: Charge, now: datetime) -> None:
+    def unwind(self, charge: SimulatedCharge, now: datetime) -> None:
         """Take what a charge added to the states, and to what is carried, away again."""
         for key, more in charge.remainders.items():
             self._tallies[key], _ = uncarry(self._tallies[key], more)
@@ -297,11 +297,13 @@ def _lot_of(pool: str, number: int, micros: int, now: datetime) -> Lot:
 
 def _lines(
     quote: pricing.Quote, priced: Priced, shares: Sequence[int], cost_nanousd: int
-) -> tuple[Line, ...]:
+) -> tuple[FigureLine, ...]:
     costs = apportion_ratios(cost_nanousd, [line.cost_exact_nanousd for line in priced.lines])
     return tuple(
         [
-            Line((line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED)
+            FigureLine(
+                (line.kind, pricing.name_of(line.item)), shares[n], costs[n], line.treatment is _UNPRICED
+            )
             for n, line in enumerate(quote.lines)
         ]
     )

@@ -25,7 +25,7 @@ from ledger.prices.versions import USAGE_REACH
 from ledger.simulation.figures import Report
 from ledger.simulation.worker import FitTarget, Job, micros_of, read_report
 from ledger.store.finance.charged_usage import (
-    UsageQuery,
+    ChargedUsageQuery,
     VersionsUsed,
     cost_versions,
     documents,
@@ -100,7 +100,7 @@ class Simulator:
         return self._prices.costs_at(self._clock())
 
     async def on_ledger(
-        self, what_if: WhatIf, query: UsageQuery, *, cells: Sequence[str] | None = None
+        self, what_if: WhatIf, query: ChargedUsageQuery, *, cells: Sequence[str] | None = None
     ) -> Report:
         """Price the charges that a query asks for by the cards in force, and by what might be."""
         cells = cells if cells is not None else self._cells
@@ -108,7 +108,7 @@ class Simulator:
         async with self._busy, snapshot(self._pool) as connection:
             warm_up = self._warm_up(what_if, now)
             since = query.since - warm_up if query.since is not None else None
-            wider = UsageQuery(since, query.until, query.customer, query.card)
+            wider = ChargedUsageQuery(since, query.until, query.customer, query.card)
             used = await versions_used(connection, cells, wider)
             ends_at = min(query.until or now, now)
             job = await self._job(connection, what_if, used, since, query.since, ends_at)
@@ -127,7 +127,9 @@ class Simulator:
         ]
         return read_report(await _priced(job, _chunk(rows)))
 
-    async def fit(self, target: FitTarget, query: UsageQuery, *, cells: Sequence[str] | None = None) -> str:
+    async def fit(
+        self, target: FitTarget, query: ChargedUsageQuery, *, cells: Sequence[str] | None = None
+    ) -> str:
         """A card (YAML) that leaves a margin on the usage of a query at the costs in force now."""
         cells = cells if cells is not None else self._cells
         now = self._clock()
@@ -137,7 +139,9 @@ class Simulator:
             job = job.model_copy(update={"fit": target})
             return (await _priced(job, usage(connection, cells, query))).decode()
 
-    async def import_costs(self, query: UsageQuery, *, cells: Sequence[str] | None = None) -> ImportedCosts:
+    async def import_costs(
+        self, query: ChargedUsageQuery, *, cells: Sequence[str] | None = None
+    ) -> ImportedCosts:
         """A cost book of the installed catalog, for what charges are of."""
         async with snapshot(self._pool) as connection:
             found = await seen(connection, cells if cells is not None else self._cells, query)
@@ -160,7 +164,7 @@ class Simulator:
         """
         now = self._clock()
         what_if = WhatIf(card, self._prices.costs_at(now))
-        query = UsageQuery(now - timedelta(days=days), None, None, card.name)
+        query = ChargedUsageQuery(now - timedelta(days=days), None, None, card.name)
         figures = (await self.on_ledger(what_if, query)).all.after
         if not figures.list_nanousd:
             return None

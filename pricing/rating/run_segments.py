@@ -38,7 +38,7 @@ class Stretch:
     duration_nanos: int = 0
 
 
-class Stack:
+class Layers:
     """The segments of a run that are billed together."""
 
     __slots__ = ("_levels", "_rates_nanos", "_stretches")

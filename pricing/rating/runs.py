@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from pricing.rating.meters import Machines, Meter
-from pricing.rating.run_segments import Stack
+from pricing.rating.run_segments import Layers
 from pricing.rating.state import RUN, Past, State, decode, encode
 from pricing.usage.items import Compute
 
@@ -227,7 +227,7 @@ class _Run:
         """By meter, before its maximum."""
         self._times: dict[str, int] = {}
         """Of what says not when its machine started, by key."""
-        self._stacks: dict[tuple[int, int], Stack] = {}
+        self._stacks: dict[tuple[int, int], Layers] = {}
         """By part of the rule and count."""
         for key, duration_nanos in state.items():
             self.add(key, duration_nanos)
@@ -251,7 +251,7 @@ class _Run:
         if size is None:
             return
         before = self._machines.by_key.get(segment.before or "")
-        stack = self._stacks.setdefault((segment.part, segment.count_nanos), Stack())
+        stack = self._stacks.setdefault((segment.part, segment.count_nanos), Layers())
         for meter, amount in stack.add(key, segment.started_nanos, size, before, duration_nanos):
             self._bill(meter, amount * segment.count_nanos)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from ledger.prices.price_book import PriceBook
 from ledger.simulation.simulator import Simulator, WhatIf
-from ledger.store.finance.charged_usage import UsageQuery
+from ledger.store.finance.charged_usage import ChargedUsageQuery
 from ledger.store.postgres.database import Database
 from tests.benchmarks.postgres import CELL, Books
 
@@ -34,7 +34,9 @@ async def seconds(books: Books) -> float:
         await prices.published.refresh(database, now)
         simulator = Simulator(database.finance, prices, lambda: now, [CELL])
         began = perf_counter()
-        report = await simulator.on_ledger(WhatIf(cost_factor=Fraction(7, 10)), UsageQuery(until=until))
+        report = await simulator.on_ledger(
+            WhatIf(cost_factor=Fraction(7, 10)), ChargedUsageQuery(until=until)
+        )
         return (perf_counter() - began) * CHARGES / report.charges
     finally:
         await database.close()

@@ -22,7 +22,7 @@ from ledger.api.messages.decode import fingerprint
 from ledger.api.messages.validation import NANOS, Problems
 from ledger.books.model import RefusalReason
 from ledger.store.access import keys as store
-from ledger.store.access.keys import Draft, StoredKey
+from ledger.store.access.keys import NewKey, StoredKey
 from ledger.store.audit import Act
 from ledger.store.postgres.database import Pool
 from ledger.store.reading.reads import NEWEST, CustomerNotFoundError
@@ -77,8 +77,8 @@ class KeyMethods:
         problems.raise_if_any()
         key, by, asked = Key.draw(), act_of(request), fingerprint(request)
 
-        def successor(first: StoredKey, now: datetime) -> Draft:
-            return Draft(
+        def successor(first: StoredKey, now: datetime) -> NewKey:
+            return NewKey(
                 key_id=key.key_id,
                 hash=key.hash,
                 name=first.name,
@@ -116,11 +116,11 @@ async def create_key(
     return pb.CreateKeyResponse(key=_told(made, now), secret="" if repeated else key.text, replayed=repeated)
 
 
-def _draft(request: pb.CreateKeyRequest, key: Key, by: Act, now: datetime, *, is_first: bool) -> Draft:
+def _draft(request: pb.CreateKeyRequest, key: Key, by: Act, now: datetime, *, is_first: bool) -> NewKey:
     problems = Problems()
     scopes = tuple(dict.fromkeys(request.scopes))
     customers = tuple(dict.fromkeys(request.customer_ids))
-    draft = Draft(
+    draft = NewKey(
         key_id=key.key_id,
         hash=key.hash,
         name=validation.identifier(problems, "name", request.name),

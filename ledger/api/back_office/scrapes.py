@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from ledger.access.table import AUTHORIZATION, Authorize
 from ledger.api.errors import code_of, status_of
-from ledger.metrics.port import Admit, Refusal
+from ledger.metrics.port import Admit, HttpRefusal
 
 SCOPE: Final = "finance"
 
@@ -24,13 +24,13 @@ _HTTP: Final = {
 def admit_finance(authorize: Authorize) -> Admit:
     """Looks at a scrape as the service looks at a call."""
 
-    def admit(sent: Sequence[str]) -> Refusal | None:
+    def admit(sent: Sequence[str]) -> HttpRefusal | None:
         try:
             authorize([(AUTHORIZATION, authorization) for authorization in sent]).require(SCOPE)
         except Exception as error:  # noqa: BLE001 -- whatever it was, nobody is let in by it
             status = status_of(error, "a scrape of finance's metrics")
             refused = _HTTP.get(code_of(status), HTTPStatus.INTERNAL_SERVER_ERROR)
-            return Refusal(refused, status.message)
+            return HttpRefusal(refused, status.message)
         return None
 
     return admit

@@ -24,7 +24,7 @@ from ledger.simulation.figures import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, R
 from ledger.simulation.simulator import Simulator, WhatIf, Work
 from ledger.simulation.worker import FitTarget
 from ledger.store.directory import Directory, customer_ids
-from ledger.store.finance.charged_usage import UsageQuery
+from ledger.store.finance.charged_usage import ChargedUsageQuery
 from ledger.store.postgres.database import Pool
 from pricing.exact import parse_percent
 
@@ -39,7 +39,7 @@ _DECODED_AT_ONCE = 100
 class Selected:
     """The charges that a request asks for."""
 
-    query: UsageQuery
+    query: ChargedUsageQuery
     cells: Sequence[str] | None
     """Where the customer lives; None: all."""
 
@@ -108,7 +108,7 @@ class Simulations:
         key = await self._directory.find(usage.customer_id) if usage.customer_id else None
         if usage.customer_id and key is None:
             raise refused(RefusalReason.CUSTOMER_NOT_FOUND, customer_id=usage.customer_id)
-        query = UsageQuery(since, until, key.customer if key else None, self._card_name(usage, card))
+        query = ChargedUsageQuery(since, until, key.customer if key else None, self._card_name(usage, card))
         return Selected(query, (key.cell,) if key else None)
 
     def _card_name(self, usage: pb.UsageSelection, card: pricing.RateCard | None) -> str | None:
@@ -134,7 +134,7 @@ class Simulations:
         work = await _decoded_work(request.work, self._simulator.now(), names)
         report = await self._simulator.on_work(what_if, work, cards[name])
         ids = {number: customer_id for customer_id, number in names.items()}
-        return _response(report, ids, UsageQuery(card=name), of_ledger=False)
+        return _response(report, ids, ChargedUsageQuery(card=name), of_ledger=False)
 
     async def _costs(self, document: str) -> pricing.CostBook | None:
         if not document:
@@ -217,7 +217,7 @@ async def _decoded_work(
 
 
 def _response(
-    report: Report, names: Mapping[int, str], query: UsageQuery, *, of_ledger: bool
+    report: Report, names: Mapping[int, str], query: ChargedUsageQuery, *, of_ledger: bool
 ) -> pb.SimulateRatesResponse:
     changes = report.largest_changes(limits.CUSTOMER_CHANGES_MAX)
     totals = (report.booked, *report.all, *(each for sides in report.names.values() for each in sides))

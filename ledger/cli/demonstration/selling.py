@@ -38,7 +38,7 @@ _GRANT_CREDITS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Sale:
     """A file of records, sold on one card to a few customers."""
 
     title: str
@@ -50,12 +50,12 @@ class Part:
 
 
 STYLE_PARTS = tuple(
-    Part(f"Agent sessions: {card}", SESSIONS_FILE, RecordFormat.AGENT_SESSIONS, card, RecordOptions())
+    Sale(f"Agent sessions: {card}", SESSIONS_FILE, RecordFormat.AGENT_SESSIONS, card, RecordOptions())
     for card in STYLES
 )
 PARTS = (
     *STYLE_PARTS,
-    Part(
+    Sale(
         "LLM requests",
         SAMPLE_RECORDS / "llm_requests.csv",
         RecordFormat.LLM_REQUESTS,
@@ -63,7 +63,7 @@ PARTS = (
         RecordOptions(model="acme/code-13b"),
         customers=5,
     ),
-    Part(
+    Sale(
         "Image jobs on GPUs",
         SAMPLE_RECORDS / "gpu_jobs.csv",
         RecordFormat.GPU_JOBS,
@@ -75,7 +75,7 @@ PARTS = (
 
 async def sell_part(
     ledger: Ledger,
-    part: Part,
+    part: Sale,
     run_id: str,
     *,
     advance: Callable[[int], None],

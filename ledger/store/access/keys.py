@@ -59,7 +59,7 @@ WHERE NOT EXISTS (SELECT FROM ledger.customers WHERE customer_id = asked) ORDER 
 """
 
 
-class Draft(NamedTuple):
+class NewKey(NamedTuple):
     """A key that somebody wants to be made."""
 
     key_id: str
@@ -142,7 +142,7 @@ class KeyEndedError(RequestError):
         super().__init__(key.key_id)
 
 
-async def make_key(pool: Pool, draft: Draft) -> Made:
+async def make_key(pool: Pool, draft: NewKey) -> Made:
     """Makes a key, once however often it is asked for. Raises RequestReusedError, UnknownCustomerError."""
     async with pool.acquire() as connection, connection.transaction():
         generation, now = await _lock(connection)
@@ -165,7 +165,7 @@ async def rotate_key(
     request_id: str,
     fingerprint: bytes,
     overlap: timedelta,
-    draft: Callable[[StoredKey, datetime], Draft],
+    draft: Callable[[StoredKey, datetime], NewKey],
 ) -> Rotated:
     """Makes a key in the place of another, which ends after the overlap at the latest.
 
@@ -257,7 +257,7 @@ async def _find(connection: PooledConnection, key_id: str) -> StoredKey:
     return _key(record)
 
 
-async def _store(connection: PooledConnection, draft: Draft, now: datetime, generation: int) -> StoredKey:
+async def _store(connection: PooledConnection, draft: NewKey, now: datetime, generation: int) -> StoredKey:
     made = StoredKey(
         key_id=draft.key_id,
         hash=draft.hash,

@@ -88,7 +88,7 @@ WHERE kind = 'COSTS' ORDER BY effective_from DESC, number DESC
 
 
 @dataclass(frozen=True, slots=True)
-class UsageQuery:
+class ChargedUsageQuery:
     """Which charges; None: all."""
 
     since: datetime | None = None
@@ -107,7 +107,7 @@ class VersionsUsed(NamedTuple):
 
 
 async def versions_used(
-    connection: PooledConnection, cells: Sequence[str], query: UsageQuery
+    connection: PooledConnection, cells: Sequence[str], query: ChargedUsageQuery
 ) -> VersionsUsed:
     """The versions that these charges rest on."""
     pairs: set[tuple[str, str]] = set()
@@ -137,7 +137,7 @@ class Seen(NamedTuple):
     service_tier: str
 
 
-async def seen(connection: PooledConnection, cells: Sequence[str], query: UsageQuery) -> set[Seen]:
+async def seen(connection: PooledConnection, cells: Sequence[str], query: ChargedUsageQuery) -> set[Seen]:
     """All that these charges are of."""
     found: set[Seen] = set()
     for cell in cells:
@@ -147,7 +147,7 @@ async def seen(connection: PooledConnection, cells: Sequence[str], query: UsageQ
 
 
 async def usage(
-    connection: PooledConnection, cells: Sequence[str], query: UsageQuery
+    connection: PooledConnection, cells: Sequence[str], query: ChargedUsageQuery
 ) -> AsyncIterator[list[tuple[Any, ...]]]:
     """The charges and reversals, of a customer together, in order of sequence; in chunks.
 
@@ -159,5 +159,5 @@ async def usage(
             yield [tuple(row) for row in rows]
 
 
-def _parameters(query: UsageQuery) -> tuple[Any, ...]:
+def _parameters(query: ChargedUsageQuery) -> tuple[Any, ...]:
     return query.since, query.until, query.customer, query.card

@@ -128,7 +128,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class WatchFigures:
     """How the verification of a cell stands."""
 
     verified: int
@@ -251,9 +251,9 @@ async def end(pool: Pool, cell: str, finding: str, verified_at: datetime) -> boo
     return await pool.fetchval(END_FINDING.format(cell=cell), finding, verified_at) is not None
 
 
-async def figures(pool: Pool, cell: str) -> Figures:
+async def figures(pool: Pool, cell: str) -> WatchFigures:
     """How the verification of a cell stands."""
     row = await pool.fetchrow(FIGURES.format(cell=cell))
     if row is None:
         raise LookupError(f"{cell}.watch has no row: the cell is not migrated")
-    return Figures(**row)
+    return WatchFigures(**row)

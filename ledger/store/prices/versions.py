@@ -69,7 +69,7 @@ class Source(StrEnum):
     ROLLBACK = "ROLLBACK"
 
 
-class Draft(NamedTuple):
+class NewVersion(NamedTuple):
     """What somebody wants to be published."""
 
     kind: Kind
@@ -146,7 +146,7 @@ class Publication(NamedTuple):
 class RevisionRefusedError(RequestError):
     """A draft whose revision is not above that of the latest version of the same name."""
 
-    def __init__(self, draft: Draft, latest: Version) -> None:
+    def __init__(self, draft: NewVersion, latest: Version) -> None:
         self.draft = draft
         self.latest = latest
         super().__init__(f"revision {draft.revision} is not above {latest.revision}")
@@ -161,7 +161,7 @@ class UnknownVersionError(RequestError):
     """No such version has been published."""
 
 
-def numbered(draft: Draft, latest: Version | None, generation: int, now: datetime) -> Version:
+def numbered(draft: NewVersion, latest: Version | None, generation: int, now: datetime) -> Version:
     """The version that a draft becomes after the latest of its name. Raises RevisionRefusedError.
 
     The first of a name may reach back; a later one takes effect when every process knows of it.
@@ -188,7 +188,7 @@ def numbered(draft: Draft, latest: Version | None, generation: int, now: datetim
     )
 
 
-async def publish(pool: Pool, draft: Draft) -> Publication:
+async def publish(pool: Pool, draft: NewVersion) -> Publication:
     """Publishes a draft, unless it is the latest version already. Processes take turns.
 
     Raises RevisionRefusedError.

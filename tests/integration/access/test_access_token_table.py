@@ -11,7 +11,7 @@ import structlog
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import TRUSTED_SECONDS, KeysOutdatedError, UnauthenticatedError
-from ledger.store.access.keys import Draft, revoke_key, rotate_key
+from ledger.store.access.keys import NewKey, revoke_key, rotate_key
 from ledger.store.access.signing_keys import signing_keys
 from tests.acts import ACT
 
@@ -86,7 +86,7 @@ async def test_a_token_ends_with_the_key_that_made_it(open_table, maker, make, c
         "rotated",
         b"f",
         -DAY,
-        lambda *_: Draft("a" * 12, b"h" * 32, "app", ("ops",), None, ACT, None, "rotated", b"f"),
+        lambda *_: NewKey("a" * 12, b"h" * 32, "app", ("ops",), None, ACT, None, "rotated", b"f"),
     )
     await table.look()
     clock.pass_by(minutes=4)

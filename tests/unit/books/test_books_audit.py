@@ -10,7 +10,7 @@ import pytest
 from books_tables import Table
 
 from ledger.books import Credits, LotKey, LotStatus, Pin, ReservationState
-from ledger.books.audit import History, Invariant, audit, returned
+from ledger.books.audit import Books, Invariant, audit, returned
 from ledger.books.model import Tally
 
 STEPS = """
@@ -33,13 +33,13 @@ reverse V4 C1 -> ok
 """
 
 
-def right_books(steps: str = STEPS) -> History:
+def right_books(steps: str = STEPS) -> Books:
     """Give the history of a customer with lots, holds, charges and a debt."""
     table = Table()
     for line in steps.strip().splitlines():
         table.step(line)
     world = table.world
-    return History(
+    return Books(
         world.wallet,
         list(world.lots.values()),
         list(world.reservations.values()),
@@ -48,21 +48,21 @@ def right_books(steps: str = STEPS) -> History:
     )
 
 
-def with_entry(history: History, index: int, **changes: object) -> History:
+def with_entry(history: Books, index: int, **changes: object) -> Books:
     """Change one entry."""
     entries = list(history.entries)
     entries[index] = entries[index]._replace(**changes)  # type: ignore[arg-type]
     return replace(history, entries=entries)
 
 
-def with_money(history: History, index: int, **changes: object) -> History:
+def with_money(history: Books, index: int, **changes: object) -> Books:
     """Change the money of one entry."""
     money = history.entries[index].money
     assert money is not None
     return with_entry(history, index, money=money._replace(**changes))  # type: ignore[arg-type]
 
 
-def with_lot(history: History, index: int, **changes: object) -> History:
+def with_lot(history: Books, index: int, **changes: object) -> Books:
     """Change one lot, in the wallet too."""
     lots = list(history.lots)
     lots[index] = lots[index]._replace(**changes)  # type: ignore[arg-type]
@@ -70,12 +70,12 @@ def with_lot(history: History, index: int, **changes: object) -> History:
     return replace(history, lots=lots, wallet=history.wallet._replace(lots=live))
 
 
-def with_wallet(history: History, **changes: object) -> History:
+def with_wallet(history: Books, **changes: object) -> Books:
     """Change the wallet."""
     return replace(history, wallet=history.wallet._replace(**changes))  # type: ignore[arg-type]
 
 
-def with_reservation(history: History, **changes: object) -> History:
+def with_reservation(history: Books, **changes: object) -> Books:
     """Change the first reservation."""
     first, *others = history.reservations
     return replace(history, reservations=[first._replace(**changes), *others])  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def moved(credits_: Credits, **micros: int) -> Credits:
     return credits_._replace(**{name: getattr(credits_, name) + n for name, n in micros.items()})
 
 
-def ended(history: History, account: str) -> History:
+def ended(history: Books, account: str) -> Books:
     """End the first lot without an entry: what it held stands on an account, and nobody holds it any more."""
     lot = history.lots[0]
     changed = with_lot(history, 0, remaining_micros=0, held_micros=0, status=LotStatus.VOIDED)
@@ -94,7 +94,7 @@ def ended(history: History, account: str) -> History:
     return with_wallet(changed, balances=moved(history.wallet.balances, **moves))
 
 
-BREAKS: dict[str, tuple[Invariant, Callable[[History], History]]] = {
+BREAKS: dict[str, tuple[Invariant, Callable[[Books], Books]]] = {
     "an entry's credits do not sum to 0": (
         Invariant.BALANCED,
         lambda h: with_entry(h, 2, credits=moved(h.entries[2].credits, consumed=1)),
