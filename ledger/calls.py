@@ -1,6 +1,6 @@
 """The call that code runs in: what logs and spans say of it, and what is never said.
 
-Of what a caller sends only the request id and the trace are told; of its key the id.
+Of what a caller sends only the request id and the trace are reported; of its key the id.
 """
 
 from __future__ import annotations

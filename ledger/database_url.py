@@ -51,7 +51,7 @@ async def check_url(name: str, url: str) -> None:
 
 
 def _host(name: str, url: str) -> str:
-    """Where a URL leads. One whose password may have ended too early is refused: it is told nowhere."""
+    """Where a URL leads. One whose password may have ended too early is refused: it is reported nowhere."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the service is told by its environment, and what is said of a setting that it cannot go by."""
+"""What the environment says to the service, and what is said of a setting that it cannot go by."""
 
 from __future__ import annotations
 

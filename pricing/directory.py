@@ -40,7 +40,7 @@ class Config:
     """The text of the cost book's file."""
 
     def doubts(self, now: datetime) -> list[Problem]:
-        """Return what is likely to be a mistake in the files, though they can be published."""
+        """What is likely to be a mistake in the files, though they can be published."""
         found = doubts_of_costs(self.costs_text, self.costs, self.files[""])
         for name, card in self.cards.items():
             found += doubts_of_card(card.document, self.costs, self.files[name], now)
@@ -49,7 +49,7 @@ class Config:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keep the collector away: all that is read is kept, and looking through it takes as long as reading."""
+    """Keeps the collector away: all that is read is kept, and looking through it takes as long as reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -61,7 +61,7 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def load(directory: Path) -> Config:
-    """Read the cost book and all cards of a directory.
+    """Reads the cost book and all cards of a directory.
 
     Raises ConfigError with every problem of every file: what a file says by itself, names that two cards
     share, rules that can never match, and rules for what the cost book does not know.
@@ -92,7 +92,7 @@ def load(directory: Path) -> Config:
 
 @_uncollected()
 def read_card_for(text: str, costs: CostBook, file: str = "<rate card>") -> RateCard:
-    """Read the text of one card that is to be priced by a cost book; `file` names it in problems.
+    """Reads the text of one card that is to be priced by a cost book; `file` names it in problems.
 
     Raises ConfigError with every problem: those of the text by itself, rules that can never match, and rules
     for what the cost book does not know.
@@ -105,7 +105,7 @@ def read_card_for(text: str, costs: CostBook, file: str = "<rate card>") -> Rate
 
 
 def unknown_to(costs: CostBook, card: RateCard, file: str) -> list[Problem]:
-    """Return what a card has rules for and a cost book does not know; `file` names the card."""
+    """What a card has rules for and a cost book does not know; `file` names the card."""
     return list(_unknown(read_text(card.document, CardDoc, file), costs))
 
 
@@ -152,7 +152,7 @@ def _unknown(card: Located[CardDoc], costs: CostBook) -> Iterator[Problem]:
 
 
 def _known_by_pattern(rules: Iterable[RuleDoc], kind: str, known: Iterable[str]) -> Mapping[str, list[str]]:
-    """Return, of the names that the cost book knows, those that each pattern of the rules matches."""
+    """Of the names that the cost book knows, those that each pattern of the rules matches."""
     found: dict[str, list[str]] = {
         pattern: [] for rule in rules if rule.match.kind == kind for pattern in rule.match.names
     }
@@ -198,7 +198,7 @@ def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:
 
 
 def _taker(rules: Sequence[RuleDoc], index: int, case: _Case, finder: Finder) -> RuleDoc | None:
-    """Return the first rule above one that takes a case of it."""
+    """The first rule above one that takes a case of it."""
     match = rules[index].match
     values = {**case, **{facet: patterns[0] for facet, patterns in match.facets.items() if facet not in case}}
     [name] = _named(match, [case[""]])
@@ -211,7 +211,7 @@ def _taker(rules: Sequence[RuleDoc], index: int, case: _Case, finder: Finder) ->
 
 
 def _named(match: MatchDoc, names: Iterable[str]) -> list[str]:
-    """Return names, or patterns of them, that tell the kind of usage too."""
+    """Names, or patterns of them, that tell the kind of usage too."""
     return [f"{match.kind} {name}" for name in names]
 
 
@@ -219,7 +219,7 @@ _Case = Mapping[str, str]
 
 
 def _cases(match: MatchDoc) -> Iterator[_Case]:
-    """Split a rule by its lists: each case has one name, and one value for each condition."""
+    """Splits a rule by its lists: each case has one name, and one value for each condition."""
     alternatives: dict[str, tuple[str, ...]] = {"": match.names}
     for condition in match.conditions_of_kind:
         alternatives[condition] = match.conditions.get(condition) or _ALL_VALUES.get(condition, ("*",))

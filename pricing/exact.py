@@ -17,7 +17,7 @@ DECIMAL_RULE = 'a decimal string of at most 15 integer and 9 fractional digits, 
 
 
 def parse_nanos(text: str) -> int:
-    """Return a decimal string as billionths.
+    """A decimal string as billionths.
 
     Raises ValueError on anything else: signs, exponents, blanks, too many digits.
     """
@@ -29,13 +29,13 @@ def parse_nanos(text: str) -> int:
 
 
 def format_nanos(nanos: int) -> str:
-    """Return billionths as the shortest decimal string."""
+    """Billionths as the shortest decimal string."""
     whole, fraction = divmod(nanos, BILLION)
     return f"{whole}.{fraction:09d}".rstrip("0").rstrip(".") if fraction else str(whole)
 
 
 def parse_percent(text: str) -> Fraction:
-    """Return a percentage such as "12.5%" as a ratio.
+    """A percentage such as "12.5%" as a ratio.
 
     Raises ValueError on anything else.
     """
@@ -46,12 +46,12 @@ def parse_percent(text: str) -> Fraction:
 
 
 def format_percent(ratio: Fraction) -> str:
-    """Return a ratio that came from a percentage as one again."""
+    """A ratio that came from a percentage as one again."""
     return format_nanos(int(ratio * 100 * BILLION)) + "%"
 
 
 def format_product(text: str, factor_nanos: int) -> str:
-    """Return a decimal string times a factor in billionths, exactly: with as many digits as it takes."""
+    """A decimal string times a factor in billionths, exactly: with as many digits as it takes."""
     whole, _, fraction = text.partition(".")
     product, digits = int(whole + fraction) * factor_nanos, len(fraction) + 9
     whole, fraction = f"{product:0{digits + 1}d}"[:-digits], f"{product:0{digits + 1}d}"[-digits:]

@@ -1,7 +1,7 @@
 """JSON Schema of what is written in YAML, for editors: generated from the models that read it.
 
 A schema takes no less than its model does. What the model alone knows, such as a rule that can never match or
-two rates of one quantity, is told when the file is read.
+two rates of one quantity, is reported when the file is read.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ class _Generator(GenerateJsonSchema):
 
 
 def schema_text(model: type[BaseModel]) -> str:
-    """Return the schema of a document, as JSON."""
+    """The schema of a document, as JSON."""
     schema = model.model_json_schema(mode="validation", schema_generator=_Generator)
     return json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"

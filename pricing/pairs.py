@@ -7,7 +7,7 @@ NOTHING: Pair = (0, 1)
 
 
 def add(left: Pair, right: Pair) -> Pair:
-    """Return the sum of two pairs."""
+    """The sum of two pairs."""
     if not left[0]:
         return right
     if left[1] == right[1]:
@@ -16,10 +16,10 @@ def add(left: Pair, right: Pair) -> Pair:
 
 
 def subtract(left: Pair, right: Pair) -> Pair:
-    """Return what is left of the first of two pairs without the second."""
+    """What is left of the first of two pairs without the second."""
     return add(left, (-right[0], right[1]))
 
 
 def times(left: Pair, right: Pair) -> Pair:
-    """Return the product of two pairs."""
+    """The product of two pairs."""
     return left[0] * right[0], left[1] * right[1]

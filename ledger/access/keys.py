@@ -2,8 +2,8 @@
 
 `acu_<id>_<secret><checksum>`: an id of 12 characters, which is no secret and stands in logs; a secret of 43
 drawn ones, 256 bits; and a CRC-32 of all before it in 6, by which a mistyped key, and one left in a file,
-are told without a look-up. Stored is the SHA-256 of the secret: it was drawn and cannot be guessed, so that a
-slow hash would protect nothing.
+are known without a look-up. Stored is the SHA-256 of the secret: it was drawn and cannot be guessed, so that
+a slow hash would protect nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LIFE_MAX: Final = timedelta(days=36_500)
 """Of a key that expires: far below the last instant, which the database takes for infinity."""
 
 _NEAR_MAX: Final = 40
-"""Characters of a wrong scope that are looked at, and told."""
+"""Characters of a wrong scope that are looked at, and reported."""
 
 
 class Key(NamedTuple):

@@ -55,7 +55,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UnauthenticatedError(RequestError):
-    """A call without a key or a token that may be used: none, malformed, unknown, ended; not told which."""
+    """A call without a usable key or token: none, malformed, unknown, ended; it is not said which."""
 
 
 class KeysOutdatedError(NotNowError):

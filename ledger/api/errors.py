@@ -1,4 +1,4 @@
-"""What callers are told when a request has no effect: one table, from reasons to gRPC's codes.
+"""What callers read when a request has no effect: one table, from reasons to gRPC's codes.
 
 Each error is a `google.rpc.Status` with one `ErrorInfo` (reason, domain, variables), as AIP-193 has it;
 bad fields come as `BadRequest`, overload with a `RetryInfo`. Only UNAVAILABLE (and overload, after its
@@ -75,7 +75,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Wording(NamedTuple):
-    """How a reason is told."""
+    """How a reason is reported."""
 
     code: StatusCode
     message: str
@@ -195,7 +195,7 @@ def code_of(status: Status) -> StatusCode:
 
 
 def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> Status:
-    """How a refusal is told; its variables are the `ErrorInfo`'s metadata.
+    """How a refusal is reported; its variables are the `ErrorInfo`'s metadata.
 
     `subject` is the field by which the request names a reservation or a charge, and the id as it is written
     there: a refusal that is about that thing says which.
@@ -293,7 +293,7 @@ def unavailable_status(message: str = _AWAY_OR_UNKNOWN) -> Status:
 
 
 def unauthenticated_status() -> Status:
-    """No key, or none that may be used: which of these it is, is not told."""
+    """No key, or none that may be used: which of these it is, is not said."""
     return _status(StatusCode.UNAUTHENTICATED, _NO_KEY, UNAUTHENTICATED, {})
 
 
@@ -321,7 +321,7 @@ def _status(
 
 
 def status_of(error: Exception, where: str) -> Status:
-    """What a caller is told of an exception. A fault goes to the log, under an id that the caller gets."""
+    """What a caller reads of an exception. A fault goes to the log, under an id that the caller gets."""
     known = _known_status(error)
     if known is not None:
         return known
@@ -349,7 +349,7 @@ def _known_status(error: Exception) -> Status | None:
 
 
 def _status_of_limit(error: Exception) -> Status | None:
-    """What whoever asks for too much is told."""
+    """What whoever asks for too much reads."""
     match error:
         case OverloadedError():
             return overloaded_status(error.limit, error.bound)
@@ -362,7 +362,7 @@ def _status_of_limit(error: Exception) -> Status | None:
 
 
 def _status_at_door(error: Exception) -> Status | None:
-    """What whoever is not let in is told."""
+    """What whoever is not let in reads."""
     match error:
         case UnauthenticatedError():
             return unauthenticated_status()

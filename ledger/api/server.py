@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ledger.spans import Spans
 
 DRAIN_SECONDS: Final = 20.0
-"""How long calls may take to end once a server is told to stop: longer than any write is retried inside."""
+"""How long calls may take to end once a server is asked to stop: longer than any write is retried inside."""
 
 PAUSE_SECONDS: Final = 0.5
 """Between two attempts to listen on a port that gRPC has let go, and somebody else has taken."""
@@ -194,7 +194,7 @@ class ApiServer:
                 return
 
     async def _pause(self) -> None:
-        """Not longer than until the server is told to stop."""
+        """Not longer than until the server is asked to stop."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PAUSE_SECONDS):
                 await self._draining.wait()

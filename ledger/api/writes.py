@@ -41,7 +41,7 @@ C = TypeVar("C", bound=Command)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, C, Response]):
-    """A method that writes: how its request is read, and how its entry is told in its response."""
+    """A method that writes: how its request is read, and how its entry is reported in its response."""
 
     command: type[C]
     decode: Callable[[Request, datetime], Write[C]]

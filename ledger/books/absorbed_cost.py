@@ -38,7 +38,7 @@ _CHARGED = Treatment.CHARGED  # To look a member up in its enumeration costs as 
 def accrue(
     costs: ReservationCosts, lines: Sequence[PricedLine], unpriced_paid_nanousd: Ratio = NO_AMOUNT
 ) -> ReservationCosts:
-    """Add what one part has cost; the cost to post is the growth of `posted_nanousd`.
+    """Adds what one part has cost; the cost to post is the growth of `posted_nanousd`.
 
     `unpriced_paid_nanousd` is what its items without a price were charged, at the list price of credits.
     """
@@ -78,7 +78,7 @@ def accrue(
 
 
 def fits(costs: ReservationCosts, lines: Sequence[PricedLine]) -> bool:
-    """Tell whether the books can hold so much: the cost, and the memos, which may be larger.
+    """Whether the books can hold so much: the cost, and the memos, which may be larger.
 
     Each line's memos too: what one line saves, another may lose, so that their sum tells nothing of them.
     """
@@ -100,7 +100,7 @@ def _costs_of(treatment: Treatment, lines: Iterable[PricedLine]) -> list[Ratio]:
 def settle(
     costs: ReservationCosts, priced_micros: int, charged_micros: int, *, outcome_missing: bool
 ) -> tuple[ReservationCosts, Absorbed]:
-    """Decide what is absorbed: the costs with it, and the difference to what was absorbed before."""
+    """Decides what is absorbed: the costs with it, and the difference to what was absorbed before."""
     after = NOTHING_ABSORBED
     if outcome_missing or costs.unpriced_exact[0] or priced_micros != charged_micros:
         after = _decide(costs, priced_micros, charged_micros, outcome_missing=outcome_missing)

@@ -1,4 +1,4 @@
-"""What must hold of a customer's books at any time, as pure functions over what was kept.
+"""What must hold of a customer's books at any time, as pure functions over what was stored.
 
 The invariants are the same in tests, after a crash and in production: each takes values as they were
 decided or as they were read back from a store, and gives the violations that it finds, none where the
@@ -49,7 +49,7 @@ class Invariant(StrEnum):
     DEFERRED = "DEFERRED"
     """Deferred revenue is the value of the lots; the price of the debt is what `unbilled` says."""
     REPLAYED = "REPLAYED"
-    """The balances kept are those that the journal replays to, after each entry and now."""
+    """The balances stored are those that the journal replays to, after each entry and now."""
     COSTED = "COSTED"
     """A charge posts the cost that was priced, collected or not; its lines add up to it."""
     RETURNED = "RETURNED"
@@ -76,7 +76,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """All that was kept of one customer."""
+    """All that was stored of one customer."""
 
     wallet: Wallet
     lots: Sequence[Lot]
@@ -99,7 +99,7 @@ def audit(
     entries: Sequence[Entry],
     states: Mapping[str, State] = STATELESS,
 ) -> list[Violation]:
-    """Check all invariants of one customer; see `Books` for what is needed."""
+    """Checks all invariants of one customer; see `Books` for what is needed."""
     history = Books(wallet, lots, reservations, entries, states)
     return [
         Violation(invariant, wallet.customer, description)
@@ -109,7 +109,7 @@ def audit(
 
 
 def balanced(history: Books) -> Found:
-    """Check that every entry's postings sum to 0."""
+    """Checks that every entry's postings sum to 0."""
     for entry in history.entries:
         credits_sum = sum(entry.credits)
         dollars_sum = sum(entry.money.dollars) if entry.money is not None else 0
@@ -121,7 +121,7 @@ def balanced(history: Books) -> Found:
 
 
 def conserved(history: Books) -> Found:
-    """Check the accounts' signs, and that each lot lacks what it gave."""
+    """Checks the accounts' signs, and that each lot lacks what it gave."""
     balances = history.wallet.balances
     for name, micros in balances._asdict().items():
         if (micros > 0) if name in ("issued", "debt") else (micros < 0):
@@ -132,7 +132,7 @@ def conserved(history: Books) -> Found:
 
 
 def _lots_conserved(history: Books) -> Found:
-    """Check each lot: what it got, less what it gave, is what it has, but for what ended with it."""
+    """Checks each lot: what it got, less what it gave, is what it has, but for what ended with it."""
     moved = {
         entry.sequence
         for entry in history.entries
@@ -161,7 +161,7 @@ def _lots_conserved(history: Books) -> Found:
 
 
 def held(history: Books) -> Found:
-    """Check pins against the lots and the balances."""
+    """Checks pins against the lots and the balances."""
     pinned: Counter[LotKey] = Counter()
     for reservation in history.reservations:
         if reservation.pins and reservation.state is not ReservationState.OPEN:
@@ -178,7 +178,7 @@ def held(history: Books) -> Found:
 
 
 def deferred(history: Books) -> Found:
-    """Check deferred revenue and the price of the debt against the journal."""
+    """Checks deferred revenue and the price of the debt against the journal."""
     dollars = _dollars(history.entries)
     value = sum(lot.value_nanousd for lot in history.lots)
     if dollars.deferred != value:
@@ -194,7 +194,7 @@ def deferred(history: Books) -> Found:
 
 
 def replayed(history: Books) -> Found:
-    """Check that the journal replays to the balances kept, and the reservations' sums to their parts."""
+    """Checks that the journal replays to the balances stored, and the reservations' sums to their parts."""
     balances = Credits()
     for entry in history.entries:
         balances = Credits._make(map(add, balances, entry.credits))
@@ -231,7 +231,7 @@ def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) ->
 
 
 def costed(history: Books) -> Found:
-    """Check each charge's lines against its postings, and absorbed cost against cost."""
+    """Checks each charge's lines against its postings, and absorbed cost against cost."""
     for entry in history.entries:
         if entry.kind in _CHARGES:
             yield from _charge_costed(entry)
@@ -278,7 +278,7 @@ def _charge_costed(entry: Entry) -> Found:
 
 
 def returned(history: Books) -> Found:
-    """Check what refunds and reversals gave back against what their charges collected."""
+    """Checks what refunds and reversals gave back against what their charges collected."""
     left = {e.sequence: e.charged_micros for e in history.entries if e.kind in _CHARGES}
     has_closed = any(e.kind is EntryKind.PERIOD_CLOSED and e.charged_micros for e in history.entries)
     for entry in history.entries:
@@ -305,7 +305,7 @@ def _is_part(entry: Entry, reservation: int) -> bool:
 
 
 def sequenced(history: Books) -> Found:
-    """Check sequences, request ids and instants."""
+    """Checks sequences, request ids and instants."""
     sequences = [entry.sequence for entry in history.entries]
     if sequences != list(range(1, history.wallet.sequence + 1)):
         yield Invariant.SEQUENCED, f"entries {sequences} of a wallet at {history.wallet.sequence}"
@@ -321,7 +321,7 @@ def sequenced(history: Books) -> Found:
 
 
 def live(history: Books) -> Found:
-    """Check the wallet's lots: which, in what order, in what status, and when the clock is due."""
+    """Checks the wallet's lots: which, in what order, in what status, and when the clock is due."""
     wallet = history.wallet
     alive = sorted((lot for lot in history.lots if lot.remaining_micros), key=burn_order)
     if list(wallet.lots) != alive:
@@ -350,11 +350,11 @@ def live(history: Books) -> Found:
 
 
 def remembered(history: Books) -> Found:
-    """Check what prices remember: what is due has an instant, and no sum is below 0.
+    """Checks what prices remember: what is due has an instant, and no sum is below 0.
 
     A surplus has one too, unless nothing is left of which it could go back.
 
-    Of a period's lines no more revenue and credits are kept than the books have of all charges.
+    Of a period's lines no more revenue and credits are stored than the books have of all charges.
     """
     for key, state in history.states.items():
         sums = (state.collected_micros, state.uncollected_micros, state.revenue_nanousd)
@@ -372,7 +372,7 @@ def remembered(history: Books) -> Found:
 
 
 def carried(history: Books) -> Found:
-    """Check the wallet's tallies against the entries; a wallet that is full of them has forgotten some."""
+    """Checks the wallet's tallies against the entries; a wallet that is full of them has forgotten some."""
     tallies = history.wallet.tallies
     if len(tallies) >= MAX_TALLIES:
         return
@@ -403,7 +403,7 @@ CHECKS: tuple[Callable[[Books], Found], ...] = (
 
 
 def _drawn(entries: Iterable[Entry]) -> Counter[LotKey]:
-    """Add up what each lot gave to charges and debts, less what came back."""
+    """Adds up what each lot gave to charges and debts, less what came back."""
     drawn: Counter[LotKey] = Counter()
     for entry in entries:
         for draw in entry.money.draws if entry.money else ():

@@ -36,19 +36,19 @@ class Bill(NamedTuple):
     """What of it each line takes of the hold, for want of a price; empty where none does."""
 
     def with_hold(self, of_hold: Sequence[int]) -> Bill:
-        """Give the bill with what each line takes of the hold (micro-credits), for want of a price."""
+        """The bill with what each line takes of the hold (micro-credits), for want of a price."""
         total = sum(of_hold)
         return self._replace(micros=self.micros + total, of_hold=tuple(of_hold)) if total else self
 
     def shares(self) -> tuple[int, ...]:
-        """Give each line's price, by largest remainder over the exact ones, and what it takes of the hold."""
+        """Each line's price, by largest remainder over the exact ones, and what it takes of the hold."""
         prices = apportion(self.usage_micros, self.weights)
         if not self.of_hold:
             return prices
         return tuple([price + micros for price, micros in zip(prices, self.of_hold, strict=True)])
 
     def needs(self) -> dict[str | None, int]:
-        """Give the shares by kind of usage, in the order of the lines; credits stated have no kind."""
+        """The shares by kind of usage, in the order of the lines; credits stated have no kind."""
         if not self.lines:
             return {None: self.micros}
         needs: dict[str | None, int] = {}
@@ -57,14 +57,14 @@ class Bill(NamedTuple):
         return needs
 
     def alone_micros(self) -> int:
-        """Give what it would be if nothing were carried."""
+        """What it would be if nothing were carried."""
         if not self.lines:
             return self.micros
         return round_ratio(self.usage.exact, self.rounding) + sum(self.of_hold)
 
 
 def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = NO_TALLY) -> Bill:
-    """Bill a stated amount, or usage; exactly one of them is given, else this raises `BooksError`.
+    """Bills a stated amount, or usage; exactly one of them is given, else this raises `BooksError`.
 
     `tally` is what the customer's earlier usage under the card has left.
     """
@@ -82,14 +82,14 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
 
 
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
-    """Bill what is to be held: what the same usage would be charged now, with what is carried or alone."""
+    """Bills what is to be held: what the same usage would be charged now, with what is carried or alone."""
     bill = make_bill(amount_micros, priced, tally)
     alone_micros = bill.alone_micros()
     return _at(bill, alone_micros) if alone_micros > bill.micros else bill
 
 
 def without_carried(bill: Bill) -> Bill:
-    """Give a bill that leaves a quantum of what is carried for later: it waits where credits do not cover it.
+    """A bill that leaves a quantum of what is carried for later: it waits where credits do not cover it.
 
     More than one does not wait: who never has credits left would pay nothing for small usage, for ever.
     """
@@ -98,12 +98,12 @@ def without_carried(bill: Bill) -> Bill:
 
 
 def _at(bill: Bill, micros: int) -> Bill:
-    """Give a bill of another price of its usage."""
+    """A bill of another price of its usage."""
     return bill._replace(micros=micros, usage_micros=bill.usage_micros + micros - bill.micros)
 
 
 def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
-    """Refuse a stated amount out of bounds."""
+    """Refuses a stated amount out of bounds."""
     if amount_micros is None or least <= amount_micros <= MAX_AMOUNT:
         return None
     return refusals.invalid(
@@ -112,7 +112,7 @@ def refuse_amount(amount_micros: int | None, *, least: int) -> Refusal | None:
 
 
 def refuse_unpriced(priced: Priced | None) -> Refusal | None:
-    """Refuse usage that has no price, before the work is done."""
+    """Refuses usage that has no price, before the work is done."""
     if priced is not None:
         for line in priced.lines:
             if line.treatment is _UNPRICED:
@@ -122,7 +122,7 @@ def refuse_unpriced(priced: Priced | None) -> Refusal | None:
 
 
 def refuse_price(priced_micros: int, field: str) -> Refusal | None:
-    """Refuse a price that the books cannot hold: quantities beyond any real use."""
+    """Refuses a price that the books cannot hold: quantities beyond any real use."""
     if priced_micros <= MAX_AMOUNT:
         return None
     return refusals.invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")

@@ -30,7 +30,7 @@ A plain tuple, because one is made for each lot that is looked at."""
 
 
 def _compare(a: Lot, b: Lot) -> int:
-    """Compare by burn order: negative where `a` burns first."""
+    """Compares by burn order: negative where `a` burns first."""
     if a.priority != b.priority:
         return a.priority - b.priority
     if (a.scope is None) is not (b.scope is None):
@@ -49,7 +49,7 @@ burn_order = cmp_to_key(_compare)
 
 
 def free_sources(lots: Iterable[Lot]) -> Iterator[Source]:
-    """Give what is available in lots that stand in burn order."""
+    """What is available in lots that stand in burn order."""
     for lot in lots:
         micros = lot.remaining_micros - lot.held_micros
         if micros > 0 and lot.status is _ACTIVE:
@@ -57,12 +57,12 @@ def free_sources(lots: Iterable[Lot]) -> Iterator[Source]:
 
 
 def pinned_sources(lots: Mapping[LotKey, Lot], pins: Iterable[Pin]) -> list[Source]:
-    """Give what the pins hold, in the order of the pins."""
+    """What the pins hold, in the order of the pins."""
     return [(lots[key], micros, True) for key, micros in pins]
 
 
 def cover(bill: Bill, sources: Iterator[Source]) -> tuple[list[Source], int]:
-    """Cover a bill from sources: what is taken of each, and what stays uncovered (micro-credits).
+    """Covers a bill from sources: what is taken of each, and what stays uncovered (micro-credits).
 
     Lots without a scope that come first are used up whatever the needs are for. No source is looked at that
     is not needed.
@@ -104,7 +104,7 @@ def _cover_by_kind(open_needs: dict[str | None, int], sources: Sequence[Source])
 
 
 def _pay_any(open_needs: dict[str | None, int], later: Mapping[str, int], micros: int) -> int:
-    """Pay needs of any kind from `micros`, those first that `later` cannot pay; give what was paid."""
+    """Pays needs of any kind from `micros`, those first that `later` cannot pay; gives what was paid."""
     left = micros
     for leave_to_later in (True, False):
         for kind, need in open_needs.items():

@@ -95,7 +95,7 @@ def commit(
     priced: Priced | None,
     facts: Facts,
 ) -> Decision | Refusal:
-    """Charge a part of a reservation's work; a final part gives the rest of the hold back."""
+    """Charges a part of a reservation's work; a final part gives the rest of the hold back."""
     refusal = refuse_amount(command.amount_micros, least=0)
     if refusal:
         return refusal
@@ -164,7 +164,7 @@ def charge(
     priced: Priced | None,
     terms: Terms | None,
 ) -> Decision | Refusal:
-    """Charge work without a reservation: refused unless available credits cover it in full.
+    """Charges work without a reservation: refused unless available credits cover it in full.
 
     Work already done is charged as a late commit is: nothing is refused.
     """
@@ -227,7 +227,7 @@ def _with_part(before: ReservationCosts, bill: Bill, terms: Terms) -> _Costs:
 
 
 def _paid_unpriced(bill: Bill, terms: Terms) -> Ratio:
-    """Give what the lines without a price are charged, in nano-dollars at the list price of credits."""
+    """What the lines without a price are charged, in nano-dollars at the list price of credits."""
     prices = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
     if not prices:
         return NO_AMOUNT
@@ -236,7 +236,7 @@ def _paid_unpriced(bill: Bill, terms: Terms) -> Ratio:
 
 
 def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
-    """Let the lines that have no price take what their bill leaves of the hold, in equal parts."""
+    """Lets the lines that have no price take what their bill leaves of the hold, in equal parts."""
     if not any(line.treatment is _UNPRICED for line in bill.lines):
         return bill
     taken, _ = cover(bill, iter(held))
@@ -251,7 +251,7 @@ def _with_hold(bill: Bill, held: Sequence[Source]) -> Bill:
 
 
 def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
-    """Let the lines that have no price take what their bill leaves of what the hold lapsed with.
+    """Lets the lines that have no price take what their bill leaves of what the hold lapsed with.
 
     In equal parts, as of a hold.
     """
@@ -264,7 +264,7 @@ def _with_lapsed(bill: Bill, lapsed_micros: int) -> Bill:
 
 
 def _unpriced_of(bill: Bill, scope: str | None) -> list[int]:
-    """Give the lines without a price that a lot of a scope may pay for."""
+    """The lines without a price that a lot of a scope may pay for."""
     return [
         n for n, line in enumerate(bill.lines) if line.treatment is _UNPRICED and scope in (None, line.kind)
     ]
@@ -284,7 +284,7 @@ def _pay(
     no_hold: bool,
     borrows: bool = True,
 ) -> tuple[Bill, _Payment]:
-    """Find the credits for a bill; what is carried into it waits where they cover all but that.
+    """Finds the credits for a bill; what is carried into it waits where they cover all but that.
 
     `no_hold`: there is none that could have limited it. `borrows`: it may make debt, if the plan lets it.
     """
@@ -377,7 +377,7 @@ def _with_pools(
     drawn_micros: Sequence[int],
     revenue_nanousd: int,
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Add to each line what its pool has paid of it, and the revenue of that."""
+    """Adds to each line what its pool has paid of it, and the revenue of that."""
     revenues = apportion(revenue_nanousd, drawn_micros)
     both, money_both = list(lines), list(money_lines)
     for n, drawn in enumerate(drawn_micros):
@@ -397,19 +397,19 @@ def _with_pools(
 def _states(
     priced: Priced | None, lines: tuple[MoneyLine, ...], uncollected_micros: int
 ) -> Mapping[str, State]:
-    """Give the states that the usage has changed, with what its lines have booked."""
+    """The states that the usage has changed, with what its lines have booked."""
     if priced is None or not priced.states:
         return STATELESS
     return count(priced.states, lines, uncollected_micros)
 
 
 def _memos(before: Ratio, after: Ratio, of_lines: Sequence[Ratio]) -> tuple[int, ...]:
-    """Give what each line adds to a sum that is rounded over the whole reservation, as the cost is."""
+    """What each line adds to a sum that is rounded over the whole reservation, as the cost is."""
     return nearest(round_ratio(after) - round_ratio(before), of_lines)
 
 
 def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
-    """Give what is left of the pins, in their order."""
+    """What is left of the pins, in their order."""
     drawn = {lot.key: micros for lot, micros, held in taken if held}
     rest = []
     for pin in pins:
@@ -453,5 +453,5 @@ def _after_commit(
 
 
 def _refuse_too_much(priced: Priced | None, priced_micros: int) -> Refusal | None:
-    """Refuse a price that the books cannot hold; `priced_micros` is that of all parts so far."""
+    """Refuses a price that the books cannot hold; `priced_micros` is that of all parts so far."""
     return refuse_price(priced_micros, "amount_micros" if priced is None else "usage")

@@ -20,14 +20,14 @@ class Fill(StrEnum):
 
 
 class CreateCustomer(NamedTuple):
-    """Make a customer. What it is to be called, and its policies, go to `create`; `decide` takes none."""
+    """Makes a customer. What it is to be called, and its policies, go to `create`; `decide` takes none."""
 
     request_id: str
     fingerprint: bytes
 
 
 class Reserve(NamedTuple):
-    """Hold credits: `amount_micros`, or where it is None the price of the usage."""
+    """Holds credits: `amount_micros`, or where it is None the price of the usage."""
 
     request_id: str
     fingerprint: bytes
@@ -50,7 +50,7 @@ class Extend(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Charge usage (or `amount_micros` credits) against a reservation; a final one returns what is left."""
+    """Charges usage (or `amount_micros` credits) against a reservation; a final one returns what is left."""
 
     request_id: str
     fingerprint: bytes
@@ -67,7 +67,7 @@ class Release(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """Charge usage (or `amount_micros` credits) without a reservation."""
+    """Charges usage (or `amount_micros` credits) without a reservation."""
 
     request_id: str
     fingerprint: bytes
@@ -77,7 +77,7 @@ class Charge(NamedTuple):
 
 
 class Reverse(NamedTuple):
-    """Undo a charge made by `Charge`, or all charges of a closed reservation: whole, and once.
+    """Undoes a charge made by `Charge`, or all charges of a closed reservation: whole, and once.
 
     `charge` and `reservation` are sequences; exactly one is given.
     """
@@ -90,7 +90,7 @@ class Reverse(NamedTuple):
 
 
 class Refund(NamedTuple):
-    """Give credits of one charge back, a `Charge` or a commit: `amount_micros`, or if None all that is left.
+    """Gives credits of one charge back, a `Charge` or a commit: `amount_micros`, or if None all that is left.
 
     `charge` is its sequence.
     """

@@ -50,7 +50,7 @@ class _Pool(NamedTuple):
 def draw_on_pools(
     lots: Iterable[Lot], priced: Priced | None, tallies: Mapping[str, Tally] = NO_TALLIES
 ) -> tuple[Priced | None, PoolDraws]:
-    """Give the usage at what pools leave of its price, and what they pay.
+    """The usage at what pools leave of its price, and what they pay.
 
     `lots` stand in burn order; `tallies` are the customer's.
     """
@@ -80,7 +80,7 @@ def _need(line: PricedLine) -> Fraction:
 
 
 def _rest(line: PricedLine, need: Fraction, covered: Fraction) -> PricedLine:
-    """Give a line at the price of what the pool has not covered of it."""
+    """A line at the price of what the pool has not covered of it."""
     uncovered = 1 - covered / need if need else ZERO
     return line._replace(exact_micros=(Fraction(*line.exact_micros) * uncovered).as_integer_ratio())
 

@@ -20,7 +20,7 @@ def create(
     now: datetime,
     multiplier_nanos: int = UNSCALED,
 ) -> Decision:
-    """Make a customer: entry 1, with an empty wallet. `plan` is the name of one."""
+    """Makes a customer: entry 1, with an empty wallet. `plan` is the name of one."""
     wallet = Wallet(
         customer=customer,
         sequence=0,
@@ -41,7 +41,7 @@ def create(
 
 
 def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan) -> Decision:
-    """Change what the command names; an empty card removes the customer's own. The names are valid."""
+    """Changes what the command names; an empty card removes the customer's own. The names are valid."""
     changed = wallet._replace(
         display_name=wallet.display_name if command.display_name is None else command.display_name,
         plan=wallet.plan if command.plan is None else command.plan,

@@ -10,7 +10,7 @@ from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, round_exact
 
 
 def overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
-    """Give what the customer may still come to owe, in micro-credits, its price within bounds too."""
+    """What the customer may still come to owe, in micro-credits, its price within bounds too."""
     if plan.over_capture is not OverCapture.ALLOW_WITH_OVERDRAFT:
         return 0
     left = min(plan.overdraft_limit_micros, MAX_AMOUNT) + wallet.balances.debt
@@ -21,7 +21,7 @@ def overdraft_left(wallet: Wallet, plan: Plan, terms: Terms) -> int:
 
 
 def borrow(draft: Draft, micros: int, terms: Terms) -> None:
-    """Book an overdraft at the credit price of the terms."""
+    """Books an overdraft at the credit price of the terms."""
     if micros:
         price = Fraction(micros * terms.credit_price_nanousd, MICROS_PER_CREDIT)
         draft.borrow(micros, round_exact(price))

@@ -36,7 +36,7 @@ def decide(
     terms: Terms | None,
     facts: Facts,
 ) -> Decision | Refusal:
-    """Decide a command on a wallet as all earlier entries left it.
+    """Decides a command on a wallet as all earlier entries left it.
 
     `now` is the entry's instant, not before the wallet's last one; what is due by the clock up to `now` has
     been written (`due`), so that no command uses an expired lot or hold. `plan` is the customer's plan as it

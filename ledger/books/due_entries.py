@@ -52,7 +52,7 @@ def due(
     now: datetime,
     plan: Plan,
 ) -> tuple[list[Decision], Wallet]:
-    """Decide all that is due up to `now`, and recompute the wallet's `next_due_at` exactly.
+    """Decides all that is due up to `now`, and recomputes the wallet's `next_due_at` exactly.
 
     `reservations` are open ones that are due, the earliest; `next_reservation_due_at` is the earliest
     expiry among the other open ones; `closings` tells the same of periods. Where what is not at hand is not
@@ -118,7 +118,7 @@ def _decide(
 
 
 def _events_of(lot: Lot) -> Iterable[_Due]:
-    """Give what the clock will do to a lot."""
+    """What the clock will do to a lot."""
     if lot.status is LotStatus.PENDING_START:
         yield lot.effective_at, _Event.LOT_STARTS, lot.key, ""
     if lot.expires_at is not None and lot.status in (LotStatus.PENDING_START, LotStatus.ACTIVE):

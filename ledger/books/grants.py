@@ -33,14 +33,14 @@ PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
 
 
 def is_scope(scope: str) -> bool:
-    """Tell whether a grant may be for this alone: a kind of usage, or a pool."""
+    """Whether a grant may be for this alone: a kind of usage, or a pool."""
     if scope.startswith(POOL_SCOPE):
         return _POOL_NAME.fullmatch(scope.removeprefix(POOL_SCOPE)) is not None
     return scope in SCOPES
 
 
 def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> Decision | Refusal:
-    """Issue a grant of one lot, whose value is the total paid; it is pending until it starts."""
+    """Issues a grant of one lot, whose value is the total paid; it is pending until it starts."""
     effective_at = command.effective_at or now
     refusal = _refuse_amounts(wallet, command) or _refuse_window(command, effective_at, now)
     if refusal:
@@ -72,7 +72,7 @@ def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> 
 
 
 def start(wallet: Wallet, lot: Lot, *, now: datetime, plan: Plan) -> Decision:
-    """Make a pending lot active by the clock, at the instant of its start; it pays debt first."""
+    """Makes a pending lot active by the clock, at the instant of its start; it pays debt first."""
     draft = Draft(wallet, now, effective_at=lot.effective_at)
     draft.start(lot.key)
     draft.repay(lot.key)
@@ -80,7 +80,7 @@ def start(wallet: Wallet, lot: Lot, *, now: datetime, plan: Plan) -> Decision:
 
 
 def expire(wallet: Wallet, lot: Lot, *, now: datetime, plan: Plan) -> Decision:
-    """Expire what is not held of a lot by the clock, at the instant of its expiry.
+    """Expires what is not held of a lot by the clock, at the instant of its expiry.
 
     The entry is written also where all of it is held and nothing moves: from then on what is released
     of the lot expires at once.

@@ -150,7 +150,7 @@ class State(NamedTuple):
     closes_at: datetime | None = None
     """When the surplus goes back to the customer, or is charged; None: never, or it was."""
     surplus_micros: int = 0
-    """What was charged beyond what the usage comes to, towards 0; below 0: what it comes to beyond that.
+    """What was charged beyond what the usage amounts to, towards 0; below 0: what it amounts to beyond that.
 
     Where the period has closed: what could not go back, for refunds had left no more of it."""
     collected_micros: int = 0
@@ -293,7 +293,7 @@ class Unpriced(StrEnum):
     CHARGE_HOLD = "CHARGE_HOLD"
     """What is left of the hold."""
     FALLBACK = "FALLBACK"
-    """What a rule comes to that the card names for it."""
+    """What a rule amounts to that the card names for it."""
 
 
 class Plan(NamedTuple):
@@ -509,7 +509,7 @@ class Facts(NamedTuple):
     is_beyond_limit: bool = False
     """Reverse: a reservation has more lines to undo than `LINES_UNDONE_MAX`; its `charges` are left out."""
     is_exact: bool = True
-    """Reverse: what the others of a period come to without `charges` is known exactly: `states` has it."""
+    """Reverse: what the others of a period amount to without `charges` is known exactly: `states` has it."""
     lots: tuple[Lot, ...] = ()
     """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
     there."""
@@ -564,7 +564,7 @@ class RefusalReason(StrEnum):
     REVERSAL_TOO_LARGE = "REVERSAL_TOO_LARGE"
     """The parts of the reservation, and their refunds, have more lines than are undone at once."""
     REVERSAL_NOT_EXACT = "REVERSAL_NOT_EXACT"
-    """What the others of its period come to without it is not known to the micro-credit any more."""
+    """What the others of its period amount to without it is not known to the micro-credit any more."""
     REFUND_EXCEEDS_CHARGE = "REFUND_EXCEEDS_CHARGE"
     """More than is left of the charge; or nothing is left of it."""
     TOO_MANY_REFUNDS = "TOO_MANY_REFUNDS"

@@ -1,7 +1,7 @@
 """Periods: what lines book under the states that prices remember, and what is settled at the close.
 
-A price that counts over a period may turn out to have charged more than the period's usage comes to. What it
-has charged stays until the period closes; then the surplus goes back, in an entry of its own: first against
+A price that counts over a period may turn out to have charged more than the period's usage amounts to. What
+it charged stays until the period closes; then the surplus goes back, in an entry of its own: first against
 what the customer owes, then as a new lot with a life of 30 days. What was not collected is not given back:
 the surplus covers that first. The revenue that goes back is the part surplus / collected of what the
 period's lines have earned, rounded down.
@@ -13,7 +13,7 @@ where the plan has it; the rest is not collected.
 A state keeps the sums of its lines: what they collected, what they did not, their revenue; of a line that
 counts in several states each keeps the part that was charged for it. Refunds and reversals take theirs off
 again, so that of no line more comes back than was collected. A reversal in a period that has closed opens it
-again, to be closed at once: what was paid of it is then what the rest comes to. A surplus that refunds have
+again, to be closed at once: what was paid of it is then what the rest amounts to. A surplus that refunds have
 left nothing of to give back stays with the period: it is set off where a reversal makes something due.
 """
 
@@ -51,7 +51,7 @@ Booked = tuple[str, int, int, int]
 def count(
     states: Mapping[str, State], lines: Sequence[MoneyLine], uncollected_micros: int
 ) -> Mapping[str, State]:
-    """Add what lines have booked to the states that may have a surplus when they close."""
+    """Adds what lines have booked to the states that may have a surplus when they close."""
     if all(state.closes_at is None for state in states.values()):
         return states
     counted = dict(states)
@@ -65,7 +65,7 @@ def count(
 def uncount(
     states: Mapping[str, State], entry: Entry, *, back_before_micros: int, back_micros: int
 ) -> Mapping[str, State]:
-    """Take off the states' sums what comes back of a charge, of which some may have come back before.
+    """Takes off the states' sums what comes back of a charge, of which some may have come back before.
 
     Both are micro-credits of what the entry collected. With the last of it goes what was not collected.
     """
@@ -88,7 +88,7 @@ def uncount(
 def take_off(
     states: Mapping[str, State], charges: Sequence[Entry], refunds: Sequence[Entry]
 ) -> tuple[int, Mapping[str, State]]:
-    """Take what refunds have left of charges off the states' sums.
+    """Takes what refunds have left of charges off the states' sums.
 
     Gives also how much of that (micro-credits) periods which have closed since gave back: in their surplus it
     does not count as charged.
@@ -119,7 +119,7 @@ def reopen(states: Mapping[str, State], now: datetime) -> Mapping[str, State]:
 
 
 def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) -> Decision:
-    """Close a period by the clock, at its instant: its surplus goes back, or what is due is charged."""
+    """Closes a period by the clock, at its instant: its surplus goes back, or what is due is charged."""
     draft = Draft(wallet, now, effective_at=state.closes_at)
     settled = state._replace(closes_at=None, surplus_micros=0)
     if state.surplus_micros < 0:
@@ -143,7 +143,7 @@ def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) 
 
 
 def _charge_due(draft: Draft, key: str, state: State, micros: int, plan: Plan) -> Decision:
-    """Charge what a period comes to beyond what its lines were charged: of no line, and so from any lot."""
+    """Charges what a period amounts to beyond what its lines were charged: of no line, so from any lot."""
     terms = state.terms
     if terms is None:
         raise BooksError(f"state {key}: {micros} micro-credits are due, under no terms")
@@ -166,7 +166,7 @@ def _charge_due(draft: Draft, key: str, state: State, micros: int, plan: Plan) -
 def _settled(
     states: Mapping[str, State], charge: Entry, refunded_micros: int
 ) -> Mapping[str, tuple[int, int]]:
-    """Give what is missing of a charge in the sums of closed periods.
+    """What is missing of a charge in the sums of closed periods.
 
     Of what it collected, as far as refunds have left that, and of what it did not.
     """
@@ -189,14 +189,14 @@ def _has_closed(state: State) -> bool:
 
 
 def _can_settle(state: State) -> bool:
-    """Tell whether there is something to charge, or to give back or cover of what there is."""
+    """Whether there is something to charge, or to give back or cover of what there is."""
     if state.surplus_micros > 0:
         return state.collected_micros > 0 or state.uncollected_micros > 0
     return state.surplus_micros < 0
 
 
 def _booked_by(entry: Entry) -> Iterator[Booked]:
-    """Give what all lines of an entry have booked under each state: one by one their rests would add up."""
+    """What all lines of an entry have booked under each state: one by one their rests would add up."""
     if entry.money is None:
         return
     sums: dict[str, tuple[int, int, int]] = {}
@@ -208,7 +208,7 @@ def _booked_by(entry: Entry) -> Iterator[Booked]:
 
 
 def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Booked]:
-    """Give what each line has booked under each state that it counts in: in several, of each its part."""
+    """What each line has booked under each state that it counts in: in several, of each its part."""
     if not any(line.effects for line in lines):
         return
     uncollected = apportion(uncollected_micros, [line.credits_micros - line.pool_micros for line in lines])
@@ -224,7 +224,7 @@ def _booked(lines: Sequence[MoneyLine], uncollected_micros: int) -> Iterator[Boo
 
 
 def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_nanousd: int) -> State:
-    """Add to a state's sums: each stays at `MAX_AMOUNT`, for work that was done is never refused for them."""
+    """Adds to a state's sums: each stays at `MAX_AMOUNT`, for work that is done is never refused for them."""
     return state._replace(
         collected_micros=min(state.collected_micros + collected_micros, MAX_AMOUNT),
         uncollected_micros=min(state.uncollected_micros + uncollected_micros, MAX_AMOUNT),
@@ -233,7 +233,7 @@ def _add(state: State, collected_micros: int, uncollected_micros: int, revenue_n
 
 
 def _growth(amount: int, before: int, more: int, whole: int) -> int:
-    """Give what goes back of an amount with `more` of a whole of which `before` has: no rest is left.
+    """What goes back of an amount with `more` of a whole of which `before` has: no rest is left.
 
     What stays is rounded down, so that a period never has more to give back than its lines have collected.
     """

@@ -17,12 +17,12 @@ REVERSAL_NOT_EXACT = Refusal(RefusalReason.REVERSAL_NOT_EXACT)
 
 
 def invalid(field: str, description: str) -> Refusal:
-    """Refuse a field: which, what is wrong, what is allowed."""
+    """Refuses a field: which, what is wrong, what is allowed."""
     return Refusal(RefusalReason.INVALID_ARGUMENT, {"field": field, "description": description})
 
 
 def insufficient(available_micros: int, required_micros: int) -> Refusal:
-    """Refuse for want of credits; `available_micros` is what this very command could have had."""
+    """Refuses for want of credits; `available_micros` is what this very command could have had."""
     return Refusal(
         RefusalReason.INSUFFICIENT_CREDITS,
         {
@@ -34,7 +34,7 @@ def insufficient(available_micros: int, required_micros: int) -> Refusal:
 
 
 def over_capture(held_micros: int, required_micros: int) -> Refusal:
-    """Refuse a commit in credits above what its hold can pay."""
+    """Refuses a commit in credits above what its hold can pay."""
     return Refusal(
         RefusalReason.OVER_CAPTURE,
         {"held_micros": str(held_micros), "required_micros": str(required_micros)},
@@ -42,12 +42,12 @@ def over_capture(held_micros: int, required_micros: int) -> Refusal:
 
 
 def refund_exceeds_charge(left_micros: int) -> Refusal:
-    """Refuse a refund of more than is left of what the charge collected."""
+    """Refuses a refund of more than is left of what the charge collected."""
     return Refusal(RefusalReason.REFUND_EXCEEDS_CHARGE, {"left_micros": str(left_micros)})
 
 
 def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
-    """Refuse one more refund of a part of a charge; all that is left may still go back in one."""
+    """Refuses one more refund of a part of a charge; all that is left may still go back in one."""
     return Refusal(
         RefusalReason.TOO_MANY_REFUNDS,
         {"refunds_max": str(refunds_max), "left_micros": str(left_micros)},
@@ -55,5 +55,5 @@ def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
 
 
 def unpriced(item: int, kind: str, name: str) -> Refusal:
-    """Refuse usage before the work: index, kind and name of the first item without a price."""
+    """Refuses usage before the work: index, kind and name of the first item without a price."""
     return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item), "kind": kind, "name": name})

@@ -63,7 +63,7 @@ def reserve(
     priced: Priced | None,
     terms: Terms | None,
 ) -> Decision | Refusal:
-    """Hold credits: a stated amount from lots without scope, usage also from lots that admit its kinds.
+    """Holds credits: a stated amount from lots without scope, usage also from lots that admit its kinds.
 
     `UP_TO` holds what there is of what was asked, refused below min(`minimum_micros`, what was asked).
     """
@@ -122,7 +122,7 @@ def reserve(
 
 
 def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts: Facts) -> Decision | Refusal:
-    """Add credits (all or nothing, from lots without scope), time, both or neither to an open hold.
+    """Adds credits (all or nothing, from lots without scope), time, both or neither to an open hold.
 
     The new expiry is the later of the old one and now + ttl, at most 24 hours after the reserve.
     """
@@ -159,7 +159,7 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
 def release(
     wallet: Wallet, command: Release, *, now: datetime, plan: Plan, facts: Facts
 ) -> Decision | Refusal:
-    """Give the whole hold back; no commit is taken after it."""
+    """Gives the whole hold back; no commit is taken after it."""
     before = facts.reservation
     refusal = refuse_not_open(before)
     if refusal or before is None:
@@ -177,7 +177,7 @@ def release(
 
 
 def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Plan) -> Decision:
-    """Give a hold back by the clock, at the instant when it expired; late commits are still taken."""
+    """Gives a hold back by the clock, at the instant when it expired; late commits are still taken."""
     draft = Draft(wallet, now, effective_at=before.expires_at)
     after = _close(draft, before, ReservationState.EXPIRED)._replace(lapsed_micros=before.held_micros)
     return draft.finish(
@@ -190,7 +190,7 @@ def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Pla
 
 
 def refuse_not_open(reservation: Reservation | None) -> Refusal | None:
-    """Refuse what needs an open hold."""
+    """Refuses what needs an open hold."""
     if reservation is None:
         return refusals.RESERVATION_NOT_FOUND
     if reservation.state is ReservationState.EXPIRED:
@@ -201,7 +201,7 @@ def refuse_not_open(reservation: Reservation | None) -> Refusal | None:
 
 
 def settle_reservation(reservation: Reservation) -> tuple[ReservationCosts, Absorbed]:
-    """Decide what a closing (or closed) reservation absorbs."""
+    """Decides what a closing (or closed) reservation absorbs."""
     return settle(
         reservation.costs,
         reservation.priced_micros,
@@ -218,7 +218,7 @@ def with_changes(
     expires_at: datetime | None = None,
     costs: ReservationCosts | None = None,
 ) -> Reservation:
-    """Copy a reservation with another state and other pins, and what else is given."""
+    """Copies a reservation with another state and other pins, and what else is given."""
     return before._replace(
         state=state, pins=pins, expires_at=expires_at or before.expires_at, costs=costs or before.costs
     )
@@ -241,7 +241,7 @@ def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
 
 
 def _seconds(length: timedelta) -> str:
-    """Return a length of time as a decimal string, to the microsecond that it is stored with."""
+    """A length of time as a decimal string, to the microsecond that it is stored with."""
     whole, rest = divmod(length, timedelta(seconds=1))
     return f"{whole}.{rest.microseconds:06d}".rstrip("0").rstrip(".")
 
@@ -253,7 +253,7 @@ def _refuse_minimum(minimum_micros: int) -> Refusal | None:
 
 
 def _merge(pins: tuple[Pin, ...], more: Iterable[Pin], lots: dict[LotKey, Lot]) -> tuple[Pin, ...]:
-    """Make one list of pins, a pin a lot, in the burn order of the lots as they are now."""
+    """Makes one list of pins, a pin a lot, in the burn order of the lots as they are now."""
     micros = {pin.lot: pin.micros for pin in pins}
     for key, added in more:
         micros[key] = micros.get(key, 0) + added

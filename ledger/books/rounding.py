@@ -26,12 +26,12 @@ class BooksError(Exception):
 
 
 def round_exact(amount: Fraction, rounding: Rounding = HALF_EVEN) -> int:
-    """Round an exact amount as `round_ratio` does."""
+    """Rounds an exact amount as `round_ratio` does."""
     return round_ratio(amount.as_integer_ratio(), rounding)
 
 
 def round_ratio(amount: Ratio, rounding: Rounding = HALF_EVEN) -> int:
-    """Round an exact amount to a whole number of quanta; the result is in the amount's own unit.
+    """Rounds an exact amount to a whole number of quanta; the result is in the amount's own unit.
 
     Negative amounts round as positive ones do, away from or towards zero. Raises `BooksError` for a
     mode that is not `half_even`, `half_up`, `up` or `down`.
@@ -48,7 +48,7 @@ def round_ratio(amount: Ratio, rounding: Rounding = HALF_EVEN) -> int:
 
 
 def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
-    """Tell whether a quotient with a rest goes up; `above_half` has the sign of rest - 1/2."""
+    """Whether a quotient with a rest goes up; `above_half` has the sign of rest - 1/2."""
     if mode == "half_even":
         return above_half > 0 or (above_half == 0 and quotient % 2 == 1)
     if mode == "half_up":
@@ -61,7 +61,7 @@ def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
 
 
 def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:
-    """Give the numerators of exact amounts over one denominator, and that."""
+    """The numerators of exact amounts over one denominator, and that."""
     if len(amounts) == 1:
         return [amounts[0][0]], amounts[0][1]
     if len({denominator for _, denominator in amounts}) > 1:
@@ -71,7 +71,7 @@ def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:
 
 
 def exact_sum(amounts: Sequence[Ratio], start: Ratio = NO_AMOUNT) -> Ratio:
-    """Add exact amounts: reduced, once and not at each step."""
+    """Adds exact amounts: reduced, once and not at each step."""
     total, denominator = start
     for numerator, of_amount in amounts:
         if of_amount == denominator:
@@ -90,7 +90,7 @@ def _reduced(numerator: int, denominator: int) -> Ratio:
 
 
 def share(value: int, part: int, whole: int) -> int:
-    """Give the value that goes with `part` of `whole`: rounded down, and all of it with the last part.
+    """The value that goes with `part` of `whole`: rounded down, and all of it with the last part.
 
     All three are at least 0, `part` at most `whole`, `whole` above 0.
     """
@@ -98,7 +98,7 @@ def share(value: int, part: int, whole: int) -> int:
 
 
 def nearest(total: int, amounts: Sequence[Ratio]) -> tuple[int, ...]:
-    """Give whole numbers near exact amounts of either sign, that add up to `total`; 0 stays 0.
+    """Whole numbers near exact amounts of either sign, that add up to `total`; 0 stays 0.
 
     `total` is their sum, rounded: what it lacks goes by largest remainder, ties to the earlier amount.
     Raises `BooksError` where there is something to divide and no amount.
@@ -118,14 +118,14 @@ def nearest(total: int, amounts: Sequence[Ratio]) -> tuple[int, ...]:
 
 
 def apportion_ratios(total: int, weights: Sequence[Ratio]) -> tuple[int, ...]:
-    """Divide a whole number over exact weights, as `apportion` does."""
+    """Divides a whole number over exact weights, as `apportion` does."""
     if len(weights) == 1 and weights[0][0] > 0:
-        return (total,)  # For speed: most entries have one line, and what follows comes to the same.
+        return (total,)  # For speed: most entries have one line, and what follows amounts to the same.
     return apportion(total, over_one(weights)[0])
 
 
 def apportion(total: int, weights: Sequence[int]) -> tuple[int, ...]:
-    """Divide a whole number over weights by largest remainder; ties go to the earlier weight.
+    """Divides a whole number over weights by largest remainder; ties go to the earlier weight.
 
     The shares add up to `total` exactly. A negative total is divided as its magnitude. Raises
     `BooksError` where there is something to divide and nothing that weighs.

@@ -59,7 +59,7 @@ def _options(
         typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version, and end."),
     ] = False,
 ) -> None:
-    """Sell abstract compute credits for agent work."""
+    """Sells abstract compute credits for agent work."""
 
 
 def main() -> None:

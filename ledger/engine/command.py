@@ -199,7 +199,7 @@ class Pending:
         return isinstance(self._error, AbandonedError)
 
     def answer(self, answer: Answer) -> None:
-        """Tells the outcome, unless it has been told."""
+        """Tells the outcome, unless it has been reported."""
         if self.done:
             return
         self._answer = answer
@@ -233,7 +233,7 @@ class Pending:
             self._callbacks.append(callback)
 
     def result(self) -> Answer:
-        """The outcome that has been told. Raises the error if it was one."""
+        """The outcome that has been reported. Raises the error if it was one."""
         if self._error is not None:
             raise self._error
         return self._answer

@@ -74,7 +74,7 @@ class Entrance:
             calls.enter(pending.asked.call)
             try:
                 await self._let_in(customer_id, pending, command)
-            except Exception as error:  # noqa: BLE001 -- it is told to whoever waits, and the line goes on
+            except Exception as error:  # noqa: BLE001 -- whoever waits gets it, and the line goes on
                 pending.fail(error)
             line.popleft()
         del self._lines[customer_id]

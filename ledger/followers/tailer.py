@@ -49,16 +49,16 @@ class Tailer:
                 await asyncio.sleep(PERIOD_SECONDS)
 
     async def step_all(self) -> bool:
-        """Take one chunk of every cell's journal; True if more can be taken at once."""
+        """Takes one chunk of every cell's journal; True if more can be taken at once."""
         steps = [await self.step(cell) for cell in self._cells]
         return any(step.behind for step in steps if step is not None)
 
     async def step(self, cell: str) -> Progress | None:
-        """Take one bounded chunk of the cell's journal into its rollups; None: another replica is at it."""
+        """Takes one bounded chunk of the cell's journal into its rollups; None: another replica is at it."""
         return await advance(self._database.writer, cell, STEP_ENTRIES_MAX)
 
     async def show(self) -> None:
-        """Read the figures of all cells and show them as metrics."""
+        """Reads the figures of all cells and shows them as metrics."""
         by_cell = {cell: await totals(self._database.finance, cell) for cell in self._cells}
         cells = by_cell.values()
         amounts: Counter[AmountKey] = Counter()

@@ -69,7 +69,7 @@ class MetricsPort:
 
 
 class _Server(ThreadingTCPServer):
-    """Serves without looking up from time to time: told to close, it needs one more connection."""
+    """Serves without looking up from time to time: asked to close, it needs one more connection."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -92,7 +92,7 @@ class _Server(ThreadingTCPServer):
         self.port: Final = int(self.server_address[1])
 
     def serve(self) -> None:
-        """Takes connections until it is told to close."""
+        """Takes connections until it is asked to close."""
         while not self.closing.is_set():
             self.handle_request()
 
@@ -133,7 +133,7 @@ class _Server(ThreadingTCPServer):
                     socket.socket.shutdown(oldest, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- the library's
-        """A scraper that went away, or was too slow, is no event; a fault of ours is told."""
+        """A scraper that went away, or was too slow, is no event; a fault of ours is reported."""
         if not isinstance(sys.exception(), OSError):
             _log.error("scrape.fault", exc_info=True)
 

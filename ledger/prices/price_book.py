@@ -1,4 +1,4 @@
-"""Which prices a customer has now, and what usage comes to under them.
+"""Which prices a customer has now, and what usage amounts to under them.
 
 The one place where pricing's words become the books' own: a quote turns into `Priced`. New work is
 priced by what is published; a reservation's pinned version is found again by its number.
@@ -66,7 +66,7 @@ class PriceBook:
         self._compiled_terms, self._terms, self._pins = {}, {}, {}
 
     def plans_that_fall_back(self) -> frozenset[str]:
-        """The plans under which what has no price costs what its card's fallback comes to."""
+        """The plans under which what has no price costs what its card's fallback amounts to."""
         return frozenset(name for name, plan in self.plans.items() if plan.unpriced is Unpriced.FALLBACK)
 
     def has_fallback(self, plan: str, card: pricing.RateCard) -> bool:
@@ -230,7 +230,7 @@ def estimated_of(quote: pricing.Quote) -> Priced:
 
 
 def priced_of(quote: pricing.Quote, known: Mapping[str, State], terms: PinnedTerms, now: datetime) -> Priced:
-    """A quote of usage that has happened, in the books' words; `known` are the states that it was told of."""
+    """A quote of usage that has happened, in the books' words; `known` are the states it was made with."""
     lines, occurred_at = [], None
     for line in quote.lines:
         at, pool = line.item.occurred_at, line.pool

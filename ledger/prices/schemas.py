@@ -16,7 +16,7 @@ ALL: Mapping[str, type[BaseModel]] = {**DOCUMENTS, "plans": PlansModel}
 
 
 def write(directory: Path) -> None:
-    """Write card.json, costs.json and plans.json."""
+    """Writes card.json, costs.json and plans.json."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, model in ALL.items():
         (directory / f"{name}.json").write_text(schema_text(model), encoding="utf-8")

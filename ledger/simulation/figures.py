@@ -48,7 +48,7 @@ class Figures:
         return round_exact(Fraction(self.list_value, MICROS_PER_CREDIT))
 
     def add_line(self, line: FigureLine, credit_price_nanousd: int, sign: int) -> None:
-        """Add a line of a charge, or take it away (-1)."""
+        """Adds a line of a charge, or takes it away (-1)."""
         micros = sign * line.micros
         self.lines += sign
         self.unpriced_lines += sign * line.unpriced
@@ -57,7 +57,7 @@ class Figures:
         self.cost_nanousd += sign * line.cost_nanousd
 
     def add(self, other: Figures) -> None:
-        """Add figures to these."""
+        """Adds figures to these."""
         self.lines += other.lines
         self.unpriced_lines += other.unpriced_lines
         self.credits_micros += other.credits_micros
@@ -100,7 +100,7 @@ def _change(sides: Sides) -> int:
 
 
 def bucket_of(before: int, after: int) -> int:
-    """Return the bucket of a histogram that a change falls into."""
+    """The bucket of a histogram that a change falls into."""
     if before == 0:
         return BUCKETS - 1 if after else bisect_right(CHANGE_BOUNDS_PERCENT, 0)
     return bisect_right(CHANGE_BOUNDS_PERCENT, 100 * (after - before) // before)

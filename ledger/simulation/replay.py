@@ -29,7 +29,7 @@ class Simulation:
         self._customer: _Customer | None = None
 
     def add(self, booked: Booked) -> None:
-        """Replay the next entry; one from before the time only leaves its traces in the states."""
+        """Replays the next entry; one from before the time only leaves its traces in the states."""
         customer, counts = self._customer, self._time.has_begun(booked.booked_at)
         if customer is None or customer.number != booked.customer:
             self._close()
@@ -42,7 +42,7 @@ class Simulation:
             self._charge(customer, booked, counts=counts)
 
     def report(self) -> Report:
-        """Close the last customer, and tell what was found."""
+        """Closes the last customer, and tells what was found."""
         self._close()
         return self._found
 
@@ -76,7 +76,7 @@ class Simulation:
     def _count(
         self, customer: _Customer, booked: Booked, found: Sequence[Sequence[SimulatedCharge]], sign: int
     ) -> None:
-        """Add what an entry comes to on both sides, or take away what a reversal takes back."""
+        """Adds what an entry amounts to on both sides, or takes away what a reversal takes back."""
         customer.priced_micros += booked.priced_micros
         customer.revenue_nanousd += booked.revenue_nanousd
         self._found.booked.add(_figures_of(booked, sign))
@@ -105,7 +105,7 @@ class Simulation:
         return sides
 
     def _close(self) -> None:
-        """Give back the surplus of closed periods, and value what no lot was drawn for."""
+        """Gives back the surplus of closed periods, and values what no lot was drawn for."""
         customer = self._customer
         if customer is None:
             return
@@ -123,7 +123,7 @@ class Simulation:
 
 
 class _Customer:
-    """A customer in the making."""
+    """A customer that is being replayed."""
 
     def __init__(self, number: int, scenarios: Iterable[Scenario]) -> None:
         self.number = number

@@ -1,7 +1,7 @@
-"""One side of a simulation: what a customer's entries come to under its terms, and what it remembers of them.
+"""One side of a simulation: what a customer's entries amount to under its terms, and what it remembers.
 
 Rounding, and the cost that is posted, are the books' own, so that under the terms that the entries were
-charged by a side comes to what the ledger holds, to the micro-credit and the nano-dollar.
+charged by a side amounts to what the ledger holds, to the micro-credit and the nano-dollar.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Scenario(Protocol):
         """What an entry is priced by, the customer's multiplier included."""
 
     def falls_back(self, booked: Booked) -> bool:
-        """Whether what has no price costs what the card's fallback comes to, as the customer's plan says."""
+        """Whether what has no price costs what the card's fallback does, as the customer's plan says."""
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         """The cost book of an instant."""
@@ -161,7 +161,7 @@ class Side:
         """Of the last charge."""
 
     def charge(self, booked: Booked) -> SimulatedCharge:
-        """Price an entry, and remember what it leaves behind."""
+        """Prices an entry, and remembers what it leaves behind."""
         if not booked.items:
             return SimulatedCharge(booked.priced_micros, 0, booked.credit_price_nanousd)
         scenario = self._scenario
@@ -207,12 +207,12 @@ class Side:
         )
 
     def _carry(self, carried: Mapping[str, tuple[Tally, Ratio]]) -> Mapping[str, Ratio]:
-        """Remember tallies, and give how much more is carried under each."""
+        """Remembers tallies, and gives how much more is carried under each."""
         self._tallies |= {key: after for key, (after, _) in carried.items()}
         return {key: more for key, (_, more) in carried.items()}
 
     def unwind(self, charge: SimulatedCharge, now: datetime) -> None:
-        """Take what a charge added to the states, and to what is carried, away again."""
+        """Takes what a charge added to the states, and to what is carried, away again."""
         for key, more in charge.remainders.items():
             self._tallies[key], _ = uncarry(self._tallies[key], more)
         if not charge.effects:
@@ -274,7 +274,7 @@ def _taken_of_hold(quote: pricing.Quote, booked: Booked) -> Sequence[int]:
 
 
 def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally]) -> tuple[Priced, PoolDraws]:
-    """Give the usage at what pools leave of its price: of each there is what the entry drew, and no more."""
+    """The usage at what pools leave of its price: of each there is what the entry drew, and no more."""
     needs: dict[str, Fraction] = {}
     for line in priced.lines:
         if line.pool is not None:

@@ -102,7 +102,7 @@ class Simulator:
     async def on_ledger(
         self, what_if: WhatIf, query: ChargedUsageQuery, *, cells: Sequence[str] | None = None
     ) -> Report:
-        """Price the charges that a query asks for by the cards in force, and by what might be."""
+        """Prices the charges that a query asks for by the cards in force, and by what might be."""
         cells = cells if cells is not None else self._cells
         now = self._clock()
         async with self._busy, snapshot(self._pool) as connection:
@@ -115,7 +115,7 @@ class Simulator:
             return read_report(await _priced(job, usage(connection, cells, wider)))
 
     async def on_work(self, what_if: WhatIf, work: Sequence[Work], card: pricing.RateCard) -> Report:
-        """Price work by a card in force, and by what might be; each piece is a charge of now."""
+        """Prices work by a card in force, and by what might be; each piece is a charge of now."""
         now = self._clock()
         costs = self._prices.costs_at(now)
         used = VersionsUsed(frozenset({card.version}), frozenset({costs.version}))

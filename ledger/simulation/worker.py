@@ -1,6 +1,6 @@
 """A process of its own that prices usage of the past: the server's loop stays free meanwhile.
 
-It is told a job and rows of the journal, a line of JSON each for the job and for every chunk of rows, and
+It reads a job and rows of the journal, a line of JSON each for the job and for every chunk of rows, and
 answers with one line. `Job` and `read_report` are for the other end.
 """
 
@@ -63,7 +63,7 @@ class Job(BaseModel):
     cards_in_force: Mapping[str, str]
     """Versions by the card's name."""
     plans_that_fall_back: frozenset[str]
-    """Plans in force under which what has no price costs what its card's fallback comes to."""
+    """Plans in force under which what has no price costs what its card's fallback amounts to."""
     costs_since: Sequence[tuple[int, str]]
     """Versions of the cost book by when they came in force (microseconds since 1970), the latest first."""
     candidate_card: str | None = None
@@ -182,7 +182,7 @@ class _Candidate(_InForce):
 
 
 def simulate(job: Job, rows: Iterable[Sequence[Any]]) -> Report:
-    """Replay rows as `ledger.store.finance.charged_usage` gives them."""
+    """Replays rows as `ledger.store.finance.charged_usage` gives them."""
     versions = _Versions(job)
     since = _EPOCH + job.since_micros * _MICROSECOND if job.since_micros is not None else None
     time = Window(since, _EPOCH + job.ends_at_micros * _MICROSECOND)
@@ -281,7 +281,7 @@ def _figures(row: Sequence[str]) -> Figures:
 
 
 def main(told: BinaryIO, answers: BinaryIO) -> None:
-    """Read a job and its rows, and answer."""
+    """Reads a job and its rows, and answers."""
     job = Job.model_validate_json(told.readline())
     rows = (row for chunk in told for row in orjson.loads(chunk))
     if job.fit is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool, PooledConnection
 
 LOOK_UP_SECONDS = 10.0
-"""After so long a look-up fails: whoever waits for it is told that the database is away."""
+"""After so long a look-up fails: whoever waits for it reads that the database is away."""
 
 REMEMBERED_MAX = 20_000
 """Customers whose key is remembered: twice as many as have a wallet in memory."""
@@ -133,7 +133,7 @@ class Directory:
             asked, self._asked = self._asked, {}
             try:
                 found = await self._look(asked)
-            except Exception as error:  # noqa: BLE001 -- it is told to all who asked
+            except Exception as error:  # noqa: BLE001 -- all who asked get it
                 for future in asked.values():
                     future.set_exception(error)
                 continue
@@ -206,7 +206,7 @@ async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> lis
 async def _repeated(
     connection: PooledConnection, customer_id: str, make: Callable[[int, datetime], Decision]
 ) -> Created:
-    """What a creation comes to where the customer is there already."""
+    """What a creation amounts to where the customer is there already."""
     [(_, customer, cell)] = await connection.fetch(FIND, [customer_id])
     asked = make(customer, await connection.fetchval("SELECT clock_timestamp()")).entry
     if asked.request_id is None:

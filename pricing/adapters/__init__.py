@@ -19,9 +19,9 @@ raises `AdapterError` where a number cannot be read or contradicts another. The 
 - A count is a whole number of 0 to 10**15. A float, a boolean, a text or a negative number is refused; `null`
   is the same as absent. A model and a count of input are required.
 - Parts that exceed the whole which includes them (more cached than read) are refused: no reading of them is
-  right. Parts that fall short of it, and totals that do not add up, are told as a `Finding`; the whole of
+  right. Parts that fall short of it, and totals that do not add up, are reported as a `Finding`; the whole of
   each side, input or output, is what is counted, never the total.
-- A field that nobody knows is never lost: a number other than 0 is told as `uncounted`, all else as
+- A field that nobody knows is never lost: a number other than 0 is reported as `uncounted`, all else as
   `unknown`, each by its path.
 
 Items carry no time: a caller that knows when the work happened sets `occurred_at`.

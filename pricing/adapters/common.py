@@ -190,7 +190,7 @@ def whole(value: object, path: str) -> int:
 def agreed(*places: tuple[Fields, str]) -> int | None:
     """A count that a record may say in several places: the first that says more than 0.
 
-    It is told if another differs. A place that says 0 is often one that a tool fills in for all.
+    It is reported if another differs. A place that says 0 is often one that a tool fills in for all.
     """
     found = [(fields, name, count) for fields, name in places if (count := fields.count(name)) is not None]
     if not found:
@@ -228,9 +228,9 @@ def rest(count: int, path: str, parts: Mapping[str, int]) -> int:
 def writes(
     fields: Fields, name: str, written: int | None, short: int | None, hour: int | None
 ) -> dict[str, int]:
-    """Writes to a cache by time to live, of all that were written and of those that are told by it.
+    """Writes to a cache by time to live, of all that were written and of those that are reported by it.
 
-    Those that are not told live like the told ones, where these are of one life; else 5 minutes.
+    Those that are not reported live like the reported ones, where these are of one life; else 5 minutes.
     """
     told = (short or 0) + (hour or 0)
     whole = told if written is None else written
@@ -265,7 +265,7 @@ def split_input(side: Side, findings: list[Finding]) -> dict[str, int]:
     """Disjoint quantities of an input that includes all of its parts.
 
     A cached token counts as cached, whatever it holds. Which of the cached tokens were audio or images is
-    taken from the record; where it does not say, as few as the numbers allow, audio first, and that is told.
+    taken from the record; where it does not say, as few as the numbers allow, audio first, which is reported.
     """
     cached = {
         "cache_read": side.cache_read,

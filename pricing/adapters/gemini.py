@@ -2,7 +2,7 @@
 
 `promptTokenCount` includes what was read from a cache; what a tool put into the prompt
 (`toolUsePromptTokenCount`) and what was thought (`thoughtsTokenCount`) are counted beside it and beside the
-output. Tokens are told by modality: a document counts as images, a video as text, which is how they are sold.
+output. Tokens are reported by modality: a document counts as images, a video as text, as they are sold.
 
 A record is a response as it was sent, a pair `{"request": …, "response": …}`, a line of a batch's output, or
 the list of all that a stream sent, of which the last usage counts: it is cumulative.

@@ -3,7 +3,7 @@
 Its counts are OpenAI's whoever the provider is: `prompt_tokens` include what was read from and written to the
 cache. The record's own counts are the whole; the parts are in the usage object that goes with it
 (`metadata.usage_object`, `response.usage` or `usage`), and without one all input counts as uncached, which is
-told.
+reported.
 
 What was asked for is the model of the proxy's list (`model_group`): `litellm/NAME`, unless it is the model
 that served. An answer from LiteLLM's own cache (`cache_hit`) is served by `cache`.

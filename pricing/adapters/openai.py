@@ -2,7 +2,7 @@
 
 Input includes what was read from a cache, written to one, audio and images; output includes reasoning, audio
 and images, and both kinds of predicted tokens (what was rejected is billed as output). Where reasoning was
-counted beside the output, as xAI, Perplexity and Gemini do, it is added instead, and that is told.
+counted beside the output, as xAI, Perplexity and Gemini do, it is added instead, and that is reported.
 
 A record is a response as it was sent, or a pair `{"request": …, "response": …}`, an event of a stream that
 holds the whole response, a line of a batch's output file (its service tier is `batch`), a batch itself with

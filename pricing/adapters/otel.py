@@ -3,12 +3,12 @@
 By the semantic conventions input includes what was read from and written to a cache, and output includes
 reasoning; the names of all their versions are read, and those of instrumentations that had their own before.
 Input that is smaller than what was cached can only have been counted without it, as older instrumentations of
-Anthropic do: it is read so, and told.
+Anthropic do: it is read so, and reported.
 
-A call of a model is often told by several spans, one within the other: a framework's, an agent's, and that of
-the call itself. The deepest one with usage counts, its ancestors do not, and where theirs is not the sum of
-those within, that is told. A call that a tool or an agent made while a model's span was open is another
-call: that span counts beside it. So a `Tree` is made of all spans first.
+A call of a model is often reported by several spans, one within the other: a framework's, an agent's, and
+that of the call itself. The deepest one with usage counts, its ancestors do not, and where theirs is not the
+sum of those within, that is reported. A call that a tool or an agent made while a model's span was open is
+another call: that span counts beside it. So a `Tree` is made of all spans first.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class _Node:
 
 @dataclass(slots=True)
 class Tree:
-    """Which spans are told again by spans within them. Feed it all, then `close` it."""
+    """Which spans are reported again by spans within them. Feed it all, then `close` it."""
 
     _nodes: dict[str, _Node] = field(default_factory=dict)
 

@@ -46,7 +46,7 @@ _ALL_CONDITIONS = frozenset(condition for conditions in _CONDITIONS.values() for
 
 
 def _members(members: type[KeyOwner | Result]) -> BeforeValidator:
-    """Return a validator of one or more names of an enumeration, in either case."""
+    """A validator of one or more names of an enumeration, in either case."""
 
     def check(value: object) -> object:
         names = [str(name).upper() for name in (value if isinstance(value, list) else [value])]
@@ -124,7 +124,7 @@ def _rated(price: PriceDoc) -> set[str]:
 
 
 def label_facet(name: str) -> str:
-    """Return what a label is called among facets: no condition's name has a blank."""
+    """What a label is called among facets: no condition's name has a blank."""
     return f"label {name}"
 
 

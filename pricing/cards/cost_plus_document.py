@@ -1,6 +1,6 @@
 """The schemes that follow cost: what they say, and what they make of a dollar of it.
 
-Cost is that of what was asked for, unless the scheme is told to follow what was served.
+Cost is that of what was asked for, unless the scheme says to follow what was served.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Shares(NamedTuple):
 
 
 def cost_plus_shares(doc: CostPlusDoc) -> Shares:
-    """Return cost and surcharge; the surcharge alone where the customer pays the provider."""
+    """Cost and surcharge; the surcharge alone where the customer pays the provider."""
     return Shares(1 + doc.markup_on_cost, doc.markup_on_cost)
 
 
 def fee_shares(fee: Fraction) -> Shares:
-    """Return the fee, whoever pays the provider."""
+    """The fee, whoever pays the provider."""
     return Shares(fee, fee)

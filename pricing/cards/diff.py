@@ -62,7 +62,7 @@ class Difference(NamedTuple):
 
 
 def differing_cards(before: RateCard | None, after: RateCard) -> tuple[Difference, ...]:
-    """Return what a card changes: its head, then its rules in their order. None: everything is new."""
+    """What a card changes: its head, then its rules in their order. None: everything is new."""
     old, new = (_plain(card) for card in (before, after))
     old_rules, new_rules = ({rule["name"]: rule for rule in card.get("rules", ())} for card in (old, new))
     return (
@@ -74,7 +74,7 @@ def differing_cards(before: RateCard | None, after: RateCard) -> tuple[Differenc
 
 
 def differing_costs(before: CostBook | None, after: CostBook) -> tuple[Difference, ...]:
-    """Return what a cost book changes, the catalog's prices last. None: everything is new."""
+    """What a cost book changes, the catalog's prices last. None: everything is new."""
     old, new = (
         json.loads(book.document) if book else {"costs": {}, "catalog": None} for book in (before, after)
     )

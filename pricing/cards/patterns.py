@@ -16,17 +16,17 @@ Test = Callable[[str], object]
 
 
 def is_glob(pattern: str) -> bool:
-    """Tell a glob from an exact name."""
+    """Tells a glob from an exact name."""
     return "*" in pattern
 
 
 def matches(patterns: Iterable[str], name: str) -> bool:
-    """Tell whether one of the patterns matches a name."""
+    """Whether one of the patterns matches a name."""
     return any(covers(pattern, name) for pattern in patterns)
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Tell whether all that `narrow` matches is matched by `wide` too.
+    """Whether all that `narrow` matches is matched by `wide` too.
 
     A `*` of `narrow` may stand for a letter that `wide` never names, so only a `*` of `wide` can take it:
     matching the pattern itself as text decides.
@@ -35,7 +35,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def compile_pattern(pattern: str) -> Test:
-    """Compile a pattern to a test of a name; what it returns is true if it matches."""
+    """Compiles a pattern to a test of a name; what it returns is true if it matches."""
     if not is_glob(pattern):
         return pattern.__eq__
     first, *middle, last = pattern.split("*")
@@ -45,7 +45,7 @@ def compile_pattern(pattern: str) -> Test:
 
 
 def compile_patterns(patterns: Sequence[str]) -> Test:
-    """Compile patterns to a test of a name; what it returns is true if one of them matches."""
+    """Compiles patterns to a test of a name; what it returns is true if one of them matches."""
     if not any(map(is_glob, patterns)):
         return frozenset(patterns).__contains__
     tests = [compile_pattern(pattern) for pattern in patterns]
@@ -57,7 +57,7 @@ def _begins(first: str, name: str) -> bool:
 
 
 def _holds(first: str, middle: Iterable[str], last: str, name: str) -> bool:
-    """Tell whether a name begins and ends with two texts, and holds others between them, in their order."""
+    """Whether a name begins and ends with two texts, and holds others between them, in their order."""
     at, end = len(first), len(name) - len(last)
     if not (name.startswith(first) and name.endswith(last)):
         return False
@@ -79,7 +79,7 @@ class Index(Generic[V]):
     __slots__ = ("_anywhere", "_beginnings", "_endings", "_exact", "_rest")
 
     def __init__(self, values: Iterable[tuple[str, V]]) -> None:
-        """Take each pattern once, with its value."""
+        """Takes each pattern once, with its value."""
         self._exact: dict[str, V] = {}
         self._rest: list[V] = []
         """Of globs without any text: they match all."""
@@ -102,7 +102,7 @@ class Index(Generic[V]):
             filed.setdefault(len(text), {}).setdefault(text, []).append((compile_pattern(pattern), value))
 
     def find(self, name: str) -> list[V]:
-        """Return the values of the patterns that match a name, in no order."""
+        """The values of the patterns that match a name, in no order."""
         found = self._rest.copy()
         if name in self._exact:
             found.append(self._exact[name])

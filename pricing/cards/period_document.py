@@ -57,13 +57,13 @@ class CountedDoc(PeriodDoc):
     count: str
 
     def refuse_other_kinds(self, kind: str) -> None:
-        """Raise RefusedError if what is counted is no quantity of a kind of usage."""
+        """Raises RefusedError if what is counted is no quantity of a kind of usage."""
         if self.count not in COUNTS[kind]:
             hint = f"for {kind} write one of {', '.join(COUNTS[kind])}"
             raise RefusedError(f"{kind} have no {self.count!r} to count", hint, ("count",))
 
     def counted(self, amount: str) -> int:
-        """Return an amount of what is counted: in billionths, of a duration twice.
+        """An amount of what is counted: in billionths, of a duration twice.
 
         Raises RefusedError for what is no such amount.
         """
@@ -90,7 +90,7 @@ class BundleDoc(CountedDoc):
 
 
 class AllowanceDoc(PeriodDoc):
-    """What the rules of a group come to gives a share of it free here."""
+    """What the rules of a group amount to gives a share of it free here."""
 
     share: Percent
     of: Name
@@ -110,7 +110,7 @@ class SavingsDoc(PeriodDoc):
 
 
 def savings(value: object) -> object:
-    """Return the document of a share that is written alone: of a month."""
+    """The document of a share that is written alone: of a month."""
     return {"share": value} if isinstance(value, str) else value
 
 

@@ -29,7 +29,7 @@ class Period(NamedTuple):
     """An IANA name."""
 
     def counting(self, instant: datetime, now: datetime) -> Span:
-        """Return the period that counts what happened at an instant.
+        """The period that counts what happened at an instant.
 
         That of the instant, but none before the last one: what is older counts in that.
         """
@@ -52,6 +52,6 @@ class Period(NamedTuple):
                 return day.replace(month=1, day=1)
 
     def _next(self, first: date) -> date:
-        """Return the first day of the period after that which begins on a day."""
+        """The first day of the period after that which begins on a day."""
         days = DAYS_AT_MOST[self.per]
         return self._first_day(first + days * _DAY)

@@ -264,11 +264,11 @@ class PriceDoc(Strict):
         return all(part.model_fields_set <= _PLAIN and len(part.model_fields_set) == 1 for part in parts)
 
     def refuse_other_kinds(self, kind: str) -> None:
-        """Raise RefusedError if a scheme, or a quantity in it, is not one for this kind of usage."""
+        """Raises RefusedError if a scheme, or a quantity in it, is not one for this kind of usage."""
         self.refuse_in("a price", _AT_TOP, kind, ())
 
     def refuse_in(self, place: str, standing: Sequence[str], kind: str, at: Loc) -> None:
-        """Check a price in a place where some schemes may stand, `at` so many steps below the rule."""
+        """Checks a price in a place where some schemes may stand, `at` so many steps below the rule."""
         fitting = {*_RATED[kind], *_OF_ANY_KIND, *(_ON_COST if kind != "outcome" else ())}
         if kind in {"tokens", "compute"}:
             fitting.add("savings_share")
@@ -355,7 +355,7 @@ class TiersDoc(CountedDoc):
 
     @property
     def ends(self) -> list[int | None]:
-        """Return where each step ends, as it is counted; None: it does not."""
+        """Where each step ends, as it is counted; None: it does not."""
         ends: list[int | None] = []
         for index, step in enumerate(self.steps):
             try:

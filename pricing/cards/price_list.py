@@ -52,7 +52,7 @@ class PriceListItem:
 
 
 def listed(rule: RuleDoc) -> PriceListItem:
-    """Return what the price list says of a rule."""
+    """What the price list says of a rule."""
     stated = rule.match.conditions.items()
     conditions = {name: ", ".join(patterns) for name, patterns in stated if name not in _SECRET_CONDITIONS}
     labels = {name: ", ".join(patterns) for name, patterns in rule.match.labels.items()}
@@ -82,7 +82,7 @@ def _rates(price: PriceDoc) -> Iterator[Rate]:
 
 
 def _round(price: PriceDoc) -> Iterator[str]:
-    """Tell what stands round a price."""
+    """What stands round a price."""
     if price.bundle is not None:
         bundle = price.bundle
         yield f"the first {_amount(bundle.quantity, bundle.count)} a {_period(bundle)} are included"
@@ -103,7 +103,7 @@ def _period(doc: PeriodDoc) -> str:
 
 
 def _tiers(tiers: TiersDoc, bundle: BundleDoc | None) -> Iterator[Rate]:
-    """Tell each step's rates and bounds: of all that is counted, what a bundle includes among it."""
+    """Tells each step's rates and bounds: of all that is counted, what a bundle includes among it."""
     start = "0" if bundle is None else bundle.quantity
     for step, size in zip(tiers.steps, tiers.ends, strict=True):
         above = _amount(start, tiers.count)
@@ -135,7 +135,7 @@ def _scheme(price: PriceDoc) -> Iterator[Rate]:
 
 
 def _inner(price: PriceDoc) -> Iterator[Rate]:
-    """Tell the rates of the prices that one is made of."""
+    """Tells the rates of the prices that one is made of."""
     for part in price.plus or ():
         yield from _rates(part)
     if price.measure is not None:

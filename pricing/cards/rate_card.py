@@ -72,7 +72,7 @@ class RateCard:
 
     @classmethod
     def from_document(cls, text: str) -> Self:
-        """Restore a version from its document. Raises ConfigError if the text is not one."""
+        """Restores a version from its document. Raises ConfigError if the text is not one."""
         return cls(read_text(text, CardDoc, "<rate card>"))
 
     @property
@@ -88,7 +88,7 @@ class RateCard:
         return max((DAYS_AT_MOST[part.per] for part in counted), default=0)
 
     def price_list(self) -> tuple[PriceListItem, ...]:
-        """Return what customers may know of the card, in the order in which its rules apply."""
+        """What customers may know of the card, in the order in which its rules apply."""
         return self._price_list
 
     @cached_property
@@ -97,7 +97,7 @@ class RateCard:
 
 
 def read_card(path: Path) -> Located[CardDoc]:
-    """Read one card. Raises ConfigError with all problems of the file."""
+    """Reads one card. Raises ConfigError with all problems of the file."""
     return read_file(path, CardDoc)
 
 

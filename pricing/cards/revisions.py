@@ -14,12 +14,12 @@ _INTEGER = re.compile(r"[^\s,}#]+")
 
 
 def revised_card(card: RateCard, revision: int) -> RateCard:
-    """Return the card as its document says, comments and all, but for the revision."""
+    """The card as its document says, comments and all, but for the revision."""
     return RateCard.from_document(_revised(card.document, revision))
 
 
 def revised_costs(costs: CostBook, revision: int) -> CostBook:
-    """Return the cost book, with the catalog prices that it resolved, but for the revision."""
+    """The cost book, with the catalog prices that it resolved, but for the revision."""
     document = json.loads(costs.document)
     return CostBook({**document["costs"], _KEY: revision}, document["catalog"])
 

@@ -22,7 +22,7 @@ class Finder:
     __slots__ = ("_names",)
 
     def __init__(self, rules: Sequence[tuple[Iterable[str], Facets]]) -> None:
-        """Take the names, or globs, and the facets of each rule."""
+        """Takes the names, or globs, and the facets of each rule."""
         asked = (
             (facet, pattern) for _, facets in rules for facet, found in facets.items() for pattern in found
         )
@@ -44,7 +44,7 @@ class Finder:
         )
 
     def candidates(self, name: str, value_of: Callable[[str], str | None]) -> Iterator[int]:
-        """Yield the numbers, ascending, of rules that match a name and one facet; some may come twice.
+        """Yields the numbers, ascending, of rules that match a name and one facet; some may come twice.
 
         `value_of` gives the value that a facet has, or None if it has none. Instead of a name or a value a
         pattern may be given: rules are found that match all that it does.

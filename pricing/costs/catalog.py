@@ -60,7 +60,7 @@ _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|
 
 
 def snapshot() -> Plain:
-    """Return the catalog of the installed genai-prices as JSON values: {providers: [...]}.
+    """The catalog of the installed genai-prices as JSON values: {providers: [...]}.
 
     A provider is {id, match, fallback, batch, models}, a model [match, prices, variants], a price
     [constraint, rates], a variant [tier, constraint, rates]; rates are USD per million tokens (thousand
@@ -117,7 +117,7 @@ def _constraint(constraint: Any) -> Plain:
 
 
 def _rates(price: Any, *, doubled: bool) -> Plain:
-    """Return the rates of a price; `doubled`: writes for an hour are known to cost twice the input."""
+    """The rates of a price; `doubled`: writes for an hour are known to cost twice the input."""
     rates: dict[str, Plain] = {}
     for key, quantity in _QUANTITY_OF_PRICE.items():
         value = getattr(price, key)
@@ -180,7 +180,7 @@ class CatalogPrice:
     def __init__(
         self, prices: Sequence[Condition], variants: Sequence[Condition], share: Fraction | None = None
     ) -> None:
-        """Take the standard prices, and those of the tier, which go before them quantity by quantity.
+        """Takes the standard prices, and those of the tier, which go before them quantity by quantity.
 
         `share` is what the tier costs of all of them; None: the tier is priced by its variants alone.
         """
@@ -192,7 +192,7 @@ class CatalogPrice:
         self._always = self._rates(0, tuple(range(len(variants)))) if steady else None
 
     def stand_ins(self, service_tier: str) -> frozenset[str]:
-        """Return the quantities whose rates at a tier are those of something else.
+        """The quantities whose rates at a tier are those of something else.
 
         All, where nothing is known of the tier; writes for an hour, where only shorter ones have a price.
         """
@@ -207,7 +207,7 @@ class CatalogPrice:
         return self._always is not None
 
     def at(self, instant: datetime) -> TokenRates:
-        """Return the prices that hold at an instant: the last whose condition is met, else the first."""
+        """The prices that hold at an instant: the last whose condition is met, else the first."""
         if self._always is not None:
             return self._always
         last_first = reversed(range(len(self._prices)))
@@ -232,7 +232,7 @@ class Catalog:
         self._providers: Mapping[str, Plain] = {provider["id"]: provider for provider in plain["providers"]}
 
     def provider(self, name: str) -> str | None:
-        """Return the id of the provider that is known by a name."""
+        """The id of the provider that is known by a name."""
         name = name.lower().strip()
         if name in self._providers:
             return name
@@ -245,7 +245,7 @@ class Catalog:
         return self._providers.keys()
 
     def models(self) -> Iterator[str]:
-        """Yield the models that have names of their own, as provider/name; others go by pieces of theirs.
+        """Yields the models that have names of their own, as provider/name; others go by pieces of theirs.
 
         Providers whose models the most others offer too come first.
         """
@@ -255,13 +255,13 @@ class Catalog:
                 yield from (f"{key}/{name}" for name in _whole_names(match))
 
     def tiers(self) -> Iterator[str]:
-        """Yield the tiers of service that some model has prices of."""
+        """Yields the tiers of service that some model has prices of."""
         for provider in self._providers.values():
             for _, _, variants in provider["models"]:
                 yield from (tier for tier, *_ in variants)
 
     def find(self, provider: str, model: str, service_tier: str) -> CatalogPrice | None:
-        """Return the prices of a model of a provider (an id); None if the catalog has none for it."""
+        """The prices of a model of a provider (an id); None if the catalog has none for it."""
         name = model.lower()
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
         for candidate in (name, dashed) if dashed != name else (name,):

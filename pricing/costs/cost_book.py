@@ -58,7 +58,7 @@ class TokenCostDoc(Strict):
         return self
 
     def rates(self) -> TokenRates:
-        """Return the rates in nano-dollars."""
+        """The rates in nano-dollars."""
         by_token = {key: Fraction(nanos, 10**6) for key, nanos in self.per_million.items()}
         return token_rates({**by_token, **{key: Fraction(nanos) for key, nanos in self.each.items()}})
 
@@ -142,7 +142,7 @@ class Prices(Protocol):
     """Prices of a model, by when it is used."""
 
     def at(self, instant: datetime, /) -> TokenRates:
-        """Return the prices that hold at an instant."""
+        """The prices that hold at an instant."""
 
 
 class ModelCost(NamedTuple):
@@ -157,7 +157,7 @@ class ModelCost(NamedTuple):
     """Quantities for which the catalog has no price at this tier: that of something else stands in."""
 
     def source_of(self, item: Tokens) -> str:
-        """Return where an item's cost comes from: `stand_in` where a part has no price of its own."""
+        """Where an item's cost comes from: `stand_in` where a part has no price of its own."""
         if self.stand_ins and any(item.quantities.get(key) for key in self.stand_ins):
             return "stand_in"
         return self.source
@@ -189,7 +189,7 @@ class CostBook:
     """List prices; of no model where the file names no catalog."""
 
     def __init__(self, stated: Any, catalog: Any) -> None:
-        """Take the plain values of the file, and of the catalog that it names (None: none)."""
+        """Takes the plain values of the file, and of the catalog that it names (None: none)."""
         doc = CostsDoc.model_validate(stated)
         self.document = json.dumps(
             {"catalog": catalog, "costs": stated}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -209,7 +209,7 @@ class CostBook:
 
     @classmethod
     def from_document(cls, text: str) -> Self:
-        """Restore a version from its document. Raises ConfigError if the text is not one."""
+        """Restores a version from its document. Raises ConfigError if the text is not one."""
         try:
             document = json.loads(text)
             return cls(document["costs"], document["catalog"])
@@ -218,11 +218,11 @@ class CostBook:
             raise ConfigError([problem]) from error
 
     def stated(self) -> str:
-        """Return what the file said, as JSON (which is YAML), without the catalog's prices."""
+        """What the file said, as JSON (which is YAML), without the catalog's prices."""
         return json.dumps(json.loads(self.document)["costs"], indent=2, ensure_ascii=False)
 
     def states(self, other: CostBook) -> bool:
-        """Tell whether another book says the same, whatever the catalog's prices were to either."""
+        """Whether another book says the same, whatever the catalog's prices were to either."""
         return bool(json.loads(self.document)["costs"] == json.loads(other.document)["costs"])
 
     @property
@@ -231,16 +231,16 @@ class CostBook:
         return self._own.keys()
 
     def known_model(self, model: str) -> bool:
-        """Tell whether the book has prices of a model, given as provider/name."""
+        """Whether the book has prices of a model, given as provider/name."""
         return self.model(model, "") is not None
 
     def stand_ins(self, model: str, service_tier: str) -> frozenset[str]:
-        """Return the quantities of a model that cost what something else does, for want of a price."""
+        """The quantities of a model that cost what something else does, for want of a price."""
         cost = self.model(model, service_tier)
         return cost.stand_ins if cost is not None else _NOTHING
 
     def model(self, model: str, service_tier: str) -> ModelCost | None:
-        """Return what a model costs at a tier of service; None if the book does not know it.
+        """What a model costs at a tier of service; None if the book does not know it.
 
         A model of our own goes before one of the catalog. A tier that the catalog does not name, and whose
         price is not known otherwise, costs what the standard one does; its lines say so.
@@ -273,13 +273,13 @@ class CostBook:
 
 
 def read_costs(path: Path) -> tuple[CostBook, str]:
-    """Read `costs.yaml` and resolve the catalog that it names; also its text. Raises ConfigError."""
+    """Reads `costs.yaml` and resolves the catalog that it names; also its text. Raises ConfigError."""
     located = read_file(path, CostsDoc)
     return _resolved(located), located.text
 
 
 def read_costs_text(text: str, file: str = "<cost book>") -> CostBook:
-    """Read the text of a `costs.yaml`; `file` names it in problems. Raises ConfigError with all problems."""
+    """Reads the text of a `costs.yaml`; `file` names it in problems. Raises ConfigError with all problems."""
     return _resolved(read_text(text, CostsDoc, file))
 
 

@@ -56,7 +56,7 @@ _FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
 
 
 def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
-    """Return what tokens cost by a book; on the customer's own key at list prices, and none is posted."""
+    """What tokens cost by a book; on the customer's own key at list prices, and none is posted."""
     ours = item.key_owner is OURS
     model = book.model(item.model, item.service_tier)
     listed = model.listed.at(instant).amount(item) if model else None
@@ -81,7 +81,7 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
 
 
 def compute_costs(item: Compute, book: CostBook, _instant: datetime) -> Costs:
-    """Return what machine time costs by a book; its state makes no difference."""
+    """What machine time costs by a book; its state makes no difference."""
     quantity = item.duration_nanos * item.count_nanos
     resource = book.resources.get(item.resource)
     asked = _times(quantity, resource)
@@ -98,13 +98,13 @@ def compute_costs(item: Compute, book: CostBook, _instant: datetime) -> Costs:
 
 
 def units_costs(item: Units, book: CostBook, _instant: datetime) -> Costs:
-    """Return what units cost by a book."""
+    """What units cost by a book."""
     rate = book.units.get(item.meter)
     return _of_rate(_times(item.quantity_nanos, rate), rate)
 
 
 def outcome_costs(_item: Outcome, _book: CostBook, _instant: datetime) -> Costs:
-    """Return what an outcome costs: nothing."""
+    """What an outcome costs: nothing."""
     return _FREE
 
 

@@ -33,13 +33,13 @@ class Stepped(NamedTuple):
     steps: tuple[tuple[int, Fraction], ...]
 
     def beyond(self, context: int) -> Fraction:
-        """Return the rate just above `context` tokens."""
+        """The rate just above `context` tokens."""
         return next((rate for start, rate in reversed(self.steps) if start <= context), self.base)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRates:
-    """What a token of each quantity comes to, in 1/`denominator` of the unit that the rates were made for."""
+    """What a token of each quantity costs, in 1/`denominator` of the unit that the rates were made for."""
 
     denominator: int
     rates: Mapping[str, int]
@@ -48,11 +48,11 @@ class TokenRates:
     """(context, rates of a request whose input is larger), ascending."""
 
     def at(self, _instant: datetime) -> Self:
-        """Return the rates that hold at an instant: these, always."""
+        """The rates that hold at an instant: these, always."""
         return self
 
     def times(self, factor: Fraction) -> TokenRates:
-        """Return the rates times a factor."""
+        """The rates times a factor."""
         return TokenRates(
             self.denominator * factor.denominator,
             _times(self.rates, factor),
@@ -60,7 +60,7 @@ class TokenRates:
         )
 
     def amount(self, tokens: Tokens) -> Pair | None:
-        """Return what the tokens come to; None if a quantity that is not 0 has no rate.
+        """What the tokens come to; None if a quantity that is not 0 has no rate.
 
         Cliffs are judged by the input of one request: all that went in, read from a cache or not.
         """
@@ -88,7 +88,7 @@ def _times(rates: Mapping[str, int], factor: Fraction) -> dict[str, int]:
 
 
 def with_fallbacks(rates: Mapping[str, R]) -> dict[str, R]:
-    """Return the rates together with those of quantities that fall back to them.
+    """The rates together with those of quantities that fall back to them.
 
     `cache_write_1h` falls back to `cache_write`, then `input`; every other quantity of input to `input`, and
     of output to `output`. So what has a price is never free for the form of its tokens.
@@ -102,7 +102,7 @@ def with_fallbacks(rates: Mapping[str, R]) -> dict[str, R]:
 
 
 def token_rates(rates: Mapping[str, Fraction | Stepped]) -> TokenRates:
-    """Compile rates per single token or request, fall-backs included; `requests` without a rate costs 0."""
+    """Compiles rates per single token or request, fall-backs included; `requests` without a rate costs 0."""
     whole: dict[str, Fraction | Stepped] = {REQUESTS: Fraction(0), **with_fallbacks(rates)}
     starts = {start for rate in whole.values() if isinstance(rate, Stepped) for start, _ in rate.steps}
     bands = {

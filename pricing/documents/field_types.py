@@ -40,7 +40,7 @@ def _rate(value: object, advice: str = 'write a rate of "0" or more') -> int:
 
 
 def parse_positive(value: object) -> int:
-    """Return a decimal string above 0 as billionths. Raises RefusedError on anything else."""
+    """A decimal string above 0 as billionths. Raises RefusedError on anything else."""
     nanos = _rate(value, _ABOVE_ZERO)
     if nanos == 0:
         raise RefusedError("must be above 0", _ABOVE_ZERO)
@@ -60,7 +60,7 @@ def _percent(value: object) -> Fraction:
 
 
 def _as_percent(text: str) -> str:
-    """Return what to write instead of a share without its sign: a number below 1 is most likely a ratio."""
+    """What to write instead of a share without its sign: a number below 1 is most likely a ratio."""
     try:
         nanos = parse_nanos(text)
     except ValueError:
@@ -71,7 +71,7 @@ def _as_percent(text: str) -> str:
 
 
 def parse_duration(value: object) -> int:
-    """Return a duration as nanoseconds. Raises RefusedError on anything else."""
+    """A duration as nanoseconds. Raises RefusedError on anything else."""
     match = _DURATION.fullmatch(str(value)) if isinstance(value, str | int) else None
     try:
         nanos = Fraction(parse_nanos(match.group(1)), BILLION) * _UNIT_NANOS[match.group(2)] if match else 0
@@ -121,7 +121,7 @@ def _selector(value: object) -> tuple[str, ...]:
 
 
 def _schema(description: str, *forms: Mapping[str, object]) -> WithJsonSchema:
-    """Return what editors are told of a kind of value: it has one of some forms."""
+    """What editors read of a kind of value: it has one of some forms."""
     one = dict(forms[0]) if len(forms) == 1 else {"anyOf": [dict(form) for form in forms]}
     return WithJsonSchema({"description": description, **one})
 

@@ -83,7 +83,7 @@ class Places:
     keys: Mapping[Loc, Place]
 
     def problem(self, loc: Loc, message: str, hint: str = "", *, key: bool = False) -> Problem:
-        """Return a problem at `loc`, or at the nearest part above it that the document holds."""
+        """A problem at `loc`, or at the nearest part above it that the document holds."""
         places = self.keys if key else self.values
         while loc and loc not in places:
             loc = loc[:-1]
@@ -102,7 +102,7 @@ class Located(Generic[M]):
 
 
 def load_model(path: Path, model: type[M]) -> M:
-    """Return the model that the YAML file at `path` states. Raises ConfigError with every problem found."""
+    """The model that the YAML file at `path` states. Raises ConfigError with every problem found."""
     return read_file(path, model).model
 
 
@@ -129,7 +129,7 @@ def _refuse_what_may_never_end(path: Path) -> None:
 
 
 def read_text(text: str, model: type[M], file: str) -> Located[M]:
-    """Return the model that a YAML text states; `file` names the text in problems."""
+    """The model that a YAML text states; `file` names the text in problems."""
     document = _read(text, file)
     places = Places(file, document.values, document.keys)
     problems = [Problem(file, *place, message, hint) for place, message, hint, _ in document.refused]
@@ -149,7 +149,7 @@ def read_text(text: str, model: type[M], file: str) -> Located[M]:
 def _together(
     written: Sequence[Problem], values: Sequence[Problem], texts: Collection[tuple[str, int, int]]
 ) -> list[Problem]:
-    """Return one problem for each place that may have two: how it is written, and what its value is.
+    """One problem for each place that may have two: how it is written, and what its value is.
 
     Where the text was taken for the value (`texts`) advice is the value's: quotes alone would not do.
     """
@@ -162,7 +162,7 @@ def _together(
 
 
 def _place_after(text: bytes) -> Place:
-    """Return line and column of what comes after the UTF-8 text of a file's beginning."""
+    """Line and column of what comes after the UTF-8 text of a file's beginning."""
     lines = text.decode().split("\n")
     return len(lines), len(lines[-1]) + 1
 
@@ -194,7 +194,7 @@ def _problems(error: ValidationError, model: type[BaseModel], places: Places) ->
 
 
 def _mistyped(found: ErrorDetails, model: type[BaseModel], loc: Loc, places: Places) -> Problem:
-    """Return the problem of a value that is not what its key asks for."""
+    """The problem of a value that is not what its key asks for."""
     name = repr(loc[-1]) if loc else "the document"
     key = next((part for part in reversed(loc) if isinstance(part, str)), "key")
     if found["input"] is None:
@@ -214,13 +214,13 @@ def _keys_allowed(model: type[BaseModel], loc: Loc) -> Sequence[str]:
 
 
 def _keys_needed(model: type[BaseModel]) -> Sequence[str]:
-    """Return the keys that a model cannot be without; one that it may have, where it needs none."""
+    """The keys that a model cannot be without; one that it may have, where it needs none."""
     needed = [key for key, field in model.model_fields.items() if field.is_required()]
     return needed or list(model.model_fields)[:1]
 
 
 def _model_at(annotation: Any, loc: Loc) -> type[BaseModel]:
-    """Return the model that stands at `loc` below a model or a type made of models."""
+    """The model that stands at `loc` below a model or a type made of models."""
     annotation = _plain(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not loc:
@@ -230,7 +230,7 @@ def _model_at(annotation: Any, loc: Loc) -> type[BaseModel]:
 
 
 def _plain(annotation: Any) -> Any:
-    """Strip `Annotated` and `| None` from a type."""
+    """Strips `Annotated` and `| None` from a type."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]

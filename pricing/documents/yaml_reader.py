@@ -77,7 +77,7 @@ class Document:
 
 
 def read_plain(text: str) -> Document:
-    """Return the one document of a YAML text; an empty text is null. Raises NotYamlError."""
+    """The one document of a YAML text; an empty text is null. Raises NotYamlError."""
     try:
         return _Reader(CBaseLoader(text)).read()
     except MarkedYAMLError as error:
@@ -92,7 +92,7 @@ def read_plain(text: str) -> Document:
 
 
 def _end(text: str) -> Place:
-    """Return where the last word of a text ends, from 0."""
+    """Where the last word of a text ends, from 0."""
     lines = text.rstrip().split("\n")
     return len(lines) - 1, len(lines[-1])
 
@@ -106,7 +106,7 @@ class _Reader:
         self._depth = 0
 
     def read(self) -> Document:
-        """Read the whole stream: its beginning, a document or none, and its end."""
+        """Reads the whole stream: its beginning, a document or none, and its end."""
         self._next()
         if not isinstance(self._next(), StreamEndEvent):
             self._found.value = self._value(self._next(), ())
@@ -155,7 +155,7 @@ class _Reader:
         return result
 
     def _skip(self, event: Event) -> None:
-        """Read over the node that an event begins."""
+        """Reads over the node that an event begins."""
         depth = 0
         while True:
             if isinstance(event, MappingStartEvent | SequenceStartEvent):

@@ -42,7 +42,7 @@ class Used(NamedTuple):
 
 
 def import_costs(used: Used, book: CostBook, now: datetime) -> ImportedCosts:
-    """Make a cost book for what was used of the installed catalog and of the book in force.
+    """Makes a cost book for what was used of the installed catalog and of the book in force.
 
     Takes a third of a second, for the catalog.
     """
@@ -81,7 +81,7 @@ def _differs(catalog: CostBook, model: str, tier: str, rates: TokenRates, now: d
 
 
 def _table(rates: TokenRates) -> dict[str, str] | None:
-    """Return rates per million as decimal strings, without what falls back; None where that is not exact."""
+    """Returns rates per million as decimal strings, without what falls back; None where that is not exact."""
     table = {}
     for key, rate in rates.rates.items():
         nanos = Fraction(rate * _MILLION, rates.denominator)
@@ -126,5 +126,5 @@ def _document(
 
 
 def _flow(value: object) -> str:
-    """Return a value as YAML on one line: JSON is YAML."""
+    """A value as YAML on one line: JSON is YAML."""
     return json.dumps(value, ensure_ascii=False)

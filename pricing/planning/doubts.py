@@ -61,7 +61,7 @@ _USD_PER_MILLION_TOKENS = (Fraction(1, 10_000), Fraction(10_000))
 
 
 def doubts_of_card(text: str, costs: CostBook, file: str, now: datetime) -> list[Problem]:
-    """Return what is doubtful in the text of a card; `file` names it, `now` dates the costs."""
+    """What is doubtful in the text of a card; `file` names it, `now` dates the costs."""
     located = read_text(text, CardDoc, file)
     names = Names(costs)
     taken = _taken(located.model.rules, names)
@@ -74,7 +74,7 @@ def doubts_of_card(text: str, costs: CostBook, file: str, now: datetime) -> list
 
 
 def doubts_of_costs(text: str, costs: CostBook, file: str) -> list[Problem]:
-    """Return what is doubtful in the text of a cost book, which `costs` was made of."""
+    """What is doubtful in the text of a cost book, which `costs` was made of."""
     located = read_text(text, CostsDoc, file)
     names, found = Names(costs), []
     for name, model in located.model.tokens.models.items():
@@ -91,7 +91,7 @@ def doubts_of_costs(text: str, costs: CostBook, file: str) -> list[Problem]:
 
 
 def _bounded(found: Iterable[Problem], file: str) -> list[Problem]:
-    """Return the first of what was found, and how much more there is."""
+    """The first of what was found, and how much more there is."""
     shown = sorted(set(found))
     more = len(shown) - _DOUBTS_MAX
     if more <= 0:
@@ -199,13 +199,13 @@ def _stand_ins(
 
 
 def _models(patterns: Sequence[str], names: Names) -> list[str]:
-    """Return the models of these names and globs."""
+    """The models of these names and globs."""
     exact = [pattern for pattern in patterns if not is_glob(pattern) and pattern != CACHE]
     return list(dict.fromkeys([*exact, *(model for model in names.models if matches(patterns, model))]))
 
 
 def _plain_tiers(match: MatchDoc) -> tuple[str, ...]:
-    """Return the tiers of service that a rule names; the standard one where it names none by itself."""
+    """The tiers of service that a rule names; the standard one where it names none by itself."""
     return tuple(tier for tier in match.service_tier or () if not is_glob(tier)) or ("",)
 
 
@@ -257,7 +257,7 @@ def _is_ours(match: MatchDoc) -> bool:
 
 
 def _taken(rules: Sequence[RuleDoc], names: Names) -> Mapping[int, list[str]]:
-    """Return the models that each rule prices: those that no rule above it takes whatever else is asked."""
+    """The models that each rule prices: those that no rule above it takes whatever else is asked."""
     patterns: dict[str, list[int]] = {}
     for index, rule in enumerate(rules):
         for pattern in rule.match.names if rule.match.kind == "tokens" else ():
@@ -279,7 +279,7 @@ def _things(match: MatchDoc, costs: CostBook) -> list[str]:
 
 
 def _fixed(card: Located[CardDoc], index: int) -> Iterator[_Fixed]:
-    """Yield the prices of a rule that follow no cost and are not free knowingly, each alone."""
+    """Yields the prices of a rule that follow no cost and are not free knowingly, each alone."""
     rule = card.model.rules[index]
     at: Loc = ("rules", index, "price")
     if rule.price.varies or any(part.included for part in rule.price.all):
@@ -320,7 +320,7 @@ class _Judged:
         self._tiers = _plain_tiers(rule.match)
 
     def tokens(self, models: Sequence[str]) -> Iterator[Problem]:
-        """Judge the price of tokens: whether it rates output, and covers each quantity, and the mix."""
+        """Judges the price of tokens: whether it rates output, and covers each quantity, and the mix."""
         rated = rated_quantities(self._fixed.price)
         known = [
             (model, rates)
@@ -350,7 +350,7 @@ class _Judged:
             yield from self._short(key, having, {key: _SAMPLE})
 
     def _rates(self, model: str, tier: str) -> Mapping[str, Fraction] | None:
-        """Return the nano-dollars that a token of each quantity costs us, of a request of a short context."""
+        """The nano-dollars that a token of each quantity costs us, of a request of a short context."""
         cost = self._costs.model(model, tier)
         if cost is None:
             return None
@@ -392,7 +392,7 @@ class _Judged:
             )
 
     def others(self, names: Sequence[str]) -> Iterator[Problem]:
-        """Judge the price of an hour of each machine, or of a unit of each meter."""
+        """Judges the price of an hour of each machine, or of a unit of each meter."""
         found = []
         for name in names:
             rate = self._costs.resources.get(name)
@@ -415,7 +415,7 @@ class _Judged:
             yield self._too_cheap(what, [each[1] for each in found], name, worth, cost, "", "")
 
     def _worth(self, item: Item) -> Fraction | None:
-        """Return what an item sells for, in nano-dollars at the list price; None if it has no price."""
+        """What an item sells for, in nano-dollars at the list price; None if it has no price."""
         [line] = price([item], {}, self._terms, Memory(), now=self._now, estimate=True).lines
         if line.treatment is not Treatment.CHARGED:
             return None

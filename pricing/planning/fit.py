@@ -69,7 +69,7 @@ class Fit:
         self._customers_keys = False
 
     def add(self, items: Sequence[Item], instant: datetime) -> None:
-        """Take in usage of an instant; it costs what the book says, whatever it cost then."""
+        """Takes in usage of an instant; it costs what the book says, whatever it cost then."""
         for line in price(items, {}, self._terms, Memory(), now=instant).lines:
             self._add(line.item, line)
 
@@ -93,7 +93,7 @@ class Fit:
         seen.cost_nanousd += line.cost_exact_nanousd
 
     def document(self, target: Target) -> str:
-        """Return the card (YAML): what cannot be fitted stands in it as a comment."""
+        """The card (YAML): what cannot be fitted stands in it as a comment."""
         lines = [
             f"# Leaves {format_percent(target.margin)} of the revenue at the list price on every model,",
             f"# at what its usage costs by revision {self._costs.revision} of the cost book.",
@@ -131,7 +131,7 @@ class Fit:
         yield _rule("every other model", 'tokens: "*"', margin)
 
     def _token_rates(self, model: str, tier: str, seen: _Seen, factor: Fraction) -> str:
-        """Return the price of a model; empty where its cost is not known."""
+        """The price of a model; empty where its cost is not known."""
         rates = self._weights(model, tier)
         used = [key for key, quantity in seen.quantities.items() if quantity]
         if rates is None or not seen.cost_nanousd or any(key not in rates.rates for key in used):
@@ -154,7 +154,7 @@ _ALWAYS = frozenset({"input", "output"})
 
 
 def _per(seen: _Seen, unit: int, factor: Fraction) -> Fraction | None:
-    """Return the rate of so many of a quantity; None where nothing was used, or it cost nothing."""
+    """The rate of so many of a quantity; None where nothing was used, or it cost nothing."""
     quantity = seen.quantities[""]
     return seen.cost_nanousd / quantity * unit * factor if quantity and seen.cost_nanousd else None
 
@@ -174,7 +174,7 @@ def _rule(name: str, match: str, price_text: str) -> list[str]:
 
 
 def _rounded_up(rate: Fraction) -> str:
-    """Return a rate as a decimal string of six digits that count, and nine fractional ones at most."""
+    """A rate as a decimal string of six digits that count, and nine fractional ones at most."""
     nanos = rate * BILLION
     digits = len(str(int(nanos)))
     step = 10 ** max(0, digits - _DIGITS)

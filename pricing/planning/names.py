@@ -36,7 +36,7 @@ class Names:
         return tuple(dict.fromkeys([*_TIERS, *self._costs.catalog.tiers()]))
 
     def knows_model(self, pattern: str) -> bool:
-        """Tell whether a name, or a glob, is of some model that has a price."""
+        """Whether a name, or a glob, is of some model that has a price."""
         if not is_glob(pattern):
             return self._costs.known_model(pattern)
         if any(matches([pattern], model) for model in self.models):
@@ -45,7 +45,7 @@ class Names:
         return self._costs.known_model(pattern.replace("*", ""))
 
     def model_advice(self, pattern: str) -> str:
-        """Return what to write instead of the name of an unknown model; empty where nothing is like it."""
+        """What to write instead of the name of an unknown model; empty where nothing is like it."""
         _, slash, name = pattern.partition("/")
         if slash:
             known = self.misspelt_provider(pattern)
@@ -58,25 +58,25 @@ class Names:
         return self.advice(pattern, self.models, whole=False)
 
     def misspelt_provider(self, model: str) -> str | None:
-        """Return the provider of the catalog whose name is nearly that of a model's; None if it is known."""
+        """The provider of the catalog whose name is nearly that of a model's; None if it is known."""
         provider = model.partition("/")[0]
         if self._costs.catalog.provider(provider) is not None:
             return None
         return next(iter(get_close_matches(provider, self._costs.catalog.providers, 1, _ALIKE)), None)
 
     def advice(self, name: str, known: Collection[str], *, whole: bool = True) -> str:
-        """Return what to write instead of a name; `whole`: it has its provider, if it has to have one."""
+        """What to write instead of a name; `whole`: it has its provider, if it has to have one."""
         found = nearest(name.replace("*", ""), known) if whole else nearest_bare(name.replace("*", ""), known)
         return f"write {found}" if found else ""
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that is the most like one; None if none is like it."""
+    """The known name that is the most like one; None if none is like it."""
     return next(iter(get_close_matches(name, known, 1, _ALIKE)), None)
 
 
 def nearest_bare(name: str, known: Iterable[str]) -> str | None:
-    """Return the known provider/name whose name is the most like one that lacks its provider.
+    """The known provider/name whose name is the most like one that lacks its provider.
 
     Of several providers it is the first: the catalog puts makers of models before those who resell them.
     """

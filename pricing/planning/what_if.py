@@ -12,14 +12,14 @@ from pricing.usage.items import Item, KeyOwner, Tokens
 
 
 def on_own_keys(items: Iterable[Item]) -> tuple[Item, ...]:
-    """Return the usage as if every customer had brought its own keys to the providers of tokens."""
+    """The usage as if every customer had brought its own keys to the providers of tokens."""
     return tuple(
         [item._replace(key_owner=KeyOwner.CUSTOMER) if isinstance(item, Tokens) else item for item in items]
     )
 
 
 def swapped(items: Iterable[Item], swaps: Mapping[str, str]) -> tuple[Item, ...]:
-    """Return the usage with models served by others in their place; what was asked for stays.
+    """The usage with models served by others in their place; what was asked for stays.
 
     `swaps` names what serves instead, by what served.
     """
@@ -35,7 +35,7 @@ class ScaledCosts(CostBook):
     """A cost book in which everything costs so many times as much: list prices and ours."""
 
     def __init__(self, book: CostBook, factor: Fraction) -> None:
-        """Take 0 or more."""
+        """Takes 0 or more."""
         self.version = f"{book.version} x {factor}"
         self.revision = book.revision
         self.effective_from = book.effective_from
@@ -48,7 +48,7 @@ class ScaledCosts(CostBook):
         self._scaled: dict[tuple[str, str], ModelCost | None] = {}
 
     def model(self, model: str, service_tier: str) -> ModelCost | None:
-        """Return what a model costs at a tier of service; None if the book does not know it."""
+        """What a model costs at a tier of service; None if the book does not know it."""
         key = (model, service_tier)
         if key not in self._scaled:
             found = self._book.model(model, service_tier)

@@ -24,7 +24,7 @@ from pricing.usage.items import Compute, Outcome, Result, Tokens, Units
 
 
 class Guarded(NamedTuple):
-    """Asks whether a price can be told at all."""
+    """Asks whether there is a price at all."""
 
     tariff: Tariff
     follows_cost: bool
@@ -33,7 +33,7 @@ class Guarded(NamedTuple):
     needs_subject: bool
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the price; None if the cost of what was asked for, or a rate, is needed and unknown."""
+        """The price; None if the cost of what was asked for, or a rate, is needed and unknown."""
         if self.follows_cost and costs.asked is None:
             return None
         if self.needs_subject and not item.subject:
@@ -54,7 +54,7 @@ class InRun(NamedTuple):
     machines: Machines
 
     def charge(self, item: Compute, costs: Costs, past: Past) -> Pair | None:
-        """Return the price; None if the run keeps as much as it may."""
+        """The price; None if the run keeps as much as it may."""
         if is_full(item, self.meters, self.machines, past):
             return None
         return self.tariff.charge(item, costs, past)
@@ -66,7 +66,7 @@ class Sum(NamedTuple):
     tariffs: tuple[Tariff, ...]
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the sum."""
+        """The sum."""
         total = NOTHING
         for tariff in self.tariffs:
             price = tariff.charge(item, costs, past)
@@ -83,7 +83,7 @@ class Multiplied(NamedTuple):
     factor: Pair
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the product."""
+        """The product."""
         outer = past.factor
         past.factor = times(outer, self.factor)
         price = self.tariff.charge(item, costs, past)
@@ -99,7 +99,7 @@ class Blocks(NamedTuple):
     block_nanos: int
 
     def charge(self, item: Tokens | Units, costs: Costs, past: Past) -> Pair | None:
-        """Return the price of the blocks."""
+        """The price of the blocks."""
         return self.tariff.charge(_in_blocks(item, self.block_nanos), costs, past)
 
 
@@ -113,7 +113,7 @@ class Measure(NamedTuple):
     """Of one unit, in credits."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the price; how much was measured is noted."""
+        """The price; how much was measured is noted."""
         outer = past.factor
         past.factor = times(outer, self.rate)
         counted = self.units.charge(item, costs, past)
@@ -134,7 +134,7 @@ class Pooled(NamedTuple):
     """Credits of the pool for a measured unit, or for a credit of `then`."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what it costs without the pool; what it costs in lots of that is noted."""
+        """What it costs without the pool; what it costs in lots of that is noted."""
         price = self.then.charge(item, costs, past)
         if price is not None:
             past.pool = PoolPart(self.pool, times(_measured(past) or price, self.ratio))
@@ -151,7 +151,7 @@ class Once(NamedTuple):
     """The results that cost something."""
 
     def charge(self, item: Outcome, costs: Costs, past: Past) -> Pair | None:
-        """Return the price of one outcome, or nothing where its subject was charged before."""
+        """The price of one outcome, or nothing where its subject was charged before."""
         if item.result not in self.taking or not item.count:
             return self.tariff.charge(item, costs, past)
         if not past.estimate:
@@ -164,7 +164,7 @@ class Once(NamedTuple):
         return self.tariff.charge(replace(item, count=1), costs, past)
 
     def keys(self, item: Outcome, _instant: datetime, _now: datetime) -> Iterable[str]:
-        """Return the key of the mark of an outcome's subject."""
+        """The key of the mark of an outcome's subject."""
         return (self.prefix + item.subject,)
 
 

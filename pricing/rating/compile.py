@@ -65,7 +65,7 @@ def compile_price(
     credit_price_nanousd: int,
     machines: Machines,
 ) -> Compiled:
-    """Compile the price of a rule; `allowances` are those of the card, by group."""
+    """Compiles the price of a rule; `allowances` are those of the card, by group."""
     price, kind = rule.price, rule.match.kind
     compiler = _Compiler(kind, f"{card}/{rule.name}", credit_price_nanousd, machines)
     plain = _is_plain(price) or (price.plus is not None and all(map(_is_plain, price.plus)))
@@ -109,14 +109,14 @@ class _Compiler:
         self._keys: list[Keys] = []
 
     def all_keys(self) -> Keys | None:
-        """Return what tells the keys of all states; None if there are none."""
+        """What tells the keys of all states; None if there are none."""
         keys = tuple(dict.fromkeys(self._keys))
         if len(keys) <= 1:
             return keys[0] if keys else None
         return lambda item, instant, now: chain.from_iterable(of(item, instant, now) for of in keys)
 
     def price(self, price: PriceDoc, path: tuple[int, ...], *, lenient: bool) -> Tariff:
-        """Compile a price; `path` leads to it through the lists of the rule's."""
+        """Compiles a price; `path` leads to it through the lists of the rule's."""
         tariff = self._counted(price, path, lenient=lenient)
         if price.block is not None:
             tariff = Blocks(tariff, price.block)
@@ -130,7 +130,7 @@ class _Compiler:
         return tariff
 
     def in_allowance(self, tariff: Tariff, name: str, doc: AllowanceDoc, part: str) -> Tariff:
-        """Put what a rule charges into the allowance of a group."""
+        """Puts what a rule charges into the allowance of a group."""
         counter = Counter(name, doc.period)
         self._keys.append(counter.keys)
         return InAllowance(tariff, Allowance(counter, doc.share), part)
@@ -229,7 +229,7 @@ def _charges(price: PriceDoc, result: Result) -> bool:
 
 
 def _is_plain(price: PriceDoc) -> bool:
-    """Tell whether a price is but a rate, or follows cost."""
+    """Whether a price is but a rate, or follows cost."""
     stated = price.model_fields_set
     return stated.isdisjoint(_NOT_PLAIN)
 
@@ -240,7 +240,7 @@ def _guarded(price: PriceDoc, kind: str, tariff: Tariff) -> Guarded:
 
 
 def rated_quantities(price: PriceDoc) -> frozenset[str] | None:
-    """Return the quantities of tokens that a price rates; None: all, whatever they are."""
+    """The quantities of tokens that a price rates; None: all, whatever they are."""
     table = price.per_million if price.per_million is not None else price.each
     if table is not None:
         return frozenset((*with_fallbacks(table), REQUESTS))

@@ -9,7 +9,7 @@ from pricing.exact import BILLION
 from pricing.usage.items import Compute
 
 CREDIT = 3600 * BILLION * BILLION
-"""What a billionth of a credit comes to as rate x time x count, all in billionths."""
+"""What a billionth of a credit amounts to as rate x time x count, all in billionths."""
 
 
 class Meter(NamedTuple):
@@ -28,18 +28,18 @@ class Meter(NamedTuple):
     """Which of its rule's meters it is."""
 
     def billed(self, duration_nanos: int) -> int:
-        """Return the time that is billed for a run that lasted so long; a run of no time has not begun."""
+        """The time that is billed for a run that lasted so long; a run of no time has not begun."""
         if not duration_nanos:
             return 0
         billed = max(duration_nanos, self.minimum_nanos)
         return -(-billed // self.increment_nanos) * self.increment_nanos
 
     def covers(self, later_nanos: int) -> bool:
-        """Tell whether the minimum of a start covers another one so much later."""
+        """Whether the minimum of a start covers another one so much later."""
         return not self.minimum_again and later_nanos < self.minimum_nanos
 
     def capped(self, amount: int) -> int:
-        """Return what is charged of a run that comes to so much (rate x time x count)."""
+        """What is charged of a run that amounts to so much (rate x time x count)."""
         return amount if self.maximum_nanos is None else min(amount, self.maximum_nanos * CREDIT)
 
 

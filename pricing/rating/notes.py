@@ -10,7 +10,7 @@ from pricing.pairs import Pair
 
 
 class Measured(NamedTuple):
-    """How many units of a name usage comes to, before it is priced."""
+    """How many units of a name usage amounts to, before it is priced."""
 
     unit: str
     quantity: Fraction

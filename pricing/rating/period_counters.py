@@ -1,7 +1,7 @@
 """Prices that count over a period: bundles, tiers, allowances, shares of savings.
 
-What a period comes to follows from what its lines are, and from nothing else. A line is charged what the
-period comes to more with it. Where that is less than nothing, what was charged too much is carried against
+What a period amounts to follows from what its lines are, and from nothing else. A line is charged what the
+period amounts to more with it. Where that is less than nothing, what was charged too much is carried against
 what comes next; where lines are undone, the rest of the period may have been charged too much or too little,
 and that is carried too. What is left of it when the period closes goes back, or is charged then.
 
@@ -45,15 +45,15 @@ class Counter(NamedTuple):
     period: Period
 
     def span(self, item: Item, now: datetime) -> Span:
-        """Return the period that an item counts in."""
+        """The period that an item counts in."""
         return self.period.counting(item.occurred_at or now, now)
 
     def key(self, span: Span) -> str:
-        """Return the key of a period's state."""
+        """The key of a period's state."""
         return f"{COUNT}{self.name}/{span.label}"
 
     def keys(self, _item: Item, instant: datetime, now: datetime) -> Iterable[str]:
-        """Return the key of the state that the price of an item needs."""
+        """The key of the state that the price of an item needs."""
         return (self.key(self.period.counting(instant, now)),)
 
 
@@ -77,7 +77,7 @@ class Graduated(NamedTuple):
     steps: tuple[Step, ...]
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the price: an item that straddles steps is split pro rata. In an estimate: the dearest."""
+        """The price: an item that straddles steps is split pro rata. In an estimate: the dearest."""
         found = _prices(self.steps, item, costs, past)
         if found is None or past.estimate:
             return None if found is None else _dearest(found.micros)
@@ -102,7 +102,7 @@ class Volume(NamedTuple):
     steps: tuple[Step, ...]
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what it adds to the period's total, less what is carried. In an estimate: the dearest."""
+        """What it adds to the period's total, less what is carried. In an estimate: the dearest."""
         found = _prices(self.steps, item, costs, past)
         if found is None or past.estimate:
             return None if found is None else _dearest(found.micros)
@@ -119,7 +119,7 @@ class Saving(NamedTuple):
     """Micro-credits of a nano-dollar saved."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what it adds to the period's share, less what is carried; None if no cost is known."""
+        """What it adds to the period's share, less what is carried; None if no cost is known."""
         asked, serving = costs.asked, costs.serving
         if asked is None or serving is None:
             return None
@@ -149,7 +149,7 @@ class InAllowance(NamedTuple):
     """base: of the group; claimed: of a rule that has an allowance."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return what the price adds to the total. In an estimate: the price, as if nothing were allowed."""
+        """What the price adds to the total. In an estimate: the price, as if nothing were allowed."""
         if past.estimate:
             return self.tariff.charge(item, costs, past)
         price, inner = _inside(self.tariff, item, costs, past)
@@ -167,7 +167,7 @@ class InAllowance(NamedTuple):
 
 
 def quantity_of(count: str, kind: str) -> Quantity:
-    """Return what tells how much an item counts: in billionths, of a duration twice."""
+    """What tells how much an item counts: in billionths, of a duration twice."""
     match kind:
         case "tokens" if count == REQUESTS:
             return lambda item: item.requests * BILLION
@@ -182,7 +182,7 @@ def quantity_of(count: str, kind: str) -> Quantity:
 
 
 def settled(text: str | None) -> str:
-    """Return the state of a counter whose period has closed: whole micro-credits are carried no more."""
+    """The state of a counter whose period has closed: whole micro-credits are carried no more."""
     state = decode(text)
     over = Fraction(state.get("over", 0))
     _keep(state, "over", over - trunc(over))
@@ -192,7 +192,7 @@ def settled(text: str | None) -> str:
 def unwind_count(
     key: str, effect: str, text: str | None, moved: dict[str, Fraction], *, is_closed: bool
 ) -> State:
-    """Return the state of a counter as if a line had not been.
+    """The state of a counter as if a line had not been.
 
     `moved` says how much more each counter inside this one came down than the line had added to it; this one
     adds itself. `is_closed`: the period has closed, so that what is carried may be left though no line is.
@@ -232,7 +232,7 @@ class _Prices(NamedTuple):
 
 
 def _prices(steps: Iterable[Step], item: Item, costs: Costs, past: Past) -> _Prices | None:
-    """Ask for the price in each step. All are asked, for what is free may be of a run too."""
+    """Asks for the price in each step. All are asked, for what is free may be of a run too."""
     micros: list[Fraction] = []
     inner: dict[str, Sequence[str]] = {}
     for n, step in enumerate(steps):
@@ -246,7 +246,7 @@ def _prices(steps: Iterable[Step], item: Item, costs: Costs, past: Past) -> _Pri
 
 
 def _inside(tariff: Tariff, item: Any, costs: Costs, past: Past) -> tuple[Pair | None, Sequence[str]]:
-    """Ask for a price inside another one that counts; also gives the keys of what counts in it."""
+    """Asks for a price inside another one that counts; also gives the keys of what counts in it."""
     outer = past.inner
     keys: list[str] = []
     past.inner = keys
@@ -266,7 +266,7 @@ def _bounds(way: str, included: int, steps: Iterable[Step]) -> pieces.Bounds:
 def _count(
     bounds: pieces.Bounds, used: int, found: _Prices, counter: Counter, span: Span, past: Past
 ) -> Fraction:
-    """Count a line of so much; return what is charged of it."""
+    """Counts a line of so much; returns what is charged of it."""
     key, factor = counter.key(span), Fraction(*past.factor)
     state, prices = past.state(key), [price * factor for price in found.micros]
     owed = pieces.append(state, bounds, used, prices)
@@ -280,14 +280,14 @@ def _count(
 
 
 def _sum_up(state: dict[str, Any], name: str, micros: Fraction) -> Fraction:
-    """Add to one of the sums of a saving or an allowance; return what the period comes to more."""
+    """Adds to one of the sums of a saving or an allowance; returns what the period amounts to more."""
     before = _total(state)
     state[name] = str(_bounded(Fraction(state.get(name, 0)) + micros))
     return _total(state) - before
 
 
 def _total(state: Mapping[str, Any]) -> Fraction:
-    """Return what the sums of a saving or an allowance come to."""
+    """What the sums of a saving or an allowance come to."""
     if "share" not in state:
         return max(Fraction(state.get("saved", 0)), _ZERO)
     base, claimed = Fraction(state.get("base", 0)), Fraction(state.get("claimed", 0))
@@ -295,7 +295,7 @@ def _total(state: Mapping[str, Any]) -> Fraction:
 
 
 def _take_away(state: dict[str, Any], line: Mapping[str, Any], inner: Mapping[str, Fraction]) -> Fraction:
-    """Take a line out of a state; return what the period comes to less without it."""
+    """Takes a line out of a state; returns what the period amounts to less without it."""
     if "prices" in line:
         prices = [Fraction(price) + inner.get(str(n), 0) for n, price in enumerate(line["prices"])]
         return pieces.take_away(state, line["number"], line.get("place", 0), line["used"], prices)
@@ -307,7 +307,7 @@ def _take_away(state: dict[str, Any], line: Mapping[str, Any], inner: Mapping[st
 
 
 def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, Any]) -> Fraction:
-    """Return what is charged of what is owed, with or less what is carried; what is left of it is carried on.
+    """What is charged of what is owed, with or less what is carried; what is left of it is carried on.
 
     All of it is kept as the customer is charged it, multiplied: what is returned is not. Inside a price that
     counts, all that is owed is returned, also below 0.

@@ -1,7 +1,7 @@
 """Pieces: what the usage of a period would cost in each step, in the order in which it came.
 
-What a period comes to follows from its pieces alone. So a line can be taken out of them again, and what is
-left comes to what it would have come to without that line: what came after it moves down.
+What a period amounts to follows from its pieces alone. So a line can be taken out of them again, and what is
+left amounts to what it would have come to without that line: what came after it moves down.
 
 Lines that cost the same a unit make one piece, and so do those of the lowest step, which cannot move. Of
 others `PIECES_MAX` are kept apart: beyond that those furthest above the beginning of their step are put
@@ -37,7 +37,7 @@ _ZERO = Fraction(0)
 
 
 def parts(bounds: Bounds, before: int, used: int) -> list[int]:
-    """Return how much of what is used lies in each step; of nothing, the step that it stands at takes all.
+    """How much of what is used lies in each step; of nothing, the step that it stands at takes all.
 
     Of volume there is one step: all beyond what is included.
     """
@@ -54,7 +54,7 @@ def parts(bounds: Bounds, before: int, used: int) -> list[int]:
 
 
 def append(state: dict[str, Any], bounds: Bounds, used: int, prices: Sequence[Fraction]) -> Fraction:
-    """Add a line of so much to what a period keeps; return what the period comes to more (or less).
+    """Adds a line of so much to what a period keeps; returns what the period amounts to more (or less).
 
     `state["last"]` is the line's number then.
     """
@@ -81,9 +81,9 @@ def append(state: dict[str, Any], bounds: Bounds, used: int, prices: Sequence[Fr
 def take_away(
     state: dict[str, Any], number: int, place: int, used: int, prices: Sequence[Fraction]
 ) -> Fraction:
-    """Take a line out again; return what the period comes to less (or, below 0, more) without it.
+    """Takes a line out again; returns what the period amounts to less (or, below 0, more) without it.
 
-    `place`: of its bounds, as `place_of` told it.
+    `place`: of its bounds, as `place_of` reported it.
     """
     before = total(state)
     pieces = state["pieces"]
@@ -104,7 +104,7 @@ def take_away(
 
 
 def place_of(state: dict[str, Any], bounds: Bounds) -> int:
-    """Return where a period keeps bounds, with how much it had counted at their last line, and which."""
+    """Where a period keeps bounds, with how much it had counted at their last line, and which."""
     known: list[list[Any]] = state.setdefault("bounds", [])
     for place, kept in enumerate(known):
         if kept[0] == bounds:
@@ -114,7 +114,7 @@ def place_of(state: dict[str, Any], bounds: Bounds) -> int:
 
 
 def is_exact(state: Mapping[str, Any]) -> bool:
-    """Tell whether all that was put together lies in one zone."""
+    """Whether all that was put together lies in one zone."""
     return all(
         _is_whole(state["bounds"][part[0]][0], position, _quantity(piece), part[1])
         for position, piece in _lying(state)
@@ -123,7 +123,7 @@ def is_exact(state: Mapping[str, Any]) -> bool:
 
 
 def value(bounds: Bounds, position: int, used: int, prices: Sequence[Fraction], reached: int = 0) -> Fraction:
-    """Return what so much at a position comes to; `reached`: how much has been counted, for volume."""
+    """What so much at a position comes to; `reached`: how much has been counted, for volume."""
     whole = used or 1
     lying = parts(bounds, position, used)
     if bounds[0] == VOLUME:
@@ -134,7 +134,7 @@ def value(bounds: Bounds, position: int, used: int, prices: Sequence[Fraction], 
 
 
 def total(state: Mapping[str, Any], place: int | None = None) -> Fraction:
-    """Return what a period comes to, in micro-credits as they are charged: by one place's bounds, or all."""
+    """What a period amounts to, in micro-credits as they are charged: by one place's bounds, or all."""
     return sum(
         (
             _value_of(state, position, part)
@@ -147,14 +147,14 @@ def total(state: Mapping[str, Any], place: int | None = None) -> Fraction:
 
 
 def _value_of(state: Mapping[str, Any], position: int, part: Sequence[Any]) -> Fraction:
-    """Return what a part comes to where it lies now."""
+    """What a part amounts to where it lies now."""
     place, _, quantity, texts = part
     bounds, reached, _ = state["bounds"][place]
     return value(bounds, position, quantity, list(map(Fraction, texts)), reached)
 
 
 def _lying(state: Mapping[str, Any]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Give each piece after where it begins now."""
+    """Each piece after where it begins now."""
     position = 0
     for piece in state.get("pieces", ()):
         yield position, piece
@@ -167,12 +167,12 @@ def _quantity(piece: Sequence[Any]) -> int:
 
 
 def _step(bounds: Bounds, reached: int) -> int:
-    """Return the step that a quantity has reached; one that fills a step is in it."""
+    """The step that a quantity has reached; one that fills a step is in it."""
     return bisect_left(bounds, reached, lo=2) - 2
 
 
 def _ends(bounds: Bounds) -> list[int]:
-    """Return what is included, and where each step ends whose price begins to count there."""
+    """What is included, and where each step ends whose price begins to count there."""
     return list(bounds[1:2] if bounds[0] == VOLUME else bounds[1:])
 
 
@@ -180,7 +180,7 @@ def _ends(bounds: Bounds) -> list[int]:
 
 
 def _join_last(state: Mapping[str, Any], pieces: list[Any], position: int) -> None:
-    """Put the newest piece, at a position, to the one before it, if they cost the same a unit or cannot move.
+    """Puts the newest piece, at a position, to the one before it, if they cost the same a unit or stay.
 
     Or if that one was put together in the zone: nothing is gained by keeping apart what lies beyond it.
     """
@@ -211,7 +211,7 @@ def _costs_alike(quantity: int, whole: Sequence[str], used: int, prices: Sequenc
 
 
 def _join_some(state: Mapping[str, Any], pieces: list[Any]) -> None:
-    """Put the last two neighbours together of which each lies in one zone; others stay, one a step's end."""
+    """Puts the last two neighbours together of which each lies in one zone; others stay, one a step's end."""
     lying = list(_lying(state))
     for at in range(len(pieces) - 2, -1, -1):
         zones = _shared_zones(state, lying[at][0], *pieces[at : at + 2])
@@ -223,7 +223,7 @@ def _join_some(state: Mapping[str, Any], pieces: list[Any]) -> None:
 def _shared_zones(
     state: Mapping[str, Any], position: int, piece: Sequence[Any], following: Sequence[Any]
 ) -> Mapping[int, int] | None:
-    """Return the zone of each of two neighbours' bounds that both lie in; None: they do not."""
+    """The zone of each of two neighbours' bounds that both lie in; None: they do not."""
     zones: dict[int, int] = {}
     middle = position + _quantity(piece)
     for place in {part[0] for part in (*piece[2], *following[2])}:
@@ -236,7 +236,7 @@ def _shared_zones(
 
 
 def _join(pieces: list[Any], at: int, zones: Mapping[int, int | None]) -> None:
-    """Make one piece of two; `zones`: in which it lies, by place."""
+    """Makes one piece of two; `zones`: in which it lies, by place."""
     piece, following = pieces[at], pieces.pop(at + 1)
     piece[1] += following[1]
     joined = {part[0]: part for part in piece[2]}
@@ -253,14 +253,14 @@ def _join(pieces: list[Any], at: int, zones: Mapping[int, int | None]) -> None:
 
 
 def _zone(bounds: Bounds, position: int, quantity: int) -> int | None:
-    """Return which step a piece lies in; None: in several."""
+    """Which step a piece lies in; None: in several."""
     ends = _ends(bounds)
     zone = bisect_right(ends, position)
     return zone if not quantity or bisect_left(ends, position + quantity) == zone else None
 
 
 def _is_whole(bounds: Bounds, position: int, quantity: int, made_in: int | None) -> bool:
-    """Tell whether a part that was put together in a zone lies in one now.
+    """Whether a part that was put together in a zone lies in one now.
 
     One that has moved must not end where a zone does: a line of nothing at its end stands in the next.
     """

@@ -42,13 +42,13 @@ def price(
     estimate: bool = False,
     falls_back: bool = False,
 ) -> Quote:
-    """Price usage items, in their order.
+    """Prices usage items, in their order.
 
     `now` is when items happened that state no instant: catalog prices change by date and time of day.
     `costs_at` gives the cost book that was in force when an item happened: what is posted is taken from it.
     None: from the book of the terms. What is charged always rests on the terms.
     `estimate` prices and costs everything as asked for, whatever served it: what a quote or a reservation
-    is told must not tell what ran. No bundle, allowance, lower tier or mark counts in it, nor is counted.
+    is reported must not say what ran. No bundle, allowance, lower tier or mark counts in it, nor is counted.
     `falls_back`: what has no price is charged by the card's fallback of its kind, if there is one; it is
     unpriced all the same.
     """
@@ -74,7 +74,7 @@ def price(
 def memory_keys(
     items: Iterable[Item], labels: Mapping[str, str], terms: Terms, now: datetime
 ) -> frozenset[str]:
-    """Return the keys of the states that `price` must be told of.
+    """The keys of the states that `price` must be called with.
 
     `now` is when items happened that state no instant. A price that needs no past costs next to nothing here.
     """
@@ -150,7 +150,7 @@ def _fall_back(lines: Iterable[Line], terms: Terms, past: Past) -> None:
 
 
 def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
-    """Scale what the customer pays, exactly; what it costs us stays."""
+    """Scales what the customer pays, exactly; what it costs us stays."""
     multiplier = (multiplier_nanos, BILLION)
     for line in lines:
         line.price_micros = times(line.price_micros, multiplier)

@@ -62,7 +62,7 @@ class Line:
     pool: PoolPart | None = None
     """If it may be paid from a pool; `price_micros` is then what it costs where nothing of that is left."""
     measured: Measured | None = None
-    """How much it comes to in the unit of the rule, if that measures."""
+    """How much it amounts to in the unit of the rule, if that measures."""
     fallback: str = ""
     """The rule whose price it has, though none of its own."""
 

@@ -1,7 +1,7 @@
 """Undoing: the states of prices as if some lines had not been, from what those lines added to them.
 
-What other charges have cost is not touched. What a period's others come to without these lines may be more or
-less than they were charged: the difference is carried (`counters`).
+What other charges have cost is not touched. What a period's others amount to without these lines may be more
+or less than they were charged: the difference is carried (`period_counters`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pricing.rating.state import COUNT, ONCE, RUN, Effect, State
 def unwind(
     effects: Iterable[Effect], states: Mapping[str, str], closed: Collection[str] = ()
 ) -> Mapping[str, State]:
-    """Return the states that change where lines with these effects did not happen: a reversal.
+    """The states that change where lines with these effects did not happen: a reversal.
 
     The effects are those of the lines, in order. `states` are those of their keys as they are now; `closed`
     says of which the period has closed: what it carried was settled then, and what is carried now is due at
@@ -45,5 +45,5 @@ def unwind(
 
 
 def free_marks(effects: Iterable[Effect]) -> Mapping[str, State]:
-    """Return the states that change where lines with these effects are refunded in full: `once` marks."""
+    """The states that change where lines with these effects are refunded in full: `once` marks."""
     return {key: State("") for key, *_ in effects if key.startswith(ONCE)}

@@ -1,11 +1,11 @@
-"""Stacks of layers: what the segments of a run come to, kept while one after the other is told.
+"""Stacks of layers: what the segments of a run amount to, updated by each that is reported.
 
 At each level of the hourly rate the machine starts, goes on, or does not run. A machine that is resized goes
 on wherever it ran before. One that starts has a minimum of its own, unless it starts while that of an earlier
 start lasts, which then covers both.
 
-A segment that is told changes what it is next to, and no more: so a run of a thousand starts costs a thousand
-short looks, not a thousand readings of the whole run.
+A segment that is reported changes what it is next to, and no more: so a run of a thousand starts costs a
+thousand short looks, not a thousand readings of the whole run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stretch:
     started_nanos: int
     """Since 1970."""
     order: tuple[int, bool, int]
-    """When it started; at one instant starts come before changes of size, and then who was told first."""
+    """When it started; at one instant starts come before changes of size, and then what came first."""
     size: Meter
     before: Meter | None
     """Its size before; None: it started."""
@@ -53,7 +53,7 @@ class Layers:
     def add(
         self, key: str, started_nanos: int, size: Meter, before: Meter | None, duration_nanos: int
     ) -> Iterator[Change]:
-        """Add a part of a segment; yield what it changes."""
+        """Adds a part of a segment; yields what it changes."""
         stretch = self._stretches.get(key)
         is_new = stretch is None
         if stretch is None:
@@ -70,7 +70,7 @@ class Layers:
                 yield meter, (high - low) * billed_nanos
 
     def _split_at(self, rate_nanos: int) -> None:
-        """Make a rate one that levels end at: the same machines run on both sides of it."""
+        """Makes a rate one that levels end at: the same machines run on both sides of it."""
         at = bisect_left(self._rates_nanos, rate_nanos)
         if at == len(self._rates_nanos):
             self._levels.append(_Level(self._rates_nanos[-1], []))
@@ -110,19 +110,19 @@ class _Level:
         self._groups = groups
 
     def copy(self, low_nanos: int) -> _Level:
-        """Return a level of the same stretches, above another rate."""
+        """A level of the same stretches, above another rate."""
         groups = [_Group(group.meter, [*group.stretches], group.duration_nanos) for group in self._groups]
         return _Level(low_nanos, groups)
 
     def go_on(self, stretch: Stretch, duration_nanos: int) -> Iterator[Change]:
-        """Lengthen a stretch; yield by meter how much more time is billed."""
+        """Lengthens a stretch; yields by meter how much more time is billed."""
         group = self._groups[bisect_right(self._groups, stretch.order, key=_BEGAN) - 1]
         billed_nanos = group.billed_nanos
         group.duration_nanos += duration_nanos
         yield group.meter, group.billed_nanos - billed_nanos
 
     def begin(self, stretch: Stretch) -> Iterator[Change]:
-        """Put a new stretch in its place; yield by meter how much more time is billed, or less."""
+        """Puts a new stretch in its place; yields by meter how much more time is billed, or less."""
         at = bisect_right(self._groups, stretch.order, key=_BEGAN)
         group = self._groups[at - 1] if at else None
         if group is not None and self._takes(group, stretch):
@@ -166,7 +166,7 @@ class _Level:
         return _Group(began, [stretch], stretch.duration_nanos)
 
     def _takes(self, group: _Group, stretch: Stretch) -> bool:
-        """Tell whether a stretch goes on where a group ran, or is covered by its minimum."""
+        """Whether a stretch goes on where a group ran, or is covered by its minimum."""
         before, meter = stretch.before, group.meter
         if before is not None and before.rate_nanos > self._low_nanos:
             return True
@@ -174,7 +174,7 @@ class _Level:
 
 
 def _cut(group: _Group, stretch: Stretch) -> list[Stretch]:
-    """Take out of a group what comes after a stretch."""
+    """Takes out of a group what comes after a stretch."""
     at = bisect_right(group.stretches, stretch.order, key=_ORDER)
     later = group.stretches[at:]
     del group.stretches[at:]

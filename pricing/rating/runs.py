@@ -2,7 +2,7 @@
 
 A run's usage may come in many parts, in any order. A part costs price(run after it) - price(run before it),
 so that twenty parts cost what one would: 20 s, 30 s and 20 s at a minimum of 60 s bill 60, 0 and 10. All
-that is kept of a run is how long each meter of it has run: flat, so that parts can be taken away again.
+that is stored of a run is how long each meter of it has run: flat, so that parts can be taken away again.
 
 Usage that says when its machine started, or was resized, is of a *segment* of the run. Segments make a stack
 of layers: at each level of the hourly rate the machine starts, goes on, or does not run.
@@ -44,18 +44,18 @@ _NANOS_PER_MICROSECOND = 1000
 
 
 def run_key(item: Compute) -> str | None:
-    """Return the key of the run that an item belongs to; None: the reservation's own."""
+    """The key of the run that an item belongs to; None: the reservation's own."""
     return None if item.run_id is None else RUN + item.run_id
 
 
 def run_keys(item: Compute, _instant: datetime, _now: datetime) -> Iterable[str]:
-    """Return the key of the run that an item belongs to, if it names one."""
+    """The key of the run that an item belongs to, if it names one."""
     key = run_key(item)
     return () if key is None else (key,)
 
 
 def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> int:
-    """Return what a part adds to the price of its run (rate x time x count), and note that it ran.
+    """Returns what a part adds to the price of its run (rate x time x count), and notes that it ran.
 
     Each count of machines meters by itself.
     """
@@ -79,7 +79,7 @@ def charge(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pas
 
 
 def is_full(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> bool:
-    """Tell whether a part would make its run keep more than it may; what the run keeps already goes on."""
+    """Whether a part would make its run keep more than it may; what the run keeps already goes on."""
     if not item.duration_nanos or not item.count_nanos:
         return False
     run = run_key(item)
@@ -92,13 +92,13 @@ def is_full(item: Compute, meters: Sequence[Meter], machines: Machines, past: Pa
 
 
 def _needs_whole(item: Compute, meters: Iterable[Meter], state: Mapping[str, int]) -> bool:
-    """Tell whether what a part costs depends on more of its run than the times of its own meters."""
+    """Whether what a part costs depends on more of its run than the times of its own meters."""
     has_maximum = any(meter.maximum_nanos is not None for meter in meters)
     return item.started_at is not None or has_maximum or _CARRIED in state
 
 
 def _charge_times(state: dict[str, int], keys: Iterable[tuple[str, Meter]], item: Compute) -> int:
-    """Charge a part that touches nothing of its run but the times of its own meters."""
+    """Charges a part that touches nothing of its run but the times of its own meters."""
     total = 0
     for key, meter in keys:
         before = state.get(key, 0)
@@ -108,9 +108,9 @@ def _charge_times(state: dict[str, int], keys: Iterable[tuple[str, Meter]], item
 
 
 def _charge_whole(state: dict[str, int], whole: _Run, keys: Iterable[str], duration_nanos: int) -> int:
-    """Charge what the whole run comes to with a part, less what it came to without it.
+    """Charges what the whole run amounts to with a part, less what it amounted to without it.
 
-    Where that is less than nothing, for the part came late and told that two minimums are one, or that
+    Where that is less than nothing, for the part came late and showed that two minimums are one, or that
     another size began a layer, it is carried against what comes next: what a run has charged is not taken
     back.
     """
@@ -125,7 +125,7 @@ def _charge_whole(state: dict[str, int], whole: _Run, keys: Iterable[str], durat
 
 
 def _settle(state: dict[str, int], machines: Machines) -> None:
-    """Carry what reversals have left: what is still charged, less what the rest of the run comes to.
+    """Carries what reversals have left: what is still charged, less what the rest of the run amounts to.
 
     A part that was undone may have paid for others, by its minimum: then something was not charged. Rates are
     those of now on both sides, so that what was charged at others is not charged again.
@@ -141,9 +141,9 @@ def _settle(state: dict[str, int], machines: Machines) -> None:
 
 
 def unwind_run(effects: Iterable[str], text: str | None) -> State:
-    """Return the state of a run without the parts that were undone.
+    """The state of a run without the parts that were undone.
 
-    What they leave to be carried is told by its next part, which knows the rates; of a run without any part
+    What they leave to be carried its next part works out, which knows the rates; of a run without any part
     nothing is left.
     """
     state = decode(text)
@@ -166,7 +166,7 @@ def _lengthen(state: dict[str, int], key: str, duration_nanos: int) -> None:
 
 
 def _is_time(key: str) -> bool:
-    """Tell whether a key of a run's state is of a meter or a segment: what ran, and was not undone."""
+    """Whether a key of a run's state is of a meter or a segment: what ran, and was not undone."""
     return key not in {_CARRIED, _GIVEN_BACK} and not key.startswith(_UNDONE)
 
 
@@ -188,7 +188,7 @@ class _Segment(NamedTuple):
 
 
 def _keys(item: Compute, meters: Sequence[Meter], machines: Machines, past: Past) -> list[str]:
-    """Return under which keys a part is kept, one for each meter."""
+    """Under which keys a part is stored, one for each meter."""
     if item.started_at is None:
         return _plain(item, meters)
     return _segments(item, item.started_at, meters, machines, past)
@@ -216,7 +216,7 @@ def _segments(
 
 
 class _Run:
-    """What all of a run comes to, kept while parts are added: of each meter at most its maximum."""
+    """What all of a run amounts to, stored while parts are added: of each meter at most its maximum."""
 
     __slots__ = ("_amounts", "_machines", "_stacks", "_times", "total")
 
@@ -233,7 +233,7 @@ class _Run:
             self.add(key, duration_nanos)
 
     def add(self, key: str, duration_nanos: int) -> None:
-        """Add a part by a key of the run's state; a meter that the card has no more comes to nothing."""
+        """Adds a part by a key of the run's state; a meter that the card has no more amounts to nothing."""
         if key.startswith("["):
             self._add_to_segment(key, duration_nanos)
             return

@@ -49,7 +49,7 @@ class State(NamedTuple):
     surplus_micros: Fraction = _ZERO
     """What was charged beyond what the period's usage comes to: exact, as the customer paid it.
 
-    Below 0: what the usage comes to beyond what was charged, which the customer owes."""
+    Below 0: what the usage amounts to beyond what was charged, which the customer owes."""
     is_exact: bool = True
     """False where lines were undone of so many that what the others come to is known on average only."""
 
@@ -89,7 +89,7 @@ class Past:
         self.now = now
         """When the pricing is done."""
         self.estimate = estimate
-        """Prices are told as if no bundle, allowance or lower tier were left; nothing is counted."""
+        """Prices are reported as if no bundle, allowance or lower tier were left; nothing is counted."""
         self.factor: Pair = (1, 1)
         """What the price at hand is multiplied by before it is charged."""
         self.inner: list[str] | None = None
@@ -109,7 +109,7 @@ class Past:
         self._effects: list[Effect] = []
 
     def state(self, key: str | None) -> dict[str, Any]:
-        """Return the state of a key, to be changed in place; None: that of the reservation's own run."""
+        """The state of a key, to be changed in place; None: that of the reservation's own run."""
         if key is None:
             if self._own is None:
                 self._own = decode(self._memory.own_run)
@@ -120,39 +120,39 @@ class Past:
         return state
 
     def size(self, key: str | None) -> int:
-        """Return how much the state of a key holds; what is only looked at does not count as changed."""
+        """How much the state of a key holds; what is only looked at does not count as changed."""
         state = self._own if key is None else self._states.get(key)
         if state is None:
             state = decode(self._memory.own_run if key is None else self._memory.states.get(key))
         return len(state)
 
     def close(self, key: str, closes_at: datetime | None, surplus_micros: Fraction) -> None:
-        """Say when the surplus of a state is due, and how much it is by now."""
+        """Says when the surplus of a state is due, and how much it is by now."""
         self._closings[key] = closes_at, surplus_micros
 
     def note(self, key: str, effect: object, charged_micros: Fraction | None = None) -> None:
-        """Note what the line at hand adds to a state, and what it is charged of that, as `Effect` says."""
+        """Notes what the line at hand adds to a state, and what it is charged of that, as `Effect` says."""
         self._effects.append(Effect(key, _encode(effect), charged_micros))
 
     def take_effects(self) -> tuple[Effect, ...]:
-        """Return what the line at hand has added; the next line begins."""
+        """What the line at hand has added; the next line begins."""
         effects = tuple(self._effects)
         self._effects.clear()
         return effects
 
     def scale_pool(self, factor: Pair) -> None:
-        """Multiply what the line at hand costs in lots of a pool, if it may."""
+        """Multiplies what the line at hand costs in lots of a pool, if it may."""
         if self.pool is not None:
             self.pool = PoolPart(self.pool.pool, times(self.pool.exact_micros, factor))
 
     def take_notes(self) -> tuple[Measured | None, PoolPart | None]:
-        """Return what the price of the line at hand tells beside its credits; the next line begins."""
+        """What the price of the line at hand tells beside its credits; the next line begins."""
         notes = self.measured, self.pool
         self.measured = self.pool = None
         return notes
 
     def changed_states(self) -> Mapping[str, State]:
-        """Return the states that were touched, as they are by now."""
+        """The states that were touched, as they are by now."""
         if not self._states:
             return {}
         nothing = (None, _ZERO)
@@ -162,15 +162,15 @@ class Past:
         }
 
     def own_state(self) -> str | None:
-        """Return the state of the reservation's own run, changed or not."""
+        """The state of the reservation's own run, changed or not."""
         return self._memory.own_run if self._own is None else _encode(self._own)
 
 
 def encode(state: Mapping[str, object]) -> str:
-    """Return a state as text; empty for one without anything in it."""
+    """A state as text; empty for one without anything in it."""
     return _encode(state) if state else ""
 
 
 def decode(text: str | None) -> dict[str, Any]:
-    """Return a state of its text; no text: nothing in it."""
+    """A state of its text; no text: nothing in it."""
     return dict(json.loads(text)) if text else {}

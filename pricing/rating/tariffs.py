@@ -32,7 +32,7 @@ class Tariff(Protocol):
     """The price of usage of one kind."""
 
     def charge(self, item: Any, costs: Costs, past: Past) -> Pair | None:
-        """Return the price of an item of the kind; None if a rate or a cost that it needs is unknown."""
+        """The price of an item of the kind; None if a rate or a cost that it needs is unknown."""
 
 
 class OnCost(NamedTuple):
@@ -44,7 +44,7 @@ class OnCost(NamedTuple):
     """Of the cost of what was served."""
 
     def charge(self, costs: Costs, customers_key: bool) -> Pair | None:
-        """Return the price of costs, which are list prices on the customer's own key.
+        """The price of costs, which are list prices on the customer's own key.
 
         None if what was asked for has none.
         """
@@ -66,7 +66,7 @@ class TokensTariff(NamedTuple):
     on_cost: OnCost | None
 
     def charge(self, item: Tokens, costs: Costs, _past: Past) -> Pair | None:
-        """Return the price; None if a quantity has no rate, or the cost that it builds on is unknown."""
+        """The price; None if a quantity has no rate, or the cost that it builds on is unknown."""
         if self.on_cost is None:
             return NOTHING if self.rates is None else self.rates.amount(item)
         following = self.on_cost.charge(costs, item.key_owner is not OURS)
@@ -87,7 +87,7 @@ class ComputeTariff(NamedTuple):
     on_cost: OnCost | None
 
     def charge(self, item: Compute, costs: Costs, past: Past) -> Pair | None:
-        """Return the price; None if the cost that it builds on is unknown."""
+        """The price; None if the cost that it builds on is unknown."""
         following = NOTHING if self.on_cost is None else self.on_cost.charge(costs, customers_key=False)
         if following is None:
             return None
@@ -106,7 +106,7 @@ class UnitsTariff(NamedTuple):
     on_cost: OnCost | None
 
     def charge(self, item: Units, costs: Costs, _past: Past) -> Pair | None:
-        """Return the price; None if the cost that it builds on is unknown."""
+        """The price; None if the cost that it builds on is unknown."""
         price = (self.rate[0] * item.quantity_nanos, self.rate[1])
         if self.on_cost is None:
             return price
@@ -123,7 +123,7 @@ class OutcomeTariff(NamedTuple):
     """Credits by result, in billionths."""
 
     def charge(self, item: Outcome, _costs: Costs, _past: Past) -> Pair:
-        """Return the price."""
+        """The price."""
         return (self.each_nanos + self.rates[item.result]) * item.count, BILLION // MICROS
 
 
@@ -136,7 +136,7 @@ def compile_rates(
     *,
     lenient: bool,
 ) -> Tariff:
-    """Compile schemes of rates and of cost, added up, for a kind of usage.
+    """Compiles schemes of rates and of cost, added up, for a kind of usage.
 
     `meters` are those of its hourly rates with a past, `machines` those of the card. `lenient`: another price
     takes what has no rate here.
@@ -183,7 +183,7 @@ def _summed(shares: Sequence[Shares], unit: Fraction) -> tuple[Pair, Pair] | Non
 
 
 def _token_rates(parts: Iterable[PriceDoc], *, lenient: bool) -> TokenRates | None:
-    """Sum the rates of all parts, quantity by quantity, after each part's own fall-backs.
+    """Sums the rates of all parts, quantity by quantity, after each part's own fall-backs.
 
     Where another part prices any quantity (`lenient`), what these do not name adds nothing.
     """

@@ -92,18 +92,18 @@ class Terms:
         return () if rule is None else rule.meters
 
     def multiplied(self, multiplier_nanos: int) -> Terms:
-        """Return the terms for a customer with a multiplier of its own; what is compiled is shared."""
+        """The terms for a customer with a multiplier of its own; what is compiled is shared."""
         terms = copy(self)
         terms.multiplier_nanos = multiplier_nanos
         return terms
 
     def labels(self, labels: Mapping[str, str]) -> Labels:
-        """Return the labels that matter to the card."""
+        """The labels that matter to the card."""
         return tuple(map(labels.get, self._label_names)) if self._label_names else ()
 
 
 def compile_terms(card: RateCard, costs: CostBook) -> Terms:
-    """Compile a card and a cost book to integer arithmetic."""
+    """Compiles a card and a cost book to integer arithmetic."""
     return Terms(card, costs)
 
 
@@ -145,7 +145,7 @@ class Rules:
         self._known: dict[object, Rule | None] = {}
 
     def first(self, item: Item, labels: Labels) -> Rule | None:
-        """Return the first rule that matches an item; None if none does."""
+        """The first rule that matches an item; None if none does."""
         facts = self._facts(item)
         key = (facts, labels) if self._looks_at_labels else facts
         try:

@@ -85,7 +85,7 @@ class Compute(NamedTuple):
     """The run that a minimum, an increment and a maximum belong to; None: the reservation."""
     state: str = "active"
     started_at: datetime | None = None
-    """When the machine started, or was resized, to run as it did; None: not told."""
+    """When the machine started, or was resized, to run as it did; None: not reported."""
     resized_from: str | None = None
     """The resource that it was until then; None: it was none, it started. Told with `started_at` only."""
     occurred_at: datetime | None = None
@@ -122,5 +122,5 @@ Item = Tokens | Compute | Units | Outcome
 
 
 def as_asked(item: Item) -> Item:
-    """Return usage as if what was asked for had served it."""
+    """Usage as if what was asked for had served it."""
     return item._replace(served_by=None) if isinstance(item, (Tokens, Compute)) and item.served_by else item

@@ -1,4 +1,4 @@
-"""What the journal keeps of usage, and usage made of it again: enough to price it anew, and no more.
+"""What the journal stores of usage, and usage made of it again: enough to price it anew, and no more.
 
 A line's public facts are its kind, name and quantities; its internal ones say what served it, whose key it
 was and, under the key `usage`, what else is not as usual: bytes of a row matter.
@@ -36,7 +36,7 @@ _KEY_OWNERS = {str(owner): owner for owner in KeyOwner}
 
 
 def name_of(item: Item) -> str:
-    """Return what was asked for: a model, a resource, a meter, an outcome."""
+    """What was asked for: a model, a resource, a meter, an outcome."""
     if isinstance(item, Tokens):
         return item.model
     if isinstance(item, Compute):
@@ -45,7 +45,7 @@ def name_of(item: Item) -> str:
 
 
 def quantities_of(item: Item) -> dict[str, str]:
-    """Return the quantities as they were reported; durations in seconds."""
+    """The quantities as they were reported; durations in seconds."""
     if isinstance(item, Tokens):
         quantities = {}
         for key, quantity in item.quantities.items():
@@ -63,7 +63,7 @@ def quantities_of(item: Item) -> dict[str, str]:
 
 
 def facts_of(item: Item) -> dict[str, object]:
-    """Return what is kept under `usage`, as JSON values; empty if all is as usual."""
+    """What is stored under `usage`, as JSON values; empty if all is as usual."""
     facts: dict[str, object] = {}
     if isinstance(item, Tokens):
         if item.service_tier:
@@ -80,7 +80,7 @@ def facts_of(item: Item) -> dict[str, object]:
 
 
 def kept_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
-    """Return public and internal facts that `item_of` makes the usage of again."""
+    """Public and internal facts that `item_of` makes the usage of again."""
     kind = _KINDS[type(item)]
     public: dict[str, object] = {"kind": kind, "name": name_of(item), "quantities": quantities_of(item)}
     internal: dict[str, object] = {"usage": facts_of(item)}
@@ -105,7 +105,7 @@ def _facts_of_compute(item: Compute) -> dict[str, object]:
 
 
 def item_of(public: Mapping[str, Any], internal: Mapping[str, Any]) -> Item:
-    """Return the usage that a line of the journal is of.
+    """The usage that a line of the journal is of.
 
     Takes the line's public facts and its internal ones. Raises KeyError or ValueError for what is no line.
     """

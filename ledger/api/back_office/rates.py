@@ -395,7 +395,7 @@ async def _read(field: str, read: Callable[[str], Content], text: str) -> Conten
 
 
 async def _told(field: str, doing: Awaitable[Answer]) -> Answer:
-    """What comes of a document; what is wrong with it is told of a field of the request."""
+    """What comes of a document; what is wrong with it is reported of a field of the request."""
     try:
         return await doing
     except pricing.ConfigError as error:

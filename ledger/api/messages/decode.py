@@ -294,7 +294,7 @@ def create_customer(request: admin.CreateCustomerRequest) -> Write[CreateCustome
 
 
 def multiplier(customer: admin.Customer) -> int:
-    """The customer's multiplier, in billionths; 1 if it is empty. What is wrong with it is told elsewhere."""
+    """The customer's multiplier, in billionths; 1 if it is empty. What is wrong with it others report."""
     return validation.multiplier_nanos(Problems(), "", customer.multiplier)
 
 

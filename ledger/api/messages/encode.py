@@ -155,7 +155,7 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
 
 
 def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:
-    """The reservation as the entry left it; when it was made is told by its `Reserve`."""
+    """The reservation as the entry left it; when it was made is reported by its `Reserve`."""
     image = entry.reservation
     if image is None:
         raise AssertionError(f"entry {entry.sequence} ({entry.kind}) has no reservation")
@@ -296,7 +296,7 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
 
 
 def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
-    """A row of the usage report; a label that the work does not have is not told."""
+    """A row of the usage report; a label that the work does not have is not reported."""
     told = wallet.UsageRow(
         day=row.key.day.isoformat(),
         kind=row.key.kind,

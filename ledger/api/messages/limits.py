@@ -86,7 +86,7 @@ HANDSHAKE_SECONDS: Final = 10
 """Until a connection has said that it speaks HTTP/2."""
 
 IDLE_SECONDS: Final = 300
-"""A connection without a call is told to go; its client makes another when it next has one."""
+"""A connection without a call is asked to go; its client makes another when it next has one."""
 
 AGE_SECONDS: Final = 3_600
 AGE_GRACE_SECONDS: Final = 120
@@ -98,16 +98,16 @@ PING_TIMEOUT_SECONDS: Final = 20
 """A peer of which nothing is heard is asked whether it is there, and let go if it does not answer."""
 
 VIOLATIONS_MAX: Final = 16
-"""Bad fields told of one request: errors travel as trailing metadata, of which clients take 8 KiB."""
+"""Bad fields reported of one request: errors travel as trailing metadata, of which clients take 8 KiB."""
 
 VIOLATION_BYTES_MAX: Final = 300
 """Bytes of the description of each: it may quote what was sent."""
 
 VIOLATIONS_BYTES_MAX: Final = 5_200
-"""Bytes of them all: in Base64 they are a third more, and the first is told twice."""
+"""Bytes of them all: in Base64 they are a third more, and the first is reported twice."""
 
 NAMES_TOLD_MAX: Final = 20
-"""Names told of what there is (plans, cards), for the same reason."""
+"""Names reported of what there is (plans, cards), for the same reason."""
 
 PAGE_BYTES_MAX: Final = 3 * 1024 * 1024
 """A page ends early here: a client's default receives no answer above 4 MiB."""
@@ -153,7 +153,7 @@ USAGE_DAYS_MAX: Final = 92
 """Days of one usage report: a quarter."""
 
 USAGE_LABEL_KEYS_MAX: Final = 4
-"""Labels that a usage report tells apart: a row's key is in the page token."""
+"""Labels that a usage report distinguishes: a row's key is in the page token."""
 
 KEY_CUSTOMERS_MAX: Final = 1_000
 """Customers that a key is bound to: every process holds them in memory."""

@@ -89,7 +89,7 @@ def name(problems: Problems, path: str, value: str, length_max: int = limits.NAM
 def identifier(problems: Problems, path: str, value: str) -> str:
     """An id of the caller's own, or one that was given out.
 
-    None holds a key (a token is longer than ids are): it would be stored, and told to others.
+    None holds a key (a token is longer than ids are): it would be stored, and reported to others.
     """
     if not 0 < len(value) <= limits.ID_LENGTH_MAX or not value.isprintable():
         name(problems, path, value, limits.ID_LENGTH_MAX)
@@ -256,14 +256,14 @@ def label_filter(problems: Problems, path: str, value: pb.Labels) -> Mapping[str
 
 
 def told_label(problems: Problems, path: str, key: str) -> str:
-    """The key of a label that may be told to a customer."""
+    """The key of a label that may be reported to a customer."""
     if key.startswith(INTERNAL):
         problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
     return key
 
 
 def refuse_unwieldy(path: str, sums_micros: Iterable[int], remedy: str) -> None:
-    """Refuses sums of credits that a row's field cannot hold: less is never told than there is.
+    """Refuses sums of credits that a row's field cannot hold: less is never reported than there is.
 
     Raises InvalidArgumentError on `path`, the field that makes the rows, with what to ask for instead.
     """

@@ -54,7 +54,8 @@ def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[
 def place(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQuery) -> UsagePlace | None:
     """Where a page begins; None of the first page.
 
-    A day is told by how many days of the report have begun with it; 0, where no row of the part was told yet.
+    A day is named by how many days of the report have begun with it; 0, where no row of the part was
+    reported yet.
     """
     days = (query.last_day - query.first_day).days + 1
     first: tuple[int | str, ...] = (

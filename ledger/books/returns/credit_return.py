@@ -14,7 +14,7 @@ For a lot that has expired or was voided since, a new lot of its kind, priority 
 value refunded and a life of 30 days.
 
 A charge may go back in several parts. Each begins where the one before it ended, and the value of a part is
-told by where it begins and ends, so that the parts together return what one would. Credits that paid present
+known by where it begins and ends, so that the parts together return what one would. Credits that paid present
 debt count as those that were borrowed, then as those drawn first: what is drawn last is left for the lots.
 """
 
@@ -46,7 +46,7 @@ _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
 
 
 def left_of(facts: Facts) -> int:
-    """Give the micro-credits that may still go back: what was collected, less what has gone back.
+    """Gives the micro-credits that may still go back: what was collected, less what has gone back.
 
     That is what was refunded, and what periods that closed since have given back.
     """
@@ -56,7 +56,7 @@ def left_of(facts: Facts) -> int:
 
 
 def is_refunded(charge: Entry, refunds: Sequence[Entry]) -> bool:
-    """Tell whether refunds have given back all that was left of a charge."""
+    """Whether refunds have given back all that was left of a charge."""
     return any(refund.final for refund in refunds if refund.subject == charge.sequence)
 
 
@@ -89,7 +89,7 @@ class _Parts(NamedTuple):
 
 
 def give_back(draft: Draft, facts: Facts, micros: int) -> None:
-    """Book that so much of what charges have collected comes back; at most `left_of` them."""
+    """Books that so much of what charges have collected comes back; at most `left_of` them."""
     forgiven = min(micros, -draft.wallet.balances.debt)
     if forgiven:
         draft.forgive(forgiven)
@@ -116,7 +116,7 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
 
 
 def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _Charge:
-    """Give a charge as its refunds have left it."""
+    """A charge as its refunds have left it."""
     borrowed, returned, kept = -entry.credits.debt, 0, 0
     for refund in refunds:
         if refund.subject == entry.sequence:
@@ -137,7 +137,7 @@ def _divide(micros: int, forgiven: int, borrowed: int) -> _Parts:
 def _booked_value(
     entries: Sequence[Entry], charges: Sequence[_Charge], parts: _Parts, unknown_micros: int
 ) -> int:
-    """Give what the charges booked for the last of the debt that comes back."""
+    """Gives what the charges booked for the last of the debt that comes back."""
     borrowed = -sum(entry.credits.debt for entry in entries)
     booked = -sum(entry.money.debt_value_nanousd for entry in entries if entry.money)
     left = sum(charge.borrowed_micros for charge in charges)
@@ -150,7 +150,7 @@ Returned = dict[LotKey, tuple[int, int]]
 
 
 def _take_draws(charges: Sequence[_Charge], micros: int) -> Returned:
-    """Say how much goes back to each lot that was drawn, and what value."""
+    """Says how much goes back to each lot that was drawn, and what value."""
     returned: Returned = {}
     for charge in reversed(charges):
         left = sum(draw.micros for draw in charge.draws) - charge.returned_micros - charge.kept_micros
@@ -161,7 +161,7 @@ def _take_draws(charges: Sequence[_Charge], micros: int) -> Returned:
 
 
 def _take_payments(facts: Facts, micros: int) -> Returned:
-    """Say how much goes back to each lot that has paid debt since, and what value."""
+    """Says how much goes back to each lot that has paid debt since, and what value."""
     own = {refund.sequence for refund in facts.refunds}
     others = [entry for entry in facts.later if entry.kind in _RETURNS and entry.sequence not in own]
     spoiled = {draw.lot for draw in _draws(others) if draw.micros < 0}
@@ -177,7 +177,7 @@ def _take_payments(facts: Facts, micros: int) -> Returned:
 
 
 def _payments_returned(facts: Facts) -> dict[LotKey, int]:
-    """Say how much refunds have returned to lots that the charge refunded had not drawn: they paid debt."""
+    """Says how much refunds have returned to lots that the charge refunded had not drawn: they paid debt."""
     returned: dict[LotKey, int] = {}
     for charge in facts.charges:
         drawn = {draw.lot for draw in _draws([charge])}
@@ -188,12 +188,12 @@ def _payments_returned(facts: Facts) -> dict[LotKey, int]:
 
 
 def _draws(entries: Sequence[Entry]) -> Iterable[Draw]:
-    """Give the draws of entries, the last drawn first."""
+    """The draws of entries, the last drawn first."""
     return (draw for e in reversed(entries) for draw in reversed(e.money.draws if e.money else ()))
 
 
 def _add(returned: Returned, draws: Iterable[Draw], start: int, end: int) -> None:
-    """Add what lies between two places of draws laid end to end; of each draw its share of the value."""
+    """Adds what lies between two places of draws laid end to end; of each draw its share of the value."""
     place = 0
     for key, drawn, value in draws:
         first, last = max(start - place, 0), min(end - place, drawn)
@@ -211,12 +211,12 @@ def _takes_back(lot: Lot, now: datetime) -> bool:
 
 
 def _emptied(lot: Lot) -> Lot:
-    """Give a lot that the wallet does not hold: it is empty by now, whatever it was when it was read."""
+    """A lot that the wallet does not hold: it is empty by now, whatever it was when it was read."""
     return lot._replace(remaining_micros=0, held_micros=0, value_nanousd=0)
 
 
 def _new_lot(draft: Draft, n: int, old: Lot | None, micros: int) -> Lot:
-    """Make an empty lot for `micros` credits that have no lot to go back to."""
+    """Makes an empty lot for `micros` credits that have no lot to go back to."""
     return Lot(
         key=LotKey(draft.sequence, n),
         kind=old.kind if old else GrantKind.ADJUSTMENT,
@@ -243,7 +243,7 @@ class LineRest(NamedTuple):
     micros: int
 
     def revenue_nanousd(self, micros: int) -> int:
-        """Give the revenue that the line booked for the next so many of its credits."""
+        """The revenue that the line booked for the next so many of its credits."""
         price = self.line.credits_micros
         if price == 0:
             return 0
@@ -252,7 +252,7 @@ class LineRest(NamedTuple):
 
 
 def lines_left(facts: Facts) -> tuple[LineRest, ...]:
-    """Give all lines of the charges."""
+    """All lines of the charges."""
     rests: list[LineRest] = []
     for charge in facts.charges:
         lines = charge.money.lines if charge.money else ()
@@ -267,7 +267,7 @@ def lines_left(facts: Facts) -> tuple[LineRest, ...]:
 def take_back(
     rests: Sequence[LineRest], micros: Sequence[int], revenue_nanousd: int, *, cost: bool
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Negate so much of each line's price, and of its revenue; with `cost` its cost and memos too.
+    """Negates so much of each line's price, and of its revenue; with `cost` its cost and memos too.
 
     Where the revenue taken back (negative, of all lines) is another than was booked for these credits, the
     lines share the difference by their credits.

@@ -21,7 +21,7 @@ from ledger.books.rounding import apportion
 
 
 def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts: Facts) -> Decision | Refusal:
-    """Give back credits of one charge: of a `Charge`, or of one commit."""
+    """Gives back credits of one charge: of a `Charge`, or of one commit."""
     refusal = refuse_amount(command.amount_micros, least=1)
     if refusal:
         return refusal
@@ -61,5 +61,5 @@ def refund(wallet: Wallet, command: Refund, *, now: datetime, plan: Plan, facts:
 
 
 def _refunds_max(charge: Entry) -> int:
-    """Give how many refunds of a part of it a charge takes; one more may give back all that is left."""
+    """How many refunds of a part of it a charge takes; one more may give back all that is left."""
     return min(REFUNDS_MAX, REFUND_LINES_MAX // max(1, len(charge.lines)) - 1)

@@ -36,7 +36,7 @@ from ledger.books.tallies import uncarry
 def reverse(
     wallet: Wallet, command: Reverse, *, now: datetime, plan: Plan, facts: Facts
 ) -> Decision | Refusal:
-    """Undo a charge made by `Charge`, or all charges of a closed reservation: whole, and once."""
+    """Undoes a charge made by `Charge`, or all charges of a closed reservation: whole, and once."""
     refusal = _refuse_charge(facts) if command.charge is not None else _refuse_reservation(facts)
     if refusal:
         return refusal
@@ -79,7 +79,7 @@ def reverse(
 
 
 def _carried_by(undone: Sequence[Entry]) -> Mapping[str, Ratio]:
-    """Give how much more is carried since charges, by key: what others left over is due again."""
+    """How much more is carried since charges, by key: what others left over is due again."""
     carried: dict[str, Ratio] = {}
     for money in (entry.money for entry in undone if entry.money):
         for key, more in money.remainders.items():
@@ -108,7 +108,7 @@ def _refuse_reservation(facts: Facts) -> Refusal | None:
 
 
 def _undo(before: Reservation, given_micros: int) -> Reservation:
-    """Give the reservation as if nothing had been charged, but for what periods have given back of it."""
+    """The reservation as if nothing had been charged, but for what periods have given back of it."""
     return Reservation(
         sequence=before.sequence,
         state=ReservationState.REVERSED,

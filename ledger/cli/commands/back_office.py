@@ -164,7 +164,7 @@ def _customer_table(found: list[pb.Customer]) -> object:
     return made
 
 
-# An amount below 0 is no option: it is told as what it is.
+# An amount below 0 is no option: it is reported as what it is.
 @grants.command("issue", context_settings={"ignore_unknown_options": True})
 @at_server
 def issue(

@@ -15,7 +15,7 @@ from ledger.cli.own_server import run_here
 from ledger.logs import log_to_stderr
 
 _SHOWN_MAX = 20
-"""Violations that are told; `acu-ledger books verify` has more."""
+"""Violations that are reported; `acu-ledger books verify` has more."""
 
 
 def backup(

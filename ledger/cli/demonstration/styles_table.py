@@ -54,7 +54,7 @@ class World(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sold:
-    """What all sessions together come to on one card in one world."""
+    """What all sessions together amount to on one card in one world."""
 
     paid_nanousd: int
     cost_nanousd: int
@@ -69,7 +69,7 @@ Row = Mapping[World, Sold]
 
 
 def survives(row: Row, world: World) -> bool:
-    """Tell whether a world leaves at least half of what today does.
+    """Whether a world leaves at least half of what today does.
 
     A style that leaves nothing today, for no lever works, is measured by what it leaves when one does. Less
     than a cent is nothing: it is what rounding leaves.

@@ -57,7 +57,7 @@ REPEATED = "repeated"
 SNAPSHOT = "snapshot"
 CONFLICTING_REPEAT = "conflicting_repeat"
 FINDINGS_MAX = 1000
-"""Kinds of finding that are told apart: a file in which every path is new does not fill the memory."""
+"""Kinds of finding that are distinguished: a file in which every path is new does not fill the memory."""
 _API_NAME_MAX = 128
 _PATH_MAX = 160
 _Adapt = Callable[[object], Adapted | NoUsage]
@@ -160,7 +160,7 @@ class ProviderFiles:
         return found
 
     def _adapted(self) -> Iterator[tuple[int, Place, Adapted | NoUsage | AdapterError]]:
-        """What each record comes to, or why it cannot be read, by its number and place."""
+        """What each record amounts to, or why it cannot be read, by its number and place."""
         row = 0
         for path, stream in self._files:
             adapt = _READERS[self._kind]() if self._kind in _READERS else None

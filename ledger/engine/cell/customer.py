@@ -145,7 +145,7 @@ class Member:
 def decide_in_memory(
     member: Member, pending: Pending, prices: PriceBook, now: datetime
 ) -> Decision | Refusal:
-    """What a command comes to, against its customer's wallet as all earlier commands left it."""
+    """What a command amounts to, against its customer's wallet as all earlier commands left it."""
     wallet, command = member.wallet, pending.command
     if wallet is None or command is None:
         raise AssertionError("a command is decided against a wallet in memory")

@@ -47,7 +47,7 @@ class Columns(NamedTuple):
     """Columns of a table, and the composite type of the cell that carries rows of them to the write."""
 
     row_type: str
-    """Empty: it comes to be by rows of another."""
+    """Empty: rows of another make it."""
     fields: tuple[tuple[str, str], ...]
     """Names and types; `instant` and `terms` are numbers in a row, and in the table what they stand for."""
 

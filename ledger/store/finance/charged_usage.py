@@ -33,7 +33,7 @@ _COSTS_OF_E = f"""
 """
 
 # What prices a commit are its reservation's labels, not its own. A reversal gives back what refunds have left
-# of its charge; it is told with them, for they are no price, and so the charge comes to nothing.
+# of its charge; it is reported with them, for they are no price, and so the charge amounts to nothing.
 USAGE = (
     """
 SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,

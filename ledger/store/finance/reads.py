@@ -57,7 +57,7 @@ CHARGE = (
 
 
 GIVEN_BACK_MAX = 1_000
-"""Refunds told of one charge: an answer has a size."""
+"""Refunds reported of one charge: an answer has a size."""
 
 # Whose subject a charge, or the reservation that it was a part of, is: its refunds and its reversal.
 GIVEN_BACK = (
@@ -69,7 +69,7 @@ GIVEN_BACK = (
 
 
 class Dimension(StrEnum):
-    """What margins can be told apart by: the columns of the rollups."""
+    """What margins can be distinguished by: the columns of the rollups."""
 
     CUSTOMER = "customer"
     PLAN = "plan"
@@ -148,7 +148,7 @@ class FoundCharge:
 
 @asynccontextmanager
 async def snapshot(pool: Pool) -> AsyncIterator[PooledConnection]:
-    """Give a connection on which all statements see one state of the database."""
+    """A connection on which all statements see one state of the database."""
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -159,7 +159,7 @@ async def snapshot(pool: Pool) -> AsyncIterator[PooledConnection]:
 async def trial_balance(
     pool: Pool, cells: Sequence[str], *, as_of: datetime | None = None, customer: int | None = None
 ) -> TrialBalance:
-    """Add up all accounts over what was booked up to `as_of` (None: over all that is booked)."""
+    """Adds up all accounts over what was booked up to `as_of` (None: over all that is booked)."""
     credit_balances = [0] * len(Credits._fields)
     dollar_balances = [0] * len(Dollars._fields)
     async with snapshot(pool) as connection:
@@ -178,7 +178,7 @@ async def trial_balance(
 async def margin_report(
     pool: Pool, cells: Sequence[str], query: MarginQuery, groups_max: int
 ) -> MarginReport:
-    """Add up the rollups by the dimensions asked for; at most so many groups of each cell.
+    """Adds up the rollups by the dimensions asked for; at most so many groups of each cell.
 
     Without a dimension there is one group, of everything.
     """

@@ -205,7 +205,7 @@ class Totals:
 
 
 async def advance(pool: Pool, cell: str, entries_max: int) -> Progress | None:
-    """Take up to some `entries_max` entries, whole transactions (one at least), into the cell's rollups.
+    """Takes up to some `entries_max` entries, whole transactions (one at least), into the cell's rollups.
 
     None: another replica is at it.
     """

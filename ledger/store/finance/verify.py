@@ -85,7 +85,7 @@ class Verified:
 async def verify_journal(
     pool: Pool, cells: Sequence[str], invariants: Sequence[Invariant] = INVARIANTS
 ) -> Verification:
-    """Check invariants, all if none are named, over every cell, as of one instant."""
+    """Checks invariants, all if none are named, over every cell, as of one instant."""
     entries = customers = 0
     violations: list[Violation] = []
     async with snapshot(pool) as connection:
@@ -115,7 +115,7 @@ async def _violations(
 async def verify_customers(
     pool: Pool, cell: str, customers: Sequence[int], invariants: tuple[Invariant, ...]
 ) -> Verified:
-    """Check invariants of books or rollups over the books of some customers, as of one instant."""
+    """Checks invariants of books or rollups over the books of some customers, as of one instant."""
     try:
         async with snapshot(pool) as connection:
             as_of = await _one_processor(connection)

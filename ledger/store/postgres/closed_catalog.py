@@ -80,7 +80,7 @@ WHERE r.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database(
 
 
 async def close_catalog(connection: Connection, schemas: Sequence[str]) -> None:
-    """Closes to PUBLIC what is not on the allow-list; what cannot be closed is told, with what to do.
+    """Closes to PUBLIC what is not on the allow-list; what cannot be closed is reported, with what to do.
 
     Has to be in a transaction. Only a superuser can close PostgreSQL's own functions: where there is none
     (as a provider may have it) the reader's role keeps them.

@@ -46,7 +46,7 @@ FINANCE_STATEMENT_TIMEOUT = "10min"
 LOCK_TIMEOUT = "3s"
 
 _SESSION = {
-    # An outcome is told after the commit is on disk, and what a statement sees is decided statement by
+    # An outcome is reported after the commit is on disk, and what a statement sees is decided statement by
     # statement: the write locks first and looks again, which a snapshot of the transaction would forbid.
     "default_transaction_isolation": "read committed",
     # One plan per statement, made once. The costs of plans over arrays of unknown length are guesses that

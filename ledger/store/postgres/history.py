@@ -2,7 +2,7 @@
 
 After a failover or a restore the last transactions may be gone, and others stand where they stood. So each
 connection asks, when it is made, for what is another number on every other history: system identifier,
-timeline, database and start of the server, as one hash. Whoever knows something of the database is told
+timeline, database and start of the server, as one hash. Whoever knows something of the database is notified
 before the connection is used.
 """
 

@@ -2,7 +2,7 @@
 
 What belongs to no cell stands in the schema `ledger`, each cell in a schema of its own, with its own
 `alembic_version`, migrated in a transaction of its own. An advisory lock makes servers that start at the
-same time take turns. Nothing waits for ever: a lock that others hold is told with who they are.
+same time take turns. Nothing waits for ever: a lock that others hold is reported with who they are.
 """
 
 from __future__ import annotations

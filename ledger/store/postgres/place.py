@@ -2,7 +2,7 @@
 
 A restore puts them into another cluster, another database or on another timeline, whichever way it is done;
 what a dump, an archive or a disk has damaged is to be found before anybody uses it. A failover to a standby
-is another timeline too, and cannot be told from a recovery.
+is another timeline too, and cannot be distinguished from a recovery.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ RESTORE = "pg_restore"
 
 _VERSION = re.compile(r"\(PostgreSQL\) ([0-9]+)")
 _SAID_MAX = 2_000
-"""Characters of what a program says that are told: the last ones name the reason."""
+"""Characters of what a program says that are reported: the last ones name the reason."""
 
 
 class ProgramError(OperatorError):
@@ -30,7 +30,7 @@ class ProgramError(OperatorError):
 
 
 class Connect(NamedTuple):
-    """How a program is told where the database is."""
+    """How a program learns where the database is."""
 
     argument: str
     environment: dict[str, str]

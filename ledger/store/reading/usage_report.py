@@ -81,7 +81,7 @@ ORDER BY e.sequence DESC LIMIT 1
 """
 
 # A reversal takes its items and quantities away, a refund takes credits alone: the work was done. What an
-# entry prices beyond its lines (credits stated, a surplus given back) stands as kind ''. Days are told by
+# entry prices beyond its lines (credits stated, a surplus given back) stands as kind ''. Days are reported by
 # how many of the instants at which they begin have come.
 _SUMS = f"""
 WITH booked AS MATERIALIZED (
@@ -166,13 +166,13 @@ class UsagePlace:
     """Where a page of a report begins."""
 
     zone: str
-    """By which its days are told."""
+    """By which its days are reported."""
     through: int
     """The report's last sequence."""
     first: int
     """The first sequence of the part that is added up."""
     after: UsageKey | None
-    """The last row of that part which was told; None: none was."""
+    """The last row of that part which was reported; None: none was."""
 
 
 class UsagePage(NamedTuple):
@@ -253,7 +253,7 @@ class _Part:
         return whole
 
     async def rows(self, place: UsagePlace, last: int, limit: int) -> list[Used]:
-        """What the part adds up to, after the row that was told."""
+        """What the part adds up to, after the row that was reported."""
         days = (self._query.last_day - self._query.first_day).days + 1
         begins = [self._begins(self._query.first_day + timedelta(days=day)) for day in range(days)]
         after = place.after
