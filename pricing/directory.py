@@ -179,7 +179,7 @@ def _follows_nothing(rule: RuleDoc, costs: Sequence[RateCost]) -> bool:
 
 
 def _shadowed(card: Located[CardDoc]) -> Iterator[Problem]:
-    """Find rules all of whose cases an earlier rule takes, but for those that are named to fall back on."""
+    """The rules all of whose cases an earlier rule takes, but for those that are named to fall back on."""
     rules = card.model.rules
     finder = Finder([(_named(rule.match, rule.match.names), rule.match.facets) for rule in rules])
     for index, rule in enumerate(rules):

@@ -83,7 +83,7 @@ def cover(bill: Bill, sources: Iterator[Source]) -> tuple[list[Source], int]:
 
 
 def _cover_by_kind(open_needs: dict[str | None, int], sources: Sequence[Source]) -> tuple[list[Source], int]:
-    """Cover needs where some sources pay for one kind only."""
+    """Covers needs where some sources pay for one kind only."""
     later: dict[str, int] = {}
     for lot, micros, _ in sources:
         if lot.scope is not None:

@@ -317,7 +317,7 @@ def _book(
     terms: Terms,
     costs: _Costs,
 ) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
-    """Post draws, debt and cost, and say which line brought and cost how much of it."""
+    """Posts draws, debt and cost, and says which line brought and cost how much of it."""
     before, after, uncosted = costs
     cost_nanousd = after.posted_nanousd - before.posted_nanousd
     pool_revenue_nanousd = 0

@@ -86,7 +86,7 @@ def _rest(line: PricedLine, need: Fraction, covered: Fraction) -> PricedLine:
 
 
 def _draw(sources: Sequence[Source], needs: Sequence[Fraction], tally: Tally) -> _Pool:
-    """Cover needs in their order, as far as the sources go."""
+    """Covers needs in their order, as far as the sources go."""
     # What is there stands for as much, less what is due of earlier draws, or with what they drew ahead.
     left = sum(micros for _, micros, _ in sources) + tally.billed_micros - tally.exact_micros
     covered = []

@@ -1,4 +1,4 @@
-"""One entry in the making: a wallet's lots as they change, and the postings that go with each change.
+"""One entry that is being built: a wallet's lots as they change, and the postings that go with each change.
 
 Every method books one event of the chart of accounts, its credits and its dollars together. A posting
 `a -> b` puts -n on account a and +n on account b, so that whatever a draft does it stays balanced.
@@ -98,7 +98,7 @@ class Draft:
     # Lots
 
     def issue(self, lot: Lot) -> None:
-        """Book a grant: issued -> pending, or -> available; receivable -> deferred, the total paid."""
+        """Books a grant: issued -> pending, or -> available; receivable -> deferred, the total paid."""
         account = PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE
         self._move(ISSUED, account, lot.amount_micros)
         self._pay(RECEIVABLE, DEFERRED, lot.value_nanousd)
@@ -107,14 +107,14 @@ class Draft:
         self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
 
     def start(self, key: LotKey) -> None:
-        """Book a grant's start: pending -> available."""
+        """Books a grant's start: pending -> available."""
         lot = self.lots[key]
         self._move(PENDING, AVAILABLE, lot.remaining_micros)
         self._replace(lot, 0, 0, 0, LotStatus.ACTIVE)
         self.due(lot.expires_at)
 
     def expire(self, key: LotKey) -> None:
-        """Book a lot's expiry: what is not held goes available -> expired, deferred -> breakage."""
+        """Books a lot's expiry: what is not held goes available -> expired, deferred -> breakage."""
         lot = self.lots[key]
         micros = lot.remaining_micros - lot.held_micros
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
@@ -123,7 +123,7 @@ class Draft:
         self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
 
     def repay(self, key: LotKey) -> None:
-        """Pay what the customer owes from a lot that has just become active.
+        """Pays what the customer owes from a lot that has just become active.
 
         available -> debt; of the lot's value deferred -> unbilled at the debt's price, the difference
         to revenue.
@@ -145,13 +145,13 @@ class Draft:
     # Holds
 
     def pin(self, taken: Iterable[Source]) -> None:
-        """Book a hold: available -> held."""
+        """Books a hold: available -> held."""
         for lot, micros, _ in taken:
             self._move(AVAILABLE, HELD, micros)
             self._replace(self.lots[lot.key], 0, micros, 0, lot.status)
 
     def unpin(self, pins: Sequence[Pin]) -> None:
-        """Give a hold back, the last pinned first: held -> available.
+        """Gives a hold back, the last pinned first: held -> available.
 
         Credits whose lot has expired or was voided under the hold go there at once, with their value.
         """
@@ -170,7 +170,7 @@ class Draft:
     # Charges
 
     def draw(self, taken: Iterable[Source]) -> None:
-        """Book what is consumed: held or available -> consumed, deferred -> revenue."""
+        """Books what is consumed: held or available -> consumed, deferred -> revenue."""
         for source, micros, held in taken:
             lot = self.lots[source.key]
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
@@ -180,22 +180,22 @@ class Draft:
             self._replace(lot, -micros, -micros if held else 0, -value, lot.status)
 
     def borrow(self, micros: int, value_nanousd: int) -> None:
-        """Book an overdraft: debt -> consumed, unbilled -> revenue."""
+        """Books an overdraft: debt -> consumed, unbilled -> revenue."""
         self._move(DEBT, CONSUMED, micros)
         self._pay(UNBILLED, REVENUE, value_nanousd)
         self._debt_value_nanousd -= value_nanousd
 
     def cost(self, nanousd: int) -> None:
-        """Book what is owed to providers: cost -> provider_payable; negative: it is taken back."""
+        """Books what is owed to providers: cost -> provider_payable; negative: it is taken back."""
         self._pay(COST, PROVIDER_PAYABLE, nanousd)
 
     def absorb(self, failed_outcome: int, uncollected: int, unpriced: int) -> None:
-        """Add to the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
+        """Adds to the part of the cost that nobody pays for (nano-dollars, signed): a memo, no posting."""
         before = self._absorbed
         self._absorbed = (before[0] + failed_outcome, before[1] + uncollected, before[2] + unpriced)
 
     def carry(self, key: str, after: Tally, more: Ratio) -> None:
-        """Note what rounding leaves over under a key, and how much more it is: a memo, no posting."""
+        """Notes what rounding leaves over under a key, and how much more it is: a memo, no posting."""
         self._tallies[key] = after
         if more[0]:
             self._remainders[key] = more
@@ -203,14 +203,14 @@ class Draft:
     # Returns
 
     def forgive(self, micros: int) -> None:
-        """Return consumed credits against what the customer owes: consumed -> debt, revenue -> unbilled."""
+        """Returns consumed credits against what the customer owes: consumed -> debt, revenue -> unbilled."""
         value = share(-self.wallet.unbilled_nanousd, micros, -self.wallet.balances.debt)
         self._move(CONSUMED, DEBT, micros)
         self._pay(REVENUE, UNBILLED, value)
         self._debt_value_nanousd += value
 
     def give_back(self, lot: Lot, micros: int, value_nanousd: int, moved_from: LotKey | None = None) -> None:
-        """Return consumed credits to a lot as it is, or to a new and empty one.
+        """Returns consumed credits to a lot as it is, or to a new and empty one.
 
         consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
         to it and move on: three draws, so that each lot's draws tell what it gave.
@@ -229,7 +229,7 @@ class Draft:
         self.due(lot.expires_at)
 
     def _worth(self) -> int:
-        """Give what all lots are worth by now, in nano-dollars."""
+        """What all lots are worth by now, in nano-dollars."""
         if self._worth_at_first is None:
             self._worth_at_first = sum([lot.value_nanousd for lot in self.wallet.lots])
         return self._worth_at_first + self._dollars[DEFERRED]
@@ -237,7 +237,7 @@ class Draft:
     # The entry
 
     def due(self, at: datetime | None) -> None:
-        """Take note that something will be due by the clock."""
+        """Takes note that something will be due by the clock."""
         if at is not None and (self._due_at is None or at < self._due_at):
             self._due_at = at
 
@@ -261,7 +261,7 @@ class Draft:
         money_lines: tuple[MoneyLine, ...] = (),
         states: Mapping[str, State] = STATELESS,
     ) -> Decision:
-        """Make the decision: the entry with its captions (as `Entry` names them), and all that changed."""
+        """Makes the decision: the entry with its captions (as `Entry` names them), and all that changed."""
         for state in states.values():
             if state.surplus_micros:
                 self.due(state.closes_at)
@@ -335,7 +335,7 @@ class Draft:
         )
 
     def _live_lots(self) -> tuple[Lot, ...]:
-        """Give the lots with credits in them, in burn order: a draw may have moved a lot in it."""
+        """The lots with credits in them, in burn order: a draw may have moved a lot in it."""
         if not self._reordered:
             return tuple(self.lots.values())
         changed = self._changed
@@ -354,7 +354,7 @@ class Draft:
         self._dollars[target] += nanousd
 
     def _replace(self, lot: Lot, remaining: int, held: int, value: int, status: LotStatus) -> None:
-        """Change a lot by so much; an active one without credits is depleted."""
+        """Changes a lot by so much; an active one without credits is depleted."""
         if remaining:
             self._reordered = True
         key, kind, amount, left, pinned, worth, priority, scope, effective_at, expires_at, _ = lot
@@ -380,7 +380,7 @@ class Draft:
 
 
 def image(reservation: Reservation) -> ReservationImage:
-    """Give what an entry keeps of its reservation."""
+    """What an entry keeps of its reservation."""
     return make(
         ReservationImage,
         (

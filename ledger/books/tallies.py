@@ -1,6 +1,6 @@
 """Tallies: what rounding has left over of a customer's usage, by what it was charged under.
 
-A charge is a whole number of the card's quanta, and what its usage comes to exactly is seldom one. If each
+A charge is a whole number of the card's quanta, and what its usage amounts to exactly is seldom one. If each
 charge were rounded by itself, a thousand calls of less than half a quantum would cost nothing. So a running
 sum is rounded: a charge is round(exact so far) - what was billed so far, over all usage of one customer under
 one card, whatever reservations and charges it came in. A pool's draws have tallies of their own.
@@ -30,7 +30,7 @@ MAX_DENOMINATOR = 10**12
 
 
 def pool_key(pool: str) -> str:
-    """Give the key of a pool's tally; a card's is its name, which has no colon."""
+    """The key of a pool's tally; a card's is its name, which has no colon."""
     return POOL_SCOPE + pool
 
 
@@ -48,12 +48,12 @@ NO_USAGE = Usage(NO_AMOUNT, NO_TALLY, NO_AMOUNT)
 
 
 def beside(tally: Tally, exact: Ratio) -> Usage:
-    """Put usage (micro-credits) beside what is carried."""
+    """Puts usage (micro-credits) beside what is carried."""
     return make(Usage, (exact, tally, exact_sum((exact,), tally.exact)))
 
 
 def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
-    """Give what usage amounts to with what is carried: never less than 0.
+    """What usage amounts to with what is carried: never less than 0.
 
     Usage that costs nothing collects nothing: it is free on its card, whatever was left over before.
     """
@@ -63,7 +63,7 @@ def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
 
 
 def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Ratio]:
-    """Add usage and what was billed of it to a tally.
+    """Adds usage and what was billed of it to a tally.
 
     Give that, and how much more is carried than before (micro-credits, reduced).
 
@@ -81,14 +81,14 @@ def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Ta
 
 
 def uncarry(tally: Tally, more: Ratio) -> tuple[Tally, Ratio]:
-    """Take off again what usage that is undone has added to what is carried; gives what `carry` does."""
+    """Takes off again what usage that is undone has added to what is carried; gives what `carry` does."""
     numerator, denominator = tally.exact
     exact = _bounded(exact_sum([(-more[0], more[1])], tally.exact))
     return tally._replace(exact=exact), exact_sum([(-numerator, denominator)], exact)
 
 
 def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapping[str, Tally]:
-    """Give the tallies of a wallet with some changed, the longest unused first.
+    """The tallies of a wallet with some changed, the longest unused first.
 
     Empty ones are left out, until there are as many as may be: a wallet that has forgotten some shows it.
     """

@@ -103,7 +103,7 @@ def _bounded(found: Iterable[Problem], file: str) -> list[Problem]:
 
 
 def _mixed_up(located: Located[CostsDoc], at: Loc, doc: TokenCostDoc) -> Iterator[Problem]:
-    """Find costs of one token that stand under per_million, and the reverse."""
+    """Finds costs of one token that stand under per_million, and the reverse."""
     least, most = _USD_PER_MILLION_TOKENS
     for key, table, other, factor in (
         ("per_million", doc.per_million, "each", 1),
@@ -164,7 +164,7 @@ def _unknown_tiers(
 def _stand_ins(
     card: Located[CardDoc], costs: CostBook, names: Names, taken: Mapping[int, Sequence[str]]
 ) -> Iterator[Problem]:
-    """Find models that a rule is for and that the catalog lacks a price of: one warning a rule and price.
+    """Finds models that a rule is for and that the catalog lacks a price of: one warning a rule and price.
 
     A rule for whatever there is was written for no model, and is for none of them unless it names a tier.
     """
@@ -361,7 +361,7 @@ class _Judged:
     def _short(
         self, key: str, known: Sequence[tuple[str, Mapping[str, Fraction]]], quantities: Mapping[str, int]
     ) -> Iterator[Problem]:
-        """Find models that some tokens are sold too cheaply of: one warning, of the worst."""
+        """Finds models that some tokens are sold too cheaply of: one warning, of the worst."""
         found: list[tuple[Fraction, str, Fraction, Fraction]] = []
         dear: list[str] = []
         worths: dict[tuple[str, ...], Fraction | None] = {}

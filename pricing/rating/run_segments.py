@@ -137,7 +137,7 @@ class _Level:
         yield from self._group_again(at, [stretch, *later])
 
     def _group_again(self, at: int, stretches: list[Stretch]) -> Iterator[Change]:
-        """Put stretches into groups before the one at a place, and anew what they take of that and so on."""
+        """Puts stretches into groups before the one at a place, and anew what they take of that and so on."""
         groups = [self._begun_by(stretches[0])]
         stretches, end = stretches[1:], at
         while True:

@@ -180,7 +180,7 @@ def _reservation_state(reservation: Reservation, shared: Shared) -> str:
 
 
 def reservation_costs_row(customer: int, reservation: Reservation) -> str | None:
-    """None where nothing is to be kept: a closed reservation's costs stand in its entries."""
+    """None where nothing is to be stored: a closed reservation's costs stand in its entries."""
     costs = reservation.costs
     if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
         return None
