@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
+from ledger.errors import RequestError
+
 WALLET: Final = "wallet"
 """The scope of customers' tokens."""
 SCOPES: Final = ("backend", "refund", WALLET, "ops", "finance")
