@@ -95,7 +95,7 @@ faults: setup
 # The client starts servers after it has opened channels: gRPC need not prepare itself for that, it is no fork.
 bench: SIZE ?= full
 bench: setup
-	@GRPC_ENABLE_FORK_SUPPORT=0 SIZE=$(SIZE) PROFILE=$(PROFILE) COMPARE=$(COMPARE) $(BIN)/python -m tests.benchmarks
+	@GRPC_ENABLE_FORK_SUPPORT=0 SIZE=$(SIZE) PROFILE=$(PROFILE) COMPARE='$(COMPARE)' $(BIN)/python -m tests.benchmarks
 
 proto: setup
 	@$(STUBS) | xargs rm -f

@@ -44,9 +44,10 @@ def _sending(send: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(send)
     def noting(connection: object, query: str, *parameters: object, **options: object) -> Any:
+        counting = sys.getprofile()
         sys.setprofile(None)
         _counts["text_bytes"] += _text_bytes(parameters)
-        sys.setprofile(_note)
+        sys.setprofile(counting)
         return send(connection, query, *parameters, **options)
 
     return noting
