@@ -316,7 +316,7 @@ async def test_bad_state(world, customer):
 
 
 async def test_what_a_front_end_sends_is_small(world, customer):
-    """What may come by a customer's token is read up to 64 KiB: millions of fields would take seconds."""
+    """What may come by a customer's token is read up to 64 KiB: 4 MiB of labels take long to parse."""
     most = 64 * 1024
     large = wallet.GetUsageReportRequest(customer_id=customer, labels=pb.Labels(user="x" * most))
     refused = await refusal(world.wallet.GetUsageReport(large))
