@@ -37,7 +37,7 @@ MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 WALLET_BYTES_MAX: Final = 64 * 1024
 """A request that a customer's front end may make: a page token, and labels at their longest, are a third of
-it. What 4 MiB may hold, a third of a million labels, takes 0.15 s to parse: nobody else is served meanwhile."""
+it. What 4 MiB may hold, 340,000 labels, takes 0.15 s to parse, and nobody is served meanwhile."""
 
 CALLS_MAX: Final = 10_000
 """Calls of one process that have no answer yet: some seconds of all that it can do, and some 100 MiB."""
