@@ -90,19 +90,20 @@ class Boundary:
         self._scopes = scopes
         self._spans = spans
         self._calls = admission.calls
+        self._found: dict[str, Find] = {}
         self._arrivals = _Arrivals(limits.KEYLESS_ARRIVALS_MAX, limits.KEYLESS_ARRIVAL_SECONDS)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Takes the methods of a service, as generated code gives them."""
-        found = {
-            f"/{service}/{name}": self._found(f"{service}/{name}", each) for name, each in handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((_Methods(found),))
+        """Takes the methods of a service, as generated code gives them: all in one map, which gRPC asks once."""
+        if not self._found:
+            self._server.add_generic_rpc_handlers((_Methods(self._found),))
+        for name, each in handlers.items():
+            self._found[f"/{service}/{name}"] = self._find(f"{service}/{name}", each)
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Takes the same methods once more: generated code gives them in both forms."""
 
-    def _found(self, method: str, handler: Handler) -> Find:
+    def _find(self, method: str, handler: Handler) -> Find:
         """Who answers the calls of a method."""
         if method in self._scopes:
             return self._keyed(method, handler)
@@ -183,12 +184,11 @@ class Boundary:
                 spans.begin(method, call)
             code, allowance = StatusCode.OK, None
             try:
-                _require_time(context)
-                message = _require_message(request)
+                _require_work(request, context)
                 if started > let_in_at + LET_IN_SECONDS:
                     let_in(context.invocation_metadata())
-                allowance = admit(message)
-                return await behaviour(message, context)
+                allowance = admit(request)
+                return await behaviour(request, context)
             except asyncio.CancelledError:
                 code = StatusCode.DEADLINE_EXCEEDED if _is_late(context) else StatusCode.CANCELLED
                 raise
@@ -331,17 +331,16 @@ def _is_late(context: Context) -> bool:
     return left is not None and left <= 0
 
 
-def _require_time(context: Context) -> None:
-    """A call whose deadline has passed before anybody looked at it is not begun: gRPC ends it."""
-    if _is_late(context):
+def _require_work(request: Any, context: Context) -> None:
+    """A request, and time for it: if something else came in its place, that is why there is none.
+
+    A call whose deadline has passed before anybody looked at it is not begun: gRPC ends it.
+    """
+    left = context.time_remaining()
+    if left is not None and left <= 0:
         raise asyncio.CancelledError
-
-
-def _require_message(request: Any) -> Any:
-    """The request, unless something else came in its place: why there is none."""
     if isinstance(request, Exception):
         raise request
-    return request
 
 
 def _no_message() -> StatusError:

@@ -112,7 +112,6 @@ class Pending:
         "_answer",
         "_callbacks",
         "_error",
-        "_in_flight",
         "act",
         "alone",
         "arrived_at",
@@ -123,6 +122,7 @@ class Pending:
         "done",
         "facts",
         "gives_back",
+        "in_flight",
         "keys",
         "past",
         "reservation",
@@ -161,12 +161,13 @@ class Pending:
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
         self.facts: Facts | None = None
         """What a reversal or a refund gives back, loaded for the wallet as it stands."""
+        self.in_flight: dict[str, Pending] | None = None
+        """Its customer's commands on their way by their request ids, it among them; None: none are known."""
         self.alone = False
         """It shares no batch: one like it was in a batch that the database refused."""
         self.done = False
         self._answer: Answer = None
         self._error: Exception | None = None
-        self._in_flight: dict[tuple[int, str], Pending] | None = None
         self._callbacks: list[Callable[[Pending], object]] | None = None
         asked.one_more(self)
 
@@ -176,12 +177,6 @@ class Pending:
         if self.gives_back:
             charges = facts.charges if facts is not None else ()
             self.work = sum(max(1, len(charge.lines)) for charge in charges) or 1
-
-    def enter(self, in_flight: dict[tuple[int, str], Pending]) -> None:
-        """Is in this map, under its customer and its request id, until it has its outcome."""
-        if self.command is not None:
-            in_flight[self.customer, self.command.request_id] = self
-            self._in_flight = in_flight
 
     def drop_if_abandoned(self) -> bool:
         """Ends it, undecided, if it is new work that nobody waits for.
@@ -216,8 +211,8 @@ class Pending:
 
     def _tell(self) -> None:
         self.done = True
-        if self._in_flight is not None and self.command is not None:
-            self._in_flight.pop((self.customer, self.command.request_id), None)
+        if self.in_flight is not None and self.command is not None:
+            del self.in_flight[self.command.request_id]
         self.asked.one_less()
         for callback in self._callbacks or ():
             callback(self)

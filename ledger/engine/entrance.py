@@ -50,11 +50,8 @@ class Entrance:
         key = self._directory.known(customer_id)
         line = self._lines.get(customer_id)
         pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, asked, act)
-        if key is not None and line is None:
-            cell = self._cells[key.cell]
-            if cell.in_flight(key.customer, command.request_id) is None:
-                cell.submit(pending)
-                return pending
+        if key is not None and line is None and self._cells[key.cell].memory.arrive(pending) is None:
+            return pending
         if line is None:
             line = self._lines[customer_id] = deque()
             servant = asyncio.create_task(self._serve(customer_id, line), name="entrance")
@@ -86,15 +83,13 @@ class Entrance:
         if key is None:
             pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
             return
-        cell = self._cells[key.cell]
-        while (first := cell.in_flight(key.customer, command.request_id)) is not None:
+        memory, pending.customer = self._cells[key.cell].memory, key.customer
+        while (first := memory.arrive(pending)) is not None:
             await all_done((first,))
             answer = _answer_after(first, command)
             if answer is not None:
                 pending.answer(answer)
                 return
-        pending.customer = key.customer
-        cell.submit(pending)
 
     async def _find(self, customer_id: str) -> CustomerKey | None:
         try:

@@ -35,6 +35,9 @@ class Urgency(Enum):
     DONE_WORK = "done_work"
     """What has happened already: usage to be charged, holds to be given back, grants that are paid."""
 
+    __hash__ = object.__hash__
+    """Every call is looked up by it, and Enum's own is Python."""
+
 
 class Bound(NamedTuple):
     """Past either, requests of one urgency are refused."""
@@ -112,7 +115,7 @@ class Waiting:
 
     def refusal(self, urgency: Urgency) -> OverloadedError | None:
         """Why a request is not to join the line; None: it may."""
-        return self.judge(urgency, self.commands, 0.0)
+        return self.judge(urgency, self._underway.begun + self._announced, 0.0)
 
     def bears_new_work(self) -> bool:
         """Whether nothing is to be refused."""

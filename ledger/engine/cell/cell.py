@@ -13,7 +13,7 @@ from ledger.engine.cell.customers import Memory
 from ledger.engine.cell.loader import Loader
 from ledger.engine.cell.locked_rounds import Contender
 from ledger.engine.cell.writer import Writer
-from ledger.engine.command import Pending, all_done
+from ledger.engine.command import all_done
 from ledger.engine.gathering import Gathering
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
@@ -46,7 +46,6 @@ class Cell:
     ) -> None:
         self.name = name
         self.memory = Memory(name, directory, prices, clock)
-        self._by_request: dict[tuple[int, str], Pending] = {}
         purposes = ("writer", "loader", "contender", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, loads, rounds, *returns = self._links
@@ -80,19 +79,10 @@ class Cell:
 
     async def drain(self) -> None:
         """Waits until every command on its way has its answer, then ends the cell's connections."""
-        while self._by_request:
-            await all_done(list(self._by_request.values()))
+        while in_flight := self.memory.in_flight():
+            await all_done(in_flight)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in self._links:
             await link.close()
-
-    def in_flight(self, customer: int, request_id: str) -> Pending | None:
-        """The command of this request id that has no answer yet, if there is one."""
-        return self._by_request.get((customer, request_id))
-
-    def submit(self, pending: Pending) -> None:
-        """Takes a command whose request id is not in flight."""
-        pending.enter(self._by_request)
-        self.memory.arrive(pending)

@@ -79,7 +79,12 @@ class Member:
     """Named by commands, and not there when last looked for."""
     states: dict[str, State | None] = field(default_factory=dict)
     """What prices remember, by key; None: nothing under that key."""
+    in_flight: dict[str, Pending] = field(default_factory=dict)
+    """Its commands that have no answer yet, by their request ids."""
     waiting: deque[Pending] = field(default_factory=deque)
+    """Those of them, and the looks at the clock, that are not decided, in order."""
+    in_line: bool = False
+    """It waits for a load or a round."""
     parts: int = 0
     """Batches, open or in flight, that hold a part of this customer."""
     loading: bool = False

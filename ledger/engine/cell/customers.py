@@ -66,6 +66,7 @@ class Line:
     def join(self, member: Member) -> None:
         """Waits, behind the others."""
         self._members[member.customer] = member
+        member.in_line = True
         self.wake(member)
 
     def wake(self, member: Member) -> None:
@@ -75,7 +76,8 @@ class Line:
 
     def leave(self, member: Member) -> None:
         """Waits no longer."""
-        self._members.pop(member.customer, None)
+        if self._members.pop(member.customer, None) is not None:
+            member.in_line = False
 
     def members(self) -> list[Member]:
         """All that wait."""
@@ -86,7 +88,7 @@ class Line:
         members = [member for member in self._members.values() if not member.parts][: self._limit]
         for member in members:
             del self._members[member.customer]
-            member.loading = True
+            member.in_line, member.loading = False, True
         if all(member.parts for member in self._members.values()):
             self.has_some.clear()
         return members
@@ -118,12 +120,25 @@ class Memory:
 
     # -- arrival and deciding --------------------------------------------------------------------
 
-    def arrive(self, pending: Pending) -> None:
-        """Decides a command at once, if nothing of its customer waits and memory has what it needs."""
+    def arrive(self, pending: Pending) -> Pending | None:
+        """Decides a command at once, if nothing of its customer waits and memory has what it needs.
+
+        Does not take one whose request id is another's that has no answer yet: that other one.
+        """
         member = self._member(pending.customer)
+        if pending.command is not None:
+            first = member.in_flight.setdefault(pending.command.request_id, pending)
+            if first is not pending:
+                return first
+            pending.in_flight = member.in_flight
         member.waiting.append(pending)
         if len(member.waiting) == 1:
             self._advance(member)
+        return None
+
+    def in_flight(self) -> list[Pending]:
+        """All commands that have no answer yet."""
+        return [pending for member in self._members.values() for pending in member.in_flight.values()]
 
     def _member(self, customer: int) -> Member:
         member = self._members.get(customer)
@@ -163,18 +178,14 @@ class Memory:
                 asyncio.get_running_loop().call_soon(self._advance, member)
                 return
             work += pending.work
-            now = self._now(member)
+            now = self._clock.now()
+            if member.wallet is not None and member.wallet.last_instant > now:
+                now = member.wallet.last_instant  # Whichever process wrote last, instants never go back.
             if member.lacks(pending, self._prices, now):
                 self._want(member)
                 return
             member.waiting.popleft()
             self._decide(member, pending, now)
-
-    def _now(self, member: Member) -> datetime:
-        """The instant of a decision: a customer's instants never go back, whichever process wrote last."""
-        now = self._clock.now()
-        wallet = member.wallet
-        return now if wallet is None or wallet.last_instant <= now else wallet.last_instant
 
     def _decide(self, member: Member, pending: Pending, now: datetime) -> None:
         if pending.command is None:
@@ -252,7 +263,8 @@ class Memory:
             member.settle(part)
             for pending, outcome in part.items:
                 _answer(pending, outcome, repeats)
-            self._wake(member)
+            if member.in_line:
+                self._wake(member)
         self._evict()
 
     def retract(self, customers: Iterable[int], shipped: OpenBatch) -> None:
