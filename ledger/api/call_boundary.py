@@ -94,7 +94,7 @@ class Boundary:
         self._arrivals = _Arrivals(limits.KEYLESS_ARRIVALS_MAX, limits.KEYLESS_ARRIVAL_SECONDS)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Takes the methods of a service, as generated code gives them: all in one map, which gRPC asks once."""
+        """Takes the methods of a service, into one map: gRPC asks each that it has at every call."""
         if not self._found:
             self._server.add_generic_rpc_handlers((_Methods(self._found),))
         for name, each in handlers.items():

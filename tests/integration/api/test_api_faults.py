@@ -274,15 +274,23 @@ async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
 
 
 async def test_overload(world, monkeypatch):
-    """When too many commands wait, one more is sent away with a delay, and nothing of it is written."""
-    monkeypatch.setattr(waiting_module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 0)))
+    """When too many commands wait, one more is sent away with a delay, and nothing of it is written.
+
+    So is a batch of which nothing could be taken; of another the items that could not.
+    """
+    bounds = dict.fromkeys(Urgency, Bound(1.0, 0)) | {Urgency.DONE_WORK: Bound(60.0, 10)}
+    monkeypatch.setattr(waiting_module, "BOUNDS", bounds)
+    given = {"customer_id": world.customer_id}
+    hold = pb.BatchItem(reserve=pb.ReserveRequest(request_id=fresh(), amount_micros=1, **given))
+    charge = pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), amount_micros=1, **given))
     async with world.nothing_changed():
-        refused = await refusal(world.reserve())
-    assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
-    assert b"RetryInfo" in refused.raw
-    item = pb.ReserveRequest(request_id=fresh(), customer_id=world.customer_id, amount_micros=1)
-    [result] = (await world.credit.Batch(pb.BatchRequest(items=[pb.BatchItem(reserve=item)]))).results
-    assert result.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        for call in (world.reserve(), world.credit.Batch(pb.BatchRequest(items=[hold]))):
+            refused = await refusal(call)
+            assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+            assert b"RetryInfo" in refused.raw
+    shed, taken = (await world.credit.Batch(pb.BatchRequest(items=[hold, charge]))).results
+    assert shed.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert taken.HasField("charge")
 
 
 async def test_reads_without_a_database(own, world):
