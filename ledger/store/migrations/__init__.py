@@ -2,6 +2,8 @@
 
 A revision names an SQL script beside it, whose names are unqualified: the search path of its transaction
 says which schema it makes. Revisions go forward only; a mistake is mended by the next one.
+A script that was released is never edited. What servers of the version before read and write by is left as
+it is: they work on while they are replaced.
 """
 
 from __future__ import annotations
