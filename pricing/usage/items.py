@@ -87,7 +87,7 @@ class Compute(NamedTuple):
     started_at: datetime | None = None
     """When the machine started, or was resized, to run as it did; None: not reported."""
     resized_from: str | None = None
-    """The resource that it was until then; None: it was none, it started. Told with `started_at` only."""
+    """The resource that it was until then; None: it was none, it started. Reported with `started_at` only."""
     occurred_at: datetime | None = None
 
     @property
