@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from ledger.store.postgres.database import READER
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from tests.serving import ANY_PORTS
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +53,10 @@ def run(name: str, *options: str) -> None:
 
 async def charged(world: World, customer: str) -> int:
     """Micro-credits that finance's figures say were used, when they are at one with the journal."""
-    while True:
-        report = await world.finance.GetMarginReport(finance.GetMarginReportRequest(customer_id=customer))
-        lag = await world.owner.fetchval(
-            "SELECT count(*) FROM cell_00.entries e, cell_00.tailer t WHERE e.xid >= t.cursor"
-        )
-        if not lag:
-            return sum(row.credits_micros for row in report.rows)
-        await asyncio.sleep(0.1)
+    rolled_up = "SELECT NOT EXISTS (SELECT FROM cell_00.entries e, cell_00.tailer t WHERE e.xid >= t.cursor)"
+    await until(partial(world.owner.fetchval, rolled_up))
+    report = await world.finance.GetMarginReport(finance.GetMarginReportRequest(customer_id=customer))
+    return sum(row.credits_micros for row in report.rows)
 
 
 async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, empty_cluster, tmp_path):
