@@ -240,8 +240,9 @@ async def test_a_drain():
         assert (await told.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         told.cancel()
         # Who was sent away connects anew, and finds nobody.
-        while channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            await channel.wait_for_state_change(channel.get_state())
+        nobody = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        while (state := channel.get_state(try_to_connect=True)) is not nobody:
+            await channel.wait_for_state_change(state)
         assert not in_flight.done()
         slow.may_end.set()
         assert (await in_flight).entries == 7
