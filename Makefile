@@ -84,7 +84,7 @@ check: setup
 	@echo "Stubs are up to date"
 	@.ci/deployables
 
-# A worker for each core, each with a PostgreSQL of its own; who has nothing left takes from the others.
+# Workers, each with a PostgreSQL of its own (tests/conftest.py says how many); who has nothing left takes from the others.
 test: check
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 

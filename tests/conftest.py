@@ -43,6 +43,12 @@ settings.load_profile(os.environ.get("EXAMPLES", "repeatable"))
 _numbers = count(1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests wait for a server."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Path]:
     """Where embedded servers have their directories.
