@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -15,6 +16,7 @@ from ledger.api.messages import limits
 from ledger.engine import waiting
 from ledger.engine.waiting import Bound, Urgency
 from ledger.v1 import credit_service_pb2 as pb
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,8 +32,7 @@ async def nothing_is_written(world, monkeypatch, *refused):
     async with world.owner.transaction():
         await world.owner.execute("LOCK TABLE cell_00.entries IN ACCESS EXCLUSIVE MODE")
         old = asyncio.create_task(world.charge(amount_micros=1))
-        while not await waits(world):  # noqa: ASYNC110 -- of the database
-            await asyncio.sleep(0)
+        await until(partial(waits, world))
         bounds = {urgency: AT_ONCE if urgency in refused else NEVER for urgency in Urgency}
         with monkeypatch.context() as patch:
             patch.setattr(waiting, "BOUNDS", bounds)
@@ -44,10 +45,10 @@ async def waits(world):
     return await world.owner.fetchval(found) > 0
 
 
-async def waiting_reads(world):
-    """How many sessions wait for the wallets."""
+async def reads_wait(world, count):
+    """Whether so many sessions wait for the wallets."""
     found = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cell_00.wallets'::regclass"
-    return await world.owner.fetchval(found)
+    return await world.owner.fetchval(found) >= count
 
 
 async def answer_of(call):
@@ -201,8 +202,7 @@ async def test_reads_that_wait_too_long_are_refused(world, customer, monkeypatch
     async with world.owner.transaction():
         await world.owner.execute("LOCK TABLE cell_00.wallets IN ACCESS EXCLUSIVE MODE")
         old = [asyncio.create_task(answer_of(world.balance())) for _ in range(3)]
-        while await waiting_reads(world) < len(old):  # noqa: ASYNC110 -- of the database
-            await asyncio.sleep(0)
+        await until(partial(reads_wait, world, len(old)))
         refused = await refusal(world.balance())
         assert refused.metadata == {"limit": "oldest_seconds", "allowed": "0"}
         monkeypatch.setattr(limits, "READS_MAX", 3)
