@@ -1,4 +1,4 @@
-"""What a command comes to: an entry, a refusal (a value of the books), or a fault of the service."""
+"""What becomes of a command: an entry, a refusal (a value of the books), or a fault of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selectors: exact names, or globs whose `*` stands for any text, nothing included.
+"""Patterns, of which selectors are made: exact names, or globs whose `*` stands for any text, or none.
 
 Many of them are not tried one by one. A glob is filed under a piece of its text that few others have; only
 names that hold the piece, at its place, are tried.

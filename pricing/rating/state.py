@@ -47,7 +47,7 @@ class State(NamedTuple):
     """When the surplus is credited to the customer. Set for every state that may come to have a surplus,
     from its first usage on."""
     surplus_micros: Fraction = _ZERO
-    """What was charged beyond what the period's usage comes to: exact, as the customer paid it.
+    """What was charged beyond what the period's usage amounts to: exact, as the customer paid it.
 
     Below 0: what the usage amounts to beyond what was charged, which the customer owes."""
     is_exact: bool = True
