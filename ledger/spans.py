@@ -37,7 +37,7 @@ from opentelemetry.trace import (
 
 from ledger.calls import Call
 from ledger.engine.cell.open_batch import OpenBatch
-from ledger.engine.outcomes import WriteOutcome
+from ledger.engine.command import WriteOutcome
 
 LINKS_MAX: Final = 32
 """Calls that the span of a write is linked to; a batch may have two thousand."""

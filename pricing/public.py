@@ -2,18 +2,16 @@
 
 from pricing.cards.diff import Difference, DifferenceKind, differing_cards, differing_costs
 from pricing.cards.price_list import PriceListItem, Rate
-from pricing.cards.rate_card import RateCard, Rounding
-from pricing.cards.revisions import revised_card, revised_costs
-from pricing.costs.cost_book import CostBook, read_costs_text
+from pricing.cards.rate_card import RateCard, Rounding, revised_card
+from pricing.costs.cost_book import CostBook, read_costs_text, revised_costs
 from pricing.directory import Config, load, read_card_for, unknown_to
 from pricing.documents.field_types import CREDIT_PRICE_MAX_NANOUSD
 from pricing.documents.validate import ConfigError, Problem, load_model
 from pricing.planning.doubts import doubts_of_card, doubts_of_costs
-from pricing.rating.notes import Measured, PoolPart
 from pricing.rating.price import memory_keys, price
 from pricing.rating.quote import Line, Quote, Treatment
 from pricing.rating.reversal import free_marks, unwind
-from pricing.rating.state import Effect, Memory, State
+from pricing.rating.state import Effect, Measured, Memory, PoolPart, State
 from pricing.rating.terms import Terms, compile_terms
 from pricing.usage.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
 from pricing.usage.journal import item_of, kept_of, name_of

@@ -16,7 +16,7 @@ from ledger.access.allowances import Allowances, KeyLimitError
 from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import ISSUE_GRANT, OF_BATCH
-from ledger.engine.outcomes import OverloadedError
+from ledger.engine.command import OverloadedError
 from ledger.engine.waiting import AGE, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import OperationsMetrics
 

@@ -35,7 +35,7 @@ from ledger.api.errors import (
     trailing_metadata,
 )
 from ledger.api.messages import limits
-from ledger.engine.outcomes import OverloadedError
+from ledger.engine.command import OverloadedError
 
 if TYPE_CHECKING:
     from ledger.spans import Spans

@@ -29,7 +29,7 @@ from ledger.api.messages import limits
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.model_names import expected_form
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.outcomes import OverloadedError, UnavailableError
+from ledger.engine.command import OverloadedError, UnavailableError
 from ledger.errors import RequestError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 from ledger.store.reading.shares import TooManyReportsError

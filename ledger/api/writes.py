@@ -27,9 +27,8 @@ from ledger.books.commands import (
     Reverse,
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
-from ledger.engine.command import Asked, Pending
+from ledger.engine.command import Asked, Committed, Pending
 from ledger.engine.engine import Engine, told
-from ledger.engine.outcomes import Committed
 from ledger.store.audit import Act
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb

@@ -1,4 +1,4 @@
-"""A command on its way: what it asks for, and what comes of it.
+"""A command on its way: what it asks for, and what becomes of it: an entry, a refusal, or a fault.
 
 Those that one call asks for are counted down, and it waits for all with one future: a future or a callback
 for each would cost as much as deciding it.
@@ -10,15 +10,57 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
 
 import pricing
 from ledger import calls
 from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
-from ledger.books.model import Facts, Refusal
+from ledger.books.model import Entry, Facts, Refusal
 from ledger.clock import boot_seconds
-from ledger.engine.outcomes import AbandonedError, Committed
+from ledger.errors import LedgerError, NotNowError
 from ledger.store.audit import Act
+
+
+class Committed(NamedTuple):
+    """The entry is in the journal. `replayed`: it was there before this attempt of the request."""
+
+    entry: Entry
+    replayed: bool
+
+
+class WriteOutcome(Enum):
+    """What the write of a batch came to; some of its customers may have to be decided again all the same."""
+
+    WRITTEN = "written"
+    OUTDATED = "outdated"
+    """It was not sent: the database is on another history than it was decided on."""
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    FAULT = "fault"
+
+
+class UnavailableError(NotNowError):
+    """The database is away, or the outcome of the write is unknown. A retry with the same id is safe."""
+
+
+class OverloadedError(NotNowError):
+    """The process cannot keep up with what it is asked; nothing was decided or written for this request."""
+
+    def __init__(self, limit: str, bound: float) -> None:
+        """Which limit it is, and what that is."""
+        super().__init__(f"{limit} is above {bound:g}")
+        self.limit = limit
+        self.bound = bound
+
+
+class AbandonedError(NotNowError):
+    """Whoever asked for this command has gone, and nothing was decided for it."""
+
+
+class FaultError(LedgerError):
+    """The write of this command was refused by the database: a bug, whose cause is in the log."""
+
 
 Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""

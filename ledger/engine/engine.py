@@ -15,10 +15,9 @@ from ledger.books.model import Refusal
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
-from ledger.engine.command import Asked, Pending
+from ledger.engine.command import Asked, Committed, Pending
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
-from ledger.engine.outcomes import Committed
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook

@@ -16,8 +16,7 @@ from ledger import calls
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
 from ledger.engine.cell.cell import Cell
-from ledger.engine.command import Asked, Pending, all_done
-from ledger.engine.outcomes import Committed, UnavailableError
+from ledger.engine.command import Asked, Committed, Pending, UnavailableError, all_done
 from ledger.store.audit import Act
 from ledger.store.directory import CustomerKey, Directory
 

@@ -17,8 +17,7 @@ from typing import Final, NamedTuple
 
 from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
 from ledger.clock import boot_seconds
-from ledger.engine.command import Asked, Underway
-from ledger.engine.outcomes import OverloadedError
+from ledger.engine.command import Asked, OverloadedError, Underway
 from ledger.metrics.operations import Refused
 
 AGE, NUMBER = "oldest_seconds", "commands"

@@ -31,8 +31,7 @@ from pricing.documents.validate import (
     read_file,
     read_text,
 )
-from pricing.exact import BILLION
-from pricing.pairs import Pair
+from pricing.exact import BILLION, Pair
 from pricing.usage.items import CACHE, Tokens
 
 _MODELS_KNOWN = 4096
@@ -281,6 +280,12 @@ def read_costs(path: Path) -> tuple[CostBook, str]:
 def read_costs_text(text: str, file: str = "<cost book>") -> CostBook:
     """Reads the text of a `costs.yaml`; `file` names it in problems. Raises ConfigError with all problems."""
     return _resolved(read_text(text, CostsDoc, file))
+
+
+def revised_costs(costs: CostBook, revision: int) -> CostBook:
+    """The cost book, with the catalog prices that it resolved, but for the revision."""
+    document = json.loads(costs.document)
+    return CostBook({**document["costs"], "revision": revision}, document["catalog"])
 
 
 def _resolved(located: Located[CostsDoc]) -> CostBook:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pricing.costs.cost_book import CostBook, ModelCost, RateCost
-from pricing.pairs import NOTHING, Pair
+from pricing.exact import NOTHING, Pair
 from pricing.usage.items import CACHE, OURS, Compute, Outcome, Tokens, Units
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple, Self, TypeVar
 
-from pricing.pairs import Pair
+from pricing.exact import Pair
 from pricing.usage.items import INPUT_QUANTITIES, REQUESTS, Tokens
 
 _FALLBACKS = {

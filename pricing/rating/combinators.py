@@ -13,12 +13,10 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from pricing.costs.item_cost import Costs
-from pricing.exact import BILLION
-from pricing.pairs import NOTHING, Pair, add, times
+from pricing.exact import BILLION, NOTHING, Pair, add, times
 from pricing.rating.meters import Machines, Meter
-from pricing.rating.notes import Measured, PoolPart
 from pricing.rating.runs import is_full
-from pricing.rating.state import Past
+from pricing.rating.state import Measured, Past, PoolPart
 from pricing.rating.tariffs import MICROS, Tariff
 from pricing.usage.items import Compute, Outcome, Result, Tokens, Units
 

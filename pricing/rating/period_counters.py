@@ -22,8 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from pricing.cards.periods import Period, Span
 from pricing.costs.item_cost import Costs
-from pricing.exact import BILLION
-from pricing.pairs import NOTHING, Pair
+from pricing.exact import BILLION, NOTHING, Pair
 from pricing.rating import pieces
 from pricing.rating.state import COUNT, Past, State, decode, encode
 from pricing.rating.tariffs import Tariff

@@ -8,11 +8,9 @@ from typing import Any
 
 from pricing.costs.cost_book import CostBook
 from pricing.costs.item_cost import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
-from pricing.exact import BILLION
-from pricing.pairs import NOTHING, times
-from pricing.rating.notes import PoolPart
+from pricing.exact import BILLION, NOTHING, times
 from pricing.rating.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
-from pricing.rating.state import ONCE, Effect, Memory, Past, State
+from pricing.rating.state import ONCE, Effect, Memory, Past, PoolPart, State
 from pricing.rating.terms import Labels, Rule, Terms
 from pricing.usage.items import Compute, Item, Outcome, Tokens, Units, as_asked
 

@@ -17,8 +17,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from pricing.pairs import Pair, times
-from pricing.rating.notes import Measured, PoolPart
+from pricing.exact import BILLION, Pair, format_nanos, times
 
 RUN: Final = "run/"
 COUNT: Final = "count/"
@@ -62,6 +61,27 @@ class Effect(NamedTuple):
     """Opaque JSON."""
     charged_micros: Fraction | None = None
     """What of the line's price is of it, exactly, where a surplus of it may come back; None: none may."""
+
+
+class Measured(NamedTuple):
+    """How many units of a name usage amounts to, before it is priced."""
+
+    unit: str
+    quantity: Fraction
+    """Exact."""
+
+    @property
+    def public(self) -> dict[str, str]:
+        """As JSON values; the quantity to nine digits, half even."""
+        return {"unit": self.unit, "quantity": format_nanos(round(self.quantity * BILLION))}
+
+
+class PoolPart(NamedTuple):
+    """What a line costs in lots of a pool, while they last."""
+
+    pool: str
+    exact_micros: Pair
+    """Micro-credits of the pool."""
 
 
 class Past:

@@ -14,8 +14,7 @@ from pricing.cards.cost_plus_document import Shares, cost_plus_shares, fee_share
 from pricing.cards.price_document import ONLY, PriceDoc
 from pricing.costs.item_cost import Costs
 from pricing.costs.token_rates import TokenRates, token_rates, with_fallbacks
-from pricing.exact import BILLION
-from pricing.pairs import NOTHING, Pair, add, times
+from pricing.exact import BILLION, NOTHING, Pair, add, times
 from pricing.rating.meters import Machines, Meter
 from pricing.rating.runs import charge
 from pricing.rating.state import Past

@@ -17,7 +17,7 @@ from ledger.clock import DatabaseClock
 from ledger.engine.cell.connection import LinkDownError
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.cell.writer import Writer
-from ledger.engine.outcomes import Committed
+from ledger.engine.command import Committed
 from ledger.store.cells import write_statement as statement
 from ledger.store.cells.write import Batch
 from ledger.store.postgres.history import History

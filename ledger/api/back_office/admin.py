@@ -22,8 +22,8 @@ from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.writes import Writes
 from ledger.books import commands
 from ledger.books.model import Decision, RefusalReason
+from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
-from ledger.engine.outcomes import Committed
 from ledger.publishing.service import PriceKeeper
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool

@@ -21,9 +21,8 @@ from ledger.api.writes import OF_BATCH, Method, Writes, committed
 from ledger.books.billing import refuse_price
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
 from ledger.books.rounding import apportion, over_one, round_ratio
-from ledger.engine.command import Asked, Pending
+from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
-from ledger.engine.outcomes import OverloadedError
 from ledger.engine.waiting import Announced, Urgency, urgency_of
 from ledger.store.reading.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns

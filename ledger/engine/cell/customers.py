@@ -20,8 +20,7 @@ from ledger.books.model import Entry, Plan, Refusal, RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.customer import Member, Round, decide_in_memory
 from ledger.engine.cell.open_batch import OpenBatch, Part
-from ledger.engine.command import Pending
-from ledger.engine.outcomes import Committed, FaultError, UnavailableError
+from ledger.engine.command import Committed, FaultError, Pending, UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.audit import audited
 from ledger.store.cells.load import Found, Loaded, LoadRequest, Stopped, Unreadable

@@ -21,7 +21,7 @@ from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of
 from ledger.engine.cell.customers import WORK_AT_ONCE, Line, Memory
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer
-from ledger.engine.outcomes import UnavailableError
+from ledger.engine.command import UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.cells.load import Found, Loaded, LoadRequest, Unreadable, load, load_reversal, load_states
 from ledger.store.postgres.database import Connection, Database

@@ -20,7 +20,7 @@ from ledger.engine.cell.customers import Memory
 from ledger.engine.cell.loader import Loader
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer, will_pass
-from ledger.engine.outcomes import WriteOutcome
+from ledger.engine.command import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.cells.load import lock_wallets
 from ledger.store.cells.write import WriteRefusedError, Written, write

@@ -18,8 +18,8 @@ from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDownError
 from ledger.engine.cell.customers import Memory, Repeats
 from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.command import WriteOutcome
 from ledger.engine.gathering import Gathering
-from ledger.engine.outcomes import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.cells.load import find_entries
 from ledger.store.cells.write import (

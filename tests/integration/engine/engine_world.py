@@ -9,9 +9,8 @@ from pathlib import Path
 import pricing
 from ledger import books
 from ledger.clock import DatabaseClock
-from ledger.engine.command import all_done
+from ledger.engine.command import Committed, all_done
 from ledger.engine.engine import Engine, told
-from ledger.engine.outcomes import Committed
 from ledger.publishing.service import PriceKeeper
 from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Database

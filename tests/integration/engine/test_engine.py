@@ -14,7 +14,7 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.cell import customer as member_module
 from ledger.engine.cell import customers as memory_module
-from ledger.engine.outcomes import Committed, FaultError
+from ledger.engine.command import Committed, FaultError
 from ledger.store.postgres.database import Database
 from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE

@@ -11,9 +11,8 @@ from engine_world import World, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine.command import Pending, all_done
+from ledger.engine.command import Committed, Pending, all_done
 from ledger.engine.engine import told
-from ledger.engine.outcomes import Committed
 
 CREDIT = 1_000_000
 

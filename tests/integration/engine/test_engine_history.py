@@ -17,9 +17,8 @@ from ledger import books
 from ledger.app import open_prices
 from ledger.books.model import RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
-from ledger.engine.command import all_done
+from ledger.engine.command import Committed, UnavailableError, all_done
 from ledger.engine.engine import Engine
-from ledger.engine.outcomes import Committed, UnavailableError
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.history import StandbyError

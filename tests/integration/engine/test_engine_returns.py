@@ -14,7 +14,7 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX, REFUNDS_MAX
 from ledger.engine.cell.customer import Member
-from ledger.engine.outcomes import Committed
+from ledger.engine.command import Committed
 from ledger.store.cells.load import LOAD_REVERSAL
 from ledger.store.finance.verify import verify_journal
 

@@ -17,7 +17,7 @@ from engine_world import World, fingerprint, write_config
 import pricing
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine.outcomes import Committed
+from ledger.engine.command import Committed
 from ledger.store.finance.verify import verify_journal
 from pricing.rating.pieces import PIECES_MAX
 

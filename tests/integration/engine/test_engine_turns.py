@@ -14,8 +14,7 @@ from ledger import books
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.customers import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
 from ledger.engine.cell.open_batch import OpenBatch
-from ledger.engine.command import Pending, all_done
-from ledger.engine.outcomes import Committed
+from ledger.engine.command import Committed, Pending, all_done
 from ledger.publishing.publisher import By
 from ledger.store.cells import write
 from ledger.store.cells.rows_out import Shared

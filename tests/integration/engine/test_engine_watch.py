@@ -13,7 +13,7 @@ from engine_world import World, fingerprint, pages
 from structlog.testing import capture_logs
 
 from ledger import books
-from ledger.engine.outcomes import Committed
+from ledger.engine.command import Committed
 from ledger.followers import watch as engine_watch
 from ledger.followers.watch import Watch
 from ledger.metrics.operations import BooksFigures, OperationsMetrics

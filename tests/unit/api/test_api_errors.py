@@ -15,7 +15,7 @@ from ledger.access.allowances import KeyLimitError
 from ledger.api import errors
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.model import Refusal, RefusalReason
-from ledger.engine.outcomes import FaultError, OverloadedError, UnavailableError
+from ledger.engine.command import FaultError, OverloadedError, UnavailableError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"

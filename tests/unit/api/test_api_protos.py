@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from ledger.api import errors
 from ledger.api.messages.validation import InvalidArgumentError
-from ledger.engine.outcomes import OverloadedError
+from ledger.engine.command import OverloadedError
 
 PROTO = Path(__file__).parents[3] / "proto"
 

@@ -9,8 +9,7 @@ import pytest
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
 from ledger.books.model import Entry
 from ledger.engine import waiting as module
-from ledger.engine.command import Pending
-from ledger.engine.outcomes import Committed, UnavailableError
+from ledger.engine.command import Committed, Pending, UnavailableError
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import Refused
 

@@ -6,7 +6,7 @@ import pytest
 from pricing_world import COSTS, card_text, compute, config, dollars, outcome, priced, terms, tokens, units
 
 from pricing import KeyOwner
-from pricing.pairs import NOTHING, add, times
+from pricing.exact import NOTHING, add, times
 
 MILLION = 1_000_000
 CARD = (
