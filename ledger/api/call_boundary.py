@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 LET_IN_SECONDS: Final = 1.0
 """Whoever was let in so long before the message came is looked at again: a key is revoked within two."""
 
+_LAST_ROUNDS_SECONDS: Final = 0.1
+"""Some rounds of a loop that is at work."""
+
 _KEYLESS: Final = ("grpc.health.v1.", "grpc.reflection.")
 """Packages of the services that need no key: they tell nothing of anybody."""
 
@@ -91,7 +94,12 @@ class Boundary:
         self._spans = spans
         self._calls = admission.calls
         self._found: dict[str, Find] = {}
-        self._arrivals = _Arrivals(limits.KEYLESS_ARRIVALS_MAX, limits.KEYLESS_ARRIVAL_SECONDS)
+        self._arrivals = _Arrivals(
+            limits.KEYLESS_ARRIVALS_MAX,
+            limits.KEYLESS_ARRIVAL_SECONDS,
+            limits.KEYLESS_ARRIVALS_AT_EASE,
+            limits.KEYLESS_ARRIVAL_CROWDED_SECONDS,
+        )
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Takes the methods of a service, into one map: gRPC asks each that it has at every call."""
@@ -234,7 +242,12 @@ def _nothing(_: object) -> None:
 
 def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
     """Answers calls whose message is read only if that is worth it: it may be large."""
-    arrivals = _Arrivals(limits.BATCH_ARRIVALS_MAX, limits.BATCH_ARRIVAL_SECONDS)
+    arrivals = _Arrivals(
+        limits.BATCH_ARRIVALS_MAX,
+        limits.BATCH_ARRIVAL_SECONDS,
+        limits.BATCH_ARRIVALS_MAX,
+        limits.BATCH_ARRIVAL_SECONDS,
+    )
     too_many = OverloadedError("messages", limits.BATCH_ARRIVALS_MAX)
 
     async def answer_read(_: Any, context: Context) -> Any:
@@ -247,11 +260,16 @@ def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
 
 
 class _Arrivals:
-    """Messages on their way, each for a while: where all places are taken the oldest gives way."""
+    """Messages on their way, each for a while: a shorter one where there are more than are at ease.
 
-    def __init__(self, at_once: int, seconds: float) -> None:
+    Where all places are taken the oldest gives way.
+    """
+
+    def __init__(self, at_once: int, seconds: float, at_ease: int, crowded_seconds: float) -> None:
         self._at_once = at_once
         self._seconds = seconds
+        self._at_ease = at_ease
+        self._crowded_seconds = crowded_seconds
         self._open: dict[asyncio.Timeout, float] = {}
         """Each with when it began."""
 
@@ -265,13 +283,17 @@ class _Arrivals:
         """The message of a call, or an exception that says why there is none: `ended` where it gave way."""
         if len(self._open) >= self._at_once:
             self._end_oldest()
+        is_crowded = len(self._open) >= self._at_ease
+        loop, time = asyncio.get_running_loop(), asyncio.timeout(None)
+        over = loop.call_later(self._crowded_seconds if is_crowded else self._seconds, _last_rounds, time)
         try:
-            async with asyncio.timeout(self._seconds) as time:
+            async with time:
                 self._open[time] = perf_counter()
                 try:
                     message = await context.read()
                 finally:
                     gave_way = self._open.pop(time, None) is None
+                    over.cancel()
         except TimeoutError:
             if gave_way and ended is not None:
                 return ended
@@ -285,6 +307,12 @@ class _Arrivals:
         del self._open[oldest]
         if not oldest.expired():
             oldest.reschedule(asyncio.get_running_loop().time())
+
+
+def _last_rounds(time: asyncio.Timeout) -> None:
+    """Ends what has had its time soon: a process that stood still has not taken yet what has come."""
+    if not time.expired() and time.when() is None:
+        time.reschedule(asyncio.get_running_loop().time() + _LAST_ROUNDS_SECONDS)
 
 
 class _Streams:

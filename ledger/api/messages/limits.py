@@ -73,11 +73,14 @@ REFLECTION_SECONDS: Final = 60.0
 KEYLESS_BYTES_MAX: Final = 1_024
 """A message of health: it names a service."""
 
-KEYLESS_ARRIVALS_MAX: Final = 16
+KEYLESS_ARRIVALS_AT_EASE: Final = 16
 KEYLESS_ARRIVAL_SECONDS: Final = 2.0
+KEYLESS_ARRIVAL_CROWDED_SECONDS: Final = 0.5
+KEYLESS_ARRIVALS_MAX: Final = 256
 """Messages of health that are on their way on one port, and how long each may be: gRPC keeps what has come of
-one, up to its general bound, and whoever sends it has shown no key. Where there are more the oldest gives
-way; one in good faith comes together with its header fields."""
+one, up to its general bound, and whoever sends it has shown no key. One in good faith comes together with its
+header fields, but a hundred replicas behind one balancer may ask at once: those beyond the first have less
+time, and only where there are more than two such hundreds the oldest gives way."""
 
 BACK_OFFICE_CONNECTIONS_MAX: Final = 64
 """Connections of the back office: people, and finance's jobs. The public port's are a setting."""

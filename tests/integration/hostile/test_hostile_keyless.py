@@ -24,8 +24,11 @@ from ledger.v1.credit_service_pb2_grpc import CreditServiceServicer
 
 BATCH = "/ledger.v1.CreditService/Batch"
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+ASKED = health_pb2.HealthCheckRequest()
+BEGUN = headers(CHECK) + body(message(b"", length=1_000), ends=False)
+"""A call whose message does not come."""
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAUTHENTICATED = 3, 4, 16
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 class Guard:
@@ -55,6 +58,12 @@ async def guarded(guard: Guard) -> AsyncIterator[str]:
         yield server.address
     finally:
         await server.drain()
+
+
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message is too late."""
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 3_600.0)
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_CROWDED_SECONDS", 3_600.0)
 
 
 async def sent(target: str, data: bytes) -> int | None:
@@ -92,25 +101,60 @@ async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused(
 
 async def test_few_messages_of_health_are_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest gives way to the next, so that one that comes at once is always answered."""
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 3_600.0)
+    patient(monkeypatch)
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVALS_MAX", limits.KEYLESS_ARRIVALS_AT_EASE)
+    async with (
+        guarded(Guard()) as target,
+        grpc.aio.insecure_channel(target) as channel,
+        asyncio.TaskGroup() as group,
+    ):
+        calls = [group.create_task(sent(target, BEGUN)) for _ in range(limits.KEYLESS_ARRIVALS_MAX + 1)]
+        done, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert [call.result() for call in done] == [DEADLINE_EXCEEDED]
+        answer = await health_pb2_grpc.HealthStub(channel).Check(ASKED)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        for call in others:
+            call.cancel()
+
+
+async def test_many_who_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicas behind one balancer, whose header fields all come before the first of their messages."""
+    patient(monkeypatch)
     async with guarded(Guard()) as target, grpc.aio.insecure_channel(target) as channel:
-        begun = headers(CHECK) + body(message(b"", length=1_000), ends=False)
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(sent(target, begun)) for _ in range(limits.KEYLESS_ARRIVALS_MAX + 1)]
-            done, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-            assert [call.result() for call in done] == [DEADLINE_EXCEEDED]
-            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
-            for call in others:
-                call.cancel()
+        check = channel.stream_unary(
+            CHECK,
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        begun = [check() for _ in range(limits.CALLS_OF_CONNECTION_MAX - 1)]
+        await health_pb2_grpc.HealthStub(channel).Check(ASKED)  # It comes after them: they are begun.
+        for call in begun:
+            await call.write(ASKED)
+            await call.done_writing()
+        answers = [(await call).status for call in begun]
+        assert answers == [health_pb2.HealthCheckResponse.SERVING] * len(begun)
+
+
+async def test_where_many_are_on_their_way_the_next_has_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins more than come in good faith, and sends no message, holds little for long."""
+    patient(monkeypatch)
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVALS_AT_EASE", 1)
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_CROWDED_SECONDS", 0.1)
+    async with guarded(Guard()) as target, asyncio.TaskGroup() as group:
+        calls = [group.create_task(sent(target, BEGUN)) for _ in range(5)]
+        ended = asyncio.as_completed(calls)
+        assert [await next(ended) for _ in calls[1:]] == [DEADLINE_EXCEEDED] * len(calls[1:])
+        (first,) = (call for call in calls if not call.done())
+        first.cancel()
 
 
 @pytest.mark.parametrize("path", [CHECK, WATCH])
 async def test_messages_of_health_are_small_and_come_soon(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They name a service: what is longer is refused, what does not come is not waited for."""
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 0.1)
     async with guarded(Guard()) as target:
         long = bytes(limits.KEYLESS_BYTES_MAX + 1)
         assert await sent(target, headers(path) + body(message(long))) == INVALID_ARGUMENT
         assert await sent(target, headers(path) + body(b"")) == INVALID_ARGUMENT
+    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 0.1)
+    async with guarded(Guard()) as target:
         assert await sent(target, headers(path)) == DEADLINE_EXCEEDED
