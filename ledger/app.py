@@ -53,7 +53,7 @@ from ledger.metrics.port import serve as serve_metrics
 from ledger.prices.plans import load_plans
 from ledger.prices.price_book import PriceBook
 from ledger.publishing.publisher import MarginUnknownError
-from ledger.publishing.service import PriceKeeper
+from ledger.publishing.service import PublishingService
 from ledger.settings import Settings, spans_are_wanted
 from ledger.simulation.simulator import SimulationFailedError, Simulator
 from ledger.store.access.keys import key_generation
@@ -209,14 +209,14 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         finance = CollectorRegistry()
         figures = FinanceMetrics()
         finance.register(figures)
-        keeper, simulator = await open_prices(settings.config_dir, database, clock.now, operations)
-        figures.watch_floors(lambda: keeper.margin_floors)
-        _run(keeper.run(), life)
+        publishing, simulator = await open_prices(settings.config_dir, database, clock.now, operations)
+        figures.watch_floors(lambda: publishing.margin_floors)
+        _run(publishing.run(), life)
         keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
         await keys.look()
         require_key(settings, front.address, usable=keys.has_usable_key())
         _run(keys.run(), life)
-        engine = Engine(database, keeper.prices, clock, operations, spans)
+        engine = Engine(database, publishing.prices, clock, operations, spans)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
@@ -227,13 +227,13 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         )
         life.enter_context(_few_collections())
         doors = await _open_doors(
-            settings, front, database, keys, engine, keeper, simulator, clock, operations, spans
+            settings, front, database, keys, engine, publishing, simulator, clock, operations, spans
         )
         life.push_async_callback(_drain, doors)
         for door in doors:
             await door.start()
         targets = (doors[0].address, doors[1].address, operations_url, finance_url)
-        yield Stack(*targets, keeper.reread, front, asks_for_keys=keys.has_keys)
+        yield Stack(*targets, publishing.reread, front, asks_for_keys=keys.has_keys)
 
 
 def _spans(life: AsyncExitStack) -> Spans | None:
@@ -355,8 +355,8 @@ async def _read_clock(database: Database, clock: DatabaseClock) -> None:
 
 async def open_prices(
     directory: Path, database: Database, clock: Callable[[], datetime], metrics: OperationsMetrics
-) -> tuple[PriceKeeper, Simulator]:
-    """The prices of a process, and what simulates by them. Raises as `PriceKeeper.open`."""
+) -> tuple[PublishingService, Simulator]:
+    """The prices of a process, and what simulates by them. Raises as `PublishingService.open`."""
     prices = PriceBook({})
     simulator = Simulator(database.finance, prices, clock, DEFAULT_CELLS)
 
@@ -366,7 +366,7 @@ async def open_prices(
         except SimulationFailedError as error:
             raise MarginUnknownError(str(error)) from error
 
-    return await PriceKeeper.open(directory, database, prices, margin_of, clock, metrics), simulator
+    return await PublishingService.open(directory, database, prices, margin_of, clock, metrics), simulator
 
 
 def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
@@ -386,7 +386,7 @@ async def _open_doors(
     database: Database,
     keys: KeyTable,
     engine: Engine,
-    keeper: PriceKeeper,
+    publishing: PublishingService,
     simulator: Simulator,
     clock: DatabaseClock,
     operations: OperationsMetrics,
@@ -410,7 +410,7 @@ async def _open_doors(
     back_office = ApiServer(
         front.address.at(settings.back_office_port),
         [
-            admin_service(AdminService(engine, keeper, reads, keys, database.writer, clock.now)),
+            admin_service(AdminService(engine, publishing, reads, keys, database.writer, clock.now)),
             finance_service(
                 FinanceService(database.finance, engine.directory, DEFAULT_CELLS, simulator, clock.now)
             ),

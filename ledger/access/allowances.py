@@ -40,7 +40,7 @@ class KeyLimitError(NotNowError):
         self.retry_seconds = retry_seconds
 
 
-class Allowance:
+class KeyAllowance:
     """What one key has asked for."""
 
     __slots__ = ("done_at", "in_flight")
@@ -67,9 +67,9 @@ class Allowances:
         self._rate = calls_per_second
         self._in_flight_max = calls_in_flight
         self._seconds = seconds
-        self._by_key: dict[str, Allowance] = {}
+        self._by_key: dict[str, KeyAllowance] = {}
 
-    def enter(self, key_id: str, urgency: Urgency, calls: int = 1) -> Allowance:
+    def enter(self, key_id: str, urgency: Urgency, calls: int = 1) -> KeyAllowance:
         """Counts a request that is worth so many calls, until it leaves. Raises KeyLimitError.
 
         One that is worth more than is left is admitted, and what comes after it waits: a batch is never too
@@ -77,7 +77,7 @@ class Allowances:
         """
         allowance = self._by_key.get(key_id)
         if allowance is None:
-            allowance = self._by_key[key_id] = Allowance()
+            allowance = self._by_key[key_id] = KeyAllowance()
         room = _ROOM[urgency]
         most = self._in_flight_max
         if most is not None and allowance.in_flight >= most * room:

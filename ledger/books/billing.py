@@ -14,7 +14,7 @@ from ledger.books import refusals
 from ledger.books.making import make
 from ledger.books.model import NO_TALLY, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
 from ledger.books.rounding import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, over_one, round_ratio
-from ledger.books.tallies import NO_USAGE, Usage, beside, due_micros
+from ledger.books.tallies import NO_USAGE, TalliedUsage, beside, due_micros
 
 _UNPRICED = Treatment.UNPRICED  # To look a member up in its enumeration costs as much as a call.
 
@@ -25,7 +25,7 @@ class Bill(NamedTuple):
     micros: int
     lines: tuple[PricedLine, ...]
     """The usage that it is for; none where credits are stated."""
-    usage: Usage = NO_USAGE
+    usage: TalliedUsage = NO_USAGE
     """Its exact price, and what was carried before it."""
     rounding: Rounding = HALF_EVEN
     weights: Sequence[int] = ()

@@ -34,7 +34,7 @@ def pool_key(pool: str) -> str:
     return POOL_SCOPE + pool
 
 
-class Usage(NamedTuple):
+class TalliedUsage(NamedTuple):
     """Usage of an exact price, beside what is carried."""
 
     exact: Ratio
@@ -44,15 +44,15 @@ class Usage(NamedTuple):
     """Both, reduced: the running sum with it."""
 
 
-NO_USAGE = Usage(NO_AMOUNT, NO_TALLY, NO_AMOUNT)
+NO_USAGE = TalliedUsage(NO_AMOUNT, NO_TALLY, NO_AMOUNT)
 
 
-def beside(tally: Tally, exact: Ratio) -> Usage:
+def beside(tally: Tally, exact: Ratio) -> TalliedUsage:
     """Puts usage (micro-credits) beside what is carried."""
-    return make(Usage, (exact, tally, exact_sum((exact,), tally.exact)))
+    return make(TalliedUsage, (exact, tally, exact_sum((exact,), tally.exact)))
 
 
-def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
+def due_micros(usage: TalliedUsage, rounding: Rounding = HALF_EVEN) -> int:
     """What usage amounts to with what is carried: never less than 0.
 
     Usage that costs nothing collects nothing: it is free on its card, whatever was left over before.
@@ -62,7 +62,7 @@ def due_micros(usage: Usage, rounding: Rounding = HALF_EVEN) -> int:
     return max(0, round_ratio(usage.total, rounding) - usage.before.billed_micros)
 
 
-def carry(usage: Usage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Ratio]:
+def carry(usage: TalliedUsage, billed_micros: int, quantum_micros: int = 1) -> tuple[Tally, Ratio]:
     """Adds usage and what was billed of it to a tally.
 
     Give that, and how much more is carried than before (micro-credits, reduced).

@@ -24,10 +24,10 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands({**self.commands, **self.elsewhere})
+        self.commands = _LazyCommands({**self.commands, **self.elsewhere})
 
 
-class _Commands(UserDict[str, Any]):
+class _LazyCommands(UserDict[str, Any]):
     """Commands by name; one that is elsewhere is imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Any:

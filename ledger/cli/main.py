@@ -12,7 +12,7 @@ from ledger.cli.lazy import LazyGroup
 _LIBRARY_PREFIX = "Value error, "
 
 
-class _Commands(LazyGroup):
+class _MainCommands(LazyGroup):
     """All commands, which tell a wrong value without what a library puts before it."""
 
     elsewhere: ClassVar = {
@@ -39,7 +39,7 @@ class _Commands(LazyGroup):
 
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=_MainCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
 from ledger.clock import boot_seconds
 from ledger.engine.command import Asked, OverloadedError, Underway
-from ledger.metrics.operations import Refused
+from ledger.metrics.operations import RefusedCollector
 
 AGE, NUMBER = "oldest_seconds", "commands"
 """The limits, by the names that callers and metrics have for them."""
@@ -86,7 +86,7 @@ def urgency_of(command: type[Command]) -> Urgency:
 class Waiting:
     """The commands of a process that have no answer yet, in order of arrival."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: RefusedCollector) -> None:
         self._underway = Underway()
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.finance import FinanceFigures, FinanceMetrics
 from ledger.store.finance.rollups import AmountKey, Progress, advance, totals
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Tailer:
             amounts.update(cell.amounts)
         known = [cell.as_of for cell in cells if cell.as_of is not None]
         self._metrics.show(
-            Figures(
+            FinanceFigures(
                 amounts=amounts,
                 as_of=min(known) if len(known) == len(cells) else None,
                 clock=max(cell.clock for cell in cells),

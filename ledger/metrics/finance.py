@@ -77,7 +77,7 @@ ABSORBED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class FinanceFigures:
     """What the rollups say, read at one moment."""
 
     amounts: Amounts
@@ -98,14 +98,14 @@ class FinanceMetrics(Collector):
 
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
-        self._shown: tuple[Figures, float] | None = None
+        self._shown: tuple[FinanceFigures, float] | None = None
         self._floors: Callable[[], Mapping[str, Fraction]] = dict
 
     def watch_floors(self, floors: Callable[[], Mapping[str, Fraction]]) -> None:
         """Shows the margin that each card is to leave; asked at each scrape, on the port's thread."""
         self._floors = floors
 
-    def show(self, figures: Figures) -> None:
+    def show(self, figures: FinanceFigures) -> None:
         self._shown = figures, self._seconds()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

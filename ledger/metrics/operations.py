@@ -35,7 +35,7 @@ class OperationsMetrics:
             "oldest_command_seconds",
             "Age of the oldest command in the line; past a bound new work is refused, then the rest.",
         )
-        self.refused = Refused()
+        self.refused = RefusedCollector()
         self.registry.register(self.refused)
         self.batch_commands = Histogram(
             "acu_ledger_batch_commands",
@@ -62,7 +62,7 @@ class OperationsMetrics:
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due."
         )
-        self.books = Books(self._gauge)
+        self.books = BooksCollector(self._gauge)
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."
         )
@@ -152,7 +152,7 @@ class BooksFigures(NamedTuple):
     age_seconds: float
 
 
-class Books:
+class BooksCollector:
     """Whether the books verify, as the database says: the same on every server. NaN until it was read."""
 
     def __init__(self, gauge: Callable[[str, str], Gauge]) -> None:
@@ -217,7 +217,7 @@ class Calls(Collector):
         return in_flight, count, seconds
 
 
-class Refused(Collector):
+class RefusedCollector(Collector):
     """Requests refused by a limit of the process or of a key, in plain numbers like the calls."""
 
     def __init__(self) -> None:

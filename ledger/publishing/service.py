@@ -1,4 +1,4 @@
-"""The keeper of prices: brings a process to what is published, and what its files say to publication."""
+"""The service of prices: brings a process to what is published, and what its files say to publication."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ledger.store.prices.versions import POLL_SECONDS
 _log = structlog.get_logger(__name__)
 
 
-class PriceKeeper:
+class PublishingService:
     """One per process."""
 
     def __init__(
@@ -59,22 +59,22 @@ class PriceKeeper:
         margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
-    ) -> PriceKeeper:
+    ) -> PublishingService:
         """Publishes the files, and takes in what is published; with files that are wrong the latter alone.
 
         Raises ConfigError where there is nothing to price by, or no plans.
         """
-        keeper = cls(directory, database, prices, margin_of, clock, metrics)
-        await keeper.publisher.refresh()
-        await keeper.files.take()
-        if not keeper.prices.published.can_price():
+        service = cls(directory, database, prices, margin_of, clock, metrics)
+        await service.publisher.refresh()
+        await service.files.take()
+        if not service.prices.published.can_price():
             # It is read once more for its problems, with their places.
-            keeper.files.plans(pricing.load(directory).cards)
-        if not keeper.prices.plans:
-            await keeper.files.take_plans()
-        await keeper.prices.prepare(clock())
-        keeper._show()
-        return keeper
+            service.files.plans(pricing.load(directory).cards)
+        if not service.prices.plans:
+            await service.files.take_plans()
+        await service.prices.prepare(clock())
+        service._show()
+        return service
 
     async def run(self) -> None:
         """Looks at the database and at the files until cancelled."""

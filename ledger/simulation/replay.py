@@ -16,7 +16,7 @@ from fractions import Fraction
 from ledger.books.model import EntryKind
 from ledger.books.rounding import MICROS_PER_CREDIT, round_exact
 from ledger.simulation.figures import Figures, Name, Report, Sides, bucket_of
-from ledger.simulation.side import Booked, Scenario, Side, SimulatedCharge, Window
+from ledger.simulation.side import BookedCharge, Scenario, Side, SimulatedCharge, Window
 
 
 class Simulation:
@@ -28,7 +28,7 @@ class Simulation:
         self._found = Report()
         self._customer: _Customer | None = None
 
-    def add(self, booked: Booked) -> None:
+    def add(self, booked: BookedCharge) -> None:
         """Replays the next entry; one from before the time only leaves its traces in the states."""
         customer, counts = self._customer, self._time.has_begun(booked.booked_at)
         if customer is None or customer.number != booked.customer:
@@ -46,7 +46,7 @@ class Simulation:
         self._close()
         return self._found
 
-    def _charge(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+    def _charge(self, customer: _Customer, booked: BookedCharge, *, counts: bool) -> None:
         charges = [past.charge(booked) for past in customer.pasts]
         if booked.undone:
             key = booked.sequence if booked.reservation is None else booked.reservation
@@ -56,7 +56,7 @@ class Simulation:
             self._found.charge_changes[bucket_of(*(charge.list_value for charge in charges))] += 1
             self._count(customer, booked, [charges], 1)
 
-    def _reverse(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+    def _reverse(self, customer: _Customer, booked: BookedCharge, *, counts: bool) -> None:
         undone = customer.undone.pop(booked.subject or 0, [])
         for charges in undone:
             for past, charge in zip(customer.pasts, charges, strict=True):
@@ -66,7 +66,7 @@ class Simulation:
         elif counts:
             self._found.unmatched_reversals += 1
 
-    def _take_closing(self, customer: _Customer, booked: Booked, *, counts: bool) -> None:
+    def _take_closing(self, customer: _Customer, booked: BookedCharge, *, counts: bool) -> None:
         """What a closed period gave back is booked; what each side gives back is its own."""
         if counts:
             customer.returned_micros += booked.priced_micros
@@ -74,7 +74,7 @@ class Simulation:
             self._found.booked.add(_figures_of(booked, 1))
 
     def _count(
-        self, customer: _Customer, booked: Booked, found: Sequence[Sequence[SimulatedCharge]], sign: int
+        self, customer: _Customer, booked: BookedCharge, found: Sequence[Sequence[SimulatedCharge]], sign: int
     ) -> None:
         """Adds what an entry amounts to on both sides, or takes away what a reversal takes back."""
         customer.priced_micros += booked.priced_micros
@@ -150,7 +150,7 @@ class _Customer:
         return round_exact(Fraction(micros * credit_price_nanousd, MICROS_PER_CREDIT))
 
 
-def _figures_of(booked: Booked, sign: int) -> Figures:
+def _figures_of(booked: BookedCharge, sign: int) -> Figures:
     return Figures(
         sign * len(booked.items),
         0,

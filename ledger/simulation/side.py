@@ -46,7 +46,7 @@ _UNPRICED = pricing.Treatment.UNPRICED
 _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatment}
 
 
-class Booked(NamedTuple):
+class BookedCharge(NamedTuple):
     """A charge, or the reversal of one, as the journal holds it."""
 
     customer: int
@@ -98,10 +98,10 @@ class Window(NamedTuple):
 class Scenario(Protocol):
     """How one side prices."""
 
-    def terms_of(self, booked: Booked) -> pricing.Terms:
+    def terms_of(self, booked: BookedCharge) -> pricing.Terms:
         """What an entry is priced by, the customer's multiplier included."""
 
-    def falls_back(self, booked: Booked) -> bool:
+    def falls_back(self, booked: BookedCharge) -> bool:
         """Whether what has no price costs what the card's fallback does, as the customer's plan says."""
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
@@ -160,7 +160,7 @@ class Side:
         self.credit_price_nanousd = 0
         """Of the last charge."""
 
-    def charge(self, booked: Booked) -> SimulatedCharge:
+    def charge(self, booked: BookedCharge) -> SimulatedCharge:
         """Prices an entry, and remembers what it leaves behind."""
         if not booked.items:
             return SimulatedCharge(booked.priced_micros, 0, booked.credit_price_nanousd)
@@ -263,7 +263,7 @@ def _priced(quote: pricing.Quote) -> Priced:
     )
 
 
-def _taken_of_hold(quote: pricing.Quote, booked: Booked) -> Sequence[int]:
+def _taken_of_hold(quote: pricing.Quote, booked: BookedCharge) -> Sequence[int]:
     """What lines that have no price here either took of their hold; nobody knows what others would have."""
     if not any(booked.held_micros):
         return ()
@@ -273,7 +273,9 @@ def _taken_of_hold(quote: pricing.Quote, booked: Booked) -> Sequence[int]:
     ]
 
 
-def _draw_on_pools(priced: Priced, booked: Booked, tallies: Mapping[str, Tally]) -> tuple[Priced, PoolDraws]:
+def _draw_on_pools(
+    priced: Priced, booked: BookedCharge, tallies: Mapping[str, Tally]
+) -> tuple[Priced, PoolDraws]:
     """The usage at what pools leave of its price: of each there is what the entry drew, and no more."""
     needs: dict[str, Fraction] = {}
     for line in priced.lines:

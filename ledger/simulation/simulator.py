@@ -67,7 +67,7 @@ class WhatIf:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SimulatedWork:
     """A piece of work that no ledger holds."""
 
     customer: int
@@ -114,7 +114,7 @@ class Simulator:
             job = await self._job(connection, what_if, used, since, query.since, ends_at)
             return read_report(await _priced(job, usage(connection, cells, wider)))
 
-    async def on_work(self, what_if: WhatIf, work: Sequence[Work], card: pricing.RateCard) -> Report:
+    async def on_work(self, what_if: WhatIf, work: Sequence[SimulatedWork], card: pricing.RateCard) -> Report:
         """Prices work by a card in force, and by what might be; each piece is a charge of now."""
         now = self._clock()
         costs = self._prices.costs_at(now)
@@ -222,7 +222,7 @@ def _reaching_back(
 
 
 def _row_of(
-    piece: Work, sequence: int, now: datetime, card: pricing.RateCard, costs: pricing.CostBook
+    piece: SimulatedWork, sequence: int, now: datetime, card: pricing.RateCard, costs: pricing.CostBook
 ) -> Sequence[Any]:
     """A row as the journal would give it; its customer is on no plan."""
     kept = [pricing.kept_of(item) for item in piece.items]

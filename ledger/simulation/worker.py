@@ -22,7 +22,7 @@ import pricing
 from ledger.books.model import UNSCALED, EntryKind, Treatment
 from ledger.simulation.figures import Figures, Report, Sides
 from ledger.simulation.replay import Simulation
-from ledger.simulation.side import Booked, Scenario, Window
+from ledger.simulation.side import BookedCharge, Scenario, Window
 from pricing.planning.fit import Fit, Target
 from pricing.planning.what_if import ScaledCosts, on_own_keys, swapped
 
@@ -112,7 +112,7 @@ class _Versions:
         return self.costs(next(found, self.costs_since[-1][1]))
 
 
-class _InForce(Scenario):
+class _CardsInForce(Scenario):
     """Cards in force, costs as they were."""
 
     def __init__(self, job: Job, versions: _Versions) -> None:
@@ -120,7 +120,7 @@ class _InForce(Scenario):
         self._versions = versions
         self._terms: dict[tuple[str, str, int], pricing.Terms] = {}
 
-    def terms_of(self, booked: Booked) -> pricing.Terms:
+    def terms_of(self, booked: BookedCharge) -> pricing.Terms:
         card = self.card_of(booked)
         costs = self.pinned_costs(booked)
         key = (card.version, costs.version, booked.multiplier_nanos)
@@ -130,15 +130,15 @@ class _InForce(Scenario):
             self._terms[key] = compiled.multiplied(booked.multiplier_nanos) if multiplied else compiled
         return self._terms[key]
 
-    def card_of(self, booked: Booked) -> pricing.RateCard:
+    def card_of(self, booked: BookedCharge) -> pricing.RateCard:
         """The version in force; that which priced the entry, where the card is in force no more."""
         return self._versions.card(self._job.cards_in_force.get(booked.card, booked.card_version))
 
-    def pinned_costs(self, booked: Booked) -> pricing.CostBook:
+    def pinned_costs(self, booked: BookedCharge) -> pricing.CostBook:
         """What the price rests on."""
         return self._versions.costs(booked.cost_version)
 
-    def falls_back(self, booked: Booked) -> bool:
+    def falls_back(self, booked: BookedCharge) -> bool:
         return booked.plan in self._job.plans_that_fall_back
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
@@ -148,7 +148,7 @@ class _InForce(Scenario):
         return items
 
 
-class _Candidate(_InForce):
+class _Candidate(_CardsInForce):
     """What the job asks for in place of what is in force."""
 
     def __init__(self, job: Job, versions: _Versions) -> None:
@@ -159,10 +159,10 @@ class _Candidate(_InForce):
         self._factor = Fraction(job.cost_factor)
         self._scaled: dict[str, pricing.CostBook] = {}
 
-    def card_of(self, booked: Booked) -> pricing.RateCard:
+    def card_of(self, booked: BookedCharge) -> pricing.RateCard:
         return self._card or super().card_of(booked)
 
-    def pinned_costs(self, booked: Booked) -> pricing.CostBook:
+    def pinned_costs(self, booked: BookedCharge) -> pricing.CostBook:
         return self._scale(self._costs or super().pinned_costs(booked))
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
@@ -186,7 +186,7 @@ def simulate(job: Job, rows: Iterable[Sequence[Any]]) -> Report:
     versions = _Versions(job)
     since = _EPOCH + job.since_micros * _MICROSECOND if job.since_micros is not None else None
     time = Window(since, _EPOCH + job.ends_at_micros * _MICROSECOND)
-    simulation = Simulation(_InForce(job, versions), _Candidate(job, versions), time)
+    simulation = Simulation(_CardsInForce(job, versions), _Candidate(job, versions), time)
     for row in rows:
         simulation.add(booked_of(row))
     return simulation.report()
@@ -204,7 +204,7 @@ def fit(job: Job, target: FitTarget, rows: Iterable[Sequence[Any]]) -> str:
     return fitted.document(Target(target.card, target.credit_name, price, margin))
 
 
-def booked_of(row: Sequence[Any]) -> Booked:
+def booked_of(row: Sequence[Any]) -> BookedCharge:
     """An entry of its row."""
     labels, lines, money_lines = row[16:19]
     items: tuple[pricing.Item, ...] = ()
@@ -219,7 +219,7 @@ def booked_of(row: Sequence[Any]) -> Booked:
                 pools[internal["pool"]] = pools.get(internal["pool"], 0) + internal["pool_micros"]
     instant = _EPOCH + row[6] * _MICROSECOND
     said_of_it = orjson.loads(labels) if labels is not None else {}
-    return Booked._make(
+    return BookedCharge._make(
         (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:16], said_of_it, items, pools, held_micros)
     )
 

@@ -58,7 +58,7 @@ class Audited(NamedTuple):
     after: Image
 
 
-class Event(NamedTuple):
+class AuditEvent(NamedTuple):
     """A row of the audit."""
 
     number: int
@@ -109,10 +109,10 @@ async def note(
 
 async def list_events(
     pool: Pool, wanted: Wanted, before: tuple[datetime, int], limit: int
-) -> tuple[list[Event], bool]:
+) -> tuple[list[AuditEvent], bool]:
     """Acts, the newest first, those before an instant and a number; and whether there are more."""
     statement, values = listing(wanted, before, limit)
-    return page_of(await pool.fetch(statement, *values), limit, Event._make)
+    return page_of(await pool.fetch(statement, *values), limit, AuditEvent._make)
 
 
 def listing(wanted: Wanted, before: tuple[datetime, int], limit: int) -> tuple[str, list[Any]]:

@@ -247,7 +247,7 @@ def writes(
     return {"cache_write": whole - in_hour, "cache_write_1h": in_hour}
 
 
-class Side(NamedTuple):
+class TokenSide(NamedTuple):
     """The counts of input within one whole, each a part of it; None where the record does not say."""
 
     whole: int
@@ -261,7 +261,7 @@ class Side(NamedTuple):
     cached_image: int | None = None
 
 
-def split_input(side: Side, findings: list[Finding]) -> dict[str, int]:
+def split_input(side: TokenSide, findings: list[Finding]) -> dict[str, int]:
     """Disjoint quantities of an input that includes all of its parts.
 
     A cached token counts as cached, whatever it holds. Which of the cached tokens were audio or images is
@@ -291,7 +291,7 @@ def split_input(side: Side, findings: list[Finding]) -> dict[str, int]:
     return {"input": rest(side.whole, side.path, parts), **parts}
 
 
-def _uncached(count: int, cached: int | None, side: Side, what: str) -> int:
+def _uncached(count: int, cached: int | None, side: TokenSide, what: str) -> int:
     if cached is None:
         return count
     if cached > min(count, side.cache_read):

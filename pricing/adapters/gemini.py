@@ -20,7 +20,7 @@ from pricing.adapters.common import (
     Finding,
     FindingKind,
     NoUsage,
-    Side,
+    TokenSide,
     check_total,
     names_in,
     required,
@@ -86,7 +86,7 @@ def _quantities(usage: Fields, findings: list[Finding]) -> dict[str, int]:
     )
     by_tools = _by_modality(usage, "toolUsePromptTokensDetails")
     known = bool(cached)
-    side = Side(
+    side = TokenSide(
         prompt + tools,
         usage.at("promptTokenCount"),
         cache_read=usage.count("cachedContentTokenCount") or 0,

@@ -26,7 +26,7 @@ from pricing.adapters.common import (
     units,
     who,
 )
-from pricing.adapters.openai import Usage, read_usage
+from pricing.adapters.openai import OpenAIUsage, read_usage
 from pricing.adapters.vocabulary import model_of, provider_id, tier_of
 from pricing.usage.items import CACHE
 
@@ -102,7 +102,7 @@ def _read(
     reported: Fields | None,
     findings: list[Finding],
     model: str,
-) -> Usage:
+) -> OpenAIUsage:
     if reported is None:
         text = "no usage object goes with it: all of it is counted as uncached text"
         fields.find(FindingKind.ASSUMED, "prompt_tokens", text)

@@ -23,7 +23,7 @@ from pricing.adapters.common import (
     Finding,
     FindingKind,
     NoUsage,
-    Side,
+    TokenSide,
     agreed,
     check_total,
     count_of,
@@ -84,7 +84,7 @@ _WITHOUT_USAGE = frozenset({"failed", "cancelled", "in_progress", "queued", "inc
 """States of a response that may have none."""
 
 
-class Usage(NamedTuple):
+class OpenAIUsage(NamedTuple):
     """A usage object, read."""
 
     quantities: Mapping[str, int]
@@ -136,7 +136,9 @@ def adapt(record: object) -> Adapted | NoUsage:
     return replace(adapted, findings=tuple(findings))
 
 
-def read_usage(fields: Fields, findings: list[Finding], *, model: str = "", images: bool = False) -> Usage:
+def read_usage(
+    fields: Fields, findings: list[Finding], *, model: str = "", images: bool = False
+) -> OpenAIUsage:
     """Reads a usage object in any of the ways of OpenAI. Raises AdapterError.
 
     `model` is the one that was asked for: some providers count reasoning beside the output. `images`: all
@@ -154,20 +156,20 @@ def read_usage(fields: Fields, findings: list[Finding], *, model: str = "", imag
         raise AdapterError(answered_at, "is missing", "a whole number of 0 to 10**15")
     details = _first(fields, "input_tokens_details", "prompt_tokens_details", "input_token_details")
     searches = count_of((details, ("web_search_requests",)), (fields, ("num_search_queries",)))
-    side = Side(answered or 0, answered_at)
+    side = TokenSide(answered or 0, answered_at)
     output = _output(fields, side, left=None if total is None else total - given, model=model, images=images)
     in_all = sum(output.values())
     if total != given + side.whole or in_all == side.whole:
         check_total(fields, "total_tokens", total, given + in_all)
-    quantities = {**_input(fields, details, Side(given, given_at), findings), **output}
+    quantities = {**_input(fields, details, TokenSide(given, given_at), findings), **output}
     fields.passed(*NOT_CACHED, *MONEY, *SECONDS, "search_context_size")
     tools = server_tools(fields.inside("server_tool_use"))
-    return Usage(
+    return OpenAIUsage(
         quantities, given, side.whole, {"web_search": searches} | {k: v for k, v in tools.items() if v}
     )
 
 
-def _input(fields: Fields, details: Fields, side: Side, findings: list[Finding]) -> dict[str, int]:
+def _input(fields: Fields, details: Fields, side: TokenSide, findings: list[Finding]) -> dict[str, int]:
     known = details.has("cached_tokens_details")
     cached = details.inside("cached_tokens_details")
     lifetimes = details.inside("cache_creation_token_details")
@@ -192,7 +194,7 @@ def _input(fields: Fields, details: Fields, side: Side, findings: list[Finding])
     return split_input(whole, findings)
 
 
-def _output(fields: Fields, side: Side, *, left: int | None, model: str, images: bool) -> dict[str, int]:
+def _output(fields: Fields, side: TokenSide, *, left: int | None, model: str, images: bool) -> dict[str, int]:
     """Disjoint quantities of the output; `left` is what the total leaves for it."""
     names = ("output_tokens_details", "completion_tokens_details", "output_token_details")
     told = any(fields.has(name) for name in names)

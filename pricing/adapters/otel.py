@@ -25,7 +25,7 @@ from pricing.adapters.common import (
     Finding,
     FindingKind,
     NoUsage,
-    Side,
+    TokenSide,
     agreed,
     check_total,
     split_input,
@@ -274,7 +274,7 @@ def _quantities(fields: Fields, findings: list[Finding]) -> dict[str, int]:
         fields.find(FindingKind.ASSUMED, given_at, text)
         whole += read + written
     cached = {what: fields.count(f"{_USAGE}{what}.cache_read.input_tokens") for what in ("audio", "image")}
-    side = Side(
+    side = TokenSide(
         whole,
         fields.at(given_at),
         cache_read=read,

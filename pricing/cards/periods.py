@@ -11,7 +11,7 @@ DAYS_AT_MOST: Mapping[str, int] = {"day": 1, "week": 7, "month": 31, "year": 366
 _DAY = timedelta(days=1)
 
 
-class Span(NamedTuple):
+class CalendarSpan(NamedTuple):
     """One period."""
 
     label: str
@@ -28,7 +28,7 @@ class Period(NamedTuple):
     zone: str
     """An IANA name."""
 
-    def counting(self, instant: datetime, now: datetime) -> Span:
+    def counting(self, instant: datetime, now: datetime) -> CalendarSpan:
         """The period that counts what happened at an instant.
 
         That of the instant, but none before the last one: what is older counts in that.
@@ -38,7 +38,7 @@ class Period(NamedTuple):
         first = max(self._first_day(instant.astimezone(zone).date()), last)
         closes = self._next(self._next(first))
         midnight = datetime(closes.year, closes.month, closes.day, tzinfo=zone)
-        return Span(f"{self.per} {first}", midnight.astimezone(UTC))
+        return CalendarSpan(f"{self.per} {first}", midnight.astimezone(UTC))
 
     def _first_day(self, day: date) -> date:
         match self.per:

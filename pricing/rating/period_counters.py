@@ -20,7 +20,7 @@ from fractions import Fraction
 from math import trunc
 from typing import Any, Final, NamedTuple
 
-from pricing.cards.periods import Period, Span
+from pricing.cards.periods import CalendarSpan, Period
 from pricing.costs.item_cost import Costs
 from pricing.exact import BILLION, NOTHING, Pair
 from pricing.rating import pieces
@@ -43,11 +43,11 @@ class Counter(NamedTuple):
     """Card, rule and place in it: unique."""
     period: Period
 
-    def span(self, item: Item, now: datetime) -> Span:
+    def span(self, item: Item, now: datetime) -> CalendarSpan:
         """The period that an item counts in."""
         return self.period.counting(item.occurred_at or now, now)
 
-    def key(self, span: Span) -> str:
+    def key(self, span: CalendarSpan) -> str:
         """The key of a period's state."""
         return f"{COUNT}{self.name}/{span.label}"
 
@@ -263,7 +263,7 @@ def _bounds(way: str, included: int, steps: Iterable[Step]) -> pieces.Bounds:
 
 
 def _count(
-    bounds: pieces.Bounds, used: int, found: _Prices, counter: Counter, span: Span, past: Past
+    bounds: pieces.Bounds, used: int, found: _Prices, counter: Counter, span: CalendarSpan, past: Past
 ) -> Fraction:
     """Counts a line of so much; returns what is charged of it."""
     key, factor = counter.key(span), Fraction(*past.factor)
@@ -305,7 +305,7 @@ def _take_away(state: dict[str, Any], line: Mapping[str, Any], inner: Mapping[st
     return less
 
 
-def _carry(owed: Fraction, key: str, span: Span, past: Past, effect: dict[str, Any]) -> Fraction:
+def _carry(owed: Fraction, key: str, span: CalendarSpan, past: Past, effect: dict[str, Any]) -> Fraction:
     """What is charged of what is owed, with or less what is carried; what is left of it is carried on.
 
     All of it is kept as the customer is charged it, multiplied: what is returned is not. Inside a price that

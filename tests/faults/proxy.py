@@ -19,7 +19,7 @@ CANCEL_CODE = 80877102
 WRITE_MARK = b"INSERT INTO"
 IN_TRANSACTION = b"T"
 """What a ReadyForQuery says where a COMMIT is still to come."""
-WRITER_NAMES = (" writer ", " contender ")
+WRITER_NAMES = (" writer ", " locked rounds ")
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from ledger.books import commands
 from ledger.books.model import Decision, RefusalReason
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
-from ledger.publishing.service import PriceKeeper
+from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
 from ledger.store.postgres.migrate import DEFAULT_CELLS
@@ -40,13 +40,13 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
     def __init__(
         self,
         engine: Engine,
-        keeper: PriceKeeper,
+        publishing: PublishingService,
         reads: Reads,
         keys: KeyTable,
         writer: Pool,
         clock: Callable[[], datetime],
     ) -> None:
-        super().__init__(keeper, writer, clock)
+        super().__init__(publishing, writer, clock)
         self._keys = keys
         self._reads = reads
         self._writes = Writes(engine, reads, clock)

@@ -13,7 +13,7 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.messages import encode, ids, limits, paging, validation
 from ledger.api.messages.validation import EPOCH, Problems
 from ledger.books.model import LotKey
-from ledger.store.audit import CUSTOMERS, Act, Event, Wanted, list_events
+from ledger.store.audit import CUSTOMERS, Act, AuditEvent, Wanted, list_events
 from ledger.store.postgres.database import Pool
 from ledger.store.reading.reads import NEWEST
 
@@ -58,11 +58,11 @@ def _wanted(problems: Problems, request: pb.ListAuditEventsRequest) -> Wanted:
     )
 
 
-def _key(event: Event) -> tuple[int, int]:
+def _key(event: AuditEvent) -> tuple[int, int]:
     return (event.at - EPOCH) // _MICROSECOND, event.number
 
 
-def _event(event: Event) -> pb.AuditEvent:
+def _event(event: AuditEvent) -> pb.AuditEvent:
     return pb.AuditEvent(
         number=event.number,
         at=encode.timestamp(event.at),
@@ -78,7 +78,7 @@ def _event(event: Event) -> pb.AuditEvent:
     )
 
 
-def _grant_id(event: Event) -> str:
+def _grant_id(event: AuditEvent) -> str:
     """Of the grant that was issued: its lot is the first of the entry."""
     if event.method != _ISSUE_GRANT or event.sequence is None:
         return ""

@@ -18,7 +18,7 @@ from ledger.books.model import RefusalReason
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce
 from ledger.publishing.publisher import By, MarginBelowFloorError
-from ledger.publishing.service import PriceKeeper
+from ledger.publishing.service import PublishingService
 from ledger.store.postgres.database import Pool
 from ledger.store.prices.versions import (
     COST_BOOK,
@@ -48,11 +48,11 @@ _DIFFERENCES: Final = {
 class RateMethods:
     """The methods of AdminService that concern versions of prices."""
 
-    def __init__(self, keeper: PriceKeeper, writer: Pool, clock: Callable[[], datetime]) -> None:
-        self._prices = keeper.prices
-        self._published = keeper.prices.published
-        self._publisher = keeper.publisher
-        self._files = keeper.files
+    def __init__(self, publishing: PublishingService, writer: Pool, clock: Callable[[], datetime]) -> None:
+        self._prices = publishing.prices
+        self._published = publishing.prices.published
+        self._publisher = publishing.publisher
+        self._files = publishing.files
         self._writer = writer
         self._clock = clock
 
@@ -178,9 +178,9 @@ class RateMethods:
             return await self._publisher.doubts_of_card(content.document, costs, name)
         return await self._publisher.doubts_of_costs(text, content, name)
 
-    def _read_all(self, request: pb.CheckRatesRequest) -> _Read:
+    def _read_all(self, request: pb.CheckRatesRequest) -> _ReadDocuments:
         """Reads the documents: each by itself, and the cards beside the cost book."""
-        read = _Read([], {}, self._publisher.latest_costs())
+        read = _ReadDocuments([], {}, self._publisher.latest_costs())
         if request.HasField("costs"):
             where = request.costs.name or "costs"
             try:
@@ -344,7 +344,7 @@ class RateMethods:
 
 
 @dataclass(slots=True)
-class _Read:
+class _ReadDocuments:
     """Documents of a request, read together."""
 
     problems: list[pricing.Problem]

@@ -21,7 +21,7 @@ from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.books.model import RefusalReason
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.simulation.figures import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, Report, bucket_of
-from ledger.simulation.simulator import Simulator, WhatIf, Work
+from ledger.simulation.simulator import SimulatedWork, Simulator, WhatIf
 from ledger.simulation.worker import FitTarget
 from ledger.store.directory import Directory, customer_ids
 from ledger.store.finance.charged_usage import ChargedUsageQuery
@@ -200,7 +200,7 @@ def _swaps(problems: Problems, swaps: Sequence[pb.ModelSwap]) -> Mapping[str, st
 
 async def _decoded_work(
     pieces: Sequence[pb.SimulatedWork], now: datetime, names: dict[str, int]
-) -> Sequence[Work]:
+) -> Sequence[SimulatedWork]:
     """The work, its customers numbered in `names`; others get a turn now and then."""
     problems = Problems()
     work = []
@@ -211,7 +211,7 @@ async def _decoded_work(
         items = decode_usage(problems, f"{path}.usage", piece.usage, now)
         labels = validation.labels(problems, f"{path}.labels", piece.labels)
         customer = names.setdefault(piece.customer_id, len(names) + 1)
-        work.append(Work(customer, labels, items))
+        work.append(SimulatedWork(customer, labels, items))
         problems.raise_if_any()
     return work
 

@@ -36,7 +36,7 @@ _STATES: Final = {
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
 
-class _Kind(NamedTuple):
+class _BatchedWrite(NamedTuple):
     """A write that a batch may hold."""
 
     name: str
@@ -47,13 +47,13 @@ class _Kind(NamedTuple):
 
 
 _KINDS: Final = {
-    name: _Kind(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
+    name: _BatchedWrite(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
     for name, scope in scopes_of_items(
         pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
     ).items()
 }
 
-_Begun = tuple[pb.BatchResult, _Kind, Write[Any], Pending | None]
+_Begun = tuple[pb.BatchResult, _BatchedWrite, Write[Any], Pending | None]
 """The result of an item, its kind, the write, and what is to come of it (None: it is begun no more)."""
 
 MakeToken = Callable[[Caller, str, timedelta], tuple[str, datetime]]
@@ -322,7 +322,7 @@ def _once(shed: dict[tuple[str, float], Status], overloaded: OverloadedError) ->
     return status
 
 
-def _kind(item: pb.BatchItem, caller: Caller) -> _Kind:
+def _kind(item: pb.BatchItem, caller: Caller) -> _BatchedWrite:
     """Which write an item is. Raises ScopeRequiredError where the caller may not do that."""
     kind = _KINDS.get(item.WhichOneof("write") or "")
     if kind is None:

@@ -63,7 +63,7 @@ def is_refunded(charge: Entry, refunds: Sequence[Entry]) -> bool:
 # -- Credits
 
 
-class _Charge(NamedTuple):
+class _ReturnableCharge(NamedTuple):
     """A charge, and how much of what it collected has gone back."""
 
     draws: tuple[Draw, ...]
@@ -115,7 +115,7 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
             born += 1
 
 
-def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _Charge:
+def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _ReturnableCharge:
     """A charge as its refunds have left it."""
     borrowed, returned, kept = -entry.credits.debt, 0, 0
     for refund in refunds:
@@ -125,7 +125,7 @@ def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _Charge:
             returned += parts.drawn
             kept += parts.forgiven_of_draws
     draws = tuple(reversed(entry.money.draws)) if entry.money else ()
-    return _Charge(draws, borrowed, returned, kept)
+    return _ReturnableCharge(draws, borrowed, returned, kept)
 
 
 def _divide(micros: int, forgiven: int, borrowed: int) -> _Parts:
@@ -135,7 +135,7 @@ def _divide(micros: int, forgiven: int, borrowed: int) -> _Parts:
 
 
 def _booked_value(
-    entries: Sequence[Entry], charges: Sequence[_Charge], parts: _Parts, unknown_micros: int
+    entries: Sequence[Entry], charges: Sequence[_ReturnableCharge], parts: _Parts, unknown_micros: int
 ) -> int:
     """Gives what the charges booked for the last of the debt that comes back."""
     borrowed = -sum(entry.credits.debt for entry in entries)
@@ -149,7 +149,7 @@ Returned = dict[LotKey, tuple[int, int]]
 """Micro-credits and nano-dollars by lot."""
 
 
-def _take_draws(charges: Sequence[_Charge], micros: int) -> Returned:
+def _take_draws(charges: Sequence[_ReturnableCharge], micros: int) -> Returned:
     """Says how much goes back to each lot that was drawn, and what value."""
     returned: Returned = {}
     for charge in reversed(charges):

@@ -31,7 +31,7 @@ from ledger.cli.demonstration.styles_table import STYLES, Row, Sold, World, sell
 from ledger.cli.output.amounts import show_credits, show_dollars, show_margin, show_whole_dollars
 from ledger.cli.output.console import REFUSED, note, out, progress, table
 from ledger.cli.own_server import connected, own_stack, run_here
-from ledger.cli.replaying.replay import Tally
+from ledger.cli.replaying.replay import ReplayTally
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir
@@ -73,9 +73,9 @@ async def _demo(data: Path) -> bool:
         return holds
 
 
-async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[str, Tally]:
+async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[str, ReplayTally]:
     """What became of each part, by title and card."""
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, ReplayTally] = {}
     with progress() as bars:
         bar = bars.add_task("Agent sessions, round by round", total=None)
         tally = await sell_rounds(ledger, studio, run_id, partial(bars.advance, bar))
@@ -126,7 +126,7 @@ async def _print_wallet(console: Console, ledger: Ledger, customer_id: str) -> N
     console.print(statement)
 
 
-def _print_sales(console: Console, tallies: dict[str, Tally]) -> None:
+def _print_sales(console: Console, tallies: dict[str, ReplayTally]) -> None:
     columns = ("records", "committed", "credits", "revenue", "cost", "of it absorbed", "margin")
     sales = table("This run, by card", "card", *columns, numbers=len(columns))
     for card, tally in tallies.items():
@@ -147,7 +147,7 @@ def _print_sales(console: Console, tallies: dict[str, Tally]) -> None:
                 console.print(f"{card}: {count} {what}: {reason}")
 
 
-def _print_styles(console: Console, tallies: dict[str, Tally]) -> None:
+def _print_styles(console: Console, tallies: dict[str, ReplayTally]) -> None:
     """Today as it was booked; the other worlds are the same usage, priced again by the same cards."""
     sessions, config, now = read_agent_sessions(), load(SAMPLE_CONFIG), datetime.now(UTC)
     columns = [
@@ -190,7 +190,7 @@ def _print_blend(console: Console, blend: Blend) -> None:
     console.print(shown)
 
 
-async def _print_books(console: Console, ledger: Ledger, tallies: dict[str, Tally]) -> bool:
+async def _print_books(console: Console, ledger: Ledger, tallies: dict[str, ReplayTally]) -> bool:
     """Finance's view of everything in this database; whether the books hold."""
     report = await _settled_report(ledger, tallies)
     console.print(margin_table(report, [Dimension.CARD]))
@@ -203,7 +203,7 @@ async def _print_books(console: Console, ledger: Ledger, tallies: dict[str, Tall
     return verification.holds
 
 
-async def _settled_report(ledger: Ledger, tallies: dict[str, Tally]) -> finance.GetMarginReportResponse:
+async def _settled_report(ledger: Ledger, tallies: dict[str, ReplayTally]) -> finance.GetMarginReportResponse:
     """The margin by card, once it holds everything that this run has booked."""
     booked_at = max(tally.booked_at for tally in tallies.values() if tally.booked_at is not None)
     request = finance.GetMarginReportRequest(group_by=[finance.MARGIN_DIMENSION_CARD])

@@ -103,13 +103,13 @@ def _note_warnings(warnings: Iterable[Problem]) -> None:
         note(f"warning: {warning}")
 
 
-async def _refused_by(target: str, documents: Sequence[_Document]) -> list[Problem]:
+async def _refused_by(target: str, documents: Sequence[_PricesFile]) -> list[Problem]:
     """What a server would refuse of the documents, their revisions included."""
     answer = await _checked(target, documents)
     return list(map(_problem, answer.problems))
 
 
-async def _checked(target: str, documents: Sequence[_Document]) -> pb.CheckRatesResponse:
+async def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRatesResponse:
     asked = pb.CheckRatesRequest()
     for document in documents:
         stated = pb.RateDocument(name=str(document.path), text=document.text)
@@ -142,7 +142,7 @@ def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson 
             typer.echo(f"{path}: no difference to {with_what}")
 
 
-async def _diff(target: str, documents: Sequence[_Document]) -> list[tuple[Path, pb.DiffRatesResponse]]:
+async def _diff(target: str, documents: Sequence[_PricesFile]) -> list[tuple[Path, pb.DiffRatesResponse]]:
     async with reach(target) as ledger:
         return [
             (document.path, await call(ledger.admin.DiffRates, document.diff_request()))
@@ -184,18 +184,18 @@ def publish(
         raise typer.Exit(REFUSED)
 
 
-async def _publish(target: str, documents: Sequence[_Document], *, force: bool) -> list[_Published]:
+async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool) -> list[_PublishedFile]:
     async with reach(target) as ledger:
         done = []
         for document in documents:
             try:
                 answer = await document.publish(ledger, force=force)
                 warnings = tuple(_problem(told)._replace(file=str(document.path)) for told in answer.warnings)
-                done.append(_Published(document.path, answer.version, answer.replayed, warnings=warnings))
+                done.append(_PublishedFile(document.path, answer.version, answer.replayed, warnings=warnings))
             except CallFailedError as refused:
                 if refused.failure.code == "UNAVAILABLE":
                     raise
-                done.append(_Published(document.path, failure=refused.failure))
+                done.append(_PublishedFile(document.path, failure=refused.failure))
         return done
 
 
@@ -307,7 +307,7 @@ async def _roll_back(
 # --- files -------------------------------------------------------------------------------------------------
 
 
-class _Document(NamedTuple):
+class _PricesFile(NamedTuple):
     """A file, as it is."""
 
     path: Path
@@ -332,7 +332,7 @@ class _Document(NamedTuple):
         return await call(ledger.admin.PublishRateCard, card)
 
 
-def _documents(files: Sequence[Path]) -> list[_Document]:
+def _documents(files: Sequence[Path]) -> list[_PricesFile]:
     """The files, the cost book first: cards are checked against it."""
     paths = [path for file in files for path in (_files_of(file) if file.is_dir() else [file])]
     if not paths:
@@ -340,7 +340,7 @@ def _documents(files: Sequence[Path]) -> list[_Document]:
     documents = []
     for path in paths:
         try:
-            documents.append(_Document(path, path.read_text(encoding="utf-8")))
+            documents.append(_PricesFile(path, path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             fail(f"{path}: cannot be read: {error}", USAGE)
     return sorted(documents, key=lambda document: not document.is_costs)
@@ -351,7 +351,7 @@ def _files_of(directory: Path) -> list[Path]:
     return [path for path in (directory / COSTS_FILE, *cards) if path.exists()]
 
 
-class _Published(NamedTuple):
+class _PublishedFile(NamedTuple):
     """What became of a file."""
 
     path: Path

@@ -18,9 +18,9 @@ from ledger.cli.output.amounts import margin, show_credits, show_dollars, show_m
 from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
 from ledger.cli.own_server import connected, own_stack, run_here
 from ledger.cli.replaying.csv_records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
-from ledger.cli.replaying.customers import Customers, UnknownCardError, find_card
+from ledger.cli.replaying.customers import ReplayedCustomers, UnknownCardError, find_card
 from ledger.cli.replaying.provider_records import FindingCount, ProviderFiles, open_usage
-from ledger.cli.replaying.replay import Replay, Tally
+from ledger.cli.replaying.replay import Replay, ReplayTally
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir
@@ -37,7 +37,7 @@ class _Options:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class _Targets:
     """Both addresses of a running server, or what a stack of our own rests on."""
 
     target: str | None
@@ -47,8 +47,8 @@ class _Server:
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
-    tally: Tally
+class _Replayed:
+    tally: ReplayTally
     seconds: float
     verified: bool
     findings: Mapping[tuple[str, str], FindingCount] = field(default_factory=dict)
@@ -138,7 +138,7 @@ def replay(
     if not 1 <= len(run_id) <= NAME_MAX or not run_id.isprintable():
         fail(f"--run-id: write 1 to {NAME_MAX} printable characters", USAGE)
     options = _Options(card, customers, limit, run_id)
-    server = _Server(target, admin_target, config, data or default_data_dir())
+    server = _Targets(target, admin_target, config, data or default_data_dir())
     try:
         with open_usage(files, record_format, RecordOptions(model, resource)) as records:
             result = run_here(_replay(records, options, server))
@@ -152,7 +152,7 @@ def replay(
         raise typer.Exit(REFUSED)
 
 
-async def _replay(records: RecordFiles | ProviderFiles, options: _Options, server: _Server) -> _Result:
+async def _replay(records: RecordFiles | ProviderFiles, options: _Options, server: _Targets) -> _Replayed:
     async with AsyncExitStack() as resources:
         if server.target is not None and server.admin_target is not None:
             ledger = await resources.enter_async_context(reach(server.target, server.admin_target))
@@ -166,14 +166,14 @@ async def _replay(records: RecordFiles | ProviderFiles, options: _Options, serve
         for violation in verification.violations:
             note(f"not verified: {violation.invariant}: {violation.customer_id}: {violation.description}")
         if isinstance(records, RecordFiles):
-            return _Result(tally, seconds, verification.holds)
-        return _Result(tally, seconds, verification.holds, records.findings, records.mispriced)
+            return _Replayed(tally, seconds, verification.holds)
+        return _Replayed(tally, seconds, verification.holds, records.findings, records.mispriced)
 
 
-async def _send(ledger: Ledger, records: RecordFiles | ProviderFiles, options: _Options) -> Tally:
+async def _send(ledger: Ledger, records: RecordFiles | ProviderFiles, options: _Options) -> ReplayTally:
     card, credit_price_nanousd = await find_card(ledger, options.card)
     note(f"Run {options.run_id}: repeated with this --run-id on the same data it books nothing twice")
-    customers = Customers(ledger, options.run_id, card, credit_price_nanousd)
+    customers = ReplayedCustomers(ledger, options.run_id, card, credit_price_nanousd)
     with progress() as bars:
         bar = bars.add_task(f"Replaying on card {card}", total=None)
         replaying = Replay(
@@ -189,7 +189,7 @@ async def _send(ledger: Ledger, records: RecordFiles | ProviderFiles, options: _
         return tally
 
 
-def _print(result: _Result, run_id: str) -> None:
+def _print(result: _Replayed, run_id: str) -> None:
     tally = result.tally
     console = out()
     rows = table(f"Run {run_id}", "", "", numbers=1)

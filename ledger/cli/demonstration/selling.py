@@ -19,8 +19,8 @@ from ledger.cli.demonstration.agent_sessions import Round, read_sessions
 from ledger.cli.demonstration.styles_table import STYLES
 from ledger.cli.output.amounts import nanousd
 from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions, open_records
-from ledger.cli.replaying.customers import PLAN, Customers, find_card
-from ledger.cli.replaying.replay import Observer, Replay, Tally
+from ledger.cli.replaying.customers import PLAN, ReplayedCustomers, find_card
+from ledger.cli.replaying.replay import Observer, Replay, ReplayTally
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 from ledger.sample import SAMPLE_RECORDS
 from ledger.v1.credit_service_pb2 import Charge, CommitReservationRequest, Labels, ReserveRequest
@@ -81,10 +81,10 @@ async def sell_part(
     advance: Callable[[int], None],
     warn: Callable[[str], None],
     observe: Observer | None = None,
-) -> Tally:
+) -> ReplayTally:
     """Replays the records of a part. Raises CallFailedError."""
     card, credit_price_nanousd = await find_card(ledger, part.card)
-    customers = Customers(ledger, f"{run_id}/{part.card}", card, credit_price_nanousd, _GRANT_CREDITS)
+    customers = ReplayedCustomers(ledger, f"{run_id}/{part.card}", card, credit_price_nanousd, _GRANT_CREDITS)
     replay = Replay(ledger, customers, run_id, part.customers, advance=advance, warn=warn, observe=observe)
     with open_records(part.file, part.record_format, part.options) as records:
         return await replay.run(records)
@@ -123,9 +123,11 @@ async def open_studio(ledger: Ledger, run_id: str) -> str:
     return customer_id
 
 
-async def sell_rounds(ledger: Ledger, customer_id: str, run_id: str, advance: Callable[[int], None]) -> Tally:
+async def sell_rounds(
+    ledger: Ledger, customer_id: str, run_id: str, advance: Callable[[int], None]
+) -> ReplayTally:
     """Drives each recorded session as one reservation with a commit a round. Raises CallFailedError."""
-    tally = Tally()
+    tally = ReplayTally()
     for session in read_sessions(ROUNDS_FILE):
         reservation_id = await _reserve(ledger, customer_id, run_id, session)
         for index, one in enumerate(session):

@@ -56,7 +56,7 @@ async def _card_names(ledger: Ledger) -> list[str]:
             return names
 
 
-class Customers:
+class ReplayedCustomers:
     """The customers of one run. A run of the same id finds them, and their credits, as they are.
 
     A grant is of `grant_credits`, or fewer where those would be worth more than one grant may be.

@@ -76,7 +76,7 @@ _LINE = "one JSON value a line"
 _INDEX = re.compile(r"\[\d+\]")
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """A line of one of the files."""
 
     path: Path
@@ -90,7 +90,7 @@ class Place(NamedTuple):
 class FindingCount:
     """A finding and how often it came; lists count as one path."""
 
-    first: Place
+    first: RecordPlace
     first_text: str
     count: int = 0
 
@@ -99,7 +99,7 @@ class _Usage(NamedTuple):
     """What one record of an id says was used, for comparison with others of the same id."""
 
     row: int
-    place: Place
+    place: RecordPlace
     digest: bytes
     sizes: tuple[int, ...]
     """All input, all output, and all of what is counted in units."""
@@ -159,7 +159,7 @@ class ProviderFiles:
                     found[one.record_id] = usage
         return found
 
-    def _adapted(self) -> Iterator[tuple[int, Place, Adapted | NoUsage | AdapterError]]:
+    def _adapted(self) -> Iterator[tuple[int, RecordPlace, Adapted | NoUsage | AdapterError]]:
         """What each record amounts to, or why it cannot be read, by its number and place."""
         row = 0
         for path, stream in self._files:
@@ -182,7 +182,9 @@ class ProviderFiles:
         except AdapterError as refused:
             return refused
 
-    def _record(self, row: int, place: Place, one: Adapted | NoUsage | AdapterError) -> Record | Skipped:
+    def _record(
+        self, row: int, place: RecordPlace, one: Adapted | NoUsage | AdapterError
+    ) -> Record | Skipped:
         if isinstance(one, AdapterError):
             return Skipped(BROKEN_ROW, f"{place}: {one}")
         if isinstance(one, NoUsage):
@@ -200,7 +202,7 @@ class ProviderFiles:
         customer = short_name(one.user) if one.user else None
         return Record(row, key, customer, usage, usage, _labels(one))
 
-    def _other_that_counts(self, row: int, place: Place, one: Adapted) -> Skipped | None:
+    def _other_that_counts(self, row: int, place: RecordPlace, one: Adapted) -> Skipped | None:
         """Why a record does not count, if another one of its id does."""
         if one.record_id is None:
             return None
@@ -214,7 +216,7 @@ class ProviderFiles:
         said = f"{one.record_id} came at {counting.place} with other usage, which is counted"
         return Skipped(CONFLICTING_REPEAT, f"{place}: {said}: leave the final one in the file")
 
-    def _note(self, place: Place, findings: Sequence[Finding]) -> None:
+    def _note(self, place: RecordPlace, findings: Sequence[Finding]) -> None:
         self.mispriced += any(finding.kind.mispriced for finding in findings)
         for finding in findings:
             name = finding.kind.value, _shown(_INDEX.sub("[]", finding.path))
@@ -290,7 +292,7 @@ def _named(what: str, name: str) -> str:
     return name
 
 
-def _usage(row: int, place: Place, one: Adapted) -> _Usage:
+def _usage(row: int, place: RecordPlace, one: Adapted) -> _Usage:
     digest = blake2b(repr(one.items).encode("utf-8", "backslashreplace"), digest_size=16).digest()
     used = [
         (count, key in INPUT_QUANTITIES)
@@ -304,10 +306,10 @@ def _usage(row: int, place: Place, one: Adapted) -> _Usage:
     return _Usage(row, place, digest, (read, wrote, counted))
 
 
-def _lines(path: Path, stream: TextIO) -> Iterator[tuple[Place, str]]:
+def _lines(path: Path, stream: TextIO) -> Iterator[tuple[RecordPlace, str]]:
     """The lines of a file from its beginning that are not blank."""
     stream.seek(0)
-    return ((Place(path, number), line) for number, line in enumerate(stream, start=1) if line.strip())
+    return ((RecordPlace(path, number), line) for number, line in enumerate(stream, start=1) if line.strip())
 
 
 def _of_line(adapt: _Adapt, line: str) -> Adapted | NoUsage | AdapterError:

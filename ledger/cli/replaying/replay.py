@@ -17,7 +17,7 @@ from itertools import islice
 from ledger.cli.client import Failure, Ledger, batch, call, failure_of_status
 from ledger.cli.output.amounts import nanousd
 from ledger.cli.replaying.csv_records import Record, Skipped
-from ledger.cli.replaying.customers import Customers
+from ledger.cli.replaying.customers import ReplayedCustomers
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 from ledger.v1.credit_service_pb2 import (
     BatchItem,
@@ -37,7 +37,7 @@ Observer = Callable[[Record, Charge, ExplainChargeResponse], None]
 
 
 @dataclass(slots=True)
-class Tally:
+class ReplayTally:
     """What became of the records of a run, repeats included."""
 
     records: int = 0
@@ -92,7 +92,7 @@ class Replay:
     def __init__(
         self,
         ledger: Ledger,
-        customers: Customers,
+        customers: ReplayedCustomers,
         run_id: str,
         spread: int,
         *,
@@ -107,9 +107,9 @@ class Replay:
         self._advance = advance
         self._warn = warn
         self._observe = observe
-        self.tally = Tally()
+        self.tally = ReplayTally()
 
-    async def run(self, records: Iterable[Record | Skipped]) -> Tally:
+    async def run(self, records: Iterable[Record | Skipped]) -> ReplayTally:
         """Sends the records. Raises CallFailedError where the server cannot go on; what is done stands."""
         held: _Stage = asyncio.Queue(maxsize=1)
         charged: _Charged = asyncio.Queue(maxsize=1)

@@ -1,4 +1,4 @@
-"""One cell of a process: its memory, its writer, loader and contender, and the commands on their way."""
+"""One cell of a process: its memory, its writer, loader and locked rounds, and the commands on their way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import structlog
 
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.connection import Link
-from ledger.engine.cell.customers import Memory
+from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.loader import Loader
-from ledger.engine.cell.locked_rounds import Contender
+from ledger.engine.cell.locked_rounds import LockedRounds
 from ledger.engine.cell.writer import Writer
 from ledger.engine.command import all_done
 from ledger.engine.gathering import Gathering
@@ -45,8 +45,8 @@ class Cell:
         gathering: Gathering,
     ) -> None:
         self.name = name
-        self.memory = Memory(name, directory, prices, clock)
-        purposes = ("writer", "loader", "contender", *RETURNS)
+        self.memory = Customers(name, directory, prices, clock)
+        purposes = ("writer", "loader", "locked rounds", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, loads, rounds, *returns = self._links
         self._writer = Writer(self.memory, writes, clock, metrics, spans, gathering)
@@ -55,14 +55,16 @@ class Cell:
             Loader(self.memory, line, link, self._writer, clock, prices, database)
             for line, link in ((self.memory.wanting, loads), *((undoing, link) for link in returns))
         )
-        self._contender = Contender(self.memory, rounds, self._loader, self._writer, clock, metrics, spans)
+        self._locked_rounds = LockedRounds(
+            self.memory, rounds, self._loader, self._writer, clock, metrics, spans
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._tasks = [
             asyncio.create_task(self._writer.run(), name=f"writer of {self.name}"),
             asyncio.create_task(self._loader.run(), name=f"loader of {self.name}"),
-            asyncio.create_task(self._contender.run(), name=f"contender of {self.name}"),
+            asyncio.create_task(self._locked_rounds.run(), name=f"locked rounds of {self.name}"),
             *(
                 asyncio.create_task(loader.run(), name=f"loader of {purpose} of {self.name}")
                 for purpose, loader in zip(RETURNS, self._returns, strict=True)

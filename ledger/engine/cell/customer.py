@@ -30,7 +30,7 @@ from ledger.books.model import (
     Wallet,
 )
 from ledger.books.returns.credit_return import is_refunded
-from ledger.engine.cell.open_batch import OpenBatch, Part
+from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
 from ledger.engine.command import Pending
 from ledger.prices.price_book import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
 
@@ -46,7 +46,7 @@ _OPEN = ReservationState.OPEN
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class LockedRound:
     """A round under the lock: its batch, and the request ids that were looked for in the journal."""
 
     batch: OpenBatch
@@ -94,7 +94,7 @@ class Member:
     """Undisturbed rounds under the lock that it still needs before it is decided in memory again."""
     last_sequence: int = 0
     """As the last round under the lock left it."""
-    round: Round | None = None
+    round: LockedRound | None = None
     """The round under the lock that decides for it right now."""
 
     def forget(self) -> None:
@@ -140,7 +140,7 @@ class Member:
         if decision.states:
             self.states.update(decision.states)
 
-    def settle(self, part: Part) -> None:
+    def settle(self, part: CustomerPart) -> None:
         """Lets go of the reservations that a committed part has closed."""
         for sequence, (image, _) in part.reservations.items():
             if image.state is not _OPEN and self.reservations.get(sequence) is image:

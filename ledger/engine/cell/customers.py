@@ -18,8 +18,8 @@ import structlog
 from ledger.books import due
 from ledger.books.model import Entry, Plan, Refusal, RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
-from ledger.engine.cell.customer import Member, Round, decide_in_memory
-from ledger.engine.cell.open_batch import OpenBatch, Part
+from ledger.engine.cell.customer import LockedRound, Member, decide_in_memory
+from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
 from ledger.engine.command import Committed, FaultError, Pending, UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.audit import audited
@@ -53,7 +53,7 @@ Repeats = dict[tuple[int, str], Entry]
 _log = structlog.get_logger(__name__)
 
 
-class Line:
+class WaitingLine:
     """Customers that wait for the same thing, in order; whoever serves them takes some at a time."""
 
     def __init__(self, limit: int) -> None:
@@ -93,7 +93,7 @@ class Line:
         return members
 
 
-class Memory:
+class Customers:
     """What one process knows of one cell, and has not committed yet."""
 
     def __init__(self, name: str, directory: Directory, prices: PriceBook, clock: DatabaseClock) -> None:
@@ -105,11 +105,11 @@ class Memory:
         self._batches: deque[OpenBatch] = deque()
         self._shipping: OpenBatch | None = None
         """The batch that is being written."""
-        self.wanting = Line(LOAD_CUSTOMERS_MAX)
+        self.wanting = WaitingLine(LOAD_CUSTOMERS_MAX)
         """Those that want a load."""
-        self.undoing = Line(1)
+        self.undoing = WaitingLine(1)
         """Those whose next command gives charges back: such a load takes long, and holds up no other."""
-        self.contended = Line(CONTENDED_MAX)
+        self.contended = WaitingLine(CONTENDED_MAX)
         """Those that want a round under the lock instead of a load."""
         self._lines = (self.wanting, self.undoing, self.contended)
         self.has_batch = asyncio.Event()
@@ -216,7 +216,7 @@ class Memory:
         else:
             part.items.append((pending, None))
 
-    def _part(self, member: Member, work: int, *, alone: bool) -> Part:
+    def _part(self, member: Member, work: int, *, alone: bool) -> CustomerPart:
         """The customer's part of the open batch; a batch opens where there is none to join."""
         batch = member.round.batch if member.round is not None else self._open_batch(work, alone=alone)
         batch.commands += 1
@@ -227,7 +227,7 @@ class Memory:
             if wallet is None:
                 raise AssertionError("a part begins on a wallet")
             before = Standing(wallet.sequence, member.token)
-            part = batch.parts[member.customer] = Part(member.customer, before, batch.token, wallet)
+            part = batch.parts[member.customer] = CustomerPart(member.customer, before, batch.token, wallet)
             member.parts += 1
         return part
 
@@ -463,7 +463,7 @@ class Memory:
         if isinstance(loaded, Loaded):
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
-        member.round = Round(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)
+        member.round = LockedRound(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)
         try:
             self.loaded(member, asked, loaded)
         finally:

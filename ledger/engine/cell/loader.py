@@ -19,7 +19,7 @@ from ledger.books.model import Reservation, Wallet
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of
-from ledger.engine.cell.customers import WORK_AT_ONCE, Line, Memory
+from ledger.engine.cell.customers import WORK_AT_ONCE, Customers, WaitingLine
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer
 from ledger.engine.command import UnavailableError
 from ledger.prices.price_book import PriceBook
@@ -41,8 +41,8 @@ class Loader:
 
     def __init__(
         self,
-        memory: Memory,
-        line: Line,
+        memory: Customers,
+        line: WaitingLine,
         link: Link,
         writer: Writer,
         clock: DatabaseClock,

@@ -16,7 +16,7 @@ import structlog
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDownError
 from ledger.engine.cell.customer import Member
-from ledger.engine.cell.customers import Memory
+from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.loader import Loader
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer, will_pass
@@ -37,12 +37,12 @@ class _StaleError(Exception):
     """The database's clock is not what this process took it for: nothing may be committed."""
 
 
-class Contender:
+class LockedRounds:
     """One per cell and process, on a connection of its own: one round at a time."""
 
     def __init__(
         self,
-        memory: Memory,
+        memory: Customers,
         link: Link,
         loader: Loader,
         writer: Writer,

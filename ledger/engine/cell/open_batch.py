@@ -19,7 +19,7 @@ from ledger.store.cells.write import Batch, Standing, new_token
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class CustomerPart:
     """What a batch does to one customer."""
 
     customer: int
@@ -74,7 +74,7 @@ class Part:
 class OpenBatch:
     decided_at: datetime
     """When its first command was decided: a database whose clock disagrees applies nothing of it."""
-    parts: dict[int, Part] = field(default_factory=dict)
+    parts: dict[int, CustomerPart] = field(default_factory=dict)
     commands: int = 0
     work: int = 0
     """Lines that its commands book or undo, one at least for each."""
@@ -121,7 +121,7 @@ class OpenBatch:
         return batch
 
 
-def _add_rows(batch: Batch, customer: int, part: Part) -> None:
+def _add_rows(batch: Batch, customer: int, part: CustomerPart) -> None:
     batch.wallets[customer] = part.wallet
     batch.entries.extend(part.entries)
     for key, lot in part.lots.items():

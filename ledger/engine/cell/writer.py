@@ -16,7 +16,7 @@ import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDownError
-from ledger.engine.cell.customers import Memory, Repeats
+from ledger.engine.cell.customers import Customers, Repeats
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.command import WriteOutcome
 from ledger.engine.gathering import Gathering
@@ -51,7 +51,7 @@ class Writer:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: Customers,
         link: Link,
         clock: DatabaseClock,
         metrics: OperationsMetrics,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
     from ledger.store.audit import Audited
     from ledger.store.cells.rows_out import Shared
-    from ledger.store.cells.write_statement import Part
+    from ledger.store.cells.write_statement import StatementPart
     from ledger.store.postgres.database import Connection
 
 __all__ = [
@@ -188,9 +188,9 @@ def _standings(before: Mapping[int, Standing]) -> tuple[str, str, str]:
     )
 
 
-async def _rows(batch: Batch, shared: Shared) -> dict[Part, list[str]]:
+async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, list[str]]:
     """The rows of each part that has some, in the order of the parts."""
-    rows: dict[Part, list[str]] = {part: [] for part in PARTS}
+    rows: dict[StatementPart, list[str]] = {part: [] for part in PARTS}
     await _add_entries(rows, batch, shared)
     _add_wallets(rows, batch, shared)
     rows[STATES] = [rows_out.state_row(*key, state, shared) for key, state in batch.states.items()]
@@ -201,7 +201,7 @@ async def _rows(batch: Batch, shared: Shared) -> dict[Part, list[str]]:
     return {part: texts for part, texts in rows.items() if texts}
 
 
-async def _add_entries(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+async def _add_entries(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
     """Most of the work, and in turns: a batch may hold thousands of lines."""
     turns = Turns(LINES_AT_ONCE)
     for entry in batch.entries:
@@ -225,7 +225,7 @@ def _stored_labels(batch: Batch, entry: Entry) -> Mapping[str, str] | None:
     return NOTHING if is_born else reservation.labels
 
 
-def _add_wallets(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+def _add_wallets(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
     """Name and policies change with entries that say so."""
     updated = {entry.customer for entry in batch.entries if entry.kind is EntryKind.CUSTOMER_UPDATED}
     rows[WALLETS] = [
@@ -234,7 +234,7 @@ def _add_wallets(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> N
     ]
 
 
-def _add_reservations(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+def _add_reservations(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
     born = 0
     for (customer, _), (reservation, is_born) in batch.reservations.items():
         if is_born:
@@ -249,7 +249,7 @@ def _add_reservations(rows: dict[Part, list[str]], batch: Batch, shared: Shared)
         raise ValueError("a reservation is born with the entry of its sequence, and with no other")
 
 
-def _add_lots(rows: dict[Part, list[str]], batch: Batch, shared: Shared) -> None:
+def _add_lots(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
     """A lot's value changes with dollars only: a hold takes none."""
     with_dollars = {entry.customer for entry in batch.entries if entry.money is not None}
     for (customer, _), (lot, is_born) in batch.lots.items():

@@ -31,7 +31,7 @@ FRESH_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class StatementPart:
     """Rows of one kind, and what is done with them: `sql` reads them as `x`.
 
     It may go on with further queries of the statement, each with a name of its own.
@@ -56,7 +56,7 @@ def _at(name: str) -> str:
 
 
 # Name and policies are sent only where they may have changed: no plan, no change.
-WALLETS = Part(
+WALLETS = StatementPart(
     "wallets",
     columns.WALLET,
     f"""
@@ -86,18 +86,18 @@ def _insert(table: str, kind: Columns, values: str = "", rows: str = "{rows} WHE
 _LABELS = """coalesce(x.labels, (
         SELECT r.labels FROM {cell}.reservations r
         WHERE r.customer = x.customer AND r.sequence = x.reservation))"""
-ENTRIES = Part(
+ENTRIES = StatementPart(
     "entries",
     columns.ENTRY,
     _insert("entries", columns.ENTRY, columns.ENTRY.values(SHARED).replace("x.labels", _LABELS)),
 )
-DOLLARS = Part("money", columns.MONEY, _insert("money", columns.MONEY))
+DOLLARS = StatementPart("money", columns.MONEY, _insert("money", columns.MONEY))
 _HELD = f"""
     x.customer, x.sequence, x.hold_state, {columns.terms_of("x", "terms", SHARED)}, {_at("effective_at")},
     {_at("hold_expires_at")}, x.hold_held, x.hold_pins, x.hold_priced, x.hold_charged, x.has_outcome_rule,
     x.outcome_charged, x.own_run, x.lapsed, x.labels
 """
-HOLDS = Part(
+HOLDS = StatementPart(
     "holds",
     columns.HOLD,
     f"""
@@ -106,7 +106,7 @@ HOLDS = Part(
 ), holds_reservations AS ({_insert("reservations", columns.RESERVATION, _HELD, "holds x")}
 """,
 )
-RESERVATIONS_CHANGED = Part(
+RESERVATIONS_CHANGED = StatementPart(
     "reservations_changed",
     columns.RESERVATION_CHANGE,
     f"""
@@ -120,7 +120,7 @@ RESERVATIONS_CHANGED = Part(
     """,
     counted=True,
 )
-COSTS = Part(
+COSTS = StatementPart(
     "reservation_costs",
     columns.RESERVATION_COSTS,
     _insert("reservation_costs", columns.RESERVATION_COSTS)
@@ -134,9 +134,9 @@ COSTS = Part(
         saved_exact = excluded.saved_exact, own_key_exact = excluded.own_key_exact
     """,
 )
-LOTS_BORN = Part("lots_born", columns.LOT, _insert("lots", columns.LOT))
+LOTS_BORN = StatementPart("lots_born", columns.LOT, _insert("lots", columns.LOT))
 # What a grant is does not change; what is left of it does.
-LOTS_CHANGED = Part(
+LOTS_CHANGED = StatementPart(
     "lots_changed",
     columns.LOT_CHANGE,
     """
@@ -146,10 +146,10 @@ LOTS_CHANGED = Part(
     """,
     counted=True,
 )
-VALUES_BORN = Part("values_born", columns.LOT_VALUE, _insert("lot_values", columns.LOT_VALUE))
+VALUES_BORN = StatementPart("values_born", columns.LOT_VALUE, _insert("lot_values", columns.LOT_VALUE))
 # A hold takes no value: most rows stay as they are, so their number tells nothing. The lot itself is
 # counted, and its value is born with it.
-VALUES_CHANGED = Part(
+VALUES_CHANGED = StatementPart(
     "values_changed",
     columns.LOT_VALUE,
     """
@@ -159,7 +159,7 @@ VALUES_CHANGED = Part(
       AND v.value_nanousd <> x.value_nanousd AND {applies}
     """,
 )
-STATES = Part(
+STATES = StatementPart(
     "states",
     columns.STATE,
     _insert("states", columns.STATE)
@@ -172,14 +172,14 @@ STATES = Part(
         credit_price_nanousd = excluded.credit_price_nanousd, multiplier_nanos = excluded.multiplier_nanos
     """,
 )
-DEBTS = Part(
+DEBTS = StatementPart(
     "debts",
     columns.DEBT,
     _insert("debts", columns.DEBT)
     + "ON CONFLICT (customer) DO UPDATE SET unbilled_nanousd = excluded.unbilled_nanousd",
 )
 # The directory keeps a customer for ever: without its id there is no row, and then no batch.
-AUDIT = Part(
+AUDIT = StatementPart(
     "audit",
     columns.AUDIT,
     f"""
@@ -256,7 +256,7 @@ JOIN {cell}.wallets w ON w.customer = x.customer AND w.sequence = x.before AND w
 
 
 @lru_cache(maxsize=1024)
-def write_statement(cell: str, parts: tuple[Part, ...], *, probe: bool) -> str:
+def write_statement(cell: str, parts: tuple[StatementPart, ...], *, probe: bool) -> str:
     """The statement for a batch that has rows of these parts, in the order of `PARTS`.
 
     With `probe` it leaves out the customers who have one of the batch's request ids already.

@@ -127,7 +127,7 @@ async def cost_versions(connection: PooledConnection) -> list[tuple[datetime, st
     return [(row[0], row[1]) for row in await connection.fetch(COST_VERSIONS)]
 
 
-class Seen(NamedTuple):
+class SeenUsage(NamedTuple):
     """Something that usage was of."""
 
     kind: str
@@ -137,12 +137,14 @@ class Seen(NamedTuple):
     service_tier: str
 
 
-async def seen(connection: PooledConnection, cells: Sequence[str], query: ChargedUsageQuery) -> set[Seen]:
+async def seen(
+    connection: PooledConnection, cells: Sequence[str], query: ChargedUsageQuery
+) -> set[SeenUsage]:
     """All that these charges are of."""
-    found: set[Seen] = set()
+    found: set[SeenUsage] = set()
     for cell in cells:
         for row in await connection.fetch(SEEN.format(cell=cell), *_parameters(query)):
-            found.add(Seen(*(value or "" for value in row)))
+            found.add(SeenUsage(*(value or "" for value in row)))
     return found
 
 

@@ -124,7 +124,7 @@ class Mark(NamedTuple):
     published_at: datetime
 
 
-class Seen(NamedTuple):
+class Look(NamedTuple):
     """A look at what is published."""
 
     generation: int
@@ -226,10 +226,10 @@ def _image(version: Version) -> Image:
     }
 
 
-async def look(pool: Pool, known: int) -> Seen:
+async def look(pool: Pool, known: int) -> Look:
     """How much is published, and whether the version of a generation is the one that was."""
     [(generation, now, version, published_at)] = await pool.fetch(LOOK, known)
-    return Seen(generation, Mark(version, published_at) if version is not None else None, now)
+    return Look(generation, Mark(version, published_at) if version is not None else None, now)
 
 
 async def versions_since(pool: Pool, generation: int) -> list[Version]:

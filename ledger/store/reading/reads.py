@@ -22,7 +22,7 @@ from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_p
 from ledger.store.postgres.database import Pool, PooledConnection
 from ledger.store.postgres.migrate import SHARED_SCHEMA
 from ledger.store.reading.milestones import first_after
-from ledger.store.reading.shares import Shares
+from ledger.store.reading.shares import PoolShares
 from ledger.store.reading.usage_report import UsagePage, UsagePlace, UsageQuery, usage_report
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Reads:
     ) -> None:
         """`looked_up`: the id by which the customer of an id is looked up, where that is not itself."""
         self._reader = reader
-        self._reports = Shares(reports)
+        self._reports = PoolShares(reports)
         self._directory = directory
         self._looked_up = looked_up
 

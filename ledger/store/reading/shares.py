@@ -31,18 +31,18 @@ class TooManyReportsError(NotNowError):
         self.bound = bound
 
 
-class Shares:
+class PoolShares:
     """The connections of one pool."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, _CustomerQueue] = {}
         self._waiting = 0
 
     @asynccontextmanager
     async def acquire(self, customer: int) -> AsyncIterator[PooledConnection]:
         """A connection, once it is this customer's turn. Raises TooManyReportsError."""
-        line = self._lines.setdefault(customer, _Line())
+        line = self._lines.setdefault(customer, _CustomerQueue())
         if line.waiting >= WAITING_OF_CUSTOMER_MAX or self._waiting >= WAITING_MAX:
             self._leave(customer, line)
             own = line.waiting >= WAITING_OF_CUSTOMER_MAX
@@ -57,13 +57,13 @@ class Shares:
             self._waiting -= 1
             self._leave(customer, line)
 
-    def _leave(self, customer: int, line: _Line) -> None:
+    def _leave(self, customer: int, line: _CustomerQueue) -> None:
         """A line in which nobody stands is forgotten."""
         if line.waiting == 0:
             del self._lines[customer]
 
 
-class _Line:
+class _CustomerQueue:
     """What one customer has asked for."""
 
     def __init__(self) -> None:

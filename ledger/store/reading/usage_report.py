@@ -195,7 +195,7 @@ async def usage_report(
     """
     if place is not None and place.zone != zone:
         raise ReportOutdatedError
-    part = _Part(connection, key, query, zone)
+    part = _Days(connection, key, query, zone)
     place = place or await part.beginning()
     last = await part.end(place)
     rows = await part.rows(place, last, size + 1)
@@ -206,7 +206,7 @@ async def usage_report(
     return UsagePage(rows, None)
 
 
-class _Part:
+class _Days:
     """Entries of some days that are added up for a page."""
 
     def __init__(self, connection: PooledConnection, key: CustomerKey, query: UsageQuery, zone: str) -> None:

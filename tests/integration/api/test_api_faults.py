@@ -60,8 +60,8 @@ class OwnService:
         now = await self.database.reader.fetchval("SELECT clock_timestamp()")
         self.clock.observe(now, asked_at, boot_seconds())
         metrics = OperationsMetrics()
-        keeper, _ = await open_prices(CONFIG, self.database, self.clock.now, metrics)
-        prices = self.prices = keeper.prices
+        publishing, _ = await open_prices(CONFIG, self.database, self.clock.now, metrics)
+        prices = self.prices = publishing.prices
         engine = self.engine = Engine(self.database, prices, self.clock, metrics)
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
@@ -70,7 +70,7 @@ class OwnService:
         services = [
             credit_service(CreditService(engine, reads, self.now, keys.make_token)),
             wallet_service(WalletService(prices, reads, self.now)),
-            admin_service(AdminService(engine, keeper, reads, keys, self.database.writer, self.now)),
+            admin_service(AdminService(engine, publishing, reads, keys, self.database.writer, self.now)),
         ]
         self.server = ApiServer("127.0.0.1:0", services, unlimited(metrics, engine.waiting), 100, anybody)
         await self.server.start()

@@ -33,11 +33,11 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
                 await database.reader.fetchval("SELECT clock_timestamp()"), asked_at, boot_seconds()
             )
             metrics = OperationsMetrics()
-            keeper, _ = await open_prices(directory, database, clock.now, metrics)
-            engine = Engine(database, keeper.prices, clock, metrics)
+            publishing, _ = await open_prices(directory, database, clock.now, metrics)
+            engine = Engine(database, publishing.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
-            return World(engine, database, clock, keeper)
+            return World(engine, database, clock, publishing)
 
         yield begin
 

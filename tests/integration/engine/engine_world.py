@@ -11,7 +11,7 @@ from ledger import books
 from ledger.clock import DatabaseClock
 from ledger.engine.command import Committed, all_done
 from ledger.engine.engine import Engine, told
-from ledger.publishing.service import PriceKeeper
+from ledger.publishing.service import PublishingService
 from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Database
 from tests.acts import ACT
@@ -50,11 +50,13 @@ def pages(quantity: int) -> tuple[pricing.Item, ...]:
 class World:
     """One engine, and commands by their request ids."""
 
-    def __init__(self, engine: Engine, database: Database, clock: DatabaseClock, keeper: PriceKeeper) -> None:
+    def __init__(
+        self, engine: Engine, database: Database, clock: DatabaseClock, publishing: PublishingService
+    ) -> None:
         self.engine = engine
         self.database = database
         self.clock = clock
-        self.keeper = keeper
+        self.publishing = publishing
 
     async def customer(self, customer_id: str, credits_micros: int = 0, plan: str = "standard") -> str:
         def make(customer: int, now: datetime) -> books.Decision:

@@ -91,11 +91,11 @@ async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
             now = await database.reader.fetchval("SELECT clock_timestamp()")
             clock.observe(now, asked_at, boot_seconds())
             metrics = OperationsMetrics()
-            keeper, _ = await open_prices(write_config(tmp_path, each), database, clock.now, metrics)
-            engine = Engine(database, keeper.prices, clock, metrics)
+            publishing, _ = await open_prices(write_config(tmp_path, each), database, clock.now, metrics)
+            engine = Engine(database, publishing.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
-            return World(engine, database, clock, keeper)
+            return World(engine, database, clock, publishing)
 
         yield begin
 
@@ -140,7 +140,7 @@ async def take_step(world: World) -> None:
     """A look at what is published, again while the database is away."""
     for _ in range(ATTEMPTS_MAX):
         try:
-            await world.keeper.step()
+            await world.publishing.step()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             continue
         return
@@ -231,12 +231,12 @@ async def test_prices_of_a_lost_history_are_forgotten(cluster: Cluster, engine_o
     """Versions that were published and lost are in force no more; what the files say is published again."""
     await cluster.back_up()
     a = await engine_on()
-    assert a.keeper.prices.published.generation == 2
+    assert a.publishing.prices.published.generation == 2
     await cluster.go_back()
     await take_step(a)
     rows = await a.database.finance.fetch("SELECT kind, number FROM ledger.price_versions ORDER BY kind")
     assert [tuple(row) for row in rows] == [("CARD", 1), ("COSTS", 1)]
-    assert a.keeper.prices.published.generation == 2
+    assert a.publishing.prices.published.generation == 2
 
 
 async def test_the_number_of_a_lost_version_prices_as_the_new_one(cluster: Cluster, engine_on: Open) -> None:
@@ -263,11 +263,11 @@ async def test_prices_restored_in_place(cluster: Cluster, engine_on: Open) -> No
     assert await charge_page(a, "x", "r1") == CREDIT
     await lose_prices(cluster)
     b = await engine_on(each="3")
-    assert b.keeper.prices.published.generation == a.keeper.prices.published.generation
-    await a.keeper.step()
+    assert b.publishing.prices.published.generation == a.publishing.prices.published.generation
+    await a.publishing.step()
     assert a.database.history.turns == 1
     assert await charge_page(a, "x", "r2") == 3 * CREDIT
-    await a.keeper.step()
+    await a.publishing.step()
     assert a.database.history.turns == 1
 
 

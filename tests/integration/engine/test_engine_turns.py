@@ -160,8 +160,8 @@ async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
 ) -> None:
     """A look at what is published makes it ready to price by, in a thread: a command compiles nothing."""
     document = CARD % (2, "3")
-    version = (await world.keeper.publisher.publish_card(document, By(ACT, Source.API))).version
-    await world.keeper.step()
+    version = (await world.publishing.publisher.publish_card(document, By(ACT, Source.API))).version
+    await world.publishing.step()
     monkeypatch.setattr(pricing, "compile_terms", lambda *_: pytest.fail("compiled"))
     prices = world.engine.prices
     card = prices.card_for("standard", "basic", version.effective_from)

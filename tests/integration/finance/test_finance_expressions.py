@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.finance import FinanceFigures, FinanceMetrics
 from tests.prometheus import backfill, rules, running
 
 GUIDE = Path(__file__).parents[3] / "docs" / "finance.md"
@@ -64,7 +64,7 @@ def page(at: datetime, plan: str) -> Iterator[tuple[str, str]]:
             amounts[plan, card, "tokens", "", "revenue"] = found[1]
     metrics = FinanceMetrics(lambda: 0.0)
     metrics.show(
-        Figures(amounts, at - timedelta(seconds=5), at, {"cell_00": round(at.timestamp())}, BEGIN, 0)
+        FinanceFigures(amounts, at - timedelta(seconds=5), at, {"cell_00": round(at.timestamp())}, BEGIN, 0)
     )
     for family in metrics.collect():
         for sample in family.samples:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from ledger.books import Treatment
 from ledger.followers.tailer import Tailer
-from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.finance import FinanceFigures, FinanceMetrics
 from ledger.store.postgres.database import Connection, Database
 
 BY_PLAN_AND_CARD = """
@@ -222,7 +222,7 @@ async def test_the_books_begin_with_their_first_entry(database, writer, owner):
 def test_the_floors_of_cards_are_shown():
     """The margin that a card is to leave stands beside what it leaves; a card without one has none."""
     metrics = FinanceMetrics(lambda: 0.0)
-    metrics.show(Figures({}, None, datetime.now(UTC), {}, None, 0))
+    metrics.show(FinanceFigures({}, None, datetime.now(UTC), {}, None, 0))
     metrics.watch_floors(lambda: {"agents": Fraction(3, 10)})
     [floors] = [each for each in metrics.collect() if each.name == "acu_ledger_card_margin_floor_ratio"]
     assert [(sample.labels, sample.value) for sample in floors.samples] == [({"card": "agents"}, 0.3)]

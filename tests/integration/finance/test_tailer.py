@@ -14,7 +14,7 @@ from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_
 
 from ledger.books import MAX_AMOUNT
 from ledger.followers.tailer import Tailer
-from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.finance import FinanceFigures, FinanceMetrics
 from ledger.store.finance.rollups import LATEST_WRITE, STEP, advance
 from ledger.store.postgres.database import Connection, Database
 
@@ -289,9 +289,9 @@ class Watched(FinanceMetrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.figures: asyncio.Queue[Figures] = asyncio.Queue()
+        self.figures: asyncio.Queue[FinanceFigures] = asyncio.Queue()
 
-    def show(self, figures: Figures) -> None:
+    def show(self, figures: FinanceFigures) -> None:
         super().show(figures)
         self.figures.put_nowait(figures)
 

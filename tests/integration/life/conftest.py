@@ -28,7 +28,7 @@ async def start(database: Database, tmp_path: Path) -> Start:
         now = await database.reader.fetchval("SELECT clock_timestamp()")
         clock.observe(now, asked_at, boot_seconds())
         metrics = OperationsMetrics()
-        keeper, _ = await open_prices(directory, database, clock.now, metrics)
-        return Replica(directory, keeper, metrics, clock)
+        publishing, _ = await open_prices(directory, database, clock.now, metrics)
+        return Replica(directory, publishing, metrics, clock)
 
     return begin

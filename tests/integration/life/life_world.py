@@ -1,4 +1,4 @@
-"""Replicas: keepers of prices on one database, each with a directory of files of its own."""
+"""Replicas: services of prices on one database, each with a directory of files of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger.clock import DatabaseClock
 from ledger.metrics.operations import OperationsMetrics
-from ledger.publishing.service import PriceKeeper
+from ledger.publishing.service import PublishingService
 
 COSTS = "revision: %s\nunits:\n  page: {each: '0.001'}\n%s"
 CARD = """\
@@ -38,23 +38,23 @@ def write_card(
 
 @dataclass
 class Replica:
-    """One process's keeper of prices."""
+    """One process's publishing of prices."""
 
     directory: Path
-    keeper: PriceKeeper
+    publishing: PublishingService
     metrics: OperationsMetrics
     clock: DatabaseClock
 
     def each(self, when: datetime) -> str:
         """What a page costs at an instant."""
-        card = self.keeper.prices.published.card("basic", when)
+        card = self.publishing.prices.published.card("basic", when)
         assert card is not None
         [rule] = card.content.price_list()
         return rule.rates[0].credits
 
     def number(self, when: datetime) -> int:
         """The version in force at an instant."""
-        card = self.keeper.prices.published.card("basic", when)
+        card = self.publishing.prices.published.card("basic", when)
         assert card is not None
         return card.version.number
 
@@ -63,8 +63,8 @@ class Replica:
 
     async def look(self) -> None:
         """Two looks: at the second the files are seen to be still."""
-        await self.keeper.step()
-        await self.keeper.step()
+        await self.publishing.step()
+        await self.publishing.step()
 
     def gauge(self, name: str) -> Any:
         return self.metrics.registry.get_sample_value(f"acu_ledger_{name}")

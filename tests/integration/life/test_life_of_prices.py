@@ -54,16 +54,16 @@ async def test_one_file_on_two_replicas_at_once(start: Start, database: Database
     replicas = [await start("first"), await start("second")]
     for replica in replicas:
         write_card(replica.directory, 2, "2")
-    await asyncio.gather(*(replica.keeper.files.take() for replica in replicas))
+    await asyncio.gather(*(replica.publishing.files.take() for replica in replicas))
     assert await versions(database) == [(2, 2, "FILE"), (1, 1, "FILE")]
     assert [replica.number(replica.later(seconds=3)) for replica in replicas] == [2, 2]
-    assert all(replica.keeper.files.read.match for replica in replicas)
+    assert all(replica.publishing.files.read.match for replica in replicas)
 
 
 async def test_what_is_published_is_in_force_everywhere(start: Start, tmp_path: Path) -> None:
     """Whatever a replica's files say it prices by what is published, from one instant on."""
     first, second = await start("first"), await start("second")
-    done = await first.keeper.publisher.publish_card(text_of(tmp_path, 2, "2"), OPS)
+    done = await first.publishing.publisher.publish_card(text_of(tmp_path, 2, "2"), OPS)
     assert done.version.effective_from == done.version.published_at + CONVERGENCE
     await second.look()
     instant = done.version.effective_from
@@ -73,8 +73,8 @@ async def test_what_is_published_is_in_force_everywhere(start: Start, tmp_path: 
         assert replica.gauge("price_generation") in (2, 3)
     assert second.gauge("price_generation") == 3
     assert second.gauge("price_files_match") == 0
-    assert second.keeper.files.read.older == ("card basic",)
-    assert second.keeper.files.read.refused == ()
+    assert second.publishing.files.read.older == ("card basic",)
+    assert second.publishing.files.read.refused == ()
 
 
 async def test_a_future_price_takes_effect_at_its_instant(start: Start) -> None:
@@ -100,7 +100,7 @@ async def test_a_first_version_may_reach_back(start: Start) -> None:
     first = await start(extra="effective_from: 2020-01-01T00:00:00Z\n")
     past = datetime(2020, 1, 1, tzinfo=UTC)
     assert first.each(past) == "1"
-    assert first.keeper.prices.published.card("basic", past - timedelta(seconds=1)) is None
+    assert first.publishing.prices.published.card("basic", past - timedelta(seconds=1)) is None
     write_card(first.directory, 2, "2", "effective_from: 2021-01-01T00:00:00Z\n")
     await first.look()
     assert first.each(first.clock.now()) == "1"
@@ -121,7 +121,7 @@ async def test_one_revision_with_two_contents_is_refused(start: Start, database:
     await start("first")
     other = await start("other", each="7")
     assert other.each(other.later(seconds=3)) == "1"
-    [problem] = other.keeper.files.read.refused
+    [problem] = other.publishing.files.read.refused
     assert problem == (
         f"{other.directory}/cards/basic.yaml: card basic: revision 1 is published with other content,"
         " as version 1"
@@ -130,7 +130,7 @@ async def test_one_revision_with_two_contents_is_refused(start: Start, database:
     assert other.gauge("price_files_refused") == 1
     text = (other.directory / "cards" / "basic.yaml").read_text()
     with pytest.raises(RevisionRefusedError) as refused:
-        await other.keeper.publisher.publish_card(text, OPS)
+        await other.publishing.publisher.publish_card(text, OPS)
     assert refused.value.is_taken
     assert await versions(database) == [(1, 1, "FILE")]
 
@@ -139,8 +139,8 @@ async def test_publishing_the_latest_again_has_no_effect(start: Start, tmp_path:
     """A comment makes no other content; and an answer that was lost can be had again."""
     first = await start()
     text = text_of(tmp_path, 2, "2")
-    done = await first.keeper.publisher.publish_card(text, OPS)
-    again = await first.keeper.publisher.publish_card("# again\n" + text, OPS)
+    done = await first.publishing.publisher.publish_card(text, OPS)
+    again = await first.publishing.publisher.publish_card("# again\n" + text, OPS)
     assert (done.repeated, again.repeated) == (False, True)
     assert again.version == done.version
 
@@ -150,7 +150,7 @@ async def test_a_bad_file_changes_nothing(start: Start) -> None:
     first = await start()
     write_card(first.directory, 2, "-2")
     await first.look()
-    [problem] = first.keeper.files.read.refused
+    [problem] = first.publishing.files.read.refused
     assert "basic.yaml:7:55: the rate -2 is negative" in problem
     assert (first.gauge("price_files_refused"), first.gauge("price_files_match")) == (1, 0)
     assert first.each(first.later(seconds=3)) == "1"
@@ -166,22 +166,22 @@ async def test_files_are_taken_all_or_none(start: Start, database: Database) -> 
     write_card(first.directory, 2, "2")
     (first.directory / "plans.yaml").write_text("plans: {team: {card: gone}}\n")
     await first.look()
-    assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
+    assert "there is no card 'gone'" in first.publishing.files.read.refused[0]
     assert await versions(database) == [(1, 1, "FILE")]
     (first.directory / "plans.yaml").write_text("plans: {team: {card: basic}}\n")
     write_costs(first.directory, 1, "  image: {each: '1'}\n")
     await first.look()
-    [problem] = first.keeper.files.read.refused
+    [problem] = first.publishing.files.read.refused
     assert problem.startswith(
         f"{first.directory}/costs.yaml: cost book: revision 1 is published with other content"
     )
     assert await versions(database) == [(1, 1, "FILE")]
-    assert "team" not in first.keeper.prices.plans
+    assert "team" not in first.publishing.prices.plans
     write_costs(first.directory, 2, "  image: {each: '1'}\n")
     await first.look()
-    assert first.keeper.files.read.match
+    assert first.publishing.files.read.match
     assert await versions(database) == [(2, 2, "FILE"), (1, 1, "FILE")]
-    assert "team" in first.keeper.prices.plans
+    assert "team" in first.publishing.prices.plans
 
 
 async def test_a_plan_may_name_a_card_that_comes_with_it(start: Start) -> None:
@@ -192,7 +192,7 @@ async def test_a_plan_may_name_a_card_that_comes_with_it(start: Start) -> None:
     (first.directory / "cards" / "more.yaml").write_text(text.replace("card: basic", "card: more"))
     (first.directory / "plans.yaml").write_text("plans: {team: {card: more}}\n")
     await first.look()
-    assert first.keeper.prices.plans["team"].card == "more"
+    assert first.publishing.prices.plans["team"].card == "more"
 
 
 async def test_a_start_with_bad_files(start: Start, tmp_path: Path) -> None:
@@ -218,11 +218,11 @@ async def test_plans_follow_their_file(start: Start) -> None:
     plans = first.directory / "plans.yaml"
     plans.write_text("plans: {team: {card: basic}}\n")
     await first.look()
-    assert set(first.keeper.prices.plans) == {"team"}
+    assert set(first.publishing.prices.plans) == {"team"}
     plans.write_text("plans: {team: {card: gone}}\n")
     await first.look()
-    assert first.keeper.prices.plans["team"].card == "basic"
-    assert "there is no card 'gone'" in first.keeper.files.read.refused[0]
+    assert first.publishing.prices.plans["team"].card == "basic"
+    assert "there is no card 'gone'" in first.publishing.files.read.refused[0]
 
 
 async def audited(database: Database) -> list[tuple[str, Any, Any]]:
@@ -275,11 +275,11 @@ async def test_plans_that_cannot_be_audited_are_not_taken(start: Start, database
     (first.directory / "plans.yaml").write_text("plans: {team: {card: basic}}\n")
     with pytest.raises(asyncpg.CheckViolationError):
         await first.look()
-    assert first.keeper.prices.plans == BUILT_IN
+    assert first.publishing.prices.plans == BUILT_IN
     await owner.execute("ALTER TABLE ledger.audit DROP CONSTRAINT no_more")
     await owner.close()
     await first.look()
-    assert set(first.keeper.prices.plans) == {"team"}
+    assert set(first.publishing.prices.plans) == {"team"}
 
 
 async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start: Start) -> None:
@@ -292,35 +292,35 @@ async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start
     card.write_text(card.read_text() + "fallback: {units: pages}\n")
     (first.directory / "plans.yaml").write_text("plans: {team: {card: basic, unpriced: FALLBACK}}\n")
     await first.look()
-    (problem,) = first.keeper.files.read.refused
+    (problem,) = first.publishing.files.read.refused
     assert "the card 'basic' names no rule to fall back on" in problem
-    assert "team" not in first.keeper.prices.plans
+    assert "team" not in first.publishing.prices.plans
 
 
 async def test_plans_outlive_their_file(start: Start) -> None:
     """No customer changes its limits because a file is gone; the file is missed until it is back."""
     first = await start()
-    assert first.keeper.prices.plans is BUILT_IN
+    assert first.publishing.prices.plans is BUILT_IN
     plans = first.directory / "plans.yaml"
     plans.write_text("plans: {team: {card: basic}}\n")
     await first.look()
     plans.unlink()
     await first.look()
-    assert set(first.keeper.prices.plans) == {"team"}
-    assert first.keeper.files.read.refused == (
+    assert set(first.publishing.prices.plans) == {"team"}
+    assert first.publishing.files.read.refused == (
         f"{plans}: is gone (put it back: its plans stay in force until then, or until a restart)",
     )
     assert (first.gauge("price_files_refused"), first.gauge("price_files_match")) == (1, 0)
     plans.write_text("plans: {crew: {card: basic}}\n")
     await first.look()
-    assert set(first.keeper.prices.plans) == {"crew"}
-    assert first.keeper.files.read.match
+    assert set(first.publishing.prices.plans) == {"crew"}
+    assert first.publishing.files.read.match
 
 
 async def test_a_card_and_the_cost_book_hold_together(start: Start, tmp_path: Path) -> None:
     """A card cannot price what the book lacks, the book not drop what a card prices; files may do both."""
     first = await start()
-    publisher = first.keeper.publisher
+    publisher = first.publishing.publisher
     with pytest.raises(pricing.ConfigError, match="knows no unit 'image'"):
         await publisher.publish_card(text_of(tmp_path, 2, unit="image"), OPS)
     with pytest.raises(pricing.ConfigError, match=r"card basic, revision 1:.* knows no unit 'page'"):
@@ -328,8 +328,8 @@ async def test_a_card_and_the_cost_book_hold_together(start: Start, tmp_path: Pa
     (first.directory / "costs.yaml").write_text("revision: 2\nunits: {image: {each: '1'}}")
     write_card(first.directory, 2, unit="image")
     await first.look()
-    assert first.keeper.files.read.match
-    published = first.keeper.prices.published
+    assert first.publishing.files.read.match
+    published = first.publishing.prices.published
     latest = [published.latest(Kind.COSTS), published.latest(Kind.CARD, "basic")]
     assert [version and version.number for version in latest] == [2, 2]
 
@@ -342,8 +342,8 @@ async def test_a_catalog_that_has_changed(start: Start) -> None:
     newer = pricing.CostBook.from_document(costs.document.replace('"input":"3"', '"input":"4"'))
     cards = {"basic": pricing.RateCard.from_document((first.directory / "cards" / "basic.yaml").read_text())}
     files = {"": "costs.yaml", "basic": "cards/basic.yaml"}
-    await first.keeper.publisher.publish_files(pricing.Config(costs, cards, files, text), ACT)
-    read = await first.keeper.publisher.publish_files(pricing.Config(newer, cards, files, text), ACT)
+    await first.publishing.publisher.publish_files(pricing.Config(costs, cards, files, text), ACT)
+    read = await first.publishing.publisher.publish_files(pricing.Config(newer, cards, files, text), ACT)
     [problem] = read.refused
     assert problem == (
         "costs.yaml: cost book: revision 2 is published with other prices of the catalog,"
@@ -354,19 +354,19 @@ async def test_a_catalog_that_has_changed(start: Start) -> None:
 async def test_rollback(start: Start, database: Database, tmp_path: Path) -> None:
     """The older content is the next version, everywhere; a repeat has no second effect."""
     first, second = await start("first"), await start("second")
-    await first.keeper.publisher.publish_card(text_of(tmp_path, 7, "7"), OPS)
-    done = await first.keeper.publisher.roll_back(Kind.CARD, "basic", 1, OPS)
-    again = await second.keeper.publisher.roll_back(Kind.CARD, "basic", 1, OPS)
+    await first.publishing.publisher.publish_card(text_of(tmp_path, 7, "7"), OPS)
+    done = await first.publishing.publisher.roll_back(Kind.CARD, "basic", 1, OPS)
+    again = await second.publishing.publisher.roll_back(Kind.CARD, "basic", 1, OPS)
     assert (again.version, again.repeated) == (done.version, True)
     assert await versions(database) == [(3, 8, "ROLLBACK"), (2, 7, "API"), (1, 1, "FILE")]
     await second.look()
     assert second.each(done.version.effective_from) == "1"
-    card = second.keeper.prices.published.latest_cards()["basic"].content
+    card = second.publishing.prices.published.latest_cards()["basic"].content
     assert card.document == (first.directory / "cards" / "basic.yaml").read_text().replace(
         "revision: 1", "revision: 8"
     )
     with pytest.raises(UnknownVersionError):
-        await first.keeper.publisher.roll_back(Kind.CARD, "basic", 9, OPS)
+        await first.publishing.publisher.roll_back(Kind.CARD, "basic", 9, OPS)
 
 
 async def test_rollback_of_the_cost_book(start: Start) -> None:
@@ -374,15 +374,15 @@ async def test_rollback_of_the_cost_book(start: Start) -> None:
     first = await start()
     write_costs(first.directory, 2, "  image: {each: '1'}\n")
     await first.look()
-    publisher = first.keeper.publisher
+    publisher = first.publishing.publisher
     done = await publisher.roll_back(Kind.COSTS, "", 1, OPS)
     at = done.version.effective_from
-    published = first.keeper.prices.published
+    published = first.publishing.prices.published
     assert "image" not in published.costs(at).content.units
     assert "image" in published.costs(at - timedelta(microseconds=1)).content.units
     await publisher.roll_back(Kind.COSTS, "", 2, OPS)
     write_card(first.directory, 2, unit="image")
-    await first.keeper.files.take()
+    await first.publishing.files.take()
     with pytest.raises(pricing.ConfigError, match="knows no unit 'image'"):
         await publisher.roll_back(Kind.COSTS, "", 1, OPS)
 
@@ -407,7 +407,7 @@ async def test_a_config_map_is_swapped(start: Start, tmp_path: Path) -> None:
     swap(mount / "..data", "..2")
     await replica.look()
     assert replica.each(replica.later(seconds=3)) == "2"
-    assert replica.keeper.files.read.match
+    assert replica.publishing.files.read.match
 
 
 async def test_the_directory_itself_is_a_link(start: Start, tmp_path: Path) -> None:
@@ -427,15 +427,15 @@ async def test_the_directory_itself_is_a_link(start: Start, tmp_path: Path) -> N
 async def test_a_file_is_read_when_it_is_still(start: Start) -> None:
     """One that was changed since the last look may be half written; who asks for it gets it read at once."""
     first = await start()
-    await first.keeper.step()
+    await first.publishing.step()
     write_card(first.directory, 2, "2")
-    await first.keeper.step()
+    await first.publishing.step()
     assert first.number(first.later(seconds=3)) == 1
-    await first.keeper.step()
+    await first.publishing.step()
     assert first.number(first.later(seconds=3)) == 2
     write_card(first.directory, 3, "3")
-    first.keeper.reread.set()
-    await first.keeper.step()
+    first.publishing.reread.set()
+    await first.publishing.step()
     assert first.number(first.later(seconds=6)) == 3
 
 
@@ -447,9 +447,9 @@ async def test_a_version_that_cannot_be_read(start: Start, database: Database) -
         " 'API', NULL, false, 3, 'card: from tomorrow' FROM ledger.price_versions WHERE kind = 'CARD'"
     )
     await database.writer.execute("UPDATE ledger.price_generation SET generation = 3")
-    await first.keeper.step()
+    await first.publishing.step()
     for replica in (first, await start("second")):
-        published = replica.keeper.prices.published
+        published = replica.publishing.prices.published
         assert published.is_current()
         assert (published.generation, replica.each(replica.later(days=1))) == (2, "1")
         assert published.unreadable[0].startswith("card basic, version 2: ")

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.cli.demonstration.selling import read_agent_sessions
 from ledger.cli.demonstration.styles_table import STYLES, Sold, World, sell
-from ledger.cli.replaying.customers import Customers, find_card
+from ledger.cli.replaying.customers import ReplayedCustomers, find_card
 from ledger.cli.replaying.replay import Replay
 from ledger.sample import SAMPLE_CONFIG
 from pricing import load
@@ -28,7 +28,7 @@ async def test_pricing_alone_comes_to_what_is_booked(presets, config, style):
     """To the nano-dollar: so the other worlds of the table are what the ledger would book in them."""
     sessions = read_agent_sessions()[:SESSIONS]
     card, credit_price_nanousd = await find_card(presets.ledger, style)
-    customers = Customers(presets.ledger, f"styles/{style}", card, credit_price_nanousd)
+    customers = ReplayedCustomers(presets.ledger, f"styles/{style}", card, credit_price_nanousd)
     replay = Replay(presets.ledger, customers, f"styles/{style}", 1, advance=lambda _: None, warn=pytest.fail)
     tally = await replay.run(sessions)
     booked = Sold(tally.revenue_nanousd, tally.cost_nanousd)

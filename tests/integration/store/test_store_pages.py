@@ -14,7 +14,7 @@ from ledger.store import lists
 from ledger.store.directory import Directory
 from ledger.store.reading import shares, usage_report
 from ledger.store.reading.reads import NEWEST, Reads
-from ledger.store.reading.shares import Shares, TooManyReportsError
+from ledger.store.reading.shares import PoolShares, TooManyReportsError
 from ledger.store.reading.usage_report import UsageQuery
 
 DAY, NEXT = date(2026, 10, 1), date(2026, 10, 2)
@@ -163,12 +163,12 @@ async def test_lists_are_whole(reads, size):
 class Use:
     """A customer's use of a connection that lasts until it is told to end."""
 
-    def __init__(self, of: Shares, customer: int) -> None:
+    def __init__(self, of: PoolShares, customer: int) -> None:
         self.has_begun = asyncio.Event()
         self.may_end = asyncio.Event()
         self.task = asyncio.create_task(self._use(of, customer))
 
-    async def _use(self, of: Shares, customer: int) -> None:
+    async def _use(self, of: PoolShares, customer: int) -> None:
         async with of.acquire(customer):
             self.has_begun.set()
             await self.may_end.wait()
@@ -180,7 +180,7 @@ class Use:
 
 async def test_customers_share_connections(database):
     """One customer has one at a time, whatever it asks for; others have theirs beside it, in their turn."""
-    of = Shares(database.reports)
+    of = PoolShares(database.reports)
     busy = [Use(of, 1) for _ in range(12)]
     await busy[0].has_begun.wait()
     others = [Use(of, customer) for customer in (2, 3)]
@@ -199,7 +199,7 @@ async def test_customers_share_connections(database):
 
 async def test_lines_have_an_end(database):
     """A customer who asks for more than anyone waits for is told so; others are not."""
-    of = Shares(database.reports)
+    of = PoolShares(database.reports)
     waiting = [Use(of, 1) for _ in range(shares.WAITING_OF_CUSTOMER_MAX)]
     await waiting[0].has_begun.wait()
     with pytest.raises(TooManyReportsError):

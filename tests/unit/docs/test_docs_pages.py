@@ -19,7 +19,7 @@ from typer.main import get_command
 from ledger.cli import access
 from ledger.cli.main import app
 from ledger.environment import environment_name
-from ledger.metrics.finance import Figures, FinanceMetrics
+from ledger.metrics.finance import FinanceFigures, FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.settings import Settings
 
@@ -106,7 +106,7 @@ def test_every_setting_is_in_the_tables() -> None:
 def _finance() -> FinanceMetrics:
     now = datetime.now(UTC)
     figures = FinanceMetrics()
-    figures.show(Figures({}, as_of=now, clock=now, cursors={}, begun_at=now, entries_behind=0))
+    figures.show(FinanceFigures({}, as_of=now, clock=now, cursors={}, begun_at=now, entries_behind=0))
     return figures
 
 

@@ -13,7 +13,7 @@ import pricing
 from ledger.books.model import UNSCALED, EntryKind
 from ledger.simulation.figures import BUCKETS, bucket_of
 from ledger.simulation.replay import Simulation
-from ledger.simulation.side import Booked, Window
+from ledger.simulation.side import BookedCharge, Window
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 COSTS = pricing.CostBook({"units": {"page": {"each": "0.001"}}}, None)
@@ -84,7 +84,7 @@ def booked(sequence=1, pages=1, **fields):
         "labels": {},
         "items": items,
     }
-    return Booked(**{**stated, **fields})
+    return BookedCharge(**{**stated, **fields})
 
 
 def report(*entries, before="1", after="2", since=None, to="0.000001"):

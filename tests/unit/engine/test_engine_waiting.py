@@ -11,7 +11,7 @@ from ledger.books.model import Entry
 from ledger.engine import waiting as module
 from ledger.engine.command import Committed, Pending, UnavailableError
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
-from ledger.metrics.operations import Refused
+from ledger.metrics.operations import RefusedCollector
 
 NEW, ANY, DONE = Urgency.NEW_WORK, Urgency.ANY_TIME, Urgency.DONE_WORK
 ENTRY: Entry = None  # type: ignore[assignment] -- that there is one is all that counts here
@@ -31,7 +31,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.fixture
 def line() -> Waiting:
-    return Waiting(Refused())
+    return Waiting(RefusedCollector())
 
 
 def arrive(line: Waiting) -> Pending:
