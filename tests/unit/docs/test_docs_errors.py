@@ -1,4 +1,4 @@
-"""Errors are one tree, drawn where its families stand."""
+"""Errors of the service are one tree, those of its client another; each is drawn where its families stand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 
+import pytest
+
 import ledger
 from ledger import errors
 from ledger.books import BooksError
+from ledger.client import errors as client_errors
+from ledger.client.errors import CreditsError
 from ledger.errors import LedgerError
 
 
@@ -31,13 +35,16 @@ def _drawn(error: type[Exception], depth: int = 1) -> Iterator[str]:
 
 
 def test_errors_are_one_tree() -> None:
-    """Whoever wants all that the service raises by itself names one; the books import nothing."""
-    stray = {error for error in _defined() if not issubclass(error, LedgerError)}
+    """Whoever wants all that the service, or its client, raises names one; the books import nothing."""
+    stray = {error for error in _defined() if not issubclass(error, LedgerError | CreditsError)}
     assert stray == {BooksError}
 
 
-def test_the_tree_is_drawn_as_it_grows() -> None:
+@pytest.mark.parametrize(
+    ("drawing", "root"), [(errors.__doc__, LedgerError), (client_errors.__doc__, CreditsError)]
+)
+def test_the_tree_is_drawn_as_it_grows(drawing: str, root: type[Exception]) -> None:
     """At the top of the file of its families: each error once, under its own."""
     assert list(_defined())
-    lines = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
-    assert lines == list(_drawn(LedgerError))
+    lines = [line for line in drawing.splitlines() if line.startswith("    ")]
+    assert lines == list(_drawn(root))

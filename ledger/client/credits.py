@@ -1,0 +1,355 @@
+"""The ledger as a product's backend calls it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from ledger.client import models
+from ledger.client.amounts import micros_of
+from ledger.client.channel import access_of, open_channel
+from ledger.client.coalescing import Coalescer
+from ledger.client.errors import ClientClosed, CreditsError, error_of_call, error_of_status
+from ledger.client.models import Balance, Charge, Quote, Refund, Reservation
+from ledger.client.retries import with_retries
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import usage_pb2, wallet_service_pb2
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+
+if TYPE_CHECKING:
+    from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
+    from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
+
+Answer = TypeVar("Answer")
+Usage = Sequence[usage_pb2.UsageItem]
+Amount = Decimal | int
+"""Of credits, exact."""
+OnOutage = Literal["refuse", "allow"]
+
+TIMEOUT_SECONDS: Final = 30.0
+"""Of a call with all its attempts: longer than a server takes to come back."""
+
+
+class Credits:
+    """A client of one ledger. Safe for any number of tasks of one event loop; open it once a process.
+
+    `target` is HOST:PORT of the public API; `key` what the ledger's operators have made; `ca`, `certificate`
+    and `certificate_key` are files in PEM form. Every call ends within `timeout_seconds`, retries included.
+    Writes without a `request_id` get one of their own, under which they are repeated; give one where the
+    process may die before the answer. All methods raise CreditsError.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        key: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        certificate_key: str | Path | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        on_outage: OnOutage = "refuse",
+        journal: str | Path | None = None,
+    ) -> None:
+        self._target = target
+        self._access = access_of(key, ca, certificate, certificate_key)
+        self._timeout_seconds = timeout_seconds
+        self.on_outage: OnOutage = on_outage
+        self.journal = None if journal is None else Path(journal)
+        self._wire: _Wire | None = None
+
+    # -- opening and closing -----------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Opens the channel; nothing is sent yet."""
+        if self._wire is None:
+            self._wire = _Wire(open_channel(self._target, self._access), self._access.metadata)
+        return self
+
+    async def close(self) -> None:
+        """Waits for the writes that are under way, and closes the channel."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- writes ------------------------------------------------------------------------------------
+
+    async def reserve(
+        self,
+        customer_id: str,
+        *,
+        usage: Usage | None = None,
+        amount: Amount | None = None,
+        minimum: Amount | None = None,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+        request_id: str | None = None,
+    ) -> Reservation:
+        """Holds an amount or the price of usage; with a minimum, what there is if it is that much."""
+        request = pb.ReserveRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            ttl=_duration(ttl_seconds),
+            labels=_labels(labels),
+            **_given(usage, amount),
+        )
+        if minimum is not None:
+            request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_of(minimum)
+        answer = (await self.write(pb.BatchItem(reserve=request))).reserve
+        return models.reservation_of(answer.reservation, models.written_of(answer))
+
+    async def extend(
+        self,
+        customer_id: str,
+        reservation_id: str,
+        *,
+        amount: Amount | None = None,
+        ttl_seconds: int | None = None,
+        request_id: str | None = None,
+    ) -> Reservation:
+        """More credits, more time, both or neither."""
+        request = pb.ExtendReservationRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            reservation_id=reservation_id,
+            amount_micros=0 if amount is None else micros_of(amount),
+            ttl=_duration(ttl_seconds),
+        )
+        answer = (await self.write(pb.BatchItem(extend=request))).extend
+        return models.reservation_of(answer.reservation, models.written_of(answer))
+
+    async def commit(
+        self,
+        customer_id: str,
+        reservation_id: str,
+        usage: Usage | None = None,
+        *,
+        amount: Amount | None = None,
+        final: bool,
+        request_id: str | None = None,
+    ) -> Charge:
+        """Charges what was used against the hold; the final part gives back what is left of it."""
+        request = pb.CommitReservationRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            reservation_id=reservation_id,
+            final=final,
+            **_given(usage, amount),
+        )
+        answer = (await self.write(pb.BatchItem(commit=request))).commit
+        written = models.written_of(answer)
+        return models.charge_of(answer.charge, written, models.reservation_of(answer.reservation, written))
+
+    async def release(
+        self, customer_id: str, reservation_id: str, *, request_id: str | None = None
+    ) -> Reservation:
+        """Gives the hold back."""
+        request = pb.ReleaseReservationRequest(
+            request_id=request_id or new_request_id(), customer_id=customer_id, reservation_id=reservation_id
+        )
+        answer = (await self.write(pb.BatchItem(release=request))).release
+        return models.reservation_of(answer.reservation, models.written_of(answer))
+
+    async def charge(
+        self,
+        customer_id: str,
+        usage: Usage | None = None,
+        *,
+        amount: Amount | None = None,
+        already_used: bool = False,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> Charge:
+        """Charges without a hold: only what is covered, or, if it is already used, as a commit does."""
+        request = pb.ChargeRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            already_used=already_used,
+            labels=_labels(labels),
+            **_given(usage, amount),
+        )
+        answer = (await self.write(pb.BatchItem(charge=request))).charge
+        return models.charge_of(answer.charge, models.written_of(answer))
+
+    async def refund(
+        self,
+        customer_id: str,
+        charge_id: str,
+        *,
+        amount: Amount | None = None,
+        reason: str,
+        request_id: str | None = None,
+    ) -> Refund:
+        """Gives credits of a charge back: so many, or all that is left."""
+        request = pb.RefundRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            charge_id=charge_id,
+            amount_micros=0 if amount is None else micros_of(amount),
+            reason=reason,
+        )
+        answer = (await self.write(pb.BatchItem(refund=request))).refund
+        return Refund(answer.refunded_micros, models.written_of(answer))
+
+    async def reverse(
+        self,
+        customer_id: str,
+        *,
+        charge_id: str | None = None,
+        reservation_id: str | None = None,
+        reason: str,
+        request_id: str | None = None,
+    ) -> Refund:
+        """Undoes a charge that did not happen, or all charges of a closed reservation."""
+        request = pb.ReverseChargeRequest(
+            request_id=request_id or new_request_id(),
+            customer_id=customer_id,
+            reason=reason,
+        )
+        if charge_id is not None:
+            request.charge_id = charge_id
+        else:
+            request.reservation_id = reservation_id or ""
+        answer = (await self.write(pb.BatchItem(reverse=request))).reverse
+        return Refund(answer.returned_micros, models.written_of(answer))
+
+    async def write(self, item: pb.BatchItem, *, timeout_seconds: float | None = None) -> pb.BatchResult:
+        """Carries out one write, together with those of other tasks, and repeated while that may help.
+
+        The request id is the item's own. Answers with the outcome of this write. Raises CreditsError.
+        """
+        wire = self._opened()
+        deadline = self._deadline(timeout_seconds)
+
+        async def attempt() -> pb.BatchResult:
+            result = await wire.coalescer.attempt(item, deadline)
+            if result.HasField("error"):
+                raise error_of_status(result.error)
+            return result
+
+        try:
+            return await with_retries(attempt, deadline, wire.is_open)
+        except CreditsError as error:
+            error.request_id = _request_id(item)
+            raise
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    async def quote(
+        self, customer_id: str, usage: Usage, *, labels: Mapping[str, str] | None = None
+    ) -> Quote:
+        """What usage would be charged now; no effect."""
+        request = pb.QuoteRequest(
+            customer_id=customer_id, usage=usage_pb2.UsageList(items=usage), labels=_labels(labels)
+        )
+        return models.quote_of(await self._read(lambda wire: wire.credits.Quote, request))
+
+    async def balance(self, customer_id: str) -> Balance:
+        """The customer's credits as they stand."""
+        request = wallet_service_pb2.GetBalanceRequest(customer_id=customer_id)
+        return models.balance_of((await self._read(lambda wire: wire.wallet.GetBalance, request)).balance)
+
+    async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
+        request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)
+        answer = await self._read(lambda wire: wire.credits.GetReservation, request)
+        return models.reservation_of(answer.reservation)
+
+    async def get_charge(self, customer_id: str, charge_id: str) -> Charge:
+        request = pb.GetChargeRequest(customer_id=customer_id, charge_id=charge_id)
+        return models.charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
+
+    async def _read(
+        self, method: Callable[[_Wire], grpc.aio.UnaryUnaryMultiCallable[Any, Answer]], request: Any
+    ) -> Answer:
+        wire = self._opened()
+        deadline = self._deadline(None)
+        now = asyncio.get_running_loop().time
+
+        async def attempt() -> Answer:
+            try:
+                return await method(wire)(request, timeout=deadline - now(), metadata=wire.metadata)
+            except grpc.aio.AioRpcError as error:
+                raise error_of_call(error) from None
+
+        return await with_retries(attempt, deadline, wire.is_open)
+
+    def _opened(self) -> _Wire:
+        if self._wire is None:
+            raise ClientClosed("the client is not open: use it as `async with`, or open() it")
+        return self._wire
+
+    def _deadline(self, timeout_seconds: float | None) -> float:
+        allowed = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        return asyncio.get_running_loop().time() + allowed
+
+
+class _Wire:
+    """An open channel, its stubs, and what travels over it."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._channel = channel
+        self.metadata = metadata
+        self.credits: CreditServiceAsyncStub = CreditServiceStub(channel)
+        self.wallet: WalletServiceAsyncStub = WalletServiceStub(channel)
+        self.coalescer = Coalescer(self._send)
+        self._is_open = True
+
+    def is_open(self) -> bool:
+        """Whether another attempt may be made."""
+        return self._is_open
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self.coalescer.close()
+        await self._channel.close()
+
+    async def _send(self, items: Sequence[pb.BatchItem], seconds: float) -> Sequence[pb.BatchResult]:
+        answer = await self.credits.Batch(
+            pb.BatchRequest(items=items), timeout=seconds, metadata=self.metadata
+        )
+        return answer.results
+
+
+def new_request_id() -> str:
+    """One that nobody else has."""
+    return uuid4().hex
+
+
+def _request_id(item: pb.BatchItem) -> str:
+    kind = item.WhichOneof("write")
+    return "" if kind is None else getattr(item, kind).request_id
+
+
+def _given(usage: Usage | None, amount: Amount | None) -> dict[str, Any]:
+    """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
+    if (usage is None) == (amount is None):
+        raise TypeError("give usage or an amount: one of them")
+    if amount is not None:
+        return {"amount_micros": micros_of(amount)}
+    return {"usage": usage_pb2.UsageList(items=usage)}
+
+
+def _labels(labels: Mapping[str, str] | None) -> pb.Labels | None:
+    return None if labels is None else models.labels_message(labels)
+
+
+def _duration(seconds: int | None) -> Duration | None:
+    return None if seconds is None else Duration(seconds=seconds)

@@ -1,0 +1,397 @@
+"""What the ledger says when a call has no effect: one tree, a class for each reason.
+
+    CreditsError
+        ClientClosed
+        InternalFault
+        NotNow
+            DeadlineExceeded
+            Overloaded
+                KeyLimit
+            Unavailable
+        Refused
+            BooksDoNotVerify
+            ChargeNotFound
+            ChargeNotReversible
+            CustomerNotFound
+            InsufficientCredits
+            InvalidArgument
+            OverCapture
+            PlanNotFound
+            RateCardNotFound
+            RefundExceedsCharge
+            RequestIdReused
+            ReservationClosed
+            ReservationExpired
+            ReservationNotFound
+            ReservationOpen
+            ReversalNotExact
+            ReversalTooLarge
+            ScopeRequired
+            TooManyGrants
+            TooManyRefunds
+            Unauthenticated
+            UnpricedUsage
+
+A reason is the `ErrorInfo`'s, as `docs/api.md` has it; what its metadata says are attributes of the class. A
+reason that this version of the client does not know is a Refused with that `reason`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+from ledger.client.amounts import credits_of
+
+Said = TypeVar("Said")
+
+DETAILS_KEY: Final = "grpc-status-details-bin"
+"""Where gRPC carries a `google.rpc.Status`."""
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Where gRPC carries how long a server asks to be left alone."""
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class FieldViolation(NamedTuple):
+    """What is wrong with one field of a request."""
+
+    field: str
+    description: str
+
+
+class CreditsError(Exception):
+    """Why a call had no effect, or why it is not known whether it had one."""
+
+    reason: str = ""
+    """Of the `ErrorInfo`; the name of gRPC's code where there is none."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        reason: str = "",
+        metadata: Mapping[str, str] = _NOTHING,
+        fields: tuple[FieldViolation, ...] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reason = reason or self.reason or code.name
+        self.metadata = metadata
+        """The variables of the reason, as the server wrote them."""
+        self.fields = fields
+        """What is wrong, field by field; of InvalidArgument."""
+        self.retry_after_seconds = retry_after_seconds
+        """How long the server asks to be left alone; None where it does not."""
+        self.request_id = ""
+        """Of the write that it is about, which may be sent again under it: it has one effect."""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {'; '.join(': '.join(each) for each in self.fields) or self.message}"
+
+
+class Refused(CreditsError):
+    """The request has no effect, and sent again it has none either until something else has changed."""
+
+
+class NotNow(CreditsError):
+    """The same request under its request id may succeed later; it may have had its effect already."""
+
+
+class InternalFault(CreditsError):
+    """A fault of the service; whether the request had an effect is not known."""
+
+    reason = "INTERNAL"
+
+
+class ClientClosed(CreditsError):
+    """The client was closed: nothing was sent."""
+
+
+class _Variable(Generic[Said]):
+    """A variable of a reason, as an attribute. Raises AttributeError where the server did not send it."""
+
+    def __init__(self, name: str, read: Callable[[str], Said]) -> None:
+        self._name, self._read = name, read
+
+    def __get__(self, error: CreditsError, owner: type) -> Said:
+        try:
+            return self._read(error.metadata[self._name])
+        except KeyError:
+            raise AttributeError(f"{error.reason} came without {self._name}") from None
+
+
+def _text(name: str) -> _Variable[str]:
+    return _Variable(name, str)
+
+
+def _number(name: str) -> _Variable[int]:
+    return _Variable(name, int)
+
+
+def _credits(name: str) -> _Variable[Decimal]:
+    return _Variable(name, lambda said: credits_of(int(said)))
+
+
+# -- what a request is refused for -----------------------------------------------------------------
+
+
+class InvalidArgument(Refused):
+    """Fields are wrong: `fields` says which, and what is allowed."""
+
+    reason = "INVALID_ARGUMENT"
+
+
+class CustomerNotFound(Refused):
+    reason = "CUSTOMER_NOT_FOUND"
+    customer_id = _text("customer_id")
+
+
+class RequestIdReused(Refused):
+    """Another request of the customer had this request id."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class BooksDoNotVerify(Refused):
+    """The customer takes no writes until its books are mended: work that is done is to be sent again."""
+
+    reason = "BOOKS_DO_NOT_VERIFY"
+    finding_id = _text("finding_id")
+
+
+class RateCardNotFound(Refused):
+    """The customer's rate card is not in force."""
+
+    reason = "RATE_CARD_NOT_FOUND"
+    rate_card = _text("rate_card")
+
+
+class PlanNotFound(Refused):
+    """The customer's plan is none that the server has."""
+
+    reason = "PLAN_NOT_FOUND"
+    plan = _text("plan")
+
+
+class ReservationNotFound(Refused):
+    reason = "RESERVATION_NOT_FOUND"
+    reservation_id = _text("reservation_id")
+
+
+class ChargeNotFound(Refused):
+    reason = "CHARGE_NOT_FOUND"
+    charge_id = _text("charge_id")
+
+
+class ReservationClosed(Refused):
+    """It was released, reversed or finally committed."""
+
+    reason = "RESERVATION_CLOSED"
+    reservation_id = _text("reservation_id")
+
+
+class ReservationExpired(Refused):
+    """An expired reservation is neither extended nor released; commits are still taken."""
+
+    reason = "RESERVATION_EXPIRED"
+    reservation_id = _text("reservation_id")
+
+
+class ReservationOpen(Refused):
+    """Only a closed reservation is reversed."""
+
+    reason = "RESERVATION_OPEN"
+    reservation_id = _text("reservation_id")
+
+
+class ChargeNotReversible(Refused):
+    """It was reversed before, or is a part of a reservation, which is reversed whole."""
+
+    reason = "CHARGE_NOT_REVERSIBLE"
+
+
+class ReversalTooLarge(Refused):
+    """More lines than one reversal undoes: its charges are refunded one by one."""
+
+    reason = "REVERSAL_TOO_LARGE"
+    lines_max = _number("lines_max")
+
+
+class ReversalNotExact(Refused):
+    """What others would cost without the charge is not known exactly any more: it is refunded."""
+
+    reason = "REVERSAL_NOT_EXACT"
+
+
+class RefundExceedsCharge(Refused):
+    """More than is left of what the charge collected."""
+
+    reason = "REFUND_EXCEEDS_CHARGE"
+    left = _credits("left_micros")
+    left_micros = _number("left_micros")
+
+
+class TooManyRefunds(Refused):
+    """The charge takes no more refunds of a part; one without an amount gives back all that is left."""
+
+    reason = "TOO_MANY_REFUNDS"
+    left = _credits("left_micros")
+    left_micros = _number("left_micros")
+    refunds_max = _number("refunds_max")
+
+
+class TooManyGrants(Refused):
+    """What would go back takes a grant of its own, and the customer has as many as it may."""
+
+    reason = "TOO_MANY_GRANTS"
+    grants_max = _number("grants_max")
+
+
+class UnpricedUsage(Refused):
+    """An item of the usage has no price on the customer's card."""
+
+    reason = "UNPRICED_USAGE"
+    item = _number("item")
+    """Its index, from 0."""
+    kind = _text("kind")
+    name = _text("name")
+
+
+class OverCapture(Refused):
+    """A commit in credits above the hold, and the customer's plan rejects that."""
+
+    reason = "OVER_CAPTURE"
+    held = _credits("held_micros")
+    held_micros = _number("held_micros")
+    required = _credits("required_micros")
+    required_micros = _number("required_micros")
+
+
+class InsufficientCredits(Refused):
+    """The customer has fewer credits available than this needs."""
+
+    reason = "INSUFFICIENT_CREDITS"
+    available = _credits("available_micros")
+    available_micros = _number("available_micros")
+    required = _credits("required_micros")
+    required_micros = _number("required_micros")
+    short = _credits("short_micros")
+    short_micros = _number("short_micros")
+
+
+class Unauthenticated(Refused):
+    """No key or token was sent, or none that may be used."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class ScopeRequired(Refused):
+    """The key may not do this."""
+
+    reason = "SCOPE_REQUIRED"
+    scope = _text("scope")
+
+
+# -- what may succeed later ------------------------------------------------------------------------
+
+
+class Unavailable(NotNow):
+    """The server or its database is away; a write may have had its effect."""
+
+    reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(NotNow):
+    """No answer within the time allowed; a write may have had its effect."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Overloaded(NotNow):
+    """The server cannot keep up: nothing was written. `retry_after_seconds` says when to come back."""
+
+    reason = "OVERLOADED"
+    limit = _text("limit")
+    allowed = _text("allowed")
+
+
+class KeyLimit(Overloaded):
+    """The key asks for more than it may: nothing was written."""
+
+    reason = "KEY_LIMIT"
+
+
+# -- from what a server sends ----------------------------------------------------------------------
+
+
+def _leaves(family: type[CreditsError]) -> Iterator[type[CreditsError]]:
+    yield family
+    for child in family.__subclasses__():
+        yield from _leaves(child)
+
+
+OF_REASON: Final[Mapping[str, type[CreditsError]]] = {
+    each.reason: each for each in _leaves(CreditsError) if each.reason
+}
+"""The class of each reason."""
+
+_OF_CODE: Final[Mapping[grpc.StatusCode, type[CreditsError]]] = {
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    # gRPC's own word for a call that the server had not come to.
+    grpc.StatusCode.CANCELLED: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.INTERNAL: InternalFault,
+    grpc.StatusCode.UNKNOWN: InternalFault,
+}
+"""Where no reason came: something on the way answered, or nothing did."""
+
+
+def error_of_status(status: Status) -> CreditsError:
+    """The error that a `google.rpc.Status` reports."""
+    reason, metadata, fields, delay = "", _NOTHING, [], None
+    for detail in status.details:
+        info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, MappingProxyType(dict(info.metadata))
+        elif detail.Unpack(bad):
+            fields = [FieldViolation(each.field, each.description) for each in bad.field_violations]
+        elif detail.Unpack(retry):
+            delay = retry.retry_delay.ToMilliseconds() / 1_000
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _class_of(reason, code)(
+        status.message,
+        code=code,
+        reason=reason,
+        metadata=metadata,
+        fields=tuple(fields),
+        retry_after_seconds=delay,
+    )
+
+
+def error_of_call(error: grpc.aio.AioRpcError) -> CreditsError:
+    """The error that a failed call reports: the server's own, or gRPC's where none came."""
+    pushback = None
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY:
+            return error_of_status(Status.FromString(value))
+        if key == PUSHBACK_KEY:
+            pushback = int(value) / 1_000
+    code = error.code()
+    return _class_of("", code)(
+        error.details() or "no answer", code=code, reason=code.name, retry_after_seconds=pushback
+    )
+
+
+def _class_of(reason: str, code: grpc.StatusCode) -> type[CreditsError]:
+    return OF_REASON.get(reason) or _OF_CODE.get(code, Refused)
