@@ -24,7 +24,11 @@ UV_VERSION := 0.13.9
 
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
-	$$(find proto/ledger -name '*.proto' | LC_ALL=C sort)
+	$$(find proto/ledger -name '*.proto' | LC_ALL=C sort) && \
+	cd $(1) && $(STUBS) -name '*.py' | xargs sed -i.generated $(OLDEST) && $(STUBS) -name '*.generated' | xargs rm
+# What the generators write has been the same code for two years but for the releases that it demands, its own: as
+# old as pyproject.toml allows will do. docs/decisions/0012-stubs-for-two-years.md
+OLDEST = -e '/_runtime_version$$/d' -e '/^_runtime_version/,/^)/d' -e "/^GRPC_GENERATED_VERSION/s/'.*'/'1.68.0'/"
 STUBS = find ledger/v1 ledger/admin ledger/finance -name '*_pb2*' -not -path '*/__pycache__/*'
 
 help:
@@ -121,6 +125,7 @@ LOCK = build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 lock: build/uv/bin/uv
 	$(LOCK) --extra dev --output-file requirements-dev.lock
 	$(LOCK) --extra server --constraints requirements-dev.lock --output-file requirements.lock
+	$(LOCK) --resolution lowest --output-file requirements-oldest.lock
 
 # By the locked setuptools, not by what a registry has today. The wheel is built of the source archive.
 dist: setup

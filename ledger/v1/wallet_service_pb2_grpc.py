@@ -5,7 +5,7 @@ import warnings
 
 from ledger.v1 import wallet_service_pb2 as ledger_dot_v1_dot_wallet__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.68.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

@@ -6,7 +6,7 @@ import warnings
 from ledger.finance.v1 import finance_service_pb2 as ledger_dot_finance_dot_v1_dot_finance__service__pb2
 from ledger.finance.v1 import simulation_pb2 as ledger_dot_finance_dot_v1_dot_simulation__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.68.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

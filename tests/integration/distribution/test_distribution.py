@@ -8,14 +8,12 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
-from packages import REPOSITORY, Environment, build, clone, tracked, wheels
+from packages import REPOSITORY, Environment, build, tracked
 
 CLIENT = {
     "acu-ledger",
     "googleapis-common-protos",
     "grpcio",
-    "grpcio-status",
     "protobuf",
     "typing-extensions",
 }
@@ -27,27 +25,11 @@ for package in (ledger.v1, ledger.admin.v1, ledger.finance.v1, pricing.adapters)
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         print(importlib.import_module(module.name).__name__)
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from ledger.v1 import credit_service_pb2, credit_service_pb2_grpc
 from pricing.adapters import openai
 assert credit_service_pb2.BatchResponse.DESCRIPTOR.file.name == "ledger/v1/credit_service.proto"
 """
 FIRST_CHARGE_SECONDS = 120
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clone(tmp_path_factory.mktemp("clone"))
-
-
-@pytest.fixture(scope="session")
-def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("wheel", sources, tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="session")
-def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return wheels(tmp_path_factory.mktemp("wheels"))
 
 
 def _contents(wheel: Path) -> dict[str, bytes]:

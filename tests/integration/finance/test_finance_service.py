@@ -11,7 +11,7 @@ import grpc
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, OVERDRAFT, Bookkeeper, catch_up, line, varied_history
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
-from grpc_status import rpc_status
+from google.rpc.status_pb2 import Status
 
 from ledger.api.messages import ids, limits
 from ledger.api.messages.encode import timestamp
@@ -34,7 +34,8 @@ async def refusal(call) -> tuple[grpc.StatusCode, str, dict[str, str]]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     info, bad = ErrorInfo(), BadRequest()
-    for detail in rpc_status.from_call(caught.value).details:
+    trailing = dict(caught.value.trailing_metadata())
+    for detail in Status.FromString(trailing["grpc-status-details-bin"]).details:
         detail.Unpack(info)
         detail.Unpack(bad)
     fields = {violation.field: violation.description for violation in bad.field_violations}
