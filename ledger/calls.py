@@ -51,14 +51,14 @@ class Call:
         """What its caller says that it is part of."""
         return trace_parent(self._context.invocation_metadata() or ())
 
-    def told(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         """What a log may say of it, as far as it is known."""
         request_id = getattr(self._request, "request_id", "")[:_SHOWN_LENGTH]
         within = self.parent() if self.span is None else self.span.get_span_context()
-        told = {"request_id": request_id, "key_id": self.key_id}
+        fields = {"request_id": request_id, "key_id": self.key_id}
         if within is not None:
-            told |= {"trace_id": f"{within.trace_id:032x}", "span_id": f"{within.span_id:016x}"}
-        return {name: value for name, value in told.items() if value}
+            fields |= {"trace_id": f"{within.trace_id:032x}", "span_id": f"{within.span_id:016x}"}
+        return {name: value for name, value in fields.items() if value}
 
 
 _call: ContextVar[Call | None] = ContextVar("call", default=None)

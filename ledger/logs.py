@@ -65,7 +65,7 @@ class _Libraries(logging.Handler):
 def _of_call(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Adds what may be said of the call that is logged for; what the event says itself stands."""
     call = calls.current()
-    return event if call is None else {**call.told(), **event}
+    return event if call is None else {**call.log_fields(), **event}
 
 
 def _without_rows(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

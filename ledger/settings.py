@@ -77,10 +77,10 @@ class Settings(BaseSettings):
     """Of each key, in this process; None: no limit. Each item of a batch is one of its calls a second."""
 
     @classmethod
-    def read(cls, **given: Any) -> Self:
-        """The settings of the environment; what is given wins. Raises SettingsError."""
+    def read(cls, **stated: Any) -> Self:
+        """The settings of the environment; what is stated here wins. Raises SettingsError."""
         try:
-            return cls(**given)
+            return cls(**stated)
         except ValidationError as wrong:
             raise SettingsError("\n".join(map(_in_words, wrong.errors(include_url=False)))) from None
 

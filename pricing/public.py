@@ -14,7 +14,7 @@ from pricing.rating.reversal import free_marks, unwind
 from pricing.rating.state import Effect, Measured, Memory, PoolPart, State
 from pricing.rating.terms import Terms, compile_terms
 from pricing.usage.items import Compute, Item, KeyOwner, Outcome, Result, Tokens, Units
-from pricing.usage.journal import item_of, kept_of, name_of
+from pricing.usage.journal import item_of, name_of, stored_of
 
 __all__ = [
     "CREDIT_PRICE_MAX_NANOUSD",
@@ -51,7 +51,6 @@ __all__ = [
     "doubts_of_costs",
     "free_marks",
     "item_of",
-    "kept_of",
     "load",
     "load_model",
     "memory_keys",
@@ -61,6 +60,7 @@ __all__ = [
     "read_costs_text",
     "revised_card",
     "revised_costs",
+    "stored_of",
     "unknown_to",
     "unwind",
 ]

@@ -1,9 +1,9 @@
 """What one key may ask of one process: calls a second, and calls in flight.
 
-The rate is kept as one instant for each key: when all that it has asked for would be done at the rate that it
-is allowed (the generic cell rate algorithm: a token bucket that nobody has to refill). A key may be a second
-ahead of that. What is refused last has more room than new work, so that a key that begins too much can still
-record what it has done.
+The rate is stored as one instant for each key: when all that it has asked for would be done at the rate that
+it is allowed (the generic cell rate algorithm: a token bucket that nobody has to refill). A key may be a
+second ahead of that. What is refused last has more room than new work, so that a key that begins too much can
+still record what it has done.
 """
 
 from __future__ import annotations

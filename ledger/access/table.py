@@ -175,18 +175,18 @@ class KeyTable:
 
     async def run(self) -> None:
         """Looks at the database until cancelled."""
-        told, done_at = "", boot_seconds()
+        reported, done_at = "", boot_seconds()
         while True:
             self._wake.clear()
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.look()
                     await self._note_uses()
-                told, done_at = "", boot_seconds()
+                reported, done_at = "", boot_seconds()
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
-                if told != repr(error) and boot_seconds() > done_at + LATE_SECONDS:
+                if reported != repr(error) and boot_seconds() > done_at + LATE_SECONDS:
                     _log.error("keys.not_looked_at", error=repr(error))
-                    told = repr(error)
+                    reported = repr(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 

@@ -72,7 +72,7 @@ def read(text: str, keys: tuple[SigningKey, ...], now: datetime) -> Token | None
 
 @lru_cache(_VERIFIED_MAX)
 def _verified(text: str, keys: tuple[SigningKey, ...]) -> Token:
-    """The token that a text is, at whatever time. Raises jwt.PyJWTError: what is wrong is not kept."""
+    """The token that a text is, at whatever time. Raises jwt.PyJWTError: what is wrong is not reported."""
     day = jwt.get_unverified_header(text).get("kid")
     key = next((key for key in keys if key.day.isoformat() == day), None)
     if key is None:

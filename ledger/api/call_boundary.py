@@ -73,7 +73,7 @@ class Boundary:
     """Stands before a server when services are added: lets callers in, counts calls, answers what they raise.
 
     A call is looked at when its header fields have come, before its message is taken: whoever shows no key
-    has nothing read and nothing kept. Calls and streams (health, reflection) are refused beyond what one
+    has nothing read and nothing stored. Calls and streams (health, reflection) are refused beyond what one
     process bears; streams are not counted. An interceptor would add coroutines to each call, and gRPC waits
     for each method that is registered with it anew at every call: together a twentieth of a call.
     """

@@ -200,7 +200,7 @@ def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> 
     `subject` is the field by which the request names a reservation or a charge, and the id as it is written
     there: a refusal that is about that thing says which.
     """
-    told = TABLE[refusal.reason]
+    wording = TABLE[refusal.reason]
     detail = dict(refusal.detail)
     if subject is not None and refusal.reason in _OF_A_SUBJECT:
         detail = dict([subject]) | detail
@@ -210,12 +210,12 @@ def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> 
     if refusal.reason is RefusalReason.INVALID_ARGUMENT:
         return invalid([(detail.get("field", ""), detail.get("description", ""))])
     variables = ", ".join(f"{name}: {value}" for name, value in detail.items())
-    message = f"{told.message[:-1]} ({variables})." if variables else told.message
-    return _status(told.code, message, refusal.reason, detail)
+    message = f"{wording.message[:-1]} ({variables})." if variables else wording.message
+    return _status(wording.code, message, refusal.reason, detail)
 
 
 def refused(reason: RefusalReason, **detail: str) -> StatusError:
-    """The error of a read, or of a check before a write, that comes to a refusal."""
+    """The error of a read, or of a check before a write, that ends in a refusal."""
     return StatusError(refusal_status(Refusal(reason, detail)))
 
 
@@ -229,11 +229,11 @@ def invalid(violations: Sequence[tuple[str, str]]) -> Status:
         if found and room < 0:
             break
         found.append(violation)
-    told = TABLE[RefusalReason.INVALID_ARGUMENT]
+    wording = TABLE[RefusalReason.INVALID_ARGUMENT]
     more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
     return _status(
-        told.code,
-        f"{told.message} {found[0].field}: {found[0].description}{more}",
+        wording.code,
+        f"{wording.message} {found[0].field}: {found[0].description}{more}",
         RefusalReason.INVALID_ARGUMENT,
         {},
         BadRequest(field_violations=found),

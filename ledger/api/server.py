@@ -139,8 +139,8 @@ class ApiServer:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)
         shown = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        told = reflection.aio.ReflectionServicer(shown, pool=_pool(self._descriptors))
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(told, boundary)
+        reflector = reflection.aio.ReflectionServicer(shown, pool=_pool(self._descriptors))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, boundary)
         return server
 
     def _listen(self, address: str) -> int:

@@ -28,7 +28,7 @@ from ledger.books.commands import (
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.command import Asked, Committed, Pending
-from ledger.engine.engine import Engine, told
+from ledger.engine.engine import Engine, answer_of
 from ledger.store.audit import Act
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
@@ -142,7 +142,7 @@ def committed(write: Write[Any], outcome: Pending) -> Committed:
 
     Raises CustomerNotFoundError or StatusError for a refusal, or what the engine raises.
     """
-    answer = told(outcome)
+    answer = answer_of(outcome)
     if not isinstance(answer, Refusal):
         return answer
     if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:

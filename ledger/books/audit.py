@@ -201,7 +201,7 @@ def replayed(history: Books) -> Found:
         if entry.after != balances:
             yield Invariant.REPLAYED, f"entry {entry.sequence}: {entry.after} after it, {balances} replayed"
     if history.wallet.balances != balances:
-        yield Invariant.REPLAYED, f"{history.wallet.balances} is kept, {balances} replayed"
+        yield Invariant.REPLAYED, f"{history.wallet.balances} is stored, {balances} replayed"
     consumed = sum(entry.charged_micros for entry in history.entries)
     if balances.consumed != consumed:
         yield Invariant.REPLAYED, f"{balances.consumed} consumed, {consumed} charged"
@@ -218,8 +218,8 @@ def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) ->
     priced = sum(entry.priced_micros for entry in own)
     charged = sum(entry.charged_micros for entry in own)
     if (reservation.priced_micros, reservation.charged_micros) != (priced, charged):
-        kept = (reservation.priced_micros, reservation.charged_micros)
-        yield Invariant.REPLAYED, f"{name}: {kept} priced and charged kept, {(priced, charged)} replayed"
+        stored = (reservation.priced_micros, reservation.charged_micros)
+        yield Invariant.REPLAYED, f"{name}: {stored} priced and charged stored, {(priced, charged)} replayed"
     newest = own[-1].reservation if own else None
     if newest is None or (newest.state, newest.held_micros, newest.charged_micros, newest.expires_at) != (
         reservation.state,
@@ -227,7 +227,7 @@ def _reservation_replayed(reservation: Reservation, entries: Iterable[Entry]) ->
         reservation.charged_micros,
         reservation.expires_at,
     ):
-        yield Invariant.REPLAYED, f"{name}: kept otherwise than its newest entry says"
+        yield Invariant.REPLAYED, f"{name}: stored otherwise than its newest entry says"
 
 
 def costed(history: Books) -> Found:
@@ -382,9 +382,9 @@ def carried(history: Books) -> Found:
             noted[key] = noted.get(key, ZERO) + Fraction(*more)
     for key in {**noted, **tallies}:
         tally = tallies.get(key, NO_TALLY)
-        kept = tally.exact_micros - tally.billed_micros
-        if kept != noted.get(key, ZERO):
-            yield Invariant.CARRIED, f"{key}: {kept} is carried, the entries say {noted.get(key, ZERO)}"
+        carried = tally.exact_micros - tally.billed_micros
+        if carried != noted.get(key, ZERO):
+            yield Invariant.CARRIED, f"{key}: {carried} is carried, the entries say {noted.get(key, ZERO)}"
 
 
 CHECKS: tuple[Callable[[Books], Found], ...] = (

@@ -173,7 +173,7 @@ class Effect(NamedTuple):
 
 
 class ReservationCosts(NamedTuple):
-    """What a reservation's parts have cost so far (secret: kept in a table of its own).
+    """What a reservation's parts have cost so far (secret: stored in a table of its own).
 
     Exact amounts are nano-dollars not rounded yet, reduced; the posted and absorbed ones are sums of entries.
     """
@@ -199,7 +199,7 @@ POOL_SCOPE = "pool:"
 
 
 class Tally(NamedTuple):
-    """What usage has come to exactly under one card (or from one pool), and what was billed of it.
+    """What usage amounts to exactly under one card (or from one pool), and what was billed of it.
 
     Both less the same multiple of two quanta: their difference is what rounding has left over (negative: has
     charged ahead), and half-even rounding asks whether what was billed is an even number of quanta.
@@ -484,7 +484,7 @@ class Entry(NamedTuple):
     labels: Mapping[str, str] = NOTHING
     lines: tuple[EntryLine, ...] = ()
     money: Money | None = None
-    """None where no dollars move and no memo is kept."""
+    """None where no dollars move and there is no memo."""
 
     @property
     def charged_micros(self) -> int:

@@ -6,9 +6,9 @@ what the customer owes, then as a new lot with a life of 30 days. What was not c
 the surplus covers that first. The revenue that goes back is the part surplus / collected of what the
 period's lines have earned, rounded down.
 
-Where charges were reversed, the others may have paid less than they come to: a surplus below 0. What nothing
-has been charged for by the close is charged then, as a late commit is: from what is available, then as debt
-where the plan has it; the rest is not collected.
+Where charges were reversed, the others may have paid less than they amount to: a surplus below 0. What
+nothing has been charged for by the close is charged then, as a late commit is: from what is available, then
+as debt where the plan has it; the rest is not collected.
 
 A state keeps the sums of its lines: what they collected, what they did not, their revenue; of a line that
 counts in several states each keeps the part that was charged for it. Refunds and reversals take theirs off
@@ -95,7 +95,7 @@ def take_off(
     """
     if not states:
         return 0, states
-    given = 0
+    given_back = 0
     for charge in charges:
         refunded = -sum(refund.charged_micros for refund in refunds if refund.subject == charge.sequence)
         left = charge.charged_micros - refunded
@@ -104,10 +104,10 @@ def take_off(
         for key, (collected, uncollected) in settled.items():
             back = min(left, collected)
             left -= back
-            given += back
+            given_back += back
             surplus_micros = states[key].surplus_micros + back + uncollected
             states = {**states, key: states[key]._replace(surplus_micros=surplus_micros)}
-    return given, states
+    return given_back, states
 
 
 def reopen(states: Mapping[str, State], now: datetime) -> Mapping[str, State]:

@@ -15,7 +15,7 @@ from ledger.books.model import NO_AMOUNT, Ratio, Rounding
 MICROS_PER_CREDIT = 1_000_000
 
 MAX_AMOUNT = 2**62 - 1
-"""The most that one amount, and one customer's credits issued or owed, may come to, in micro-credits or
+"""The most that one amount, and one customer's credits issued or owed, may amount to, in micro-credits or
 nano-dollars: the sum of two of them still fits the 64-bit columns of the journal."""
 
 HALF_EVEN = Rounding()

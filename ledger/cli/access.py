@@ -46,7 +46,7 @@ class Access:
     def read(
         cls, environment: Mapping[str, str] = os.environ, *, ca: Path | None = None, plaintext: bool = False
     ) -> Access:
-        """Of the environment; what is given wins. Raises SettingsError, which never quotes a key."""
+        """Of the environment; arguments win. Raises SettingsError, which never quotes a key."""
         named = environment.get(CA)
         authorities = ca if ca is not None else Path(named) if named else None
         return cls(

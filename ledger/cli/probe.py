@@ -30,15 +30,15 @@ ANSWER_SECONDS: Final = 4.0
 
 def main() -> None:
     """Ends with status 0 where the server serves; says on stderr why it does not."""
-    options = argparse.ArgumentParser("acu-ledger-probe", description="Whether the server beside it serves.")
-    options.add_argument("--alive", action="store_true", help="enough if it answers, also that it drains")
-    given = options.parse_args()
+    parser = argparse.ArgumentParser("acu-ledger-probe", description="Whether the server beside it serves.")
+    parser.add_argument("--alive", action="store_true", help="enough if it answers, also that it drains")
+    options = parser.parse_args()
     try:
         status = _asked(Settings.read())
     except (OSError, SettingsError, grpc.RpcError) as failed:
         why = failed.details() if isinstance(failed, grpc.Call) else str(failed)
         sys.exit(f"acu-ledger-probe: {why}")
-    if status != health_pb2.HealthCheckResponse.SERVING and not given.alive:
+    if status != health_pb2.HealthCheckResponse.SERVING and not options.alive:
         sys.exit(f"acu-ledger-probe: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
 
 

@@ -13,7 +13,7 @@ _EXACT: Final = Context(prec=100)
 
 
 def added_up(rows: Iterable[UsageRow]) -> list[UsageRow]:
-    """Rows of one day, with the same labels, kind and unit, as one; those that come to nothing are left out.
+    """Rows of one day, with the same labels, kind and unit, as one, but for those of nothing.
 
     Raises ValueError for a sum of more than 64 bits.
     """

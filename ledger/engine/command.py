@@ -30,7 +30,7 @@ class Committed(NamedTuple):
 
 
 class WriteOutcome(Enum):
-    """What the write of a batch came to; some of its customers may have to be decided again all the same."""
+    """What became of the write of a batch; some of its customers may still have to be decided again."""
 
     WRITTEN = "written"
     OUTDATED = "outdated"

@@ -123,7 +123,7 @@ class Engine:
         return self._entrance.take(customer_id, command, usage, act, asked or self.waiting.ask())
 
 
-def told(pending: Pending) -> Committed | Refusal:
+def answer_of(pending: Pending) -> Committed | Refusal:
     """What has come of a command. Raises the error if it was one."""
     answer = pending.result()
     if answer is None:

@@ -58,18 +58,18 @@ class Watch:
 
     async def run(self) -> None:
         """Verifies and shows until cancelled; while the database is away the age of what is shown tells."""
-        told, rests_until = "", 0.0
+        reported, rests_until = "", 0.0
         while True:
             began = boot_seconds()
             try:
                 if began >= rests_until:
                     rests_until = boot_seconds() + await self.step()
                 await self.show()
-                told = ""
+                reported = ""
             except Exception as error:  # noqa: BLE001 -- no slice that fails may end the watch
-                if told != repr(error):
+                if reported != repr(error):
                     _log.warning("books.not_verified", error=repr(error))
-                told = repr(error)
+                reported = repr(error)
                 rests_until = max(rests_until, boot_seconds() + _rest_seconds(boot_seconds() - began))
             await asyncio.sleep(PERIOD_SECONDS)
 

@@ -295,7 +295,7 @@ def unwound(facts: Facts, effects: Iterable[Effect], known: Mapping[str, State],
 
 
 def _surplus(state: pricing.State, kept_micros: int = 0) -> int:
-    """What a state carries, towards 0 in whole micro-credits, beside what is kept; within `MAX_AMOUNT`."""
+    """What a state carries, towards 0 in whole micro-credits, beside what is stored; within `MAX_AMOUNT`."""
     return max(-MAX_AMOUNT, min(kept_micros + trunc(state.surplus_micros), MAX_AMOUNT))
 
 

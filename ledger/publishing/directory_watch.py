@@ -65,7 +65,7 @@ class PriceFiles:
     async def take(self) -> None:
         """Reads the files, publishes what is new in them, and takes their plans; all, or nothing.
 
-        What is wrong is logged and kept in `read`; what was in force stays. Raises the driver's errors.
+        What is wrong is logged and stored in `read`; what was in force stays. Raises the driver's errors.
         """
         look, config = await in_reader(_read, self._directory)
         if isinstance(config, pricing.ConfigError):

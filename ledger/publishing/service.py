@@ -78,15 +78,15 @@ class PublishingService:
 
     async def run(self) -> None:
         """Looks at the database and at the files until cancelled."""
-        told = ""
+        reported = ""
         while True:
             try:
                 await self.step()
-                told = ""
+                reported = ""
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
-                if told != repr(error):
+                if reported != repr(error):
                     _log.error("prices.not_looked_at", error=repr(error))
-                told = repr(error)
+                reported = repr(error)
                 self._metrics.price_files_match.set(0)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.reread.wait(), POLL_SECONDS)

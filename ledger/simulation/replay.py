@@ -1,11 +1,11 @@
 """Simulation: usage that was charged, priced anew under two sets of terms, side by side.
 
 Pure: entries of the journal in, figures out. A customer's entries are replayed in the order of its sequence,
-each side with a past of its own: the states of runs and periods, and what a reservation's parts have come to
+each side with a past of its own: the states of runs and periods, and what a reservation's parts amount to
 so far.
 
-A reversal takes back what its charge came to. Credits committed without usage stay what they are. A period
-that closes gives its surplus back on each side. Refunds are nobody's price: they are on neither side.
+A reversal takes back what its charge amounted to. Credits committed without usage stay what they are. A
+period that closes gives its surplus back on each side. Refunds are nobody's price: they are on neither side.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class SimulatedCharge(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """What the parts of a reservation have come to so far."""
+    """What the parts of a reservation amount to so far."""
 
     costs: ReservationCosts = NO_COSTS
     own_run: str | None = None

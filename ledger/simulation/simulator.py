@@ -225,7 +225,7 @@ def _row_of(
     piece: SimulatedWork, sequence: int, now: datetime, card: pricing.RateCard, costs: pricing.CostBook
 ) -> Sequence[Any]:
     """A row as the journal would give it; its customer is on no plan."""
-    kept = [pricing.kept_of(item) for item in piece.items]
+    stored = [pricing.stored_of(item) for item in piece.items]
     return (
         piece.customer,
         sequence,
@@ -244,8 +244,8 @@ def _row_of(
         0,
         0,
         orjson.dumps(piece.labels).decode(),
-        orjson.dumps([public for public, _ in kept]).decode(),
-        orjson.dumps([internal for _, internal in kept]).decode(),
+        orjson.dumps([public for public, _ in stored]).decode(),
+        orjson.dumps([internal for _, internal in stored]).decode(),
     )
 
 

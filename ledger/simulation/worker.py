@@ -280,10 +280,10 @@ def _figures(row: Sequence[str]) -> Figures:
     return Figures(*map(int, row))
 
 
-def main(told: BinaryIO, answers: BinaryIO) -> None:
+def main(asked: BinaryIO, answers: BinaryIO) -> None:
     """Reads a job and its rows, and answers."""
-    job = Job.model_validate_json(told.readline())
-    rows = (row for chunk in told for row in orjson.loads(chunk))
+    job = Job.model_validate_json(asked.readline())
+    rows = (row for chunk in asked for row in orjson.loads(chunk))
     if job.fit is not None:
         answers.write(fit(job, job.fit, rows).encode())
     else:

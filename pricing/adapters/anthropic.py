@@ -213,9 +213,9 @@ def _merged(events: list[Any]) -> dict[str, Any]:
         if kind == "message_start":
             found = {**_object(fields, "message"), "type": kind}
         elif kind == "message_delta":
-            told = _object(fields, "usage").items()
+            counts = _object(fields, "usage").items()
             found["usage"] = _object(Fields(found, "", []), "usage") | {
-                k: v for k, v in told if v is not None
+                k: v for k, v in counts if v is not None
             }
             found["type"] = "message"
             found["stop_reason"] = fields.inside("delta").value("stop_reason")

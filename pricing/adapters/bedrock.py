@@ -65,27 +65,33 @@ def adapt(record: object) -> Adapted | NoUsage:
 
 
 def _quantities(usage: Fields) -> dict[str, int]:
-    told: dict[str, int] = {}
+    written_by_life: dict[str, int] = {}
     for entry in usage.each("cacheDetails"):
         life = _LIVES.get(entry.label("ttl") or "")
         if life is None:
             entry.find(FindingKind.UNKNOWN, "ttl", "a time to live that is not known")
         else:
-            told[life] = told.get(life, 0) + required(entry, "inputTokens")
+            written_by_life[life] = written_by_life.get(life, 0) + required(entry, "inputTokens")
     written = count_of((usage, CACHE_WRITE))
-    total, given, answered = (
+    total, all_input, all_output = (
         usage.count("totalTokens"),
         required(usage, "inputTokens"),
         usage.count("outputTokens") or 0,
     )
     found = {
-        "input": given,
+        "input": all_input,
         "cache_read": count_of((usage, CACHE_READ)),
-        **writes(usage, "cacheWriteInputTokens", written or None, told.get("short"), told.get("hour")),
-        "output": answered,
+        **writes(
+            usage,
+            "cacheWriteInputTokens",
+            written or None,
+            written_by_life.get("short"),
+            written_by_life.get("hour"),
+        ),
+        "output": all_output,
     }
     usage.passed(*_AGAIN)
-    if total != given + answered:  # releases differ in whether the caches are in the total
+    if total != all_input + all_output:  # releases differ in whether the caches are in the total
         check_total(usage, "totalTokens", total, sum(found.values()))
     return found
 

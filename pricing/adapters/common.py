@@ -232,8 +232,8 @@ def writes(
 
     Those that are not reported live like the reported ones, where these are of one life; else 5 minutes.
     """
-    told = (short or 0) + (hour or 0)
-    whole = told if written is None else written
+    by_life = (short or 0) + (hour or 0)
+    whole = by_life if written is None else written
     parts = {"ephemeral_5m_input_tokens": short or 0, "ephemeral_1h_input_tokens": hour or 0}
     unsaid = rest(whole, fields.at(name), parts)
     lasting = bool(hour) and not short
@@ -241,7 +241,7 @@ def writes(
         one_life = bool(hour) != bool(short)
         kind = FindingKind.ASSUMED if one_life else FindingKind.MISMATCH
         life = "an hour" if lasting else "5 minutes"
-        text = f"{told} of {whole} tokens written are told by time to live; the others count as for {life}"
+        text = f"{by_life} of {whole} tokens written have a time to live; the others count as for {life}"
         fields.find(kind, name, text)
     in_hour = (hour or 0) + (unsaid if lasting else 0)
     return {"cache_write": whole - in_hour, "cache_write_1h": in_hour}

@@ -58,7 +58,7 @@ def adapt(record: object) -> Adapted | NoUsage:
     usage = _read(fields, counts, reported, findings, served)
     hit = str(fields.value("cache_hit")).lower() == "true"
     call_type = fields.label("call_type")
-    if not usage.given + usage.answered:
+    if not usage.all_input + usage.all_output:
         fields.find(FindingKind.UNCOUNTED, "call_type", f"{call_type}: what it is billed by is no tokens")
     whose = who(fields, metadata)
     adapted = Adapted(
@@ -108,7 +108,7 @@ def _read(
         fields.find(FindingKind.ASSUMED, "prompt_tokens", text)
         return read_usage(Fields(counts, fields.path, findings), findings, model=model)
     usage = read_usage(reported, findings, model=model)
-    for name, said in (("prompt_tokens", usage.given), ("completion_tokens", usage.answered)):
+    for name, said in (("prompt_tokens", usage.all_input), ("completion_tokens", usage.all_output)):
         if counts[name] not in {None, said}:
             text = f"{counts[name]}, where {reported.at(name)}, which is counted, says {said}"
             fields.find(FindingKind.MISMATCH, name, text)

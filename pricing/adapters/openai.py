@@ -88,9 +88,9 @@ class OpenAIUsage(NamedTuple):
     """A usage object, read."""
 
     quantities: Mapping[str, int]
-    given: int
+    all_input: int
     """All input."""
-    answered: int
+    all_output: int
     """All output as the record says it."""
     tools: Mapping[str, int]
     """What tools of the provider are billed by, by meter."""
@@ -147,25 +147,27 @@ def read_usage(
     kind = fields.text("type") or "tokens"
     if kind != "tokens":
         raise AdapterError(fields.at("type"), f"is {kind!r}", "tokens")
-    given_at = fields.at("input_tokens" if fields.has("input_tokens") else "prompt_tokens")
-    given = required(fields, "input_tokens", "prompt_tokens")
-    answered_at = fields.at("output_tokens" if fields.has("output_tokens") else "completion_tokens")
-    answered = agreed((fields, "output_tokens"), (fields, "completion_tokens"))
+    input_at = fields.at("input_tokens" if fields.has("input_tokens") else "prompt_tokens")
+    all_input = required(fields, "input_tokens", "prompt_tokens")
+    output_at = fields.at("output_tokens" if fields.has("output_tokens") else "completion_tokens")
+    all_output = agreed((fields, "output_tokens"), (fields, "completion_tokens"))
     total = fields.count("total_tokens")
-    if answered is None and total != given:
-        raise AdapterError(answered_at, "is missing", "a whole number of 0 to 10**15")
+    if all_output is None and total != all_input:
+        raise AdapterError(output_at, "is missing", "a whole number of 0 to 10**15")
     details = _first(fields, "input_tokens_details", "prompt_tokens_details", "input_token_details")
     searches = count_of((details, ("web_search_requests",)), (fields, ("num_search_queries",)))
-    side = TokenSide(answered or 0, answered_at)
-    output = _output(fields, side, left=None if total is None else total - given, model=model, images=images)
+    side = TokenSide(all_output or 0, output_at)
+    output = _output(
+        fields, side, left=None if total is None else total - all_input, model=model, images=images
+    )
     in_all = sum(output.values())
-    if total != given + side.whole or in_all == side.whole:
-        check_total(fields, "total_tokens", total, given + in_all)
-    quantities = {**_input(fields, details, TokenSide(given, given_at), findings), **output}
+    if total != all_input + side.whole or in_all == side.whole:
+        check_total(fields, "total_tokens", total, all_input + in_all)
+    quantities = {**_input(fields, details, TokenSide(all_input, input_at), findings), **output}
     fields.passed(*NOT_CACHED, *MONEY, *SECONDS, "search_context_size")
     tools = server_tools(fields.inside("server_tool_use"))
     return OpenAIUsage(
-        quantities, given, side.whole, {"web_search": searches} | {k: v for k, v in tools.items() if v}
+        quantities, all_input, side.whole, {"web_search": searches} | {k: v for k, v in tools.items() if v}
     )
 
 
@@ -197,7 +199,7 @@ def _input(fields: Fields, details: Fields, side: TokenSide, findings: list[Find
 def _output(fields: Fields, side: TokenSide, *, left: int | None, model: str, images: bool) -> dict[str, int]:
     """Disjoint quantities of the output; `left` is what the total leaves for it."""
     names = ("output_tokens_details", "completion_tokens_details", "output_token_details")
-    told = any(fields.has(name) for name in names)
+    is_parted = any(fields.has(name) for name in names)
     details = _first(fields, *names)
     details.passed("text_tokens")
     reasoning = count_of((details, REASONING), (fields, REASONING))
@@ -211,24 +213,24 @@ def _output(fields: Fields, side: TokenSide, *, left: int | None, model: str, im
         text = f"{beside} tokens of reasoning are counted beside the output: they are added"
         fields.find(FindingKind.ASSUMED, "total_tokens", text)
     audio, image = details.count("audio_tokens") or 0, details.count("image_tokens") or 0
-    if images and not told:
+    if images and not is_parted:
         image = side.whole
     return split_output(
         side.whole + beside, side.path, reasoning=reasoning or beside, audio=audio, image=image
     )
 
 
-def _beside(answered: int, reasoning: int, left: int | None, model: str) -> int:
+def _beside(all_output: int, reasoning: int, left: int | None, model: str) -> int:
     """How many tokens of reasoning an output does not include, by the total or by whose it is."""
     provider, _, name = model.partition("/")
     if not reasoning:
         # Gemini says in this form what was thought in its total alone.
-        return left - answered if left is not None and left > answered and "gemini" in name else 0
+        return left - all_output if left is not None and left > all_output and "gemini" in name else 0
     is_beside = (
-        reasoning > answered
+        reasoning > all_output
         or provider in _BESIDE
         or (left is None and provider in _BESIDE_UNTOLD)
-        or left == answered + reasoning
+        or left == all_output + reasoning
     )
     return reasoning if is_beside else 0
 
@@ -240,7 +242,9 @@ def _tier(request: Fields, response: Fields, form: str) -> str:
         return form
     tier = tier_of(served, asked)
     if tier and not served:
-        response.find(FindingKind.ASSUMED, "service_tier", f"not told: {tier!r} was asked for, and is taken")
+        response.find(
+            FindingKind.ASSUMED, "service_tier", f"not reported: {tier!r} was asked for, and is taken"
+        )
     return tier
 
 

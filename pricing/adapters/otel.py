@@ -258,25 +258,25 @@ def _tell_unread(fields: Fields) -> None:
 
 
 def _quantities(fields: Fields, findings: list[Finding]) -> dict[str, int]:
-    given_at = next((name for name in _INPUT if fields.has(name)), _INPUT[0])
-    answered_at = next((name for name in _OUTPUT if fields.has(name)), _OUTPUT[0])
-    given, answered = _first(fields, _INPUT), _first(fields, _OUTPUT)
+    input_at = next((name for name in _INPUT if fields.has(name)), _INPUT[0])
+    output_at = next((name for name in _OUTPUT if fields.has(name)), _OUTPUT[0])
+    all_input, all_output = _first(fields, _INPUT), _first(fields, _OUTPUT)
     read, written = _first(fields, _CACHE_READ) or 0, _first(fields, _CACHE_WRITE) or 0
     total_at = next((name for name in _TOTALS if fields.has(name)), _TOTALS[0])
     total = _first(fields, _TOTALS)
-    if given is None:
-        raise AdapterError(fields.at(given_at), "is missing", "a whole number of 0 to 10**15")
-    if answered is None and fields.value(_OPERATION) != "embeddings" and total != given:
-        raise AdapterError(fields.at(answered_at), "is missing", "a whole number of 0 to 10**15")
-    whole = given
+    if all_input is None:
+        raise AdapterError(fields.at(input_at), "is missing", "a whole number of 0 to 10**15")
+    if all_output is None and fields.value(_OPERATION) != "embeddings" and total != all_input:
+        raise AdapterError(fields.at(output_at), "is missing", "a whole number of 0 to 10**15")
+    whole = all_input
     if whole < read + written:
         text = f"{whole}, less than the {read + written} that were cached: these are counted beside it"
-        fields.find(FindingKind.ASSUMED, given_at, text)
+        fields.find(FindingKind.ASSUMED, input_at, text)
         whole += read + written
     cached = {what: fields.count(f"{_USAGE}{what}.cache_read.input_tokens") for what in ("audio", "image")}
     side = TokenSide(
         whole,
-        fields.at(given_at),
+        fields.at(input_at),
         cache_read=read,
         cache_write=written,
         audio=fields.count(f"{_USAGE}audio.input_tokens") or 0,
@@ -285,13 +285,13 @@ def _quantities(fields: Fields, findings: list[Finding]) -> dict[str, int]:
         cached_image=cached["image"],
     )
     output = split_output(
-        answered or 0,
-        fields.at(answered_at),
+        all_output or 0,
+        fields.at(output_at),
         reasoning=_first(fields, _REASONING) or 0,
         audio=fields.count(f"{_USAGE}audio.output_tokens") or 0,
         image=fields.count(f"{_USAGE}image.output_tokens") or 0,
     )
-    check_total(fields, total_at, total, whole + (answered or 0))
+    check_total(fields, total_at, total, whole + (all_output or 0))
     return {**split_input(side, findings), **output}
 
 
@@ -319,7 +319,7 @@ def _of_client(provider: str, name: str) -> str:
 
 
 def _tier(fields: Fields) -> str:
-    """The tier that served, else the one that was asked for, which may not be what was given."""
+    """The tier that served, else the one that was asked for, which may not be the one that served."""
     served, asked = fields.texts(*_TIERS), fields.texts(*_ASKED_TIERS)
     tier = tier_of(served, asked)
     if tier and not served:
@@ -343,11 +343,11 @@ def _total(span: Span) -> int | None:
     """All tokens of a span's own usage; None where they cannot be read."""
     fields = Fields(span.attributes, "", [])
     try:
-        given, answered = _first(fields, _INPUT) or 0, _first(fields, _OUTPUT) or 0
+        all_input, all_output = _first(fields, _INPUT) or 0, _first(fields, _OUTPUT) or 0
         cached = (_first(fields, _CACHE_READ) or 0) + (_first(fields, _CACHE_WRITE) or 0)
     except AdapterError:
         return None
-    return given + answered + (cached if given < cached else 0)
+    return all_input + all_output + (cached if all_input < cached else 0)
 
 
 def _span(fields: Fields) -> Span:

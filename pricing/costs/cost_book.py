@@ -35,7 +35,7 @@ from pricing.exact import BILLION, Pair
 from pricing.usage.items import CACHE, Tokens
 
 _MODELS_KNOWN = 4096
-"""Looked-up models kept at once: names come from callers, so there is no end to them."""
+"""Looked-up models remembered at once: names come from callers, so there is no end to them."""
 _NANOS_PER_HOUR = 3600 * BILLION
 
 
@@ -230,7 +230,7 @@ class CostBook:
         return self._own.keys()
 
     def known_model(self, model: str) -> bool:
-        """Whether the book has prices of a model, given as provider/name."""
+        """Whether the book has prices of a model, as provider/name."""
         return self.model(model, "") is not None
 
     def stand_ins(self, model: str, service_tier: str) -> frozenset[str]:

@@ -60,7 +60,7 @@ class TokenRates:
         )
 
     def amount(self, tokens: Tokens) -> Pair | None:
-        """What the tokens come to; None if a quantity that is not 0 has no rate.
+        """What the tokens amount to; None if a quantity that is not 0 has no rate.
 
         Cliffs are judged by the input of one request: all that went in, read from a cache or not.
         """

@@ -65,7 +65,7 @@ class _ScaledPrices:
         self._prices = prices
         self._factor = factor
         self._known: dict[int, tuple[TokenRates, TokenRates]] = {}
-        """By the identity of the rates, which are kept with theirs."""
+        """By the identity of the rates, which are stored with theirs."""
 
     def at(self, instant: datetime) -> TokenRates:
         rates = self._prices.at(instant)

@@ -286,7 +286,7 @@ def _sum_up(state: dict[str, Any], name: str, micros: Fraction) -> Fraction:
 
 
 def _total(state: Mapping[str, Any]) -> Fraction:
-    """What the sums of a saving or an allowance come to."""
+    """What the sums of a saving or an allowance amount to."""
     if "share" not in state:
         return max(Fraction(state.get("saved", 0)), _ZERO)
     base, claimed = Fraction(state.get("base", 0)), Fraction(state.get("claimed", 0))
@@ -308,8 +308,8 @@ def _take_away(state: dict[str, Any], line: Mapping[str, Any], inner: Mapping[st
 def _carry(owed: Fraction, key: str, span: CalendarSpan, past: Past, effect: dict[str, Any]) -> Fraction:
     """What is charged of what is owed, with or less what is carried; what is left of it is carried on.
 
-    All of it is kept as the customer is charged it, multiplied: what is returned is not. Inside a price that
-    counts, all that is owed is returned, also below 0.
+    All of it is stored as the customer is charged it, multiplied: what is returned is not. Inside a price
+    that counts, all that is owed is returned, also below 0.
     """
     state, factor = past.state(key), Fraction(*past.factor)
     state["lines"] = state.get("lines", 0) + 1

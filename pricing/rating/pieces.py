@@ -1,10 +1,10 @@
 """Pieces: what the usage of a period would cost in each step, in the order in which it came.
 
 What a period amounts to follows from its pieces alone. So a line can be taken out of them again, and what is
-left amounts to what it would have come to without that line: what came after it moves down.
+left amounts to what it would have amounted to without that line: what came after it moves down.
 
 Lines that cost the same a unit make one piece, and so do those of the lowest step, which cannot move. Of
-others `PIECES_MAX` are kept apart: beyond that those furthest above the beginning of their step are put
+others `PIECES_MAX` are counted apart: beyond that those furthest above the beginning of their step are put
 together. A piece of such lines is exact where it lies in one step, whichever that is. Where lines are taken
 away so that a step begins within it, what is left has no exact price (`is_exact`).
 
@@ -54,20 +54,20 @@ def parts(bounds: Bounds, before: int, used: int) -> list[int]:
 
 
 def append(state: dict[str, Any], bounds: Bounds, used: int, prices: Sequence[Fraction]) -> Fraction:
-    """Adds a line of so much to what a period keeps; returns what the period amounts to more (or less).
+    """Adds a line of so much to what a period holds; returns what the period amounts to more (or less).
 
     `state["last"]` is the line's number then.
     """
     number = state["last"] = state.get("last", 0) + 1
     before = state.get("count", 0)
     place = place_of(state, bounds)
-    kept = state["bounds"][place]
+    counted = state["bounds"][place]
     moved = _ZERO
-    has_moved = bounds[0] == VOLUME and _step(bounds, kept[1]) != _step(bounds, before + used)
+    has_moved = bounds[0] == VOLUME and _step(bounds, counted[1]) != _step(bounds, before + used)
     if has_moved:
         moved -= total(state, place)
     state["count"] = before + used
-    kept[1:] = [before + used, number]
+    counted[1:] = [before + used, number]
     if has_moved:
         moved += total(state, place)
     pieces = state.setdefault("pieces", [])
@@ -97,17 +97,17 @@ def take_away(
         part[2] -= used
         part[3] = [str(Fraction(price) - less) for price, less in zip(part[3], prices, strict=True)]
     state["count"] -= used
-    for kept in state["bounds"]:
-        if kept[2] >= number:
-            kept[1] -= used
+    for counted in state["bounds"]:
+        if counted[2] >= number:
+            counted[1] -= used
     return before - total(state)
 
 
 def place_of(state: dict[str, Any], bounds: Bounds) -> int:
     """Where a period keeps bounds, with how much it had counted at their last line, and which."""
     known: list[list[Any]] = state.setdefault("bounds", [])
-    for place, kept in enumerate(known):
-        if kept[0] == bounds:
+    for place, counted in enumerate(known):
+        if counted[0] == bounds:
             return place
     known.append([list(bounds), 0, 0])
     return len(known) - 1
@@ -123,7 +123,7 @@ def is_exact(state: Mapping[str, Any]) -> bool:
 
 
 def value(bounds: Bounds, position: int, used: int, prices: Sequence[Fraction], reached: int = 0) -> Fraction:
-    """What so much at a position comes to; `reached`: how much has been counted, for volume."""
+    """What so much at a position amounts to; `reached`: how much has been counted, for volume."""
     whole = used or 1
     lying = parts(bounds, position, used)
     if bounds[0] == VOLUME:

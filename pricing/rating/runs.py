@@ -31,7 +31,7 @@ STRETCHES_MAX = 1_000
 Its state is read and written whole with each part, and late parts and reversals may ask for any of them."""
 
 _CARRIED = "carried"
-"""Key of a run's state: what was charged beyond what it comes to; below 0: what of that was not charged."""
+"""Key of a run's state: what was charged beyond what it amounts to; below 0: what of that was not charged."""
 _UNDONE = "undone "
 """What keys of a run's state begin with that were undone since its last part: their times."""
 _GIVEN_BACK = "given back"

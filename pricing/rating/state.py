@@ -29,7 +29,7 @@ _ZERO = Fraction(0)
 
 
 class Memory(NamedTuple):
-    """What pricing needs to know of the past: opaque states, kept by the caller, given back in the quote."""
+    """What pricing needs to know of the past: opaque states, stored by the caller, returned in the quote."""
 
     states: Mapping[str, str] = MappingProxyType({})
     """By key; a key without a text, or with an empty one, has no past."""
@@ -50,7 +50,7 @@ class State(NamedTuple):
 
     Below 0: what the usage amounts to beyond what was charged, which the customer owes."""
     is_exact: bool = True
-    """False where lines were undone of so many that what the others come to is known on average only."""
+    """False where lines were undone of so many that what the others amount to is known on average only."""
 
 
 class Effect(NamedTuple):
@@ -121,7 +121,7 @@ class Past:
         self.pool: PoolPart | None = None
         """Of the line at hand."""
         self.runs: dict[str | None, Any] = {}
-        """What runs come to as they are by now, by the keys of their states, where that was worked out."""
+        """What runs amount to as they are by now, by the keys of their states, where that was worked out."""
         self._memory = memory
         self._states: dict[str, dict[str, Any]] = {}
         self._own: dict[str, Any] | None = None

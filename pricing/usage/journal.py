@@ -79,7 +79,7 @@ def facts_of(item: Item) -> dict[str, object]:
     return facts
 
 
-def kept_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
+def stored_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
     """Public and internal facts that `item_of` makes the usage of again."""
     kind = _KINDS[type(item)]
     public: dict[str, object] = {"kind": kind, "name": name_of(item), "quantities": quantities_of(item)}

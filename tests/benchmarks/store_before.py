@@ -31,11 +31,11 @@ class StoreBefore:
 
     async def pairs_per_second(self, seconds: float) -> float:
         """In batches of 500, of 100 customers, one connection. Ends the run where the code does not work."""
-        asked, told = self._process.stdin, self._process.stdout
-        if asked is None or told is None:
+        asked, reported = self._process.stdin, self._process.stdout
+        if asked is None or reported is None:
             raise AssertionError("they were asked for")
         asked.write(f"{seconds}\n".encode())
-        answer = await told.readline()
+        answer = await reported.readline()
         if not answer:
             raise SystemExit(f"the store of {COMMIT} does not run here")
         return float(answer)

@@ -109,8 +109,8 @@ async def _inject(size: str, names: list[str]) -> tuple[dict[str, dict[str, obje
                     started = time.monotonic()
                     caught[name] = await _plant(world, name)
                     seconds = round(time.monotonic() - started, 1)
-                    told = caught[name] or "NOT CAUGHT"
-                    console.print(f"planted, in {seconds} s: {name}: {told}", soft_wrap=True)
+                    reported = caught[name] or "NOT CAUGHT"
+                    console.print(f"planted, in {seconds} s: {name}: {reported}", soft_wrap=True)
         finally:
             postgres.stop()
     if results:

@@ -142,23 +142,23 @@ def _compare_records(
 
 def _compare_replies(findings: Findings, record: Record, entry: asyncpg.Record) -> None:
     """Each reply to the request says what its entry says; all but one are marked as repeats."""
-    told = f"{record.key} entry {entry['sequence']}"
+    reported = f"{record.key} entry {entry['sequence']}"
     if entry["kind"] != KINDS[record.method]:
-        findings.other.append(f"{told}: a {record.method} made a {entry['kind']}")
+        findings.other.append(f"{reported}: a {record.method} made a {entry['kind']}")
         return
     if sum(not reply.replayed for reply in record.replies) > 1:
-        findings.doubled.append(f"{told}: answered as new more than once")
+        findings.doubled.append(f"{reported}: answered as new more than once")
     for reply in record.replies:
         if reply.sequence != entry["sequence"]:
-            findings.doubled.append(f"{told}: told that it is entry {reply.sequence}")
+            findings.doubled.append(f"{reported}: told that it is entry {reply.sequence}")
             continue
-        findings.other += [f"{told}: {problem}" for problem in _differences(record.method, reply, entry)]
+        findings.other += [f"{reported}: {problem}" for problem in _differences(record.method, reply, entry)]
 
 
 def _differences(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[str]:
-    for name, told, booked in _facts(method, reply, entry):
-        if told != booked:
-            yield f"{name}: told {told}, booked {booked}"
+    for name, reported, booked in _facts(method, reply, entry):
+        if reported != booked:
+            yield f"{name}: told {reported}, booked {booked}"
 
 
 def _facts(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[tuple[str, object, object]]:
@@ -223,10 +223,12 @@ def _compare_runs(
         customer_id = part["customer_id"]
         if undone.isdisjoint({(customer_id, part["sequence"]), (customer_id, part["reservation"])}):
             lasted[customer_id, part["key"], part["meter"]] += int(part["nanos"])
-    kept = {(run["customer_id"], run["key"], run["meter"]): int(run["nanos"]) for run in runs}
-    for run in sorted(lasted.keys() | kept.keys()):
-        if lasted.get(run, 0) != kept.get(run, 0):
-            findings.other.append(f"{run}: lasted {lasted.get(run, 0)} ns, remembered {kept.get(run, 0)} ns")
+    stored = {(run["customer_id"], run["key"], run["meter"]): int(run["nanos"]) for run in runs}
+    for run in sorted(lasted.keys() | stored.keys()):
+        if lasted.get(run, 0) != stored.get(run, 0):
+            findings.other.append(
+                f"{run}: lasted {lasted.get(run, 0)} ns, remembered {stored.get(run, 0)} ns"
+            )
 
 
 def _replay_customer(
@@ -248,9 +250,9 @@ def _replay_customer(
                     f"{customer_id} entry {number}: {name} is {balances[name]}, kept {entry[f'{name}_after']}"
                 )
                 return
-    kept = {name: wallet[name] for name in ACCOUNTS}
-    if kept != balances or wallet["sequence"] != len(entries):
-        findings.other.append(f"{customer_id}: the wallet is not what its entries make: {kept}, {balances}")
+    stored = {name: wallet[name] for name in ACCOUNTS}
+    if stored != balances or wallet["sequence"] != len(entries):
+        findings.other.append(f"{customer_id}: the wallet is not what its entries make: {stored}, {balances}")
 
 
 def _check_reservations(findings: Findings, customer_id: str, entries: Sequence[asyncpg.Record]) -> None:
@@ -262,16 +264,16 @@ def _check_reservations(findings: Findings, customer_id: str, entries: Sequence[
         reservation = entry["reservation"]
         if reservation is None or entry["kind"] == "REVERSAL":
             continue
-        told = f"{customer_id} entry {entry['sequence']}: {entry['kind']} of reservation {reservation}"
+        reported = f"{customer_id} entry {entry['sequence']}: {entry['kind']} of reservation {reservation}"
         if reservation in closed:
-            findings.doubled.append(f"{told}, which is closed")
+            findings.doubled.append(f"{reported}, which is closed")
         if entry["kind"] == "COMMIT":
             charged[reservation] += entry["consumed"]
             if charged[reservation] != entry["reservation_charged"]:
-                findings.other.append(f"{told}: charged {charged[reservation]} in all")
+                findings.other.append(f"{reported}: charged {charged[reservation]} in all")
         if entry["kind"] in CLOSING:
             if reservation in gone:
-                findings.doubled.append(f"{told}, whose hold had gone back")
+                findings.doubled.append(f"{reported}, whose hold had gone back")
             gone.add(reservation)
         if entry["kind"] == "RELEASE" or entry["final"]:
             closed.add(reservation)
@@ -282,15 +284,15 @@ def _check_returns(findings: Findings, customer_id: str, entries: Sequence[async
     left: dict[int, int] = {}
     for entry in entries:
         collected, subject = entry["priced"] - entry["uncollected"], entry["subject"]
-        told = f"{customer_id} entry {entry['sequence']}: {entry['kind']} of charge {subject}"
+        reported = f"{customer_id} entry {entry['sequence']}: {entry['kind']} of charge {subject}"
         if entry["kind"] in ("CHARGE", "COMMIT"):
             left[entry["sequence"]] = collected
         elif entry["kind"] in ("REFUND", "REVERSAL"):
             left[subject] += collected
             if left[subject] < 0:
-                findings.doubled.append(f"{told}: {-left[subject]} more than was left")
+                findings.doubled.append(f"{reported}: {-left[subject]} more than was left")
             elif left[subject] and (entry["kind"] == "REVERSAL" or entry["final"]):
-                findings.other.append(f"{told}: {left[subject]} stay with us")
+                findings.other.append(f"{reported}: {left[subject]} stay with us")
 
 
 def _check_faults(findings: Findings, journal: Journal, logs: str) -> None:

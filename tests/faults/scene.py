@@ -207,17 +207,17 @@ class Scene:
         """What `GetBalance` answers is what stands in the wallet, on every server."""
         async with self.world.postgres.session(self.database) as connection:
             for server, customer_id in product(self.servers, self.customers):
-                told: tuple[int, ...] = ()
+                reported: tuple[int, ...] = ()
                 booked: tuple[int, ...] = ()
                 for _ in range(BALANCE_READS_MAX):
                     request = GetBalanceRequest(customer_id=customer_id)
                     balance = (await server.ledger.wallet.GetBalance(request, timeout=30)).balance
-                    told = balance.available_micros, balance.held_micros, balance.debt_micros
+                    reported = balance.available_micros, balance.held_micros, balance.debt_micros
                     booked = tuple(await connection.fetchrow(_BALANCE, customer_id) or ())
-                    if told == booked:
+                    if reported == booked:
                         break
                 else:
-                    findings.other.append(f"{customer_id}: GetBalance told {told}, booked {booked}")
+                    findings.other.append(f"{customer_id}: GetBalance told {reported}, booked {booked}")
 
 
 @asynccontextmanager

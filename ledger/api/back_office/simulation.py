@@ -157,11 +157,11 @@ class Simulations:
 
 def _broken(field: str, error: pricing.ConfigError) -> InvalidArgumentError:
     """Problems of a document as those of the field that held it, each with its line and column."""
-    told = []
+    found = []
     for problem in error.problems:
         where = f"line {problem.line}, column {problem.column}: " if problem.line else ""
-        told.append((field, where + problem.message + (f" ({problem.hint})" if problem.hint else "")))
-    return InvalidArgumentError(told)
+        found.append((field, where + problem.message + (f" ({problem.hint})" if problem.hint else "")))
+    return InvalidArgumentError(found)
 
 
 def _factor(problems: Problems, change: str) -> Fraction:

@@ -258,7 +258,7 @@ def label_filter(problems: Problems, path: str, value: pb.Labels) -> Mapping[str
 def told_label(problems: Problems, path: str, key: str) -> str:
     """The key of a label that may be reported to a customer."""
     if key.startswith(INTERNAL):
-        problems.add(path, f"begins with {INTERNAL!r}: such labels are not told")
+        problems.add(path, f"begins with {INTERNAL!r}: such labels are not reported")
     return key
 
 

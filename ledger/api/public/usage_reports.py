@@ -72,8 +72,8 @@ def place(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQue
         return None
     after = None
     if day:
-        told = query.first_day + timedelta(int(day) - 1)
-        after = UsageKey(told, tuple(map(str, labels)), str(kind), str(unit))
+        last_day = query.first_day + timedelta(int(day) - 1)
+        after = UsageKey(last_day, tuple(map(str, labels)), str(kind), str(unit))
     return UsagePlace(str(zone), int(through), int(begin), after)
 
 

@@ -117,15 +117,15 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
 
 def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _ReturnableCharge:
     """A charge as its refunds have left it."""
-    borrowed, returned, kept = -entry.credits.debt, 0, 0
+    borrowed, returned, forgiven = -entry.credits.debt, 0, 0
     for refund in refunds:
         if refund.subject == entry.sequence:
             parts = _divide(-refund.charged_micros, refund.credits.debt, borrowed)
             borrowed -= parts.forgiven_of_debt + parts.paid_since
             returned += parts.drawn
-            kept += parts.forgiven_of_draws
+            forgiven += parts.forgiven_of_draws
     draws = tuple(reversed(entry.money.draws)) if entry.money else ()
-    return _ReturnableCharge(draws, borrowed, returned, kept)
+    return _ReturnableCharge(draws, borrowed, returned, forgiven)
 
 
 def _divide(micros: int, forgiven: int, borrowed: int) -> _Parts:

@@ -103,9 +103,9 @@ def usage(
     request = wallet.GetUsageReportRequest(
         customer_id=customer_id, first_day=first_day, last_day=last_day, label_keys=keys, page_size=1000
     )
-    told = run(_usage(target, request))
+    pieces = run(_usage(target, request))
     try:
-        rows = added_up(told)
+        rows = added_up(pieces)
     except ValueError:
         fail("a row adds up to more micro-credits than 64 bits hold: tell it apart by more labels", USAGE)
     if as_json:

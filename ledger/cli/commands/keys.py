@@ -54,7 +54,7 @@ def _overlap(text: str) -> Duration:
 @keys.command("create")
 @at_server
 def create(
-    name: Annotated[str, typer.Option(help="Whom it is for: what it does is told under this name.")],
+    name: Annotated[str, typer.Option(help="Whom it is for: what it does is audited under this name.")],
     scope: Annotated[
         list[str], typer.Option(help="backend, refund, wallet, ops or finance; may be repeated.")
     ],

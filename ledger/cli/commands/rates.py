@@ -121,8 +121,8 @@ async def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRat
         return await call(ledger.admin.CheckRates, asked)
 
 
-def _problem(told: pb.RateProblem) -> Problem:
-    return Problem(told.document, told.line, told.column, told.message, told.hint)
+def _problem(found: pb.RateProblem) -> Problem:
+    return Problem(found.document, found.line, found.column, found.message, found.hint)
 
 
 @rates.command("diff")
@@ -190,7 +190,7 @@ async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool
         for document in documents:
             try:
                 answer = await document.publish(ledger, force=force)
-                warnings = tuple(_problem(told)._replace(file=str(document.path)) for told in answer.warnings)
+                warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in answer.warnings)
                 done.append(_PublishedFile(document.path, answer.version, answer.replayed, warnings=warnings))
             except CallFailedError as refused:
                 if refused.failure.code == "UNAVAILABLE":

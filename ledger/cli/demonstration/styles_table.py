@@ -81,8 +81,8 @@ def survives(row: Row, world: World) -> bool:
 
 def survivals(row: Row) -> str:
     """In words: which of the two changes that come from outside a style survives."""
-    kept = [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
-    return "both" if len(kept) == 2 else "".join(kept) or "neither"
+    surviving = [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
+    return "both" if len(surviving) == 2 else "".join(surviving) or "neither"
 
 
 def sell(config: Config, card: str, world: World, sessions: Iterable[Record], now: datetime) -> Sold:

@@ -44,7 +44,7 @@ class ReplayTally:
     committed: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    told: int = 0
+    notable: int = 0
     """Of the skipped: those that a person should look at."""
     credits_micros: int = 0
     revenue_nanousd: int = 0
@@ -56,7 +56,7 @@ class ReplayTally:
     @property
     def complete(self) -> bool:
         """Whether all work in the file is booked: what is no finished work, or a repeat, is none."""
-        return not self.refused and not self.told
+        return not self.refused and not self.notable
 
     def add(self, charge: Charge, explained: ExplainChargeResponse) -> None:
         """Counts one committed record."""
@@ -163,7 +163,7 @@ class Replay:
         for row in rows:
             self.tally.skipped[row.reason] += 1
             if row.message is not None:
-                self.tally.told += 1
+                self.tally.notable += 1
                 self._warn(row.message)
         self._advance(len(rows))
 

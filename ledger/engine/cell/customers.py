@@ -275,7 +275,7 @@ class Customers:
 
     def take_apart(self, batch: OpenBatch, error: Exception) -> None:
         """One bad command fails alone: each is written by itself, and what fails again is at fault."""
-        _log.error("write.refused", cell=self.name, alone=batch.alone, **_told(batch), exc_info=error)
+        _log.error("write.refused", cell=self.name, alone=batch.alone, **_log_fields(batch), exc_info=error)
         for customer, part in batch.parts.items():
             commands = part.commands()
             for pending in commands:
@@ -539,13 +539,13 @@ def _answer(pending: Pending, outcome: Entry | Refusal | None, repeats: Repeats)
         pending.answer(outcome)
 
 
-def _told(batch: OpenBatch) -> dict[str, str]:
+def _log_fields(batch: OpenBatch) -> dict[str, str]:
     """What a log may say of who asked for a batch of one command."""
     if not batch.alone:
         return {}
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for pending in (pending for part in batch.parts.values() for pending, _ in part.items):
         call, command = pending.asked.call, pending.command
-        told |= call.told() if call is not None else {}
-        told |= {"request_id": command.request_id} if command is not None else {}
-    return told
+        fields |= call.log_fields() if call is not None else {}
+        fields |= {"request_id": command.request_id} if command is not None else {}
+    return fields

@@ -1,7 +1,7 @@
 """The open batch: what has been decided and not yet committed, one part per customer.
 
 A part keeps one final image per row, by key: a row born in the batch is inserted in its last state, a row
-that existed is updated once. It also keeps its commands, in order, with what each came to: if another
+that existed is updated once. It also keeps its commands, in order, with what became of each: if another
 process was faster with that customer, the part is taken out and its commands are decided again.
 """
 

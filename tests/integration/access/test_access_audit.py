@@ -249,7 +249,7 @@ async def test_rows_say_what_changed(service):
         paid_total_usd="12.5",
         expires_at=end,
     )
-    document = CARD.format(name="told", revision=1, each=1)
+    document = CARD.format(name="reported", revision=1, each=1)
     await done(service, "PublishRateCard", document=document)
     await done(service, "PublishRateCard", document=document.replace("revision: 1", "revision: 7"))
     first = (await done(service, "CreateKey", request_id=fresh(), name="k", scopes=["refund"])).response.key
@@ -257,8 +257,8 @@ async def test_rows_say_what_changed(service):
     await done(service, "RevokeKey", key_id=first.key_id)
 
     rows = await acts(service, before)
-    told = [(json.loads(row["before"] or "null"), json.loads(row["after"])) for row in rows]
-    created, updated, grant, card, newer, made, replaced, revoked = told
+    reported = [(json.loads(row["before"] or "null"), json.loads(row["after"])) for row in rows]
+    created, updated, grant, card, newer, made, replaced, revoked = reported
     policies = {"display_name": "B", "plan": "standard", "rate_card": "", "zone": "UTC"}
     assert created == (None, {**policies, "multiplier_nanos": 900_000_000})
     assert updated == (created[1], {**created[1], "plan": "capped"})
@@ -276,7 +276,7 @@ async def test_rows_say_what_changed(service):
     assert revoked[0]["revoked_at"] is None
     assert (revoked[1]["revoked_by"], revoked[1]["key_id"]) == ("ops", first.key_id)
     assert made[1]["created_by_key_id"] == revoked[1]["revoked_by_key_id"] == parse(service.ops).key_id
-    assert "hash" not in str(told)
+    assert "hash" not in str(reported)
 
 
 # -- who, and not who they say -------------------------------------------------------------------
@@ -298,7 +298,7 @@ async def test_nobody_can_publish_under_another_name(service):
 async def test_keys_of_one_name_are_told_apart(service):
     """Names are free: whoever made or revoked a key, or published a version, is told by the key's id, too."""
     document = CARD.format(name="by_namesakes", revision=1, each=1)
-    told = []
+    reported = []
     for revision in ("revision: 1", "revision: 2"):
         key = await service.make("ops", name="namesake")
         request = {"request_id": fresh(), "name": "k", "scopes": ["refund"]}
@@ -308,11 +308,11 @@ async def test_keys_of_one_name_are_told_apart(service):
         version = (await service.call("PublishRateCard", key, document=published)).response.version
         names = {made.created_by, revoked.created_by, revoked.revoked_by, version.published_by}
         assert names == {"namesake"}
-        told.append((made.created_by_key_id, revoked.revoked_by_key_id, version.published_by_key_id))
-        assert told[-1] == (parse(key).key_id,) * 3
-    assert told[0] != told[1]
+        reported.append((made.created_by_key_id, revoked.revoked_by_key_id, version.published_by_key_id))
+        assert reported[-1] == (parse(key).key_id,) * 3
+    assert reported[0] != reported[1]
     listed = (await service.call("ListRateCardVersions", service.ops, name="by_namesakes")).response.versions
-    assert [version.published_by_key_id for version in listed] == [told[1][0], told[0][0]]
+    assert [version.published_by_key_id for version in listed] == [reported[1][0], reported[0][0]]
 
 
 async def test_without_a_key_the_name_says_how(postgres):

@@ -201,12 +201,12 @@ async def test_a_request_id_of_another_tells_nothing(service):
     units = {"meter": "web_search", "quantity": "1"}
     item = {"units": units, "occurred_at": datetime(2020, 1, 1, tzinfo=UTC)}
     for fields in (given, {"request_id": request_id, "usage": {"items": [item]}}):
-        told = [
+        reported = [
             await service.call("Charge", anothers, customer_id=customer_id, **fields)
             for customer_id in (MINE, NOBODYS)
         ]
-        assert told[0].code is not grpc.StatusCode.OK
-        assert told[0].status.replace(MINE.encode(), NOBODYS.encode()) == told[1].status
+        assert reported[0].code is not grpc.StatusCode.OK
+        assert reported[0].status.replace(MINE.encode(), NOBODYS.encode()) == reported[1].status
 
 
 async def test_a_call_that_has_begun_ends_as_it_began(service):
@@ -366,8 +366,8 @@ async def test_items_of_a_batch_are_held_to_their_own_scopes_and_customers(servi
     assert answer.response.results[0].charge.charge.charged_micros == CREDIT
     of_another, of_nobody = (answer.response.results[index].error.SerializeToString() for index in (3, 6))
     assert of_another.replace(ANOTHERS.encode(), NOBODYS.encode()) == of_nobody
-    told = await service.call("Batch", free, items=items(MINE))
-    assert [result.WhichOneof("outcome") for result in told.response.results] == [
+    reported = await service.call("Batch", free, items=items(MINE))
+    assert [result.WhichOneof("outcome") for result in reported.response.results] == [
         "charge",
         "refund",
         "reverse",

@@ -106,7 +106,7 @@ async def test_another_request_under_the_same_id_makes_no_key(service):
 
 
 @pytest.mark.parametrize(
-    ("fields", "path", "told"),
+    ("fields", "path", "reported"),
     [
         ({"request_id": ""}, "request_id", "is empty"),
         ({"name": ""}, "name", "is empty"),
@@ -126,11 +126,11 @@ async def test_another_request_under_the_same_id_makes_no_key(service):
         ),
     ],
 )
-async def test_what_is_wrong_with_a_key_is_told_by_field(service, fields, path, told):
+async def test_what_is_wrong_with_a_key_is_told_by_field(service, fields, path, reported):
     """And no key is made."""
     before = await service.owner.fetchval("SELECT count(*) FROM ledger.keys")
     refused = await create(service, **fields)
-    assert problems_of(refused)[path].startswith(told)
+    assert problems_of(refused)[path].startswith(reported)
     assert await service.owner.fetchval("SELECT count(*) FROM ledger.keys") == before
 
 
@@ -195,8 +195,8 @@ async def test_a_rotated_key_goes_on_for_the_overlap(service):
     assert rotated.key.key_id == rotated.replaced.replaced_by == parse(rotated.secret).key_id
     for field in ("name", "scopes", "customer_ids", "created_by", "created_by_key_id"):
         assert getattr(rotated.key, field) == getattr(first.key, field)
-    for told, expected in ((rotated.replaced, HOUR), (rotated.key, 100 * HOUR)):
-        lasts = told.expires_at.ToDatetime(tzinfo=UTC) - began
+    for reported, expected in ((rotated.replaced, HOUR), (rotated.key, 100 * HOUR)):
+        lasts = reported.expires_at.ToDatetime(tzinfo=UTC) - began
         assert abs(lasts - expected) < timedelta(minutes=10)
     again = (await service.call("RotateKey", service.ops, **request)).response
     assert again == pb.RotateKeyResponse(key=rotated.key, replaced=rotated.replaced, secret="", replayed=True)

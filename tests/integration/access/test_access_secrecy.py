@@ -91,8 +91,8 @@ class Loud:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ACU_LEDGER_")}
-    return {**kept, "GRPC_VERBOSITY": "debug", **settings}
+    stored = {name: value for name, value in os.environ.items() if not name.startswith("ACU_LEDGER_")}
+    return {**stored, "GRPC_VERBOSITY": "debug", **settings}
 
 
 @asynccontextmanager

@@ -107,10 +107,10 @@ async def test_an_update_reaches_the_next_price(world, customer):
     named = await world.reservation(amount_micros=30 * CREDIT)
     await world.update(rate_card="following")
     charged = (await world.charge(usage=usage(tokens()))).charge
-    kept = (await world.commit(named, usage=usage(tokens()), final=True)).charge
-    assert (charged.rate_card, kept.rate_card) == ("following", "metered")
-    assert kept.charged_micros == 10 * CREDIT
-    assert charged.charged_micros != kept.charged_micros
+    stored = (await world.commit(named, usage=usage(tokens()), final=True)).charge
+    assert (charged.rate_card, stored.rate_card) == ("following", "metered")
+    assert stored.charged_micros == 10 * CREDIT
+    assert charged.charged_micros != stored.charged_micros
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def _is_map(field) -> bool:
     return field.message_type.GetOptions().map_entry
 
 
-async def told(world, card: str, item: use.UsageItem, granted: int) -> list[str]:
+async def reported(world, card: str, item: use.UsageItem, granted: int) -> list[str]:
     """All that a new customer is told who reports this item by every public write."""
     customer = await world.new_customer(f"alike_{next(_numbers):06}", granted=0)
     await world.update(rate_card=card)
@@ -205,7 +205,7 @@ async def stocked(shop: World) -> World:
 async def test_no_answer_tells_what_the_cost_book_knows(stocked, case, granted):
     """Every value of the field is answered as the first: treatment, price, refusal, order and balance."""
     card, items = CASES[case]
-    first, *others = [await told(stocked, card, item, granted) for item in items]
+    first, *others = [await reported(stocked, card, item, granted) for item in items]
     assert len(first) == 12
     for other in others:
         for answer, expected in zip(other, first, strict=True):

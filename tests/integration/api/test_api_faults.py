@@ -209,9 +209,9 @@ async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
     listed = pb.ListChargesRequest(customer_id=world.customer_id, page_size=1_000)
     lines_seen: list[int] = []
 
-    def charge(into, customer_id, entry, **told):
+    def charge(into, customer_id, entry, **reported):
         lines_seen[-1] += len(entry.lines)
-        return encode_charge(into, customer_id, entry, **told)
+        return encode_charge(into, customer_id, entry, **reported)
 
     encode_charge = encode.charge
     monkeypatch.setattr(encode, "charge", charge)
@@ -223,8 +223,8 @@ async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
     assert max(lines_seen) == items
     assert [len(charge.lines) for charge in made.charges] == [items] * 8
     stated = wallet.ListTransactionsRequest(customer_id=world.customer_id, page_size=1_000)
-    told = await wallets.ListTransactions(stated, None)
-    assert len(told.transactions) == 9
+    reported = await wallets.ListTransactions(stated, None)
+    assert len(reported.transactions) == 9
     entries = (await reads.statement(world.customer_id, NEWEST, 1_000)).rows
     assert [entry.lines for entry in entries] == [()] * 9
 

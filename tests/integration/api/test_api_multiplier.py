@@ -40,10 +40,10 @@ async def test_a_reservation_keeps_its_multiplier(world, customer):
     """What a customer pays does not change during a run; a quote and the next charge go by that of now."""
     named = await world.reservation(usage=usage(tokens()))
     await world.update(multiplier="0.5")
-    kept = (await world.commit(named, usage=usage(tokens()), final=True)).charge
+    stored = (await world.commit(named, usage=usage(tokens()), final=True)).charge
     quote = await world.credit.Quote(pb.QuoteRequest(customer_id=customer, usage=usage(tokens())))
     charged = (await world.charge(usage=usage(tokens()))).charge
-    assert (kept.charged_micros, quote.credits_micros, charged.charged_micros) == (
+    assert (stored.charged_micros, quote.credits_micros, charged.charged_micros) == (
         10 * CREDIT,
         5 * CREDIT,
         5 * CREDIT,

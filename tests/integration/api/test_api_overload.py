@@ -94,8 +94,8 @@ async def test_a_refusal_says_when_to_come_back(world, customer, monkeypatch):
     """In the details, and where clients of gRPC look by themselves; then the same request is carried out."""
     request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
     async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
-        told, pushed_back = await retry_of(world.credit.Reserve(request))
-        assert 1_000 <= told == pushed_back <= 2_000
+        reported, pushed_back = await retry_of(world.credit.Reserve(request))
+        assert 1_000 <= reported == pushed_back <= 2_000
     await old
     assert not (await world.credit.Reserve(request)).replayed
 
@@ -122,8 +122,8 @@ async def test_a_batch_of_new_work_alone_is_refused_whole(world, customer, monke
     reserve = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
     request = pb.BatchRequest(items=[pb.BatchItem(reserve=reserve)] * 3)
     async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
-        told, pushed_back = await retry_of(world.credit.Batch(request))
-        assert 1_000 <= told == pushed_back <= 2_000
+        reported, pushed_back = await retry_of(world.credit.Batch(request))
+        assert 1_000 <= reported == pushed_back <= 2_000
     await old
     assert not (await world.credit.Batch(request)).results[0].reserve.replayed
 
@@ -208,6 +208,6 @@ async def test_reads_that_wait_too_long_are_refused(world, customer, monkeypatch
         monkeypatch.setattr(limits, "READS_MAX", 3)
         refused = await refusal(world.balance())
         assert refused.metadata == {"limit": "reads", "allowed": "3"}
-        told, pushed_back = await retry_of(world.balance())
-        assert 1_000 <= told == pushed_back <= 2_000
+        reported, pushed_back = await retry_of(world.balance())
+        assert 1_000 <= reported == pushed_back <= 2_000
     assert {each.available_micros for each in await asyncio.gather(*old)} == {100_000_000}

@@ -91,13 +91,18 @@ async def test_differences(rates, name):
         pb.DiffRatesRequest(rate_card_number=pb.RateCardNumber(name=name, number=2)),
         pb.DiffRatesRequest(rate_card_number=pb.RateCardNumber(name=name, number=1), with_number=3),
     ]
-    told = []
+    reported = []
     for request in asked:
         answer = await rates.DiffRates(request)
         [one] = answer.differences
         assert (one.kind, one.rule, list(one.path)) == (pb.DIFFERENCE_KIND_VALUE, "search", ["price", "each"])
-        told.append((answer.before.number, one.before, one.after, one.change_percent))
-    assert told == [(3, "4", "5", "+25"), (1, "2", "5", "+150"), (1, "2", "3", "+50"), (3, "4", "2", "-50")]
+        reported.append((answer.before.number, one.before, one.after, one.change_percent))
+    assert reported == [
+        (3, "4", "5", "+25"),
+        (1, "2", "5", "+150"),
+        (1, "2", "3", "+50"),
+        (3, "4", "2", "-50"),
+    ]
 
 
 async def test_the_cost_book(rates):

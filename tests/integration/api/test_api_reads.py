@@ -304,9 +304,9 @@ async def test_internal_labels_are_no_filter(world, customer):
             refused = await refusal(call)
             assert refused.reason == "INVALID_ARGUMENT"
             assert list(refused.fields) == ['labels.other["internal.route"]']
-    told = pb.Labels(project="p")
-    charges = await world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer, labels=told))
-    assert [charge.labels for charge in charges.charges] == [told]
+    reported = pb.Labels(project="p")
+    charges = await world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer, labels=reported))
+    assert [charge.labels for charge in charges.charges] == [reported]
 
 
 async def test_bad_state(world, customer):

@@ -232,13 +232,13 @@ async def test_a_drain():
     server = ApiServer("127.0.0.1:0", [finance_service(slow)], unlimited(OperationsMetrics()), 100, anybody)
     await server.start()
     async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
-        told = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert (await told.read()).status == health_pb2.HealthCheckResponse.SERVING
+        reported = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await reported.read()).status == health_pb2.HealthCheckResponse.SERVING
         in_flight = asyncio.ensure_future(FinanceServiceStub(channel).VerifyJournal(VerifyJournalRequest()))
         await slow.began.wait()
         drain = asyncio.create_task(server.drain())
-        assert (await told.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        told.cancel()
+        assert (await reported.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        reported.cancel()
         # Who was sent away connects anew, and finds nobody.
         nobody = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         while (state := channel.get_state(try_to_connect=True)) is not nobody:

@@ -45,7 +45,7 @@ class Kept(InMemorySpanExporter):
 
 
 @pytest.fixture
-def kept(monkeypatch) -> Kept:
+def stored(monkeypatch) -> Kept:
     """What servers send instead of by OTLP; all of it is there when a server has ended."""
     for name in ("TRACES_SAMPLER", "SDK_DISABLED", "TRACES_EXPORTER", "SERVICE_NAME"):
         monkeypatch.delenv(f"OTEL_{name}", raising=False)
@@ -84,11 +84,11 @@ def reserve(world, **metadata):
     return world.credit.Reserve(request, metadata=tuple(metadata.items()))
 
 
-async def test_a_call_is_a_span_of_its_callers_trace(kept, database_urls):
+async def test_a_call_is_a_span_of_its_callers_trace(stored, database_urls):
     """By the conventions of RPC; its write is in the same trace, beneath it and linked to it."""
     async with serving(database_urls) as world:
         await reserve(world, traceparent=f"00-{TRACE}-{SPAN}-01")
-    (call,) = kept.named(RESERVE)
+    (call,) = stored.named(RESERVE)
     assert (call.kind, call.context.trace_id, call.parent.span_id) == (
         SpanKind.SERVER,
         int(TRACE, 16),
@@ -102,7 +102,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(kept, database_urls):
         "rpc.grpc.status_code": 0,
     }
     assert call.status.status_code is StatusCode.UNSET
-    (write,) = [span for span in kept.named("write") if span.context.trace_id == int(TRACE, 16)]
+    (write,) = [span for span in stored.named("write") if span.context.trace_id == int(TRACE, 16)]
     assert write.parent.span_id == call.context.span_id
     assert [link.context.span_id for link in write.links] == [call.context.span_id]
     assert dict(write.attributes) == {
@@ -115,7 +115,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(kept, database_urls):
     assert call.resource.attributes["service.name"] == "acu-ledger"
 
 
-async def test_statuses_without_a_word(kept, database_urls):
+async def test_statuses_without_a_word(stored, database_urls):
     """A refusal is an answer, a fault of the service an error; of neither a text is told."""
     async with serving(database_urls) as world:
         await refusal(world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id="nobody")))
@@ -127,21 +127,21 @@ async def test_statuses_without_a_word(kept, database_urls):
             "ALTER TABLE cell_00.reservations ADD CONSTRAINT planted CHECK (false) NOT VALID"
         )
         await refusal(reserve(world))
-    codes = [span.attributes["rpc.grpc.status_code"] for span in kept.named(BALANCE)]
+    codes = [span.attributes["rpc.grpc.status_code"] for span in stored.named(BALANCE)]
     assert codes == [grpc.StatusCode.NOT_FOUND.value[0], grpc.StatusCode.INVALID_ARGUMENT.value[0]]
-    faults = [*kept.named("ledger.v1.WalletService/ListGrants"), *kept.named(RESERVE)]
+    faults = [*stored.named("ledger.v1.WalletService/ListGrants"), *stored.named(RESERVE)]
     assert [span.attributes["rpc.grpc.status_code"] for span in faults] == [13, 13]
-    refused = [span for span in kept.named("write") if span.attributes["acu_ledger.outcome"] == "refused"]
+    refused = [span for span in stored.named("write") if span.attributes["acu_ledger.outcome"] == "refused"]
     assert len(refused) == 2, "the batch, and what was in it alone"
-    assert {span.name for span in kept.get_finished_spans() if not span.status.is_ok} == {
+    assert {span.name for span in stored.get_finished_spans() if not span.status.is_ok} == {
         span.name for span in (*faults, *refused)
     }
-    for span in kept.get_finished_spans():
+    for span in stored.get_finished_spans():
         assert not span.events
         assert not span.status.description
 
 
-async def test_one_write_of_many_calls(kept, database_urls):
+async def test_one_write_of_many_calls(stored, database_urls):
     """A write is linked to so many of its calls, and part of the trace of the first; a Batch is one call."""
     calls = LINKS_MAX + 8
 
@@ -165,40 +165,40 @@ async def test_one_write_of_many_calls(kept, database_urls):
         items = [item, pb.BatchItem.FromString(item.SerializeToString())]
         items[1].charge.request_id = fresh()
         await world.credit.Batch(pb.BatchRequest(items=items))
-    writes = {span.attributes["acu_ledger.commands"]: span for span in kept.named("write")}
+    writes = {span.attributes["acu_ledger.commands"]: span for span in stored.named("write")}
     assert len(writes[calls].links) == LINKS_MAX
-    ids = {span.context.span_id for span in kept.named(RESERVE)}
+    ids = {span.context.span_id for span in stored.named(RESERVE)}
     assert {link.context.span_id for link in writes[calls].links} <= ids
     assert writes[calls].parent == writes[calls].links[0].context
-    (batch,) = kept.named("ledger.v1.CreditService/Batch")
+    (batch,) = stored.named("ledger.v1.CreditService/Batch")
     assert [link.context for link in writes[2].links] == [batch.context]
 
 
-async def test_unsampled_traces_are_let_be(kept, database_urls):
+async def test_unsampled_traces_are_let_be(stored, database_urls):
     """Whose caller keeps no spans of a trace has none here, nor of its write; health has none at all."""
     async with serving(database_urls) as world:
         await reserve(world, traceparent=f"00-{TRACE}-{SPAN}-00")
         await health_pb2_grpc.HealthStub(world.public).Check(health_pb2.HealthCheckRequest())
         await reserve(world, traceparent="00-not-one")
-    (call,) = kept.named(RESERVE)
+    (call,) = stored.named(RESERVE)
     assert call.parent is None, "what cannot be read begins a trace"
-    assert all(span.context.trace_id != int(TRACE, 16) for span in kept.get_finished_spans())
-    assert not [span for span in kept.calls if span.name.startswith("grpc.")]
+    assert all(span.context.trace_id != int(TRACE, 16) for span in stored.get_finished_spans())
+    assert not [span for span in stored.calls if span.name.startswith("grpc.")]
 
 
-async def test_the_standard_sampler(kept, database_urls, monkeypatch):
+async def test_the_standard_sampler(stored, database_urls, monkeypatch):
     """OTEL_TRACES_SAMPLER is gone by, and a name of the service that the variables have."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "credits-eu")
     async with serving(database_urls) as world:
         await reserve(world)
         await reserve(world, traceparent=f"00-{TRACE}-{SPAN}-01")
-    (call,) = kept.calls
+    (call,) = stored.calls
     assert call.context.trace_id == int(TRACE, 16)
     assert call.resource.attributes["service.name"] == "credits-eu"
 
 
-async def test_a_sampler_that_fails(kept, database_urls, monkeypatch):
+async def test_a_sampler_that_fails(stored, database_urls, monkeypatch):
     """Spans that cannot be made keep no call from its answer."""
 
     def fail(*_):
@@ -207,10 +207,10 @@ async def test_a_sampler_that_fails(kept, database_urls, monkeypatch):
     monkeypatch.setattr("opentelemetry.sdk.trace.sampling.ParentBased.should_sample", fail)
     async with serving(database_urls) as world:
         assert (await reserve(world)).reservation.reservation_id
-    assert not kept.get_finished_spans()
+    assert not stored.get_finished_spans()
 
 
-async def test_a_span_has_the_id_of_a_key(kept, database_urls, database):
+async def test_a_span_has_the_id_of_a_key(stored, database_urls, database):
     """And never the key; whose key is not taken is nobody."""
     async with serving(database_urls) as world:
         key = await new_key(database, "backend", "wallet", "ops")
@@ -222,11 +222,11 @@ async def test_a_span_has_the_id_of_a_key(kept, database_urls, database):
             except grpc.aio.AioRpcError as error:
                 codes.add(error.code())
         await world.wallet.GetBalance(request, metadata=(("authorization", f"Bearer {key.text}"),))
-    keyless, with_key = kept.named(BALANCE)[-2:]
+    keyless, with_key = stored.named(BALANCE)[-2:]
     assert "acu_ledger.key_id" not in keyless.attributes
     assert keyless.attributes["rpc.grpc.status_code"] == grpc.StatusCode.UNAUTHENTICATED.value[0]
     assert with_key.attributes["acu_ledger.key_id"] == key.key_id
-    assert not [span for span in kept.get_finished_spans() if key.text in span.to_json()]
+    assert not [span for span in stored.get_finished_spans() if key.text in span.to_json()]
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,10 @@ async def test_a_simulation_of_the_past_is_what_was_booked(lenders, plan):
     await commit_late(lenders, both)
     selection = simulation.UsageSelection(customer_id=customer, rate_card="*")
     found = await lenders.finance.SimulateRates(simulation.SimulateRatesRequest(usage=selection))
-    told = ("credits_micros", "list_revenue_usd", "lots_revenue_usd", "cost_usd")
-    assert [getattr(found.before, name) for name in told] == [getattr(found.booked, name) for name in told]
+    reported = ("credits_micros", "list_revenue_usd", "lots_revenue_usd", "cost_usd")
+    assert [getattr(found.before, name) for name in reported] == [
+        getattr(found.booked, name) for name in reported
+    ]
     assert found.after == found.before
     assert found.before.unpriced_lines == 2 * (2 + 1 + 2)
     of_unpriced = sum(each.before.credits_micros for each in found.usage_changes if each.name != "acme/large")

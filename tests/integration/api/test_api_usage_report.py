@@ -29,7 +29,7 @@ async def report(world, **fields) -> list[wallet.UsageRow]:
     return [row for page in await pages(world.wallet.GetUsageReport, request, "rows") for row in page]
 
 
-def told(rows) -> list[tuple]:
+def reported(rows) -> list[tuple]:
     return [
         (row.labels.project, row.kind, row.items, row.credits_micros, dict(row.quantities)) for row in rows
     ]
@@ -44,7 +44,7 @@ async def test_usage_adds_up_by_label_and_kind(world):
     await world.charge(amount_micros=7)
     rows = await report(world, label_keys=["project"])
     assert {row.day for row in rows} == {today()}
-    assert told(rows) == [
+    assert reported(rows) == [
         ("", "", 0, 7, {}),
         ("blue", "compute", 1, 100_000, {"duration_seconds": "90", "count": "1"}),
         ("red", "outcome", 1, 2 * CREDIT, {"count": "1"}),
@@ -53,7 +53,7 @@ async def test_usage_adds_up_by_label_and_kind(world):
     ]
     charges = (await world.credit.ListCharges(pb.ListChargesRequest(customer_id=world.customer_id))).charges
     assert sum(row.credits_micros for row in rows) == sum(charge.charged_micros for charge in charges)
-    assert told(await report(world, labels=pb.Labels(user="u"))) == [
+    assert reported(await report(world, labels=pb.Labels(user="u"))) == [
         ("", "compute", 1, 100_000, {"duration_seconds": "90", "count": "1"})
     ]
     assert "internal" not in str(rows)
@@ -61,16 +61,16 @@ async def test_usage_adds_up_by_label_and_kind(world):
 
 async def test_what_is_given_back_is_taken_away(world):
     """A reversal takes items and quantities too, a refund credits alone."""
-    kept = (await world.charge(usage=usage(tokens(), searches("2")))).charge.charge_id
+    stored = (await world.charge(usage=usage(tokens(), searches("2")))).charge.charge_id
     undone = (await world.charge(usage=usage(tokens(), searches("5")))).charge.charge_id
     await world.refund(undone, amount_micros=CREDIT)
     await world.reverse(charge_id=undone)
-    await world.refund(kept, amount_micros=5_010_000)
-    assert told(await report(world)) == [
+    await world.refund(stored, amount_micros=5_010_000)
+    assert reported(await report(world)) == [
         ("", "tokens", 1, 5_000_000, {"input": "1000000", "requests": "1"}),
         ("", "units", 1, 10_000, {"quantity": "2"}),
     ]
-    await world.reverse(charge_id=kept)
+    await world.reverse(charge_id=stored)
     assert await report(world) == []
 
 
@@ -89,7 +89,7 @@ async def test_what_an_entry_prices_beyond_its_lines_has_no_kind(world):
            WHERE c.customer = e.customer AND c.customer_id = $1 AND e.kind = 'CHARGE'""",
         world.customer_id,
     )
-    assert told(await report(world)) == [("", "", 0, -7, {}), ("", "units", 1, 10_000, {"quantity": "1"})]
+    assert reported(await report(world)) == [("", "", 0, -7, {}), ("", "units", 1, 10_000, {"quantity": "1"})]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

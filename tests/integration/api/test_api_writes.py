@@ -205,8 +205,8 @@ async def test_refund_a_commit_and_reverse_its_reservation(world, customer):
     assert (await world.reverse(reservation_id=named)).returned_micros == 16 * CREDIT
     assert await world.available() == 100 * CREDIT
     left = await refusal(world.refund(part.charge.charge_id))
-    told = {"charge_id": part.charge.charge_id, "left_micros": "0"}
-    assert (left.reason, left.metadata) == ("REFUND_EXCEEDS_CHARGE", told)
+    reported = {"charge_id": part.charge.charge_id, "left_micros": "0"}
+    assert (left.reason, left.metadata) == ("REFUND_EXCEEDS_CHARGE", reported)
 
 
 async def test_refunds_at_once_never_exceed_the_charge(world):

@@ -25,22 +25,22 @@ def test_the_audit_from_the_first_key_on(database_urls: DatabaseUrls, serve: Ser
         target, own = ("--target", server.back_office), {"ACU_LEDGER_KEY": first}
 
         def ran(*arguments: object) -> str:
-            told = acu_ledger(*arguments, *target, environment=own)
-            assert told.status == 0, told.stderr
-            assert parse(first).secret not in told.stdout + told.stderr
-            return told.stdout + told.stderr
+            reported = acu_ledger(*arguments, *target, environment=own)
+            assert reported.status == 0, reported.stderr
+            assert parse(first).secret not in reported.stdout + reported.stderr
+            return reported.stdout + reported.stderr
 
         ran("customers", "create", "acme", "--card", "resolved", "--request-id", "r-1")
         ran("customers", "create", "acme", "--card", "resolved", "--request-id", "r-1")
         ran("grants", "issue", "acme", "12.5")
         events = json.loads(ran("audit", "--json"))["events"]
-        told = [(event["method"], event["resource"], event["name"], event["key_id"]) for event in events]
-        assert told[:2] == [
+        reported = [(event["method"], event["resource"], event["name"], event["key_id"]) for event in events]
+        assert reported[:2] == [
             ("IssueGrant", "customers/acme", "kim", key_id),
             ("CreateCustomer", "customers/acme", "kim", key_id),
         ]
-        assert told[-1] == ("CreateKey", f"keys/{key_id}", "database", "")
-        assert {each[0] for each in told[2:-1]} == {"files"}
+        assert reported[-1] == ("CreateKey", f"keys/{key_id}", "database", "")
+        assert {each[0] for each in reported[2:-1]} == {"files"}
         assert json.loads(events[0]["after"])["amount_micros"] == 12_500_000
 
         table = ran("audit", "--customer", "acme", "--limit", 1)
@@ -58,5 +58,5 @@ def test_the_audit_from_the_first_key_on(database_urls: DatabaseUrls, serve: Ser
 
 def test_a_customer_is_a_resource() -> None:
     """One of the two ways to name it."""
-    told = refused_at_once("audit", "--customer", "acme", "--resource", "plans")
-    assert "say one of the two" in told
+    reported = refused_at_once("audit", "--customer", "acme", "--resource", "plans")
+    assert "say one of the two" in reported

@@ -74,10 +74,10 @@ async def test_what_is_refused_off_loopback(database: Database, database_url: st
         ({**common, "ACU_LEDGER_HOST": "nowhere.invalid"}, (), "'nowhere.invalid' leads nowhere: write an"),
         ({**common, **tls, "ACU_LEDGER_TLS_KEY": "/nowhere"}, (), "ACU_LEDGER_TLS_KEY: /nowhere cannot be "),
     ]
-    for environment, options, told in cases:
+    for environment, options, reported in cases:
         ran = await asyncio.to_thread(acu_ledger, "serve", *options, environment=environment)
         assert (ran.status, ran.stdout) == (2, ""), ran.stderr
-        assert told in ran.stderr
+        assert reported in ran.stderr
         assert "Traceback" not in ran.stderr
 
 
@@ -133,10 +133,10 @@ def try_commands(server: Server, caller: Mapping[str, str], foreign: Authority, 
         ({**caller, "ACU_LEDGER_KEY": ops[:-1]}, (), 2, "ACU_LEDGER_KEY holds no key"),
         (no_certificate, (), 1, "UNAVAILABLE"),
     ]
-    for environment, options, status, told in cases:
+    for environment, options, status, reported in cases:
         ran = acu_ledger(*verify, *options, environment=environment)
         assert ran.status == status, ran.stderr
-        assert told in ran.stderr
+        assert reported in ran.stderr
         assert ops not in ran.stderr
         assert "ssl_transport_security" not in ran.stderr
 

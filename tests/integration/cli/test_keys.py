@@ -61,11 +61,11 @@ def test_keys_from_the_first_to_the_last(database_urls: DatabaseUrls, serve: Ser
             ("first", "database", "ACTIVE"),
         ]
         odd = shown(keys("create", "--scope", "refund", "--name", "[red]a[/b] :key:", *target, **own))
-        told = keys("list", *target, **own).stdout
-        assert parse(odd).key_id in told
-        assert "[red]a[/b]" in told
-        assert ":key:" in told
-        assert f"first {parse(first).key_id}" in " ".join(told.split())
+        reported = keys("list", *target, **own).stdout
+        assert parse(odd).key_id in reported
+        assert "[red]a[/b]" in reported
+        assert ":key:" in reported
+        assert f"first {parse(first).key_id}" in " ".join(reported.split())
         log = server.log()
     for secret in (first, app, successor):
         assert parse(secret).secret not in log
@@ -74,8 +74,8 @@ def test_keys_from_the_first_to_the_last(database_urls: DatabaseUrls, serve: Ser
 @pytest.mark.parametrize("overlap", ["", "1", "1w", "-1s", "1.5h"])
 def test_an_overlap_is_a_number_and_a_unit(overlap: str) -> None:
     """What it may look like is told."""
-    told = refused_at_once("keys", "rotate", "x", f"--overlap={overlap}")
-    assert "write 90s, 30m, 24h or 7d" in told
+    reported = refused_at_once("keys", "rotate", "x", f"--overlap={overlap}")
+    assert "write 90s, 30m, 24h or 7d" in reported
 
 
 def test_a_key_at_an_embedded_database(clusters: Path) -> None:

@@ -101,8 +101,8 @@ def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:
     assert done["lent.yaml"]["version"]["published_by"] == "loopback"
     write(files, 2, "5")
     assert "+25 %" in rates("diff", files, *target).stdout
-    told = json.loads(rates("diff", files, "--json", *target).stdout)["files"]
-    [difference] = next(each for each in told if each["name"] == "lent")["differences"]
+    reported = json.loads(rates("diff", files, "--json", *target).stdout)["files"]
+    [difference] = next(each for each in reported if each["name"] == "lent")["differences"]
     assert (difference["before"], difference["after"], difference["change_percent"]) == ("4", "5", "+25")
     assert "published" in rates("publish", files / "cards" / "lent.yaml", *target).stdout
     write(files, 2, "6")

@@ -52,10 +52,10 @@ def test_the_table_tells_who_wins_and_who_loses(target: tuple[str, str]) -> None
 def test_swaps_that_change_nothing_are_told(target: tuple[str, str], swap: str, changes: bool) -> None:
     """Figures that stay as they are are no answer where no usage was served by the model."""
     ran = acu_ledger("rates", "simulate", "--model-swap", swap, "--charged-by", "resolved", *target)
-    told = (
+    reported = (
         "Nothing changes: no usage here was served by foo/x, or what would serve in its place costs the same"
     )
-    assert (told in ran.stderr) != changes
+    assert (reported in ran.stderr) != changes
 
 
 def test_a_file_of_records_is_simulated(target: tuple[str, str], tmp_path: Path) -> None:

@@ -343,8 +343,10 @@ async def test_a_pool_is_drawn_on_while_it_lasts(world: World, start: Start) -> 
     entries = [
         await charge(engine, acme, f"s{n}", units("seat", 3)) for n, engine in enumerate((world, other))
     ]
-    told = [(line.credits_micros, line.pool, line.pool_micros) for entry in entries for line in entry.lines]
-    assert told == [(4_500_000, "seats", 4_500_000), (7_500_000, "seats", 1_500_000)]
+    reported = [
+        (line.credits_micros, line.pool, line.pool_micros) for entry in entries for line in entry.lines
+    ]
+    assert reported == [(4_500_000, "seats", 4_500_000), (7_500_000, "seats", 1_500_000)]
     lots = await world.database.finance.fetch("SELECT scope, remaining FROM cell_00.lots ORDER BY sequence")
     assert [tuple(lot) for lot in lots] == [(None, 94 * CREDIT), ("pool:seats", 0)]
     await assert_books_hold(world)

@@ -137,8 +137,8 @@ async def test_a_verification_that_keeps_a_server_from_its_start_tells_how_far_i
         await busy_customer(world, f"customer {number}")
     with capture_logs() as logs:
         assert await watch_of(world).verify_all() == 0
-    told = [(line["verified"], line["customers"]) for line in logs if line["event"] == "books.verifying"]
-    assert told == [(0, 5), (2, 5), (4, 5)]
+    reported = [(line["verified"], line["customers"]) for line in logs if line["event"] == "books.verifying"]
+    assert reported == [(0, 5), (2, 5), (4, 5)]
 
 
 async def test_whoever_waits_for_a_verification_tells_so(database_url: str) -> None:

@@ -69,10 +69,10 @@ def page(at: datetime, plan: str) -> Iterator[tuple[str, str]]:
     for family in metrics.collect():
         for sample in family.samples:
             for replica in ("a", "b"):
-                told = "".join(f',{name}="{value}"' for name, value in sample.labels.items())
-                yield family.name, f'{sample.name}{{instance="{replica}"{told}}} {sample.value!r} '
+                reported = "".join(f',{name}="{value}"' for name, value in sample.labels.items())
+                yield family.name, f'{sample.name}{{instance="{replica}"{reported}}} {sample.value!r} '
             if recorded := _OVER_REPLICAS.get(family.name):
-                yield recorded, f"{recorded}{{{told.removeprefix(',')}}} {sample.value!r} "
+                yield recorded, f"{recorded}{{{reported.removeprefix(',')}}} {sample.value!r} "
 
 
 def openmetrics(plan: str) -> str:

@@ -190,8 +190,10 @@ async def test_savings_by_lever_and_cost_make_the_baseline(database, writer, fin
     await roll_up(database)
     by_lever = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_LEVER])
     rows = (await finance.GetMarginReport(by_lever)).rows
-    told = {row.lever: [nanos(row.cost_usd), nanos(row.saved_usd), nanos(row.baseline_usd)] for row in rows}
-    assert told == {"": [300, 0, 300], "caching": [0, 50, 50], "routing": [300, 821, 1121]}
+    reported = {
+        row.lever: [nanos(row.cost_usd), nanos(row.saved_usd), nanos(row.baseline_usd)] for row in rows
+    }
+    assert reported == {"": [300, 0, 300], "caching": [0, 50, 50], "routing": [300, 821, 1121]}
     [row] = (await finance.GetMarginReport(pb.GetMarginReportRequest())).rows
     assert [nanos(row.cost_usd), nanos(row.saved_usd), nanos(row.baseline_usd)] == [600, 871, 1471]
 
@@ -217,11 +219,11 @@ async def test_customers_own_keys_are_told_apart(database, writer, finance):
     assert (ours.key_owner, nanos(ours.cost_usd), nanos(ours.saved_usd)) == ("OURS", 700, 300)
     assert (ours.own_key_cost_usd, ours.own_key_saved_usd) == ("0.000000000", "0.000000000")
     request = pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
-    told = await finance.ExplainCharge(request)
-    assert (nanos(told.saved_usd), nanos(told.baseline_usd)) == (300, 1_000)
-    assert [nanos(each.saved_usd) for each in told.lines] == [0, 300]
-    assert [nanos(each.baseline_usd) for each in told.lines] == [0, 1_000]
-    assert [nanos(each.own_key_saved_usd) for each in told.lines] == [6_000, 0]
+    reported = await finance.ExplainCharge(request)
+    assert (nanos(reported.saved_usd), nanos(reported.baseline_usd)) == (300, 1_000)
+    assert [nanos(each.saved_usd) for each in reported.lines] == [0, 300]
+    assert [nanos(each.baseline_usd) for each in reported.lines] == [0, 1_000]
+    assert [nanos(each.own_key_saved_usd) for each in reported.lines] == [6_000, 0]
 
 
 async def test_a_refund_takes_revenue_back_and_a_reversal_the_cost_and_savings_too(database, writer, finance):
@@ -308,8 +310,8 @@ async def test_margins_by_name(database, writer, finance):
     await roll_up(database)
     everything = pb.MarginDimension.values()[1:]
     report = await finance.GetMarginReport(pb.GetMarginReportRequest(group_by=everything))
-    told = [(row.customer_id, row.plan, row.card, row.kind, row.model, row.lever) for row in report.rows]
-    assert told == [
+    reported = [(row.customer_id, row.plan, row.card, row.kind, row.model, row.lever) for row in report.rows]
+    assert reported == [
         ("acme", "standard", "agents", "compute", "", ""),
         ("acme", "standard", "agents", "tokens", "m/a", ""),
         ("globex", "overdraft", "agents", "tokens", "m/b", "routing"),
@@ -455,8 +457,8 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
         line("compute", "h100", micros=10 * CREDIT, cost_nanousd=DOLLAR, price="4 an hour"),
     )
     request = pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
-    told = await finance.ExplainCharge(request)
-    assert told.lines[0] == pb.ExplainedLine(
+    reported = await finance.ExplainCharge(request)
+    assert reported.lines[0] == pb.ExplainedLine(
         kind="tokens",
         name="acme/large",
         rule="tokens rule",
@@ -478,17 +480,21 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
         own_key_cost_usd="0.000000000",
         own_key_saved_usd="0.000000000",
     )
-    assert (told.lines[1].price, told.lines[1].served_cost_usd, told.lines[1].lever) == ("4 an hour", "", "")
-    assert [(draw.grant_id, draw.credits_micros, draw.value_usd) for draw in told.draws] == [
+    assert (reported.lines[1].price, reported.lines[1].served_cost_usd, reported.lines[1].lever) == (
+        "4 an hour",
+        "",
+        "",
+    )
+    assert [(draw.grant_id, draw.credits_micros, draw.value_usd) for draw in reported.draws] == [
         (ids.grant_id("acme", (first.sequence, 0)), 10 * CREDIT, "3.000000000"),
         (ids.grant_id("acme", (second.sequence, 0)), 30 * CREDIT, "21.000000000"),
     ]
-    assert (told.revenue_usd, told.cost_usd) == ("24.000000000", "1.000000003")
-    assert (told.card, told.card_version, told.cost_version) == ("agents", 3, 5)
-    assert (told.plan, told.credit_price_usd) == ("standard", "1.000000000")
-    assert (told.priced_micros, told.charged_micros) == (40 * CREDIT, 40 * CREDIT)
-    assert told.booked_at == timestamp(charge.booked_at)
-    assert list(told.absorbed) == []
+    assert (reported.revenue_usd, reported.cost_usd) == ("24.000000000", "1.000000003")
+    assert (reported.card, reported.card_version, reported.cost_version) == ("agents", 3, 5)
+    assert (reported.plan, reported.credit_price_usd) == ("standard", "1.000000000")
+    assert (reported.priced_micros, reported.charged_micros) == (40 * CREDIT, 40 * CREDIT)
+    assert reported.booked_at == timestamp(charge.booked_at)
+    assert list(reported.absorbed) == []
 
 
 async def test_absorbed_cost_is_explained_by_reason(database, writer, finance):
@@ -497,19 +503,19 @@ async def test_absorbed_cost_is_explained_by_reason(database, writer, finance):
     await customer.grant(6 * CREDIT, 6 * DOLLAR)
     unpriced = line(treatment=Treatment.UNPRICED, cost_nanousd=2 * DOLLAR)
     charge = await customer.charge(unpriced, line(micros=8 * CREDIT, cost_nanousd=4 * DOLLAR))
-    told = await finance.ExplainCharge(
+    reported = await finance.ExplainCharge(
         pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", charge.sequence))
     )
-    assert {each.reason: each.amount_usd for each in told.absorbed} == {
+    assert {each.reason: each.amount_usd for each in reported.absorbed} == {
         "uncollected": "1.000000000",
         "unpriced": "2.000000000",
     }
-    assert (told.priced_micros, told.charged_micros, told.uncollected_micros) == (
+    assert (reported.priced_micros, reported.charged_micros, reported.uncollected_micros) == (
         8 * CREDIT,
         6 * CREDIT,
         2 * CREDIT,
     )
-    assert [each.treatment for each in told.lines] == ["UNPRICED", "CHARGED"]
+    assert [each.treatment for each in reported.lines] == ["UNPRICED", "CHARGED"]
 
 
 async def test_a_commit_in_credits_is_explained_without_lines(database, writer, finance):
@@ -517,11 +523,15 @@ async def test_a_commit_in_credits_is_explained_without_lines(database, writer, 
     customer = await Bookkeeper.open(database, writer, "acme")
     await customer.grant(10 * CREDIT, 5 * DOLLAR)
     commit = await customer.commit_credits(await customer.reserve(10 * CREDIT), 4 * CREDIT)
-    told = await finance.ExplainCharge(
+    reported = await finance.ExplainCharge(
         pb.ExplainChargeRequest(customer_id="acme", charge_id=ids.charge_id("acme", commit.sequence))
     )
-    assert (list(told.lines), told.revenue_usd, told.cost_usd) == ([], "2.000000000", "0.000000000")
-    assert [draw.value_usd for draw in told.draws] == ["2.000000000"]
+    assert (list(reported.lines), reported.revenue_usd, reported.cost_usd) == (
+        [],
+        "2.000000000",
+        "0.000000000",
+    )
+    assert [draw.value_usd for draw in reported.draws] == ["2.000000000"]
 
 
 async def test_only_charges_of_the_customer_are_explained(database, writer, finance):

@@ -96,7 +96,7 @@ async def test_a_database_that_does_not_verify_is_refused(secured: Secured) -> N
     text.write_text("no PEM")
     await check_url(NAME, secured.url(sslmode="verify-full", sslrootcert=own))
     await check_url(NAME, secured.url("127.0.0.1", sslmode="verify-ca", sslrootcert=own))
-    for url, told in (
+    for url, reported in (
         (
             secured.url(sslmode="verify-full", sslrootcert=other),
             "does not verify: unable to get local issuer certificate; verify-full takes in sslrootcert",
@@ -110,4 +110,4 @@ async def test_a_database_that_does_not_verify_is_refused(secured: Secured) -> N
     ):
         with pytest.raises(SettingsError, match=rf"^{NAME}: ") as refused:
             await check_url(NAME, url)
-        assert told in str(refused.value)
+        assert reported in str(refused.value)

@@ -233,8 +233,8 @@ async def test_rows_hold_every_field(world, connection, data, together):
 async def _assert_read_as_written(connection, batch, customer, sequences):
     request = LoadRequest(customer, tuple(sequences), tuple(f"run/{sequence}" for sequence in sequences))
     loaded = (await load(connection, CELL, [request]))[customer]
-    kept = {lot.key: lot for lot in loaded.wallet.lots}
-    assert {key: kept[key] for _, key in batch.lots} == {
+    stored = {lot.key: lot for lot in loaded.wallet.lots}
+    assert {key: stored[key] for _, key in batch.lots} == {
         key: lot for (_, key), (lot, _) in batch.lots.items()
     }
     assert loaded.wallet == batch.wallets[customer]._replace(lots=loaded.wallet.lots)

@@ -167,9 +167,9 @@ async def test_a_reservation_to_reverse_comes_with_all_its_entries(world, connec
     await write(connection, CELL, world.take())
     facts = await load_reversal(connection, CELL, customer, charge=None, reservation=sequence)
     assert facts.charges == (*parts, release)
-    kept = world.reservations[customer, sequence]
-    assert facts.reservation == kept._replace(costs=books.ReservationCosts())
-    assert kept.state is ReservationState.RELEASED
+    stored = world.reservations[customer, sequence]
+    assert facts.reservation == stored._replace(costs=books.ReservationCosts())
+    assert stored.state is ReservationState.RELEASED
     command = books.Reverse(world.request_id(), b"f", None, sequence, "by mistake")
     world.do(customer, command, facts=facts)
     await write(connection, CELL, world.take())

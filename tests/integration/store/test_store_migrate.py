@@ -49,9 +49,9 @@ async def test_migrate_tells_what_it_applied_and_a_second_time_nothing(empty_url
 
 async def test_servers_that_start_at_once_migrate_once(empty_url):
     """Of concurrent migrations one applies, the others wait and find nothing to do."""
-    told = await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
-    assert sorted(told, key=len)[:3] == [[], [], []]
-    assert len(max(told, key=len)) == 3
+    reported = await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
+    assert sorted(reported, key=len)[:3] == [[], [], []]
+    assert len(max(reported, key=len)) == 3
 
 
 async def test_cells_are_alike(empty_url):

@@ -68,9 +68,9 @@ async def test_a_walk_begins_and_ends_at_milestones(owner, database, entries):
 
 def passed_over(explained) -> int:
     """How many rows a plan read and left out; it uses the milestones."""
-    told = json.dumps(explained)
-    assert "entries_milestones" in told
-    assert "Seq Scan" not in told
+    reported = json.dumps(explained)
+    assert "entries_milestones" in reported
+    assert "Seq Scan" not in reported
     passed, nodes = 0, [explained["Plan"]]
     while nodes:
         node = nodes.pop()

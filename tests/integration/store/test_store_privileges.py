@@ -95,9 +95,9 @@ async def test_grants_are_what_is_declared_whatever_was_there(unmended, database
     with structlog.testing.capture_logs() as logs:
         assert await migrate(database_urls.owner) == []
     assert await grants_of(unmended) == declared
-    told = [log["statement"] for log in logs if log["event"] == "privileges.taken_back"]
-    assert f"REVOKE SELECT ON TABLE {CELL}.money FROM {READER}" in told
-    assert f"REVOKE UPDATE ON TABLE {CELL}.entries FROM {WRITER}" in told
+    reported = [log["statement"] for log in logs if log["event"] == "privileges.taken_back"]
+    assert f"REVOKE SELECT ON TABLE {CELL}.money FROM {READER}" in reported
+    assert f"REVOKE UPDATE ON TABLE {CELL}.entries FROM {WRITER}" in reported
     with structlog.testing.capture_logs() as logs:
         await migrate(database_urls.owner)
     assert logs == []
@@ -162,9 +162,9 @@ async def test_an_owner_that_cannot_close_functions_is_told_once_what_to_do(post
         url = postgres.url.replace("//postgres:", "//chief:").replace("/postgres?", "/managed?")
         with structlog.testing.capture_logs() as logs:
             await migrate(url)
-        (told,) = [log for log in logs if log["event"] == "privileges.callable"]
-        assert told["count"] > 400
-        assert "superuser" in told["mend"]
+        (reported,) = [log for log in logs if log["event"] == "privileges.callable"]
+        assert reported["count"] > 400
+        assert "superuser" in reported["mend"]
         await migrate(postgres.url.replace("/postgres?", "/managed?"))
         with structlog.testing.capture_logs() as logs:
             await migrate(url)
@@ -190,8 +190,8 @@ async def test_a_guest_in_a_database_is_told_what_its_owner_has_to_run(postgres)
         for _ in range(2):
             with structlog.testing.capture_logs() as logs:
                 await migrate(guest_url)
-            told = [log["mend"] for log in logs if log["event"] == "privileges.too_many"]
-            assert told == ["the database's owner runs: REVOKE TEMPORARY ON DATABASE shared FROM PUBLIC"]
+            reported = [log["mend"] for log in logs if log["event"] == "privileges.too_many"]
+            assert reported == ["the database's owner runs: REVOKE TEMPORARY ON DATABASE shared FROM PUBLIC"]
             assert "privileges.taken_back" not in {log["event"] for log in logs}
         await migrate(url)
         with structlog.testing.capture_logs() as logs:

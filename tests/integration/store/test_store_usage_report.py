@@ -79,14 +79,14 @@ async def test_reports_count_what_was_charged(world, connection, database, seed)
     reads = Reads(database.reader, database.reports, Directory(database.reader))
     name = await connection.fetchval("SELECT customer_id FROM ledger.customers WHERE customer = $1", customer)
     rows = (await reads.usage(name, query, None, 100)).rows
-    told: Counter = Counter()
+    reported: Counter = Counter()
     for row in rows:
         key = (*row.key.labels, row.key.kind, row.key.unit)
-        told[*key, "credits"] += row.credits_micros
-        told[*key, "items"] += row.items
-        told[*key, "measured"] += row.measured
-        told[*key, "quantity"] += row.quantities.get("quantity", Decimal(0))
-    assert {key: figure for key, figure in told.items() if figure} == {
+        reported[*key, "credits"] += row.credits_micros
+        reported[*key, "items"] += row.items
+        reported[*key, "measured"] += row.measured
+        reported[*key, "quantity"] += row.quantities.get("quantity", Decimal(0))
+    assert {key: figure for key, figure in reported.items() if figure} == {
         key: figure for key, figure in counts.items() if figure
     }
     of_a = (await reads.usage(name, replace(query, labels={"project": "a"}), None, 100)).rows

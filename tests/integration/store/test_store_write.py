@@ -81,9 +81,9 @@ async def test_partial_commits_keep_the_exact_amounts(world, connection):
     world.commit(customer, sequence, priced(CREDIT, 13), final=False)
     await write(connection, CELL, world.take())
     loaded = await load(connection, CELL, [LoadRequest(customer, reservations=(sequence,))])
-    kept = world.reservations[customer, sequence]
-    assert kept.costs.cost_exact[1] == 7
-    assert loaded[customer].reservations == {sequence: kept}
+    stored = world.reservations[customer, sequence]
+    assert stored.costs.cost_exact[1] == 7
+    assert loaded[customer].reservations == {sequence: stored}
 
 
 async def test_born_and_changed_in_one_batch_is_written_in_its_last_state(world, connection):
@@ -259,9 +259,9 @@ async def test_a_batch_of_refusals_is_one_read(world, connection):
         third: world.standing(third)._replace(token=0),
         10**9: Standing(1, 1),
     }
-    told = await check(connection, CELL, before, world.now)
-    assert told.customers == {first}
-    assert abs(told.clock - world.now) < timedelta(minutes=1)
+    reported = await check(connection, CELL, before, world.now)
+    assert reported.customers == {first}
+    assert abs(reported.clock - world.now) < timedelta(minutes=1)
     assert (await check(connection, CELL, {third: Standing(99, 0)}, world.now)).customers == frozenset()
     early = await check(connection, CELL, before, world.now - timedelta(seconds=6))
     assert early.stale

@@ -184,9 +184,9 @@ class Histories(RuleBasedStateMachine):
     def they_agree(self) -> None:
         """Compare balances, each lot and each reservation."""
         for key, lot in zip(sorted(self.world.lots), self.model.lots, strict=True):
-            kept = self.world.lots[key]
-            assert kept.held_micros == lot.count("held"), key
-            assert kept.remaining_micros == lot.count("held", "available", "pending"), key
+            stored = self.world.lots[key]
+            assert stored.held_micros == lot.count("held"), key
+            assert stored.remaining_micros == lot.count("held", "available", "pending"), key
         balances = self.world.wallet.balances
         for account in ("pending", "available", "held", "expired"):
             assert getattr(balances, account) == sum(lot.count(account) for lot in self.model.lots), account

@@ -117,6 +117,6 @@ def test_no_more_comes_back_than_was_collected(
     for word, amount, which in steps:
         step: Callable[[int, int], None] = getattr(model, word)
         step(amount, which)
-        kept = {key: state.collected_micros for key, state in model.world.states.items()}
-        assert kept == {key: model.collected[key] for key in kept}
+        stored = {key: state.collected_micros for key, state in model.world.states.items()}
+        assert stored == {key: model.collected[key] for key in stored}
         assert model.world.wallet.balances.consumed == sum(model.collected.values())

@@ -75,6 +75,6 @@ def test_pools_pay_as_in_the_model(parts: list[list[PricedLine]], grants: dict[s
                 drawn[scopes[draw.lot.sequence]] += draw.micros
     assert drawn == {pool: round(exact) for pool, exact in from_pools.items()}
     assert sum(entry.priced_micros for entry in booked) == sum(drawn.values()) + round(rest)
-    told = sum(line.pool_micros for entry in booked for line in entry.lines)
-    assert told == sum(drawn.values())
+    reported = sum(line.pool_micros for entry in booked for line in entry.lines)
+    assert reported == sum(drawn.values())
     assert sum(entry.uncollected_micros for entry in booked) == 0

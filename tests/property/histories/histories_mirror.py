@@ -199,11 +199,11 @@ class Mirror:
             return Refusal("RESERVATION_NOT_FOUND")
         before, model = self.account.figures(), hold.model
         minutes = minutes_of(request.ttl) if request.HasField("ttl") else 0
-        told = self.account.extend(model, request.amount_micros, minutes)
-        if told == "INSUFFICIENT_CREDITS":
+        reported = self.account.extend(model, request.amount_micros, minutes)
+        if reported == "INSUFFICIENT_CREDITS":
             return self._insufficient(request.amount_micros)
-        if told != "ok":
-            return Refusal(told)
+        if reported != "ok":
+            return Refusal(reported)
         _succeeded(reply)
         self._book(before, "EXTEND", hold.shown.labels, reservation_id=request.reservation_id)
         if request.HasField("ttl") and self.account.minute + minutes == model.expires:
@@ -221,12 +221,12 @@ class Mirror:
         model, bill = hold.model, bill_of(request)
         late, priced, charged = model.state == "EXPIRED", model.priced, model.charged
         before = self.account.figures()
-        told = self.account.commit(model, bill.needs, stated=bill.is_stated, final=request.final)
-        if told == "OVER_CAPTURE":
+        reported = self.account.commit(model, bill.needs, stated=bill.is_stated, final=request.final)
+        if reported == "OVER_CAPTURE":
             held, required = str(self.account.found), str(bill.asked)
-            return Refusal(told, {"held_micros": held, "required_micros": required})
-        if told != "ok":
-            return Refusal(told)
+            return Refusal(reported, {"held_micros": held, "required_micros": required})
+        if reported != "ok":
+            return Refusal(reported)
         _succeeded(reply)
         ids = {"reservation_id": request.reservation_id, "charge_id": reply.charge.charge_id}
         self._book(before, "COMMIT", hold.shown.labels, **ids)
@@ -246,9 +246,9 @@ class Mirror:
         if hold is None:
             return Refusal("RESERVATION_NOT_FOUND")
         before = self.account.figures()
-        told = self.account.release(hold.model)
-        if told != "ok":
-            return Refusal(told)
+        reported = self.account.release(hold.model)
+        if reported != "ok":
+            return Refusal(reported)
         _succeeded(reply)
         self._book(before, "RELEASE", hold.shown.labels, reservation_id=request.reservation_id)
         return pb.ReleaseReservationResponse(
@@ -286,9 +286,9 @@ class Mirror:
         undone = self._undone(request.reservation_id) if hold else [charge] if charge else []
         returned, lots = model.left, len(self.account.lots)
         before = self.account.figures()
-        told = self.account.reverse(model)
-        if told != "ok":
-            return Refusal(told)
+        reported = self.account.reverse(model)
+        if reported != "ok":
+            return Refusal(reported)
         _succeeded(reply)
         self._book(before, "REVERSAL", subject.shown.labels, **ids)
         for each in undone:
@@ -305,9 +305,9 @@ class Mirror:
             return Refusal("CHARGE_NOT_FOUND")
         left, lots = charge.collected.left, len(self.account.lots)
         before = self.account.figures()
-        told = self.account.refund(charge.collected, request.amount_micros or None)
-        if told != "ok":
-            return Refusal(told, {"left_micros": str(left)})
+        reported = self.account.refund(charge.collected, request.amount_micros or None)
+        if reported != "ok":
+            return Refusal(reported, {"left_micros": str(left)})
         _succeeded(reply)
         refunded = left - charge.collected.left
         self._book(before, "REFUND", charge.shown.labels, charge_id=request.charge_id)
@@ -461,14 +461,14 @@ class Mirror:
     def _minute(self, instant: Timestamp) -> int:
         return (instant.ToDatetime(UTC) - self.began) // MINUTE
 
-    def _now(self, told: Timestamp) -> Timestamp:
+    def _now(self, reported: Timestamp) -> Timestamp:
         """Take an instant from a reply, if it may be now."""
-        return self.at(self.account.minute, told)
+        return self.at(self.account.minute, reported)
 
-    def at(self, minute: int, told: Timestamp) -> Timestamp:
+    def at(self, minute: int, reported: Timestamp) -> Timestamp:
         """Take an instant from a reply, if it lies in this minute."""
-        assert self._minute(told) == minute, f"{told} is not in minute {minute} after {self.began}"
-        return told
+        assert self._minute(reported) == minute, f"{reported} is not in minute {minute} after {self.began}"
+        return reported
 
     _HANDLERS = {  # noqa: RUF012 -- one table
         admin.CreateCustomerRequest: _create,

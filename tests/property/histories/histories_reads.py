@@ -57,8 +57,8 @@ class Reads:
             sums = kinds.setdefault(grant.kind, [0, 0])
             sums[0] += lot.count("available")
             sums[1] += lot.count("held")
-        told = {each.kind: [each.available_micros, each.held_micros] for each in read.by_kind}
-        assert told == {kind: sums for kind, sums in kinds.items() if any(sums)}
+        reported = {each.kind: [each.available_micros, each.held_micros] for each in read.by_kind}
+        assert reported == {kind: sums for kind, sums in kinds.items() if any(sums)}
         mortal = [lot for lot, _ in live if lot.count("available") and lot.expires < NEVER]
         assert read.HasField("next_expiry") == bool(mortal)
         if mortal:
@@ -132,8 +132,8 @@ class Reads:
         """Compare the grants; of those made of returned credits the ids and instants are not known before."""
         request = wallet.ListGrantsRequest(customer_id=mirror.customer_id, page_size=page_size)
         read = list(_pages(self._wallet.ListGrants, request, "grants"))
-        kept = list(zip(mirror.account.lots, mirror.grants, strict=True))
-        for grant, (lot, issued) in zip(read, reversed(kept), strict=True):
+        stored = list(zip(mirror.account.lots, mirror.grants, strict=True))
+        for grant, (lot, issued) in zip(read, reversed(stored), strict=True):
             if not issued.grant_id:
                 assert grant.expires_at.ToDatetime() - grant.effective_at.ToDatetime() == NEW_LIFE
                 issued.grant_id = grant.grant_id
@@ -145,9 +145,9 @@ class Reads:
         """Compare the accounts of the customer's books, in both commodities."""
         read = self._finance.GetTrialBalance(finance.GetTrialBalanceRequest(customer_id=mirror.customer_id))
         figures = mirror.account.figures()
-        kept = {"voided": 0, "refunded": 0, **figures._asdict()}
-        kept["issued"], kept["debt"] = -kept.pop("granted"), -kept["debt"]
-        assert {each.account: _units(each.balance, CREDIT_PLACES) for each in read.credits} == kept
+        stored = {"voided": 0, "refunded": 0, **figures._asdict()}
+        stored["issued"], stored["debt"] = -stored.pop("granted"), -stored["debt"]
+        assert {each.account: _units(each.balance, CREDIT_PLACES) for each in read.credits} == stored
         dollars = {each.account: _units(each.balance, DOLLAR_PLACES) for each in read.dollars}
         assert dollars == mirror.account.dollars()
 

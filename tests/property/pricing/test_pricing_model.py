@@ -376,7 +376,7 @@ def test_an_estimate_does_not_depend_on_what_served(card, book, items, given_lab
     """`served_by` changes nothing of what an estimate says in public."""
     terms = _terms(card, book)
 
-    def told(some):
+    def reported(some):
         quote = price(some, given_labels, terms, Memory(), now=NOW, estimate=True)
         return [(line.public, line.exact_micros, line.treatment) for line in quote.lines]
 
@@ -389,7 +389,7 @@ def test_an_estimate_does_not_depend_on_what_served(card, book, items, given_lab
             )
         return item
 
-    assert told(items) == told([plain(item) for item in items])
+    assert reported(items) == reported([plain(item) for item in items])
 
 
 @settings(max_examples=40, deadline=None)

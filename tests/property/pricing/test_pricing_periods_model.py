@@ -69,7 +69,7 @@ class Wallet:
     """What one customer paid, and the states as a caller keeps them."""
 
     def __init__(self, terms):
-        self.terms, self.states, self.kept, self.lines = terms, {}, {}, []
+        self.terms, self.states, self.stored, self.lines = terms, {}, {}, []
 
     def use(self, items):
         """Price a call's items."""
@@ -83,7 +83,7 @@ class Wallet:
 
     def keep(self, states):
         """Keep what changed."""
-        self.kept |= states
+        self.stored |= states
         self.states |= {key: state.text for key, state in states.items()}
 
     @property
@@ -94,7 +94,7 @@ class Wallet:
     @property
     def surplus(self):
         """Credits that are due when the period closes."""
-        return sum((state.surplus_micros for state in self.kept.values()), Fraction(0)) / 10**6
+        return sum((state.surplus_micros for state in self.stored.values()), Fraction(0)) / 10**6
 
 
 @st.composite

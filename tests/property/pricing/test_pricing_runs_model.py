@@ -183,18 +183,18 @@ def test_what_is_told_in_order_costs_at_each_step_what_the_model_says(rule, hist
 @given(bounds, histories(), st.data())
 def test_what_is_left_of_a_run_is_paid_whatever_is_undone(rule, history, data):
     """With each part that is told the others have paid what they come to, but for what is carried on."""
-    terms, told, states = _terms(rule), {}, {}
+    terms, reported, states = _terms(rule), {}, {}
     for number, part in enumerate(data.draw(st.permutations(_parts(history)))):
         quote = price([part], {}, terms, Memory(states), now=NOW)
         states |= {key: state.text for key, state in quote.states.items()}
-        told[number] = quote.lines[0], part
+        reported[number] = quote.lines[0], part
         carried = Fraction(json.loads(states["run/r"]).get("carried", 0), 3600 * 10**27)
-        whole = price([part for _, part in told.values()], {}, terms, Memory(), now=NOW)
-        paid = sum(line.exact_micros for line, _ in told.values()) / 10**6
+        whole = price([part for _, part in reported.values()], {}, terms, Memory(), now=NOW)
+        paid = sum(line.exact_micros for line, _ in reported.values()) / 10**6
         due = json.loads(whole.states["run/r"].text).get("carried", 0)
         assert carried >= 0
         assert paid - carried == whole.exact_micros / 10**6 - Fraction(due, 3600 * 10**27)
-        for undone in data.draw(st.sets(st.sampled_from(sorted(told)))):
-            line, _ = told.pop(undone)
+        for undone in data.draw(st.sets(st.sampled_from(sorted(reported)))):
+            line, _ = reported.pop(undone)
             states |= {key: state.text for key, state in unwind(line.effects, states).items()}
-        assert told or states["run/r"] == ""
+        assert reported or states["run/r"] == ""

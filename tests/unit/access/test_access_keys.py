@@ -75,7 +75,7 @@ def test_keys_that_may_be_made(scopes, customers):
 
 
 @pytest.mark.parametrize(
-    ("scopes", "customers", "field", "told"),
+    ("scopes", "customers", "field", "reported"),
     [
         ([], [], "scopes", "is empty; one or more of backend, refund, wallet, ops, finance are required"),
         (["Backends"], [], "scopes[0]", "'Backends' is no scope; backend is meant, perhaps"),
@@ -86,11 +86,11 @@ def test_keys_that_may_be_made(scopes, customers):
         (["wallet"], ["a", "b"], "customer_ids", "has 2 customers; a wallet key names exactly one"),
     ],
 )
-def test_keys_that_may_not_be_made(scopes, customers, field, told):
+def test_keys_that_may_not_be_made(scopes, customers, field, reported):
     """What is wrong is told with its field, and what is allowed."""
     [(path, description)] = problems(scopes, customers, None, NOW, is_first=False)
     assert path == field
-    assert description.startswith(told)
+    assert description.startswith(reported)
 
 
 def test_a_key_that_has_expired_is_not_made():

@@ -58,8 +58,8 @@ KEY = Key("0" * 12, "0" * 43).text
 @pytest.mark.parametrize("text", [KEY, f"r-{KEY}", f"{KEY}-1"])
 def test_an_id_holds_no_key(field, text):
     """It would be stored, and quoted to others; the refusal does not quote it either."""
-    told = violations(reserve(**{field: text}))
-    assert told == {field: "holds a key, which is sent as metadata alone; if others saw it, revoke it"}
+    reported = violations(reserve(**{field: text}))
+    assert reported == {field: "holds a key, which is sent as metadata alone; if others saw it, revoke it"}
 
 
 @pytest.mark.parametrize("text", ["acu_1", f"acu_{'0' * 12}_{'0' * 49}", KEY[4:]])

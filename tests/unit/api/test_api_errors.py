@@ -90,12 +90,12 @@ def test_bad_fields():
     assert [each.field for each in details(refused)[BadRequest].field_violations] == ["ttl"]
 
 
-@pytest.mark.parametrize(("wrong", "told"), [(15, 15), (17, 15), (5_000, 15)])
-def test_errors_fit_into_metadata(wrong, told):
+@pytest.mark.parametrize(("wrong", "reported"), [(15, 15), (17, 15), (5_000, 15)])
+def test_errors_fit_into_metadata(wrong, reported):
     """An error is trailing metadata, of which clients take 8 KiB: what fits is told, and the number."""
     path = f'labels.other["{chr(0x1F600) * 63}"]'
     status = errors.invalid([(path, "is " + "x" * 60)] * wrong)
-    assert len(details(status)[BadRequest].field_violations) == told
+    assert len(details(status)[BadRequest].field_violations) == reported
     assert f"and {wrong - 1} more" in status.message
     assert len(b64encode(status.SerializeToString())) < 8_192
 
@@ -104,9 +104,11 @@ def test_errors_fit_into_metadata(wrong, told):
 def test_long_descriptions_fit_into_metadata(quoted):
     """A description that quotes what was sent is cut, and as many are told as there is room for."""
     status = errors.invalid([("document", f"{quoted} is no name")] * 100)
-    told = details(status)[BadRequest].field_violations
-    assert len(told) == 16
-    assert all(each.description.endswith("…") and quoted.startswith(each.description[:-1]) for each in told)
+    reported = details(status)[BadRequest].field_violations
+    assert len(reported) == 16
+    assert all(
+        each.description.endswith("…") and quoted.startswith(each.description[:-1]) for each in reported
+    )
     assert len(b64encode(status.SerializeToString())) < 8_192
     status = errors.invalid([(chr(0x1F600) * 63, quoted)] * 100)
     assert 1 < len(details(status)[BadRequest].field_violations) < 16

@@ -334,8 +334,8 @@ def test_more_or_less_has_come_back_than_was_left(index: int, more: int, found: 
     assert audit(history.wallet, history.lots, history.reservations, history.entries) == []
     credit = 1_000_000
     priced = history.entries[index].priced_micros - more * credit
-    told = [finding for _, finding in returned(with_entry(history, index, priced_micros=priced))]
-    assert [re.sub("([0-9])0{6}", r"\1", finding) for finding in told] == found
+    reported = [finding for _, finding in returned(with_entry(history, index, priced_micros=priced))]
+    assert [re.sub("([0-9])0{6}", r"\1", finding) for finding in reported] == found
 
 
 def read_findings() -> dict[str, list[str]]:

@@ -46,9 +46,9 @@ def test_memos_of_each_line_fit(usage: Priced, fits: bool) -> None:
     money = decided(world.run(Charge("c", b"", None, already_used=True), usage)).entry.money
     assert money is not None
     memos = [(line.saved_nanousd, line.own_key_nanousd) for line in money.lines]
-    told = [(line.saved_exact_nanousd[0], line.own_key_exact_nanousd[0]) for line in usage.lines]
-    assert memos == (told if fits else [(0, 0)] * len(told))
-    assert [line.internal.get("uncosted", False) for line in money.lines] == [not fits] * len(told)
+    reported = [(line.saved_exact_nanousd[0], line.own_key_exact_nanousd[0]) for line in usage.lines]
+    assert memos == (reported if fits else [(0, 0)] * len(reported))
+    assert [line.internal.get("uncosted", False) for line in money.lines] == [not fits] * len(reported)
 
 
 def grant(world: World, name: str, nanousd: int) -> None:

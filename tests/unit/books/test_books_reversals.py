@@ -102,9 +102,9 @@ def test_a_reversed_reservation_is_as_if_nothing_had_been_charged(world: World) 
     assert (after.outcome_charged, after.expires_at) == (False, START + timedelta(minutes=7))
 
 
-@pytest.mark.parametrize(("state", "told"), [("REVERSED", False), ("COMMITTED", True)])
+@pytest.mark.parametrize(("state", "reported"), [("REVERSED", False), ("COMMITTED", True)])
 def test_a_reservation_is_undone_once_whichever_record_tells_it(
-    world: World, state: str, *, told: bool
+    world: World, state: str, *, reported: bool
 ) -> None:
     """Its own state is enough, and so is a reversal in the journal."""
     hold = run(world, Reserve("hold", b"h", 50)).entry.sequence
@@ -113,7 +113,7 @@ def test_a_reservation_is_undone_once_whichever_record_tells_it(
     facts = world.facts(command)
     assert facts.reservation is not None
     facts = facts._replace(
-        reservation=facts.reservation._replace(state=ReservationState(state)), reversed=told
+        reservation=facts.reservation._replace(state=ReservationState(state)), reversed=reported
     )
     outcome = decide(
         world.wallet, command, now=world.now, plan=world.plan, priced=None, terms=None, facts=facts

@@ -70,25 +70,27 @@ def test_keys_that_are_none() -> None:
     """A key with a typo is told before anything is sent, and not quoted; nor does a key stand in a repr."""
     key = Key.draw().text
     for text in (key[:-1], key + "x", key.replace("acu_", "acu-"), key.swapcase(), "secret", f"{key}\n"):
-        with pytest.raises(SettingsError) as told:
+        with pytest.raises(SettingsError) as reported:
             Access.read({"ACU_LEDGER_KEY": text})
-        assert str(told.value).startswith("ACU_LEDGER_KEY holds no key: one begins with acu_ and ends with")
-        assert text not in str(told.value)
+        assert str(reported.value).startswith(
+            "ACU_LEDGER_KEY holds no key: one begins with acu_ and ends with"
+        )
+        assert text not in str(reported.value)
     assert key not in repr(Access.read({"ACU_LEDGER_KEY": key}))
 
 
 def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
     """The setting, the option and the file are told."""
     pair, other = authority.issue("client"), authority.issue("other")
-    for file, told in (
+    for file, reported in (
         (tmp_path / "gone", "cannot be read (No such file or directory)"),
         (pair.key, "holds no certificate in PEM form: name the file of the authority"),
     ):
         with pytest.raises(SettingsError) as raised:
             Access.read({}, ca=file)
-        assert f"--ca (ACU_LEDGER_CA): {file} {told}" in str(raised.value)
+        assert f"--ca (ACU_LEDGER_CA): {file} {reported}" in str(raised.value)
     names = ("ACU_LEDGER_CLIENT_CERTIFICATE", "ACU_LEDGER_CLIENT_CERTIFICATE_KEY")
-    for environment, told in (
+    for environment, reported in (
         ({names[0]: str(pair.certificate)}, "belong together: set both"),
         ({names[1]: str(pair.key)}, "belong together: set both"),
         ({names[0]: str(pair.certificate), names[1]: str(other.key)}, "(KEY_VALUES_MISMATCH)"),
@@ -96,4 +98,4 @@ def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
     ):
         with pytest.raises(SettingsError) as raised:
             Access.read(environment)
-        assert told in str(raised.value)
+        assert reported in str(raised.value)

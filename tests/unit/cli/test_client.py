@@ -36,9 +36,9 @@ async def target(authority: Authority) -> AsyncIterator[str]:
 
 async def refusal(target: str, access: Access) -> str:
     async with connect(target, target, access) as ledger:
-        with pytest.raises(CallFailedError) as told:
+        with pytest.raises(CallFailedError) as reported:
             await call(ledger.finance.VerifyJournal, VerifyJournalRequest())
-    return str(told.value)
+    return str(reported.value)
 
 
 async def test_another_name_and_another_authority(
@@ -47,10 +47,10 @@ async def test_another_name_and_another_authority(
     """What no repeat will mend is told in words, at once."""
     monkeypatch.setattr(client, "BACKOFF_SECONDS", 1_000.0)
     own, foreign = (each.file.read_bytes() for each in (authority, Authority(tmp_path, "foreign")))
-    told = await refusal(target, Access(authorities=own))
-    assert told.startswith("UNAVAILABLE: the server's certificate is for other names: call one of them (")
-    told = await refusal(target, Access(authorities=foreign))
-    assert told.startswith(
+    reported = await refusal(target, Access(authorities=own))
+    assert reported.startswith("UNAVAILABLE: the server's certificate is for other names: call one of them (")
+    reported = await refusal(target, Access(authorities=foreign))
+    assert reported.startswith(
         "UNAVAILABLE: no authority of --ca (ACU_LEDGER_CA) signed the server's certificate ("
     )
 
@@ -58,8 +58,8 @@ async def test_another_name_and_another_authority(
 async def test_plaintext_where_tls_is_spoken(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a server that ends; it is told after the repeats what else it may be."""
     monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.0)
-    told = await refusal(target, Access())
-    assert told.endswith(
+    reported = await refusal(target, Access())
+    assert reported.endswith(
         "Socket closed; a server that speaks TLS is reached with --ca, one that asks for a certificate with"
         " ACU_LEDGER_CLIENT_CERTIFICATE and ACU_LEDGER_CLIENT_CERTIFICATE_KEY"
     )

@@ -36,9 +36,9 @@ def test_no_port(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """A line for each setting: its name, what is there, what is allowed."""
     monkeypatch.setenv("ACU_LEDGER_PUBLIC_PORT", text)
     monkeypatch.setenv("ACU_LEDGER_FINANCE_PORT", "x")
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         Settings.read()
-    assert str(told.value).splitlines() == [
+    assert str(reported.value).splitlines() == [
         f"ACU_LEDGER_PUBLIC_PORT: {text!r} is no port (0 to 65535; 0: any free one)",
         "ACU_LEDGER_FINANCE_PORT: 'x' is no port (0 to 65535; 0: any free one)",
     ]
@@ -48,10 +48,10 @@ def test_no_port(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 def test_no_number_of_connections(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """At least one, and no more than a process may have files open."""
     monkeypatch.setenv("ACU_LEDGER_CONNECTIONS_MAX", text)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         Settings.read()
     expected = "number of connections (1 to 100000)"
-    assert str(told.value) == f"ACU_LEDGER_CONNECTIONS_MAX: {text!r} is no {expected}"
+    assert str(reported.value) == f"ACU_LEDGER_CONNECTIONS_MAX: {text!r} is no {expected}"
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_no_number_of_connections(monkeypatch: pytest.MonkeyPatch, text: str) ->
 )
 async def test_no_url(url: str) -> None:
     """The expected form is told, and nothing of the URL: what stands where is not certain."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         await check_url("DATABASE_URL", url)
-    assert str(told.value).startswith(f"DATABASE_URL is no URL of a PostgreSQL: write {FORM}, and ")
-    assert "secret" not in str(told.value)
+    assert str(reported.value).startswith(f"DATABASE_URL is no URL of a PostgreSQL: write {FORM}, and ")
+    assert "secret" not in str(reported.value)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ async def test_no_url(url: str) -> None:
 )
 async def test_nobody_answers(url: str, host: str) -> None:
     """The setting and the host are told, never the password."""
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         await check_url("ACU_LEDGER_READER_URL", url)
-    assert str(told.value).startswith(f"ACU_LEDGER_READER_URL: no PostgreSQL can be reached at {host}: ")
-    assert str(told.value).endswith(f"; write {FORM}")
-    assert "secret" not in str(told.value)
+    assert str(reported.value).startswith(f"ACU_LEDGER_READER_URL: no PostgreSQL can be reached at {host}: ")
+    assert str(reported.value).endswith(f"; write {FORM}")
+    assert "secret" not in str(reported.value)
 
 
 async def test_what_a_url_says_of_tls_and_cannot_mean(
@@ -100,7 +100,7 @@ async def test_what_a_url_says_of_tls_and_cannot_mean(
     """It is told before anything is connected to, and not as a URL that is none."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)
-    for said, told in (
+    for said, reported in (
         ("sslmode=verify-fully", "sslmode=verify-fully is none: write one of prefer, disable, "),
         ("sslmode=verify-full", "sslmode=verify-full takes sslrootcert: name a PEM file that this user may"),
         ("sslmode=verify-full&sslrootcert=system", "sslrootcert=system cannot be read: name a PEM file"),
@@ -108,5 +108,5 @@ async def test_what_a_url_says_of_tls_and_cannot_mean(
     ):
         with pytest.raises(SettingsError) as refused:
             await check_url("DATABASE_URL", f"postgresql://u:secret@127.0.0.1:1/d?{said}")
-        assert str(refused.value).startswith(f"DATABASE_URL: {told}")
+        assert str(refused.value).startswith(f"DATABASE_URL: {reported}")
         assert "secret" not in str(refused.value)

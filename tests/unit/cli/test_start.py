@@ -73,9 +73,9 @@ def test_every_command_is_found_where_it_is_said_to_be() -> None:
     commands = _commands(typer.main.get_command(app))
     assert {("serve",), ("rates", "check"), ("rates", "import"), ("keys", "rotate")} <= set(commands)
     for path in commands:
-        told = CliRunner().invoke(app, [*path, "--help"])
-        assert told.exit_code == 0, told.output
-        assert " ".join(path) in told.output
+        reported = CliRunner().invoke(app, [*path, "--help"])
+        assert reported.exit_code == 0, reported.output
+        assert " ".join(path) in reported.output
 
 
 def test_a_command_that_is_not_there_is_told_with_those_that_are_alike() -> None:

@@ -10,8 +10,12 @@ from ledger.v1.wallet_service_pb2 import UsageRow
 
 
 def row(**fields) -> UsageRow:
-    told = {"day": "2026-03-01", "kind": "units", "labels": Labels(project="p", other={"b": "1", "a": "2"})}
-    return UsageRow(**{**told, **fields})
+    reported = {
+        "day": "2026-03-01",
+        "kind": "units",
+        "labels": Labels(project="p", other={"b": "1", "a": "2"}),
+    }
+    return UsageRow(**{**reported, **fields})
 
 
 def test_pieces_add_up_exactly():

@@ -40,9 +40,11 @@ async def test_names() -> None:
     """A name is where its first address leads."""
     assert (await address_of(settings(host="localhost"))).is_loopback
     for host in ("nowhere.invalid", "", "[::1]", "a b", "x" * 300, "127.0.0.1:80"):
-        with pytest.raises(SettingsError) as told:
+        with pytest.raises(SettingsError) as reported:
             await address_of(settings(host=host))
-        assert str(told.value).startswith(f"ACU_LEDGER_HOST: {host!r} leads nowhere: write an address of ")
+        assert str(reported.value).startswith(
+            f"ACU_LEDGER_HOST: {host!r} leads nowhere: write an address of "
+        )
 
 
 def test_in_brackets() -> None:
@@ -57,14 +59,14 @@ def test_other_machines_take_tls() -> None:
     require_tls(settings(tls_certificate=FILE), Address("::1", is_loopback=True))
     require_tls(settings(tls_certificate=FILE), EVERYWHERE)
     require_tls(settings(plaintext=True), EVERYWHERE)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         require_tls(settings(), EVERYWHERE)
     for part in (
         "ACU_LEDGER_HOST: 0.0.0.0 can be reached from other machines",
         "  export ACU_LEDGER_TLS_CERTIFICATE=/etc/acu-ledger/tls.crt ACU_LEDGER_TLS_KEY=/etc/",
         "  acu-ledger serve --plaintext",
     ):
-        assert part in str(told.value)
+        assert part in str(reported.value)
     with pytest.raises(SettingsError, match="exclude each other: leave one out"):
         require_tls(settings(tls_certificate=FILE, plaintext=True), EVERYWHERE)
 
@@ -75,11 +77,11 @@ def test_other_machines_take_a_key(plaintext: bool) -> None:
     given = settings(plaintext=plaintext, database_url="postgresql://x")
     require_key(given, Address("127.0.0.1", is_loopback=True), usable=False)
     require_key(given, EVERYWHERE, usable=True)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         require_key(given, EVERYWHERE, usable=False)
     assert (
         "that takes a key; make one at the database of DATABASE_URL\n  acu-ledger keys create --scope ops"
-        in str(told.value)
+        in str(reported.value)
     )
     with pytest.raises(
         SettingsError, match=r"at the database\n  acu-ledger keys create --scope ops --name first --data /"

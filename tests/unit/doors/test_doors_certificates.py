@@ -40,9 +40,9 @@ def files(authority: Authority) -> TlsFiles:
 
 
 def refusal(files: TlsFiles, now: datetime = NOW) -> str:
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         read(files, now)
-    return str(told.value)
+    return str(reported.value)
 
 
 def test_what_is_read(files: TlsFiles, authority: Authority) -> None:
@@ -91,7 +91,7 @@ def test_files_that_hold_something_else(files: TlsFiles, tmp_path: Path) -> None
     """What is no PEM, or another kind of it, is told by its setting, with what belongs there."""
     text = tmp_path / "text"
     text.write_text("no PEM\n")
-    for field, other, told in (
+    for field, other, reported in (
         ("tls_certificate", text, "holds no certificate in PEM form"),
         ("tls_certificate", files.tls_key, "holds no certificate in PEM form"),
         ("tls_key", text, "holds no private key in PEM form"),
@@ -107,7 +107,7 @@ def test_files_that_hold_something_else(files: TlsFiles, tmp_path: Path) -> None
             "holds no certificate that may sign others: name that of the",
         ),
     ):
-        assert f"ACU_LEDGER_{field.upper()}: {other} {told}" in refusal(replace(files, **{field: other}))
+        assert f"ACU_LEDGER_{field.upper()}: {other} {reported}" in refusal(replace(files, **{field: other}))
 
 
 def test_a_key_of_another_certificate(files: TlsFiles, authority: Authority) -> None:
@@ -125,9 +125,9 @@ def test_a_key_with_a_password(files: TlsFiles, tmp_path: Path) -> None:
     subprocess.run(
         ["openssl", "pkey", "-in", files.tls_key, "-aes256", "-passout", "pass:x", "-out", locked], check=True
     )
-    told = refusal(replace(files, tls_key=locked))
-    assert f"ACU_LEDGER_TLS_KEY: {locked} asks for a password" in told
-    command = told.partition("`")[2].rpartition("`")[0].replace("NEW_FILE", str(tmp_path / "open.key"))
+    reported = refusal(replace(files, tls_key=locked))
+    assert f"ACU_LEDGER_TLS_KEY: {locked} asks for a password" in reported
+    command = reported.partition("`")[2].rpartition("`")[0].replace("NEW_FILE", str(tmp_path / "open.key"))
     subprocess.run([*command.split(), "-passin", "pass:x"], check=True)
     read(replace(files, tls_key=tmp_path / "open.key"), NOW)
 
@@ -136,37 +136,37 @@ def test_dates(files: TlsFiles) -> None:
     """Before its time and after it a certificate is refused, with the instant."""
     ends_at, starts_at = NOW + 90 * DAY, datetime(2000, 1, 1, tzinfo=UTC)
     name = f"ACU_LEDGER_TLS_CERTIFICATE: {files.tls_certificate}"
-    told = refusal(files, ends_at + DAY)
-    assert told == f"{name} has expired ({ends_at:%Y-%m-%d %H:%M} UTC): renew it"
-    told = refusal(files, starts_at - DAY)
-    assert told.startswith(f"{name} is not valid before 2000-01-01 00:00 UTC: wait, or look at ")
+    reported = refusal(files, ends_at + DAY)
+    assert reported == f"{name} has expired ({ends_at:%Y-%m-%d %H:%M} UTC): renew it"
+    reported = refusal(files, starts_at - DAY)
+    assert reported.startswith(f"{name} is not valid before 2000-01-01 00:00 UTC: wait, or look at ")
 
 
 def test_dates_of_real_clocks(authority: Authority) -> None:
     """One that ended, or is to begin, by the clock of now: no library says it first, in other words."""
-    for name, dates, told in (
+    for name, dates, reported in (
         ("old", {"not_after": NOW - DAY}, " has expired ("),
         ("new", {"not_before": NOW + DAY, "not_after": NOW + 9 * DAY}, " is not valid before "),
     ):
         pair = authority.issue(name, **dates)
-        assert told in refusal(TlsFiles(pair.certificate, pair.key, None, None))
+        assert reported in refusal(TlsFiles(pair.certificate, pair.key, None, None))
 
 
 def test_one_that_ends_soon_is_warned_of(files: TlsFiles) -> None:
     """Within 30 days of the end; not before them."""
-    for days, told in ((59, []), (61, ["tls.ends_soon"])):
+    for days, reported in ((59, []), (61, ["tls.ends_soon"])):
         with capture_logs() as logs:
             read(files, NOW + days * DAY)
-        assert [each["event"] for each in logs] == told
+        assert [each["event"] for each in logs] == reported
 
 
 def test_a_key_that_others_can_read_is_warned_of(files: TlsFiles) -> None:
     """By file, with the command that mends it; a group may read it."""
-    for mode, told in ((0o640, []), (0o644, ["tls.key_readable"])):
+    for mode, reported in ((0o640, []), (0o644, ["tls.key_readable"])):
         files.tls_key.chmod(mode)
         with capture_logs() as logs:
             read(files, NOW)
-        assert [each["event"] for each in logs] == told
+        assert [each["event"] for each in logs] == reported
     assert f"chmod o-r {files.tls_key}" in logs[0]["hint"]
 
 
@@ -174,8 +174,8 @@ def test_authorities_whose_time_is_over(files: TlsFiles, authority: Authority) -
     """They would keep every client out."""
     far = datetime(3000, 1, 2, tzinfo=UTC)
     pair = authority.issue("lasting", not_after=far + 90 * DAY)
-    told = refusal(TlsFiles(pair.certificate, pair.key, authority.file, None), far)
-    assert f"ACU_LEDGER_TLS_CLIENT_CA: {authority.file} holds authorities whose time is over only" in told
+    reported = refusal(TlsFiles(pair.certificate, pair.key, authority.file, None), far)
+    assert f"ACU_LEDGER_TLS_CLIENT_CA: {authority.file} holds authorities whose time is over only" in reported
 
 
 def self_signed(directory: Path, key: Any, *usages: x509.ObjectIdentifier) -> TlsFiles:

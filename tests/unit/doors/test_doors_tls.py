@@ -172,10 +172,10 @@ def test_files_that_cannot_be_used(
         look_twice(tls)
     assert tls.material is material
     assert figure(metrics, "files_refused") == 1
-    (told,) = logs
-    assert (told["event"], told["log_level"]) == ("tls.refused", "error")
-    assert told["error"].startswith(f"{expected}: ")
-    assert "PRIVATE" not in told["error"]
+    (reported,) = logs
+    assert (reported["event"], reported["log_level"]) == ("tls.refused", "error")
+    assert reported["error"].startswith(f"{expected}: ")
+    assert "PRIVATE" not in reported["error"]
     authority.issue("tls", not_after=datetime.now(UTC) + timedelta(days=90))
     with capture_logs() as logs:
         look_twice(tls)
@@ -269,7 +269,7 @@ def test_no_figures_without_tls(metrics: OperationsMetrics, tls: Tls) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         (("tls_certificate",), "ACU_LEDGER_TLS_CERTIFICATE belongs to ACU_LEDGER_TLS_KEY, which is not set"),
         (("tls_key",), "ACU_LEDGER_TLS_KEY belongs to ACU_LEDGER_TLS_CERTIFICATE, which is not set"),
@@ -284,11 +284,11 @@ def test_no_figures_without_tls(metrics: OperationsMetrics, tls: Tls) -> None:
     ],
 )
 def test_settings_that_belong_together(
-    metrics: OperationsMetrics, tmp_path: Path, given: tuple[str, ...], told: str
+    metrics: OperationsMetrics, tmp_path: Path, given: tuple[str, ...], reported: str
 ) -> None:
     """One of them alone is refused by name: nobody takes plaintext for TLS."""
     settings = Settings.model_construct(**dict.fromkeys(given, tmp_path))
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=reported):
         tls_of(settings, metrics)
     assert tls_of(Settings.model_construct(), metrics) is None
 

@@ -65,12 +65,12 @@ async def test_the_first_outcome_counts():
 
 async def test_called_back_at_once():
     """An outcome is told where it comes about, and at once to who asks after it."""
-    command, told = pending(), []
-    command.add_done_callback(told.append)
+    command, reported = pending(), []
+    command.add_done_callback(reported.append)
     command.answer(None)
-    assert told == [command]
-    command.add_done_callback(told.append)
-    assert told == [command, command]
+    assert reported == [command]
+    command.add_done_callback(reported.append)
+    assert reported == [command, command]
 
 
 @pytest.mark.parametrize(

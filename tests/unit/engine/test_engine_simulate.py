@@ -213,8 +213,8 @@ def by_volume(until):
         closed._replace(priced_micros=-8 * 10**6, revenue_nanousd=-4 * 10**7),
     ]
     sides = [Fixed(VOLUME_CARD % each) for each in ("1", "0.5")]
-    kept = [entry for entry in entries if entry.booked_at <= until]
-    return replayed(kept, *sides, Window(None, until))
+    stored = [entry for entry in entries if entry.booked_at <= until]
+    return replayed(stored, *sides, Window(None, until))
 
 
 def test_a_period_that_closes_gives_its_surplus_back_on_each_side():

@@ -28,11 +28,11 @@ def test_levers_move_no_price(sold):
 
 def test_which_styles_survive(sold):
     """Rates of usage live by the provider's bill; outcomes by neither; cost-plus falls with it."""
-    kept = {
+    stored = {
         style: [world for world in (World.CHEAPER, World.OWN_KEYS) if survives(row, world)]
         for style, row in sold.items()
     }
-    assert kept == {
+    assert stored == {
         "devin": [World.CHEAPER],
         "snowflake": [World.CHEAPER],
         "databricks": [World.CHEAPER],

@@ -27,7 +27,7 @@ def quantities(one: Adapted | NoUsage) -> dict[str, int]:
     return dict(item.quantities)
 
 
-def told(one: Adapted | NoUsage) -> list[tuple[str, str]]:
+def reported(one: Adapted | NoUsage) -> list[tuple[str, str]]:
     return [(finding.kind.value, finding.path) for finding in one.findings]
 
 
@@ -136,7 +136,7 @@ def test_response_with_hosted_tools_and_whose_it_was():
     }
     one = adapted(openai.adapt(record))
     assert one.items[1:] == (Units("file_search", 10**9), Units("web_search", 10**9))
-    assert told(one) == [("uncounted", "output[3]")]
+    assert reported(one) == [("uncounted", "output[3]")]
     assert (one.user, one.session) == ("acme", "s-1")
     event = {"type": "response.completed", "sequence_number": 9, "response": record}
     assert adapted(openai.adapt(event)).items == one.items
@@ -371,7 +371,7 @@ def test_cache_writes_by_time_to_live():
     )
     short = anthropic.adapt(message({**usage, "cache_creation_input_tokens": 300, "cache_creation": split}))
     assert quantities(short)["cache_write"] == 200
-    assert told(short) == [("mismatch", "usage.cache_creation_input_tokens")]
+    assert reported(short) == [("mismatch", "usage.cache_creation_input_tokens")]
     with pytest.raises(AdapterError, match="cache_creation_input_tokens: is 240, and includes"):
         anthropic.adapt(message({**usage, "cache_creation_input_tokens": 240, "cache_creation": split}))
 
@@ -406,7 +406,7 @@ def test_fallback_model():
     assert (other.model, dict(other.quantities)) == (main.model, {"input": 22_000, "output": 40})
     silent = anthropic.adapt(message({**USAGE, "iterations": [{**declined, "output_tokens": 0}, served]}))
     assert len(adapted(silent).items) == 1
-    assert told(silent) == [("assumed", "usage.iterations[0].type")]
+    assert reported(silent) == [("assumed", "usage.iterations[0].type")]
 
 
 def test_iterations_that_do_not_add_up():
@@ -415,9 +415,9 @@ def test_iterations_that_do_not_add_up():
         message({**USAGE, "iterations": [{"type": "message", **USAGE, "output_tokens": 9}]})
     )
     assert quantities(one)["output"] == 1000
-    assert told(one) == [("mismatch", "usage.iterations")]
+    assert reported(one) == [("mismatch", "usage.iterations")]
     odd = anthropic.adapt(message({**USAGE, "iterations": [{"type": "dream", "input_tokens": 7}]}))
-    assert told(odd) == [
+    assert reported(odd) == [
         ("unknown", "usage.iterations[0].type"),
         ("uncounted", "usage.iterations[0].input_tokens"),
     ]
@@ -437,7 +437,7 @@ def test_tiers_of_anthropic(said: dict[str, str], tier: str, kinds: list[str]):
     """Fast is a tier; a place that costs more is told, as no quantity says it."""
     one = adapted(anthropic.adapt(message({**USAGE, **said})))
     assert one.items[0].service_tier == tier
-    assert [kind for kind, _ in told(one)] == kinds
+    assert [kind for kind, _ in reported(one)] == kinds
 
 
 def test_streams_of_anthropic():
@@ -551,10 +551,10 @@ def test_litellm_without_a_usage_object():
     """All of it counts as uncached, which is told; a usage object that says otherwise counts, and is told."""
     one = litellm.adapt({**LOGGED, "metadata": {}})
     assert quantities(one) == {"input": 98_805, "output": 5120}
-    assert told(one) == [("assumed", "prompt_tokens")]
+    assert reported(one) == [("assumed", "prompt_tokens")]
     other = litellm.adapt({**LOGGED, "prompt_tokens": 10})
     assert quantities(other) == quantities(litellm.adapt(LOGGED))
-    assert told(other) == [("mismatch", "prompt_tokens")]
+    assert reported(other) == [("mismatch", "prompt_tokens")]
     assert litellm.adapt({"model": "a/b", "status": "failure", "prompt_tokens": 0}) == NoUsage("failure")
     with pytest.raises(AdapterError, match="custom_llm_provider: is missing"):
         litellm.adapt({**LOGGED, "custom_llm_provider": None})
@@ -636,7 +636,7 @@ def test_an_agent_that_says_more_than_its_calls():
     """What an agent's span says beyond the spans within it is told: a call may have no span of its own."""
     agent = call("agent", operation="invoke_agent", input_tokens=300, output_tokens=30)
     found = all_of(export(agent, call("one", "agent", input_tokens=100, output_tokens=10)))
-    assert told(found[0]) == [("mismatch", "attributes.gen_ai.usage")]
+    assert reported(found[0]) == [("mismatch", "attributes.gen_ai.usage")]
     assert "330 tokens, where the spans within it, which are counted, say 110" in found[0].findings[0].text
     (alone,) = all_of(export(agent))
     assert quantities(alone) == {"input": 300, "output": 30}
@@ -664,7 +664,7 @@ def test_names_of_other_versions():
     (one,) = all_of(span("a", **attributes))
     assert quantities(one) == {"input": 9, "output": 1}
     assert adapted(one).items[0].model == "anthropic/claude"
-    assert told(one) == [("mismatch", "attributes.gen_ai.usage.prompt_tokens")]
+    assert reported(one) == [("mismatch", "attributes.gen_ai.usage.prompt_tokens")]
 
 
 def test_what_a_span_says_of_usage_and_nobody_knows():
@@ -673,7 +673,7 @@ def test_what_a_span_says_of_usage_and_nobody_knows():
         call("a", input_tokens=9, output_tokens=1, **{"video.input_tokens": 3}),
         span("b", **{"gen_ai.usage.seconds": 0.5, "gen_ai.usage.cost": 0.5}),
     )
-    assert [told(one) for one in found] == [
+    assert [reported(one) for one in found] == [
         [("uncounted", "attributes.gen_ai.usage.video.input_tokens")],
         [("uncounted", "attributes.gen_ai.usage.seconds")],
     ]

@@ -240,9 +240,9 @@ def test_searches_in_forms_of_openai():
     search = openai.adapt({**chat("gpt-5-search-api"), "choices": cited})
     assert isinstance(search, Adapted)
     assert search.items[1:] == (Units("web_search", 10**9),)
-    told = openai.adapt(chat(prompt_tokens_details={"web_search_requests": 3}))
-    assert isinstance(told, Adapted)
-    assert told.items[1:] == (Units("web_search", 3 * 10**9),)
+    reported = openai.adapt(chat(prompt_tokens_details={"web_search_requests": 3}))
+    assert isinstance(reported, Adapted)
+    assert reported.items[1:] == (Units("web_search", 3 * 10**9),)
     other = openai.adapt({**chat("gpt-5"), "choices": cited})
     assert kinds(other) == ["uncounted"]
 

@@ -24,7 +24,7 @@ def _theirs(**more):
 
 
 @pytest.mark.parametrize(
-    ("item", "costs", "told"),
+    ("item", "costs", "reported"),
     [
         # list, asked, served, posted in dollars; source; lever
         (tokens(input=MILLION), COSTS, ("3", "3", "3", "3", "models", "")),
@@ -60,7 +60,7 @@ def _theirs(**more):
         (outcome("done"), COSTS, ("0", "0", "0", "0", "free", "")),
     ],
 )
-def test_finance_sees_what_was_listed_asked_served_and_posted(tmp_path, item, costs, told):
+def test_finance_sees_what_was_listed_asked_served_and_posted(tmp_path, item, costs, reported):
     """Unknown amounts are None and never 0; what is posted then, and why, is said by its source."""
     quote = priced(terms(tmp_path, *CARD, costs=costs), item)
     (line,) = quote.lines
@@ -69,7 +69,7 @@ def test_finance_sees_what_was_listed_asked_served_and_posted(tmp_path, item, co
         None if internal[name] is None else Fraction(internal[name]) / 10**9
         for name in ("list_nanousd", "asked_nanousd", "served_nanousd")
     ]
-    listed, asked, served, posted, source, lever = told
+    listed, asked, served, posted, source, lever = reported
     assert exact == [None if amount is None else Fraction(amount) for amount in (listed, asked, served)]
     assert dollars(quote) == Fraction(posted)
     assert (internal["cost_source"], internal["lever"]) == (source, lever)
@@ -107,8 +107,8 @@ def test_public_lines_tell_names_and_quantities_of_every_kind(tmp_path):
         units("mail", "2.25"),
         outcome("done", count=3),
     ).lines
-    told = [line.public for line in lines]
-    assert [(line["kind"], line["name"], line["title"], line["quantities"]) for line in told] == [
+    reported = [line.public for line in lines]
+    assert [(line["kind"], line["name"], line["title"], line["quantities"]) for line in reported] == [
         (
             "tokens",
             "acme/large",

@@ -225,11 +225,11 @@ def test_what_is_charged_and_reversed_again_and_again_makes_nothing_free(custome
         MAIL + "{tiers: {count: quantity, per: month, volume: "
         "[{up_to: 1000, price: {each: '0.02'}}, {price: {each: '0.01'}}]}}"
     )
-    kept = []
+    stored = []
     for _ in range(20):
-        first, _ = one.quote(mails(1000)).lines[0], kept.append(one.pays(mails(45)))
+        first, _ = one.quote(mails(1000)).lines[0], stored.append(one.pays(mails(45)))
         one.undo(first)
-    assert sum(kept) - one.surplus == 18
+    assert sum(stored) - one.surplus == 18
 
 
 def test_undoing_a_saving_leaves_the_others(customer):

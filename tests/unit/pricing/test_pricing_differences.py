@@ -62,8 +62,8 @@ def test_each_rate_is_told():
 )
 def test_percentages_are_of_the_old_rate(before, after, percent):
     """To six decimals of a per cent."""
-    [(*_, told)] = differences(card_text(TOKENS % ("x", before, 1)), card_text(TOKENS % ("x", after, 1)))
-    assert told == percent
+    [(*_, reported)] = differences(card_text(TOKENS % ("x", before, 1)), card_text(TOKENS % ("x", after, 1)))
+    assert reported == percent
 
 
 def test_rules_that_come_and_go():
@@ -131,10 +131,10 @@ def test_cost_books():
     match, prices, _ = provider["models"][0]
     prices[0][1]["input"] = "1000000"
     after = pricing.CostBook.from_document(json.dumps(document))
-    told = pricing.differing_costs(before, after)
-    assert [(one.path[:3], one.after) for one in told] == [
+    reported = pricing.differing_costs(before, after)
+    assert [(one.path[:3], one.after) for one in reported] == [
         (("compute", "h100", "per_hour"), "2.5"),
         (("catalog", "anthropic", json.dumps(match)), "1000000"),
     ]
-    assert told[0].change_percent == "+25"
+    assert reported[0].change_percent == "+25"
     assert pricing.differing_costs(None, before)

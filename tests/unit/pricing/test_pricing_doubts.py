@@ -38,7 +38,7 @@ def test_the_shipped_configuration_has_none():
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reported"),
     [
         (
             "match: {tokens: antropic/claude-sonnet-4-5}, price: {cost_plus: {markup: 1%}}",
@@ -69,11 +69,11 @@ def test_the_shipped_configuration_has_none():
         ),
     ],
 )
-def test_names_that_nothing_knows(tmp_path, rule, told):
+def test_names_that_nothing_knows(tmp_path, rule, reported):
     """A model, provider, tier or machine of a misspelt name is shown with the nearest one."""
     assert (
         warnings(tmp_path, rule, extra="discloses: serving_cost\n")[0].partition(":")[2]
-        == told.partition(":")[2]
+        == reported.partition(":")[2]
     )
 
 
@@ -113,8 +113,11 @@ def test_rates_under_the_margin_floor(tmp_path):
     rule = LARGE + "{per_million: {input: '6', cache_read: '0.6', output: 'OUTPUT'}}"
     floor = "margin_floor: 50%\n"
     assert warnings(tmp_path, rule.replace("OUTPUT", "30"), extra=floor) == []
-    [told] = warnings(tmp_path, rule.replace("OUTPUT", "29.9"), extra=floor)[1:]
-    assert "of output of acme/large at $29.9, with less than the margin_floor of 50% on a cost of $15" in told
+    [reported] = warnings(tmp_path, rule.replace("OUTPUT", "29.9"), extra=floor)[1:]
+    assert (
+        "of output of acme/large at $29.9, with less than the margin_floor of 50% on a cost of $15"
+        in reported
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_the_rate_of_another_number_of_tokens(tmp_path, price, hint):
     """A rate of one token under per_million, or the reverse, is named as what it most likely is."""
     found = warnings(tmp_path, LARGE + price)
     assert found
-    assert all(hint in told for told in found)
+    assert all(hint in reported for reported in found)
 
 
 def test_costs_of_another_number_of_tokens(tmp_path):
@@ -159,12 +162,12 @@ def test_a_misspelt_provider_in_a_cost_book(tmp_path):
     costs = 'tokens: {catalog: genai-prices, models: {MODEL: {per_million: {input: "3", output: "9"}}}}'
     rule = "match: {tokens: '*'}, price: {cost_plus: {markup: 1%}}"
     assert warnings(tmp_path, rule, costs=costs.replace("MODEL", "acme/own")) == []
-    [told] = warnings(tmp_path, rule, costs=costs.replace("MODEL", "antropic/own"))
-    assert told.endswith("(write anthropic/own, if that is meant)")
+    [reported] = warnings(tmp_path, rule, costs=costs.replace("MODEL", "antropic/own"))
+    assert reported.endswith("(write anthropic/own, if that is meant)")
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reported"),
     [
         (
             "match: {compute: sandbox}, price: {per_hour: '0.1'}",
@@ -190,9 +193,9 @@ def test_a_misspelt_provider_in_a_cost_book(tmp_path):
         ),
     ],
 )
-def test_other_prices_under_cost(tmp_path, rule, told):
+def test_other_prices_under_cost(tmp_path, rule, reported):
     """Hours, units, steps of tiers and prices in two steps are judged alike."""
-    assert any(told in found for found in warnings(tmp_path, rule))
+    assert any(reported in found for found in warnings(tmp_path, rule))
 
 
 @pytest.mark.parametrize(
@@ -262,16 +265,16 @@ def test_models_that_the_catalog_has_no_price_of(tmp_path, match, found):
 
 
 @pytest.mark.parametrize(
-    ("match", "told"),
+    ("match", "reported"),
     [
         ("tokens: 'openrouter/*'", "cache_write_1h of openrouter/"),
         ("tokens: '*', service_tier: batch", "at the tier 'batch'"),
     ],
 )
-def test_of_many_models_without_a_price_some_are_named(tmp_path, match, told):
+def test_of_many_models_without_a_price_some_are_named(tmp_path, match, reported):
     """A rule for hundreds has one warning: three names, and how many more."""
     (shown,) = warnings(tmp_path, f"match: {{{match}}}{COST_PLUS}")
-    assert told in shown
+    assert reported in shown
     assert len(shown) < 300
     more = int(shown.partition("(and ")[2].partition(" more)")[0])
     assert more > 100

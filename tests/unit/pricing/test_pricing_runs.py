@@ -201,9 +201,9 @@ def test_a_part_of_an_earlier_release_is_undone_without_what_it_was_charged(tmp_
     """Its line tells times alone: the run is then as if it had not been."""
     made = terms(tmp_path, MINUTE)
     quote = priced(made, *(compute("h100", seconds, run_id="a") for seconds in (20, 30)))
-    told = json.loads(quote.lines[0].effects[0].text)
-    del told["charged"]
-    left = unwind([Effect("run/a", json.dumps(told))], {"run/a": quote.states["run/a"].text})
+    reported = json.loads(quote.lines[0].effects[0].text)
+    del reported["charged"]
+    left = unwind([Effect("run/a", json.dumps(reported))], {"run/a": quote.states["run/a"].text})
     assert left == priced(made, compute("h100", 30, run_id="a")).states | {}
 
 

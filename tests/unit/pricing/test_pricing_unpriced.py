@@ -189,9 +189,9 @@ def test_an_estimate_ignores_what_served(tmp_path):
         (tokens(input=9, served_by="cache"), tokens(input=9)),
         (compute("h100", 9, served_by="nowhere"), compute("h100", 9)),
     ]:
-        told = priced(made, item, estimate=True)
-        assert [line.costs for line in told.lines] == [line.costs for line in priced(made, plain).lines]
-        assert told.exact_micros == priced(made, plain).exact_micros
+        reported = priced(made, item, estimate=True)
+        assert [line.costs for line in reported.lines] == [line.costs for line in priced(made, plain).lines]
+        assert reported.exact_micros == priced(made, plain).exact_micros
 
 
 def test_public_lines_are_free_of_cost(tmp_path):

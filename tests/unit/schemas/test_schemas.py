@@ -28,8 +28,8 @@ def test_what_is_kept_is_what_the_models_say(tmp_path):
     """`make schema` has been run since a model changed."""
     schemas.write(tmp_path)
     for name in schemas.ALL:
-        kept = ROOT / "deploy" / "schema" / f"{name}.json"
-        assert kept.read_text("utf-8") == (tmp_path / kept.name).read_text("utf-8"), "make schema"
+        stored = ROOT / "deploy" / "schema" / f"{name}.json"
+        assert stored.read_text("utf-8") == (tmp_path / stored.name).read_text("utf-8"), "make schema"
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
