@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -18,9 +18,14 @@ from ledger.client import models
 from ledger.client.amounts import micros_of
 from ledger.client.channel import access_of, open_channel
 from ledger.client.coalescing import Coalescer
+from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call, error_of_status
+from ledger.client.journal import BYTES_MAX, Journal
 from ledger.client.models import Balance, Charge, Quote, Refund, Reservation
+from ledger.client.outbox import Outbox
+from ledger.client.recovery import Recovery, recover
 from ledger.client.retries import with_retries
+from ledger.client.session import Session
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2, wallet_service_pb2
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
@@ -34,8 +39,7 @@ Answer = TypeVar("Answer")
 Usage = Sequence[usage_pb2.UsageItem]
 Amount = Decimal | int
 """Of credits, exact."""
-OnOutage = Literal["refuse", "allow"]
-
+_NOT_OPEN: Final = "the client is not open: use it as `async with`, or open() it"
 TIMEOUT_SECONDS: Final = 30.0
 """Of a call with all its attempts: longer than a server takes to come back."""
 
@@ -60,24 +64,41 @@ class Credits:
         timeout_seconds: float = TIMEOUT_SECONDS,
         on_outage: OnOutage = "refuse",
         journal: str | Path | None = None,
+        journal_fsync: bool = False,
+        journal_bytes_max: int = BYTES_MAX,
     ) -> None:
+        if on_outage == "allow" and journal is None:
+            raise ValueError("on_outage='allow' stores usage that is charged late: it needs a journal")
         self._target = target
         self._access = access_of(key, ca, certificate, certificate_key)
         self._timeout_seconds = timeout_seconds
         self.on_outage: OnOutage = on_outage
         self.journal = None if journal is None else Path(journal)
+        self._journal_fsync = journal_fsync
+        self._journal_bytes_max = journal_bytes_max
         self._wire: _Wire | None = None
+        self._delivery: Delivery | None = None
 
     # -- opening and closing -----------------------------------------------------------------------
 
     async def open(self) -> Self:
-        """Opens the channel; nothing is sent yet."""
+        """Opens the channel, and a journal if there is to be one; nothing is sent yet."""
         if self._wire is None:
+            outbox = Outbox(self._new_journal())
             self._wire = _Wire(open_channel(self._target, self._access), self._access.metadata)
+            self._delivery = Delivery(self.write, outbox, self.on_outage, self._timeout_seconds)
         return self
 
+    def _new_journal(self) -> Journal | None:
+        if self.journal is None:
+            return None
+        return Journal.create(self.journal, bytes_max=self._journal_bytes_max, fsync=self._journal_fsync)
+
     async def close(self) -> None:
-        """Waits for the writes that are under way, and closes the channel."""
+        """Ends sessions, waits for the writes that are under way, and closes the channel."""
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            await delivery.close()
         wire, self._wire = self._wire, None
         if wire is not None:
             await wire.close()
@@ -251,6 +272,34 @@ class Credits:
             error.request_id = _request_id(item)
             raise
 
+    # -- work that goes on -------------------------------------------------------------------------
+
+    def session(
+        self,
+        customer_id: str,
+        *,
+        estimate: Amount | usage_pb2.UsageItem | Usage,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+    ) -> Session:
+        """Work of a customer on credits that are held: `async with` begins and ends it.
+
+        The estimate is an amount, or usage of which the price is held. The hold is extended while the work
+        goes on; without that it lives for `ttl_seconds`, or as long as the customer's plan has it.
+        """
+        return Session(
+            self._opened_delivery(), customer_id, estimate=estimate, labels=labels, ttl_seconds=ttl_seconds
+        )
+
+    async def recover(self, *, give_up: Collection[str] = ()) -> Recovery:
+        """Sends what earlier processes with this journal, and ended sessions of this one, left unanswered.
+
+        Under the same request ids: nothing is lost, and nothing charged twice. What is refused stays, and is
+        reported; `give_up` drops what was, by its request ids. Raises Unavailable where something has no
+        answer yet, JournalCorrupt for a damaged file, after all others.
+        """
+        return await recover(self._opened_delivery(), self.journal, give_up)
+
     # -- reads -------------------------------------------------------------------------------------
 
     async def quote(
@@ -293,8 +342,13 @@ class Credits:
 
     def _opened(self) -> _Wire:
         if self._wire is None:
-            raise ClientClosed("the client is not open: use it as `async with`, or open() it")
+            raise ClientClosed(_NOT_OPEN)
         return self._wire
+
+    def _opened_delivery(self) -> Delivery:
+        if self._delivery is None:
+            raise ClientClosed(_NOT_OPEN)
+        return self._delivery
 
     def _deadline(self, timeout_seconds: float | None) -> float:
         allowed = self._timeout_seconds if timeout_seconds is None else timeout_seconds

@@ -3,11 +3,15 @@
     CreditsError
         ClientClosed
         InternalFault
+        JournalError
+            JournalCorrupt
+            JournalFull
         NotNow
             DeadlineExceeded
             Overloaded
                 KeyLimit
             Unavailable
+        QueueFull
         Refused
             BooksDoNotVerify
             ChargeNotFound
@@ -40,6 +44,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -395,3 +400,38 @@ def error_of_call(error: grpc.aio.AioRpcError) -> CreditsError:
 
 def _class_of(reason: str, code: grpc.StatusCode) -> type[CreditsError]:
     return OF_REASON.get(reason) or _OF_CODE.get(code, Refused)
+
+
+# -- what this process cannot store ---------------------------------------------------------------
+
+
+class JournalError(CreditsError):
+    """The journal cannot be written or read: what was to be stored is not."""
+
+    reason = "JOURNAL"
+
+
+class JournalFull(JournalError):
+    """The journal has reached its bound, or its disk is full: what was to be stored is not."""
+
+    reason = "JOURNAL_FULL"
+
+
+class JournalCorrupt(JournalError):
+    """A journal is damaged: what comes after the place cannot be read."""
+
+    reason = "JOURNAL_CORRUPT"
+
+    def __init__(self, path: Path, offset_bytes: int) -> None:
+        super().__init__(
+            f"{path} is damaged at byte {offset_bytes}: what is before it can be read alone, if a copy of the"
+            f" file is cut there"
+        )
+        self.path = path
+        self.offset_bytes = offset_bytes
+
+
+class QueueFull(CreditsError):
+    """The session has as many items that are not committed as it may have: this usage was not taken."""
+
+    reason = "QUEUE_FULL"

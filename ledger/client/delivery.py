@@ -1,0 +1,128 @@
+"""What all sessions share: the outbox, the way to the service, and what is done while it is away.
+
+The policy of a client is `refuse` or `allow`. With `refuse` whoever calls is told within the client's time;
+with `allow` work goes on without a hold, what was used is stored in the journal, and is charged when the
+service is back. Either way what a session could not have answered stays in the outbox: with `allow` it is
+sent again and again, for as long as the client is open; with `refuse` by `Credits.recover`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import suppress
+from random import random
+from typing import Any, Final, Literal, Protocol
+
+from ledger.client.errors import CreditsError, InternalFault, NotNow
+from ledger.client.outbox import Outbox, Settling
+from ledger.v1.credit_service_pb2 import BatchItem, BatchResult
+
+OnOutage = Literal["refuse", "allow"]
+
+PATIENCE_SECONDS: Final = 2.0
+"""How long work waits for the service that may go on without: a server that restarts is back by then."""
+AGAIN_SECONDS: Final = 0.25
+"""The most before another attempt at what had no answer; it doubles with each."""
+AGAIN_SECONDS_MAX: Final = 5.0
+AWAY: Final = (NotNow, InternalFault)
+"""What a call ends with that had no answer of the ledger's."""
+
+
+class CarryOut(Protocol):
+    """Carries out one write, repeated while that may help. Raises CreditsError."""
+
+    def __call__(
+        self, item: BatchItem, /, *, timeout_seconds: float | None = None
+    ) -> Awaitable[BatchResult]: ...
+
+
+class Leaving(Protocol):
+    """A session, as its client sees it."""
+
+    def leave(self) -> None: ...
+
+
+class Delivery:
+    """The way from sessions to the service."""
+
+    def __init__(
+        self, carry_out: CarryOut, outbox: Outbox, on_outage: OnOutage, timeout_seconds: float
+    ) -> None:
+        self.outbox = outbox
+        self.goes_on = on_outage == "allow"
+        """Whether work goes on while the service is away."""
+        self.is_away = False
+        """The last call had no answer."""
+        self._carry_out = carry_out
+        self._timeout_seconds = min(timeout_seconds, PATIENCE_SECONDS) if self.goes_on else timeout_seconds
+        self._left: deque[Settling] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sender: asyncio.Task[None] | None = None
+        self.sessions: set[Leaving] = set()
+        """Those that have not ended."""
+
+    async def send(self, item: BatchItem) -> BatchResult:
+        """Carries out one write. Raises CreditsError."""
+        try:
+            answer = await self._carry_out(item, timeout_seconds=self._timeout_seconds)
+        except AWAY:
+            self.is_away = True
+            raise
+        except CreditsError:
+            self.is_away = False
+            raise
+        self.is_away = False
+        return answer
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Begins work that the client waits for when it is closed."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def leave(self, settlings: Sequence[Settling]) -> None:
+        """Takes over what a session could not have answered, in its order."""
+        self._left.extend(settlings)
+        if self.goes_on and self._left and self._sender is None:
+            self._sender = asyncio.create_task(self._send_left(), name="late usage")
+
+    def take_left(self) -> list[Settling]:
+        """Hands over what sessions have left: whoever takes it sends it, or leaves it again."""
+        left, self._left = list(self._left), deque()
+        return left
+
+    async def close(self) -> None:
+        """Ends all sessions, and waits for them; what then has no answer stays in the journal."""
+        for session in self.sessions:
+            session.leave()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+        self.outbox.close()
+
+    async def _send_left(self) -> None:
+        """Sends what sessions have left, until nothing is."""
+        attempt = 0
+        while self._left:
+            settling = self._left[0]
+            try:
+                await settling.run(self.send)
+                attempt = 0
+            except CreditsError:
+                attempt += 1
+                await asyncio.sleep(again_seconds(attempt))
+                continue
+            with suppress(ValueError):
+                self._left.remove(settling)
+        self._sender = None
+
+
+def again_seconds(attempt: int) -> float:
+    """How long to wait after so many attempts without an answer: not all at once."""
+    bound = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2.0 ** min(attempt, 10))
+    return bound * (0.5 + random() / 2)  # noqa: S311 -- no secret

@@ -1,0 +1,496 @@
+"""A session: an agent's work on credits that are held, charged while it goes on, and settled when it ends.
+
+What is added is stored in the outbox and returns at once. A task of the session's own commits it, a part at
+a time: at most every 200 ms, or 50 items, one after the other, so that answers come in order; it asks for
+more credits and time before they run out. Leaving makes the last part final, which gives back what is left
+of the hold.
+
+Where a hold has ended (its 24 hours are over, or nobody could extend it), a new one is taken. Without any,
+because the service is away and the client goes on (`on_outage="allow"`), usage is charged as work that is
+done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import inf
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+
+from ledger.client import models
+from ledger.client.amounts import credits_of, micros_of
+from ledger.client.delivery import AWAY, Delivery, again_seconds
+from ledger.client.errors import (
+    ClientClosed,
+    CreditsError,
+    InsufficientCredits,
+    JournalError,
+    QueueFull,
+    Refused,
+    ReservationClosed,
+    ReservationExpired,
+    ReservationNotFound,
+)
+from ledger.client.outbox import Settling
+from ledger.client.outstanding import Write, charge_of, commit_of, release_of
+from ledger.client.session_book import SessionBook, UsedLine
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1.usage_pb2 import UsageItem, UsageList
+
+COMMIT_SECONDS: Final = 0.2
+"""At least, between two commits of a session: it is what a batch takes, and a person does not see."""
+COMMIT_ITEMS: Final = 50
+"""So many are committed at once."""
+ITEMS_MAX: Final = 500
+"""Of one commit: with every name as long as it may be they are half of what the service reads."""
+QUEUE_ITEMS_MAX: Final = 10_000
+"""Of a session, not committed: minutes of the busiest agent."""
+
+_GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
+
+
+class SummaryLine(NamedTuple):
+    """What was used of one thing."""
+
+    title: str
+    """What the rate card calls it."""
+    kind: str
+    name: str
+    quantities: Mapping[str, Decimal]
+    credits: Decimal
+    """What it was priced at, collected or not."""
+
+
+class Summary(NamedTuple):
+    """What a session has used, by the answers so far."""
+
+    charged: Decimal
+    """Credits that were collected."""
+    uncollected: Decimal
+    """Credits that were priced, and not collected."""
+    lines: tuple[SummaryLine, ...]
+    uncommitted: tuple[UsageItem, ...]
+    """What no answer has come for yet."""
+
+
+class _Part:
+    """A write of the session with what it is estimated at."""
+
+    __slots__ = ("estimated_micros", "settling", "write")
+
+    def __init__(self, write: Write, settling: Settling) -> None:
+        self.write = write
+        self.settling = settling
+        self.estimated_micros = 0
+
+
+class Session:
+    """Work of one customer on held credits; `async with credits.session(...)` makes it.
+
+    Not safe for threads: it belongs to the event loop of its client.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        customer_id: str,
+        *,
+        estimate: Decimal | int | UsageItem | Sequence[UsageItem],
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+    ) -> None:
+        self.customer_id = customer_id
+        self._delivery = delivery
+        self._outbox = delivery.outbox
+        self._labels = models.labels_message(labels or {})
+        self._estimate, self._estimated_items = _estimate_of(estimate)
+        self._ttl = None if ttl_seconds is None else Duration(seconds=ttl_seconds)
+        self._id = uuid4().hex
+        self._numbers = 0
+        self._book = SessionBook()
+        self._release: Write | None = None
+        """What gives the hold back; None while there is none."""
+        self._parts: deque[_Part] = deque()
+        """What is to be committed, in its order; the last may still take items."""
+        self._open: _Part | None = None
+        self._items_waiting = 0
+        self._is_urgent = False
+        """Something was added whose price is not known."""
+        self._committed_at = -inf
+        self._again_at = -inf
+        self._attempts = 0
+        self._trouble: CreditsError | None = None
+        """Why the last attempt had no answer."""
+        self._refusals: list[Refused] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_leaving = False
+        self._now = asyncio.get_running_loop().time
+
+    # -- the caller's ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise ClientClosed("a session is entered once")
+        beginning = self._delivery.start(self._begin(), f"session of {self.customer_id} begins")
+        try:
+            await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            self._delivery.start(self._undo(beginning), f"session of {self.customer_id} is given up")
+            raise
+        self._delivery.sessions.add(self)
+        self._task = self._delivery.start(self._run(), f"session of {self.customer_id}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        problem = self._problem()
+        if problem is None or isinstance(problem, InsufficientCredits):
+            return
+        if error is None:
+            raise problem
+        error.add_note(f"The session's usage is not all charged: {problem}")
+
+    def add(self, usage: UsageItem | Sequence[UsageItem]) -> None:
+        """Takes usage, which is committed in the background.
+
+        Raises JournalError (JournalFull), QueueFull, ClientClosed: nothing of it was taken. Any other
+        CreditsError says why the work is to stop, as `check` does; the usage is taken all the same, and is
+        charged.
+        """
+        items = [usage] if isinstance(usage, UsageItem) else list(usage)
+        if self._task is None or self._is_leaving:
+            raise ClientClosed("the session is over, or has not begun: nothing is added to it")
+        if self._items_waiting + len(items) > QUEUE_ITEMS_MAX:
+            raise QueueFull(f"{self._items_waiting} items of the session are not committed yet")
+        self._take([self._stamped(item) for item in items])
+        self.check()
+
+    def check(self) -> None:
+        """Raises what the work is to stop for.
+
+        InsufficientCredits: an extension was refused, or what was used could not be collected. Unavailable,
+        DeadlineExceeded, with `on_outage="refuse"`: the last commit had no answer. Any other: usage was
+        refused.
+        """
+        if self._task is not None and self._task.done() and not self._is_leaving:
+            self._task.result()
+        problem = self._problem()
+        if problem is not None:
+            raise problem
+
+    def leave(self) -> None:
+        """Takes no more usage, and commits the rest; leaving the block does it too."""
+        self._is_leaving = True
+        self._wake.set()
+
+    @property
+    def remaining(self) -> Decimal:
+        """Credits held and available by the last answer, less what is not committed yet at its rate."""
+        return credits_of(self._book.remaining_micros)
+
+    @property
+    def held(self) -> Decimal:
+        """Credits that the hold has left, less what is not committed yet at its rate."""
+        return credits_of(self._book.held_micros)
+
+    @property
+    def charged(self) -> Decimal:
+        """Credits that were collected, by the answers so far."""
+        return credits_of(self._book.charged_micros)
+
+    @property
+    def reservation_id(self) -> str | None:
+        """The hold's id; None while there is none."""
+        return None if self._release is None else self._release.reservation_id
+
+    def summary(self) -> Summary:
+        """What was used, by line, in credits."""
+        return Summary(
+            self.charged,
+            credits_of(self._book.uncollected_micros),
+            tuple(_summary_line(line) for line in self._book.lines.values()),
+            tuple(item for part in self._parts for write in part.settling.waiting for item in write.items),
+        )
+
+    # -- what is added -----------------------------------------------------------------------------
+
+    def _take(self, items: Sequence[UsageItem]) -> None:
+        """Stores items, with the writes that take them. Raises JournalError: none is taken."""
+        was_empty = not self._items_waiting
+        begun: list[_Part] = []
+        placed: list[tuple[_Part, UsageItem]] = []
+        current, room = self._open, ITEMS_MAX - (len(self._open.write.items) if self._open else 0)
+        for item in items:
+            if current is None or not room:
+                current, room = self._new_part(), ITEMS_MAX
+                begun.append(current)
+            placed.append((current, item))
+            room -= 1
+        self._outbox.take([part.write for part in begun], [(part.write, item) for part, item in placed])
+        self._parts.extend(begun)
+        self._open = current
+        for part, item in placed:
+            self._is_urgent |= self._book.estimate(item) is None
+            part.estimated_micros += self._book.added([item])
+        self._items_waiting += len(items)
+        is_due = self._is_urgent or self._items_waiting >= COMMIT_ITEMS or self._book.extension_micros()
+        if was_empty or is_due:
+            self._wake.set()
+
+    def _new_part(self) -> _Part:
+        self._numbers += 1
+        request_id = f"{self._id}.{self._numbers}"
+        if self._release is None:
+            write = charge_of(request_id, self.customer_id, self._labels)
+        else:
+            write = commit_of(request_id, self.customer_id, self._release.reservation_id, self._labels)
+        return _Part(write, Settling(self._outbox, write))
+
+    def _stamped(self, item: UsageItem) -> UsageItem:
+        """The item with the instant at which it was used, since it may be sent much later."""
+        stamped = UsageItem()
+        stamped.CopyFrom(item)
+        if not stamped.HasField("occurred_at"):
+            stamped.occurred_at.FromDatetime(self._book.at(self._now()) or datetime.now(UTC))
+        return stamped
+
+    def _problem(self) -> CreditsError | None:
+        if self._refusals:
+            return self._refusals[0]
+        if self._trouble is not None and not (self._delivery.goes_on and isinstance(self._trouble, AWAY)):
+            return self._trouble
+        return self._book.shortage
+
+    # -- its task ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Commits and extends, until the session is left and nothing is to be done, or can be."""
+        try:
+            while not (self._is_leaving and self._is_settled()):
+                await self._until_due()
+                if not await self._has_worked():
+                    break
+        finally:
+            self._delivery.sessions.discard(self)
+            self._hand_over()
+
+    async def _has_worked(self) -> bool:
+        """Does what is due; False where a session that is left has no answer, and is not to wait for one."""
+        is_last = self._is_leaving
+        if is_last and self._delivery.goes_on and self._delivery.is_away:
+            return False
+        try:
+            await self._work()
+        except CreditsError as error:
+            self._trouble = error
+            self._attempts += 1
+            self._again_at = self._now() + again_seconds(self._attempts)
+            return not is_last
+        self._trouble, self._attempts = None, 0
+        return True
+
+    def _is_settled(self) -> bool:
+        return not self._parts and self._release is None
+
+    async def _until_due(self) -> None:
+        """Waits until there is something to do."""
+        while (seconds := self._due_at() - self._now()) > 0:
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if seconds == inf else seconds):
+                    await self._wake.wait()
+
+    def _due_at(self) -> float:
+        if self._is_leaving:
+            return -inf
+        due = inf
+        if self._parts:
+            at_once = self._is_urgent or self._items_waiting >= COMMIT_ITEMS
+            due = -inf if at_once else self._committed_at + COMMIT_SECONDS
+        if self._release is not None:
+            due = min(due, -inf if self._book.extension_micros() else self._book.extend_at)
+        elif self._book.shortage is None:
+            due = -inf
+        return max(due, self._again_at)
+
+    async def _work(self) -> None:
+        """Does what is due. Raises CreditsError where something had no answer: it is due again."""
+        if not self._is_leaving and self._release is None and self._book.shortage is None:
+            await self._renew()
+        await self._commit()
+        if not self._is_leaving:
+            await self._extend()
+        elif not self._parts and self._release is not None:
+            await Settling(self._outbox, self._release).run(self._delivery.send)
+            self._lose()
+
+    # -- holding -----------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Takes the first hold."""
+        if self._delivery.goes_on and self._delivery.is_away:
+            return
+        try:
+            await self._reserve()
+        except AWAY:
+            if not self._delivery.goes_on:
+                raise
+
+    async def _undo(self, beginning: asyncio.Task[None]) -> None:
+        """Gives back what a session holds whose caller went away while it began."""
+        await asyncio.wait([beginning])
+        if beginning.cancelled() or beginning.exception() is not None or self._release is None:
+            return
+        settling = Settling(self._outbox, self._release)
+        try:
+            await settling.run(self._delivery.send)
+        except CreditsError:
+            self._delivery.leave([settling])
+
+    async def _reserve(self) -> None:
+        """Holds the estimate. Raises CreditsError."""
+        request = pb.ReserveRequest(
+            request_id=uuid4().hex, customer_id=self.customer_id, ttl=self._ttl, labels=self._labels
+        )
+        request.MergeFrom(self._estimate)
+        sent_at = self._now()
+        answer = (await self._delivery.send(pb.BatchItem(reserve=request))).reserve
+        reservation = models.reservation_of(answer.reservation, models.written_of(answer))
+        release = release_of(self.customer_id, reservation.reservation_id)
+        try:
+            self._outbox.take([release], [])
+        except JournalError:
+            # Nobody would give it back; if this does not, the clock will.
+            with suppress(CreditsError):
+                await self._delivery.send(release.message())
+            raise
+        self._release = release
+        self._open = None
+        self._book.reserved(reservation, self._estimated_items, sent_at=sent_at, answered_at=self._now())
+
+    async def _renew(self) -> None:
+        """Takes a hold where there is none. A refusal for want of credits ends the work."""
+        try:
+            await self._reserve()
+        except InsufficientCredits as error:
+            self._book.shortage = error
+
+    async def _extend(self) -> None:
+        """Asks for more credits and time where they run out."""
+        micros = self._book.extension_micros()
+        release = self._release
+        if release is None or not (micros or self._now() >= self._book.extend_at):
+            return
+        try:
+            await self._ask(release, micros)
+        except InsufficientCredits as error:
+            await self._ask_for_what_there_is(release, error)
+        except _GONE:
+            self._lose()
+
+    async def _ask_for_what_there_is(self, release: Write, error: InsufficientCredits) -> None:
+        """After a refusal: if it is enough for the next part, the work goes on."""
+        with suppress(*_GONE, InsufficientCredits):
+            await self._ask(release, error.available_micros)
+        if self._book.extension_micros():
+            self._book.shortage = error
+
+    async def _ask(self, release: Write, micros: int) -> None:
+        request = pb.ExtendReservationRequest(
+            request_id=uuid4().hex,
+            customer_id=self.customer_id,
+            reservation_id=release.reservation_id,
+            amount_micros=micros,
+            ttl=self._ttl,
+        )
+        sent_at = self._now()
+        answer = (await self._delivery.send(pb.BatchItem(extend=request))).extend
+        self._book.extended(
+            models.reservation_of(answer.reservation, models.written_of(answer)), sent_at=sent_at
+        )
+
+    def _lose(self) -> None:
+        """There is no hold any more."""
+        if self._release is not None:
+            self._outbox.drop(self._release)
+        self._release = self._open = None
+        self._book.lost()
+
+    # -- committing --------------------------------------------------------------------------------
+
+    async def _commit(self) -> None:
+        """Commits what was added before now, in its order."""
+        for _ in range(len(self._parts)):
+            part = self._parts[0]
+            if part is self._open:
+                self._open = None
+                self._is_urgent = False
+            self._committed_at = self._now()
+            if self._is_leaving and len(self._parts) == 1:
+                self._make_final(part)
+            await part.settling.run(self._delivery.send)
+            self._parts.popleft()
+            self._items_waiting -= len(part.write.items)
+            self._settled(part)
+
+    def _make_final(self, part: _Part) -> None:
+        """The last part gives back the rest of the hold, if it was not sent yet, and that can be stored."""
+        if not part.settling.is_sent and self._is_of_hold(part.write):
+            self._outbox.end(part.write)
+
+    def _is_of_hold(self, write: Write) -> bool:
+        return bool(write.reservation_id) and write.reservation_id == self.reservation_id
+
+    def _settled(self, part: _Part) -> None:
+        """Counts what became of a part."""
+        self._book.answered(part.estimated_micros)
+        for write, answer in part.settling.answers:
+            self._charged(write, answer)
+        self._refusals += (error for _, error in part.settling.refused)
+
+    def _charged(self, write: Write, answer: pb.BatchResult) -> None:
+        if answer.HasField("charge"):
+            charge = models.charge_of(answer.charge.charge, models.written_of(answer.charge))
+        else:
+            written = models.written_of(answer.commit)
+            reservation = models.reservation_of(answer.commit.reservation, written)
+            charge = models.charge_of(answer.commit.charge, written, reservation)
+        self._book.charged(charge, write.items)
+        if self._is_of_hold(write) and (charge.late or charge.final):
+            self._lose()
+
+    def _hand_over(self) -> None:
+        """Leaves what has no answer to the client."""
+        left = [part.settling for part in self._parts if part.settling.waiting]
+        if self._release is not None:
+            left.append(Settling(self._outbox, self._release))
+        self._delivery.leave(left)
+
+
+def _estimate_of(
+    estimate: Decimal | int | UsageItem | Sequence[UsageItem],
+) -> tuple[pb.ReserveRequest, Sequence[UsageItem]]:
+    """What is to be held, as a request says it, and the usage that it is for."""
+    if isinstance(estimate, Decimal | int):
+        return pb.ReserveRequest(amount_micros=micros_of(estimate)), ()
+    items = (estimate,) if isinstance(estimate, UsageItem) else tuple(estimate)
+    return pb.ReserveRequest(usage=UsageList(items=items)), items
+
+
+def _summary_line(line: UsedLine) -> SummaryLine:
+    return SummaryLine(
+        line.title, line.kind, line.name, dict(line.quantities), credits_of(line.credits_micros)
+    )
