@@ -130,6 +130,8 @@ class Session:
         self._trouble: CreditsError | None = None
         """Why the last attempt had no answer."""
         self._refusals: list[Refused] = []
+        self._flushing: list[asyncio.Future[None]] = []
+        """Who waits for what was added to be tried."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
@@ -190,6 +192,18 @@ class Session:
         problem = self._problem()
         if problem is not None:
             raise problem
+
+    async def flush(self) -> None:
+        """Commits what was added at once, and returns when that was tried; raises as `check` does.
+
+        Afterwards the hold is what the next step of the work needs, or InsufficientCredits was raised.
+        """
+        if self._task is not None and not self._task.done():
+            tried = asyncio.get_running_loop().create_future()
+            self._flushing.append(tried)
+            self._wake.set()
+            await asyncio.wait([tried, self._task], return_when=asyncio.FIRST_COMPLETED)
+        self.check()
 
     def leave(self) -> None:
         """Takes no more usage, and commits the rest; leaving the block does it too."""
@@ -292,15 +306,26 @@ class Session:
         is_last = self._is_leaving
         if is_last and self._delivery.goes_on and self._delivery.is_away:
             return False
+        tried = tuple(self._flushing)
         try:
             await self._work()
         except CreditsError as error:
             self._trouble = error
             self._attempts += 1
             self._again_at = self._now() + again_seconds(self._attempts)
+            self._flushed(tried)
             return not is_last
         self._trouble, self._attempts = None, 0
+        if not self._parts and not self._book.extension_micros():
+            self._flushed(tried)
         return True
+
+    def _flushed(self, tried: Sequence[asyncio.Future[None]]) -> None:
+        """Lets those go on who waited before the work was done."""
+        for each in tried:
+            self._flushing.remove(each)
+            if not each.done():
+                each.set_result(None)
 
     def _is_settled(self) -> bool:
         return not self._parts and self._release is None
@@ -314,7 +339,7 @@ class Session:
                     await self._wake.wait()
 
     def _due_at(self) -> float:
-        if self._is_leaving:
+        if self._is_leaving or self._flushing:
             return -inf
         due = inf
         if self._parts:
