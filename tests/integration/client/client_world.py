@@ -12,6 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.v1 import usage_pb2, wallet_service_pb2
+from ledger.v1.credit_service_pb2 import ListChargesRequest
+from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
 CREDIT = 1_000_000
@@ -52,3 +54,29 @@ def sandbox(seconds: int) -> usage_pb2.UsageItem:
     """Time of a sandbox: 4 credits an hour, a minute at least."""
     duration = Duration(seconds=seconds)
     return usage_pb2.UsageItem(compute=usage_pb2.ComputeUsage(resource="sandbox", duration=duration))
+
+
+def searches(quantity: int) -> usage_pb2.UsageItem:
+    """Web searches: a hundredth of a credit each."""
+    return usage_pb2.UsageItem(units=usage_pb2.UnitUsage(meter="web_search", quantity=str(quantity)))
+
+
+def files_in(directory: Path) -> list[str]:
+    """Their names."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+async def charged_searches(target: str, customer_id: str) -> list[int]:
+    """The quantities of all lines of searches that a customer was charged, as often as they were."""
+    found: list[int] = []
+    token = ""
+    async with grpc.aio.insecure_channel(target) as channel:
+        service = CreditServiceStub(channel)
+        while True:
+            request = ListChargesRequest(customer_id=customer_id, page_size=1_000, page_token=token)
+            page = await service.ListCharges(request)
+            lines = (line for charge in page.charges for line in charge.lines)
+            found += (int(line.quantities["quantity"]) for line in lines if line.kind == "units")
+            token = page.next_page_token
+            if not token:
+                return found

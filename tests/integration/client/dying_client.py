@@ -1,8 +1,8 @@
 """A process that uses sessions, and kills itself at a step of its own: between any two, and within a write.
 
-A parent imports all there is to import, and forks a child for each life, one after the other. Each child recovers
-what the ones before it left, and works until it has come to as many steps as it may. What it adds it notes in a
-file of the test's, before and after: what it is to be charged follows from the notes alone.
+A parent imports all there is to import, and forks a child for each life, one after the other. Each child
+recovers what the ones before it left, and works until it has come to as many steps as it may. What it adds
+it notes in a file of the test's, before and after: what it is to be charged follows from the notes alone.
 
     python dying_client.py TARGET DIRECTORY LIVES CUSTOMER...
 """
