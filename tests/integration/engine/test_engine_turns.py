@@ -26,6 +26,12 @@ from tests.acts import ACT
 CREDIT = 1_000_000
 
 
+@pytest.fixture(autouse=True)
+def current_prices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly it goes: prices that are to be looked at again would be waited for in between."""
+    monkeypatch.setattr(type(world.engine.prices.published), "is_current", lambda _: True)
+
+
 def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pending]:
     """So many charges on their way, of so many lines each."""
     commands = [books.Charge(f"{lines} {n}", fingerprint(f"{n}"), None) for n in range(count)]
@@ -65,8 +71,6 @@ async def test_a_statement_has_a_bounded_number_of_lines(
     acme = await world.customer("acme", 100_000 * CREDIT)
     memory = world.engine._cells["cell_00"].memory
     await world.reserve(acme, "hold", CREDIT)
-    # However slowly it goes: prices that are to be looked at again would be waited for in between.
-    monkeypatch.setattr(type(memory._prices.published), "is_current", lambda _: True)
     take = memory.next_batch
     shipped: list[OpenBatch] = []
 
