@@ -35,40 +35,55 @@ from pricing.exact import BILLION, format_nanos
 from pricing.usage.items import RATED_QUANTITIES, Result
 
 KINDS = ("tokens", "compute", "units", "outcome")
-_RATED = {
-    "tokens": ("per_million", "each"),
-    "compute": ("per_hour",),
-    "units": ("per_million", "each"),
-    "outcome": ("each", "outcome"),
+_BUT_OUTCOMES = ("tokens", "compute", "units")
+_PRICE = "a price"
+"""The place of a price that is no part of another."""
+_ANYWHERE = (_PRICE, "plus", "measure", "then", "tiers")
+_UNMEASURED = (_PRICE, "plus", "then", "tiers")
+
+
+class Scheme(NamedTuple):
+    """Where a scheme may stand."""
+
+    kinds: Sequence[str]
+    """Of usage that it can price."""
+    places: Sequence[str]
+    """Where: as a price, or inside which others."""
+    beside: Sequence[str] = ()
+    """Keys that mean something beside it, and such schemes, alone."""
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "per_million": Scheme(("tokens", "units"), _ANYWHERE, ("block",)),
+    "each": Scheme(("tokens", "units", "outcome"), _ANYWHERE, ("block",)),
+    "per_hour": Scheme(("compute",), _ANYWHERE, ("minimum", "minimum_again", "increment", "maximum")),
+    "cost_plus": Scheme(_BUT_OUTCOMES, _UNMEASURED),
+    "fee_on_cost": Scheme(_BUT_OUTCOMES, _UNMEASURED),
+    "outcome": Scheme(("outcome",), _ANYWHERE),
+    "savings_share": Scheme(("tokens", "compute"), (_PRICE, "plus")),
+    "included": Scheme(KINDS, (_PRICE, "tiers")),
+    "measure": Scheme(KINDS, (_PRICE, "plus"), ("ratio", "then")),
+    "pool": Scheme(KINDS, (_PRICE,), ("ratio", "then")),
+    "tiers": Scheme(KINDS, (_PRICE, "plus")),
+    "plus": Scheme(KINDS, (_PRICE, "measure", "then", "tiers")),
+    "per_unit": Scheme(KINDS, ("then of a measure",)),
 }
-"""The schemes that state rates, by kind of usage."""
-_ON_COST = ("cost_plus", "fee_on_cost")
-_BY_ITEM = ("per_million", "each", "per_hour", *_ON_COST, "outcome")
-_AT_TOP = (*_BY_ITEM, "savings_share", "included", "measure", "pool", "tiers", "plus")
-_SCHEMES = (*_AT_TOP, "per_unit")
-_STANDING = {
-    "plus": (*_BY_ITEM, "savings_share", "measure", "tiers"),
-    "measure": ("per_million", "each", "per_hour", "outcome", "plus"),
-    "then": (*_BY_ITEM, "plus"),
-    "then of a measure": ("per_unit",),
-    "tiers": (*_BY_ITEM, "included", "plus"),
-}
-"""The schemes that may stand inside others, if they can price the kind of usage."""
-_OF_ANY_KIND = ("included", "measure", "pool", "tiers", "plus", "per_unit")
-_BELONGS_TO = {
-    "minimum": ("per_hour",),
-    "minimum_again": ("per_hour",),
-    "increment": ("per_hour",),
-    "maximum": ("per_hour",),
-    "block": ("per_million", "each"),
-    "ratio": ("pool", "measure"),
-    "then": ("pool", "measure"),
-}
+"""The grammar of prices. A measure names `per_unit` or `pool` beside itself: what its unit costs."""
 _ROUND = ("bundle", "once", "allowance")
 """What stands round a price that is no part of another, but bundles in `plus`."""
-"""Keys that mean something beside certain schemes only."""
 ONLY = ""
 """The quantity of a kind that has but one: a rate that is not a table."""
+
+
+def _standing(place: str) -> list[str]:
+    return [name for name, scheme in SCHEMES.items() if place in scheme.places]
+
+
+def _belonging(key: str) -> list[str]:
+    return [name for name, scheme in SCHEMES.items() if key in scheme.beside]
+
+
+_BESIDE = dict.fromkeys(key for scheme in SCHEMES.values() for key in scheme.beside)
 
 
 def _table(value: object) -> object:
@@ -111,7 +126,7 @@ class Inner(NamedTuple):
     at: Loc
     """Below the price that it stands in."""
     place: str
-    """A key of `_STANDING`."""
+    """As `Scheme.places` names it."""
     price: PriceDoc
 
 
@@ -152,15 +167,16 @@ class PriceDoc(Strict):
     @model_validator(mode="after")
     def _one_scheme(self) -> Self:
         beside = ("per_unit", "pool") if self.measure is not None else ()
-        named = [s for s in _SCHEMES if getattr(self, s) is not None and s not in beside]
+        named = [s for s in SCHEMES if getattr(self, s) is not None and s not in beside]
         if not named:
-            raise RefusedError("names no scheme", f"write one of {', '.join(_AT_TOP)}")
+            raise RefusedError("names no scheme", f"write one of {', '.join(_standing(_PRICE))}")
         if len(named) > 1:
             hint = f"write plus: [{', '.join(f'{{{scheme}: ...}}' for scheme in named)}] to add them up"
             raise RefusedError(f"names {len(named)} schemes: {', '.join(named)}", hint, (named[1],))
-        for key, schemes in _BELONGS_TO.items():
-            if getattr(self, key) is not None and named[0] not in schemes:
-                raise RefusedError(f"{key!r} belongs to {' and '.join(schemes)}", "leave it out", (key,))
+        for key in _BESIDE:
+            if getattr(self, key) is not None and key not in SCHEMES[named[0]].beside:
+                belonging = " and ".join(_belonging(key))
+                raise RefusedError(f"{key!r} belongs to {belonging}", "leave it out", (key,))
         self._refuse_part_of_minimum()
         for key in ("times", *_ROUND):
             if self.included and getattr(self, key) is not None:
@@ -212,7 +228,7 @@ class PriceDoc(Strict):
     @property
     def scheme(self) -> str:
         """The one that is named."""
-        return next(scheme for scheme in _SCHEMES if getattr(self, scheme) is not None)
+        return next(scheme for scheme in SCHEMES if getattr(self, scheme) is not None)
 
     @property
     def has_run(self) -> bool:
@@ -265,16 +281,13 @@ class PriceDoc(Strict):
 
     def refuse_other_kinds(self, kind: str) -> None:
         """Raises RefusedError if a scheme, or a quantity in it, is not one for this kind of usage."""
-        self.refuse_in("a price", _AT_TOP, kind, ())
+        self.refuse_in(_PRICE, _standing(_PRICE), kind, ())
 
     def refuse_in(self, place: str, standing: Sequence[str], kind: str, at: Loc) -> None:
         """Checks a price in a place where some schemes may stand, `at` so many steps below the rule."""
-        fitting = {*_RATED[kind], *_OF_ANY_KIND, *(_ON_COST if kind != "outcome" else ())}
-        if kind in {"tokens", "compute"}:
-            fitting.add("savings_share")
-        scheme, allowed = self.scheme, [scheme for scheme in standing if scheme in fitting]
+        scheme, allowed = self.scheme, [name for name in standing if kind in SCHEMES[name].kinds]
         hint = f"for {kind} write one of {', '.join(allowed)}"
-        if scheme not in fitting:
+        if kind not in SCHEMES[scheme].kinds:
             raise RefusedError(f"{scheme} cannot price {kind}", hint, (*at, scheme))
         if scheme not in allowed:
             raise RefusedError(f"{scheme} cannot be a part of {place}", hint, at)
@@ -285,14 +298,14 @@ class PriceDoc(Strict):
             _refuse_block(self.block, kind, (*at, "block"))
         self._refuse_round(place, kind, at)
         for inner in self.inner:
-            may_stand = _STANDING[inner.place]
+            may_stand = _standing(inner.place)
             if inner.place == "plus":
-                may_stand = tuple(scheme for scheme in may_stand if scheme in standing)
+                may_stand = [scheme for scheme in may_stand if scheme in standing]
             inner.price.refuse_in(inner.place, may_stand, kind, (*at, *inner.at))
 
     def _refuse_round(self, place: str, kind: str, at: Loc) -> None:
         for key in _ROUND:
-            if getattr(self, key) is not None and place != "a price" and (key, place) != ("bundle", "plus"):
+            if getattr(self, key) is not None and place != _PRICE and (key, place) != ("bundle", "plus"):
                 raise RefusedError(
                     f"{key} cannot stand in {place}", "write it at the rule's price", (*at, key)
                 )
