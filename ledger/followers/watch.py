@@ -40,7 +40,7 @@ CHANGE_AGE_MAX: Final = timedelta(minutes=10)
 LEASE: Final = timedelta(seconds=30)
 """Beyond the slice and the pause: then another server may take over. A customer may take longer than that."""
 
-TOLD_SECONDS: Final = 10.0
+REPORT_SECONDS: Final = 10.0
 """Between two lines of the log about how far a verification is that keeps a server from its start."""
 
 _INVARIANTS: Final = {store.BOOKS: OF_BOOKS, store.ROLLUPS: OF_ROLLUPS}
@@ -51,10 +51,21 @@ _log = structlog.get_logger(__name__)
 class Watch:
     """One per process; its cells one after the other."""
 
-    def __init__(self, database: Database, cells: Sequence[str], metrics: OperationsMetrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cells: Sequence[str],
+        metrics: OperationsMetrics,
+        *,
+        slice_customers_max: int = SLICE_CUSTOMERS_MAX,
+        report_seconds: float = REPORT_SECONDS,
+        lease: timedelta = LEASE,
+    ) -> None:
         self._database = database
         self._metrics = metrics
-        self._cells = [_CellWatch(database, cell) for cell in cells]
+        self._cells = [
+            _CellWatch(database, cell, slice_customers_max, report_seconds, lease) for cell in cells
+        ]
 
     async def run(self) -> None:
         """Verifies and shows until cancelled; while the database is away the age of what is shown tells."""
@@ -107,9 +118,19 @@ class _CellWatch:
     Each of the three has its share of the time, so that none waits for ever for another.
     """
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        slice_customers_max: int,
+        report_seconds: float,
+        lease: timedelta,
+    ) -> None:
         self.name = name
         self._database = database
+        self._slice_customers_max = slice_customers_max
+        self._report_seconds = report_seconds
+        self._lease = lease
         self._holder = token_hex(8)
         self._cursor: int | None = None
         """Changes are looked for from this transaction on; None: from the present one."""
@@ -131,7 +152,7 @@ class _CellWatch:
 
     async def step(self) -> float:
         """Verifies a slice, if this process has the turn; says how many seconds to rest after it."""
-        passed = await store.take_turn(self._database.writer, self.name, self._holder, LEASE)
+        passed = await store.take_turn(self._database.writer, self.name, self._holder, self._lease)
         if passed is None:
             self._forget()
             return 0.0
@@ -144,7 +165,7 @@ class _CellWatch:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             rest_seconds = _rest_seconds(self._slice_seconds)
-            lease = LEASE + timedelta(seconds=rest_seconds)
+            lease = self._lease + timedelta(seconds=rest_seconds)
             await store.pass_on(
                 self._database.writer, self.name, self._holder, self._passed, self._verified, lease
             )
@@ -153,8 +174,8 @@ class _CellWatch:
     async def _keep_turn(self) -> None:
         """Until cancelled: else all servers would be at the same long slice, one after the other."""
         while True:
-            await asyncio.sleep(LEASE.total_seconds() / 3)
-            await store.take_turn(self._database.writer, self.name, self._holder, LEASE)
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            await store.take_turn(self._database.writer, self.name, self._holder, self._lease)
 
     async def _verify_a_slice(self) -> None:
         """Does some of the work that has had the least time, of what there is to do."""
@@ -184,11 +205,11 @@ class _CellWatch:
 
     async def verify_all(self) -> None:
         """Verifies all customers, and tells how far that is: nobody is served meanwhile."""
-        passed, verified, told_at = -1, 0, -inf
+        passed, verified, reported_at = -1, 0, -inf
         there = await store.count_customers(self._database.finance, self.name)
         while customers := await self._next(passed):
-            if boot_seconds() >= told_at + TOLD_SECONDS:
-                told_at = boot_seconds()
+            if boot_seconds() >= reported_at + self._report_seconds:
+                reported_at = boot_seconds()
                 _log.info("books.verifying", cell=self.name, verified=verified, customers=there)
             await self._examine(customers)
             passed, verified = customers[-1], verified + len(customers)
@@ -196,7 +217,7 @@ class _CellWatch:
     async def _look_again(self) -> bool:
         """Whether findings still stand, of some customers; False: there are none."""
         pool = self._database.finance
-        found = await store.found_customers(pool, self.name, self._looked_again, SLICE_CUSTOMERS_MAX)
+        found = await store.found_customers(pool, self.name, self._looked_again, self._slice_customers_max)
         customers = _slice(found)
         if customers:
             self._looked_again = customers[-1]
@@ -210,7 +231,7 @@ class _CellWatch:
         """Some customers whose books have changed; False: there are none."""
         if not self._changed:
             await self._look_for_changes()
-        head = list(islice(self._changed, SLICE_CUSTOMERS_MAX))
+        head = list(islice(self._changed, self._slice_customers_max))
         if not head:
             return False
         customers = _slice(await store.sizes(self._database.finance, self.name, head))
@@ -246,7 +267,7 @@ class _CellWatch:
 
     async def _next(self, passed: int) -> list[int]:
         pool = self._database.finance
-        return _slice(await store.next_customers(pool, self.name, passed, SLICE_CUSTOMERS_MAX))
+        return _slice(await store.next_customers(pool, self.name, passed, self._slice_customers_max))
 
     async def _examine(self, customers: Sequence[int], parts: Iterable[str] = tuple(_INVARIANTS)) -> None:
         """Verifies customers; who does not verify twice is stopped, who verifies again is not."""

@@ -1,6 +1,6 @@
 """Ports where metrics are scraped: few connections at a time, each for a bounded time.
 
-A scraper that connects and says nothing, or reads nothing, is let go after `SCRAPE_SECONDS`; where all
+A scraper that connects and says nothing, or reads nothing, is let go after some seconds; where all
 places are taken, whoever came first gives way to the next. Nobody who holds connections keeps Prometheus out.
 TLS shakes hands within that time, in the thread of its connection.
 """
@@ -142,13 +142,14 @@ class _Scrape(MetricsHandler):
     """One connection: what it may take in all, counted from its beginning."""
 
     admit: Admit | None = None
+    seconds = SCRAPE_SECONDS
 
     def setup(self) -> None:
         """Reads by the deadline; an answer that the peer does not take ends with the time that is left."""
         super().setup()
-        self._deadline = monotonic() + SCRAPE_SECONDS
+        self._deadline = monotonic() + self.seconds
         if isinstance(self.connection, SSLSocket):
-            self.connection.settimeout(SCRAPE_SECONDS)
+            self.connection.settimeout(self.seconds)
             self.connection.do_handshake()
         self.rfile = io.BufferedReader(_Timed(self.connection, self._deadline))
 
@@ -203,6 +204,7 @@ def serve(
     *,
     context: Callable[[], SSLContext] | None = None,
     admit: Admit | None = None,
+    scrape_seconds: float = SCRAPE_SECONDS,
 ) -> MetricsPort:
     """Serves a registry at `/metrics` of a port; port 0 takes a free one.
 
@@ -214,7 +216,8 @@ def serve(
         family, _, _, _, bound = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        handler = type("Scrape", (_Scrape,), {"registry": registry, "admit": admit and staticmethod(admit)})
+        own = {"registry": registry, "admit": admit and staticmethod(admit), "seconds": scrape_seconds}
+        handler = type("Scrape", (_Scrape,), own)
         server = _Server((str(bound[0]), port), family, handler, context)
     except OSError as error:
         free = "end what listens there, or choose another port"

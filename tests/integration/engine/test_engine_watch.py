@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,7 +15,6 @@ from structlog.testing import capture_logs
 
 from ledger import books
 from ledger.engine.command import Committed
-from ledger.followers import watch as engine_watch
 from ledger.followers.watch import Watch
 from ledger.metrics.operations import BooksFigures, OperationsMetrics
 from ledger.store.directory import due_customers
@@ -84,8 +84,8 @@ async def charge(world: World, customer_id: str, request_id: str) -> Committed |
     return await world.execute(customer_id, command, pages(3))
 
 
-def watch_of(world: World) -> Watch:
-    return Watch(world.database, (CELL,), OperationsMetrics())
+def watch_of(world: World, **limits: Any) -> Watch:
+    return Watch(world.database, (CELL,), OperationsMetrics(), **limits)
 
 
 async def finding_of(owner: Connection) -> asyncpg.Record:
@@ -127,16 +127,12 @@ async def test_what_is_tampered_with_is_found_and_its_customer_stopped(
     assert (listed.invariants, listed.found_at) == (finding["invariants"], finding["found_at"])
 
 
-async def test_a_verification_that_keeps_a_server_from_its_start_tells_how_far_it_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_verification_that_keeps_a_server_from_its_start_tells_how_far_it_is(world: World) -> None:
     """In the log: how many customers are verified, of how many; at the start, and then every few seconds."""
-    monkeypatch.setattr(engine_watch, "SLICE_CUSTOMERS_MAX", 2)
-    monkeypatch.setattr(engine_watch, "TOLD_SECONDS", 0.0)
     for number in range(5):
         await busy_customer(world, f"customer {number}")
     with capture_logs() as logs:
-        assert await watch_of(world).verify_all() == 0
+        assert await watch_of(world, slice_customers_max=2, report_seconds=0.0).verify_all() == 0
     reported = [(line["verified"], line["customers"]) for line in logs if line["event"] == "books.verifying"]
     assert reported == [(0, 5), (2, 5), (4, 5)]
 
@@ -260,14 +256,11 @@ async def test_rows_that_cannot_be_read_hold_up_nobody_else(
     assert isinstance(other, Committed)
 
 
-async def test_all_are_verified_in_turn_and_who_changed_at_once(
-    world: World, owner: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_are_verified_in_turn_and_who_changed_at_once(world: World, owner: Connection) -> None:
     """A round passes every customer, by slices; one watch is at it at a time, and shows how far it is."""
-    monkeypatch.setattr(engine_watch, "SLICE_CUSTOMERS_MAX", 2)
     for n in range(5):
         await world.customer(f"customer-{n}", CREDIT)
-    first, second = watch_of(world), watch_of(world)
+    first, second = (watch_of(world, slice_customers_max=2) for _ in range(2))
     began = await owner.fetchval("SELECT now()")
     passed = []
     for _ in range(12):
@@ -312,14 +305,11 @@ async def test_each_slice_is_paid_for_with_rest(world: World) -> None:
         assert await watch.step() == pytest.approx(49 * cell._slice_seconds)
 
 
-async def test_a_slice_that_fails_each_time_holds_up_no_change(
-    world: World, owner: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slice_that_fails_each_time_holds_up_no_change(world: World, owner: Connection) -> None:
     """Where the turn of all cannot go on, who changed is verified all the same."""
-    monkeypatch.setattr(engine_watch, "SLICE_CUSTOMERS_MAX", 1)
     for customer_id in ("acme", "beta", "gamma"):
         await busy_customer(world, customer_id)
-    watch = watch_of(world)
+    watch = watch_of(world, slice_customers_max=1)
     await watch.step()
     await charge(world, "acme", "the turn of all has had less time than changes")
     await watch.step()
@@ -332,13 +322,10 @@ async def test_a_slice_that_fails_each_time_holds_up_no_change(
     assert isinstance(await charge(world, "acme", "no more"), books.Refusal)
 
 
-async def test_a_turn_lasts_as_long_as_its_slice(
-    world: World, owner: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_turn_lasts_as_long_as_its_slice(world: World, owner: Connection) -> None:
     """However long a customer takes to verify: no other server begins with it meanwhile."""
-    monkeypatch.setattr(engine_watch, "LEASE", timedelta(seconds=0.6))
     await busy_customer(world, "acme")
-    watch = watch_of(world)
+    watch = watch_of(world, lease=timedelta(seconds=0.6))
     lease = f"SELECT leased_until FROM {CELL}.watch"
     before = await owner.fetchval(lease)
     async with owner.transaction():

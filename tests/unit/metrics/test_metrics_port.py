@@ -9,7 +9,6 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from ledger.metrics import port
 from ledger.metrics.port import SCRAPES_MAX, serve
 
 
@@ -84,10 +83,9 @@ def test_scrapers_that_say_nothing_give_way(registry, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_half_open_scrape_ends_with_its_time(registry, monkeypatch, capfd):
+def test_a_half_open_scrape_ends_with_its_time(registry, capfd):
     """A peer that sends a byte now and then has no more time than one that is silent; nobody waits for it."""
-    monkeypatch.setattr(port, "SCRAPE_SECONDS", 0.5)
-    served = serve(0, "127.0.0.1", registry)
+    served = serve(0, "127.0.0.1", registry, scrape_seconds=0.5)
     silent, slow = connect(served), connect(served)
     slow.settimeout(0.05)
     assert "\nanswers 42.0\n" in scrape(served)
@@ -107,13 +105,12 @@ def test_a_half_open_scrape_ends_with_its_time(registry, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_answer_that_nobody_reads(monkeypatch, capfd):
+def test_an_answer_that_nobody_reads(capfd):
     """A peer that asks and takes nothing loses its place; a large answer holds no thread."""
-    monkeypatch.setattr(port, "SCRAPE_SECONDS", 0.2)
     registry = CollectorRegistry()
     Gauge("answers", "x" * 30_000_000, registry=registry)
     before = threading.active_count()
-    served = serve(0, "127.0.0.1", registry)
+    served = serve(0, "127.0.0.1", registry, scrape_seconds=0.2)
     deaf = connect(served)
     deaf.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
     deaf.recv(1)
