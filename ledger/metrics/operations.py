@@ -7,7 +7,7 @@ services, codes gRPC's, pools and their states ours.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from math import nan
@@ -37,27 +37,20 @@ class OperationsMetrics:
         )
         self.refused = RefusedCollector()
         self.registry.register(self.refused)
-        self.batch_commands = Histogram(
-            "acu_ledger_batch_commands",
-            "Commands in one written batch, refused ones included.",
-            buckets=_BATCH_COMMANDS,
-            registry=self.registry,
+        self.batch_commands = self._histogram(
+            "batch_commands", "Commands in one written batch, refused ones included.", _BATCH_COMMANDS
         )
-        self.commit_seconds = Histogram(
-            "acu_ledger_commit_seconds",
+        self.commit_seconds = self._histogram(
+            "commit_seconds",
             "Time from sending a batch to the database's answer that it is committed.",
-            buckets=_COMMIT_SECONDS,
-            registry=self.registry,
+            _COMMIT_SECONDS,
         )
-        self.conflicts = Counter(
-            "acu_ledger_conflicts",
-            "Customers of a batch that another process had changed: decided again.",
-            registry=self.registry,
+        self.conflicts = self._counter(
+            "conflicts", "Customers of a batch that another process had changed: decided again."
         )
-        self.histories = Counter(
-            "acu_ledger_database_histories",
+        self.histories = self._counter(
+            "database_histories",
             "Times that the database was on another history (restart, failover, restore): all was forgotten.",
-            registry=self.registry,
         )
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due."
@@ -83,6 +76,12 @@ class OperationsMetrics:
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"acu_ledger_{name}", help_text, registry=self.registry)
+
+    def _counter(self, name: str, help_text: str) -> Counter:
+        return Counter(f"acu_ledger_{name}", help_text, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"acu_ledger_{name}", help_text, buckets=buckets, registry=self.registry)
 
     def batch(self, commands: int, seconds: float) -> None:
         """Notes a batch that the database has committed."""

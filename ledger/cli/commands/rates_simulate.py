@@ -60,34 +60,36 @@ Until = Annotated[datetime | None, typer.Option(parser=_instant, metavar="TIME",
 Customer = Annotated[str, typer.Option(help="One customer; all, if not given.")]
 ChargedBy = Annotated[str, typer.Option(help="Charges of this card; `*`: of any.")]
 Out = Annotated[Path | None, typer.Option("--out", dir_okay=False, help="Write it to a file.")]
+Card = Annotated[
+    Path | None, typer.Argument(exists=True, dir_okay=False, help="A card; those in force, if not given.")
+]
+Costs = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="A cost book in place of the time's.")
+]
+ChargedByCandidate = Annotated[
+    str, typer.Option(help="Charges of this card, `*`: of any; if not given, of the card of the same name.")
+]
+ModelSwaps = Annotated[
+    list[pb.ModelSwap] | None,
+    typer.Option(parser=_swap, metavar="A=B", help="Served by B in place of A; may be repeated."),
+]
+File = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="Records in place of the ledger's usage.")
+]
 
 
 @at_server
 def simulate(
-    card: Annotated[
-        Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="A card; those in force, if not given."),
-    ] = None,
-    costs: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A cost book in place of the time's."),
-    ] = None,
+    card: Card = None,
+    costs: Costs = None,
     since: Since = None,
     until: Until = None,
     customer: Customer = "",
-    charged_by: Annotated[
-        str,
-        typer.Option(help="Charges of this card, `*`: of any; if not given, of the card of the same name."),
-    ] = "",
+    charged_by: ChargedByCandidate = "",
     byok: Annotated[bool, typer.Option("--byok", help="As if every customer brought its own keys.")] = False,
     cost_change: Annotated[str, typer.Option(metavar="PERCENT", help="Of all costs, e.g. -30%.")] = "",
-    model_swap: Annotated[
-        list[pb.ModelSwap] | None,
-        typer.Option(parser=_swap, metavar="A=B", help="Served by B in place of A; may be repeated."),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Records in place of the ledger's usage.")
-    ] = None,
+    model_swap: ModelSwaps = None,
+    file: File = None,
     record_format: Annotated[RecordFormat | None, typer.Option("--format", help="What they are.")] = None,
     model: Annotated[str | None, typer.Option(help="Of LLM requests that name none.")] = None,
     resource: Annotated[str | None, typer.Option(help="What GPU records ran on.")] = None,

@@ -27,6 +27,30 @@ from ledger.settings import default_data_dir
 
 _FINDINGS_SHOWN = 40
 
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="CSV, or one JSON value a line; several are read as one.",
+    ),
+]
+Config = Annotated[
+    Path,
+    typer.Option(
+        exists=True, file_okay=False, show_default="the sample", help="Cards and costs of the embedded stack."
+    ),
+]
+Spread = Annotated[
+    int, typer.Option(min=1, max=10_000, help="Spread the records that name no customer over so many.")
+]
+RunId = Annotated[
+    str | None, typer.Option(help="Names this run: the same one on the same data books nothing twice.")
+]
+Data = Annotated[Path | None, typer.Option(file_okay=False, help="Directory of the embedded database.")]
+
 
 @dataclass(frozen=True, slots=True)
 class _Options:
@@ -91,39 +115,16 @@ class _Replayed:
 
 @at_server
 def replay(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="CSV, or one JSON value a line; several are read as one.",
-        ),
-    ],
+    files: Files,
     record_format: Annotated[RecordFormat, typer.Option("--format", help="What its records are.")],
     card: Annotated[str | None, typer.Option(help="The customers' card; the only one, if not given.")] = None,
     model: Annotated[str | None, typer.Option(help="Of LLM requests that name none.")] = None,
     resource: Annotated[str | None, typer.Option(help="What GPU records ran on.")] = None,
-    config: Annotated[
-        Path,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            show_default="the sample",
-            help="Cards and costs of the embedded stack.",
-        ),
-    ] = SAMPLE_CONFIG,
-    customers: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Spread the records that name no customer over so many.")
-    ] = 1,
+    config: Config = SAMPLE_CONFIG,
+    customers: Spread = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many records.")] = None,
-    run_id: Annotated[
-        str | None, typer.Option(help="Names this run: the same one on the same data books nothing twice.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Directory of the embedded database.")
-    ] = None,
+    run_id: RunId = None,
+    data: Data = None,
     target: Annotated[str | None, typer.Option(help="HOST:PORT of a running server's public API.")] = None,
     admin_target: Annotated[str | None, typer.Option(help="HOST:PORT of its back office.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
