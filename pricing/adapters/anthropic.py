@@ -64,7 +64,7 @@ class _Iterations(NamedTuple):
 def adapt(record: object) -> Adapted | NoUsage:
     """Adapts one record. Raises AdapterError."""
     findings: list[Finding] = []
-    outer = Fields(_merged(record) if isinstance(record, list) else record, "", findings)
+    outer = Fields(_whole(record), "", findings)
     request, message, kind = _open(outer)
     if not message.has("usage"):
         return _why_none(message, kind)
@@ -200,6 +200,15 @@ def _why_none(message: Fields, kind: str) -> NoUsage:
     if kind == "ping" or kind.startswith(("content_block", "message_")):
         return NoUsage("no_usage")
     raise AdapterError(message.at("usage"), "is missing", "an object")
+
+
+def _whole(record: object) -> object:
+    """A record with its message whole: all events of a stream are one."""
+    if isinstance(record, list):
+        return _merged(record)
+    if isinstance(record, Mapping) and isinstance(record.get("response"), list):
+        return {**record, "response": _merged(record["response"])}
+    return record
 
 
 def _merged(events: list[Any]) -> dict[str, Any]:

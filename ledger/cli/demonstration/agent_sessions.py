@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 
-from ledger.cli.replaying.csv_records import compute
+from ledger.client.usage_items import compute_item
 from ledger.v1.usage_pb2 import TokenUsage, UsageItem
 
 
@@ -38,7 +38,7 @@ class Round:
             output=self.output * times,
             reasoning=self.reasoning * times,
         )
-        return UsageItem(tokens=tokens), compute("sandbox", Decimal(self.tool_ms * times).scaleb(-3))
+        return UsageItem(tokens=tokens), compute_item("sandbox", Decimal(self.tool_ms * times).scaleb(-3))
 
 
 def read_sessions(path: Path) -> list[list[Round]]:

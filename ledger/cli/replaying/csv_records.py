@@ -19,25 +19,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from google.protobuf.duration_pb2 import Duration
-
+from ledger.client.usage_items import UsageError, compute_item, outcome_item
 from ledger.errors import ClientError
 from ledger.v1.credit_service_pb2 import Labels
-from ledger.v1.usage_pb2 import (
-    OUTCOME_RESULT_FAILED,
-    OUTCOME_RESULT_RESOLVED,
-    ComputeUsage,
-    Outcome,
-    TokenUsage,
-    UsageItem,
-)
+from ledger.v1.usage_pb2 import TokenUsage, UsageItem
 
 BROKEN_ROW = "broken_row"
 NAME_MAX = 60
 """Characters of a session, pod or customer: with a run id of as many, ids stay under the API's 128."""
 
 _DECIMAL = re.compile(r"\d{1,15}(\.\d{1,9})?")
-_NANOS = 1_000_000_000
 
 
 class RecordFormat(StrEnum):
@@ -150,18 +141,8 @@ class _Format:
     read: Callable[[Fields, RecordOptions], _Work]
 
 
-def compute(resource: str, seconds: Decimal, count: Decimal = Decimal(1)) -> UsageItem:
-    """`seconds` of at most 9 fractional digits, on `count` pieces of a resource."""
-    nanos = int(seconds.scaleb(9))
-    duration = Duration(seconds=nanos // _NANOS, nanos=nanos % _NANOS)
-    return UsageItem(
-        compute=ComputeUsage(resource=resource, duration=duration, count=f"{count.normalize():f}")
-    )
-
-
 def _outcome(name: str, count: int, *, resolved: bool) -> UsageItem:
-    result = OUTCOME_RESULT_RESOLVED if resolved else OUTCOME_RESULT_FAILED
-    return UsageItem(outcome=Outcome(name=name, result=result, count=count))
+    return outcome_item(name, result="resolved" if resolved else "failed", count=count)
 
 
 def _llm_request(fields: Fields, options: RecordOptions) -> _Work:
@@ -182,7 +163,7 @@ def _agent_session(fields: Fields, _options: RecordOptions) -> _Work:
         input=fields.whole("input_tokens"),
         output=fields.whole("output_tokens"),
     )
-    work = (UsageItem(tokens=tokens), compute("sandbox", fields.number("sandbox_seconds")))
+    work = (UsageItem(tokens=tokens), compute_item("sandbox", fields.number("sandbox_seconds")))
     hoped = _outcome("issue.resolved", 1, resolved=True)
     came = _outcome("issue.resolved", 1, resolved=fields.flag("resolved"))
     return _Work(fields.name("session_id"), None, (*work, hoped), (*work, came))
@@ -194,7 +175,7 @@ def _gpu_job(fields: Fields, options: RecordOptions) -> _Work:
         raise _NotWorkError(status)
     succeeded = status == "SUCCEED"
     images = 0 if not succeeded and not fields.raw("images") else fields.whole("images")
-    work = compute(_resource(options), fields.number("gpu_seconds"))
+    work = compute_item(_resource(options), fields.number("gpu_seconds"))
     hoped = _outcome("image.generated", images, resolved=True)
     came = _outcome("image.generated", images, resolved=succeeded)
     customer = fields.name("customer") if fields.raw("customer") else None
@@ -211,7 +192,7 @@ def _gpu_pod(fields: Fields, options: RecordOptions) -> _Work:
             f"deletion_s: {fields.raw('deletion_s')} is before scheduled_s, {fields.raw('scheduled_s')}"
         )
     share = Decimal(fields.whole("num_gpu") * fields.whole("gpu_milli")).scaleb(-3)
-    usage = (compute(_resource(options), seconds, share),)
+    usage = (compute_item(_resource(options), seconds, share),)
     return _Work(fields.name("pod"), None, usage, usage)
 
 
@@ -277,6 +258,8 @@ class RecordFile:
                 yield Skipped(str(not_work))
             except BrokenFieldError as broken:
                 yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken}")
+            except UsageError as broken:
+                yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken.message}")
 
     def take(self, limit: int | None) -> Iterator[Record | Skipped]:
         """The first `limit` records, or all."""

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple, TextIO
 from ledger.cli.replaying.csv_records import (
     BROKEN_ROW,
     NAME_MAX,
-    BrokenFieldError,
     Record,
     RecordFiles,
     RecordFormat,
@@ -34,8 +33,8 @@ from ledger.cli.replaying.csv_records import (
     Skipped,
     open_records,
 )
+from ledger.client.usage_items import UsageError, item_of_adapters
 from ledger.v1.credit_service_pb2 import Labels
-from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
 from pricing import Tokens, Units
 from pricing.adapters import (
     Adapted,
@@ -50,7 +49,6 @@ from pricing.adapters import (
     litellm,
     otel,
 )
-from pricing.exact import format_nanos
 from pricing.usage.items import INPUT_QUANTITIES
 
 REPEATED = "repeated"
@@ -58,7 +56,6 @@ SNAPSHOT = "snapshot"
 CONFLICTING_REPEAT = "conflicting_repeat"
 FINDINGS_MAX = 1000
 """Kinds of finding that are distinguished: a file in which every path is new does not fill the memory."""
-_API_NAME_MAX = 128
 _PATH_MAX = 160
 _Adapt = Callable[[object], Adapted | NoUsage]
 _READERS: Mapping[RecordFormat, Callable[[], _Adapt]] = {
@@ -194,9 +191,9 @@ class ProviderFiles:
         if other is not None:
             return other
         try:
-            usage = tuple(usage_item(item) for item in one.items)
-        except BrokenFieldError as broken:
-            return Skipped(BROKEN_ROW, f"{place}: {broken}")
+            usage = tuple(map(item_of_adapters, one.items))
+        except UsageError as broken:
+            return Skipped(BROKEN_ROW, f"{place}: {broken.message}")
         self._note(place, one.findings)
         key = f"row-{row}" if one.record_id is None else short_name(one.record_id)
         customer = short_name(one.user) if one.user else None
@@ -251,23 +248,6 @@ def open_provider_records(paths: Sequence[Path], kind: RecordFormat) -> Iterator
         yield ProviderFiles(files, kind)
 
 
-def usage_item(item: Tokens | Units) -> UsageItem:
-    """An item of pricing as the API has it; raises BrokenFieldError for a name that it would not take."""
-    if isinstance(item, Units):
-        return UsageItem(
-            units=UnitUsage(meter=_named("meter", item.meter), quantity=format_nanos(item.quantity_nanos))
-        )
-    tokens = TokenUsage(
-        model=_named("model", item.model),
-        served_by=_named("model that served", item.served_by) if item.served_by else "",
-        service_tier=_named("service_tier", item.service_tier) if item.service_tier else "",
-        requests=item.requests,
-    )
-    for name, count in item.quantities.items():
-        setattr(tokens, name, count)
-    return UsageItem(tokens=tokens)
-
-
 def short_name(text: str) -> str:
     """A name of at most 60 printable characters; what is longer, or cannot be printed, by its digest."""
     if len(text) <= NAME_MAX and text.isprintable():
@@ -283,13 +263,6 @@ def _shown(path: str) -> str:
 def _labels(one: Adapted) -> Labels:
     user, session, agent = (short_name(text) if text else "" for text in (one.user, one.session, one.agent))
     return Labels(user=user, session=session, agent=agent)
-
-
-def _named(what: str, name: str) -> str:
-    if len(name) > _API_NAME_MAX or not name.isprintable():
-        allowed = f"1 to {_API_NAME_MAX} printable characters"
-        raise BrokenFieldError(f"{what}: is {name[:80]!r} (allowed: {allowed})")
-    return name
 
 
 def _usage(row: int, place: RecordPlace, one: Adapted) -> _Usage:
