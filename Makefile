@@ -6,6 +6,7 @@
 # make bench   figures of the whole path beside their ceilings (SIZE=small, PROFILE=1; COMPARE=<commit>: over that commit's)
 # make check   the static part alone: lint, types, import contracts, protos, stubs
 # make proto   regenerate the stubs from the protos
+# make protos  the public protos as a module for other languages, in build/protos
 # make styles  remake the table and the picture of docs/pricing-styles.md
 # make dashboard  remake the picture of the finance dashboard in docs/finance.md
 # make schema  regenerate the JSON Schemas of what is written in YAML
@@ -16,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test faults bench check proto styles dashboard schema lock dist clean
+.PHONY: help setup demo serve test faults bench check proto protos styles dashboard schema lock dist clean
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
@@ -104,6 +105,15 @@ bench: setup
 proto: setup
 	@$(STUBS) | xargs rm -f
 	@$(call PROTOC,.)
+
+# All that a backend's stubs are generated from: nothing of the back office, no other module, no network.
+protos: PROTOS ?= build/protos
+protos: setup
+	@rm -rf $(PROTOS); mkdir -p $(PROTOS)/ledger $(PROTOS)/google
+	@cp -R proto/ledger/v1 $(PROTOS)/ledger/; cp -R proto/google/rpc $(PROTOS)/google/; cp LICENSE $(PROTOS)/
+	@sed -e 's#path: proto#path: .#' -e 's#proto/google#google#' buf.yaml >$(PROTOS)/buf.yaml
+	@$(BIN)/buf lint $(PROTOS); $(BIN)/buf build $(PROTOS) --output /dev/null
+	@find $(PROTOS) -type f | LC_ALL=C sort
 
 styles: setup
 	@$(BIN)/python docs/pricing_styles.py
