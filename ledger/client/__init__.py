@@ -38,6 +38,7 @@ from ledger.client.errors import (
     Unauthenticated,
     Unavailable,
     UnpricedUsage,
+    UsageError,
 )
 from ledger.client.models import (
     Balance,
@@ -102,5 +103,6 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnpricedUsage",
+    "UsageError",
     "Written",
 ]

@@ -35,6 +35,7 @@
             TooManyRefunds
             Unauthenticated
             UnpricedUsage
+        UsageError
 
 A reason is the `ErrorInfo`'s, as `docs/api.md` has it; what its metadata says are attributes of the class. A
 reason that this version of the client does not know is a Refused with that `reason`.
@@ -121,6 +122,16 @@ class InternalFault(CreditsError):
 
 class ClientClosed(CreditsError):
     """The client was closed: nothing was sent."""
+
+
+class UsageError(CreditsError, ValueError):
+    """Usage that cannot be counted: nothing of it was taken.
+
+    The text says where, what is wrong and what is allowed.
+    """
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class _Variable(Generic[Said]):

@@ -23,8 +23,8 @@ from decimal import Decimal
 from threading import Lock
 from typing import Any, Final, Literal, NamedTuple, TypedDict, Unpack
 
+from ledger.client.errors import UsageError
 from ledger.client.usage_items import (
-    UsageError,
     compute_item,
     date,
     item_of_json,
@@ -33,8 +33,6 @@ from ledger.client.usage_items import (
 )
 from ledger.client.usage_records import Read, Warned, each, of_anthropic, of_litellm, of_openai, of_otel
 from ledger.v1.usage_pb2 import UsageItem
-
-__all__ = ["Converted", "Result", "UsageError", "Work", "convert"]
 
 Result = Literal["resolved", "failed", "escalated", "abandoned"]
 

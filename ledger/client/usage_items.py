@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict, ParseError
 
-from ledger.client.errors import CreditsError
+from ledger.client.errors import UsageError
 from ledger.v1.usage_pb2 import ComputeUsage, Outcome, OutcomeResult, TokenUsage, UnitUsage, UsageItem
 from pricing.exact import format_nanos
 from pricing.usage.items import Tokens, Units
@@ -25,15 +25,6 @@ _SMALLEST: Final = Decimal("1e-9")
 _RESULTS: Final = {
     name.removeprefix("OUTCOME_RESULT_").lower(): number for name, number in OutcomeResult.items() if number
 }
-
-
-class UsageError(CreditsError, ValueError):
-    """Usage that cannot be counted: nothing of it was taken.
-
-    The text says where, what is wrong and what is allowed.
-    """
-
-    reason = "USAGE_NOT_READ"
 
 
 def item_of_adapters(item: Tokens | Units) -> UsageItem:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from ledger.client.usage_items import UsageError, item_of_adapters
+from ledger.client.errors import UsageError
+from ledger.client.usage_items import item_of_adapters
 from ledger.v1.usage_pb2 import UsageItem
 from pricing.adapters import Adapted, AdapterError, NoUsage, anthropic, litellm, openai, otel
 from pricing.adapters.vocabulary import model_of

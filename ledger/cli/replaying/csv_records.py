@@ -19,7 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from ledger.client.usage_items import UsageError, compute_item, outcome_item
+from ledger.client.errors import UsageError
+from ledger.client.usage_items import compute_item, outcome_item
 from ledger.errors import ClientError
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UsageItem
@@ -259,7 +260,7 @@ class RecordFile:
             except BrokenFieldError as broken:
                 yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken}")
             except UsageError as broken:
-                yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken.message}")
+                yield Skipped(BROKEN_ROW, f"{self._path}:{line_number}: {broken}")
 
     def take(self, limit: int | None) -> Iterator[Record | Skipped]:
         """The first `limit` records, or all."""

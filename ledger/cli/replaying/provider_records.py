@@ -33,7 +33,8 @@ from ledger.cli.replaying.csv_records import (
     Skipped,
     open_records,
 )
-from ledger.client.usage_items import UsageError, item_of_adapters
+from ledger.client.errors import UsageError
+from ledger.client.usage_items import item_of_adapters
 from ledger.v1.credit_service_pb2 import Labels
 from pricing import Tokens, Units
 from pricing.adapters import (
@@ -193,7 +194,7 @@ class ProviderFiles:
         try:
             usage = tuple(map(item_of_adapters, one.items))
         except UsageError as broken:
-            return Skipped(BROKEN_ROW, f"{place}: {broken.message}")
+            return Skipped(BROKEN_ROW, f"{place}: {broken}")
         self._note(place, one.findings)
         key = f"row-{row}" if one.record_id is None else short_name(one.record_id)
         customer = short_name(one.user) if one.user else None

@@ -23,8 +23,8 @@ from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
 from ledger.cli.replaying.csv_records import Record, RecordFormat
 from ledger.cli.replaying.provider_records import open_provider_records
-from ledger.client.errors import CreditsError
-from ledger.client.usage import UsageError, convert
+from ledger.client.errors import CreditsError, UsageError
+from ledger.client.usage import convert
 from ledger.v1.usage_pb2 import OUTCOME_RESULT_FAILED, ComputeUsage, TokenUsage, UsageItem
 
 SAMPLE = Path(__file__).parents[3] / "ledger" / "sample" / "records"
@@ -338,7 +338,7 @@ def test_what_is_to_be_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     """Comes back with each record, and is logged once a kind and path."""
     record = {
         "model": "m",
-        "usage": {"prompt_tokens": 9, "completion_tokens": 1, "daydream_tokens_of_a_test": 7},
+        "usage": {"prompt_tokens": 9, "completion_tokens": 1, "dreamt": 7},
     }
     with caplog.at_level(logging.WARNING, "ledger.client.usage"):
         for _ in range(2):
