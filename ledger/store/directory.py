@@ -187,7 +187,7 @@ async def create_customer(
         wallet = rows_out.wallet_row(decision.wallet, shared, with_profile=True)
         entry = rows_out.entry_row(decision.entry, shared)
         born = _BORN.format(cell=cell, wallets=WALLET.rows(cell, 1), entries=ENTRY.rows(cell, 2))
-        await connection.execute(born, [wallet], [entry], new_token(), *shared.parameters())
+        await connection.execute(born, wallet, entry, new_token(), *shared.parameters())
         made, image = decision.entry, customer_image(decision.wallet)
         await note(
             connection, by, f"{CUSTOMERS}{customer_id}", None, image, request_id=made.request_id, entry=made

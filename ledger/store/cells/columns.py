@@ -23,6 +23,10 @@ _TERMS_COLUMNS: Final = {
 SHARED_PARAMETERS: Final = 1 + len(_TERMS_COLUMNS)
 """The array of the instants, and one for each column of the terms."""
 
+BETWEEN_ROWS: Final = ';";'
+"""What parts rows of one kind. None has it within: there a quotation mark is doubled, or beside a comma or a
+parenthesis."""
+
 
 def instant_of(row: str, name: str, shared: int) -> str:
     """The instant whose number is `name` of `row`; the instants are the parameter `$shared`."""
@@ -86,9 +90,10 @@ class Columns(NamedTuple):
         return ", ".join(values)
 
     def rows(self, cell: str, parameter: int) -> str:
-        """The rows that the array of texts `$parameter` holds, as a row source `x`."""
+        """The rows that the text `$parameter` holds, one after the other, as a row source `x`."""
         row = f"{cell}.{self.row_type}"
-        return f"unnest(ARRAY(SELECT r.text::{row} FROM unnest(${parameter}::text[]) AS r(text))) AS x"
+        texts = f"string_to_table(${parameter}::text, '{BETWEEN_ROWS}') AS r(text)"
+        return f"unnest(ARRAY(SELECT r.text::{row} FROM {texts})) AS x"
 
 
 WALLET = Columns.of(

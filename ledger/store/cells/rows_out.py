@@ -1,9 +1,9 @@
 """The books' values as texts for the write.
 
-What is written goes as one text for each row: the literal of the cell's composite type of its kind, whose
-fields are the columns of `columns`. Given arrays by column, or rows of values, the driver looks at each value
-in turn, which costs more than the database's own work on it. Instants and terms are in many rows: they go
-once, and rows have their numbers (`Shared`).
+What is written goes as one text for each kind of row: the literals of the cell's composite type of that kind,
+whose fields are the columns of `columns`. Given arrays, the driver looks at each value in turn, which costs
+more than the database's own work on it. Instants and terms are in many rows: they go once, and rows have
+their numbers (`Shared`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from ledger.books.model import NO_COSTS, NOTHING, ReservationState, Terms
-from ledger.store.cells.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
+from ledger.store.cells.columns import BETWEEN_ROWS, ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,6 +67,11 @@ class Shared:
         [_, *instants] = self.instants
         terms = [each for each in self.terms if each is not None]
         return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
+
+
+def joined(rows: Iterable[str]) -> str:
+    """Rows of one kind as one text."""
+    return BETWEEN_ROWS.join(rows)
 
 
 def numbers(values: Iterable[int]) -> str:

@@ -188,8 +188,8 @@ def _standings(before: Mapping[int, Standing]) -> tuple[str, str, str]:
     )
 
 
-async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, list[str]]:
-    """The rows of each part that has some, in the order of the parts."""
+async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, str]:
+    """The rows of each part that has some, as its parameter, in the order of the parts."""
     rows: dict[StatementPart, list[str]] = {part: [] for part in PARTS}
     await _add_entries(rows, batch, shared)
     _add_wallets(rows, batch, shared)
@@ -198,7 +198,7 @@ async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, list[str]]:
     rows[AUDIT] = [rows_out.audit_row(act) for act in batch.acts]
     _add_reservations(rows, batch, shared)
     _add_lots(rows, batch, shared)
-    return {part: texts for part, texts in rows.items() if texts}
+    return {part: rows_out.joined(texts) for part, texts in rows.items() if texts}
 
 
 async def _add_entries(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:

@@ -1,8 +1,8 @@
 """The SQL of the batched write: one statement that locks, checks, writes and tells, whatever a batch holds.
 
 It is put together from parts, one per kind of row; a part whose rows a batch lacks is left out. The rows of
-a part come as an array of texts, each the literal of the cell's composite type for them. Instants and terms
-stand in the rows as numbers: their places in arrays that are parameters of their own.
+a part come as one text, of literals of the cell's composite type for them. Instants and terms stand in the
+rows as numbers: their places in arrays that are parameters of their own.
 
 - `locked` locks the wallets in order of customer, where the sequence is still the one decided upon, and was
   written by the batch that this process knows: the plan of a join would lock in any order, and two processes

@@ -146,7 +146,7 @@ async def insert(
         f"WITH shared AS (SELECT {columns.shared_types(2)}) INSERT INTO {CELL}.{table} ({names})"
         f" SELECT {values} FROM {kind.rows(CELL, 1)}"
     )
-    await owner.execute(text, rows, *shared.parameters())
+    await owner.execute(text, rows_out.joined(rows), *shared.parameters())
 
 
 _RESERVATION = f"""
