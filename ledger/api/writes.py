@@ -40,11 +40,13 @@ C = TypeVar("C", bound=Command)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, C, Response]):
-    """A method that writes: how its request is read, and how its entry is reported in its response."""
+    """A method that writes."""
 
     command: type[C]
     decode: Callable[[Request, datetime], Write[C]]
-    encode: Callable[[Response, Write[C], Entry, bool], None]
+    """How its request is read."""
+    encode: Callable[[Response, Write[C], Entry], None]
+    """How what it alone answers is told of its entry."""
     response: type[Response]
 
     @property
@@ -52,11 +54,18 @@ class Method(Generic[Request, C, Response]):
         """As its service calls it."""
         return self.response.DESCRIPTOR.name.removesuffix("Response")
 
+    def answer(self, into: Any, write: Write[C], booked: Committed) -> None:
+        """Fills its response where it stands: what it alone answers, and what all do."""
+        entry, into.replayed = booked
+        self.encode(into, write, entry)
+        encode.balance(into.balance, entry.after)
+        into.sequence = entry.sequence
 
-RESERVE: Final = Method(Reserve, decode.reserve, encode.reserved, pb.ReserveResponse)
-EXTEND: Final = Method(Extend, decode.extend, encode.extended, pb.ExtendReservationResponse)
+
+RESERVE: Final = Method(Reserve, decode.reserve, encode.held, pb.ReserveResponse)
+EXTEND: Final = Method(Extend, decode.extend, encode.held, pb.ExtendReservationResponse)
 COMMIT: Final = Method(Commit, decode.commit, encode.committed, pb.CommitReservationResponse)
-RELEASE: Final = Method(Release, decode.release, encode.released, pb.ReleaseReservationResponse)
+RELEASE: Final = Method(Release, decode.release, encode.held, pb.ReleaseReservationResponse)
 CHARGE: Final = Method(Charge, decode.charge, encode.charged, pb.ChargeResponse)
 REFUND: Final = Method(Refund, decode.refund, encode.refunded, pb.RefundResponse)
 REVERSE: Final = Method(Reverse, decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
@@ -87,9 +96,10 @@ class Writes:
         self, method: Method[Request, C, Response], request: Request, act: Act | None = None
     ) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
-        entry, replayed = await self.carry_out(write := method.decode(request, self._clock()), act)
+        write = method.decode(request, self._clock())
+        booked = await self.carry_out(write, act)
         response = method.response()
-        method.encode(response, write, entry, replayed)
+        method.answer(response, write, booked)
         return response
 
     async def carry_out(self, write: Write[Any], act: Act | None = None) -> Committed:

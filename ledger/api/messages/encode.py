@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,7 +21,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
 from ledger.api.messages.validation import EPOCH, INTERNAL, NAMED_LABELS, NANOS
-from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Refund, Release, Reserve, Reverse
+from ledger.books.commands import Charge, Commit, IssueGrant, Refund, Reverse
 from ledger.books.model import (
     Credits,
     Entry,
@@ -57,79 +57,40 @@ _CHARGES: Final = (EntryKind.COMMIT, EntryKind.CHARGE)
 _GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
 
 
-# -- Answers to writes -------------------------------------------------------------------------------
+# -- What each write answers by itself ---------------------------------------------------------------
 
 
-def reserved(into: pb.ReserveResponse, write: Write[Reserve], entry: Entry, replayed: bool) -> None:
-    """What `Reserve` answers."""
+def held(
+    into: pb.ReserveResponse | pb.ExtendReservationResponse | pb.ReleaseReservationResponse,
+    write: Write[Any],
+    entry: Entry,
+) -> None:
+    """What `Reserve`, `ExtendReservation` and `ReleaseReservation` answer."""
     _held(into.reservation, write.customer_id, entry)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
-def extended(into: pb.ExtendReservationResponse, write: Write[Extend], entry: Entry, replayed: bool) -> None:
-    """What `ExtendReservation` answers."""
-    _held(into.reservation, write.customer_id, entry)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
-
-
-def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry, replayed: bool) -> None:
+def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry) -> None:
     """What `CommitReservation` answers."""
     charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
     _held(into.reservation, write.customer_id, entry)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
-def released(
-    into: pb.ReleaseReservationResponse, write: Write[Release], entry: Entry, replayed: bool
-) -> None:
-    """What `ReleaseReservation` answers."""
-    _held(into.reservation, write.customer_id, entry)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
-
-
-def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry, replayed: bool) -> None:
+def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry) -> None:
     """What `Charge` answers."""
     charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
-def reversed_(
-    into: pb.ReverseChargeResponse,
-    write: Write[Reverse],  # noqa: ARG001 -- one shape for all
-    entry: Entry,
-    replayed: bool,
-) -> None:
+def reversed_(into: pb.ReverseChargeResponse, _: Write[Reverse], entry: Entry) -> None:
     """What `ReverseCharge` answers."""
     into.returned_micros = -entry.charged_micros
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
-def refunded(
-    into: pb.RefundResponse,
-    write: Write[Refund],  # noqa: ARG001 -- one shape for all
-    entry: Entry,
-    replayed: bool,
-) -> None:
+def refunded(into: pb.RefundResponse, _: Write[Refund], entry: Entry) -> None:
     """What `Refund` answers."""
     into.refunded_micros = -entry.charged_micros
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
-def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Entry, replayed: bool) -> None:
+def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Entry) -> None:
     """What `IssueGrant` answers: the grant as it was issued, what paid a debt already gone from it."""
     command = write.command
     remaining = entry.credits.pending + entry.credits.available
@@ -149,9 +110,6 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
     )
     into.grant.CopyFrom(grant(write.customer_id, issued))
     into.paid_total_usd = decimal(command.paid_total_nanousd)
-    balance(into.balance, entry.after)
-    into.sequence = entry.sequence
-    into.replayed = replayed
 
 
 def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:

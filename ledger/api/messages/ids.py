@@ -59,7 +59,12 @@ def charge_sequence(customer_id: str, text: str) -> int:
 def _encode(prefix: str, customer_id: str, *numbers: int) -> str:
     payload = bytearray()
     for number in numbers:
-        _add_varint(payload, number)
+        # Seven bits a byte, lowest first; every byte but the last has its top bit set.
+        left = number
+        while left > 0x7F:
+            payload.append(left & 0x7F | 0x80)
+            left >>= 7
+        payload.append(left)
     seal = blake2b(f"{prefix}{customer_id}\0".encode() + payload, digest_size=_SEAL_BYTES)
     return prefix + payload.hex() + seal.hexdigest()
 
@@ -77,11 +82,3 @@ def _sequence(prefix: str, text: str) -> int:
         sequence |= (byte & 0x7F) << shift
         shift += 7
     return sequence if sequence <= _SEQUENCE_MAX else NOTHING
-
-
-def _add_varint(payload: bytearray, number: int) -> None:
-    """Seven bits a byte, lowest first; every byte but the last has its top bit set."""
-    while number > 0x7F:
-        payload.append(number & 0x7F | 0x80)
-        number >>= 7
-    payload.append(number)

@@ -165,6 +165,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         begun: list[_Begun] = []
         shed: dict[tuple[str, float], Status] = {}
         bearable: set[Urgency] = set()
+        kinds: dict[str | None, _BatchedWrite] = {}
         underway = counted = 0
         now, caller = self._clock(), current()
         asked.arrive()
@@ -172,7 +173,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             result, work = response.results.add(), 1
             counted += 1
             try:
-                kind = _kind(item, caller)
+                name = item.WhichOneof("write")
+                kind = kinds.get(name) or kinds.setdefault(name, _kind(name, caller))
                 if kind.urgency not in bearable:
                     overloaded = announced.refusal(kind.urgency)
                     if overloaded is not None:
@@ -203,11 +205,11 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             work = 1
             try:
                 if outcome is None:
-                    entry, replayed = await self._writes.untimely(write)
+                    booked = await self._writes.untimely(write)
                 else:
                     work = outcome.work
-                    entry, replayed = committed(write, outcome)
-                kind.method.encode(getattr(result, kind.name), write, entry, replayed)
+                    booked = committed(write, outcome)
+                kind.method.answer(getattr(result, kind.name), write, booked)
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
             if turns.is_over(work):
@@ -322,9 +324,9 @@ def _once(shed: dict[tuple[str, float], Status], overloaded: OverloadedError) ->
     return status
 
 
-def _kind(item: pb.BatchItem, caller: Caller) -> _BatchedWrite:
-    """Which write an item is. Raises ScopeRequiredError where the caller may not do that."""
-    kind = _KINDS.get(item.WhichOneof("write") or "")
+def _kind(name: str | None, caller: Caller) -> _BatchedWrite:
+    """Which write that of an item is. Raises ScopeRequiredError where the caller may not do that."""
+    kind = _KINDS.get(name or "")
     if kind is None:
         raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
     caller.require(kind.scope)
