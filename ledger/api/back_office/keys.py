@@ -73,7 +73,7 @@ class KeyMethods:
         overlap = _overlap(problems, request)
         expires_at = _expires_at(problems, request)
         if expires_at is not None:
-            problems.found += rules.passed(expires_at, self._clock())
+            problems.found += tuple(rules.passed(expires_at, self._clock()))
         problems.raise_if_any()
         key, by, asked = Key.draw(), act_of(request), fingerprint(request)
 
@@ -131,7 +131,7 @@ def _draft(request: pb.CreateKeyRequest, key: Key, by: Act, now: datetime, *, is
         request_id=validation.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),
     )
-    problems.found += rules.problems(scopes, customers, draft.expires_at, now, is_first=is_first)
+    problems.found += tuple(rules.problems(scopes, customers, draft.expires_at, now, is_first=is_first))
     problems.raise_if_any()
     return draft
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from hashlib import blake2b
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 import pricing
@@ -34,7 +36,8 @@ from ledger.books.commands import (
     UpdateCustomer,
 )
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
-from ledger.books.model import GrantKind
+from ledger.books.making import make
+from ledger.books.model import NOTHING, GrantKind
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -74,8 +77,13 @@ def fingerprint(request: Message) -> bytes:
     were set, before defaults, map keys sorted.
     """
     request.DiscardUnknownFields()
-    name = request.DESCRIPTOR.full_name.encode("ascii")
-    return blake2b(name + b"\0" + request.SerializeToString(deterministic=True), digest_size=16).digest()
+    serialized = request.SerializeToString(deterministic=True)
+    return blake2b(_name_of(request.DESCRIPTOR) + serialized, digest_size=16).digest()
+
+
+@cache
+def _name_of(kind: Descriptor) -> bytes:
+    return kind.full_name.encode("ascii") + b"\0"
 
 
 def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
@@ -89,30 +97,26 @@ def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
             usage = decode_usage(problems, "usage", request.usage, now)
         case _:
             problems.add("hold", "one of amount_micros, usage is required")
-    command = Reserve(
+    fields = (
         validation.identifier(problems, "request_id", request.request_id),
         fingerprint(request),
         amount,
-        _fill(problems, request),
-        _minimum(problems, request, amount),
+        _FILLS.get(request.fill) or _unknown_fill(problems, request.fill),
+        _minimum(problems, request, amount) if request.minimum_micros else 1,
         validation.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
         validation.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
     )
+    command = make(Reserve, fields)
     return _write(problems, request.customer_id, command, usage)
 
 
-def _fill(problems: Problems, request: pb.ReserveRequest) -> Fill:
-    fill = _FILLS.get(request.fill)
-    if fill is None:
-        problems.add("fill", f"is {request.fill}; ALL_OR_NOTHING or UP_TO is allowed")
-        return Fill.ALL_OR_NOTHING
-    return fill
+def _unknown_fill(problems: Problems, fill: int) -> Fill:
+    problems.add("fill", f"is {fill}; ALL_OR_NOTHING or UP_TO is allowed")
+    return Fill.ALL_OR_NOTHING
 
 
 def _minimum(problems: Problems, request: pb.ReserveRequest, amount: int | None) -> int:
     minimum = request.minimum_micros
-    if not minimum:
-        return 1
     if request.fill != pb.FILL_UP_TO:
         problems.add("minimum_micros", "goes with fill UP_TO only; leave it unset")
     elif amount is not None and minimum > amount > 0:
@@ -130,7 +134,7 @@ def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]
         amount_micros=validation.amount(problems, "amount_micros", request.amount_micros, least=0),
         ttl=validation.ttl(problems, "ttl", request.ttl) if request.HasField("ttl") else None,
     )
-    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
+    return _write(problems, request.customer_id, command, None, ("reservation_id", request.reservation_id))
 
 
 def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]:
@@ -144,14 +148,16 @@ def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]
             usage = decode_usage(problems, "usage", request.usage, now)
         case _:
             problems.add("spent", "one of amount_micros, usage is required; 0 credits if nothing was used")
-    command = Commit(
+    fields = (
         validation.identifier(problems, "request_id", request.request_id),
         fingerprint(request),
         _reservation(problems, request.customer_id, request.reservation_id),
         amount,
         request.final,
+        NOTHING,
     )
-    return _write(problems, request.customer_id, command, usage, _reserved(request.reservation_id))
+    command = make(Commit, fields)
+    return _write(problems, request.customer_id, command, usage, ("reservation_id", request.reservation_id))
 
 
 def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Release]:  # noqa: ARG001 -- one shape for all
@@ -162,7 +168,7 @@ def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Relea
         fingerprint=fingerprint(request),
         reservation=_reservation(problems, request.customer_id, request.reservation_id),
     )
-    return _write(problems, request.customer_id, command, None, _reserved(request.reservation_id))
+    return _write(problems, request.customer_id, command, None, ("reservation_id", request.reservation_id))
 
 
 def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
@@ -176,13 +182,14 @@ def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
             usage = decode_usage(problems, "usage", request.usage, now)
         case _:
             problems.add("spent", "one of amount_micros, usage is required")
-    command = Charge(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        amount_micros=amount,
-        already_used=request.already_used,
-        labels=validation.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
+    fields = (
+        validation.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        amount,
+        request.already_used,
+        validation.labels(problems, "labels", request.labels) if request.HasField("labels") else {},
     )
+    command = make(Charge, fields)
     return _write(problems, request.customer_id, command, usage)
 
 
@@ -205,8 +212,8 @@ def reverse(request: pb.ReverseChargeRequest, now: datetime) -> Write[Reverse]: 
         reservation=reserved,
         reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
     )
-    subject = _reserved(request.reservation_id) if charged is None else _charged(request.charge_id)
-    return _write(problems, request.customer_id, command, None, subject)
+    subject = request.WhichOneof("subject") or "charge_id"
+    return _write(problems, request.customer_id, command, None, (subject, getattr(request, subject)))
 
 
 def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: ARG001 -- one shape for all
@@ -221,7 +228,7 @@ def refund(request: pb.RefundRequest, now: datetime) -> Write[Refund]:  # noqa: 
         amount_micros=amount or None,
         reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
     )
-    return _write(problems, request.customer_id, command, None, _charged(request.charge_id))
+    return _write(problems, request.customer_id, command, None, ("charge_id", request.charge_id))
 
 
 def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueGrant]:  # noqa: ARG001 -- one shape for all
@@ -322,14 +329,6 @@ def _reservation(problems: Problems, customer_id: str, value: str) -> int:
     return ids.reservation_sequence(customer_id, validation.identifier(problems, "reservation_id", value))
 
 
-def _reserved(reservation_id: str) -> tuple[str, str]:
-    return "reservation_id", reservation_id
-
-
-def _charged(charge_id: str) -> tuple[str, str]:
-    return "charge_id", charge_id
-
-
 def _write(
     problems: Problems,
     customer_id: str,
@@ -338,5 +337,6 @@ def _write(
     subject: tuple[str, str] | None = None,
 ) -> Write[C]:
     validation.identifier(problems, "customer_id", customer_id)
-    problems.raise_if_any()
-    return Write(customer_id, command, usage, tuple(problems.untimely), subject)
+    if problems.found:
+        problems.raise_if_any()
+    return make(Write, (customer_id, command, usage, problems.untimely, subject))

@@ -8,6 +8,7 @@ from typing import Final
 import pricing
 from ledger.api.messages import limits, validation
 from ledger.api.messages.validation import Problems
+from ledger.books.making import make
 from ledger.v1 import usage_pb2 as pb
 
 STATES: Final = ("active", "idle", "waiting", "asleep")
@@ -87,15 +88,13 @@ def _tokens(problems: Problems, path: str, usage: pb.TokenUsage, when: datetime 
     if key_owner is None:
         problems.add(f"{path}.key_owner", f"is {usage.key_owner}; OURS or CUSTOMER is allowed")
         key_owner = pricing.KeyOwner.OURS
-    return pricing.Tokens(
-        validation.name(problems, f"{path}.model", usage.model),
-        quantities,
-        _optional(problems, f"{path}.served_by", usage.served_by),
-        key_owner,
-        _optional(problems, f"{path}.service_tier", usage.service_tier) or "",
-        requests,
-        when,
-    )
+    model = validation.name(problems, f"{path}.model", usage.model)
+    served_by, service_tier = usage.served_by, usage.service_tier
+    if served_by or service_tier:
+        _text(problems, f"{path}.served_by", served_by)
+        _text(problems, f"{path}.service_tier", service_tier)
+    fields = (model, quantities, served_by or None, key_owner, service_tier, requests, when)
+    return make(pricing.Tokens, fields)
 
 
 def _compute(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -51,17 +50,20 @@ class InvalidArgumentError(RequestError):
         super().__init__("; ".join(f"{path}: {description}" for path, description in self.violations))
 
 
-@dataclass(slots=True)
 class Problems:
-    """What is wrong with the fields of one request."""
+    """What is wrong with the fields of one request. Most have nothing: to make one calls no Python."""
 
-    found: list[tuple[str, str]] = field(default_factory=list)
-    untimely: list[tuple[str, str]] = field(default_factory=list)
+    found: tuple[tuple[str, str], ...] = ()
+    untimely: tuple[tuple[str, str], ...] = ()
     """Only wrong by the clock of now: a repeat of a request that was right in its time is answered."""
 
     def add(self, path: str, description: str) -> None:
         """Notes that the field is wrong, and what is allowed."""
-        self.found.append((path, description))
+        self.found += ((path, description),)
+
+    def add_untimely(self, path: str, description: str) -> None:
+        """Notes that the field is wrong by the clock of now."""
+        self.untimely += ((path, description),)
 
     def raise_if_any(self) -> None:
         """Raises InvalidArgumentError with all that was noted."""
@@ -82,8 +84,9 @@ def name(problems: Problems, path: str, value: str, length_max: int = limits.NAM
     """A string of at least one character."""
     if not value:
         problems.add(path, f"is empty; 1 to {length_max} characters are required")
-        return value
-    return text(problems, path, value, length_max)
+    elif len(value) > length_max or not value.isprintable():
+        text(problems, path, value, length_max)
+    return value
 
 
 def identifier(problems: Problems, path: str, value: str) -> str:
@@ -100,7 +103,9 @@ def identifier(problems: Problems, path: str, value: str) -> str:
 
 def amount(problems: Problems, path: str, micros: int, *, least: int) -> int:
     """An amount in micro-credits."""
-    return integer(problems, path, micros, least, limits.AMOUNT_MICROS_MAX)
+    if not least <= micros <= limits.AMOUNT_MICROS_MAX:
+        integer(problems, path, micros, least, limits.AMOUNT_MICROS_MAX)
+    return micros
 
 
 def integer(problems: Problems, path: str, value: int, least: int, most: int) -> int:
@@ -206,7 +211,7 @@ def occurred_at(problems: Problems, path: str, value: Timestamp, now: datetime) 
         return None
     if not now - limits.OCCURRED_BACK_MAX <= when <= now + limits.OCCURRED_AHEAD_MAX:
         allowed = "at most 35 days back and 5 minutes ahead of now are allowed"
-        problems.untimely.append((path, f"is {when.isoformat()}; {allowed}"))
+        problems.add_untimely(path, f"is {when.isoformat()}; {allowed}")
     return when
 
 
@@ -214,7 +219,7 @@ def started_at(problems: Problems, path: str, value: Timestamp, now: datetime) -
     """When a machine started: 5 minutes ahead at most."""
     when = instant(problems, path, value)
     if when is not None and when > now + limits.OCCURRED_AHEAD_MAX:
-        problems.untimely.append((path, f"is {when.isoformat()}; at most 5 minutes ahead of now are allowed"))
+        problems.add_untimely(path, f"is {when.isoformat()}; at most 5 minutes ahead of now are allowed")
     return when
 
 
