@@ -155,11 +155,17 @@ class ModelCost(NamedTuple):
     stand_ins: frozenset[str] = _NOTHING
     """Quantities for which the catalog has no price at this tier: that of something else stands in."""
 
-    def source_of(self, item: Tokens) -> str:
-        """Where an item's cost comes from: `stand_in` where a part has no price of its own."""
+    def costs(self, item: Tokens, instant: datetime, *, ours: bool) -> tuple[Pair | None, Pair | None, str]:
+        """What tokens cost at list prices, what whoever has the contract pays, and where that comes from.
+
+        None where a quantity has no price; `stand_in` where a part has none of its own.
+        """
+        listed, source, share = self.listed.at(instant).amount(item), self.source, self.share
         if self.stand_ins and any(item.quantities.get(key) for key in self.stand_ins):
-            return "stand_in"
-        return self.source
+            source = "stand_in"
+        if listed is None or share is None or not ours:
+            return listed, listed, source
+        return listed, (listed[0] * share[0], listed[1] * share[1]), source
 
 
 class RateCost(NamedTuple):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from pricing.costs.cost_book import CostBook, ModelCost, RateCost
+from pricing.costs.cost_book import CostBook, RateCost
 from pricing.exact import NOTHING, Pair
 from pricing.usage.items import CACHE, OURS, Compute, Outcome, Tokens, Units
 
@@ -49,6 +49,8 @@ class Costs(NamedTuple):
 _made = tuple.__new__
 """Makes a named tuple of all its fields in order: to call its class takes three times as long."""
 
+_NO_COSTS = (None, None, "none")
+"""Of a model that the book does not know."""
 _FREE = Costs(NOTHING, NOTHING, NOTHING, NOTHING, True, "free", "")
 
 
@@ -59,16 +61,14 @@ def tokens_costs(item: Tokens, book: CostBook, instant: datetime) -> Costs:
     """What tokens cost by a book; on the customer's own key at list prices, and none is posted."""
     ours = item.key_owner is OURS
     model = book.model(item.model, item.service_tier)
-    listed = model.listed.at(instant).amount(item) if model else None
-    asked = _share(listed, model, ours=ours)
-    served, source, lever = asked, model.source_of(item) if model else "none", ""
+    listed, asked, source = model.costs(item, instant, ours=ours) if model else _NO_COSTS
+    served, lever = asked, ""
     if item.served_by is not None and item.served_by != item.model:
         if item.served_by == CACHE:
             served, source, lever = NOTHING, "cache", "caching"
         else:
             other = book.model(item.served_by, item.service_tier)
-            served = _share(other.listed.at(instant).amount(item) if other else None, other, ours=ours)
-            source = other.source_of(item) if other else "none"
+            _, served, source = other.costs(item, instant, ours=ours) if other else _NO_COSTS
             lever = (other.lever if other else None) or "routing"
     if not ours:
         return _made(Costs, (listed, asked, served, NOTHING, True, "customer_key", lever))
@@ -106,12 +106,6 @@ def units_costs(item: Units, book: CostBook, _instant: datetime) -> Costs:
 def outcome_costs(_item: Outcome, _book: CostBook, _instant: datetime) -> Costs:
     """What an outcome costs: nothing."""
     return _FREE
-
-
-def _share(listed: Pair | None, model: ModelCost | None, *, ours: bool) -> Pair | None:
-    if listed is None or model is None or model.share is None or not ours:
-        return listed
-    return listed[0] * model.share[0], listed[1] * model.share[1]
 
 
 def _times(quantity: int, rate: RateCost | None) -> Pair | None:

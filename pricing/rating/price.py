@@ -74,17 +74,17 @@ def memory_keys(
 ) -> frozenset[str]:
     """The keys of the states that `price` must be called with.
 
-    `now` is when items happened that state no instant. A price that needs no past costs next to nothing here.
+    `now` is when items happened that state no instant. Usage of a kind whose prices need no past costs next
+    to nothing here.
     """
-    if not terms.remembers:
-        return _NO_KEYS
-    asked = terms.labels(labels)
     keys: set[str] = set()
     for item in items:
-        rule = terms.rules[_KINDS[type(item)][0]].first(item, asked)
-        if rule is not None and rule.keys is not None:
-            keys.update(rule.keys(item, item.occurred_at or now, now))
-    return frozenset(keys)
+        rules = terms.rules[_KINDS[type(item)][0]]
+        if rules.remember:
+            rule = rules.first(item, terms.labels(labels))
+            if rule is not None and rule.keys is not None:
+                keys.update(rule.keys(item, item.occurred_at or now, now))
+    return frozenset(keys) if keys else _NO_KEYS
 
 
 def _lines(

@@ -47,13 +47,13 @@ class OnCost(NamedTuple):
 
         None if what was asked for has none.
         """
-        asked, serving = costs.asked, costs.serving
-        if asked is None or serving is None:
+        asked = costs.asked
+        if asked is None:
             return None
         price = NOTHING
         if self.asked is not None:
             price = times(asked, self.asked[customers_key])
-        if self.served is not None:
+        if self.served is not None and (serving := costs.serving) is not None:
             price = add(price, times(serving, self.served[customers_key]))
         return price
 

@@ -82,7 +82,7 @@ class Terms:
         by_name = {rule.name: rule for _, rule in rules}
         self.fallbacks = {kind: by_name[name] for kind, name in card.fallback.items()}
         """By kind of usage, what charges items that have no price where the customer's plan says so."""
-        self.remembers = any(rule.keys is not None for _, rule in rules)
+        self.remembers = any(of_kind.remember for of_kind in self.rules.values())
         """The price of some usage needs to know of the past."""
         self.multiplier_nanos = BILLION
         """What the customer's prices are multiplied by, in billionths."""
@@ -127,6 +127,7 @@ class Rules:
         "_label_facets",
         "_looks_at_labels",
         "name_of",
+        "remember",
     )
 
     def __init__(
@@ -141,6 +142,8 @@ class Rules:
         self._facts = attrgetter(name, *map(_field, conditions))
         self._looks_at_labels = any(match.labels for match in matches)
         self._cases = [_Case.of(match, rule, label_names) for match, rule in rules]
+        self.remember = any(rule.keys is not None for _, rule in rules)
+        """The price of some usage of the kind needs to know of the past."""
         self._finder = Finder([(match.names, match.facets) for match in matches])
         self._known: dict[object, Rule | None] = {}
 
