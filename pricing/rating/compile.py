@@ -1,4 +1,4 @@
-"""From the document of a price to its tariff.
+"""From the document of a rule to its tariff.
 
 Schemes that state rates or follow cost, and say no more, become one tariff; what stands around or beside them
 is put round it, so that a plain rule pays nothing for what others can say.
@@ -40,32 +40,38 @@ Keys = Callable[[Any, datetime, datetime], Iterable[str]]
 """What tells the keys of the states that a price needs, of an item, when it happened, and now."""
 
 
-class Compiled(NamedTuple):
-    """The price of a rule, compiled."""
+class Rule(NamedTuple):
+    """A rule of a card, compiled."""
 
+    title: str
+    name: str
+    price: str
+    """As the card states it."""
+    included: bool
     tariff: Tariff
     keys: Keys | None
-    """None: the price knows no past."""
+    """What tells the states that its price of an item needs; None: its price knows no past."""
     notes: bool
-    """It tells more of a line than its credits."""
+    """Its price tells more of a line than its credits."""
     charged_results: frozenset[Result]
-    """Results of outcomes that are charged for."""
+    """Results of outcomes that it charges for."""
     meters: tuple[Meter, ...]
     """What bills runs, in order of `Meter.part`."""
     once: bool
-    """An outcome is charged once for each subject."""
+    """It charges an outcome once for each subject."""
     follows_cost: bool
-    """There is no price without the cost of what is asked for."""
+    """It has no price without the cost of what is asked for."""
 
 
-def compile_price(
+def compile_rule(
     rule: RuleDoc,
+    text: str,
     card: str,
     allowances: Mapping[str, AllowanceDoc],
     credit_price_nanousd: int,
     machines: Machines,
-) -> Compiled:
-    """Compiles the price of a rule; `allowances` are those of the card, by group."""
+) -> Rule:
+    """Compiles a rule, with its price as the card states it; `allowances` are those of the card, by group."""
     price, kind = rule.price, rule.match.kind
     compiler = _Compiler(kind, f"{card}/{rule.name}", credit_price_nanousd, machines)
     plain = _is_plain(price) or (price.plus is not None and all(map(_is_plain, price.plus)))
@@ -79,7 +85,11 @@ def compile_price(
     meters = tuple(compiler.meters)
     if meters:
         tariff = InRun(tariff, meters, machines)
-    return Compiled(
+    return Rule(
+        rule.public_title,
+        rule.name,
+        text,
+        price.included is True,
         tariff,
         compiler.all_keys(),
         any(part.measure is not None or part.pool is not None for part in price.all),

@@ -9,9 +9,10 @@ from typing import Any
 from pricing.costs.cost_book import CostBook
 from pricing.costs.item_cost import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
 from pricing.exact import BILLION, NOTHING, times
+from pricing.rating.compile import Rule
 from pricing.rating.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
 from pricing.rating.state import ONCE, Effect, Memory, Past, PoolPart, State
-from pricing.rating.terms import Labels, Rule, Terms
+from pricing.rating.terms import Labels, Terms
 from pricing.usage.items import Compute, Item, Outcome, Tokens, Units, as_asked
 
 _KINDS: Mapping[type[Item], tuple[str, Callable[[Any, CostBook, datetime], Costs]]] = {

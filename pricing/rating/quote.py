@@ -15,8 +15,8 @@ from typing import NamedTuple
 from pricing.cards.rate_card import Rounding
 from pricing.costs.item_cost import Costs
 from pricing.exact import NOTHING, Pair, subtract
+from pricing.rating.compile import Rule
 from pricing.rating.state import Effect, Measured, PoolPart, State
-from pricing.rating.terms import Rule
 from pricing.usage.items import OURS, Compute, Item, Tokens
 from pricing.usage.journal import facts_of, quantities_of
 

@@ -19,10 +19,9 @@ from pricing.cards.rate_card import RateCard, Rounding
 from pricing.cards.rule_index import Finder
 from pricing.costs.cost_book import CostBook
 from pricing.exact import BILLION
-from pricing.rating.compile import Keys, compile_price
+from pricing.rating.compile import Rule, compile_rule
 from pricing.rating.meters import Machines, Meter
-from pricing.rating.tariffs import Tariff
-from pricing.usage.items import Compute, Item, Result
+from pricing.usage.items import Compute, Item
 
 _MATCHES_KNOWN = 8192
 """Of a kind of usage."""
@@ -32,29 +31,6 @@ but for what served it, which an item need not say."""
 
 Labels = tuple[str | None, ...]
 """Values of the labels that the card's rules ask for, in the card's order."""
-
-
-class Rule(NamedTuple):
-    """A rule of a card, compiled."""
-
-    title: str
-    name: str
-    price: str
-    """As the card states it."""
-    included: bool
-    tariff: Tariff
-    keys: Keys | None
-    """What tells the states that its price of an item needs; None: its price knows no past."""
-    notes: bool
-    """Its price tells more of a line than its credits."""
-    charged_results: frozenset[Result]
-    """Results of outcomes that it charges for."""
-    meters: tuple[Meter, ...]
-    """What bills runs."""
-    once: bool
-    """It charges an outcome once for each subject."""
-    follows_cost: bool
-    """It has no price without the cost of what is asked for."""
 
 
 class Terms:
@@ -111,8 +87,7 @@ def _compile(card: RateCard, machines: Machines) -> Iterator[Rule]:
     stated = (rule.price.allowance for rule in card.rules)
     allowances = {allowance.of: allowance for allowance in stated if allowance is not None}
     for rule, text in zip(card.rules, card.price_texts, strict=True):
-        price = compile_price(rule, card.name, allowances, card.credit_price_nanousd, machines)
-        yield Rule(rule.public_title, rule.name, text, rule.price.included is True, *price)
+        yield compile_rule(rule, text, card.name, allowances, card.credit_price_nanousd, machines)
 
 
 class Rules:
