@@ -89,14 +89,7 @@ def _name_of(kind: Descriptor) -> bytes:
 def reserve(request: pb.ReserveRequest, now: datetime) -> Write[Reserve]:
     """A hold of an amount, or of usage to be priced."""
     problems = Problems()
-    amount, usage = None, None
-    match request.WhichOneof("hold"):
-        case "amount_micros":
-            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=1)
-        case "usage":
-            usage = decode_usage(problems, "usage", request.usage, now)
-        case _:
-            problems.add("hold", "one of amount_micros, usage is required")
+    amount, usage = _amount_or_usage(problems, request, "hold", now, least=1)
     fields = (
         validation.identifier(problems, "request_id", request.request_id),
         fingerprint(request),
@@ -140,14 +133,9 @@ def extend(request: pb.ExtendReservationRequest, now: datetime) -> Write[Extend]
 def commit(request: pb.CommitReservationRequest, now: datetime) -> Write[Commit]:
     """Usage or credits against a hold; 0 credits if nothing was used."""
     problems = Problems()
-    amount, usage = None, None
-    match request.WhichOneof("spent"):
-        case "amount_micros":
-            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=0)
-        case "usage":
-            usage = decode_usage(problems, "usage", request.usage, now)
-        case _:
-            problems.add("spent", "one of amount_micros, usage is required; 0 credits if nothing was used")
+    amount, usage = _amount_or_usage(
+        problems, request, "spent", now, least=0, remark="; 0 credits if nothing was used"
+    )
     fields = (
         validation.identifier(problems, "request_id", request.request_id),
         fingerprint(request),
@@ -174,14 +162,7 @@ def release(request: pb.ReleaseReservationRequest, now: datetime) -> Write[Relea
 def charge(request: pb.ChargeRequest, now: datetime) -> Write[Charge]:
     """Usage or credits without a hold."""
     problems = Problems()
-    amount, usage = None, None
-    match request.WhichOneof("spent"):
-        case "amount_micros":
-            amount = validation.amount(problems, "amount_micros", request.amount_micros, least=1)
-        case "usage":
-            usage = decode_usage(problems, "usage", request.usage, now)
-        case _:
-            problems.add("spent", "one of amount_micros, usage is required")
+    amount, usage = _amount_or_usage(problems, request, "spent", now, least=1)
     fields = (
         validation.identifier(problems, "request_id", request.request_id),
         fingerprint(request),
@@ -323,6 +304,24 @@ def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, 
     if problems.untimely or problems.found:
         raise InvalidArgumentError([*problems.found, *problems.untimely])
     return usage, labels
+
+
+def _amount_or_usage(
+    problems: Problems,
+    request: pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
+    field: str,
+    now: datetime,
+    *,
+    least: int,
+    remark: str = "",
+) -> tuple[int | None, tuple[pricing.Item, ...] | None]:
+    """What is held or spent: micro-credits, or usage to be priced. `remark`: for whoever names neither."""
+    if request.HasField("amount_micros"):
+        return validation.amount(problems, "amount_micros", request.amount_micros, least=least), None
+    if request.HasField("usage"):
+        return None, decode_usage(problems, "usage", request.usage, now)
+    problems.add(field, f"one of amount_micros, usage is required{remark}")
+    return None, None
 
 
 def _reservation(problems: Problems, customer_id: str, value: str) -> int:
