@@ -90,8 +90,14 @@ class KeyTable:
         metrics: OperationsMetrics,
         *,
         open_without_keys: bool,
+        look_seconds: float = LOOK_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
+        late_seconds: float = LATE_SECONDS,
     ) -> None:
         """`clock` is the database's. Open: while the database holds no key, whoever calls may do all."""
+        self._look_seconds = look_seconds
+        self._poll_seconds = poll_seconds
+        self._late_seconds = late_seconds
         self._database = database
         self._clock = clock
         self._open_without_keys = open_without_keys
@@ -179,16 +185,16 @@ class KeyTable:
         while True:
             self._wake.clear()
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(self._look_seconds):
                     await self.look()
                     await self._note_uses()
                 reported, done_at = "", boot_seconds()
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
-                if reported != repr(error) and boot_seconds() > done_at + LATE_SECONDS:
+                if reported != repr(error) and boot_seconds() > done_at + self._late_seconds:
                     _log.error("keys.not_looked_at", error=repr(error))
                     reported = repr(error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
 
     async def changed(self) -> None:
         """Takes in a change that this process has made: what it answers next goes by it.
@@ -196,7 +202,7 @@ class KeyTable:
         Whoever follows makes up for a look that fails: the answer that shows a key is not to be lost by it.
         """
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(self._look_seconds):
                 await self.look()
         except Exception as error:  # noqa: BLE001 -- whatever it was, the change is made
             _log.warning("keys.not_looked_at", error=repr(error))

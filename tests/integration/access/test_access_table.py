@@ -183,16 +183,15 @@ async def test_changes_are_found_in_order_by_every_process(open_table, make, dat
         assert table.authorize(sent(second)).key_id == second.key_id
 
 
-async def test_a_revoked_key_is_refused_without_anybody_asking(open_table, make, database, monkeypatch):
+async def test_a_revoked_key_is_refused_without_anybody_asking(open_table, make, database):
     """The table follows the database by itself."""
-    monkeypatch.setattr(table_module, "POLL_SECONDS", 0.01)
     key = await make()
-    table = await open_table()
+    table = await open_table(poll_seconds=0.01)
     following = asyncio.create_task(table.run())
     table.authorize(sent(key))
     await revoke_key(database.writer, key.key_id, ACT)
     with suppress(UnauthenticatedError):
-        async with asyncio.timeout(table_module.POLL_SECONDS * 1_000):
+        async with asyncio.timeout(60):
             while True:
                 table.authorize(sent(key))
                 await asyncio.sleep(0)
@@ -249,13 +248,12 @@ async def test_a_generation_that_went_back_is_read_anew(open_table, make, databa
     assert table.authorize(sent(key)) is LOOPBACK
 
 
-async def test_a_turn_of_history_has_the_keys_read_at_once(open_table, make, database, monkeypatch):
+async def test_a_turn_of_history_has_the_keys_read_at_once(open_table, make, database):
     """Whoever follows does not wait for the next look."""
-    monkeypatch.setattr(table_module, "POLL_SECONDS", 1_000)
-    table = await open_table()
+    table = await open_table(poll_seconds=1_000)
     following = asyncio.create_task(table.run())
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while table._looking.locked() or not table._wake._waiters:  # noqa: ASYNC110 -- it has to wait itself
             await asyncio.sleep(0)
         await make()
@@ -298,22 +296,20 @@ async def test_hashes_are_for_no_role_that_reads(database, role):
 
 async def test_a_look_that_gets_no_answer_is_given_up(open_table, make, monkeypatch):
     """Whoever follows goes on by another connection: a dead one may say nothing for a quarter of an hour."""
-    monkeypatch.setattr(table_module, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(table_module, "POLL_SECONDS", 0.01)
-    table = await open_table()
+    table = await open_table(look_seconds=0.01, poll_seconds=0.01)
     look, looks = table.look, []
 
     async def dead_at_first():
         looks.append(table)
         if len(looks) == 1:
             await asyncio.Event().wait()
-        monkeypatch.setattr(table_module, "LOOK_SECONDS", 60)
+        table._look_seconds = 60
         await look()
 
     monkeypatch.setattr(table, "look", dead_at_first)
     following = asyncio.create_task(table.run())
     await make()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not table.has_keys:  # noqa: ASYNC110 -- a table has no event for it
             await asyncio.sleep(0)
     following.cancel()

@@ -209,12 +209,11 @@ async def test_a_look_that_is_never_whole_is_told(open_table, monkeypatch):
     async def full(*_):
         raise asyncpg.DiskFullError
 
-    table = await open_table()
+    table = await open_table(late_seconds=0)
     monkeypatch.setattr("ledger.access.table.signing_keys", full)
-    monkeypatch.setattr("ledger.access.table.LATE_SECONDS", 0)
     with structlog.testing.capture_logs() as logs:
         following = asyncio.create_task(table.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not logs:  # noqa: ASYNC110 -- a log has no event for it
                 await asyncio.sleep(0)
         following.cancel()
