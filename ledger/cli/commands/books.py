@@ -24,7 +24,7 @@ books = typer.Typer(
 )
 
 
-class Dimension(StrEnum):
+class ReportDimension(StrEnum):
     """What a margin report is grouped by."""
 
     CUSTOMER = "customer"
@@ -80,7 +80,7 @@ def trial_balance_table(answer: pb.GetTrialBalanceResponse) -> Table:
 @books.command("margin")
 @at_server
 def margin(
-    by: Annotated[list[Dimension] | None, typer.Option(help="Group by this; may be repeated.")] = None,
+    by: Annotated[list[ReportDimension] | None, typer.Option(help="Group by this; may be repeated.")] = None,
     first_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
     last_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
     customer: Annotated[str, typer.Option(help="One customer; all, if not given.")] = "",
@@ -107,7 +107,7 @@ async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarg
         return await call(ledger.finance.GetMarginReport, request)
 
 
-def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[Dimension]) -> Table:
+def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[ReportDimension]) -> Table:
     """A row a group, and the sum."""
     names = [dimension.value for dimension in dimensions]
     rows = list(answer.rows)
@@ -127,7 +127,9 @@ _RARE: Mapping[str, Callable[[pb.MarginRow], int]] = {
     "own-key cost": lambda row: nanousd(row.own_key_cost_usd),
 }
 """Figures with a column where there are any: lines whose cost nobody knows, keys of customers' own."""
-_FIELDS = {dimension: dimension.value for dimension in Dimension} | {Dimension.CUSTOMER: "customer_id"}
+_FIELDS = {dimension: dimension.value for dimension in ReportDimension} | {
+    ReportDimension.CUSTOMER: "customer_id"
+}
 
 
 def _figures(rows: list[pb.MarginRow]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from ledger.app import Stack
 from ledger.cli.access import key_of
 from ledger.cli.client import Ledger, call
-from ledger.cli.commands.books import Dimension, margin_table, trial_balance_table, verification_line
+from ledger.cli.commands.books import ReportDimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.demonstration.selling import (
     PARTS,
     ROUNDS_CARD,
@@ -193,7 +193,7 @@ def _print_blend(console: Console, blend: Blend) -> None:
 async def _print_books(console: Console, ledger: Ledger, tallies: dict[str, ReplayTally]) -> bool:
     """Finance's view of everything in this database; whether the books hold."""
     report = await _settled_report(ledger, tallies)
-    console.print(margin_table(report, [Dimension.CARD]))
+    console.print(margin_table(report, [ReportDimension.CARD]))
     balance = await call(ledger.finance.GetTrialBalance, finance.GetTrialBalanceRequest())
     console.print(trial_balance_table(balance))
     verification = await call(ledger.finance.VerifyJournal, finance.VerifyJournalRequest())
