@@ -214,7 +214,7 @@ async def test_grants_by_two_servers_at_once_leave_one_row_each(postgres):
     async with serving(settings) as here, serving(settings) as there:
         await here.make("ops")
         await here.new_customer("cus_a")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await until(lambda: there.takes(here.ops))
         requests = [(await issue_grant(here))[0] for _ in range(40)]
         for number, fields in enumerate(requests):

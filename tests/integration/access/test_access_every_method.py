@@ -57,7 +57,7 @@ async def unusable(service: Guarded) -> dict[str, Any]:
         parse(expired).key_id,
     )
     await service.owner.execute("UPDATE ledger.key_generation SET generation = generation + 1000")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await until(partial(service.refuses, expired))
     sent = {
         "none": [],
@@ -395,13 +395,13 @@ async def test_a_revoked_key_is_refused_on_another_server_within_two_seconds(pos
         seconds = []
         for _ in range(ATTEMPTS):
             key = await here.make("ops")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await until(partial(there.takes, key))
             revoked = await here.call("RevokeKey", here.ops, key_id=parse(key).key_id)
             began = time.monotonic()
             assert revoked.code is grpc.StatusCode.OK
             assert (await here.call("ListKeys", key)).code is grpc.StatusCode.UNAUTHENTICATED
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await until(partial(there.refuses, key))
             seconds.append(time.monotonic() - began)
             if seconds[-1] < 2:

@@ -93,7 +93,7 @@ async def test_a_key_is_shown_whatever_comes_after(service, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(KeyTable, "look", away)
         made = (await create(service)).response
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await until(lambda: works(service, made.secret))
 
 

@@ -158,7 +158,7 @@ class Caller:
             response_deserializer=bytes,
         )
         try:
-            return await stub(request, metadata=metadata, timeout=30)
+            return await stub(request, metadata=metadata, timeout=60)
         except grpc.aio.AioRpcError as error:
             self._left.add(f"error of {name}", f"{error!r} {error.code()} {error.details()}")
             for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):
@@ -319,13 +319,13 @@ def scrape(server: Loud, left: Left, secrets: Iterable[str]) -> None:
                 (f"/metrics?key={secret}", {}),
                 (f"/{secret}", {}),
             ):
-                connection = HTTPConnection(url.netloc, timeout=30)
+                connection = HTTPConnection(url.netloc, timeout=60)
                 connection.request("GET", path, headers=headers)
                 answer = connection.getresponse()
                 left.add(page, answer.read())
                 left.add(page, str(answer.headers))
                 connection.close()
-            connection = HTTPConnection(url.netloc, timeout=30)
+            connection = HTTPConnection(url.netloc, timeout=60)
             connection.request(secret[:20].upper(), f"/{secret}")
             left.add(page, connection.getresponse().read())
             connection.close()

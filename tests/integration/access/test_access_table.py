@@ -104,7 +104,7 @@ async def test_a_scrape_shows_one_key(open_table, make):
             ([f"{right}é"], 401),
             ([right + "0" * 60_000], 401),
         ):
-            connection = HTTPConnection(f"127.0.0.1:{port.port}", timeout=30)
+            connection = HTTPConnection(f"127.0.0.1:{port.port}", timeout=60)
             connection.putrequest("GET", "/metrics")
             for each in shown:
                 connection.putheader("Authorization", each.encode("latin-1"))

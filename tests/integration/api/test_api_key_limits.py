@@ -66,7 +66,7 @@ def write(of):
 
 
 def scrape(url):
-    with urlopen(url, timeout=30) as answer:  # noqa: S310 -- our own
+    with urlopen(url, timeout=60) as answer:  # noqa: S310 -- our own
         lines = answer.read().decode().splitlines()
     return [line for line in lines if line.startswith("acu_ledger_refused_total{")]
 

@@ -142,7 +142,7 @@ async def test_a_path_that_is_no_text(world, customer):
     for _ in range(3):
         await end_loop(world.stack.public_target)
         # A call on a connection of before may be cancelled with it, once.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await is_serving(world.public):
                 pass
         request = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=CREDIT)
@@ -184,7 +184,7 @@ async def test_a_port_that_is_taken_meanwhile():
     server = Robbed("127.0.0.1:0", (), unlimited(OperationsMetrics()), 100, anybody)
     await server.start()
     await end_loop(server.address)
-    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
         while not await is_serving(channel):
             pass
     assert server.robbed
@@ -208,7 +208,7 @@ async def test_a_port_of_tls_that_is_served_anew(tmp_path):
     await end_loop(server.address, context)
     tls.step()
     credentials = grpc.ssl_channel_credentials(other.file.read_bytes())
-    async with grpc.aio.secure_channel(server.address, credentials) as channel, asyncio.timeout(30):
+    async with grpc.aio.secure_channel(server.address, credentials) as channel, asyncio.timeout(60):
         while not await is_serving(channel):
             pass
     await server.drain()
@@ -231,7 +231,7 @@ async def test_a_drain():
     slow = Slow()
     server = ApiServer("127.0.0.1:0", [finance_service(slow)], unlimited(OperationsMetrics()), 100, anybody)
     await server.start()
-    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(30):
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.timeout(60):
         reported = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await reported.read()).status == health_pb2.HealthCheckResponse.SERVING
         in_flight = asyncio.ensure_future(FinanceServiceStub(channel).VerifyJournal(VerifyJournalRequest()))

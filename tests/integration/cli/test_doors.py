@@ -51,7 +51,7 @@ def scrape(url: str, context: ssl.SSLContext | None = None, key: str | None = No
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     request = urllib.request.Request(url.replace("0.0.0.0", "127.0.0.1"), headers=headers)  # noqa: S104, S310
     try:
-        with urllib.request.urlopen(request, context=context, timeout=30) as answer:  # noqa: S310 -- ours
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:  # noqa: S310 -- ours
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read().decode()

@@ -23,7 +23,7 @@ async def test_a_server_reads_its_files_again(serve, database_urls, tmp_path: Pa
 
             async def until(number: int, problems: int) -> ListRateCardVersionsResponse:
                 """The versions, once there are so many, and so many problems of the files."""
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while True:
                         answer = await admin.ListRateCardVersions(ListRateCardVersionsRequest(name="basic"))
                         if (len(answer.versions), len(answer.file_problems)) == (number, problems):

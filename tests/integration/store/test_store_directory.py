@@ -162,7 +162,7 @@ async def until_one_waits(owner):
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await owner.fetchval(waiting):
             await owner.execute("SELECT pg_stat_clear_snapshot()")
 

@@ -104,7 +104,7 @@ def serial(target: str, authority: Authority) -> str:
     context.set_alpn_protocols(["h2"])
     host, _, port = target.rpartition(":")
     with (
-        socket.create_connection((host, int(port)), timeout=20) as plain,
+        socket.create_connection((host, int(port)), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         shown = connection.getpeercert()
@@ -146,7 +146,7 @@ async def test_a_scrape_under_way_ends_as_it_began(tls: Tls, scraped: str, autho
             connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             return b"".join(iter(lambda: connection.recv(4096), b""))
 
-    with socket.create_connection((host, int(port)), timeout=20) as plain:
+    with socket.create_connection((host, int(port)), timeout=60) as plain:
         assert b"\nanswers 42.0\n" in await asyncio.to_thread(finish, plain)
 
 
@@ -257,7 +257,7 @@ async def test_a_client_without_a_certificate(
 
 
 async def code(channel: grpc.aio.Channel) -> grpc.StatusCode:
-    return await channel.unary_unary(HEALTH)(b"", timeout=20).code()
+    return await channel.unary_unary(HEALTH)(b"", timeout=60).code()
 
 
 def test_no_figures_without_tls(metrics: OperationsMetrics, tls: Tls) -> None:
@@ -297,7 +297,7 @@ def test_a_peer_that_does_not_shake_hands(tls: Tls, scraped: str, authority: Aut
     """It holds up nobody: the next scrape is answered at once, by another thread."""
     before = {thread.name for thread in threading.enumerate()}
     host, _, port = scraped.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as silent:
+    with socket.create_connection((host, int(port)), timeout=60) as silent:
         silent.sendall(b"\x16")
         assert serial(scraped, authority)
     assert before <= {thread.name for thread in threading.enumerate()}

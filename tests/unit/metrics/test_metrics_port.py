@@ -58,11 +58,11 @@ def test_an_address_of_no_machine(registry):
 
 
 def connect(served) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", served.port), timeout=60)
 
 
 def scrape(served) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=20) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=60) as response:
         return response.read().decode()
 
 
@@ -116,7 +116,7 @@ def test_an_answer_that_nobody_reads(capfd):
     deaf.recv(1)
     answering = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
     for thread in answering:
-        thread.join(20)
+        thread.join(60)
     assert threading.active_count() == before + 1
     deaf.close()
     served.close()
