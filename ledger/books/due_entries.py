@@ -7,7 +7,7 @@ gives back to a lot that ends at that instant expires with it. Within one kind t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -60,15 +60,6 @@ def due(
     says when to call again (at once).
     """
     by_sequence = {reservation.sequence: reservation for reservation in reservations}
-    events: list[_Due] = [
-        (reservation.expires_at, _Event.HOLD_EXPIRES, LotKey(reservation.sequence, 0), "")
-        for reservation in reservations
-    ]
-    for name, state in closings.states.items():
-        if state.closes_at is not None:
-            events.append((state.closes_at, _Event.PERIOD_CLOSES, _NO_LOT, name))
-    for lot in wallet.lots:
-        events.extend(_events_of(lot))
     decisions: list[Decision] = []
     decision: Decision | None
     missing = [
@@ -80,7 +71,7 @@ def due(
         if at is not None
     ]
     left = dict(closings.states)
-    for at, event, key, name in sorted(events):
+    for at, event, key, name in sorted(_events(wallet, reservations, closings)):
         if at > now or any(first < (at, event) for first in missing):
             break
         if event is _Event.PERIOD_CLOSES:
@@ -115,6 +106,17 @@ def _decide(
         return None  # Emptied by what was due before it.
     decide = start if event is _Event.LOT_STARTS else expire
     return decide(wallet, lot, now=now, plan=plan)
+
+
+def _events(wallet: Wallet, reservations: Sequence[Reservation], closings: Closings) -> Iterator[_Due]:
+    """What the clock will do to what is at hand."""
+    for reservation in reservations:
+        yield reservation.expires_at, _Event.HOLD_EXPIRES, LotKey(reservation.sequence, 0), ""
+    for name, state in closings.states.items():
+        if state.closes_at is not None:
+            yield state.closes_at, _Event.PERIOD_CLOSES, _NO_LOT, name
+    for lot in wallet.lots:
+        yield from _events_of(lot)
 
 
 def _events_of(lot: Lot) -> Iterable[_Due]:
