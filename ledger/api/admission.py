@@ -1,18 +1,18 @@
 """Which calls come in: as many as the process bears, and as many as the key that makes them may ask for.
 
-A batch is judged when its header fields have come, as if all of it were work that has been done, so that what
-cannot be taken is not read; then as one call of its key, and as urgent as the most urgent of its items. The
-engine judges these, each by its own urgency.
+A batch is judged when its header fields have come, so that what cannot be taken is not read: where holds are
+refused some are read all the same, for they may be commits. Then it is judged as one call of its key, and as
+urgent as the most urgent of its items. The engine judges these, each by its own urgency.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from ledger.access import caller
 from ledger.access.allowances import Allowances, KeyLimitError
+from ledger.api.looks import Looks
 from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import ISSUE_GRANT, OF_BATCH
@@ -58,6 +58,7 @@ class Admission:
         self._refused = metrics.refused
         self._allowances = allowances
         self._reads = ReadsInFlight()
+        self._looks = Looks(limits.ITEMS_READ_IN_VAIN_PER_SECOND)
 
     def of(self, method: str) -> Enter:
         """What admits the calls of a method."""
@@ -109,7 +110,14 @@ class Admission:
 
     def at_door(self, method: str) -> AtDoor | None:
         """What judges the calls of a method before their message; None: it is small, and read in any case."""
-        return partial(self._waiting.refusal, Urgency.DONE_WORK) if method == _BATCH else None
+        return self._batch_at_door if method == _BATCH else None
+
+    def _batch_at_door(self) -> OverloadedError | None:
+        """Where holds are refused it may hold commits: it is read, unless many have been read in vain."""
+        refusal = self._waiting.refusal(Urgency.DONE_WORK)
+        if refusal is not None or self._waiting.bears_new_work() or self._looks.may_look():
+            return refusal
+        return self._waiting.refusal(Urgency.NEW_WORK)
 
     def _batch(self, request: Any) -> Place | None:
         """As many calls as it has items; one where it has too many, of which none is looked at or done."""
@@ -121,6 +129,7 @@ class Admission:
         urgency = _latest(request) if is_read else Urgency.NEW_WORK
         refusal = self._waiting.refusal(urgency)
         if refusal is not None:
+            self._looks.in_vain(count)
             raise refusal
         return self._of_key(urgency, max(1, count) if is_read else 1)
 

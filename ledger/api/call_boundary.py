@@ -36,6 +36,7 @@ from ledger.api.errors import (
 )
 from ledger.api.messages import limits
 from ledger.engine.command import OverloadedError
+from ledger.turns import INTAKE
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
@@ -223,6 +224,7 @@ class _Methods(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Handler | None:
         """None: there is no such method."""
+        INTAKE.calls += 1
         find = self._found.get(handler_call_details.method)
         return None if find is None else find(handler_call_details.invocation_metadata)
 

@@ -48,17 +48,18 @@ class Bound(NamedTuple):
 
 
 BOUNDS: Final[Mapping[Urgency, Bound]] = {
-    Urgency.NEW_WORK: Bound(1.0, 4_000),
-    Urgency.ANY_TIME: Bound(1.25, 6_000),
-    Urgency.DONE_WORK: Bound(1.75, 10_000),
+    Urgency.NEW_WORK: Bound(1.0, 3_000),
+    Urgency.ANY_TIME: Bound(1.25, 4_500),
+    Urgency.DONE_WORK: Bound(1.75, 6_000),
 }
-"""What is admitted shortly before a bound has its answer within 2 s. The numbers are what a process does in
-some second where it is fastest, in batches: they hold back what comes at once, before anything has an age."""
+"""What is admitted shortly before a bound has its answer within 2 s. The numbers are what a process does, in
+batches, in half a second and in one, where it is fast: they hold back what comes at once, before anything is
+old."""
 
-BATCH_SECONDS: Final = 1.25
+BATCH_SECONDS: Final = 1.0
 SHARE_LESS: Final = 0.8
 SHARE_MORE: Final = 0.02
-SHARE_MIN: Final = 0.125
+SHARE_MIN: Final = 1 / 6
 """A batch that takes longer makes all numbers smaller. Others let them grow again, and so does a second
 without any: slower, so that most batches stay below. The least is a batch of the size that most send."""
 

@@ -82,40 +82,64 @@ def pairs(whose: Iterator[str]) -> Iterator[Call]:
 
 
 def batches(whose: Iterator[str], items: int) -> Iterator[Call]:
-    """As many commits as a call takes if so many holds wait for one, and holds otherwise."""
+    """As many commits as a call takes if so many holds wait for one, and holds otherwise.
+
+    A call that is refused is sent again as it was, as a client does: making each anew would take this process
+    a third of a processor.
+    """
     holds: list[tuple[str, str]] = []
+    commits: list[Call] = []
+    reserves: list[Call] = []
 
-    def reserved(customers: Sequence[str], answer: bytes | None) -> int:
-        made = [
-            (customer, result.reserve.reservation.reservation_id)
-            for customer, result in zip(customers, _results(answer), strict=False)
-            if result.HasField("reserve")
-        ]
-        holds.extend(made)
-        return len(made)
+    def reserve() -> Call:
+        customers = tuple(islice(whose, items))
+        message = _message([pb.BatchItem(reserve=workload.reserve(each)) for each in customers])
 
-    def committed(of: Sequence[tuple[str, str]], answer: bytes | None) -> int:
-        is_done = [result.HasField("commit") for result in _results(answer)] or [False] * len(of)
-        holds.extend(hold for hold, done in zip(of, is_done, strict=True) if not done)
-        return sum(is_done)
+        def came(answer: bytes | None) -> int:
+            if answer is None:
+                reserves.append(call)
+                return 0
+            made = [
+                (customer, result.reserve.reservation.reservation_id)
+                for customer, result in zip(customers, _results(answer), strict=True)
+                if result.HasField("reserve")
+            ]
+            holds.extend(made)
+            return len(made)
+
+        call = Call(_BATCH, message, came)
+        return call
+
+    def commit() -> Call:
+        of, holds[:items] = tuple(holds[:items]), ()
+        message = _message([pb.BatchItem(commit=workload.commit(*hold)) for hold in of])
+
+        def came(answer: bytes | None) -> int:
+            if answer is None:
+                commits.append(call)
+                return 0
+            is_done = [result.HasField("commit") for result in _results(answer)]
+            holds.extend(hold for hold, done in zip(of, is_done, strict=True) if not done)
+            return sum(is_done)
+
+        call = Call(_BATCH, message, came)
+        return call
 
     while True:
-        if len(holds) >= items:
-            of, holds[:items] = tuple(holds[:items]), ()
-            commits = [pb.BatchItem(commit=workload.commit(*hold)) for hold in of]
-            yield Call(_BATCH, _message(commits), partial(committed, of))
+        if commits:
+            yield commits.pop(0)
+        elif len(holds) >= items:
+            yield commit()
         else:
-            customers = tuple(islice(whose, items))
-            reserves = [pb.BatchItem(reserve=workload.reserve(each)) for each in customers]
-            yield Call(_BATCH, _message(reserves), partial(reserved, customers))
+            yield reserves.pop(0) if reserves else reserve()
 
 
 def _message(items: Sequence[pb.BatchItem]) -> bytes:
     return pb.BatchRequest(items=items).SerializeToString()
 
 
-def _results(answer: bytes | None) -> Sequence[pb.BatchResult]:
-    return () if answer is None else pb.BatchResponse.FromString(answer).results
+def _results(answer: bytes) -> Sequence[pb.BatchResult]:
+    return pb.BatchResponse.FromString(answer).results
 
 
 def balances(whose: Iterator[str]) -> Iterator[Call]:

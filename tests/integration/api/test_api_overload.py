@@ -12,6 +12,7 @@ import pytest
 from api_world import fresh, refusal, retry_of, searches, usage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ledger.api import looks
 from ledger.api.messages import limits
 from ledger.engine import waiting
 from ledger.engine.waiting import Bound, Urgency
@@ -142,6 +143,16 @@ async def test_a_batch_that_cannot_be_taken_is_not_read(world, customer, monkeyp
         refused = await refusal(begun_batch(world))
         assert (refused.code.name, refused.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
     await old
+
+
+async def test_holds_are_not_read_for_ever_to_be_refused(world, customer, monkeypatch):
+    """Where many batches have been read in vain the next is refused by its header fields, as holds are."""
+    async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
+        monkeypatch.setattr(looks, "AT_ONCE_SECONDS", -3_600)
+        refused = await refusal(begun_batch(world))
+        assert (refused.reason, refused.metadata["limit"]) == ("OVERLOADED", "oldest_seconds")
+        charged = asyncio.create_task(world.charge(amount_micros=2))
+    await asyncio.gather(old, charged)
 
 
 async def test_batches_that_are_begun_and_not_sent_keep_none_out(world, customer, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ledger.turns import WORK_AT_ONCE, Turns
+from ledger.turns import CALLS_FIRST, CALM_ROUNDS, WORK_AT_ONCE, Intake, Turns, _Queue
 
 
 async def test_two_that_go_through_items_take_turns() -> None:
@@ -35,3 +35,62 @@ async def test_a_large_part_is_a_turn_of_its_own() -> None:
 
     await asyncio.gather(go_through("a"), go_through("b"))
     assert seen == ["a", "b", "a", "b"]
+
+
+async def test_calls_that_come_in_one_after_the_other_come_first() -> None:
+    """A part begins when none has come in for some rounds: whoever has not been seen is not even refused."""
+    intake, seen = Intake(), list[str]()
+    queue = _Queue(intake)
+
+    async def calls() -> None:
+        for _ in range(CALLS_FIRST - 1):
+            intake.calls += 1
+            seen.append("call")
+            for _ in range(CALM_ROUNDS):
+                await asyncio.sleep(0)
+
+    async def part() -> None:
+        await queue.turn()
+        seen.append("part")
+
+    await asyncio.gather(calls(), part())
+    assert seen == ["call"] * (CALLS_FIRST - 1) + ["part"]
+
+
+async def test_a_flood_of_calls_does_not_keep_long_work_from_its_end() -> None:
+    """So many come in between two parts, and no more."""
+    intake, seen, is_over = Intake(), list[str](), asyncio.Event()
+    queue = _Queue(intake)
+
+    async def calls() -> None:
+        while not is_over.is_set():
+            intake.calls += 1
+            seen.append("call")
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        for _ in range(3):
+            await queue.turn()
+            seen.append("part")
+        is_over.set()
+
+    await asyncio.gather(calls(), work())
+    between = "".join(each[0] for each in seen).split("p")[1:3]
+    assert all(len(each) <= CALLS_FIRST + 1 for each in between)
+
+
+async def test_long_work_goes_on_in_every_round_where_no_call_comes() -> None:
+    """Nobody pays for calls that are not there."""
+    queue, rounds = _Queue(Intake()), 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count())
+    for _ in range(50):
+        await queue.turn()
+    counting.cancel()
+    assert rounds <= 3 * 50
