@@ -60,8 +60,9 @@ BATCH_SECONDS: Final = 1.0
 SHARE_LESS: Final = 0.8
 SHARE_MORE: Final = 0.02
 SHARE_MIN: Final = 1 / 6
-"""A batch that takes longer makes all numbers smaller. Others let them grow again, and so does a second
-without any: slower, so that most batches stay below. The least is a batch of the size that most send."""
+"""A batch whose first writes take longer, as many as are under way at once, makes all numbers smaller. Others
+let them grow again, and so does a second without any: slower, so that most batches stay below. The least is a
+batch of the size that most send."""
 
 BATCHES_REMEMBERED: Final = 8
 """By which it is guessed how long the next will take."""
@@ -132,7 +133,6 @@ class Waiting:
         try:
             yield announced
         finally:
-            self._learn(announced.waited_seconds, announced.ending_seconds())
             announced.begin(announced.left)
 
     def announce(self, writes: int) -> None:
@@ -171,16 +171,20 @@ class Waiting:
             return self._refused_by(AGE, bound.age_seconds, urgency)
         return None
 
-    def _learn(self, waited_seconds: float, ending_seconds: float) -> None:
-        """From a batch: what a process does in a second depends on its machine and on who else uses that."""
+    def learn(self, waited_seconds: float, ending_seconds: float) -> None:
+        """From a batch: what a process does in a second depends on its machine and on who else uses that.
+
+        One that others have overtaken was held up by a customer of its own: the line is as late as they were.
+        """
+        now = boot_seconds()
         ending = min(ending_seconds, ENDING_SECONDS_MAX)
         self._ending_seconds += (ending - self._ending_seconds) / BATCHES_REMEMBERED
         share = self._share_now()
-        if waited_seconds + ending_seconds > BATCH_SECONDS:
+        if waited_seconds + min(ending_seconds, now - self._underway.written_up_to) > BATCH_SECONDS:
             self._share = max(SHARE_MIN, share * SHARE_LESS)
         else:
             self._share = min(1.0, share + SHARE_MORE)
-        self._learned_at = boot_seconds()
+        self._learned_at = now
 
     def _share_now(self) -> float:
         """Of the numbers of `BOUNDS`: what batches have taught is forgotten where none come any more."""
@@ -199,14 +203,15 @@ class Announced:
     def __init__(self, waiting: Waiting, writes: int) -> None:
         self._waiting = waiting
         self._arrived_at, self._commands = boot_seconds(), waiting.commands
-        self.waited_seconds = 0.0
+        self._waited_seconds = 0.0
         """From its arrival until the latest of them was begun."""
+        self._is_learned_from = False
         self.left = writes
         """How many there are."""
 
     def begin(self, writes: int) -> None:
         """So many of them have been begun, or refused."""
-        self.waited_seconds = boot_seconds() - self._arrived_at
+        self._waited_seconds = boot_seconds() - self._arrived_at
         self.left -= writes
         self._waiting.announce(-writes)
 
@@ -215,6 +220,9 @@ class Announced:
         age = boot_seconds() - self._arrived_at + self._waiting.ahead_seconds()
         return self._waiting.judge(urgency, self._commands, age)
 
-    def ending_seconds(self) -> float:
-        """How long ago the latest of them was begun."""
-        return boot_seconds() - self._arrived_at - self.waited_seconds
+    def answered(self) -> None:
+        """Those that were begun have their answers: the first of them tell how late the line is."""
+        if not self._is_learned_from:
+            self._is_learned_from = True
+            ending_seconds = boot_seconds() - self._arrived_at - self._waited_seconds
+            self._waiting.learn(self._waited_seconds, ending_seconds)

@@ -146,6 +146,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                     with self._gathering.more(), asked.beginning():
                         begun = await self._begin_some(items, response, announced, asked, turns)
                 await asked.all_done()
+                announced.answered()
                 await self._answer_all(begun, turns)
         return response
 

@@ -138,8 +138,9 @@ def batches(at: Callable[[float], None], line: Waiting, count: int, seconds: flo
     """So many have come, each with its answer after so long, at second 100."""
     for _ in range(count):
         at(100 - seconds)
-        with line.announced(500):
+        with line.announced(500) as batch:
             at(100)
+            batch.answered()
 
 
 def test_numbers_shrink_where_batches_take_long(at: Callable[[float], None], line: Waiting) -> None:
@@ -169,6 +170,7 @@ def test_what_is_begun_late_in_a_batch_has_its_answer_in_time(
         with line.announced(1) as batch:
             batch.begin(1)
             at(100.5)
+            batch.answered()
     at(100)
     with line.announced(4) as batch:
         at(100.4)
@@ -185,5 +187,31 @@ def test_a_batch_that_takes_for_ever_keeps_nobody_out(at: Callable[[float], None
         with line.announced(1) as batch:
             batch.begin(1)
             at(100)
+            batch.answered()
     with line.announced(2) as batch:
         assert (batch.refusal(NEW), batch.refusal(DONE)) == (None, None)
+
+
+def test_a_batch_that_is_long_by_itself_shrinks_nothing(at: Callable[[float], None], line: Waiting) -> None:
+    """Of a hundred thousand items of usage it is the first that tell how late the line is."""
+    for _ in range(20):
+        at(50)
+        with line.announced(1_000) as batch:
+            for second in range(50, 100):
+                batch.begin(20)
+                at(second + 0.5)
+                batch.answered()
+    assert borne(line, NEW) == 3_000
+
+
+def test_a_batch_that_is_overtaken_shrinks_nothing(at: Callable[[float], None], line: Waiting) -> None:
+    """A customer whose wallet somebody has locked holds up its own calls, not the line."""
+    for _ in range(20):
+        at(100)
+        with line.announced(1) as batch:
+            batch.begin(1)
+            at(104.9)
+            arrive(line).answer(Committed(ENTRY, replayed=False))
+            at(105)
+            batch.answered()
+    assert borne(line, NEW) == 3_000
