@@ -46,7 +46,7 @@ class Method(Generic[Request, C, Response]):
     decode: Callable[[Request, datetime], Write[C]]
     """How its request is read."""
     encode: Callable[[Response, Write[C], Entry], None]
-    """How what it alone answers is told of its entry."""
+    """How what it alone answers is said of its entry."""
     response: type[Response]
 
     @property

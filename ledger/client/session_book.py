@@ -191,8 +191,8 @@ class SessionBook:
         """The service's time, never ahead of it; None before its first answer."""
         if self._clock is None:
             return None
-        told, answered_at = self._clock
-        return told + timedelta(seconds=now - answered_at)
+        clock, answered_at = self._clock
+        return clock + timedelta(seconds=now - answered_at)
 
 
 def _uncollected(charge: Charge) -> InsufficientCredits:

@@ -255,7 +255,7 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
 
 def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
     """A row of the usage report; a label that the work does not have is not reported."""
-    told = wallet.UsageRow(
+    reported = wallet.UsageRow(
         day=row.key.day.isoformat(),
         kind=row.key.kind,
         unit=row.key.unit,
@@ -264,8 +264,10 @@ def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
         items=row.items,
         credits_micros=row.credits_micros,
     )
-    labels(told.labels, {key: value for key, value in zip(label_keys, row.key.labels, strict=True) if value})
-    return told
+    labels(
+        reported.labels, {key: value for key, value in zip(label_keys, row.key.labels, strict=True) if value}
+    )
+    return reported
 
 
 def _plain(amount: Decimal) -> str:
@@ -305,10 +307,10 @@ def balance(into: pb.Balance, after: Credits) -> None:
     into.debt_micros = -after.debt
 
 
-def labels(into: pb.Labels, kept: Mapping[str, str]) -> None:
+def labels(into: pb.Labels, stored: Mapping[str, str]) -> None:
     """Labels without the internal ones."""
     into.SetInParent()
-    for key, value in kept.items():
+    for key, value in stored.items():
         if key in NAMED_LABELS:
             setattr(into, key, value)
         elif not key.startswith(INTERNAL):
@@ -325,9 +327,9 @@ def timestamp(when: datetime | None) -> Timestamp | None:
     """An instant, exact to the microsecond."""
     if when is None:
         return None
-    told = Timestamp()
-    _instant(told, when)
-    return told
+    made = Timestamp()
+    _instant(made, when)
+    return made
 
 
 def decimal(nanos: int) -> str:
