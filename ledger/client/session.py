@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import inf
+from time import monotonic
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from uuid import uuid4
@@ -135,7 +136,6 @@ class Session:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
-        self._now = asyncio.get_running_loop().time
 
     # -- the caller's ------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Session:
         stamped = UsageItem()
         stamped.CopyFrom(item)
         if not stamped.HasField("occurred_at"):
-            stamped.occurred_at.FromDatetime(self._book.at(self._now()) or datetime.now(UTC))
+            stamped.occurred_at.FromDatetime(self._book.at(monotonic()) or datetime.now(UTC))
         return stamped
 
     def _problem(self) -> CreditsError | None:
@@ -312,7 +312,7 @@ class Session:
         except CreditsError as error:
             self._trouble = error
             self._attempts += 1
-            self._again_at = self._now() + again_seconds(self._attempts)
+            self._again_at = monotonic() + again_seconds(self._attempts)
             self._flushed(tried)
             return not is_last
         self._trouble, self._attempts = None, 0
@@ -332,7 +332,7 @@ class Session:
 
     async def _until_due(self) -> None:
         """Waits until there is something to do."""
-        while (seconds := self._due_at() - self._now()) > 0:
+        while (seconds := self._due_at() - monotonic()) > 0:
             self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if seconds == inf else seconds):
@@ -391,7 +391,7 @@ class Session:
             request_id=uuid4().hex, customer_id=self.customer_id, ttl=self._ttl, labels=self._labels
         )
         request.MergeFrom(self._estimate)
-        sent_at = self._now()
+        sent_at = monotonic()
         answer = (await self._delivery.send(pb.BatchItem(reserve=request))).reserve
         reservation = models.reservation_of(answer.reservation, models.written_of(answer))
         release = release_of(self.customer_id, reservation.reservation_id)
@@ -404,7 +404,7 @@ class Session:
             raise
         self._release = release
         self._open = None
-        self._book.reserved(reservation, self._estimated_items, sent_at=sent_at, answered_at=self._now())
+        self._book.reserved(reservation, self._estimated_items, sent_at=sent_at, answered_at=monotonic())
 
     async def _renew(self) -> None:
         """Takes a hold where there is none. A refusal for want of credits ends the work."""
@@ -417,7 +417,7 @@ class Session:
         """Asks for more credits and time where they run out."""
         micros = self._book.extension_micros()
         release = self._release
-        if release is None or not (micros or self._now() >= self._book.extend_at):
+        if release is None or not (micros or monotonic() >= self._book.extend_at):
             return
         try:
             await self._ask(release, micros)
@@ -441,7 +441,7 @@ class Session:
             amount_micros=micros,
             ttl=self._ttl,
         )
-        sent_at = self._now()
+        sent_at = monotonic()
         answer = (await self._delivery.send(pb.BatchItem(extend=request))).extend
         self._book.extended(
             models.reservation_of(answer.reservation, models.written_of(answer)), sent_at=sent_at
@@ -463,7 +463,7 @@ class Session:
             if part is self._open:
                 self._open = None
                 self._is_urgent = False
-            self._committed_at = self._now()
+            self._committed_at = monotonic()
             if self._is_leaving and len(self._parts) == 1:
                 self._make_final(part)
             await part.settling.run(self._delivery.send)
@@ -484,6 +484,9 @@ class Session:
         self._book.answered(part.estimated_micros)
         for write, answer in part.settling.answers:
             self._charged(write, answer)
+        became_charge = any(answer.HasField("charge") for _, answer in part.settling.answers)
+        if became_charge and self._is_of_hold(part.write):
+            self._lose()
         self._refusals += (error for _, error in part.settling.refused)
 
     def _charged(self, write: Write, answer: pb.BatchResult) -> None:

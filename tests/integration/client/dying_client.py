@@ -20,7 +20,6 @@ from typing import Any
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from ledger.client import credits as wired
 from ledger.client import outbox
 from ledger.client.credits import Credits
 from ledger.v1.credit_service_pb2 import BatchItem
@@ -63,7 +62,7 @@ class Steps:
 def watch(steps: Steps) -> None:
     """Counts what the client does to its journal, and what it sends."""
     pwrite, ftruncate, rename, unlink = os.pwrite, os.ftruncate, Path.rename, Path.unlink
-    send = wired._Wire._send
+    write = Credits.write
 
     def whole_or_torn(descriptor: int, content: Any, at: int) -> int:
         # What is written anew begins at the beginning.
@@ -75,17 +74,15 @@ def watch(steps: Steps) -> None:
         steps.step(f"after {name}")
         return written
 
-    async def sent(wire: Any, items: list[BatchItem], seconds: float) -> Any:
-        steps.step("before send")
-        answer = await send(wire, items, seconds)
-        steps.step("after send")
-        return answer
+    async def sent(credits: Credits, item: BatchItem, **how: Any) -> Any:
+        with steps.around("send"):
+            return await write(credits, item, **how)
 
     os.pwrite = whole_or_torn
     os.ftruncate = _stepped(steps, "truncate", ftruncate)
     Path.rename = _stepped(steps, "rename", rename)
     Path.unlink = _stepped(steps, "unlink", unlink)
-    wired._Wire._send = sent
+    Credits.write = sent
 
 
 def _stepped(steps: Steps, name: str, function: Callable[..., Any]) -> Any:

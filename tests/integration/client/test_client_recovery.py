@@ -57,8 +57,11 @@ async def test_what_was_left_is_committed_and_the_hold_given_back(
     credits: Credits, shop: Shop, customer: str, tmp_path: Path
 ) -> None:
     """Its file goes, and the customer has what is left."""
-    leave(tmp_path, await hold(credits, customer), searches(100), searches(200))
+    held = await hold(credits, customer)
+    leave(tmp_path, held, searches(100), searches(200))
     assert await recovered(shop, tmp_path) == (2, [])
+    (charge,) = (await charges(credits, customer)).charges
+    assert (charge.reservation_id, charge.late) == (held.reservation_id, False)
     balance = await credits.balance(customer)
     assert (balance.available, balance.held) == (97, 0)
     assert files_in(tmp_path) == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
-from client_world import Shop, sandbox
+from client_world import Shop, sandbox, searches
 
-from ledger.client import Credits, InsufficientCredits, InvalidArgument
-from ledger.client.session import Session
+from ledger.client import ClientClosed, Credits, InsufficientCredits, InvalidArgument, JournalFull, Session
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -79,6 +83,161 @@ async def test_a_wrong_item_fails_alone(credits: Credits, customer: str) -> None
             session.add([sandbox(HOUR), sandbox(-1), sandbox(HOUR), sandbox(HOUR)])
     assert session.charged == 12
     assert (await credits.balance(customer)).held == 0
+
+
+async def test_an_exception_ends_the_session(credits: Credits, customer: str) -> None:
+    """What was used before it is charged, the rest given back, and the exception goes on."""
+
+    async def work() -> None:
+        async with credits.session(customer, estimate=10) as session:
+            session.add(sandbox(HOUR))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work()
+    balance = await credits.balance(customer)
+    assert (balance.available, balance.held) == (96, 0)
+
+
+async def test_a_task_that_is_cancelled_ends_its_session(credits: Credits, customer: str) -> None:
+    """In its work, and again while it leaves: what it used is charged."""
+    added = asyncio.Event()
+
+    async def work() -> None:
+        async with credits.session(customer, estimate=10) as session:
+            session.add(sandbox(HOUR))
+            added.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await added.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    async def is_settled() -> bool:
+        balance = await credits.balance(customer)
+        return (balance.available, balance.held) == (96, 0)
+
+    await until(is_settled)
+
+
+async def test_a_task_that_is_cancelled_while_it_enters_holds_nothing(shop: Shop, customer: str) -> None:
+    """The client gives back what the answer that nobody waited for says is held."""
+    async with Credits(shop.target) as credits:
+        task = asyncio.create_task(credits.session(customer, estimate=10).__aenter__())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with Credits(shop.target) as credits:
+        balance = await credits.balance(customer)
+        assert (balance.available, balance.held) == (100, 0)
+
+
+async def test_closing_the_client_ends_its_sessions(shop: Shop, customer: str) -> None:
+    """Nobody has to remember them: what was added is charged, and no task is left."""
+    async with Credits(shop.target) as credits:
+        session = await credits.session(customer, estimate=10).__aenter__()
+        session.add(sandbox(HOUR))
+    assert session.charged == 4
+    with pytest.raises(ClientClosed):
+        session.add(sandbox(HOUR))
+    with pytest.raises(ClientClosed):
+        credits.session(customer, estimate=10)
+
+    async def has_no_tasks() -> bool:
+        return not [task for task in asyncio.all_tasks() if _is_the_clients(task)]
+
+    await until(has_no_tasks)
+
+
+@pytest.mark.timeout(300)
+async def test_a_session_of_ten_times_its_life(credits: Credits, customer: str) -> None:
+    """Time is asked for before it runs out: the hold lives as long as the session."""
+    async with credits.session(customer, estimate=10, ttl_seconds=1) as session:
+
+        async def is_ten_times_as_old() -> bool:
+            # Where the machine stood still for as long as the hold lived, it is a new one.
+            assert session.reservation_id is not None
+            held = await credits.get_reservation(customer, session.reservation_id)
+            assert held.created_at is not None
+            return held.expires_at - held.created_at > timedelta(seconds=10)
+
+        await until(is_ten_times_as_old)
+        session.add(sandbox(HOUR))
+    balance = await credits.balance(customer)
+    assert (balance.available, balance.held) == (96, 0)
+
+
+async def test_a_hold_that_is_gone_is_taken_anew(credits: Credits, customer: str) -> None:
+    """What was to be charged to it is charged all the same, and the work goes on."""
+    async with credits.session(customer, estimate=10) as session:
+        first = session.reservation_id
+        assert first is not None
+        await credits.release(customer, first)
+        session.add(sandbox(HOUR))
+        await session.flush()
+
+        async def holds_anew() -> bool:
+            return session.reservation_id not in (None, first)
+
+        await until(holds_anew)
+        session.add(sandbox(HOUR))
+    assert session.charged == 8
+    balance = await credits.balance(customer)
+    assert (balance.available, balance.held) == (92, 0)
+
+
+async def test_a_full_disk(
+    shop: Shop, customer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An add that cannot be stored says so and is not charged; what was stored before is."""
+    async with Credits(shop.target, journal=tmp_path) as credits:
+        async with credits.session(customer, estimate=10) as session:
+            session.add(sandbox(HOUR))
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "pwrite", _no_room)
+                with pytest.raises(JournalFull, match="No space left"):
+                    session.add(sandbox(HOUR))
+                session.leave()
+                assert session._task is not None
+                await session._task
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", _no_room)
+            with pytest.raises(JournalFull):
+                await credits.session(customer, estimate=10).__aenter__()
+        assert session.charged == 4
+        balance = await credits.balance(customer)
+        assert (balance.available, balance.held) == (96, 0)
+    async with Credits(shop.target, journal=tmp_path) as credits:
+        await credits.recover()
+        assert (await credits.balance(customer)).available == 96
+
+
+async def test_a_journal_has_a_bound(shop: Shop, customer: str, tmp_path: Path) -> None:
+    """What is past it is refused; what is charged makes room again."""
+    async with Credits(shop.target, journal=tmp_path, journal_bytes_max=3_000) as credits:
+        async with credits.session(customer, estimate=10) as session:
+            with pytest.raises(JournalFull, match="at most 3000"):
+                session.add([searches(1) for _ in range(200)])
+            for _ in range(20):
+                session.add([searches(1) for _ in range(10)])
+                await session.flush()
+        assert session.charged == 2
+
+
+def _is_the_clients(task: asyncio.Task[object]) -> bool:
+    """The server of the tests is in this process too."""
+    work = task.get_coro()
+    return work is not None and "/ledger/client/" in work.cr_code.co_filename
+
+
+def _no_room(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def test_1000_sessions_at_once(credits: Credits, shop: Shop) -> None:
