@@ -31,3 +31,9 @@ def micros_of(amount: Decimal | int) -> int:
     if rest:
         raise ValueError(f"{amount} credits are no whole micro-credits: at most 6 digits after the point")
     return micros
+
+
+def shown(amount: Decimal) -> str:
+    """An exact decimal as people read it, without zeros that say nothing."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -27,7 +27,7 @@ from uuid import uuid4
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.client import models
-from ledger.client.amounts import credits_of, micros_of
+from ledger.client.amounts import credits_of, micros_of, shown
 from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
     ClientClosed,
@@ -80,6 +80,16 @@ class Summary(NamedTuple):
     lines: tuple[SummaryLine, ...]
     uncommitted: tuple[UsageItem, ...]
     """What no answer has come for yet."""
+
+    def __str__(self) -> str:
+        """For a person: a line of text for each line, and one for all."""
+        texts = [f"{line.title}: {shown(line.credits)} credits ({_amounts(line)})" for line in self.lines]
+        total = f"{shown(self.charged)} credits charged"
+        if self.uncollected:
+            total += f", {shown(self.uncollected)} not collected"
+        if self.uncommitted:
+            total += f", {len(self.uncommitted)} items not committed yet"
+        return "\n".join((*texts, total))
 
 
 class _Part:
@@ -518,7 +528,15 @@ def _estimate_of(
     return pb.ReserveRequest(usage=UsageList(items=items)), items
 
 
+def _amounts(line: SummaryLine) -> str:
+    return ", ".join(f"{name} {shown(quantity)}" for name, quantity in line.quantities.items())
+
+
 def _summary_line(line: UsedLine) -> SummaryLine:
     return SummaryLine(
-        line.title, line.kind, line.name, dict(line.quantities), credits_of(line.credits_micros)
+        line.title,
+        line.kind,
+        line.name,
+        dict(sorted(line.quantities.items())),
+        credits_of(line.credits_micros),
     )
