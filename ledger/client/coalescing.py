@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 import grpc.aio
@@ -26,14 +25,15 @@ BYTES_MAX: Final = 3 * 1024 * 1024
 UNDER_WAY_MAX: Final = 2
 """Calls at once: one is prepared and read here while the server works at the other."""
 
+_CLOSED: Final = "the client is closed: nothing was sent"
 _ENDED: Final = "the client's loop has ended: the write may have had its effect"
+_LATE: Final = "no answer within the time allowed: the write may have had its effect"
 
 Send = Callable[[Sequence[pb.BatchItem], float], Awaitable[Sequence[pb.BatchResult]]]
 """Sends writes in one call, which is to end within so many seconds; results in their order."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     """A write whose caller waits."""
 
     item: pb.BatchItem
@@ -43,15 +43,20 @@ class _Waiting:
 
 
 class Coalescer:
-    """Carries the writes of one process. Belongs to the event loop that it is made in."""
+    """Carries the writes of one event loop, in which it has to be made."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._is_called = False
+        self._calls: set[asyncio.Task[None]] = set()
+        self._lone_calls = 0
+        self._was_lone = True
+        """The last call carried one write: the next writer is likely to be alone too."""
+        self._is_begun = False
+        """The next call is about to take what waits."""
         self._is_closed = False
+        self._idle = asyncio.Event()
 
     async def attempt(self, item: pb.BatchItem, deadline: float) -> pb.BatchResult:
         """The outcome of one write that is sent once; an error of the item alone is its result.
@@ -60,11 +65,13 @@ class Coalescer:
         the others' writes alone; its own is not sent if it was not yet.
         """
         if self._is_closed:
-            raise ClientClosed("the client is closed: nothing was sent")
+            raise ClientClosed(_CLOSED)
+        if self._was_lone and not self._is_busy:
+            return await self._alone(item, deadline)
         answer: asyncio.Future[pb.BatchResult] = self._loop.create_future()
         timer = self._loop.call_at(deadline, _expire, answer)
         self._waiting.append(_Waiting(item, item.ByteSize(), answer, deadline))
-        self._call()
+        self._go_on()
         try:
             return await answer
         finally:
@@ -73,33 +80,47 @@ class Coalescer:
     async def close(self) -> None:
         """Takes no more writes, and ends when those that it has are answered: each has a deadline."""
         self._is_closed = True
-        while self._waiting or self._under_way:
-            if self._under_way:
-                await asyncio.wait(self._under_way)
-            else:
-                await asyncio.sleep(0)
+        if self._is_busy:
+            await self._idle.wait()
 
-    def _call(self) -> None:
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._waiting or self._calls or self._lone_calls)
+
+    async def _alone(self, item: pb.BatchItem, deadline: float) -> pb.BatchResult:
+        """In the caller's own task, as nobody else waits: that is fastest, and ends with it."""
+        self._lone_calls += 1
+        try:
+            (result,) = await self._send([item], deadline - self._loop.time())
+        except grpc.aio.AioRpcError as error:
+            raise error_of_call(error) from None
+        finally:
+            self._lone_calls -= 1
+            self._go_on()
+        return result
+
+    def _go_on(self) -> None:
         """Begins a call when the loop has run whoever is ready: their writes travel in it too."""
-        if not self._is_called and len(self._under_way) < UNDER_WAY_MAX:
-            self._is_called = True
+        if self._is_closed and not self._is_busy:
+            self._idle.set()
+        has_room = len(self._calls) + self._lone_calls < UNDER_WAY_MAX
+        if self._waiting and has_room and not self._is_begun:
+            self._is_begun = True
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        self._is_called = False
+        self._is_begun = False
         together = self._taken()
-        if not together:
-            return
-        task = self._loop.create_task(self._carry(together))
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-        if self._waiting:
-            self._call()
+        if together:
+            self._was_lone = len(together) == 1
+            task = self._loop.create_task(self._carry(together))
+            self._calls.add(task)
+            task.add_done_callback(self._ended)
+        self._go_on()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        if self._waiting:
-            self._call()
+        self._calls.discard(task)
+        self._go_on()
 
     def _taken(self) -> list[_Waiting]:
         """The writes of the next call: those whose callers still wait, as many as one call takes."""
@@ -107,13 +128,12 @@ class Coalescer:
         room = BYTES_MAX
         while self._waiting and len(together) < ITEMS_MAX:
             first = self._waiting[0]
-            if first.answer.done():
-                self._waiting.popleft()
-                continue
-            room -= first.size_bytes
-            if together and room < 0:
-                break
-            together.append(self._waiting.popleft())
+            if not first.answer.done():
+                room -= first.size_bytes
+                if together and room < 0:
+                    break
+                together.append(first)
+            self._waiting.popleft()
         return together
 
     async def _carry(self, together: Sequence[_Waiting]) -> None:
@@ -135,14 +155,7 @@ class Coalescer:
 
 def _expire(answer: asyncio.Future[pb.BatchResult]) -> None:
     if not answer.done():
-        answer.set_exception(_late())
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "no answer within the time allowed; the write may have had its effect",
-        code=grpc.StatusCode.DEADLINE_EXCEEDED,
-    )
+        answer.set_exception(DeadlineExceeded(_LATE, code=grpc.StatusCode.DEADLINE_EXCEEDED))
 
 
 def _fail(together: Sequence[_Waiting], error: Callable[[], CreditsError]) -> None:
