@@ -3,7 +3,6 @@
     LedgerError
         ClientError
             BrokenFieldError
-            CallFailedError
             RecordsError
             UnknownCardError
         FaultError

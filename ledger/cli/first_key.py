@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ledger import app
 from ledger.admin.v1.admin_service_pb2 import CreateKeyRequest, CreateKeyResponse
-from ledger.cli.client import CallFailedError, failure_of_status
+from ledger.client.errors import error_of_status
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
 
@@ -15,7 +15,7 @@ from ledger.settings import Settings
 async def made_at_database(data: Path | None, request: CreateKeyRequest) -> CreateKeyResponse | None:
     """The key; None where neither a directory nor the environment names a database.
 
-    Raises SettingsError, and CallFailedError where the key is refused.
+    Raises SettingsError, and CreditsError where the key is refused.
     """
     settings = Settings.read(**({} if data is None else {"data_dir": data}))
     if data is None and settings.database_url is None:
@@ -24,4 +24,4 @@ async def made_at_database(data: Path | None, request: CreateKeyRequest) -> Crea
     try:
         return await app.key_made_at_database(settings, request)
     except app.KeyRefusedError as error:
-        raise CallFailedError(failure_of_status(error.status)) from None
+        raise error_of_status(error.status) from None

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ledger.app import BackupRefusedError, Stack, running
-from ledger.cli.access import Access, key_of
-from ledger.cli.client import Ledger, connect
+from ledger.cli.access import key_of
 from ledger.cli.output.console import REFUSED, USAGE, fail, note
 from ledger.cli.run import run
+from ledger.cli.services import Ledger, connect
+from ledger.client.channel import Access
 from ledger.environment import LOOPBACK
 from ledger.logs import log_to_stderr
 from ledger.settings import TLS_FILES, Settings

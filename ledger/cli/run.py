@@ -8,8 +8,8 @@ from typing import TypeVar
 import uvloop
 
 from ledger.cli.access import KEY
-from ledger.cli.client import CallFailedError
 from ledger.cli.output.console import REFUSED, USAGE, fail, note
+from ledger.client import CreditsError, Unauthenticated
 from ledger.environment import SettingsError
 
 Answer = TypeVar("Answer")
@@ -19,8 +19,8 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
     """Runs a command to its end, as a client."""
     try:
         return uvloop.run(command)
-    except (CallFailedError, OSError) as failed:
-        if isinstance(failed, CallFailedError) and failed.failure.code == "UNAUTHENTICATED":
+    except (CreditsError, OSError) as failed:
+        if isinstance(failed, Unauthenticated):
             note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
         fail(str(failed), REFUSED)
     except SettingsError as wrong:

@@ -33,6 +33,7 @@ from ledger.client.errors import (
     ReversalNotExact,
     ReversalTooLarge,
     ScopeRequired,
+    TlsFailed,
     TooManyGrants,
     TooManyRefunds,
     Unauthenticated,
@@ -52,6 +53,7 @@ from ledger.client.models import (
 )
 from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
+from ledger.client.sync import SyncCredits
 
 __all__ = [
     "Balance",
@@ -98,6 +100,8 @@ __all__ = [
     "Session",
     "Summary",
     "SummaryLine",
+    "SyncCredits",
+    "TlsFailed",
     "TooManyGrants",
     "TooManyRefunds",
     "Unauthenticated",

@@ -6,6 +6,8 @@ Off loopback it speaks TLS always; on loopback where an authority or a certifica
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -59,23 +61,58 @@ def access_of(
     ca: str | Path | None,
     certificate: str | Path | None,
     certificate_key: str | Path | None,
+    *,
+    plaintext: bool = False,
 ) -> Access:
-    """Of a key and files in PEM. Raises OSError where one cannot be read, ValueError for half a pair."""
-    if (certificate is None) != (certificate_key is None):
+    """Of a key, and files in PEM form. Raises ValueError for what cannot be used."""
+    authorities = None if ca is None else authorities_in(Path(ca))
+    return Access(key or "", authorities, _pair(certificate, certificate_key), plaintext)
+
+
+def authorities_in(file: Path) -> bytes:
+    """The content of a file of authorities. Raises ValueError where it cannot be read, or holds none."""
+    try:
+        # Once: it may be a pipe. Outside of the certificates there may be text in any encoding.
+        found = file.read_bytes()
+        text = found.decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        why = "holds no certificate in PEM form: name the file of the authority that signed the server's"
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    else:
+        return found
+    raise ValueError(f"{file} {why}")
+
+
+def pair_in(certificate: str | Path, key: str | Path) -> tuple[bytes, bytes]:
+    """The contents of a certificate's file and its key's. Raises ValueError where they are no pair."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, lambda: "")
+    except OSError as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        pair = f"{certificate} and {key} are no certificate and its key, without a password"
+        raise ValueError(f"{pair} ({reason})") from None
+    return Path(certificate).read_bytes(), Path(key).read_bytes()
+
+
+def _pair(certificate: str | Path | None, key: str | Path | None) -> tuple[bytes, bytes] | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
         raise ValueError("certificate and certificate_key belong together: give both")
-    pair = None
-    if certificate is not None and certificate_key is not None:
-        pair = Path(certificate).read_bytes(), Path(certificate_key).read_bytes()
-    return Access(key or "", None if ca is None else Path(ca).read_bytes(), pair)
+    return pair_in(certificate, key)
 
 
-def open_channel(target: str, access: Access) -> grpc.aio.Channel:
+def open_channel(
+    target: str, access: Access, interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None
+) -> grpc.aio.Channel:
     """A channel to `host:port`; nothing is sent yet. Calls have to show `access.metadata`."""
     credentials = access.credentials(target)
     options = (*_OPTIONS, _DIRECT) if is_loopback(target) else _OPTIONS
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, credentials, options=options)
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
 
 
 def is_loopback(target: str) -> bool:

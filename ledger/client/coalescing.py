@@ -92,8 +92,8 @@ class Coalescer:
         self._lone_calls += 1
         try:
             (result,) = await self._send([item], deadline - self._loop.time())
-        except grpc.aio.AioRpcError as error:
-            raise error_of_call(error) from None
+        except Exception as error:
+            raise _error_of(error) from error
         finally:
             self._lone_calls -= 1
             self._go_on()
@@ -144,18 +144,22 @@ class Coalescer:
             for each, result in zip(together, results, strict=True):
                 if not each.answer.done():
                     each.answer.set_result(result)
-        except grpc.aio.AioRpcError as error:
-            _fail(together, partial(error_of_call, error))
         except asyncio.CancelledError:
             _fail(together, partial(ClientClosed, _ENDED))
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, somebody waits
-            _fail(together, partial(CreditsError, f"the answer cannot be read: {error!r}"))
+            _fail(together, partial(_error_of, error))
 
 
 def _expire(answer: asyncio.Future[pb.BatchResult]) -> None:
     if not answer.done():
         answer.set_exception(DeadlineExceeded(_LATE, code=grpc.StatusCode.DEADLINE_EXCEEDED))
+
+
+def _error_of(error: Exception) -> CreditsError:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error_of_call(error)
+    return CreditsError(f"the call failed, and its write may have had its effect: {error!r}")
 
 
 def _fail(together: Sequence[_Waiting], error: Callable[[], CreditsError]) -> None:

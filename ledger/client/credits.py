@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from ledger.client import models
 from ledger.client.amounts import micros_of
-from ledger.client.channel import access_of, open_channel
+from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.coalescing import Coalescer
 from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call, error_of_status
@@ -50,9 +50,12 @@ class Credits:
     """A client of one ledger. Safe for any number of tasks of one event loop; open it once a process.
 
     `target` is HOST:PORT of the public API; `key` what the ledger's operators have made; `ca`, `certificate`
-    and `certificate_key` are files in PEM form. Every call ends within `timeout_seconds`, retries included.
-    Writes without a `request_id` get one of their own, under which they are repeated; give one where the
-    process may die before the answer. All methods raise CreditsError.
+    and `certificate_key` are files in PEM form. Off loopback it speaks TLS, unless `plaintext` says that
+    something on the way does. Raises ValueError for files that cannot be used.
+
+    Every call ends within `timeout_seconds`, retries included. Writes without a `request_id` get one of their
+    own, under which they are repeated; give one where the process may die before the answer. All methods
+    raise CreditsError.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Credits:
         ca: str | Path | None = None,
         certificate: str | Path | None = None,
         certificate_key: str | Path | None = None,
+        plaintext: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
         on_outage: OnOutage = "refuse",
         journal: str | Path | None = None,
@@ -72,7 +76,7 @@ class Credits:
         if on_outage == "allow" and journal is None:
             raise ValueError("on_outage='allow' stores usage that is charged late: it needs a journal")
         self._target = target
-        self._access = access_of(key, ca, certificate, certificate_key)
+        self._access = access_of(key, ca, certificate, certificate_key, plaintext=plaintext)
         self._timeout_seconds = timeout_seconds
         self.on_outage: OnOutage = on_outage
         self.journal = None if journal is None else Path(journal)
@@ -80,6 +84,13 @@ class Credits:
         self._journal_bytes_max = journal_bytes_max
         self._wire: _Wire | None = None
         self._delivery: Delivery | None = None
+
+    @classmethod
+    def with_access(cls, target: str, access: Access, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
+        """For a caller that has read its key and certificates by itself."""
+        made = cls(target, timeout_seconds=timeout_seconds)
+        made._access = access
+        return made
 
     # -- opening and closing -----------------------------------------------------------------------
 

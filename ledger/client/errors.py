@@ -31,6 +31,7 @@
             ReversalNotExact
             ReversalTooLarge
             ScopeRequired
+            TlsFailed
             TooManyGrants
             TooManyRefunds
             Unauthenticated
@@ -134,29 +135,29 @@ class UsageError(CreditsError, ValueError):
         return self.message
 
 
-class _Variable(Generic[Said]):
+class Variable(Generic[Said]):
     """A variable of a reason, as an attribute. Raises AttributeError where the server did not send it."""
 
     def __init__(self, name: str, read: Callable[[str], Said]) -> None:
-        self._name, self._read = name, read
+        self.name, self._read = name, read
 
     def __get__(self, error: CreditsError, owner: type) -> Said:
         try:
-            return self._read(error.metadata[self._name])
+            return self._read(error.metadata[self.name])
         except KeyError:
-            raise AttributeError(f"{error.reason} came without {self._name}") from None
+            raise AttributeError(f"{error.reason} came without {self.name}") from None
 
 
-def _text(name: str) -> _Variable[str]:
-    return _Variable(name, str)
+def _text(name: str) -> Variable[str]:
+    return Variable(name, str)
 
 
-def _number(name: str) -> _Variable[int]:
-    return _Variable(name, int)
+def _number(name: str) -> Variable[int]:
+    return Variable(name, int)
 
 
-def _credits(name: str) -> _Variable[Decimal]:
-    return _Variable(name, lambda said: credits_of(int(said)))
+def _credits(name: str) -> Variable[Decimal]:
+    return Variable(name, lambda said: credits_of(int(said)))
 
 
 # -- what a request is refused for -----------------------------------------------------------------
@@ -312,6 +313,12 @@ class Unauthenticated(Refused):
     reason = "UNAUTHENTICATED"
 
 
+class TlsFailed(Refused):
+    """The two sides do not agree on TLS, and no repeat mends that."""
+
+    reason = "TLS_FAILED"
+
+
 class ScopeRequired(Refused):
     """The key may not do this."""
 
@@ -372,6 +379,19 @@ _OF_CODE: Final[Mapping[grpc.StatusCode, type[CreditsError]]] = {
 }
 """Where no reason came: something on the way answered, or nothing did."""
 
+_HANDSHAKES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": "no authority of ca signed the server's certificate",
+    "Hostname Verification Check failed": "the server's certificate is for other names: call one of them",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS here",
+}
+"""What gRPC says of a handshake that no repeat will mend, and what it means."""
+_CLOSED: Final = "Socket closed"
+"""What gRPC says where plaintext meets TLS, and where a server ends."""
+_MAY_BE_TLS: Final = (
+    "a server that speaks TLS is reached with ca, one that asks for a certificate with certificate and"
+    " certificate_key"
+)
+
 
 def error_of_status(status: Status) -> CreditsError:
     """The error that a `google.rpc.Status` reports."""
@@ -403,10 +423,13 @@ def error_of_call(error: grpc.aio.AioRpcError) -> CreditsError:
             return error_of_status(Status.FromString(value))
         if key == PUSHBACK_KEY:
             pushback = int(value) / 1_000
-    code = error.code()
-    return _class_of("", code)(
-        error.details() or "no answer", code=code, reason=code.name, retry_after_seconds=pushback
-    )
+    code, message = error.code(), error.details() or "no answer"
+    for said, meant in _HANDSHAKES.items():
+        if said in message:
+            return TlsFailed(f"{meant} ({message})", code=code)
+    if _CLOSED in message:
+        message = f"{message}; {_MAY_BE_TLS}"
+    return _class_of("", code)(message, code=code, reason=code.name, retry_after_seconds=pushback)
 
 
 def _class_of(reason: str, code: grpc.StatusCode) -> type[CreditsError]:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import grpc
 
-from ledger.client.errors import CreditsError
+from ledger.client.errors import CreditsError, DeadlineExceeded, Refused
 
 AGAIN: Final = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -27,7 +27,7 @@ AGAIN: Final = frozenset(
 FIRST_SECONDS: Final = 0.1
 """The most before the second attempt; it doubles with each."""
 FACTOR: Final = 2
-LONGEST_SECONDS: Final = 2.0
+LONGEST_SECONDS: Final = 1.0
 """A server that was restarted is back in seconds: nobody is to wait for much longer than it takes."""
 
 Answer = TypeVar("Answer")
@@ -40,7 +40,7 @@ def wait_seconds(error: CreditsError, attempt: int, seconds_left: float, draw: D
 
     A server that asks to be left alone is: never less than it asked for.
     """
-    if error.code not in AGAIN:
+    if error.code not in AGAIN or isinstance(error, Refused):
         return None
     asked = error.retry_after_seconds
     if asked is None and error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -52,19 +52,24 @@ def wait_seconds(error: CreditsError, attempt: int, seconds_left: float, draw: D
 
 
 async def with_retries(
-    attempt: Callable[[], Awaitable[Answer]], deadline: float, may_go_on: Callable[[], bool]
+    attempt: Callable[[], Awaitable[Answer]], deadline: float, may_go_on: Callable[[], bool] = lambda: True
 ) -> Answer:
     """What an attempt answers, made again while it may succeed before the deadline, by the loop's clock.
 
-    Raises the CreditsError of the last attempt.
+    Raises the CreditsError of the last attempt; of the one before where the deadline ended the last, for that
+    says why it was made.
     """
     now = asyncio.get_running_loop().time
+    before: CreditsError | None = None
     for number in count(1):
         try:
             return await attempt()
+        except DeadlineExceeded as error:
+            raise before or error from None
         except CreditsError as error:
             wait = wait_seconds(error, number, deadline - now())
             if wait is None or not may_go_on():
                 raise
+            before = error
         await asyncio.sleep(wait)
     raise AssertionError("attempts have no end but their deadline")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, cast
 
-from ledger.cli.access import Access
+from ledger.client.channel import Access
 
 _OPEN: Final = Access()
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

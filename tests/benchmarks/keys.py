@@ -9,7 +9,7 @@ from time import process_time
 
 from ledger.access.caller import enter
 from ledger.access.table import AUTHORIZATION, KeyTable
-from ledger.cli.access import Access
+from ledger.client.channel import Access
 from ledger.metrics.operations import OperationsMetrics
 from tests.benchmarks.postgres import Books, opened
 from tests.certificates import Authority

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc.aio
 from google.rpc import code_pb2  # type: ignore[import-untyped]
 
-from ledger.cli import client
-from ledger.cli.access import Access
+from ledger.cli import services
+from ledger.client import Credits, Reservation
+from ledger.client.amounts import credits_of
+from ledger.client.channel import Access
 from ledger.v1 import credit_service_pb2 as pb
 from tests.benchmarks import workload
 from tests.benchmarks.report import Say
@@ -33,6 +35,7 @@ SPREAD = range(1, 101)
 """Customers of most loads."""
 UNARY_IN_FLIGHT = 32
 BATCH, BATCH_IN_FLIGHT = 500, 4
+HOLD_CREDITS = credits_of(workload.HOLD_MICROS)
 _TRIES = 8
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -90,7 +93,7 @@ class Calls:
 @asynccontextmanager
 async def channel(target: str, access: Access = _OPEN) -> AsyncIterator[grpc.aio.Channel]:
     """A channel that is ready."""
-    async with client.channel(target, access) as opened:
+    async with services.channel(target, access) as opened:
         await opened.channel_ready()
         yield opened
 
@@ -171,6 +174,28 @@ async def unary_rate(
 
     await at_once(in_flight, work)
     return window.per_second
+
+
+async def client_rate(credits: Credits, whose: Iterator[str], in_flight: int, window: Window) -> float:
+    """The same by the client, whose tasks' calls travel together."""
+
+    async def work() -> None:
+        while window.is_open():
+            customer = next(whose)
+            held = await client_reserve(credits, customer)
+            window.count(1)
+            await credits.commit(customer, held.reservation_id, workload.REPORTED, final=True)
+            window.count(1)
+
+    await at_once(in_flight, work)
+    return window.per_second
+
+
+async def client_reserve(credits: Credits, customer: str) -> Reservation:
+    """A hold, with its labels."""
+    return await credits.reserve(
+        customer, amount=HOLD_CREDITS, labels=workload.LABELS, ttl_seconds=workload.TTL_SECONDS
+    )
 
 
 async def latency_ms(call: Callable[[], Awaitable[object]], window: Window) -> list[float]:

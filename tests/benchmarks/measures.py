@@ -81,13 +81,18 @@ class Measures:
             credit = self._stage.empty.credits
             return await load.unary_rate(credit, spread, UNARY_IN_FLIGHT, self._window())
 
-        await self._in_turns({"echo_calls_per_s": echo, "unary_calls_per_s": unary})
+        async def client() -> float:
+            return await load.client_rate(self._stage.empty.client, spread, UNARY_IN_FLIGHT, self._window())
+
+        await self._in_turns(
+            {"echo_calls_per_s": echo, "unary_calls_per_s": unary, "client_calls_per_s": client}
+        )
 
     async def _latencies(self) -> None:
         """One call in flight: a `Reserve` against the two waits that it cannot do without."""
         single = load.customers(SINGLE)
         insert = await self._inserts.single()
-        credit = self._stage.empty.credits
+        credit, client = self._stage.empty.credits, self._stage.empty.client
 
         def p50(call: Callable[[], Awaitable[object]]) -> Measure:
             async def measure() -> float:
@@ -100,8 +105,11 @@ class Measures:
                 "echo_p50_ms": p50(lambda: self._stage.echo(b"")),
                 "insert_p50_ms": p50(insert),
                 "reserve_p50_ms": p50(lambda: credit.Reserve(workload.reserve(next(single)))),
+                "client_reserve_p50_ms": p50(lambda: load.client_reserve(client, next(single))),
             }
         )
+        ratio = self.figures["client_reserve_p50_ms"] / self.figures["reserve_p50_ms"]
+        self._note("client_lone_call_ratio", ratio)
 
     async def _batches(self) -> None:
         """Pairs a second in batches: the database alone, the store alone, and the service in each shape."""

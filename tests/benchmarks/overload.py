@@ -15,7 +15,7 @@ from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
-from ledger.cli.access import Access
+from ledger.client.channel import Access
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.benchmarks import workload

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 from psutil import NoSuchProcess  # type: ignore[import-untyped]
 from psutil import Process as Running
 
-from ledger.cli.access import Access
+from ledger.client.channel import Access
 from tests.serving import FREE_PORTS, REPOSITORY, address, without_settings
 
 _START_LINES = 5

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from ledger.cli.access import Access
+from ledger.client import Credits
+from ledger.client.channel import Access
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
@@ -40,11 +41,12 @@ _NO_TLS: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A server, and a client's stubs of it, on one channel."""
+    """A server, stubs of it on one channel, and a product's client."""
 
     server: Server
     credits: CreditServiceAsyncStub
     wallet: WalletServiceAsyncStub
+    client: Credits
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,5 +138,6 @@ async def service(
     async with (
         serving(settings, log, access, program) as server,
         load.channel(server.target, access) as channel,
+        Credits.with_access(server.target, access) as client,
     ):
-        yield Service(server, CreditServiceStub(channel), WalletServiceStub(channel))
+        yield Service(server, CreditServiceStub(channel), WalletServiceStub(channel), client)

@@ -29,7 +29,9 @@ _LABELS = pb.Labels(
     project=LABELS["project"], user=LABELS["user"], agent=LABELS["agent"], session=LABELS["session"]
 )
 _TOKENS = usage_pb2.TokenUsage(model=MODEL, input=INPUT, cache_read=CACHE_READ, output=OUTPUT)
-_USAGE = usage_pb2.UsageList(items=[usage_pb2.UsageItem(tokens=_TOKENS)])
+REPORTED = (usage_pb2.UsageItem(tokens=_TOKENS),)
+"""The same usage, as a caller sends it."""
+_USAGE = usage_pb2.UsageList(items=REPORTED)
 
 
 def customer_id(number: int) -> str:

@@ -10,9 +10,9 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from ledger.cli.client import Ledger
 from ledger.v1.credit_service_pb2 import BatchItem, BatchRequest
 from tests.faults.journal import Answered, Journal, Outcome, Record, Refused, Unknown
+from tests.stubs import Stubs
 
 CALL_SECONDS = 20.0
 """Longer than a server retries inside."""
@@ -43,7 +43,7 @@ _UNKNOWN_NUMBERS = {code.value[0]: code for code in UNANSWERED}
 
 
 async def attempt(
-    ledger: Ledger, journal: Journal, record: Record, timeout_seconds: float = CALL_SECONDS
+    ledger: Stubs, journal: Journal, record: Record, timeout_seconds: float = CALL_SECONDS
 ) -> Outcome:
     """Sends a write once, and enters what it came to; a cancelled one is entered as unknown."""
     services: Any = ledger.admin if record.method in _ADMIN else ledger.credits
@@ -59,7 +59,7 @@ async def attempt(
 
 
 async def attempt_batch(
-    ledger: Ledger, journal: Journal, records: Sequence[Record], timeout_seconds: float = CALL_SECONDS
+    ledger: Stubs, journal: Journal, records: Sequence[Record], timeout_seconds: float = CALL_SECONDS
 ) -> None:
     """Sends writes in one call, and enters what each came to."""
     items = [BatchItem(**{BATCH_FIELDS[record.method]: record.request}) for record in records]
@@ -81,7 +81,7 @@ async def attempt_batch(
             journal.note(record, outcome)
 
 
-async def attempt_and_forget(ledger: Ledger, journal: Journal, record: Record) -> None:
+async def attempt_and_forget(ledger: Stubs, journal: Journal, record: Record) -> None:
     """`attempt` for a task that may be cancelled, which is then no error."""
     try:
         await attempt(ledger, journal, record)

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import grpc.aio
 
-from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.cli.client import MESSAGE_BYTES_MAX, Ledger
-from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
-from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from ledger.client.channel import ANSWER_BYTES_MAX
 from tests.serving import COMMAND, FREE_PORTS, REPOSITORY, address, clean_environment
+from tests.stubs import Stubs
 
 SERVE = (*COMMAND, "serve")
 START_SECONDS = 60.0
@@ -39,7 +36,7 @@ class Server:
         self.command = command
         self._log = logs / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._ledger: Ledger | None = None
+        self._ledger: Stubs | None = None
         self._channels: list[grpc.aio.Channel] = []
         """Old ones too: closing one would cancel whoever still waits on it."""
         self.public = ""
@@ -84,17 +81,12 @@ class Server:
             )
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> Stubs:
         """Its four services."""
         if self._ledger is None:
             public, back_office = channel_to(self.public), channel_to(self.back_office)
             self._channels += [public, back_office]
-            self._ledger = Ledger(
-                CreditServiceStub(public),
-                WalletServiceStub(public),
-                AdminServiceStub(back_office),
-                FinanceServiceStub(back_office),
-            )
+            self._ledger = Stubs.over(public, back_office)
         return self._ledger
 
     async def kill(self) -> None:
@@ -128,7 +120,7 @@ class Server:
 def channel_to(target: str) -> grpc.aio.Channel:
     """A channel of its own connection, which tries again soon when the server is away."""
     options = [
-        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, IssueGrantRequest
-from ledger.cli.client import Ledger
 from ledger.v1.credit_service_pb2 import (
     ChargeRequest,
     CommitReservationRequest,
@@ -30,6 +29,7 @@ from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 from tests.faults.calls import attempt, attempt_batch
 from tests.faults.journal import Answered, Journal, Record, Unknown
 from tests.faults.servers import Server
+from tests.stubs import Stubs
 
 CREDIT = 1_000_000
 RETRIES_MAX = 3
@@ -116,7 +116,7 @@ class Reached(Protocol):
     """What a client calls: one server, or several as one."""
 
     @property
-    def ledger(self) -> Ledger: ...
+    def ledger(self) -> Stubs: ...
 
 
 class Worker:

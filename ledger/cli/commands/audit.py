@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
 from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
 from ledger.cli.run import run
+from ledger.cli.services import call
 
 PAGE_SIZE = 1_000
 

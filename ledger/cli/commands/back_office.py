@@ -11,11 +11,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, at_server, reach
 from ledger.cli.output.amounts import micros, show_credits
 from ledger.cli.output.console import USAGE, fail, out, print_json, table
 from ledger.cli.run import run
+from ledger.cli.services import call
 from ledger.cli.usage import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2 import GrantKind

@@ -12,11 +12,11 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.output.amounts import nanousd, show_credits, show_dollars, show_margin
 from ledger.cli.output.console import REFUSED, note, out, print_json, table
 from ledger.cli.run import run
+from ledger.cli.services import call
 from ledger.finance.v1 import finance_service_pb2 as pb
 
 books = typer.Typer(

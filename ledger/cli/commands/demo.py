@@ -15,7 +15,6 @@ from rich.console import Console
 
 from ledger.app import Stack
 from ledger.cli.access import key_of
-from ledger.cli.client import Ledger, call
 from ledger.cli.commands.books import ReportDimension, margin_table, trial_balance_table, verification_line
 from ledger.cli.demonstration.selling import (
     PARTS,
@@ -32,6 +31,7 @@ from ledger.cli.output.amounts import show_credits, show_dollars, show_margin, s
 from ledger.cli.output.console import REFUSED, note, out, progress, table
 from ledger.cli.own_server import connected, own_stack, run_here
 from ledger.cli.replaying.replay import ReplayTally
+from ledger.cli.services import Ledger, call
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir
@@ -98,9 +98,7 @@ async def _sell(ledger: Ledger, studio: str, run_id: str, blend: Blend) -> dict[
 
 async def _print_wallet(console: Console, ledger: Ledger, customer_id: str) -> None:
     """Credits only: what the customer is shown."""
-    balance = (
-        await call(ledger.wallet.GetBalance, wallet.GetBalanceRequest(customer_id=customer_id))
-    ).balance
+    balance = await ledger.credits.balance(customer_id)
     shown = table(f"Balance of {customer_id}", "available", "held", "pending", "debt", numbers=4)
     shown.add_row(
         show_credits(balance.available_micros),

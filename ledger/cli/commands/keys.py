@@ -17,10 +17,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
 from ledger.cli.output.console import REFUSED, fail, note, out, print_json, table, whoever
 from ledger.cli.run import run
+from ledger.cli.services import call
 
 keys = typer.Typer(
     no_args_is_help=True,

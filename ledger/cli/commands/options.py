@@ -14,8 +14,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger.cli.access import CA, KEY, Access
-from ledger.cli.client import Ledger, connect
+from ledger.cli.access import CA, KEY, access_from
+from ledger.cli.services import Ledger, connect
 
 Answer = TypeVar("Answer")
 
@@ -61,7 +61,7 @@ def at_server(command: Callable[..., Answer]) -> Callable[..., Answer]:
 def reach(target: str, admin_target: str | None = None) -> AbstractAsyncContextManager[Ledger]:
     """The services of a server, as the command was asked to reach it. Raises SettingsError."""
     ca, plaintext = _asked.get()
-    return connect(target, admin_target or target, Access.read(ca=ca, plaintext=plaintext))
+    return connect(target, admin_target or target, access_from(ca=ca, plaintext=plaintext))
 
 
 def stamp(when: datetime | None) -> Timestamp | None:

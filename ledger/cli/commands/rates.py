@@ -14,11 +14,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.lazy import LazyGroup
 from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
 from ledger.cli.run import run
+from ledger.cli.services import Ledger, call
+from ledger.client import CreditsError, Unavailable
 from pricing.documents.validate import ConfigError, Problem
 
 
@@ -178,9 +179,9 @@ def publish(
         out().print(made)
         for each in done:
             _note_warnings(each.warnings)
-            if each.failure is not None:
-                note(f"{each.path}: {each.failure}")
-    if any(each.failure is not None for each in done):
+            if each.refused is not None:
+                note(f"{each.path}: {each.refused}")
+    if any(each.refused is not None for each in done):
         raise typer.Exit(REFUSED)
 
 
@@ -192,10 +193,10 @@ async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool
                 answer = await document.publish(ledger, force=force)
                 warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in answer.warnings)
                 done.append(_PublishedFile(document.path, answer.version, answer.replayed, warnings=warnings))
-            except CallFailedError as refused:
-                if refused.failure.code == "UNAVAILABLE":
-                    raise
-                done.append(_PublishedFile(document.path, failure=refused.failure))
+            except Unavailable:
+                raise
+            except CreditsError as refused:
+                done.append(_PublishedFile(document.path, refused=refused))
         return done
 
 
@@ -357,20 +358,20 @@ class _PublishedFile(NamedTuple):
     path: Path
     version: pb.PriceVersion = pb.PriceVersion()
     replayed: bool = False
-    failure: Failure | None = None
+    refused: CreditsError | None = None
     warnings: tuple[Problem, ...] = ()
 
     def row(self) -> tuple[str, ...]:
-        if self.failure is not None:
+        if self.refused is not None:
             return str(self.path), "REFUSED", "", "", ""
         what = "unchanged" if self.replayed else "published"
         version = self.version
         return str(self.path), what, str(version.number), str(version.revision), _time(version.effective_from)
 
     def as_dict(self) -> dict[str, object]:
-        if self.failure is not None:
-            refused = {"reason": self.failure.reason, "message": str(self.failure)}
-            return {"file": str(self.path), "refused": refused}
+        if self.refused is not None:
+            told = {"reason": self.refused.reason, "message": str(self.refused)}
+            return {"file": str(self.path), "refused": told}
         return {
             "file": str(self.path),
             "version": _as_dict(self.version),

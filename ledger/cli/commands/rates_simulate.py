@@ -13,7 +13,6 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.client import call
 from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
 from ledger.cli.output.amounts import nanousd, show_credits, show_dollars
 from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
@@ -21,6 +20,8 @@ from ledger.cli.output.simulation_svg import bounds, draw, work_in_words
 from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replaying.provider_records import ProviderFiles, open_usage
 from ledger.cli.run import run
+from ledger.cli.services import call
+from ledger.client.models import labels_message
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList
 
@@ -212,7 +213,7 @@ def _work(
                 if isinstance(row, Record):
                     usage = UsageList(items=row.usage)
                     yield pb.SimulatedWork(
-                        customer_id=row.customer or "customer", labels=row.labels, usage=usage
+                        customer_id=row.customer or "customer", labels=labels_message(row.labels), usage=usage
                     )
                 else:
                     skipped += 1

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.client import Ledger, call
 from ledger.cli.commands.options import at_server, reach
 from ledger.cli.output.amounts import margin, show_credits, show_dollars, show_margin
 from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
@@ -21,6 +20,7 @@ from ledger.cli.replaying.csv_records import NAME_MAX, RecordFiles, RecordFormat
 from ledger.cli.replaying.customers import ReplayedCustomers, UnknownCardError, find_card
 from ledger.cli.replaying.provider_records import FindingCount, ProviderFiles, open_usage
 from ledger.cli.replaying.replay import Replay, ReplayTally
+from ledger.cli.services import Ledger, call
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.sample import SAMPLE_CONFIG
 from ledger.settings import default_data_dir

@@ -14,17 +14,16 @@ from decimal import Decimal
 from pathlib import Path
 
 from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, IssueGrantRequest
-from ledger.cli.client import Ledger, call
 from ledger.cli.demonstration.agent_sessions import Round, read_sessions
 from ledger.cli.demonstration.styles_table import STYLES
 from ledger.cli.output.amounts import nanousd
 from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions, open_records
 from ledger.cli.replaying.customers import PLAN, ReplayedCustomers, find_card
 from ledger.cli.replaying.replay import Observer, Replay, ReplayTally
+from ledger.cli.services import Ledger, call
+from ledger.client import Charge
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 from ledger.sample import SAMPLE_RECORDS
-from ledger.v1.credit_service_pb2 import Charge, CommitReservationRequest, Labels, ReserveRequest
-from ledger.v1.usage_pb2 import UsageList
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID, GRANT_KIND_PROMO
 
 ROUNDS_FILE = SAMPLE_RECORDS / "agent_rounds.csv"
@@ -82,7 +81,7 @@ async def sell_part(
     warn: Callable[[str], None],
     observe: Observer | None = None,
 ) -> ReplayTally:
-    """Replays the records of a part. Raises CallFailedError."""
+    """Replays the records of a part. Raises CreditsError."""
     card, credit_price_nanousd = await find_card(ledger, part.card)
     customers = ReplayedCustomers(ledger, f"{run_id}/{part.card}", card, credit_price_nanousd, _GRANT_CREDITS)
     replay = Replay(ledger, customers, run_id, part.customers, advance=advance, warn=warn, observe=observe)
@@ -100,7 +99,7 @@ async def open_studio(ledger: Ledger, run_id: str) -> str:
     """Makes the customer whose agents are driven round by round; answers with its id.
 
     It has bought 100 credits for $100 and was given a quarter of one, which burns first: it is worth
-    nothing in dollars, so what it pays for earns no revenue. Raises CallFailedError.
+    nothing in dollars, so what it pays for earns no revenue. Raises CreditsError.
     """
     customer_id = f"{run_id}/studio"
     customer = Customer(customer_id=customer_id, display_name="Studio", plan=PLAN, rate_card=ROUNDS_CARD)
@@ -126,19 +125,18 @@ async def open_studio(ledger: Ledger, run_id: str) -> str:
 async def sell_rounds(
     ledger: Ledger, customer_id: str, run_id: str, advance: Callable[[int], None]
 ) -> ReplayTally:
-    """Drives each recorded session as one reservation with a commit a round. Raises CallFailedError."""
+    """Drives each recorded session as one reservation with a commit a round. Raises CreditsError."""
     tally = ReplayTally()
     for session in read_sessions(ROUNDS_FILE):
         reservation_id = await _reserve(ledger, customer_id, run_id, session)
         for index, one in enumerate(session):
-            request = CommitReservationRequest(
-                request_id=f"{run_id}/{one.session_id}/round-{one.number}",
-                customer_id=customer_id,
-                reservation_id=reservation_id,
-                usage=UsageList(items=one.usage()),
+            charge = await ledger.credits.commit(
+                customer_id,
+                reservation_id,
+                one.usage(),
                 final=index == len(session) - 1,
+                request_id=f"{run_id}/{one.session_id}/round-{one.number}",
             )
-            charge = (await call(ledger.credits.CommitReservation, request)).charge
             explain = ExplainChargeRequest(customer_id=customer_id, charge_id=charge.charge_id)
             tally.records += 1
             tally.add(charge, await call(ledger.finance.ExplainCharge, explain))
@@ -149,13 +147,13 @@ async def sell_rounds(
 async def _reserve(ledger: Ledger, customer_id: str, run_id: str, session: Sequence[Round]) -> str:
     """Holds an estimate: as many rounds as there will be, each like the first."""
     first = session[0]
-    request = ReserveRequest(
+    held = await ledger.credits.reserve(
+        customer_id,
+        usage=first.usage(times=len(session)),
+        labels={"agent": "coder", "session": first.session_id},
         request_id=f"{run_id}/{first.session_id}",
-        customer_id=customer_id,
-        usage=UsageList(items=first.usage(times=len(session))),
-        labels=Labels(agent="coder", session=first.session_id),
     )
-    return (await call(ledger.credits.Reserve, request)).reservation.reservation_id
+    return held.reservation_id
 
 
 class Blend:

@@ -22,7 +22,6 @@ from typing import TextIO
 from ledger.client.errors import UsageError
 from ledger.client.usage_items import compute_item, outcome_item
 from ledger.errors import ClientError
-from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UsageItem
 
 BROKEN_ROW = "broken_row"
@@ -56,7 +55,7 @@ class Record:
     customer: str | None
     estimate: tuple[UsageItem, ...]
     usage: tuple[UsageItem, ...]
-    labels: Labels = field(default_factory=Labels)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

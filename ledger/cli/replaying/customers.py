@@ -12,8 +12,9 @@ from ledger.admin.v1.admin_service_pb2 import (
     IssueGrantRequest,
     ListRateCardsRequest,
 )
-from ledger.cli.client import CallFailedError, Failure, Ledger, call
 from ledger.cli.output.amounts import dollars, nanousd
+from ledger.cli.services import Ledger, call
+from ledger.client import CreditsError, PlanNotFound
 from ledger.errors import ClientError
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 
@@ -33,7 +34,7 @@ class UnknownCardError(ClientError):
 async def find_card(ledger: Ledger, name: str | None) -> tuple[str, int]:
     """The card of a name, or the only one in force: its name and its credit price in nano-dollars.
 
-    Raises UnknownCardError, and CallFailedError where the server cannot be asked.
+    Raises UnknownCardError, and CreditsError where the server cannot be asked.
     """
     names = await _card_names(ledger)
     if name is None and len(names) == 1:
@@ -79,14 +80,14 @@ class ReplayedCustomers:
         self.grant_micros = credits_each * _MICROS
         self._paid_total_usd = dollars(credits_each * credit_price_nanousd)
         self._grants: dict[str, int] = {}
-        self._refused: dict[str, Failure] = {}
+        self._refused: dict[str, CreditsError] = {}
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
     def customer_id(self, name: str) -> str:
         """Of this run alone."""
         return f"{self._run_id}/{name}"
 
-    def refusal(self, customer_id: str) -> Failure | None:
+    def refusal(self, customer_id: str) -> CreditsError | None:
         """Why a customer could not be made."""
         return self._refused.get(customer_id)
 
@@ -101,15 +102,15 @@ class ReplayedCustomers:
                 await self._create(customer_id)
                 self._grants[customer_id] = 1
                 await self._grant(customer_id)
-        except CallFailedError as refused:
-            self._refused[customer_id] = refused.failure
+        except CreditsError as refused:
+            self._refused[customer_id] = refused
 
     async def _create(self, customer_id: str) -> None:
         try:
             await call(self._ledger.admin.CreateCustomer, self._create_request(customer_id))
-        except CallFailedError as refused:
-            plans = refused.failure.metadata.get("allowed")
-            if refused.failure.reason != "PLAN_NOT_FOUND" or not plans:
+        except PlanNotFound as refused:
+            plans = refused.metadata.get("allowed")
+            if not plans:
                 raise
             self._plan = plans.split(", ")[0]
             await call(self._ledger.admin.CreateCustomer, self._create_request(customer_id))
@@ -121,7 +122,7 @@ class ReplayedCustomers:
         )
 
     async def add_credits(self, customer_id: str, required_micros: int) -> None:
-        """Issues as many more grants as cover an amount. Raises CallFailedError."""
+        """Issues as many more grants as cover an amount. Raises CreditsError."""
         for _ in range(-(-required_micros // self.grant_micros)):
             replayed = True
             while replayed:

@@ -35,7 +35,6 @@ from ledger.cli.replaying.csv_records import (
 )
 from ledger.client.errors import UsageError
 from ledger.client.usage_items import item_of_adapters
-from ledger.v1.credit_service_pb2 import Labels
 from pricing import Tokens, Units
 from pricing.adapters import (
     Adapted,
@@ -261,9 +260,9 @@ def _shown(path: str) -> str:
     return (path if path.isprintable() else ascii(path)[1:-1])[:_PATH_MAX]
 
 
-def _labels(one: Adapted) -> Labels:
-    user, session, agent = (short_name(text) if text else "" for text in (one.user, one.session, one.agent))
-    return Labels(user=user, session=session, agent=agent)
+def _labels(one: Adapted) -> dict[str, str]:
+    of = {"user": one.user, "session": one.session, "agent": one.agent}
+    return {name: short_name(text) for name, text in of.items() if text}
 
 
 def _usage(row: int, place: RecordPlace, one: Adapted) -> _Usage:

@@ -9,29 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
+from typing import Any, TypeVar
 
-from ledger.cli.client import Failure, Ledger, batch, call, failure_of_status
 from ledger.cli.output.amounts import nanousd
 from ledger.cli.replaying.csv_records import Record, Skipped
 from ledger.cli.replaying.customers import ReplayedCustomers
-from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
-from ledger.v1.credit_service_pb2 import (
-    BatchItem,
-    BatchResult,
+from ledger.cli.services import Ledger, call
+from ledger.client import (
     Charge,
-    CommitReservationRequest,
-    ReserveRequest,
+    CreditsError,
+    InsufficientCredits,
+    NotNow,
+    Reservation,
+    ScopeRequired,
+    TlsFailed,
+    Unauthenticated,
 )
-from ledger.v1.usage_pb2 import UsageList
+from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 
+Answer = TypeVar("Answer")
 BATCH_RECORDS = 500
 _EXPLAINED_IN_FLIGHT = 32
 _TOP_UPS_MAX = 3
-_INSUFFICIENT = "INSUFFICIENT_CREDITS"
+_OF_THE_SERVER = (NotNow, ScopeRequired, TlsFailed, Unauthenticated)
+"""What ends a run: the records that follow would fare no better."""
 
 Observer = Callable[[Record, Charge, ExplainChargeResponse], None]
 
@@ -65,8 +70,7 @@ class ReplayTally:
         self.revenue_nanousd += nanousd(explained.revenue_usd)
         self.cost_nanousd += nanousd(explained.cost_usd)
         self.absorbed_cost_nanousd += sum(nanousd(part.amount_usd) for part in explained.absorbed)
-        booked_at = charge.created_at.ToDatetime(tzinfo=UTC)
-        self.booked_at = max(self.booked_at or booked_at, booked_at)
+        self.booked_at = max(self.booked_at or charge.created_at, charge.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Replay:
         self.tally = ReplayTally()
 
     async def run(self, records: Iterable[Record | Skipped]) -> ReplayTally:
-        """Sends the records. Raises CallFailedError where the server cannot go on; what is done stands."""
+        """Sends the records. Raises CreditsError where the server cannot go on; what is done stands."""
         held: _Stage = asyncio.Queue(maxsize=1)
         charged: _Charged = asyncio.Queue(maxsize=1)
         stages = [
@@ -167,10 +171,10 @@ class Replay:
                 self._warn(row.message)
         self._advance(len(rows))
 
-    def _refuse(self, record: Record, failure: Failure) -> None:
-        if failure.reason not in self.tally.refused:
-            self._warn(f"record {record.row} ({record.key}) is refused, {failure}")
-        self.tally.refused[failure.reason] += 1
+    def _refuse(self, record: Record, error: CreditsError) -> None:
+        if error.reason not in self.tally.refused:
+            self._warn(f"record {record.row} ({record.key}) is refused, {error}")
+        self.tally.refused[error.reason] += 1
         self._advance(1)
 
     def _customer_id(self, record: Record) -> str:
@@ -190,67 +194,70 @@ class Replay:
         results = await self._reserve_with_top_ups(known)
         holds = []
         for record, result in zip(known, results, strict=True):
-            if result.HasField("error"):
-                self._refuse(record, failure_of_status(result.error))
+            if isinstance(result, CreditsError):
+                self._refuse(record, result)
             else:
-                reservation_id = result.reserve.reservation.reservation_id
-                holds.append(Hold(record, self._customer_id(record), reservation_id))
+                holds.append(Hold(record, self._customer_id(record), result.reservation_id))
         return holds
 
-    async def _reserve_with_top_ups(self, records: Sequence[Record]) -> list[BatchResult]:
-        items = [self._reserve_item(record) for record in records]
-        results = await batch(self._ledger.credits, items) if items else []
+    async def _reserve_with_top_ups(self, records: Sequence[Record]) -> list[Reservation | CreditsError]:
+        results = await _outcomes([self._held(record) for record in records])
         for _ in range(_TOP_UPS_MAX):
             short = [
-                (index, failure)
+                (index, result)
                 for index, result in enumerate(results)
-                if result.HasField("error")
-                and (failure := failure_of_status(result.error)).reason == _INSUFFICIENT
+                if isinstance(result, InsufficientCredits)
             ]
             if not short:
                 break
             required: Counter[str] = Counter()
-            for index, failure in short:
-                required[self._customer_id(records[index])] += _required_micros(failure.metadata)
+            for index, error in short:
+                required[self._customer_id(records[index])] += error.required_micros
             for customer_id, amount_micros in required.items():
                 await self._customers.add_credits(customer_id, amount_micros)
-            again = await batch(self._ledger.credits, [items[index] for index, _ in short])
+            again = await _outcomes([self._held(records[index]) for index, _ in short])
             for (index, _), result in zip(short, again, strict=True):
                 results[index] = result
         return results
 
-    def _reserve_item(self, record: Record) -> BatchItem:
-        return BatchItem(
-            reserve=ReserveRequest(
-                request_id=f"{self._run_id}/{record.key}/r",
-                customer_id=self._customer_id(record),
-                usage=UsageList(items=record.estimate),
-                labels=record.labels,
-            )
+    def _held(self, record: Record) -> Coroutine[Any, Any, Reservation]:
+        return self._ledger.credits.reserve(
+            self._customer_id(record),
+            usage=record.estimate,
+            labels=record.labels,
+            request_id=f"{self._run_id}/{record.key}/r",
         )
 
     async def _commit(self, holds: Sequence[Hold]) -> list[tuple[Record, Charge]]:
         """Commits each record's usage, finally."""
-        results = await batch(self._ledger.credits, [self._commit_item(hold) for hold in holds])
+        results = await _outcomes([self._charged(hold) for hold in holds])
         charged = []
         for hold, result in zip(holds, results, strict=True):
-            if result.HasField("error"):
-                self._refuse(hold.record, failure_of_status(result.error))
+            if isinstance(result, CreditsError):
+                self._refuse(hold.record, result)
             else:
-                charged.append((hold.record, result.commit.charge))
+                charged.append((hold.record, result))
         return charged
 
-    def _commit_item(self, hold: Hold) -> BatchItem:
-        return BatchItem(
-            commit=CommitReservationRequest(
-                request_id=f"{self._run_id}/{hold.record.key}/c",
-                customer_id=hold.customer_id,
-                reservation_id=hold.reservation_id,
-                usage=UsageList(items=hold.record.usage),
-                final=True,
-            )
+    def _charged(self, hold: Hold) -> Coroutine[Any, Any, Charge]:
+        return self._ledger.credits.commit(
+            hold.customer_id,
+            hold.reservation_id,
+            hold.record.usage,
+            final=True,
+            request_id=f"{self._run_id}/{hold.record.key}/c",
         )
 
 
-def _required_micros(metadata: Mapping[str, str]) -> int:
-    return int(metadata["required_micros"])
+async def _outcomes(writes: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer | CreditsError]:
+    """What became of writes that begin in this order. Raises CreditsError where the server cannot go on."""
+
+    async def outcome(write: Coroutine[Any, Any, Answer]) -> Answer | CreditsError:
+        try:
+            return await write
+        except _OF_THE_SERVER:
+            raise
+        except CreditsError as refused:
+            return refused
+
+    return await asyncio.gather(*map(outcome, writes))

@@ -13,14 +13,11 @@ from pathlib import Path
 
 import grpc.aio
 
-from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.cli.client import MESSAGE_BYTES_MAX, Ledger
-from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
-from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from ledger.client.channel import ANSWER_BYTES_MAX
 from tests.faults.journal import Unknown
 from tests.faults.scene import Result, Scene, World, scene
 from tests.faults.servers import Server
+from tests.stubs import Stubs
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 BETWEEN = 60
@@ -32,12 +29,7 @@ class Balanced:
     """Some servers, reached as one."""
 
     def __init__(self, public: grpc.aio.Channel, back_office: grpc.aio.Channel) -> None:
-        self.ledger = Ledger(
-            CreditServiceStub(public),
-            WalletServiceStub(public),
-            AdminServiceStub(back_office),
-            FinanceServiceStub(back_office),
-        )
+        self.ledger = Stubs.over(public, back_office)
 
 
 @asynccontextmanager
@@ -54,7 +46,7 @@ def channel(addresses: Sequence[str]) -> grpc.aio.Channel:
     """As the page has it, over a static list of addresses."""
     options = [
         ("grpc.service_config", json.dumps(service_config())),
-        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -15,12 +15,12 @@ import asyncpg
 
 from ledger.admin.v1.admin_service_pb2 import CreateCustomerRequest, Customer, IssueGrantRequest
 from ledger.app import running
-from ledger.cli.client import Ledger, call
-from ledger.cli.own_server import connected
+from ledger.cli.services import call
 from ledger.settings import Settings
 from ledger.v1.credit_service_pb2 import ChargeRequest, ReserveRequest
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 from tests.serving import ANY_PORTS
+from tests.stubs import Stubs, connect
 
 CREDIT = 1_000_000
 
@@ -57,13 +57,16 @@ def bash(script: str, cwd: Path, environment: Mapping[str, str], user: str | Non
 
 
 @asynccontextmanager
-async def served(url: str) -> AsyncIterator[Ledger]:
-    """A service on a database, and a client of it."""
-    async with running(Settings.read(database_url=url, **ANY_PORTS)) as stack, connected(stack) as ledger:
-        yield ledger
+async def served(url: str) -> AsyncIterator[Stubs]:
+    """A service on a database, and stubs of it."""
+    async with (
+        running(Settings.read(database_url=url, **ANY_PORTS)) as stack,
+        connect(stack.public_target, stack.back_office_target) as stubs,
+    ):
+        yield stubs
 
 
-async def sell(ledger: Ledger, customer_id: str) -> None:
+async def sell(ledger: Stubs, customer_id: str) -> None:
     """A customer with 100 credits, of which 1 is charged and 2 are held."""
     customer = Customer(customer_id=customer_id, plan="standard", rate_card="agents")
     await call(ledger.admin.CreateCustomer, CreateCustomerRequest(request_id="create", customer=customer))

@@ -10,7 +10,8 @@ import pytest
 from backups_world import CREDIT, bash, block, execute, sell, served
 
 from ledger.app import BackupRefusedError, backed_up, migrated, restored
-from ledger.cli.client import CallFailedError, call
+from ledger.cli.services import call
+from ledger.client import BooksDoNotVerify
 from ledger.environment import SettingsError
 from ledger.settings import Settings
 from ledger.store.postgres.embedded import EmbeddedPostgres
@@ -80,7 +81,7 @@ async def test_restored_books_that_do_not_verify(make_database: MakeDatabase, tm
     assert {violation.customer_id for violation in verified.violations} == {"acme"}
     async with served(new) as ledger:
         await call(ledger.credits.Charge, ChargeRequest(customer_id="globex", **OTHER))
-        with pytest.raises(CallFailedError, match="BOOKS_DO_NOT_VERIFY"):
+        with pytest.raises(BooksDoNotVerify):
             await call(ledger.credits.Charge, ChargeRequest(customer_id="acme", **OTHER))
 
 
@@ -99,7 +100,7 @@ async def test_a_server_verifies_what_was_restored_by_other_means(
     standing = "SELECT 1 FROM cell_00.findings WHERE stops AND ended_at IS NULL"
     assert await execute(new, standing) == []
     async with served(new) as ledger:
-        with pytest.raises(CallFailedError, match="BOOKS_DO_NOT_VERIFY"):
+        with pytest.raises(BooksDoNotVerify):
             await call(ledger.credits.Charge, ChargeRequest(customer_id="acme", **OTHER))
     noted = "SELECT verified_at FROM ledger.verified WHERE place = ledger.place()"
     [before] = await execute(new, noted)

@@ -12,7 +12,7 @@ import pytest
 from backups_world import CREDIT, bash, block, sell
 
 from ledger.admin.v1.admin_service_pb2 import PublishRateCardRequest
-from ledger.cli.client import call
+from ledger.cli.services import call
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.sample import SAMPLE_CONFIG
 from ledger.v1.credit_service_pb2 import ChargeRequest

@@ -21,7 +21,8 @@ import yaml
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.cli.client import CallFailedError, call
+from ledger.cli.services import call
+from ledger.client import CustomerNotFound, NotNow
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -187,7 +188,7 @@ async def customers(server: Server) -> None:
     )
     soon.expires_at.FromDatetime(datetime.now(UTC) + timedelta(seconds=1.5))
     await call(ops.IssueGrant, soon)
-    with suppress(CallFailedError):
+    with suppress(CustomerNotFound):
         await call(ops.GetCustomer, admin.GetCustomerRequest(customer_id="nobody"))
 
 
@@ -197,9 +198,8 @@ async def answered(method: Any, request: Any) -> Any:
         while True:
             try:
                 return await call(method, request)
-            except CallFailedError as error:
-                if error.failure.code != "UNAVAILABLE":
-                    raise
+            except NotNow:
+                continue
 
 
 async def work(server: Server, worker: int, begin: int, rounds: int) -> None:

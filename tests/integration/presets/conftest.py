@@ -8,16 +8,19 @@ import pytest_asyncio
 from presets_service import Presets
 
 from ledger.app import running
-from ledger.cli.client import connect
+from ledger.cli import services
 from ledger.sample import SAMPLE_CONFIG
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
 from tests.serving import settings_on
+from tests.stubs import connect
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def presets(postgres: EmbeddedPostgres) -> AsyncIterator[Presets]:
     """The whole service on a database of its own, reached through real channels."""
     settings = settings_on(await new_database(postgres, "presets"), config_dir=SAMPLE_CONFIG)
-    async with running(settings) as stack, connect(stack.public_target, stack.back_office_target) as ledger:
-        yield Presets(ledger)
+    async with running(settings) as stack:
+        targets = stack.public_target, stack.back_office_target
+        async with connect(*targets) as ledger, services.connect(*targets) as seller:
+            yield Presets(ledger, seller)

@@ -15,11 +15,12 @@ from usage_words import Labelled, items
 
 import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.cli.client import Ledger
+from ledger.cli.services import Ledger
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.stubs import Stubs
 
 _MICROS = 10**6
 _NANOS = 10**9
@@ -89,7 +90,7 @@ def _nanos(amount: int) -> str:
 class Account:
     """A customer of one card."""
 
-    ledger: Ledger
+    ledger: Stubs
     customer_id: str
 
     async def grant(
@@ -217,8 +218,10 @@ class Account:
 class Presets:
     """The running service."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Stubs, seller: Ledger) -> None:
         self.ledger = ledger
+        self.seller = seller
+        """The same service, as the command line calls it."""
 
     async def account(self, card: str, plan: str = "standard", **fields: Any) -> Account:
         """A new customer of a card, without credits."""

@@ -27,9 +27,9 @@ def config():
 async def test_pricing_alone_comes_to_what_is_booked(presets, config, style):
     """To the nano-dollar: so the other worlds of the table are what the ledger would book in them."""
     sessions = read_agent_sessions()[:SESSIONS]
-    card, credit_price_nanousd = await find_card(presets.ledger, style)
-    customers = ReplayedCustomers(presets.ledger, f"styles/{style}", card, credit_price_nanousd)
-    replay = Replay(presets.ledger, customers, f"styles/{style}", 1, advance=lambda _: None, warn=pytest.fail)
+    card, credit_price_nanousd = await find_card(presets.seller, style)
+    customers = ReplayedCustomers(presets.seller, f"styles/{style}", card, credit_price_nanousd)
+    replay = Replay(presets.seller, customers, f"styles/{style}", 1, advance=lambda _: None, warn=pytest.fail)
     tally = await replay.run(sessions)
     booked = Sold(tally.revenue_nanousd, tally.cost_nanousd)
     assert tally.committed == SESSIONS

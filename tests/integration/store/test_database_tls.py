@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from ledger.app import running
-from ledger.cli.client import call
 from ledger.cli.own_server import connected
+from ledger.cli.services import call
 from ledger.database_url import check_url
 from ledger.environment import SettingsError
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest

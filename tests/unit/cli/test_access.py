@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ledger.access.keys import Key
-from ledger.cli.access import Access
+from ledger.cli.access import access_from
+from ledger.client.channel import Access
 from ledger.environment import SettingsError
 from tests.certificates import Authority
 
@@ -38,9 +39,9 @@ def speaks_tls(access: Access, targets: tuple[str, ...]) -> set[bool]:
 def test_tls_off_loopback_whatever_is_said(authority: Authority) -> None:
     """Plaintext leaves the machine only where it is asked for, with a key or without."""
     for environment in ({}, {"ACU_LEDGER_KEY": Key.draw().text}, {"ACU_LEDGER_PLAINTEXT": "1"}):
-        access = Access.read(environment)
+        access = access_from(environment)
         assert (speaks_tls(access, HERE), speaks_tls(access, ELSEWHERE)) == ({False}, {True})
-        access = Access.read({**environment, "ACU_LEDGER_CA": str(authority.file)}, plaintext=True)
+        access = access_from({**environment, "ACU_LEDGER_CA": str(authority.file)}, plaintext=True)
         assert (speaks_tls(access, HERE), speaks_tls(access, ELSEWHERE)) == ({False}, {False})
 
 
@@ -52,9 +53,9 @@ def test_tls_on_loopback_with_an_authority(authority: Authority) -> None:
         "ACU_LEDGER_CLIENT_CERTIFICATE_KEY": str(pair.key),
     }
     for environment in ({"ACU_LEDGER_CA": str(authority.file)}, certificate):
-        assert speaks_tls(Access.read(environment), HERE) == {True}
-    assert speaks_tls(Access.read({}, ca=authority.file), HERE) == {True}
-    assert Access.read({"ACU_LEDGER_CA": "/nowhere"}, ca=authority.file).authorities is not None
+        assert speaks_tls(access_from(environment), HERE) == {True}
+    assert speaks_tls(access_from({}, ca=authority.file), HERE) == {True}
+    assert access_from({"ACU_LEDGER_CA": "/nowhere"}, ca=authority.file).authorities is not None
 
 
 def test_an_authority_comes_by_a_pipe(authority: Authority, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_an_authority_comes_by_a_pipe(authority: Authority, tmp_path: Path) -> N
     os.mkfifo(pipe)
     with ThreadPoolExecutor(1) as writer:
         writer.submit(pipe.write_bytes, authority.file.read_bytes())
-        assert Access.read({}, ca=pipe).authorities == authority.file.read_bytes()
+        assert access_from({}, ca=pipe).authorities == authority.file.read_bytes()
 
 
 def test_keys_that_are_none() -> None:
@@ -71,12 +72,12 @@ def test_keys_that_are_none() -> None:
     key = Key.draw().text
     for text in (key[:-1], key + "x", key.replace("acu_", "acu-"), key.swapcase(), "secret", f"{key}\n"):
         with pytest.raises(SettingsError) as reported:
-            Access.read({"ACU_LEDGER_KEY": text})
+            access_from({"ACU_LEDGER_KEY": text})
         assert str(reported.value).startswith(
             "ACU_LEDGER_KEY holds no key: one begins with acu_ and ends with"
         )
         assert text not in str(reported.value)
-    assert key not in repr(Access.read({"ACU_LEDGER_KEY": key}))
+    assert key not in repr(access_from({"ACU_LEDGER_KEY": key}))
 
 
 def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
         (pair.key, "holds no certificate in PEM form: name the file of the authority"),
     ):
         with pytest.raises(SettingsError) as raised:
-            Access.read({}, ca=file)
+            access_from({}, ca=file)
         assert f"--ca (ACU_LEDGER_CA): {file} {reported}" in str(raised.value)
     names = ("ACU_LEDGER_CLIENT_CERTIFICATE", "ACU_LEDGER_CLIENT_CERTIFICATE_KEY")
     for environment, reported in (
@@ -97,5 +98,5 @@ def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
         ({names[0]: str(pair.certificate), names[1]: "/nowhere"}, "(No such file or directory)"),
     ):
         with pytest.raises(SettingsError) as raised:
-            Access.read(environment)
+            access_from(environment)
         assert reported in str(raised.value)

@@ -15,7 +15,6 @@ from ledger.cli.replaying.provider_records import (
     open_provider_records,
     short_name,
 )
-from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.usage_pb2 import TokenUsage, UnitUsage, UsageItem
 
 
@@ -53,7 +52,7 @@ def test_a_line_is_a_record(tmp_path: Path) -> None:
         model="anthropic/claude-opus-4-8", service_tier="batch", requests=1, input=3, cache_read=5, output=2
     )
     usage = (UsageItem(tokens=tokens), UsageItem(units=UnitUsage(meter="web_search", quantity="4")))
-    assert row == Record(1, "msg_1", "ada", usage, usage, Labels(user="ada", session="s1"))
+    assert row == Record(1, "msg_1", "ada", usage, usage, {"user": "ada", "session": "s1"})
 
 
 def test_blank_lines_are_none_and_records_without_an_id_go_by_their_row(tmp_path: Path) -> None:
@@ -186,4 +185,4 @@ def test_long_names_are_shortened(tmp_path: Path) -> None:
     [row], _ = read(tmp_path, {**response("x" * 100), "user": "\ud800"})
     assert isinstance(row, Record)
     assert row.key == short_name("x" * 100)
-    assert row.customer == row.labels.user == short_name("\ud800")
+    assert row.customer == row.labels["user"] == short_name("\ud800")

@@ -1,0 +1,123 @@
+"""The client for code without an event loop: the same calls, which wait.
+
+Each client has a thread with a loop of its own, in which the asynchronous client works: calls of many threads
+travel together there as those of many tasks do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from ledger.client.credits import Credits
+from ledger.client.errors import ClientClosed
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+Opened = ParamSpec("Opened")
+
+
+class LoopThread:
+    """A thread that runs an event loop, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ledger-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """What it answers or raises, from any other thread; whoever is interrupted cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Ends the loop, with what it still has to do, and the thread."""
+        self.run(self._settle())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _settle(self) -> None:
+        own = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not own]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
+
+def _waiting(
+    method: Callable[Concatenate[Credits, Asked], Coroutine[Any, Any, Answer]],
+) -> Callable[Concatenate[SyncCredits, Asked], Answer]:
+    """The same method, with the same arguments, that waits for its answer."""
+
+    @wraps(method)
+    def wait(client: SyncCredits, /, *args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
+        return client._run(method(client._credits, *args, **kwargs))  # noqa: SLF001 -- of this module
+
+    return wait
+
+
+def _same_arguments(
+    _: Callable[Concatenate[Credits, Opened], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[SyncCredits, Opened], None]]:
+    """Types a constructor as the asynchronous client's."""
+    return wraps(Credits.__init__)
+
+
+class SyncCredits:
+    """As `Credits`, for code without an event loop. Safe for any number of threads."""
+
+    @_same_arguments(Credits.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._credits = Credits(*args, **kwargs)
+        self._thread: LoopThread | None = None
+
+    def open(self) -> Self:
+        """Starts the thread, and opens the channel; nothing is sent yet."""
+        if self._thread is None:
+            self._thread = LoopThread()
+            self._thread.run(self._credits.open())
+        return self
+
+    def close(self) -> None:
+        """Waits for the writes that are under way, closes the channel, and ends the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.run(self._credits.close())
+            thread.stop()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    reserve = _waiting(Credits.reserve)
+    extend = _waiting(Credits.extend)
+    commit = _waiting(Credits.commit)
+    release = _waiting(Credits.release)
+    charge = _waiting(Credits.charge)
+    refund = _waiting(Credits.refund)
+    reverse = _waiting(Credits.reverse)
+    write = _waiting(Credits.write)
+    quote = _waiting(Credits.quote)
+    balance = _waiting(Credits.balance)
+    get_reservation = _waiting(Credits.get_reservation)
+    get_charge = _waiting(Credits.get_charge)
+
+    def _run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        if self._thread is None:
+            work.close()
+            raise ClientClosed("the client is not open: use it in a `with`, or open() it")
+        return self._thread.run(work)
