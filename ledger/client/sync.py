@@ -115,6 +115,7 @@ class SyncCredits:
     balance = _waiting(Credits.balance)
     get_reservation = _waiting(Credits.get_reservation)
     get_charge = _waiting(Credits.get_charge)
+    recover = _waiting(Credits.recover)
 
     def _run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._thread is None:
