@@ -13,6 +13,7 @@ import orjson
 
 from ledger.books.commands import IssueGrant
 from ledger.store.lists import page_of, sized_page
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from ledger.books.model import Decision, Entry, Wallet
     from ledger.store.postgres.database import Pool, PooledConnection
 
-NOTE = """
-INSERT INTO ledger.audit (key_id, name, method, resource, customer, sequence, request_id, before, after)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-"""
+_SQL = statements_of(__name__)
+NOTE = _SQL["note"]
 LIST = sized_page(
     "number, at, key_id, name, method, resource, customer, sequence, request_id, before::text, after::text",
     "FROM ledger.audit WHERE {conditions}",

@@ -14,6 +14,7 @@ from ledger.store.cells import rows_out
 from ledger.store.cells.columns import ENTRY, WALLET, instant_of, shared_types
 from ledger.store.cells.load import find_entries
 from ledger.store.cells.write import new_token
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,27 +30,20 @@ LOOK_UP_SECONDS = 10.0
 REMEMBERED_MAX = 20_000
 """Customers whose key is remembered: twice as many as have a wallet in memory."""
 
-FIND = "SELECT customer_id, customer, cell FROM ledger.customers WHERE customer_id = ANY($1::text[])"
-IDS_OF = "SELECT customer, customer_id FROM ledger.customers WHERE customer = ANY($1::bigint[])"
-# Of two creations at the same instant the second waits here for the first to commit, and then finds it.
-ENTER = """
-INSERT INTO ledger.customers (customer_id, cell) VALUES ($1, $2)
-ON CONFLICT (customer_id) DO NOTHING RETURNING customer, clock_timestamp() AS now
-"""
-DUE = """
-SELECT w.customer, w.next_due_at FROM {cell}.wallets w
-WHERE w.next_due_at <= $1 AND NOT EXISTS (
-    SELECT FROM {cell}.findings f WHERE f.customer = w.customer AND f.stops AND f.ended_at IS NULL
-) ORDER BY w.next_due_at LIMIT $2
-"""
-# One row each, $1 the wallet and $2 the entry; what they share from $4 on.
-_BORN = f"""
-WITH shared AS (SELECT {shared_types(4)}), born AS (
-    INSERT INTO {{cell}}.wallets ({", ".join(WALLET.names)}, created_at, token)
-    SELECT {WALLET.values(4)}, {instant_of("x", "last_instant", 4)}, $3 FROM {{wallets}}
+_SQL = statements_of(
+    __name__,
+    shared=shared_types(4),
+    wallet_columns=", ".join(WALLET.names),
+    wallet_values=WALLET.values(4),
+    created_at=instant_of("x", "last_instant", 4),
+    entry_columns=", ".join(ENTRY.names),
+    entry_values=ENTRY.values(4),
 )
-INSERT INTO {{cell}}.entries ({", ".join(ENTRY.names)}) SELECT {ENTRY.values(4)} FROM {{entries}}
-"""
+FIND = _SQL["find"]
+IDS_OF = _SQL["ids_of"]
+ENTER = _SQL["enter"]
+DUE = _SQL["due"]
+_BORN = _SQL["born"]
 
 
 class CustomerKey(NamedTuple):
@@ -186,7 +180,7 @@ async def create_customer(
         shared = rows_out.Shared()
         wallet = rows_out.wallet_row(decision.wallet, shared, with_profile=True)
         entry = rows_out.entry_row(decision.entry, shared)
-        born = _BORN.format(cell=cell, wallets=WALLET.rows(cell, 1), entries=ENTRY.rows(cell, 2))
+        born = _BORN.format(cell=cell, wallet_rows=WALLET.rows(cell, 1), entry_rows=ENTRY.rows(cell, 2))
         await connection.execute(born, wallet, entry, new_token(), *shared.parameters())
         made, image = decision.entry, customer_image(decision.wallet)
         await note(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from ledger.store.statements import fill, statements_of
 from ledger.turns import Turns
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ may have half a MiB, for a key names up to 1,000 customers."""
 
 LINES_BYTES: Final = "coalesce(octet_length(e.lines::text), 0)"
 
+_SQL = statements_of(
+    __name__,
+    looked_at_max=LOOKED_AT_MAX,
+    lines_bytes_max=LINES_BYTES_MAX,
+    page_bytes_max=PAGE_BYTES_MAX,
+)
+
 Row = TypeVar("Row")
 
 
@@ -47,16 +55,9 @@ class Page(NamedTuple, Generic[Row]):
 def sized_page(columns: str, of: str, *, bytes_: str, order: str, limit: str) -> str:
     """A page of rows of the back office, which ends where it is full or where its rows have grown large.
 
-    `of` is the FROM and WHERE of all that fits. Three columns follow, which `page_of` takes off again.
+    `of` is the FROM and WHERE of all that fits.
     """
-    return f"""
-SELECT * FROM (
-    SELECT *, count(*) OVER () AS looked_at,
-           sum(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
-    FROM (SELECT {columns}, {bytes_} AS bytes {of} ORDER BY {order} LIMIT {limit} + 1) found
-) page
-WHERE bytes_before < {PAGE_BYTES_MAX} ORDER BY {order}
-"""
+    return fill(_SQL["sized_page"], columns=columns, of=of, bytes=bytes_, order=order, limit=limit)
 
 
 def page_of(
@@ -68,45 +69,20 @@ def page_of(
 
 
 def page_statement(columns: str, of: str, *, bytes_: str, floor: str) -> str:
-    """A page of rows `e` with a sequence below $2, $3 at most, of the customer $1.
+    """A page of rows of a customer.
 
     `of` is the FROM and WHERE of all that fits; `floor` selects the last sequence to be looked at.
     """
-    return f"""
-WITH RECURSIVE looked AS MATERIALIZED ({floor}), page (sequence, n, bytes) AS (
-    SELECT $2::bigint, 0, 0::bigint
-    UNION ALL
-    SELECT next.sequence, p.n + 1, p.bytes + next.bytes
-    FROM page p CROSS JOIN LATERAL (
-        SELECT e.sequence, {bytes_} AS bytes {of}
-        AND e.customer = $1 AND e.sequence < p.sequence AND e.sequence >= (SELECT floor FROM looked)
-        ORDER BY e.sequence DESC LIMIT 1
-    ) next
-    WHERE p.n < $3 AND p.bytes < {LINES_BYTES_MAX}
-)
-SELECT found.*, l.floor, p.n, p.bytes
-FROM looked l LEFT JOIN page p ON p.n > 0
-LEFT JOIN LATERAL (
-    SELECT {columns} {of} AND e.customer = $1 AND e.sequence = p.sequence
-) found ON true
-ORDER BY p.n
-"""
+    return fill(_SQL["page"], columns=columns, of=of, bytes=bytes_, floor=floor)
 
 
-BY_SEQUENCE: Final = f"""
-SELECT greatest(least($2, w.sequence + 1) - {LOOKED_AT_MAX}, 1) AS floor
-FROM {{cell}}.wallets w WHERE w.customer = $1
-"""
+BY_SEQUENCE: Final = _SQL["by_sequence"]
 """A floor for what stands on every entry: a customer's sequence has no gaps."""
 
 
 def by_count(of: str, *, where: str) -> str:
     """A floor for rows with gaps between their sequences; without a filter (`where`) none is needed."""
-    return f"""
-SELECT CASE WHEN {where} THEN coalesce((
-    SELECT e.sequence {of} AND e.customer = $1 AND e.sequence < $2
-    ORDER BY e.sequence DESC OFFSET {LOOKED_AT_MAX - 1} LIMIT 1), 1) ELSE 1 END AS floor
-"""
+    return fill(_SQL["by_count"], of=of, where=where)
 
 
 async def fetch_page(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ledger.errors import RequestError
 from ledger.store.audit import instant, note
 from ledger.store.lists import page_of, sized_page
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -19,44 +20,25 @@ if TYPE_CHECKING:
     from ledger.store.audit import Act, Image
     from ledger.store.postgres.database import Pool, PooledConnection
 
-_STORED = (
-    "id, hash, name, scopes, customers, created_by, created_by_key_id, created_at, expires_at, revoked_at,"
-    " revoked_by, revoked_by_key_id, replaced_by, last_used_on, request_id, fingerprint, number, generation"
-)
-LOCK = "SELECT generation FROM ledger.key_generation FOR UPDATE"
-GENERATION = "SELECT generation FROM ledger.key_generation"
-ADVANCE = "UPDATE ledger.key_generation SET generation = $1"
-STORE = f"""
-INSERT INTO ledger.keys ({_STORED})
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-"""
-OF_REQUEST = f"SELECT {_STORED} FROM ledger.keys WHERE request_id = $1"
-FIND = f"SELECT {_STORED} FROM ledger.keys WHERE id = $1"
-SINCE = f"SELECT {_STORED} FROM ledger.keys WHERE generation > $1 ORDER BY generation"
+_SQL = statements_of(__name__)
+LOCK = _SQL["lock"]
+GENERATION = _SQL["generation"]
+ADVANCE = _SQL["advance"]
+STORE = _SQL["store"]
+OF_REQUEST = _SQL["of_request"]
+FIND = _SQL["find"]
+SINCE = _SQL["since"]
 LIST = sized_page(
-    _STORED,
+    _SQL["stored"],
     "FROM ledger.keys WHERE number < $1",
     bytes_="octet_length(concat(customers))",
     order="number DESC",
     limit="$2",
 )
-REVOKE = f"""
-UPDATE ledger.keys
-SET revoked_at = clock_timestamp(), revoked_by = $2, revoked_by_key_id = $3, generation = $4
-WHERE id = $1 RETURNING {_STORED}
-"""
-REPLACE = f"""
-UPDATE ledger.keys SET replaced_by = $2, expires_at = least(expires_at, $3), generation = $4
-WHERE id = $1 RETURNING {_STORED}
-"""
-USED = """
-UPDATE ledger.keys SET last_used_on = $2
-WHERE id = ANY($1::text[]) AND (last_used_on IS NULL OR last_used_on < $2)
-"""
-UNKNOWN_CUSTOMER = """
-SELECT asked FROM unnest($1::text[]) WITH ORDINALITY a(asked, n)
-WHERE NOT EXISTS (SELECT FROM ledger.customers WHERE customer_id = asked) ORDER BY n LIMIT 1
-"""
+REVOKE = _SQL["revoke"]
+REPLACE = _SQL["replace"]
+USED = _SQL["used"]
+UNKNOWN_CUSTOMER = _SQL["unknown_customer"]
 
 
 class NewKey(NamedTuple):

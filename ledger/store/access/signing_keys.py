@@ -9,19 +9,15 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ledger.store.statements import statements_of
+
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool
 
-# Three UUIDs have 366 random bits, of which the hash makes 256.
-_MAKE: Final = """
-INSERT INTO ledger.signing_keys (day, secret)
-SELECT day,
-       sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
-FROM unnest($1::date[]) AS day
-ON CONFLICT (day) DO NOTHING
-"""
-_FIND: Final = "SELECT day, secret FROM ledger.signing_keys WHERE day >= $1 ORDER BY day"
-_DROP: Final = "DELETE FROM ledger.signing_keys WHERE day < $1"
+_SQL = statements_of(__name__)
+_MAKE = _SQL["make"]
+_FIND = _SQL["find"]
+_DROP = _SQL["drop"]
 
 _DAY: Final = timedelta(days=1)
 

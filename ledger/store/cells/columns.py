@@ -73,15 +73,20 @@ class Columns(NamedTuple):
         """The attributes of the composite type."""
         return tuple((name, "integer" if kind in {_INSTANT, _TERMS} else kind) for name, kind in self.fields)
 
-    def select(self, alias: str) -> str:
-        """The columns of a table known as `alias`, for a SELECT."""
-        return ", ".join(f"{alias}.{name}" for name in self.names)
+    def select(self, alias: str, *, without: str = "") -> str:
+        """The columns of a table known as `alias`, for a SELECT; NULL for a document that is left out."""
+        return ", ".join("NULL::json" if name == without else f"{alias}.{name}" for name in self.names)
 
-    def values(self, shared: int) -> str:
-        """The columns' values of a row `x`; the shared arrays begin at the parameter `$shared`."""
+    def values(self, shared: int, **instead: str) -> str:
+        """The columns' values of a row `x`, or what stands `instead` of one of them.
+
+        The shared arrays begin at the parameter `$shared`.
+        """
         values = []
         for name, kind in self.fields:
-            if kind == _INSTANT:
+            if name in instead:
+                values.append(instead[name])
+            elif kind == _INSTANT:
                 values.append(instant_of("x", name, shared))
             elif kind == _TERMS:
                 values.append(terms_of("x", name, shared))

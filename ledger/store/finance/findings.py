@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.store.cells.write import new_token
 from ledger.store.lists import page_of, sized_page
-from ledger.store.postgres.migrate import SHARED_SCHEMA
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,72 +30,23 @@ ROLLUPS: Final = "ROLLUPS"
 DESCRIPTION_MAX: Final = 4_000
 """Characters of a finding's description: the first violation of each invariant, as far as that goes."""
 
-TAKE_TURN = """
-UPDATE {cell}.watch SET holder = $1, leased_until = now() + $2
-WHERE holder = $1 OR leased_until < now()
-RETURNING passed
-"""
-# A round ends where there is no customer left; the next one begins with that.
-NOTE_PROGRESS = """
-UPDATE {cell}.watch SET passed = $2, verified = verified + $3, leased_until = now() + $4 WHERE holder = $1
-"""
-BEGIN_ROUND = f"""
-UPDATE {{cell}}.watch SET
-    passed = -1, verified = 0, verified_since = round_began_at, round_began_at = now(),
-    customers = (SELECT count(*) FROM {SHARED_SCHEMA}.customers c WHERE c.cell = $2)
-WHERE holder = $1
-"""
-COUNT = f"SELECT count(*) FROM {SHARED_SCHEMA}.customers WHERE cell = $1"
-# By the directory: of a customer whose wallet is gone, too.
-NEXT = f"""
-SELECT c.customer, w.sequence
-FROM (SELECT d.customer FROM {SHARED_SCHEMA}.customers d
-      WHERE d.customer > $1 AND d.cell = $2 ORDER BY d.customer LIMIT $3) c
-LEFT JOIN {{cell}}.wallets w USING (customer) ORDER BY c.customer
-"""
-SIZES = """
-SELECT x.customer, w.sequence
-FROM unnest($1::bigint[]) WITH ORDINALITY AS x(customer, n) LEFT JOIN {cell}.wallets w USING (customer)
-ORDER BY n
-"""
-# Below the oldest open transaction nothing appears any more.
-HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())"
-CHANGED = f"""
-SELECT e.customer, e.xid, now() - e.booked_at AS age FROM {{cell}}.entries e
-WHERE e.xid >= $1 AND e.xid < ({HORIZON}) ORDER BY e.xid LIMIT $2
-"""
-FOUND = """
-SELECT DISTINCT f.customer, w.sequence FROM {cell}.findings f LEFT JOIN {cell}.wallets w USING (customer)
-WHERE f.ended_at IS NULL AND f.customer > $1 ORDER BY f.customer LIMIT $2
-"""
-STANDING = """
-SELECT customer, finding FROM {cell}.findings
-WHERE ended_at IS NULL AND customer = ANY($1::bigint[]) AND part = $2
-"""
-SAME = """
-SELECT finding, invariants FROM {cell}.findings
-WHERE customer = $1 AND part = $2 AND ended_at IS NULL FOR UPDATE
-"""
-END_FINDING = """
-UPDATE {cell}.findings SET ended_at = clock_timestamp()
-WHERE finding = $1 AND ended_at IS NULL AND found_at < $2 RETURNING finding
-"""
-FIND = """
-INSERT INTO {cell}.findings (finding, customer, part, stops, invariants, violations, description)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (customer, part) WHERE ended_at IS NULL DO NOTHING RETURNING finding
-"""
-RENEW_WALLET = "UPDATE {cell}.wallets SET token = $2 WHERE customer = $1"
-LIST = f"""
-SELECT f.finding, coalesce(c.customer_id, '') AS customer_id, f.stops, f.invariants, f.violations,
-       f.description, f.found_at
-FROM {{cell}}.findings f LEFT JOIN {SHARED_SCHEMA}.customers c USING (customer) WHERE f.ended_at IS NULL
-"""
-FIGURES = """
-SELECT w.verified, w.customers, w.verified_since, now() AS clock, f.standing, f.stopped
-FROM {cell}.watch w, (SELECT count(*) AS standing, count(*) FILTER (WHERE stops) AS stopped
-                      FROM {cell}.findings WHERE ended_at IS NULL) f
-"""
+_SQL = statements_of(__name__)
+TAKE_TURN = _SQL["take_turn"]
+NOTE_PROGRESS = _SQL["note_progress"]
+BEGIN_ROUND = _SQL["begin_round"]
+COUNT = _SQL["count"]
+NEXT = _SQL["next"]
+SIZES = _SQL["sizes"]
+HORIZON = _SQL["horizon"]
+CHANGED = _SQL["changed"]
+FOUND = _SQL["found"]
+STANDING = _SQL["standing"]
+SAME = _SQL["same"]
+END_FINDING = _SQL["end_finding"]
+FIND = _SQL["find"]
+RENEW_WALLET = _SQL["renew_wallet"]
+LIST = _SQL["list"]
+FIGURES = _SQL["figures"]
 
 
 class Finding(NamedTuple):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.model import Credits, Dollars, Entry
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import ENTRY, MONEY
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,49 +24,27 @@ if TYPE_CHECKING:
     from ledger.store.directory import CustomerKey
     from ledger.store.postgres.database import Pool, PooledConnection
 
-_BOOKED = "WHERE ($1::timestamptz IS NULL OR booked_at <= $1) AND ($2::bigint IS NULL OR customer = $2)"
+GIVEN_BACK_MAX = 1_000
+"""Refunds reported of one charge: an answer has a size."""
 
 
 def _sums(accounts: Sequence[str]) -> str:
     return ", ".join(f"coalesce(sum({account}), 0) AS {account}" for account in accounts)
 
 
-CREDIT_BALANCES = "SELECT " + _sums(Credits._fields) + " FROM {cell}.entries " + _BOOKED
-DOLLAR_BALANCES = "SELECT " + _sums(Dollars._fields) + " FROM {cell}.money " + _BOOKED
-
-MARGINS = """
-SELECT {columns} sum(lines) AS lines, sum(unpriced_lines) AS unpriced_lines,
-       sum(uncosted_lines) AS uncosted_lines, sum(credits) AS credits,
-       sum(revenue_nanousd) AS revenue_nanousd, sum(cost_nanousd) AS cost_nanousd,
-       coalesce(sum(saved_nanousd) FILTER (WHERE key_owner <> 'CUSTOMER'), 0) AS saved_nanousd,
-       sum(own_key_nanousd) AS own_key_nanousd,
-       coalesce(sum(saved_nanousd) FILTER (WHERE key_owner = 'CUSTOMER'), 0) AS own_key_saved_nanousd
-FROM {cell}.rollup_lines
-WHERE ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day <= $2)
-  AND ($3::bigint IS NULL OR customer = $3)
-GROUP BY {groups} HAVING count(*) > 0
-LIMIT $4
-"""
-
-AS_OF = "SELECT as_of FROM {cell}.tailer"
-
-CHARGE = (
-    f"SELECT {ENTRY.select('e')}, {MONEY.select('m')} "
-    "FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence) "
-    "WHERE e.customer = $1 AND e.sequence = $2 AND e.kind IN ('COMMIT', 'CHARGE')"
+_SQL = statements_of(
+    __name__,
+    entry_columns=ENTRY.select("e"),
+    money_columns=MONEY.select("m"),
+    credit_sums=_sums(Credits._fields),
+    dollar_sums=_sums(Dollars._fields),
 )
-
-
-GIVEN_BACK_MAX = 1_000
-"""Refunds reported of one charge: an answer has a size."""
-
-# Whose subject a charge, or the reservation that it was a part of, is: its refunds and its reversal.
-GIVEN_BACK = (
-    f"SELECT {ENTRY.select('e')}, {MONEY.select('m')} "
-    "FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence) "
-    "WHERE e.customer = $1 AND (e.kind = 'REFUND' AND e.subject = $2 "
-    "OR e.kind = 'REVERSAL' AND e.subject IN ($2, $3)) ORDER BY e.sequence LIMIT $4"
-)
+CREDIT_BALANCES = _SQL["credit_balances"]
+DOLLAR_BALANCES = _SQL["dollar_balances"]
+MARGINS = _SQL["margins"]
+AS_OF = _SQL["as_of"]
+CHARGE = _SQL["charge"]
+GIVEN_BACK = _SQL["given_back"]
 
 
 class Dimension(StrEnum):

@@ -19,7 +19,7 @@ import asyncpg
 from ledger.store.finance.invariants import INVARIANTS, Invariant, breaks_of_customers
 from ledger.store.finance.reads import snapshot
 from ledger.store.postgres.database import Pool, PooledConnection
-from ledger.store.postgres.migrate import SHARED_SCHEMA
+from ledger.store.statements import statements_of
 
 _UNREADABLE = (asyncpg.DataError, asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 """What PostgreSQL says of values that no invariant can be computed of, and of pages that a disk has lost."""
@@ -27,20 +27,12 @@ _UNREADABLE = (asyncpg.DataError, asyncpg.DataCorruptedError, asyncpg.IndexCorru
 VIOLATIONS_MAX = 100
 """Of one verification: who has so many needs no longer list, and an answer has a size."""
 
-SIZE = """
-SELECT (SELECT count(*) FROM {cell}.entries) AS entries, (SELECT count(*) FROM {cell}.wallets) AS customers
-"""
+_SQL = statements_of(__name__)
+SIZE = _SQL["size"]
 
-BREAKS = """
-SELECT coalesce(c.customer_id, '#' || b.customer, '') AS customer_id, b.description
-FROM ({breaks}) b LEFT JOIN {shared}.customers c ON c.customer = b.customer
-ORDER BY b.customer, b.description LIMIT $1
-"""
+VIOLATIONS = _SQL["violations"]
 
-BREAKS_OF_CUSTOMERS = """
-SELECT customer, '{invariant}' AS invariant, count(*) AS times, min(description) AS description
-FROM ({breaks}) b GROUP BY customer
-"""
+BREAKS_OF_CUSTOMERS = _SQL["breaks_of_customers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +95,7 @@ async def verify_journal(
 async def _violations(
     connection: PooledConnection, cell: str, invariant: Invariant, limit: int
 ) -> list[Violation]:
-    statement = BREAKS.format(breaks=invariant.breaks.format(cell=cell), shared=SHARED_SCHEMA)
+    statement = VIOLATIONS.format(breaks=invariant.breaks.format(cell=cell))
     try:
         async with connection.transaction():
             rows = await connection.fetch(statement, limit)

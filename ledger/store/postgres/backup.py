@@ -22,6 +22,7 @@ import asyncpg
 from ledger.errors import OperatorError
 from ledger.store.postgres.migrate import SHARED_SCHEMA, VERSION_TABLE, MigrationRefusedError, refuse_newer
 from ledger.store.postgres.programs import DUMP, RESTORE, Connect, ProgramError, Programs
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Connection
@@ -35,19 +36,10 @@ _IN_THE_WAY_SHOWN: Final = 3
 _REVISIONS = re.compile(
     rf"^COPY (\w+)\.{VERSION_TABLE} [^\n]*FROM stdin;\n(.*?)^\\\.$", re.MULTILINE | re.DOTALL
 )
-_SERVER_MAJOR = "SELECT current_setting('server_version_num')::integer / 10000"
-_HAS_LEDGER = f"SELECT to_regclass('{SHARED_SCHEMA}.{VERSION_TABLE}') IS NOT NULL"
-# What an extension has brought is not in the way.
-_IN_THE_WAY = r"""
-SELECT DISTINCT n.nspname || coalesce('.' || c.relname, '')
-FROM pg_namespace n
-LEFT JOIN pg_class c ON c.relnamespace = n.oid AND NOT EXISTS (
-    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND (c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-       OR c.oid IS NULL AND n.nspname ~ '^(ledger|cell_[0-9][0-9])$')
-ORDER BY 1
-"""
+_SQL = statements_of(__name__, version_table=VERSION_TABLE)
+_SERVER_MAJOR = _SQL["server_major"]
+_HAS_LEDGER = _SQL["has_ledger"]
+_IN_THE_WAY = _SQL["in_the_way"]
 
 
 class BackupError(OperatorError):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ledger.store.postgres.database import FINANCE, READER, WRITER
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,43 +41,12 @@ HIDDEN_COLUMNS: Final = ("relpages", "reltuples", "relallvisible", "relallfrozen
 TOLD_MAX: Final = 5
 """Functions that a warning names; it says how many there are."""
 
-NOT_ALLOWED: Final = """
-SELECT p.oid, p.proowner
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.provolatile <> 'i'
-  AND NOT (p.prorettype::regtype::text || p.proargtypes::regtype[]::text)
-          ~ 'internal|cstring|trigger|_handler'
-  AND NOT (n.nspname IN ('pg_catalog', 'information_schema') AND p.provolatile = 's'
-           AND p.proname !~ '^(pg_|txid_|mxid_|inet_|ts_)|_to_xml'
-           AND NOT 'xid'::regtype = ANY(p.proargtypes))
-  AND NOT (n.nspname = 'pg_catalog' AND p.proname = ANY($1::text[]))
-  AND NOT n.nspname = ANY($2::text[])
-"""
-"""$1: allowed by name; $2: the schemas of the ledger, whose functions are granted one by one."""
+_SQL = statements_of(__name__)
+NOT_ALLOWED = _SQL["not_allowed"]
 
-# What PostgreSQL itself gives to nobody (pg_init_privs) is given to nobody here.
-_TO_MEND = f"""
-SELECT f.oid::regprocedure::text AS signature, pg_has_role(f.proowner, 'USAGE') AS can,
-       has_function_privilege($4, f.oid, 'EXECUTE') AS open, i.objoid IS NULL AS was_open
-FROM ({NOT_ALLOWED}) f
-LEFT JOIN pg_init_privs i ON i.classoid = 'pg_proc'::regclass AND i.objoid = f.oid
-WHERE has_function_privilege($4, f.oid, 'EXECUTE')
-   OR i.objoid IS NULL AND EXISTS (
-       SELECT FROM unnest($3::text[]) k(role) WHERE NOT has_function_privilege(k.role, f.oid, 'EXECUTE'))
-ORDER BY signature
-"""
-_RELATION_SIZES = """
-SELECT pg_has_role(c.relowner, 'USAGE') AS can,
-       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attname = ANY($2::text[])) AS columns
-FROM pg_class c
-WHERE c.oid = 'pg_catalog.pg_class'::regclass AND has_table_privilege($1, c.oid, 'SELECT')
-"""
-_OWNERS = """
-SELECT DISTINCT r.rolname::text FROM pg_roles r
-WHERE r.oid IN (SELECT datdba FROM pg_database WHERE datname = current_database()
-                UNION SELECT nspowner FROM pg_namespace WHERE nspname = ANY($1::text[]))
-"""
+_TO_MEND = _SQL["to_mend"]
+_RELATION_SIZES = _SQL["relation_sizes"]
+_OWNERS = _SQL["owners"]
 
 
 async def close_catalog(connection: Connection, schemas: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ import asyncpg
 
 from ledger.errors import OperatorError
 from ledger.store.postgres.history import History
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,14 +62,8 @@ _PLANS = {
     "plan_cache_mode": "force_generic_plan",
 }
 
-# Tables that tell a dollar, and that the session may read all the same.
-_READABLE_DOLLARS = """
-SELECT c.oid::regclass::text AS table
-FROM pg_class c
-WHERE c.relname IN ('money', 'debts', 'lot_values', 'reservation_costs', 'rollup_lines', 'rollup_accounts',
-                    'findings', 'price_versions')
-  AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT')
-"""
+_SQL = statements_of(__name__)
+_READABLE_DOLLARS = _SQL["readable_dollars"]
 
 
 class RoleTooStrongError(OperatorError):

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from ledger.errors import NotNowError
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-HISTORY = "SELECT ledger.history() AS history, clock_timestamp() AS now"
+_SQL = statements_of(__name__)
+HISTORY = _SQL["history"]
 
 _log = structlog.get_logger(__name__)
 

@@ -26,6 +26,7 @@ from ledger.errors import OperatorError
 from ledger.store.postgres.closed_catalog import close_catalog
 from ledger.store.postgres.moved import adopt_transactions
 from ledger.store.postgres.privileges import make_roles, mend_grants
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -57,18 +58,8 @@ MENDING_PAUSE_SECONDS = 0.2
 
 _log = structlog.get_logger(__name__)
 
-# $1: the key of the advisory lock; $2: the schemas. The oldest transaction is the likely one.
-_HOLDERS = """
-SELECT DISTINCT a.pid, a.usename, a.application_name, a.backend_start
-FROM pg_locks l
-JOIN pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN pg_class c ON c.oid = l.relation
-WHERE l.granted AND l.pid <> pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (l.locktype = 'advisory' AND l.objsubid = 1 AND l.classid::bigint << 32 | l.objid::bigint = $1
-       OR c.relnamespace::regnamespace::text = ANY($2::text[]))
-ORDER BY a.backend_start
-"""
+_SQL = statements_of(__name__)
+_HOLDERS = _SQL["holders"]
 
 
 class MigrationRefusedError(OperatorError):

@@ -11,25 +11,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from ledger.store.statements import statements_of
+
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Connection
 
 _log = structlog.get_logger()
 
-# What a snapshot shows has ids below its end, and the cursor stands at its end at most.
-_IS_FOREIGN = """
-SELECT coalesce(t.cursor > s.ends OR t.mark >= s.ends OR
-                (SELECT e.xid FROM {cell}.entries e ORDER BY e.xid DESC LIMIT 1) >= s.ends, false)
-FROM {cell}.tailer t, (SELECT pg_snapshot_xmax(pg_current_snapshot()) AS ends) s
-"""
-# What was in the rollups stays below the cursor (3: the first id of any cluster), the rest comes with this
-# transaction.
-_RENUMBER = """
-UPDATE {cell}.{table} e SET xid = CASE WHEN e.xid < t.cursor THEN '3'::xid8 ELSE pg_current_xact_id() END
-FROM {cell}.tailer t WHERE e.xid >= t.cursor OR e.xid >= pg_current_xact_id()
-"""
+_SQL = statements_of(__name__)
+_IS_FOREIGN = _SQL["is_foreign"]
+_RENUMBER = _SQL["renumber"]
 _TABLES = ("entries", "money")
-_START_HERE = "UPDATE {cell}.tailer SET cursor = pg_current_xact_id(), mark = NULL, marked_at = NULL"
+_START_HERE = _SQL["start_here"]
 
 
 async def adopt_transactions(connection: Connection, cell: str) -> None:

@@ -15,19 +15,16 @@ import asyncpg
 import structlog
 
 from ledger.store.postgres.history import StandbyError
+from ledger.store.statements import statements_of
 
 _log = structlog.get_logger(__name__)
 
 _LOCK: Final = 0x6163755F76726679
 """Of `pg_advisory_lock`: any number that nobody else in the database uses."""
 
-_PLACES = """
-SELECT ledger.place() AS here, (SELECT place FROM ledger.verified) AS verified
-"""
-_NOTE = """
-INSERT INTO ledger.verified (place) VALUES ($1)
-ON CONFLICT (one_row) DO UPDATE SET place = excluded.place, verified_at = excluded.verified_at
-"""
+_SQL = statements_of(__name__)
+_PLACES = _SQL["places"]
+_NOTE = _SQL["note"]
 
 
 @asynccontextmanager

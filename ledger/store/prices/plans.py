@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.store.audit import note
 from ledger.store.prices.versions import LOCK
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 RESOURCE: Final = "plans"
 """They are one document."""
 
-LATEST = """
-SELECT after::text FROM ledger.audit WHERE resource = $1 ORDER BY at DESC, number DESC LIMIT 1
-"""
+_SQL = statements_of(__name__)
+LATEST = _SQL["latest"]
 
 
 async def note_plans(pool: Pool, act: Act, plans: Mapping[str, Plan]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.errors import RequestError
 from ledger.store.audit import instant, note
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,31 +28,16 @@ CONVERGENCE: Final = timedelta(seconds=2 * POLL_SECONDS)
 COST_BOOK: Final = ""
 """The name of the cost book: there is one."""
 
-_HEADER = (
-    "kind, name, number, revision, version, effective_from, published_at, published_by,"
-    " published_by_key_id, source, restores, forced, generation"
-)
-LOCK = "SELECT generation FROM ledger.price_generation FOR UPDATE"
-LOOK = """
-SELECT g.generation, clock_timestamp() AS now, v.version, v.published_at
-FROM ledger.price_generation g LEFT JOIN ledger.price_versions v ON v.generation = $1
-"""
-ADVANCE = "UPDATE ledger.price_generation SET generation = $1"
-LATEST = f"""
-SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 ORDER BY number DESC LIMIT 1
-"""
-STORE = f"""
-INSERT INTO ledger.price_versions ({_HEADER}, document)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-"""
-SINCE = f"SELECT {_HEADER} FROM ledger.price_versions WHERE generation > $1 ORDER BY generation"
-LIST = f"""
-SELECT {_HEADER} FROM ledger.price_versions
-WHERE kind = $1 AND ($2 = '' OR name = $2) AND (name, -number) > ($3, $4)
-ORDER BY name, number DESC LIMIT $5
-"""
-FIND = f"SELECT {_HEADER} FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
-DOCUMENT = "SELECT document FROM ledger.price_versions WHERE kind = $1 AND name = $2 AND number = $3"
+_SQL = statements_of(__name__)
+LOCK = _SQL["lock"]
+LOOK = _SQL["look"]
+ADVANCE = _SQL["advance"]
+LATEST = _SQL["latest"]
+STORE = _SQL["store"]
+SINCE = _SQL["since"]
+LIST = _SQL["list"]
+FIND = _SQL["find"]
+DOCUMENT = _SQL["document"]
 
 
 class Kind(StrEnum):

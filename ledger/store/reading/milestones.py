@@ -7,10 +7,12 @@ is a walk over the primary key. An entry costs the write a 64th of what an index
 
 from __future__ import annotations
 
+from ledger.store.statements import fill, statements_of
+
 MILESTONE = 64
 """As the index has it."""
 
-_OF_CUSTOMER = f"FROM {{cell}}.entries WHERE customer = $1 AND sequence % {MILESTONE} = 0"
+_SQL = statements_of(__name__, milestone=MILESTONE)
 
 
 def last_before(instant: str) -> str:
@@ -18,13 +20,9 @@ def last_before(instant: str) -> str:
 
     Both of these are SQL expressions, of the customer `$1`.
     """
-    return f"""coalesce((
-        SELECT sequence {_OF_CUSTOMER} AND effective_at < {instant}
-        ORDER BY effective_at DESC, sequence DESC LIMIT 1), 0)"""
+    return fill(_SQL["last_before"], instant=instant)
 
 
 def first_after(instant: str) -> str:
     """The sequence up to which to walk to the last entry that is not after `instant`, or beyond the last."""
-    return f"""coalesce((
-        SELECT sequence {_OF_CUSTOMER} AND effective_at > {instant}
-        ORDER BY effective_at, sequence LIMIT 1), {2**63 - 1})"""
+    return fill(_SQL["first_after"], instant=instant)

@@ -20,10 +20,10 @@ from ledger.store.cells.rows_in import entry_of, lot_of, reservation_of
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.postgres.database import Pool, PooledConnection
-from ledger.store.postgres.migrate import SHARED_SCHEMA
 from ledger.store.reading.milestones import first_after
 from ledger.store.reading.shares import PoolShares
 from ledger.store.reading.usage_report import UsagePage, UsagePlace, UsageQuery, usage_report
+from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -33,123 +33,41 @@ Row = TypeVar("Row")
 NEWEST: Final = 2**63 - 1
 """A `before` above every sequence."""
 
-_PROFILE = """
-SELECT display_name, plan, card, zone, multiplier_nanos, created_at
-FROM {cell}.wallets WHERE customer = $1
-"""
-
-_PROFILES = """
-SELECT customer, display_name, plan, card, zone, multiplier_nanos, created_at
-FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
-"""
-
-_CUSTOMERS = f"""
-SELECT customer, customer_id, cell FROM {SHARED_SCHEMA}.customers
-WHERE customer_id > $1 ORDER BY customer_id LIMIT $2
-"""
-
-# One statement, one snapshot. Lots that are neither used up nor expired are few, whatever the history.
-_BALANCE = """
-WITH live AS MATERIALIZED (
-    SELECT kind, status, expires_at, remaining - held AS free, held
-    FROM {cell}.lots WHERE customer = $1 AND remaining > 0
+_SQL = statements_of(
+    __name__,
+    lot_columns=LOT.select("l"),
+    entry_columns=ENTRY.select("e"),
+    reservation_columns=RESERVATION.select("r"),
+    after_instant=first_after("$2"),
 )
-SELECT now() AS as_of, w.pending, w.available, w.held, w.debt, kinds.by_kind, next.expires_at, next.micros
-FROM {cell}.wallets w
-CROSS JOIN (
-    SELECT coalesce(json_agg(json_build_array(kind, available, held) ORDER BY kind), '[]') AS by_kind
-    FROM (
-        SELECT kind, coalesce(sum(free) FILTER (WHERE status = 'ACTIVE'), 0)::bigint AS available,
-               sum(held)::bigint AS held
-        FROM live GROUP BY kind
-    ) sums
-    WHERE available > 0 OR held > 0
-) kinds
-LEFT JOIN (
-    SELECT expires_at, sum(free)::bigint AS micros
-    FROM live WHERE status = 'ACTIVE' AND free > 0 AND expires_at IS NOT NULL
-    GROUP BY expires_at ORDER BY expires_at LIMIT 1
-) next ON true
-WHERE w.customer = $1
-"""
-
-# What is due takes effect at its own instant, and is written a moment later.
-BALANCE_AT = f"""
-SELECT w.next_due_at, e.*
-FROM {{cell}}.wallets w
-LEFT JOIN LATERAL (
-    SELECT pending_after AS pending, available_after AS available, held_after AS held, debt_after AS debt
-    FROM {{cell}}.entries
-    WHERE customer = $1 AND sequence <= {first_after("$2")} AND effective_at <= $2
-    ORDER BY sequence DESC LIMIT 1
-) e ON true
-WHERE w.customer = $1
-"""
-
-_LOTS = f"""
-SELECT {LOT.select("l")} FROM {{cell}}.lots l
-WHERE l.customer = $1 AND (l.sequence, l.n) < ($2::bigint, $3::bigint)
-ORDER BY l.sequence DESC, l.n DESC LIMIT $4
-"""
-
-_MOVED = """
-FROM {cell}.entries e
-WHERE (e.issued, e.pending, e.available, e.held, e.consumed, e.expired, e.voided, e.refunded, e.debt)
-      <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-"""
+_PROFILE = _SQL["profile"]
+_PROFILES = _SQL["profiles"]
+_CUSTOMERS = _SQL["customers"]
+_BALANCE = _SQL["balance"]
+BALANCE_AT = _SQL["balance_at"]
+_LOTS = _SQL["lots"]
 # A line of the statement tells no lines of usage.
-_WITHOUT_LINES = ENTRY.select("e").replace("e.lines", "NULL::json")
-_STATEMENT = page_statement(_WITHOUT_LINES, _MOVED, bytes_="0::bigint", floor=BY_SEQUENCE)
-
-_RESERVATION = f"""
-SELECT {RESERVATION.select("r")} FROM {{cell}}.reservations r WHERE r.customer = $1 AND r.sequence = $2
-"""
-
+_STATEMENT = page_statement(
+    ENTRY.select("e", without="lines"), _SQL["moved"], bytes_="0::bigint", floor=BY_SEQUENCE
+)
+_RESERVATION = _SQL["reservation"]
 _RESERVATIONS = page_statement(
     RESERVATION.select("e"),
-    """
-    FROM {cell}.reservations e
-    WHERE ($4::text IS NULL OR e.state = $4) AND ($5::text IS NULL OR e.labels::jsonb @> $5::jsonb)
-    """,
+    _SQL["reservations_wanted"],
     bytes_="octet_length(e.pins::text)",
-    floor=by_count("FROM {cell}.reservations e WHERE true", where="coalesce($4::text, $5::text) IS NOT NULL"),
+    floor=by_count(_SQL["reservations"], where="coalesce($4::text, $5::text) IS NOT NULL"),
 )
-
-# A reversal names the charge, or the reservation that the charge was a part of.
-_CHARGE_COLUMNS = f"""
-{ENTRY.select("e")}, EXISTS (
-    SELECT 1 FROM {{cell}}.entries r
-    WHERE r.customer = e.customer AND r.kind = 'REVERSAL' AND r.subject IN (e.sequence, e.reservation)
-) AS reversed, (
-    SELECT coalesce(-sum(r.consumed), 0)::bigint FROM {{cell}}.entries r
-    WHERE r.customer = e.customer AND r.kind = 'REFUND' AND r.subject = e.sequence
-) AS refunded
-"""
-
-_CHARGE = (
-    f"SELECT {_CHARGE_COLUMNS} FROM {{cell}}.entries e"
-    " WHERE e.customer = $1 AND e.sequence = $2 AND e.kind IN ('COMMIT', 'CHARGE')"
-)
-
-_LABELLED = "($4::text IS NULL OR e.labels::jsonb @> $4::jsonb)"
+_CHARGE = _SQL["charge"]
 _CHARGES = page_statement(
-    _CHARGE_COLUMNS,
-    f"FROM {{cell}}.entries e WHERE e.kind IN ('COMMIT', 'CHARGE') AND {_LABELLED}",
-    bytes_=LINES_BYTES,
-    floor=BY_SEQUENCE,
+    _SQL["charge_columns"], _SQL["charges_wanted"], bytes_=LINES_BYTES, floor=BY_SEQUENCE
 )
-
-_OF_RESERVATION = "FROM {cell}.entries e WHERE e.kind = 'COMMIT' AND e.reservation = $5"
 _CHARGES_OF_RESERVATION = page_statement(
-    _CHARGE_COLUMNS,
-    f"{_OF_RESERVATION} AND {_LABELLED}",
+    _SQL["charge_columns"],
+    _SQL["parts_wanted"],
     bytes_=LINES_BYTES,
-    floor=by_count(_OF_RESERVATION, where="$4::text IS NOT NULL"),
+    floor=by_count(_SQL["parts"], where="$4::text IS NOT NULL"),
 )
-
-_REQUEST = f"""
-SELECT {ENTRY.select("e")} FROM {{cell}}.entries e WHERE e.customer = $1 AND e.request_id = $2
-"""
+_REQUEST = _SQL["request"]
 
 
 class CustomerNotFoundError(RequestError, LookupError):

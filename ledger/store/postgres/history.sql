@@ -1,0 +1,2 @@
+-- name: history
+SELECT ledger.history() AS history, clock_timestamp() AS now
