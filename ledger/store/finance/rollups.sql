@@ -29,7 +29,11 @@ WITH here AS MATERIALIZED (
            m.provider_payable, m.absorbed_failed_outcome, m.absorbed_uncollected, m.absorbed_unpriced, m.lines
     FROM bounds b
     JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
-    LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+    -- Nobody knows beforehand how few rows come: joined, all of the table would be read for them.
+    LEFT JOIN LATERAL (
+        SELECT d.* FROM {cell}.money d
+        WHERE d.customer = e.customer AND d.sequence = e.sequence AND d.house_sequence = 0 OFFSET 0
+    ) m ON true
 ), stated AS MATERIALIZED (
     SELECT c.day, c.customer, c.plan, c.card, l.kind,
            CASE WHEN l.kind = 'tokens' THEN coalesce(l.name, '') ELSE '' END AS model,

@@ -320,36 +320,60 @@ async def test_it_runs_until_cancelled_and_outlives_lost_connections(database, w
         await running
 
 
-def scans_of_entries(node) -> list[dict]:
-    """The scans of the journal in a plan."""
-    own = [node] if node.get("Relation Name") == "entries" else []
-    return own + [scan for child in node.get("Plans", ()) for scan in scans_of_entries(child)]
+def scans_of(table: str, node) -> list[dict]:
+    """The scans of a table in a plan."""
+    own = [node] if node.get("Relation Name") == table else []
+    return own + [scan for child in node.get("Plans", ()) for scan in scans_of(table, child)]
+
+
+async def _lengthen(owner: Connection, table: str) -> None:
+    """The row of the charge 5,000 times."""
+    columns = [
+        row["column_name"]
+        for row in await owner.fetch(
+            """SELECT column_name FROM information_schema.columns
+               WHERE table_schema = $1 AND table_name = $2
+                 AND column_name NOT IN ('sequence', 'request_id', 'xid')""",
+            CELL,
+            table,
+        )
+    ]
+    names = ", ".join(columns)
+    await owner.execute(
+        f"""INSERT INTO {CELL}.{table} (sequence, {names})
+            SELECT i, {names} FROM {CELL}.{table}, generate_series(3, 5000) i WHERE sequence = 2"""
+    )
+    await owner.execute(f"ANALYZE {CELL}.{table}")
+
+
+async def _plan_of_a_step(owner: Connection) -> dict:
+    await owner.execute("SET plan_cache_mode = force_generic_plan")
+    await owner.execute(f"PREPARE step AS {STEP.format(cell=CELL)}")
+    [[plan]] = await owner.fetch("EXPLAIN (FORMAT json) EXECUTE step(100, '5 s')")
+    return json.loads(plan)[0]["Plan"]
 
 
 async def test_a_step_reads_the_journal_from_its_cursor_on(database, writer, owner):
     """Every scan of the journal is of the index on xid with both bounds: a step costs what is new."""
     customer = await Bookkeeper.open(database, writer, "acme")
     await customer.charge(line(cost_nanousd=1))
-    columns = [
-        row["column_name"]
-        for row in await owner.fetch(
-            """SELECT column_name FROM information_schema.columns
-               WHERE table_schema = $1 AND table_name = 'entries'
-                 AND column_name NOT IN ('sequence', 'request_id', 'xid')""",
-            CELL,
-        )
-    ]
-    names = ", ".join(columns)
-    await owner.execute(
-        f"""INSERT INTO {CELL}.entries (sequence, {names})
-            SELECT i, {names} FROM {CELL}.entries, generate_series(3, 5000) i WHERE sequence = 2"""
-    )
-    await owner.execute(f"ANALYZE {CELL}.entries")
-    await owner.execute("SET plan_cache_mode = force_generic_plan")
-    await owner.execute(f"PREPARE step AS {STEP.format(cell=CELL)}")
-    [[plan]] = await owner.fetch("EXPLAIN (FORMAT json) EXECUTE step(100, '5 s')")
-    scans = scans_of_entries(json.loads(plan)[0]["Plan"])
+    await _lengthen(owner, "entries")
+    scans = scans_of("entries", await _plan_of_a_step(owner))
     assert len(scans) == 3
     for scan in scans:
         assert scan["Index Name"] == "entries_xid"
         assert scan["Index Cond"].count("xid >") == scan["Index Cond"].count("xid <") == 1
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_a_step_looks_its_dollars_up_by_key(database, writer, owner, is_long):
+    """Each entry has its own: joined as a whole, the money of all time would be read for one new entry."""
+    customer = await Bookkeeper.open(database, writer, "acme")
+    await customer.charge(line(cost_nanousd=1))
+    if is_long:
+        await _lengthen(owner, "entries")
+        await _lengthen(owner, "money")
+    [scan] = scans_of("money", await _plan_of_a_step(owner))
+    assert scan["Node Type"] == "Index Scan"
+    for column in ("customer", "sequence", "house_sequence"):
+        assert f"({column} = " in scan["Index Cond"]
