@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +18,13 @@ from engine_world import World, fingerprint, write_config
 import pricing
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine.command import Committed
+from ledger.engine.command import Committed, UnavailableError
 from ledger.store.finance.verify import verify_journal
 from pricing.rating.pieces import PIECES_MAX
 
 CREDIT = 1_000_000
 SECOND = 10**9
+KILLS = 20
 MINUTE_CREDITS = 60
 COSTS = """
 units:
@@ -119,16 +121,25 @@ async def test_two_engines_bill_one_minimum_once(world: World, start: Start) -> 
 
 
 async def test_a_killed_backend_leaves_both_or_neither(world: World, database_url: str) -> None:
-    """However often the connection is lost, the run has lasted as long as its charges say."""
+    """However often the connection is lost, the run has lasted as long as its charges say.
+
+    What is answered UNAVAILABLE in between is asked again under its id, as callers do.
+    """
     acme = await world.customer("acme", 10_000 * CREDIT)
     admin = await asyncpg.connect(database_url)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'acu cell_00%'"
-    work = [asyncio.create_task(charge(world, acme, f"{n}", box(1))) for n in range(100)]
-    while not all(task.done() for task in work):
+
+    async def charge_surely(request_id: str) -> books.Entry:
+        while True:
+            with suppress(UnavailableError):
+                return await charge(world, acme, request_id, box(1))
+
+    work = [asyncio.create_task(charge_surely(f"{n}")) for n in range(100)]
+    for _ in range(KILLS):
         await admin.fetch(kill)
         await asyncio.wait(work, timeout=0.1)
     await admin.close()
-    charged = sum(task.result().credits.consumed for task in work)
+    charged = sum(entry.credits.consumed for entry in await asyncio.gather(*work))
     assert charged == 100 * CREDIT
     assert str(100 * SECOND) in (await states(world))["run/run"]
 
