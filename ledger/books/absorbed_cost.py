@@ -88,7 +88,7 @@ def fits(costs: ReservationCosts, lines: Sequence[PricedLine]) -> bool:
     for line in lines:
         memos += (line.saved_exact_nanousd, line.own_key_exact_nanousd)
     for numerator, denominator in memos:
-        if not -MAX_AMOUNT * denominator <= numerator <= MAX_AMOUNT * denominator:
+        if numerator and not -MAX_AMOUNT * denominator <= numerator <= MAX_AMOUNT * denominator:
             return False
     return True
 

@@ -148,7 +148,7 @@ class Draft:
         """Books a hold: available -> held."""
         for lot, micros, _ in taken:
             self._move(AVAILABLE, HELD, micros)
-            self._replace(self.lots[lot.key], 0, micros, 0, lot.status)
+            self._replace(lot, 0, micros, 0, lot.status)
 
     def unpin(self, pins: Sequence[Pin]) -> None:
         """Gives a hold back, the last pinned first: held -> available.
@@ -262,15 +262,15 @@ class Draft:
         states: Mapping[str, State] = STATELESS,
     ) -> Decision:
         """Makes the decision: the entry with its captions (as `Entry` names them), and all that changed."""
-        for state in states.values():
-            if state.surplus_micros:
-                self.due(state.closes_at)
+        if states:
+            self._due_closings(states.values())
+        before = self.wallet
         postings = _filled(Credits, self._credits)
-        balances = _filled(Credits, map(add, self.wallet.balances, postings))
+        balances = _filled(Credits, map(add, before.balances, postings))
         entry = make(
             Entry,
             (
-                self.wallet.customer,
+                before.customer,
                 self.sequence,
                 kind,
                 command.request_id if command else None,
@@ -295,8 +295,31 @@ class Draft:
                 self._money(money_lines),
             ),
         )
-        lots = tuple(self._changed.values())
-        return make(Decision, (entry, self._wallet_after(balances), lots, reservation, states))
+        wallet = make(
+            Wallet,
+            (
+                before.customer,
+                self.sequence,
+                before.display_name,
+                before.plan,
+                before.card,
+                before.zone,
+                before.multiplier_nanos,
+                balances,
+                self._live_lots() if self._reordered else tuple(self.lots.values()),
+                before.unbilled_nanousd + self._dollars[UNBILLED],
+                self._due_at,
+                self.booked_at,
+                replaced(before.tallies, self._tallies) if self._tallies else before.tallies,
+            ),
+        )
+        return make(Decision, (entry, wallet, tuple(self._changed.values()), reservation, states))
+
+    def _due_closings(self, states: Iterable[State]) -> None:
+        """Takes note of when a surplus goes back."""
+        for state in states:
+            if state.surplus_micros:
+                self.due(state.closes_at)
 
     def _money(self, lines: tuple[MoneyLine, ...]) -> Money | None:
         if not (lines or self._draws or any(self._dollars) or any(self._absorbed) or self._remainders):
@@ -313,31 +336,8 @@ class Draft:
             ),
         )
 
-    def _wallet_after(self, balances: Credits) -> Wallet:
-        before = self.wallet
-        return make(
-            Wallet,
-            (
-                before.customer,
-                self.sequence,
-                before.display_name,
-                before.plan,
-                before.card,
-                before.zone,
-                before.multiplier_nanos,
-                balances,
-                self._live_lots() if self._changed else before.lots,
-                before.unbilled_nanousd + self._dollars[UNBILLED],
-                self._due_at,
-                self.booked_at,
-                replaced(before.tallies, self._tallies),
-            ),
-        )
-
     def _live_lots(self) -> tuple[Lot, ...]:
         """The lots with credits in them, in burn order: a draw may have moved a lot in it."""
-        if not self._reordered:
-            return tuple(self.lots.values())
         changed = self._changed
         lots = [lot for lot in self.wallet.lots if lot.key not in changed]
         for lot in changed.values():

@@ -77,11 +77,13 @@ def exact_sum(amounts: Sequence[Ratio], start: Ratio = NO_AMOUNT) -> Ratio:
         if of_amount == denominator:
             total += numerator
         else:
-            least, of_least = _reduced(numerator, of_amount)
+            shared = gcd(numerator, of_amount)  # Reduced first: what all have in common would grow with each.
+            of_least = of_amount // shared
             common = lcm(of_least, denominator)
-            total = total * (common // denominator) + least * (common // of_least)
+            total = total * (common // denominator) + numerator // shared * (common // of_least)
             denominator = common
-    return _reduced(total, denominator)
+    shared = gcd(total, denominator)
+    return total // shared, denominator // shared
 
 
 def _reduced(numerator: int, denominator: int) -> Ratio:

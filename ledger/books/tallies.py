@@ -72,7 +72,7 @@ def carry(usage: TalliedUsage, billed_micros: int, quantum_micros: int = 1) -> t
     _, before, (total, of_total) = usage
     billed = before.billed_micros + billed_micros
     whole = billed - billed % (2 * quantum_micros)
-    more = exact_sum(((-billed_micros, 1),), usage.exact)
+    more = exact_sum((usage.exact,), (-billed_micros, 1))
     if of_total > MAX_DENOMINATOR:
         rounded = _bounded((total, of_total))
         more = exact_sum((rounded, (-total, of_total)), more)
@@ -92,8 +92,6 @@ def replaced(tallies: Mapping[str, Tally], changed: Mapping[str, Tally]) -> Mapp
 
     Empty ones are left out, until there are as many as may be: a wallet that has forgotten some shows it.
     """
-    if not changed:
-        return tallies
     merged = dict(tallies)
     for key, tally in changed.items():
         merged.pop(key, None)
