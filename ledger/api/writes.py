@@ -28,7 +28,7 @@ from ledger.books.commands import (
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.command import Asked, Committed, Pending
-from ledger.engine.engine import Engine, answer_of
+from ledger.engine.engine import Engine
 from ledger.store.audit import Act
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from ledger.v1 import credit_service_pb2 as pb
@@ -152,7 +152,7 @@ def committed(write: Write[Any], outcome: Pending) -> Committed:
 
     Raises CustomerNotFoundError or StatusError for a refusal, or what the engine raises.
     """
-    answer = answer_of(outcome)
+    answer = outcome.result()
     if not isinstance(answer, Refusal):
         return answer
     if answer.reason is RefusalReason.CUSTOMER_NOT_FOUND:

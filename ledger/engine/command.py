@@ -91,7 +91,7 @@ class Underway:
 class Asked:
     """The commands that one call asks for together, counted down until all have their outcome."""
 
-    __slots__ = ("_all_done", "_left", "abandoned", "arrived_at", "call", "underway")
+    __slots__ = ("_all_done", "abandoned", "arrived_at", "call", "left", "underway")
 
     def __init__(self, underway: Underway) -> None:
         self.underway = underway
@@ -102,7 +102,8 @@ class Asked:
         """When those arrived that are begun now."""
         self.abandoned = False
         """Whoever asked has gone: nobody waits for what comes of them."""
-        self._left = 0
+        self.left = 0
+        """How many have begun, and have no outcome yet."""
         self._all_done: asyncio.Future[None] | None = None
 
     def arrive(self) -> None:
@@ -124,7 +125,7 @@ class Asked:
         New work that is not decided yet is not begun then, for nobody would know of the hold. What has been
         done already is booked all the same.
         """
-        if not self._left:
+        if not self.left:
             return
         self._all_done = asyncio.get_running_loop().create_future()
         try:
@@ -133,17 +134,9 @@ class Asked:
             self.abandoned = True
             raise
 
-    def one_more(self, command: Pending) -> None:
-        """Counts a command that begins."""
-        self._left += 1
-        self.underway.begun += 1
-        self.underway.line.append(command)
-
-    def one_less(self) -> None:
-        """Counts a command that has its outcome."""
-        self.underway.begun -= 1
-        self._left -= 1
-        if not self._left and self._all_done is not None and not self._all_done.done():
+    def none_left(self) -> None:
+        """The last that had begun has its outcome."""
+        if self._all_done is not None and not self._all_done.done():
             self._all_done.set_result(None)
 
 
@@ -211,7 +204,9 @@ class Pending:
         self._answer: Answer = None
         self._error: Exception | None = None
         self._callbacks: list[Callable[[Pending], object]] | None = None
-        asked.one_more(self)
+        asked.left += 1
+        asked.underway.begun += 1
+        asked.underway.line.append(self)
 
     def give_back(self, facts: Facts | None) -> None:
         """Takes what it gives back, or drops it because it may be so no more."""
@@ -255,10 +250,15 @@ class Pending:
         self.done = True
         if self.in_flight is not None and self.command is not None:
             del self.in_flight[self.command.request_id]
-        self.asked.one_less()
-        for callback in self._callbacks or ():
-            callback(self)
-        self._callbacks = None
+        asked = self.asked
+        asked.underway.begun -= 1
+        asked.left -= 1
+        if not asked.left:
+            asked.none_left()
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback(self)
+            self._callbacks = None
 
     def add_done_callback(self, callback: Callable[[Pending], object]) -> None:
         """Calls back as soon as there is an outcome, in the middle of whatever brings it."""
@@ -269,10 +269,12 @@ class Pending:
         else:
             self._callbacks.append(callback)
 
-    def result(self) -> Answer:
-        """The outcome that has been reported. Raises the error if it was one."""
+    def result(self) -> Committed | Refusal:
+        """What has come of a command. Raises the error if it was one."""
         if self._error is not None:
             raise self._error
+        if self._answer is None:
+            raise AssertionError("a command has an answer")
         return self._answer
 
 

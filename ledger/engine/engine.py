@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pricing
 from ledger.books.commands import Command
-from ledger.books.model import Refusal
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
-from ledger.engine.command import Asked, Committed, Pending
+from ledger.engine.command import Asked, Pending
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
 from ledger.engine.waiting import Waiting
@@ -121,11 +120,3 @@ class Engine:
         where who asked for it has abandoned it, Abandoned.
         """
         return self._entrance.take(customer_id, command, usage, act, asked or self.waiting.ask())
-
-
-def answer_of(pending: Pending) -> Committed | Refusal:
-    """What has come of a command. Raises the error if it was one."""
-    answer = pending.result()
-    if answer is None:
-        raise AssertionError("a command has an answer")
-    return answer

@@ -15,6 +15,7 @@ import pricing
 from ledger import calls
 from ledger.books.commands import Command
 from ledger.books.model import Refusal, RefusalReason
+from ledger.clock import boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Committed, Pending, UnavailableError, all_done
 from ledger.store.audit import Act
@@ -49,8 +50,10 @@ class Entrance:
         key = self._directory.known(customer_id)
         line = self._lines.get(customer_id)
         pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, asked, act)
-        if key is not None and line is None and self._cells[key.cell].memory.arrive(pending) is None:
-            return pending
+        if key is not None and line is None:
+            first = self._cells[key.cell].memory.arrive(pending, pending.arrived_at)
+            if first is None:
+                return pending
         if line is None:
             line = self._lines[customer_id] = deque()
             servant = asyncio.create_task(self._serve(customer_id, line), name="entrance")
@@ -83,7 +86,7 @@ class Entrance:
             pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
             return
         memory, pending.customer = self._cells[key.cell].memory, key.customer
-        while (first := memory.arrive(pending)) is not None:
+        while (first := memory.arrive(pending, boot_seconds())) is not None:
             await all_done((first,))
             answer = _answer_after(first, command)
             if answer is not None:

@@ -119,9 +119,12 @@ class Published:
         self._forgotten = False
         """The database may have lost versions: all are to be taken in anew."""
 
-    def is_current(self) -> bool:
-        """Whether every version that is in force is known; else nothing is priced before the next look."""
-        return boot_seconds() < self.asked_at + CURRENT_SECONDS
+    def is_current(self, seconds: float) -> bool:
+        """Whether every version that is in force then, on the boot clock, is known.
+
+        Else nothing is priced before the next look.
+        """
+        return seconds < self.asked_at + CURRENT_SECONDS
 
     def forget(self) -> None:
         """Has the next look take in all versions anew; until then nothing is priced for commands."""

@@ -46,9 +46,9 @@ def _reply_before_commit() -> None:
 
     async def hasty(self: Writer, batch: OpenBatch) -> None:
         for part in batch.parts.values():
-            for pending, outcome in part.items:
-                if isinstance(outcome, Entry):
-                    pending.answer(Committed(outcome, replayed=False))
+            for pending, answer in part.items:
+                if isinstance(answer, Committed):
+                    pending.answer(answer)
         await asyncio.sleep(HASTE_SECONDS)
         await ship(self, batch)
 
@@ -100,7 +100,7 @@ def _no_look_up() -> None:
 
 
 def _own_clock() -> None:
-    _replace(DatabaseClock, "now", lambda _: datetime.now(UTC))
+    _replace(DatabaseClock, "at", lambda *_: datetime.now(UTC))
     _replace(statement, "_LIMIT", "interval '1000 years'")
 
 

@@ -118,7 +118,7 @@ class Member:
     def lacks(self, pending: Pending, prices: PriceBook, now: datetime) -> bool:
         """Whether the command needs something that is not in memory, or must wait for what is due."""
         wallet = self.wallet
-        if wallet is None or self.is_full() or not prices.published.is_current():
+        if wallet is None or len(self.reservations) + len(self.states) > self.room:
             return True
         if wallet.next_due_at is not None and wallet.next_due_at <= now:
             return True

@@ -16,11 +16,12 @@ from datetime import datetime
 import structlog
 
 from ledger.books import due
+from ledger.books.making import make
 from ledger.books.model import Entry, Plan, Refusal, RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.customer import LockedRound, Member, decide_in_memory
 from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
-from ledger.engine.command import Committed, FaultError, Pending, UnavailableError
+from ledger.engine.command import Answer, Committed, FaultError, Pending, UnavailableError
 from ledger.prices.price_book import PriceBook
 from ledger.store.audit import audited
 from ledger.store.cells.load import Found, Loaded, LoadRequest, Stopped, Unreadable
@@ -119,12 +120,18 @@ class Customers:
 
     # -- arrival and deciding --------------------------------------------------------------------
 
-    def arrive(self, pending: Pending) -> Pending | None:
+    def arrive(self, pending: Pending, seconds: float) -> Pending | None:
         """Decides a command at once, if nothing of its customer waits and memory has what it needs.
 
-        Does not take one whose request id is another's that has no answer yet: that other one.
+        Does not take one whose request id is another's that has no answer yet: that other one. `seconds` is
+        now, on the boot clock.
         """
-        member = self._member(pending.customer)
+        member = self._members.get(pending.customer)
+        if member is None:
+            self._evict(room_for=1)
+            member = self._members[pending.customer] = Member(pending.customer)
+        else:
+            self._members.move_to_end(pending.customer)
         if pending.command is not None:
             first = member.in_flight.setdefault(pending.command.request_id, pending)
             if first is not pending:
@@ -132,21 +139,12 @@ class Customers:
             pending.in_flight = member.in_flight
         member.waiting.append(pending)
         if len(member.waiting) == 1:
-            self._advance(member)
+            self._advance(member, seconds)
         return None
 
     def in_flight(self) -> list[Pending]:
         """All commands that have no answer yet."""
         return [pending for member in self._members.values() for pending in member.in_flight.values()]
-
-    def _member(self, customer: int) -> Member:
-        member = self._members.get(customer)
-        if member is None:
-            self._evict(room_for=1)
-            member = self._members[customer] = Member(customer)
-        else:
-            self._members.move_to_end(customer)
-        return member
 
     def _evict(self, room_for: int = 0) -> None:
         """Idle customers leave memory, the longest unused first; a busy one is passed over."""
@@ -158,13 +156,17 @@ class Customers:
             if customer is not None:
                 del self._members[customer]
 
-    def _advance(self, member: Member) -> None:
+    def _advance(self, member: Member, seconds: float | None = None) -> None:
         """Decides what waits, in order of arrival, up to a command that needs what is not in memory.
 
-        Where much has waited, others have their turn in between.
+        All of it at one instant, `seconds` on the boot clock where that has just been read. Where much has
+        waited, others have their turn in between.
         """
         if member.loading:
             return
+        if seconds is None:
+            seconds = boot_seconds()
+        instant, knows_prices = self._clock.at(seconds), self._prices.published.is_current(seconds)
         work = 0
         while member.waiting:
             pending = member.waiting[0]
@@ -177,10 +179,10 @@ class Customers:
                 asyncio.get_running_loop().call_soon(self._advance, member)
                 return
             work += pending.work
-            now = self._clock.now()
+            now = instant
             if member.wallet is not None and member.wallet.last_instant > now:
                 now = member.wallet.last_instant  # Whichever process wrote last, instants never go back.
-            if member.lacks(pending, self._prices, now):
+            if not knows_prices or member.lacks(pending, self._prices, now):
                 self._want(member)
                 return
             member.waiting.popleft()
@@ -202,7 +204,7 @@ class Customers:
         if pending.act is not None:
             part.acts += (audited(pending.act, part.wallet, pending.command, outcome),)
         part.apply(outcome)
-        part.items.append((pending, outcome.entry))
+        part.items.append((pending, make(Committed, (outcome.entry, False))))
         member.keep(outcome)
         member.token = part.token
 
@@ -233,7 +235,13 @@ class Customers:
 
     def _open_batch(self, work: int, *, alone: bool) -> OpenBatch:
         batch = self._batches[-1] if self._batches else None
-        if batch is None or alone or batch.alone or _is_full(batch, work):
+        if (
+            batch is None
+            or alone
+            or batch.alone
+            or batch.commands >= BATCH_COMMANDS_MAX
+            or 0 < batch.work > BATCH_WORK_MAX - work
+        ):
             batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
             self._batches.append(batch)
             self.has_batch.set()
@@ -260,8 +268,8 @@ class Customers:
             member = self._members[customer]
             member.parts -= 1
             member.settle(part)
-            for pending, outcome in part.items:
-                _answer(pending, outcome, repeats)
+            for pending, answer in part.items:
+                pending.answer(_after_a_look(pending, answer, repeats) if repeats else answer)
             if member.in_line:
                 self._wake(member)
         self._evict()
@@ -499,11 +507,6 @@ class Customers:
         self._advance(member)
 
 
-def _is_full(batch: OpenBatch, work: int) -> bool:
-    """Whether a batch that holds something has no room for a command of so many lines."""
-    return batch.commands >= BATCH_COMMANDS_MAX or 0 < batch.work > BATCH_WORK_MAX - work
-
-
 def _gave_up(pending: Pending) -> bool:
     """Answers a command UNAVAILABLE if it has been retried for too long; its id makes a retry safe."""
     if boot_seconds() - pending.arrived_at < PATIENCE_SECONDS:
@@ -528,15 +531,12 @@ def _entry_or_reuse(pending: Pending, entry: Entry) -> Committed | Refusal:
     return Refusal(RefusalReason.REQUEST_ID_REUSED, {"request_id": entry.request_id or ""})
 
 
-def _answer(pending: Pending, outcome: Entry | Refusal | None, repeats: Repeats) -> None:
-    """The answer to a command of a committed batch. A refused one may be the repeat of a success."""
-    if isinstance(outcome, Entry):
-        pending.answer(Committed(outcome, replayed=False))
-    elif outcome is not None and pending.command is not None:
-        entry = repeats.get((pending.customer, pending.command.request_id))
-        pending.answer(_entry_or_reuse(pending, entry) if entry is not None else outcome)
-    else:
-        pending.answer(outcome)
+def _after_a_look(pending: Pending, answer: Answer, repeats: Repeats) -> Answer:
+    """The answer to a command of a committed batch: a refused one may be the repeat of a success."""
+    if not isinstance(answer, Refusal) or pending.command is None:
+        return answer
+    entry = repeats.get((pending.customer, pending.command.request_id))
+    return _entry_or_reuse(pending, entry) if entry is not None else answer
 
 
 def _log_fields(batch: OpenBatch) -> dict[str, str]:

@@ -16,7 +16,7 @@ import structlog
 
 from ledger.books.commands import Refund, Reverse
 from ledger.books.model import Reservation, Wallet
-from ledger.clock import DatabaseClock
+from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of
 from ledger.engine.cell.customers import WORK_AT_ONCE, Customers, WaitingLine
@@ -98,7 +98,7 @@ class Loader:
             await turns.after(_work(member))
         found = await load(connection, self._memory.name, requests)
         # Before the versions that are pinned: those that a lost history knew by their numbers go first.
-        if not self._prices.published.is_current():
+        if not self._prices.published.is_current(boot_seconds()):
             await self._prices.published.refresh(self._database, self._clock.now())
         for member in members:
             loaded = found.get(member.customer)

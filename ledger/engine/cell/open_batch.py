@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
 from ledger.calls import Call
-from ledger.engine.command import Pending
+from ledger.engine.command import Answer, Pending
 from ledger.store.audit import Audited
 from ledger.store.cells.write import Batch, Standing, new_token
 
@@ -37,7 +37,8 @@ class CustomerPart:
     debt_nanousd: int | None = None
     acts: tuple[Audited, ...] = ()
     """Of the back office, for those of the entries that it made."""
-    items: list[tuple[Pending, Entry | Refusal | None]] = field(default_factory=list)
+    items: list[tuple[Pending, Answer]] = field(default_factory=list)
+    """Its commands in order, each with what it is answered once the batch is written."""
 
     def apply(self, decision: Decision) -> None:
         """Adds an entry, and the images of the rows that it changes."""
@@ -53,7 +54,10 @@ class CustomerPart:
             self.reservations[reservation.sequence] = (reservation, born)
         if decision.states:
             self.states.update(decision.states)
-        self.take(decision.wallet)
+        wallet = decision.wallet
+        if wallet.unbilled_nanousd != self.wallet.unbilled_nanousd:
+            self.debt_nanousd = wallet.unbilled_nanousd
+        self.take(wallet)
 
     def commands(self) -> list[Pending]:
         """The part's commands in order. Looks at the clock are answered: the next sweep looks again."""
@@ -64,8 +68,6 @@ class CustomerPart:
 
     def take(self, wallet: Wallet) -> None:
         """The wallet as the part leaves it."""
-        if wallet.unbilled_nanousd != self.wallet.unbilled_nanousd:
-            self.debt_nanousd = wallet.unbilled_nanousd
         self.wallet = wallet
         self.changed = True
 
@@ -92,10 +94,10 @@ class OpenBatch:
 
     def refused(self) -> list[tuple[Pending, Refusal]]:
         return [
-            (pending, outcome)
+            (pending, answer)
             for part in self.parts.values()
-            for pending, outcome in part.items
-            if isinstance(outcome, Refusal)
+            for pending, answer in part.items
+            if isinstance(answer, Refusal)
         ]
 
     def calls(self) -> Iterator[Call | None]:

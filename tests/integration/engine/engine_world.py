@@ -10,7 +10,7 @@ import pricing
 from ledger import books
 from ledger.clock import DatabaseClock
 from ledger.engine.command import Committed, all_done
-from ledger.engine.engine import Engine, answer_of
+from ledger.engine.engine import Engine
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Database
@@ -85,7 +85,7 @@ class World:
         """What comes of a command."""
         pending = self.engine.begin(customer_id, command, usage)
         await all_done((pending,))
-        return answer_of(pending)
+        return pending.result()
 
     async def reserve(
         self, customer_id: str, request_id: str, micros: int, body: str | None = None

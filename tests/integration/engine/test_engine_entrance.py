@@ -12,7 +12,6 @@ from engine_world import World, fingerprint
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.command import Committed, Pending, all_done
-from ledger.engine.engine import answer_of
 
 CREDIT = 1_000_000
 
@@ -23,7 +22,7 @@ def begin(world: World, customer: str, request_id: str, micros: int) -> Pending:
 
 
 def reason_of(pending: Pending) -> RefusalReason | None:
-    answer = answer_of(pending)
+    answer = pending.result()
     return answer.reason if isinstance(answer, books.Refusal) else None
 
 
@@ -71,7 +70,7 @@ async def test_new_work_that_nobody_waits_for_is_not_begun(world: World, databas
         await asyncio.gather(*waits, return_exceptions=True)
     await all_done((hold, charge, other))
     assert hold.is_dropped
-    assert [entry_of(answer_of(each)).sequence for each in (charge, other)] == [3, 4]
+    assert [entry_of(each.result()).sequence for each in (charge, other)] == [3, 4]
 
 
 async def test_who_repeats_an_abandoned_request_has_it_carried_out(world: World, database_url: str) -> None:
@@ -83,7 +82,7 @@ async def test_who_repeats_an_abandoned_request_has_it_carried_out(world: World,
         gone.asked.abandoned = True
     await all_done((gone, repeat))
     assert gone.is_dropped
-    answer = answer_of(repeat)
+    answer = repeat.result()
     assert isinstance(answer, Committed)
     assert not answer.replayed
 
@@ -95,7 +94,7 @@ async def test_a_command_in_a_batch_is_written_whoever_has_gone(world: World) ->
     pending = begin(world, acme, "r", CREDIT)
     pending.asked.abandoned = True
     await all_done((pending,))
-    assert isinstance(answer_of(pending), Committed)
+    assert isinstance(pending.result(), Committed)
 
 
 async def test_a_drain_waits_for_a_look_up(world: World, database_url: str) -> None:
@@ -119,5 +118,5 @@ async def test_nobody_overtakes_one_that_waits_for_its_request_id(world: World) 
     )
     await all_done([first, second, third])
     assert reason_of(first) is RefusalReason.INSUFFICIENT_CREDITS
-    assert isinstance(answer_of(second), Committed)
+    assert isinstance(second.result(), Committed)
     assert reason_of(third) is RefusalReason.INSUFFICIENT_CREDITS

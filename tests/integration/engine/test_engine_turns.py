@@ -30,7 +30,7 @@ CREDIT = 1_000_000
 @pytest.fixture(autouse=True)
 def current_prices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly it goes: prices that are to be looked at again would be waited for in between."""
-    monkeypatch.setattr(type(world.engine.prices.published), "is_current", lambda _: True)
+    monkeypatch.setattr(type(world.engine.prices.published), "is_current", lambda *_: True)
 
 
 def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pending]:

@@ -13,6 +13,7 @@ import pytest
 from life_world import Replica, Start, write_card, write_costs
 
 import pricing
+from ledger.clock import boot_seconds
 from ledger.prices.plans import BUILT_IN
 from ledger.publishing.publisher import By
 from ledger.store.postgres.database import Database
@@ -450,6 +451,6 @@ async def test_a_version_that_cannot_be_read(start: Start, database: Database) -
     await first.publishing.step()
     for replica in (first, await start("second")):
         published = replica.publishing.prices.published
-        assert published.is_current()
+        assert published.is_current(boot_seconds())
         assert (published.generation, replica.each(replica.later(days=1))) == (2, "1")
         assert published.unreadable[0].startswith("card basic, version 2: ")
