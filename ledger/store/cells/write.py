@@ -212,7 +212,8 @@ async def _add_entries(rows: dict[StatementPart, list[str]], batch: Batch, share
             rows[ENTRIES].append(rows_out.entry_row(entry, shared, _stored_labels(batch, entry)))
         if entry.money is not None:
             rows[DOLLARS].append(rows_out.money_row(entry, entry.money, shared))
-        await turns.after(1 + len(entry.lines))
+        if turns.is_over(1 + len(entry.lines)):
+            await turns.give()
 
 
 def _stored_labels(batch: Batch, entry: Entry) -> Mapping[str, str] | None:
