@@ -178,8 +178,8 @@ async def create_customer(
         customer, now = entered
         decision = make(customer, now)
         shared = rows_out.Shared()
-        wallet = rows_out.wallet_row(decision.wallet, shared, with_profile=True)
-        entry = rows_out.entry_row(decision.entry, shared)
+        wallet = rows_out.joined([rows_out.wallet_row(decision.wallet, shared, with_profile=True)])
+        entry = rows_out.joined([rows_out.entry_row(decision.entry, shared)])
         born = _BORN.format(cell=cell, wallet_rows=WALLET.rows(cell, 1), entry_rows=ENTRY.rows(cell, 2))
         await connection.execute(born, wallet, entry, new_token(), *shared.parameters())
         made, image = decision.entry, customer_image(decision.wallet)

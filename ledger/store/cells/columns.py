@@ -23,9 +23,9 @@ _TERMS_COLUMNS: Final = {
 SHARED_PARAMETERS: Final = 1 + len(_TERMS_COLUMNS)
 """The array of the instants, and one for each column of the terms."""
 
-BETWEEN_ROWS: Final = ';";'
-"""What parts rows of one kind. None has it within: there a quotation mark is doubled, or beside a comma or a
-parenthesis."""
+BETWEEN_ROWS: Final = "\x1e"
+"""What parts rows of one kind: ASCII's record separator. JSON escapes it, and no text of a caller has it; to
+look for one character takes PostgreSQL half of what it takes for three."""
 
 
 def instant_of(row: str, name: str, shared: int) -> str:
@@ -97,7 +97,7 @@ class Columns(NamedTuple):
     def rows(self, cell: str, parameter: int) -> str:
         """The rows that the text `$parameter` holds, one after the other, as a row source `x`."""
         row = f"{cell}.{self.row_type}"
-        texts = f"string_to_table(${parameter}::text, '{BETWEEN_ROWS}') AS r(text)"
+        texts = f"string_to_table(${parameter}::text, chr({ord(BETWEEN_ROWS)})) AS r(text)"
         return f"unnest(ARRAY(SELECT r.text::{row} FROM {texts})) AS x"
 
 

@@ -17,7 +17,7 @@ from ledger.books.model import NO_COSTS, NOTHING, ReservationState, Terms
 from ledger.store.cells.columns import BETWEEN_ROWS, ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from ledger.books.model import (
@@ -69,9 +69,12 @@ class Shared:
         return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
 
 
-def joined(rows: Iterable[str]) -> str:
-    """Rows of one kind as one text."""
-    return BETWEEN_ROWS.join(rows)
+def joined(rows: Sequence[str]) -> str:
+    """Rows of one kind as one text. Raises ValueError where a row has in it what parts them."""
+    text = BETWEEN_ROWS.join(rows)
+    if text.count(BETWEEN_ROWS) >= len(rows):
+        raise ValueError("a text with an ASCII record separator cannot be stored")
+    return text
 
 
 def numbers(values: Iterable[int]) -> str:
