@@ -21,7 +21,7 @@ from decimal import Decimal
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, Unpack
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
@@ -39,10 +39,12 @@ from ledger.client.errors import (
     ReservationClosed,
     ReservationExpired,
     ReservationNotFound,
+    UsageError,
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, charge_of, commit_of, release_of
 from ledger.client.session_book import SessionBook, UsedLine
+from ledger.client.usage import Result, Work, convert
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1.usage_pb2 import UsageItem, UsageList
 
@@ -175,20 +177,36 @@ class Session:
             raise problem
         error.add_note(f"The session's usage is not all charged: {problem}")
 
-    def add(self, usage: UsageItem | Sequence[UsageItem]) -> None:
-        """Takes usage, which is committed in the background.
+    def add(
+        self, items: UsageItem | Sequence[UsageItem] | None = None, /, **work: Unpack[Work]
+    ) -> tuple[str, ...]:
+        """Takes usage, which is committed in the background: items, or whatever `convert` makes items of.
 
-        Raises JournalError (JournalFull), QueueFull, ClientClosed: nothing of it was taken. Any other
-        CreditsError says why the work is to stop, as `check` does; the usage is taken all the same, and is
-        charged.
+        Returns what is to be looked at in the record that they are made of. Raises UsageError, JournalError
+        (JournalFull), QueueFull, ClientClosed: nothing of it was taken. Any other CreditsError says why the
+        work is to stop, as `check` does; the usage is taken all the same, and is charged.
         """
-        items = [usage] if isinstance(usage, UsageItem) else list(usage)
+        if items is not None:
+            if "usage" in work:
+                raise UsageError("usage: is there twice: give it by its name, or without")
+            work["usage"] = items
+        converted = convert(**work)
         if self._task is None or self._is_leaving:
             raise ClientClosed("the session is over, or has not begun: nothing is added to it")
-        if self._items_waiting + len(items) > QUEUE_ITEMS_MAX:
+        if self._items_waiting + len(converted.items) > QUEUE_ITEMS_MAX:
             raise QueueFull(f"{self._items_waiting} items of the session are not committed yet")
-        self._take([self._stamped(item) for item in items])
+        self._take(self._dated(converted.items))
         self.check()
+        return converted.warnings
+
+    def outcome(
+        self, name: str, *, subject: str | None = None, result: Result = "resolved", count: int = 1
+    ) -> None:
+        """Takes what came of the work; raises as `add` does."""
+        work: Work = {"outcome": name, "result": result, "count": count}
+        if subject is not None:
+            work["subject"] = subject
+        self.add(**work)
 
     def check(self) -> None:
         """Raises what the work is to stop for.
@@ -283,13 +301,12 @@ class Session:
             write = commit_of(request_id, self.customer_id, self._release.reservation_id, self._labels)
         return _Part(write, Settling(self._outbox, write))
 
-    def _stamped(self, item: UsageItem) -> UsageItem:
-        """The item with the instant at which it was used, since it may be sent much later."""
-        stamped = UsageItem()
-        stamped.CopyFrom(item)
-        if not stamped.HasField("occurred_at"):
-            stamped.occurred_at.FromDatetime(self._book.at(monotonic()) or datetime.now(UTC))
-        return stamped
+    def _dated(self, items: Sequence[UsageItem]) -> Sequence[UsageItem]:
+        """The items, of now where they say nothing else: they may be sent much later."""
+        for item in items:
+            if not item.HasField("occurred_at"):
+                item.occurred_at.FromDatetime(self._book.at(monotonic()) or datetime.now(UTC))
+        return items
 
     def _problem(self) -> CreditsError | None:
         if self._refusals:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from ledger.client.session import Session, Summary
+from ledger.client.usage import Result, Work
 from ledger.v1.usage_pb2 import UsageItem
 
 Answer = TypeVar("Answer")
@@ -35,11 +36,23 @@ class SyncSession:
     ) -> None:
         self._run(self._session.__aexit__(kind, error, trace))
 
-    def add(self, usage: UsageItem | Sequence[UsageItem]) -> None:
-        """Takes usage, which is committed in the background; raises as `Session.add` does."""
+    def add(
+        self, items: UsageItem | Sequence[UsageItem] | None = None, /, **work: Unpack[Work]
+    ) -> tuple[str, ...]:
+        """Takes usage, as `Session.add` does."""
+
+        async def added() -> tuple[str, ...]:
+            return self._session.add(items, **work)
+
+        return self._run(added())
+
+    def outcome(
+        self, name: str, *, subject: str | None = None, result: Result = "resolved", count: int = 1
+    ) -> None:
+        """Takes what came of the work, as `Session.outcome` does."""
 
         async def added() -> None:
-            self._session.add(usage)
+            self._session.outcome(name, subject=subject, result=result, count=count)
 
         self._run(added())
 
