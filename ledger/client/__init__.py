@@ -54,6 +54,7 @@ from ledger.client.models import (
 from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
 from ledger.client.sync import SyncCredits
+from ledger.client.sync_session import SyncSession
 
 __all__ = [
     "Balance",
@@ -101,6 +102,7 @@ __all__ = [
     "Summary",
     "SummaryLine",
     "SyncCredits",
+    "SyncSession",
     "TlsFailed",
     "TooManyGrants",
     "TooManyRefunds",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ledger.client.credits import Credits
+from ledger.client.credits import Amount, Credits, Usage
 from ledger.client.errors import ClientClosed
+from ledger.client.sync_session import SyncSession
+from ledger.v1.usage_pb2 import UsageItem
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
@@ -116,6 +118,20 @@ class SyncCredits:
     get_reservation = _waiting(Credits.get_reservation)
     get_charge = _waiting(Credits.get_charge)
     recover = _waiting(Credits.recover)
+
+    def session(
+        self,
+        customer_id: str,
+        *,
+        estimate: Amount | UsageItem | Usage,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: int | None = None,
+    ) -> SyncSession:
+        """Work of a customer on credits that are held, as `Credits.session`: `with` begins and ends it."""
+        session = self._credits.session(
+            customer_id, estimate=estimate, labels=labels, ttl_seconds=ttl_seconds
+        )
+        return SyncSession(session, self._run)
 
     def _run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         if self._thread is None:

@@ -15,7 +15,7 @@ from dying_client import JOURNAL, NOTES
 from ledger.client import Credits
 from tests.serving import REPOSITORY
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 SCRIPT = Path(__file__).with_name("dying_client.py")
 LIVES = 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,18 @@ from pathlib import Path
 import pytest
 from client_world import Shop, sandbox, searches
 
-from ledger.client import ClientClosed, Credits, InsufficientCredits, InvalidArgument, JournalFull, Session
+from ledger.client import (
+    Balance,
+    ClientClosed,
+    Credits,
+    InsufficientCredits,
+    InvalidArgument,
+    JournalFull,
+    Session,
+    SyncCredits,
+    SyncSession,
+    UsageError,
+)
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -238,6 +250,46 @@ def _is_the_clients(task: asyncio.Task[object]) -> bool:
 
 def _no_room(*_: object) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_whatever_a_program_has_at_hand(credits: Credits, customer: str) -> None:
+    """Machines, meters, outcomes, or items; of what cannot be counted nothing is taken."""
+    async with credits.session(customer, estimate=10) as session:
+        session.add(compute="sandbox", seconds=HOUR)
+        session.outcome("ticket.resolved", subject="ticket-17")
+        session.outcome("ticket.resolved", subject="ticket-18", result="failed")
+        with pytest.raises(UsageError):
+            session.add(usage=[{"units": {"meter": "web_search", "quantity": "5"}}, {"units": {}}, None])
+        with pytest.raises(UsageError):
+            session.add(searches(1), usage=searches(1))
+    assert session.charged == 6
+
+
+async def test_a_session_without_an_event_loop(shop: Shop, customer: str) -> None:
+    """The same calls wait, with the same errors and the same end; no thread is left."""
+
+    def work() -> SyncSession:
+        with SyncCredits(shop.target) as credits:
+            with credits.session(customer, estimate=10) as session:
+                assert (session.held, session.remaining, session.reservation_id is None) == (10, 100, False)
+                session.add(compute="sandbox", seconds=HOUR)
+                session.flush()
+                session.check()
+                assert session.summary().charged == 4
+                session.outcome("ticket.resolved", subject="ticket-17")
+            with pytest.raises(ClientClosed):
+                session.add(sandbox(HOUR))
+            return session
+
+    assert (await asyncio.to_thread(work)).charged == 6
+    assert [thread.name for thread in threading.enumerate() if thread.name == "ledger-client"] == []
+    balance = await _balance(shop, customer)
+    assert (balance.available, balance.held) == (94, 0)
+
+
+async def _balance(shop: Shop, customer: str) -> Balance:
+    async with Credits(shop.target) as credits:
+        return await credits.balance(customer)
 
 
 async def test_1000_sessions_at_once(credits: Credits, shop: Shop) -> None:
