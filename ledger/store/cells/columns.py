@@ -1,4 +1,4 @@
-"""The columns of a cell's tables, named once, in the order in which rows are built and taken apart.
+"""The columns of a cell's tables, named once, in the order in which rows are built; they are read by name.
 
 The customer comes first. Exact amounts are `num/den` texts; pins and draws are arrays of arrays; labels and
 lines are NULL where there are none.
@@ -9,7 +9,10 @@ place in the arrays that go along with the rows.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INSTANT: Final = "instant"
 _TERMS: Final = "terms"
@@ -76,6 +79,17 @@ class Columns(NamedTuple):
     def select(self, alias: str, *, without: str = "") -> str:
         """The columns of a table known as `alias`, for a SELECT; NULL for a document that is left out."""
         return ", ".join("NULL::json" if name == without else f"{alias}.{name}" for name in self.names)
+
+    @property
+    def width(self) -> int:
+        """How many columns the table has."""
+        return len(self.names)
+
+    def reader(self) -> Callable[[Any], Any]:
+        """What gives a row its columns' names; what follows them in the row is left to others."""
+        width, kinds = self.width, [(name, Any) for name in self.names]
+        named = NamedTuple(self.row_type or "row", kinds)._make
+        return lambda row: named(row[:width])
 
     def values(self, shared: int, **instead: str) -> str:
         """The columns' values of a row `x`, or what stands `instead` of one of them.

@@ -85,6 +85,10 @@ Found = Loaded | Stopped | Unreadable
 PAYMENTS_MAX = 1_000
 """Entries that drew on lots since a charge made debt, the newest: where it goes back, its lots are theirs."""
 
+# What follows a table's columns in a row is of another.
+_WALLET_WIDTH, _ENTRY_WIDTH = WALLET.width, ENTRY.width
+_RESERVATION_WIDTH, _LOT_WIDTH = RESERVATION.width, LOT.width
+
 _SQL = statements_of(
     __name__,
     wallet_columns=WALLET.select("w"),
@@ -193,10 +197,10 @@ async def find_entries(
 
 async def _with_money(rows: Iterable[Fields]) -> tuple[Entry, ...]:
     """Entries with their dollars, oldest first; they may be thousands, and are read in turns."""
-    width, turns = len(ENTRY.names), Turns(LINES_AT_ONCE)
+    turns = Turns(LINES_AT_ONCE)
     entries: list[Entry] = []
     for row in rows:
-        entry = rows_in.entry_of(row, rows_in.money_of(row[width:]))
+        entry = rows_in.entry_of(row, rows_in.money_of(row[_ENTRY_WIDTH:]))
         entries.append(entry)
         await turns.after(1 + len(entry.lines))
     return tuple(sorted(entries, key=lambda entry: entry.sequence))
@@ -217,15 +221,15 @@ def _entries(rows: dict[str, list[Fields]]) -> dict[str, Entry]:
 
 
 def _loaded(rows: dict[str, list[Fields]]) -> Loaded:
-    width, wallet = len(WALLET.names), rows["wallet"][0]
+    wallet = rows["wallet"][0]
     due = [_reservation_of(row) for row in rows.get("due", ())]
     due.sort(key=lambda reservation: (reservation.expires_at, reservation.sequence))
     following = [row[1] for row in rows.get("next", ())]
     if len(due) > DUE_MAX:
         following = [due[DUE_MAX].expires_at]
     return Loaded(
-        wallet=rows_in.wallet_of(wallet, wallet[width], _lots_of(rows.get("lot", ()))),
-        token=wallet[width + 1],
+        wallet=rows_in.wallet_of(wallet, wallet[_WALLET_WIDTH], _lots_of(rows.get("lot", ()))),
+        token=wallet[_WALLET_WIDTH + 1],
         reservations={row[1]: _reservation_of(row) for row in rows.get("reservation", ())},
         states={row[1]: rows_in.state_of(row) for row in rows.get("state", ())},
         entries=_entries(rows),
@@ -247,14 +251,12 @@ def _closings(rows: dict[str, list[Fields]]) -> Closings:
 
 
 def _reservation_of(row: Fields) -> Reservation:
-    width = len(RESERVATION.names)
-    return rows_in.reservation_of(row, row[width:])
+    return rows_in.reservation_of(row, row[_RESERVATION_WIDTH:])
 
 
 def _lots_of(rows: Iterable[Fields]) -> tuple[Lot, ...]:
     """Lots in burn order."""
-    width = len(LOT.names)
-    return tuple(sorted((rows_in.lot_of(row, _value_of(row[width])) for row in rows), key=burn_order))
+    return tuple(sorted((rows_in.lot_of(row, _value_of(row[_LOT_WIDTH])) for row in rows), key=burn_order))
 
 
 def _value_of(value_nanousd: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ledger.books.model import (
@@ -34,7 +35,17 @@ from ledger.books.model import (
     Treatment,
     Wallet,
 )
-from ledger.store.cells.columns import ENTRY_LINE_OWN, MONEY_LINE_OWN
+from ledger.store.cells.columns import (
+    ENTRY,
+    ENTRY_LINE_OWN,
+    LOT,
+    MONEY,
+    MONEY_LINE_OWN,
+    RESERVATION,
+    RESERVATION_COSTS,
+    STATE,
+    WALLET,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,130 +56,152 @@ Fields: TypeAlias = "Sequence[Any] | asyncpg.Record"
 """A row as the driver gives it: of a table's columns, in their order."""
 
 
+_wallet, _entry, _money = WALLET.reader(), ENTRY.reader(), MONEY.reader()
+_reservation, _costs = RESERVATION.reader(), RESERVATION_COSTS.reader()
+_lot, _state = LOT.reader(), STATE.reader()
+_credits, _dollars, _terms = (
+    attrgetter(*Credits._fields),
+    attrgetter(*Dollars._fields),
+    attrgetter(*Terms._fields),
+)
+_credits_after = attrgetter(*(f"{account}_after" for account in Credits._fields))
+
+
 def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet:
     """A wallet of its row, and what stands in other tables; `lots` in burn order."""
+    wallet = _wallet(row)
     return Wallet(
-        customer=row[0],
-        sequence=row[1],
-        display_name=row[2],
-        plan=row[3],
-        card=row[4],
-        zone=row[5],
-        multiplier_nanos=row[6],
-        balances=Credits(*row[7:16]),
+        customer=wallet.customer,
+        sequence=wallet.sequence,
+        display_name=wallet.display_name,
+        plan=wallet.plan,
+        card=wallet.card,
+        zone=wallet.zone,
+        multiplier_nanos=wallet.multiplier_nanos,
+        balances=Credits(*_credits(wallet)),
         lots=tuple(lots),
         unbilled_nanousd=unbilled_nanousd,
-        next_due_at=row[16],
-        last_instant=row[17],
-        tallies={key: Tally(_ratio_of(exact), billed) for key, (exact, billed) in row[18].items()}
-        if row[18]
+        next_due_at=wallet.next_due_at,
+        last_instant=wallet.last_instant,
+        tallies={key: Tally(_ratio_of(exact), billed) for key, (exact, billed) in wallet.tallies.items()}
+        if wallet.tallies
         else NO_TALLIES,
     )
 
 
 def entry_of(row: Fields, money: Money | None = None) -> Entry:
     """An entry of its row, and its money where that was read."""
-    (image_sequence, image_state, image_held, image_charged, image_expires_at) = row[26:31]
+    entry = _entry(row)
     return Entry(
-        customer=row[0],
-        sequence=row[1],
-        kind=EntryKind(row[2]),
-        request_id=row[3],
-        fingerprint=row[4],
-        credits=Credits(*row[5:14]),
-        after=Credits(*row[14:23]),
-        effective_at=row[23],
-        booked_at=row[24],
-        occurred_at=row[25],
+        customer=entry.customer,
+        sequence=entry.sequence,
+        kind=EntryKind(entry.kind),
+        request_id=entry.request_id,
+        fingerprint=entry.fingerprint,
+        credits=Credits(*_credits(entry)),
+        after=Credits(*_credits_after(entry)),
+        effective_at=entry.effective_at,
+        booked_at=entry.booked_at,
+        occurred_at=entry.occurred_at,
         reservation=ReservationImage(
-            image_sequence, ReservationState(image_state), image_held, image_charged, image_expires_at
+            sequence=entry.reservation,
+            state=ReservationState(entry.reservation_state),
+            held_micros=entry.reservation_held,
+            charged_micros=entry.reservation_charged,
+            expires_at=entry.reservation_expires_at,
         )
-        if image_sequence is not None
+        if entry.reservation is not None
         else None,
-        subject=row[31],
-        subject_n=row[32],
-        terms=_terms_of(row[33:38]),
-        plan=row[38],
-        priced_micros=row[39],
-        uncollected_micros=row[40],
-        late=row[41],
-        final=row[42],
-        reason=row[43],
-        labels=row[44] or {},
-        lines=tuple(_entry_line_of(line) for line in row[45] or ()),
+        subject=entry.subject,
+        subject_n=entry.subject_n,
+        terms=_terms_of(entry),
+        plan=entry.plan,
+        priced_micros=entry.priced,
+        uncollected_micros=entry.uncollected,
+        late=entry.late,
+        final=entry.final,
+        reason=entry.reason,
+        labels=entry.labels or {},
+        lines=tuple(_entry_line_of(line) for line in entry.lines or ()),
         money=money,
     )
 
 
 def money_of(row: Fields) -> Money | None:
     """The dollars of an entry; None where its row is NULL (of an outer join)."""
-    if row[0] is None:
+    money = _money(row)
+    if money.customer is None:
         return None
     return Money(
-        dollars=Dollars(*row[2:11]),
-        lines=tuple(_money_line_of(line) for line in row[15] or ()),
-        draws=tuple(Draw(LotKey(s, n), micros, value) for s, n, micros, value in row[16] or ()),
-        debt_value_nanousd=row[11],
-        absorbed_failed_outcome_nanousd=row[12],
-        absorbed_uncollected_nanousd=row[13],
-        absorbed_unpriced_nanousd=row[14],
-        remainders={key: _ratio_of(text) for key, text in row[17].items()} if row[17] else NO_REMAINDERS,
+        dollars=Dollars(*_dollars(money)),
+        lines=tuple(_money_line_of(line) for line in money.lines or ()),
+        draws=tuple(Draw(LotKey(s, n), micros, value) for s, n, micros, value in money.draws or ()),
+        debt_value_nanousd=money.debt_value,
+        absorbed_failed_outcome_nanousd=money.absorbed_failed_outcome,
+        absorbed_uncollected_nanousd=money.absorbed_uncollected,
+        absorbed_unpriced_nanousd=money.absorbed_unpriced,
+        remainders={key: _ratio_of(text) for key, text in money.remainders.items()}
+        if money.remainders
+        else NO_REMAINDERS,
     )
 
 
 def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
     """A reservation of its row, and its row of costs where it has one that is not NULL."""
+    reservation = _reservation(row)
     return Reservation(
-        sequence=row[1],
-        state=ReservationState(row[2]),
-        terms=Terms(*row[3:8]),
-        created_at=row[8],
-        expires_at=row[9],
-        pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in row[11]),
-        labels=row[18] or {},
-        priced_micros=row[12],
-        charged_micros=row[13],
-        has_outcome_rule=row[14],
-        outcome_charged=row[15],
-        own_run=row[16],
-        lapsed_micros=row[17],
+        sequence=reservation.sequence,
+        state=ReservationState(reservation.state),
+        terms=Terms(*_terms(reservation)),
+        created_at=reservation.created_at,
+        expires_at=reservation.expires_at,
+        pins=tuple(Pin(LotKey(s, n), micros) for s, n, micros in reservation.pins),
+        labels=reservation.labels or {},
+        priced_micros=reservation.priced,
+        charged_micros=reservation.charged,
+        has_outcome_rule=reservation.has_outcome_rule,
+        outcome_charged=reservation.outcome_charged,
+        own_run=reservation.own_run,
+        lapsed_micros=reservation.lapsed,
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
     )
 
 
 def lot_of(row: Fields, value_nanousd: int) -> Lot:
     """A lot of its row, and its value, which stands in a table of its own."""
+    lot = _lot(row)
     return Lot(
-        key=LotKey(row[1], row[2]),
-        kind=GrantKind(row[3]),
-        amount_micros=row[4],
-        remaining_micros=row[5],
-        held_micros=row[6],
+        key=LotKey(lot.sequence, lot.n),
+        kind=GrantKind(lot.kind),
+        amount_micros=lot.amount,
+        remaining_micros=lot.remaining,
+        held_micros=lot.held,
         value_nanousd=value_nanousd,
-        priority=row[7],
-        scope=row[8],
-        effective_at=row[9],
-        expires_at=row[10],
-        status=LotStatus(row[11]),
+        priority=lot.priority,
+        scope=lot.scope,
+        effective_at=lot.effective_at,
+        expires_at=lot.expires_at,
+        status=LotStatus(lot.status),
     )
 
 
 def state_of(row: Fields) -> State:
     """What prices remember under one key, of its row."""
+    state = _state(row)
     return State(
-        text=row[2],
-        closes_at=row[3],
-        surplus_micros=row[4],
-        collected_micros=row[5],
-        uncollected_micros=row[6],
-        revenue_nanousd=row[7],
-        terms=_terms_of(row[8:13]),
+        text=state.state,
+        closes_at=state.closes_at,
+        surplus_micros=state.surplus,
+        collected_micros=state.collected,
+        uncollected_micros=state.uncollected,
+        revenue_nanousd=state.revenue_nanousd,
+        terms=_terms_of(state),
     )
 
 
-def _terms_of(row: Fields) -> Terms | None:
+def _terms_of(row: Any) -> Terms | None:
     """Terms of their columns; None where they are NULL."""
-    return Terms(*row) if row[0] is not None else None
+    return Terms(*_terms(row)) if row.card is not None else None
 
 
 def _ratio_of(text: str) -> Ratio:
@@ -178,16 +211,17 @@ def _ratio_of(text: str) -> Ratio:
 
 
 def _costs_of(row: Fields) -> ReservationCosts:
+    costs = _costs(row)
     return ReservationCosts(
-        cost_exact=_ratio_of(row[2]),
-        included_exact=_ratio_of(row[3]),
-        unpriced_exact=_ratio_of(row[4]),
-        posted_nanousd=row[5],
-        absorbed_failed_outcome_nanousd=row[6],
-        absorbed_uncollected_nanousd=row[7],
-        absorbed_unpriced_nanousd=row[8],
-        saved_exact=_ratio_of(row[9]),
-        own_key_exact=_ratio_of(row[10]),
+        cost_exact=_ratio_of(costs.cost_exact),
+        included_exact=_ratio_of(costs.included_exact),
+        unpriced_exact=_ratio_of(costs.unpriced_exact),
+        posted_nanousd=costs.posted,
+        absorbed_failed_outcome_nanousd=costs.absorbed_failed_outcome,
+        absorbed_uncollected_nanousd=costs.absorbed_uncollected,
+        absorbed_unpriced_nanousd=costs.absorbed_unpriced,
+        saved_exact=_ratio_of(costs.saved_exact),
+        own_key_exact=_ratio_of(costs.own_key_exact),
     )
 
 

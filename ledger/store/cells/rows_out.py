@@ -1,7 +1,7 @@
 """The books' values as texts for the write.
 
 What is written goes as one text for each kind of row: the literals of the cell's composite type of that kind,
-whose fields are the columns of `columns`. Given arrays, the driver looks at each value in turn, which costs
+whose fields stand in the order of `columns`. Given arrays, the driver looks at each value in turn, which costs
 more than the database's own work on it. Instants and terms are in many rows: they go once, and rows have
 their numbers (`Shared`).
 """
@@ -39,7 +39,6 @@ Key = TypeVar("Key")
 
 OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
-_EIGHTEEN = f"{_NINE},{_NINE}"
 
 
 class Numbers(dict[Key | None, int | str]):
@@ -114,42 +113,17 @@ def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
 
 
 def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None) -> str:
-    (
-        customer,
-        sequence,
-        kind,
-        request_id,
-        fingerprint,
-        moved,
-        after,
-        effective_at,
-        booked_at,
-        occurred_at,
-        reservation,
-        subject,
-        subject_n,
-        terms,
-        plan,
-        priced_micros,
-        uncollected_micros,
-        late,
-        final,
-        reason,
-        labels,
-        lines,
-        _,
-    ) = entry
+    instants, subject, subject_n = shared.instants, entry.subject, entry.subject_n
     return (
-        f"{customer},{sequence},{kind},{_text(request_id)},"
-        f"{'' if fingerprint is None else _BYTES + fingerprint.hex()},"
-        f"{_EIGHTEEN % (moved + after)},"
-        f"{shared.instants[effective_at]},{shared.instants[booked_at]},{shared.instants[occurred_at]},"
-        f"{_image(reservation, shared)},{'' if subject is None else subject},"
-        f"{'' if subject_n is None else subject_n},{shared.terms[terms]},"
-        f"{_name(plan)},{priced_micros},{uncollected_micros},{late:d},{final:d},"
-        f"{'' if reason is None else _text(reason)},"
-        f"{_labels(labels, stored_labels)},"
-        f"{_json([_entry_line(line) for line in lines]) if lines else ''}"
+        f"{entry.customer},{entry.sequence},{entry.kind},{_text(entry.request_id)},"
+        f"{'' if entry.fingerprint is None else _BYTES + entry.fingerprint.hex()},"
+        f"{_NINE % entry.credits},{_NINE % entry.after},"
+        f"{instants[entry.effective_at]},{instants[entry.booked_at]},{instants[entry.occurred_at]},"
+        f"{_image(entry.reservation, shared)},{'' if subject is None else subject},"
+        f"{'' if subject_n is None else subject_n},{shared.terms[entry.terms]},"
+        f"{_name(entry.plan)},{entry.priced_micros},{entry.uncollected_micros},{entry.late:d},{entry.final:d},"
+        f"{_text(entry.reason)},{_labels(entry.labels, stored_labels)},"
+        f"{_json([_entry_line(line) for line in entry.lines]) if entry.lines else ''}"
     )
 
 

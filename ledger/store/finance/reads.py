@@ -193,5 +193,4 @@ async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> FoundCharg
 
 
 def _with_money(row: asyncpg.Record) -> Entry:
-    width = len(ENTRY.names)
-    return rows_in.entry_of(row[:width], rows_in.money_of(row[width:]))
+    return rows_in.entry_of(row, rows_in.money_of(row[ENTRY.width :]))

@@ -208,11 +208,11 @@ class Reads:
         """The customer's lots, without their values."""
         async with self._at(customer_id) as (connection, key):
             rows = await connection.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
-        return [lot_of(tuple(row), value_nanousd=0) for row in rows]
+        return [lot_of(row, value_nanousd=0) for row in rows]
 
     async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
         """The entries that moved credits of the customer's, without their lines."""
-        return await self._page(customer_id, _STATEMENT, before, size, row_of=_entry_of)
+        return await self._page(customer_id, _STATEMENT, before, size, row_of=entry_of)
 
     async def usage(
         self, customer_id: str, query: UsageQuery, place: UsagePlace | None, size: int
@@ -231,7 +231,7 @@ class Reads:
         """The reservation that the entry `sequence` made."""
         async with self._at(customer_id) as (connection, key):
             row = await connection.fetchrow(_RESERVATION.format(cell=key.cell), key.customer, sequence)
-        return reservation_of(tuple(row)) if row is not None else None
+        return reservation_of(row) if row is not None else None
 
     async def reservations(
         self,
@@ -244,7 +244,7 @@ class Reads:
     ) -> Page[Reservation]:
         """Reservations in a state (None: any) with all of these labels."""
         return await self._page(
-            customer_id, _RESERVATIONS, before, size, state, _filter(labels), row_of=_reservation_of
+            customer_id, _RESERVATIONS, before, size, state, _filter(labels), row_of=reservation_of
         )
 
     async def charge(self, customer_id: str, sequence: int) -> Booked | None:
@@ -271,7 +271,7 @@ class Reads:
         """The entry that a request made, without its money."""
         async with self._at(customer_id) as (connection, key):
             row = await connection.fetchrow(_REQUEST.format(cell=key.cell), key.customer, request_id)
-        return entry_of(tuple(row)) if row is not None else None
+        return entry_of(row) if row is not None else None
 
     @asynccontextmanager
     async def _at(
@@ -312,16 +312,8 @@ class Reads:
             yield connection
 
 
-def _entry_of(row: asyncpg.Record) -> Entry:
-    return entry_of(tuple(row))
-
-
-def _reservation_of(row: asyncpg.Record) -> Reservation:
-    return reservation_of(tuple(row))
-
-
 def _booked_of(row: asyncpg.Record) -> Booked:
-    return Booked(entry_of(tuple(row)), row["reversed"], row["refunded"])
+    return Booked(entry_of(row), row["reversed"], row["refunded"])
 
 
 def _filter(labels: Mapping[str, str]) -> str | None:
