@@ -1,9 +1,9 @@
 """The books' values as texts for the write.
 
 What is written goes as one text for each kind of row: the literals of the cell's composite type of that kind,
-whose fields stand in the order of `columns`. Given arrays, the driver looks at each value in turn, which costs
-more than the database's own work on it. Instants and terms are in many rows: they go once, and rows have
-their numbers (`Shared`).
+whose fields stand in the order of `columns`. Given arrays, the driver looks at each value in turn, which
+costs more than the database's own work on it. Instants and terms are in many rows: they go once, and rows
+have their numbers (`Shared`).
 """
 
 from __future__ import annotations
