@@ -55,6 +55,7 @@ from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
 from ledger.client.sync import SyncCredits
 from ledger.client.sync_session import SyncSession
+from ledger.client.usage import Converted, Result, Work, convert
 
 __all__ = [
     "Balance",
@@ -64,6 +65,7 @@ __all__ = [
     "ChargeNotFound",
     "ChargeNotReversible",
     "ClientClosed",
+    "Converted",
     "Credits",
     "CreditsError",
     "CustomerNotFound",
@@ -95,6 +97,7 @@ __all__ = [
     "ReservationNotFound",
     "ReservationOpen",
     "ReservationState",
+    "Result",
     "ReversalNotExact",
     "ReversalTooLarge",
     "ScopeRequired",
@@ -110,5 +113,7 @@ __all__ = [
     "Unavailable",
     "UnpricedUsage",
     "UsageError",
+    "Work",
     "Written",
+    "convert",
 ]
