@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from packages import build, clone, wheels
+from packages import Environment, build, clone, wheels
 from shop import CARD, COSTS, PLANS, Shop
 
 from tests.serving import serving
@@ -28,6 +28,15 @@ def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with wheels of what it asks for."""
     return wheels(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="session")
+def client(wheel: Path, others: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel with what it asks for, FastAPI beside it: nothing of a server."""
+    made = Environment.installed(str(wheel), tmp_path_factory.mktemp("client"), others)
+    made.install("fastapi", others)
+    assert not made.packages() & {"asyncpg", "sqlalchemy", "litellm", "openai"}
+    return made
 
 
 @pytest.fixture(scope="session")

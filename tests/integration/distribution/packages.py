@@ -52,8 +52,9 @@ def build(kind: str, source: Path, into: Path) -> Path:
 
 
 def wheels(into: Path) -> Path:
-    """A directory with a wheel of everything that the package can ask for, and of nothing else."""
-    for name in sorted(set(_asked_for(Requirement("acu-ledger[embedded]"))) - {"acu-ledger"}):
+    """A directory with a wheel of all that the package and the recipes can ask for, and of nothing else."""
+    wanted = {name for each in ("acu-ledger[embedded]", "fastapi") for name in _asked_for(Requirement(each))}
+    for name in sorted(wanted - {"acu-ledger"}):
         _repack(distribution(name), into)
     return into
 
@@ -69,11 +70,15 @@ class Environment:
         """Installs by pip into an empty environment."""
         venv.create(directory, with_pip=False, symlinks=True)
         made = cls(directory)
-        pip = [sys.executable, "-m", "pip", "--python", made.program("python"), "--disable-pip-version-check"]
+        made.install(what, wheels)
+        return made
+
+    def install(self, what: str, wheels: Path) -> None:
+        """Installs by pip, from these wheels alone."""
+        pip = [sys.executable, "-m", "pip", "--python", self.program("python"), "--disable-pip-version-check"]
         options = ["--quiet", "--no-compile", "--no-index", "--find-links", wheels]
         subprocess.run([*pip, "install", *options, what], check=True, capture_output=True, text=True)
         subprocess.run([*pip, "check"], check=True, capture_output=True, text=True)
-        return made
 
     def program(self, name: str) -> Path:
         return self.directory / "bin" / name

@@ -20,17 +20,28 @@ credit: credit
 credit_price_usd: "0.01"
 rules:
   - name: models
+    title: Model
     match: {tokens: "openai/*"}
     price: {per_million: {input: "100", cache_read: "10", output: "1000", reasoning: "1000"}}
+  - name: models in the price of an issue
+    title: Conversation
+    match: {tokens: "anthropic/*"}
+    price: {per_million: {input: "0", output: "0"}}
   - name: sandboxes
+    title: Sandbox
     match: {compute: sandbox}
     price: {per_hour: "60"}
+  - name: machines
+    title: H100
+    match: {compute: h100}
+    price: {per_hour: "4"}
   - name: issues
+    title: Issue resolved
     match: {outcome: issue.resolved}
     price: {outcome: {resolved: "2"}}
 """
 PLANS = "plans:\n  standard: {card: work}\n"
-COSTS = 'tokens: {catalog: genai-prices}\ncompute: {sandbox: {per_hour: "0.12"}}\n'
+COSTS = 'tokens: {catalog: genai-prices}\ncompute: {sandbox: {per_hour: "0.12"}, h100: {per_hour: "2.49"}}\n'
 
 _numbers = count(1)
 
@@ -45,9 +56,9 @@ class Shop:
     def target(self) -> str:
         return self.server.public
 
-    def customer(self, credits_: int) -> str:
-        """A new customer with so many credits."""
-        customer_id = f"customer-{next(_numbers)}"
+    def customer(self, amount: int, customer_id: str | None = None) -> str:
+        """A new customer with so many credits; answers with its id."""
+        customer_id = customer_id or f"customer-{next(_numbers)}"
         with self._back_office() as admin:
             customer = Customer(customer_id=customer_id, plan="standard")
             admin.CreateCustomer(CreateCustomerRequest(request_id="create", customer=customer))
@@ -55,7 +66,7 @@ class Shop:
                 IssueGrantRequest(
                     request_id="grant",
                     customer_id=customer_id,
-                    amount_micros=credits_ * 1_000_000,
+                    amount_micros=amount * 1_000_000,
                     kind=GRANT_KIND_PROMO,
                 )
             )

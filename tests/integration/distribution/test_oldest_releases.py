@@ -65,6 +65,7 @@ def test_the_lock_has_the_lower_bounds() -> None:
     assert pinned == bounds
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.version_info[:2] > NEWEST_PYTHON, reason="they were built for older Pythons")
 def test_the_oldest_releases_reserve_commit_and_read_a_refusal(
     wheel: Path, shop: Shop, tmp_path: Path
