@@ -252,7 +252,9 @@ class Credits:
         reason: str,
         request_id: str | None = None,
     ) -> Refund:
-        """Undoes a charge that did not happen, or all charges of a closed reservation."""
+        """Undoes a charge that did not happen, or all charges of a closed reservation: one of the two."""
+        if (charge_id is None) == (reservation_id is None):
+            raise TypeError("name a charge or a reservation: one of them")
         request = pb.ReverseChargeRequest(
             request_id=request_id or new_request_id(),
             customer_id=customer_id,

@@ -72,4 +72,6 @@ async def with_retries(
                 raise
             before = error
         await asyncio.sleep(wait)
+        if not may_go_on():
+            raise before
     raise AssertionError("attempts have no end but their deadline")

@@ -86,16 +86,23 @@ class SyncCredits:
     def open(self) -> Self:
         """Starts the thread, and opens the channel; nothing is sent yet."""
         if self._thread is None:
-            self._thread = LoopThread()
-            self._thread.run(self._credits.open())
+            thread = LoopThread()
+            try:
+                thread.run(self._credits.open())
+            except BaseException:
+                thread.stop()
+                raise
+            self._thread = thread
         return self
 
     def close(self) -> None:
         """Waits for the writes that are under way, closes the channel, and ends the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.run(self._credits.close())
-            thread.stop()
+            try:
+                thread.run(self._credits.close())
+            finally:
+                thread.stop()
 
     def __enter__(self) -> Self:
         return self.open()

@@ -29,6 +29,18 @@ from ledger.v1 import credit_service_pb2, credit_service_pb2_grpc
 from pricing.adapters import openai
 assert credit_service_pb2.BatchResponse.DESCRIPTOR.file.name == "ledger/v1/credit_service.proto"
 """
+USE_CLIENT = """
+import sys
+from decimal import Decimal
+from ledger.client import NotNow, SyncCredits
+with SyncCredits("127.0.0.1:1", timeout_seconds=0.5) as credits:
+    try:
+        credits.reserve("acme", amount=Decimal("2.5"))
+    except NotNow as away:
+        assert away.request_id
+mine = {name.split(".")[1] for name in sys.modules if name.startswith("ledger.")}
+assert mine == {"client", "v1"}, mine
+"""
 FIRST_CHARGE_SECONDS = 120
 
 
@@ -61,13 +73,16 @@ def test_the_source_archive_builds_the_same_wheel(sources: Path, wheel: Path, tm
 def test_the_client_side_needs_no_server(wheel: Path, others: Path, tmp_path: Path) -> None:
     """Alone it installs calls and messages only; stubs, errors' details and adapters can be imported.
 
-    The command line is not there, and says in one line what to install.
+    The client works, and knows the public stubs alone. The command line is not there, and says in one
+    line what to install.
     """
     client = Environment.installed(str(wheel), tmp_path, others)
     assert client.packages() == CLIENT
     imported = client.run("python", "-W", "error", "-c", IMPORT_CLIENT)
     assert imported.returncode == 0, imported.stderr
     assert {"ledger.v1.credit_service_pb2_grpc", "pricing.adapters.openai"} <= set(imported.stdout.split())
+    used = client.run("python", "-W", "error", "-c", USE_CLIENT)
+    assert used.returncode == 0, used.stderr
     said = client.run("acu-ledger", "serve")
     assert (said.returncode, said.stdout, said.stderr.count("\n")) == (1, "", 1)
     assert "pip install 'acu-ledger[server]'" in said.stderr
