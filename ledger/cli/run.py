@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import uvloop
 
-from ledger.cli.access import KEY
+from ledger.cli.access import CA, KEY
 from ledger.cli.output.console import REFUSED, USAGE, fail, note
-from ledger.client import CreditsError, Unauthenticated
+from ledger.client import CreditsError, TlsFailed, Unauthenticated
 from ledger.environment import SettingsError
 
 Answer = TypeVar("Answer")
@@ -22,6 +22,8 @@ def run(command: Coroutine[None, None, Answer]) -> Answer:
     except (CreditsError, OSError) as failed:
         if isinstance(failed, Unauthenticated):
             note(f"{KEY} names the key to call with; `acu-ledger keys --help` says how one is made")
+        if isinstance(failed, TlsFailed):
+            note(f"--ca ({CA}) names the file of the authority that signed the server's certificate")
         fail(str(failed), REFUSED)
     except SettingsError as wrong:
         fail(str(wrong), USAGE)
