@@ -49,7 +49,7 @@ class Config:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keeps the collector away: all that is read is kept, and looking through it takes as long as reading."""
+    """Keeps the collector away: all that is read stays, and looking through it takes as long as reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -102,8 +102,8 @@ async def note(
 ) -> None:
     """Writes a row, in the transaction that the connection is in."""
     customer, sequence = (entry.customer, entry.sequence) if entry is not None else (None, None)
-    told = [orjson.dumps(image).decode() if image is not None else None for image in (before, after)]
-    await connection.execute(NOTE, *act, resource, customer, sequence, request_id, *told)
+    images = [orjson.dumps(image).decode() if image is not None else None for image in (before, after)]
+    await connection.execute(NOTE, *act, resource, customer, sequence, request_id, *images)
 
 
 async def list_events(

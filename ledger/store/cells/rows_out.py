@@ -247,7 +247,7 @@ def _json(value: object) -> str:
     """
     text = orjson.dumps(value).decode()
     if _ESCAPED_NUL in text and _has_nul(value):
-        raise ValueError("a text with NUL cannot be kept")
+        raise ValueError("a text with NUL cannot be stored")
     text = text.replace("\\", "\\\\").replace('"', '""')
     return f'"{text}"'
 
@@ -301,16 +301,16 @@ def _tallies(tallies: Mapping[str, Tally]) -> str:
 def _entry_line(line: EntryLine) -> dict[str, object]:
     if not ENTRY_LINE_OWN.isdisjoint(line.public):
         raise _hidden(line.public, ENTRY_LINE_OWN)
-    told = {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
+    stored = {**line.public, "treatment": line.treatment, "credits_micros": line.credits_micros}
     if line.pool is not None:
-        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
-    return told
+        stored |= {"pool": line.pool, "pool_micros": line.pool_micros}
+    return stored
 
 
 def _money_line(line: MoneyLine) -> dict[str, object]:
     if not MONEY_LINE_OWN.isdisjoint(line.internal):
         raise _hidden(line.internal, MONEY_LINE_OWN)
-    told = {
+    stored = {
         **line.internal,
         "kind": line.kind,
         "treatment": line.treatment,
@@ -319,14 +319,14 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
         "cost_nanousd": line.cost_nanousd,
     }
     if line.effects:
-        told["memory"] = [effect[:2] if effect.weight == 1 else [*effect] for effect in line.effects]
+        stored["memory"] = [effect[:2] if effect.weight == 1 else [*effect] for effect in line.effects]
     if line.saved_nanousd:
-        told["saved_nanousd"] = line.saved_nanousd
+        stored["saved_nanousd"] = line.saved_nanousd
     if line.own_key_nanousd:
-        told["own_key_nanousd"] = line.own_key_nanousd
+        stored["own_key_nanousd"] = line.own_key_nanousd
     if line.pool is not None:
-        told |= {"pool": line.pool, "pool_micros": line.pool_micros}
-    return told
+        stored |= {"pool": line.pool, "pool_micros": line.pool_micros}
+    return stored
 
 
 def _hidden(said: Mapping[str, object], own: frozenset[str]) -> ValueError:

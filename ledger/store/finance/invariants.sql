@@ -28,11 +28,11 @@ FROM {cell}.entries WHERE request_id IS NOT NULL
 GROUP BY customer, request_id HAVING count(*) > 1
 
 -- name: balances_follow_postings
-SELECT customer, format('entry %s: %s after it, its postings lead to %s', sequence, kept, due)
+SELECT customer, format('entry %s: %s after it, its postings lead to %s', sequence, stored, due)
        AS description
-FROM (SELECT customer, sequence, ARRAY[{balances_after}] AS kept, ARRAY[{balances_due}] AS due
+FROM (SELECT customer, sequence, ARRAY[{balances_after}] AS stored, ARRAY[{balances_due}] AS due
       FROM {cell}.entries WINDOW w AS (PARTITION BY customer ORDER BY sequence)) e
-WHERE kept <> due
+WHERE stored <> due
 
 -- name: instants_never_go_back
 SELECT customer, format('entry %s is booked at %s and takes effect at %s, the one before it at %s and %s',
@@ -43,21 +43,21 @@ FROM (SELECT customer, sequence, booked_at, effective_at, lag(booked_at) OVER w 
 WHERE booked_at < booked_before OR effective_at < effective_before
 
 -- name: wallet_is_replay
-SELECT customer, format('the wallet has %s, the journal makes %s', kept, replayed) AS description
-FROM (SELECT customer, ARRAY[{balances}]::numeric[] AS kept FROM {cell}.wallets) w
+SELECT customer, format('the wallet has %s, the journal makes %s', stored, replayed) AS description
+FROM (SELECT customer, ARRAY[{balances}]::numeric[] AS stored FROM {cell}.wallets) w
 FULL JOIN (SELECT customer, ARRAY[{balances_replayed}] AS replayed FROM {cell}.entries GROUP BY customer) j
     USING (customer)
-WHERE kept IS DISTINCT FROM replayed
+WHERE stored IS DISTINCT FROM replayed
 
 -- name: lots_are_balances
-SELECT customer, format('pending, available and held are %s; the lots make %s', kept, lots) AS description
-FROM (SELECT customer, ARRAY[pending, available, held]::numeric[] AS kept FROM {cell}.wallets) w
+SELECT customer, format('pending, available and held are %s; the lots make %s', stored, lots) AS description
+FROM (SELECT customer, ARRAY[pending, available, held]::numeric[] AS stored FROM {cell}.wallets) w
 LEFT JOIN (SELECT customer, ARRAY[
                coalesce(sum(remaining) FILTER (WHERE status = 'PENDING_START'), 0),
                coalesce(sum(remaining - held) FILTER (WHERE status <> 'PENDING_START'), 0),
                sum(held)] AS lots
            FROM {cell}.lots GROUP BY customer) l USING (customer)
-WHERE kept <> coalesce(lots, ARRAY[0, 0, 0]::numeric[])
+WHERE stored <> coalesce(lots, ARRAY[0, 0, 0]::numeric[])
 
 -- name: held_is_pins
 WITH pins AS MATERIALIZED (
@@ -344,16 +344,16 @@ FROM {cell}.states s JOIN {cell}.wallets w USING (customer) WHERE collected > w.
 -- name: remainders_are_carried
 -- Thirds have no end in decimals: sums may differ by what their last digits leave. A wallet that is full of
 -- tallies has forgotten some.
-SELECT customer, format('%s: %s micro-credits are carried, the entries say %s', key, coalesce(kept, 0),
+SELECT customer, format('%s: %s micro-credits are carried, the entries say %s', key, coalesce(stored, 0),
                         coalesce(noted, 0)) AS description
 FROM (SELECT w.customer, t.key,
              split_part(t.value ->> 0, '/', 1)::numeric(90, 30)
-             / split_part(t.value ->> 0, '/', 2)::numeric - (t.value ->> 1)::numeric AS kept
+             / split_part(t.value ->> 0, '/', 2)::numeric - (t.value ->> 1)::numeric AS stored
       FROM {cell}.wallets w, json_each(w.tallies) t) k
 FULL JOIN (SELECT m.customer, r.key,
                   sum(split_part(r.value, '/', 1)::numeric(90, 30) / split_part(r.value, '/', 2)::numeric)
                   AS noted
            FROM {cell}.money m, json_each_text(m.remainders) r GROUP BY 1, 2) n USING (customer, key)
-WHERE abs(coalesce(kept, 0) - coalesce(noted, 0)) > 0.000001
+WHERE abs(coalesce(stored, 0) - coalesce(noted, 0)) > 0.000001
   AND customer NOT IN (SELECT f.customer FROM {cell}.wallets f, json_object_keys(f.tallies)
                        GROUP BY 1 HAVING count(*) >= {tallies_max})

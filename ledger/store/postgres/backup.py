@@ -143,21 +143,21 @@ def _new(file: Path) -> Iterator[Path]:
 def _put(temporary: Path, file: Path) -> Backup:
     """Gives a backup that is whole its name, with its checksum, both on disk."""
     made = Backup(file, temporary.stat().st_size, _sha256(temporary))
-    told = file.with_name(file.name + _SUM)
-    told.write_text(f"{made.sha256}  {file.name}\n", encoding="utf-8")
+    sums = file.with_name(file.name + _SUM)
+    sums.write_text(f"{made.sha256}  {file.name}\n", encoding="utf-8")
     _sync(temporary)
-    _sync(told)
+    _sync(sums)
     temporary.rename(file)
     _sync(file.parent)
     return made
 
 
 def _check_sum(file: Path) -> None:
-    told = file.with_name(file.name + _SUM)
-    if told.exists():
-        expected = told.read_text(encoding="utf-8").split()[:1]
+    sums = file.with_name(file.name + _SUM)
+    if sums.exists():
+        expected = sums.read_text(encoding="utf-8").split()[:1]
         if expected != [_sha256(file)]:
-            raise BackupError(f"{file} is not what {told.name} says: it was changed since it was written")
+            raise BackupError(f"{file} is not what {sums.name} says: it was changed since it was written")
 
 
 def _sha256(file: Path) -> str:

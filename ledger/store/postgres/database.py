@@ -148,9 +148,9 @@ class Database:
         )
 
     async def connect_writer(self, application_name: str) -> Connection:
-        """A connection for a cell's batches or loads: plans made once, time-outs kept by the server.
+        """A connection for a cell's batches or loads: plans made once, time-outs held to by the server.
 
-        At most 63 bytes of `application_name` are kept; by it a lost session is found and ended. Raises
+        At most 63 bytes of `application_name` are shown; by it a lost session is found and ended. Raises
         StandbyError, and the driver's errors.
         """
         session = self._writer_session

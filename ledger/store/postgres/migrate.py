@@ -160,12 +160,12 @@ async def _refusal_of(
     """What is in the way of a migration, where whoever runs it can do something about it."""
     if isinstance(error, asyncpg.LockNotAvailableError):
         holders = await connection.fetch(_HOLDERS, _LOCK, schemas)
-        told = "; ".join(
+        sessions = "; ".join(
             f"process {row['pid']} (user {row['usename']}, application {row['application_name']!r},"
             f" connected since {row['backend_start']:%Y-%m-%d %H:%M:%S %Z})"
             for row in holders[:HOLDERS_MAX]
         )
-        who = told or "they have gone meanwhile"
+        who = sessions or "they have gone meanwhile"
         return f"others hold locks that the migration needs: {who}; start when they are done, or end them"
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         user = await connection.fetchval("SELECT current_user")

@@ -70,10 +70,10 @@ class Programs(NamedTuple):
         fit = [each for each in found if each.major >= server_major]
         if fit:
             return min(fit, key=lambda each: each.major)
-        told = ", ".join(f"{each.major} in {each.directory}" for each in found) or "none"
+        listed = ", ".join(f"{each.major} in {each.directory}" for each in found) or "none"
         raise ProgramError(
-            f"{DUMP} and {RESTORE} of PostgreSQL {server_major} or newer are needed (found: {told}): put them"
-            f" on PATH (Debian: postgresql-client-{server_major}), or pip install 'acu-ledger[embedded]'"
+            f"{DUMP} and {RESTORE} of PostgreSQL {server_major} or newer are needed (found: {listed}): put"
+            f" them on PATH (Debian: postgresql-client-{server_major}), or pip install 'acu-ledger[embedded]'"
         )
 
     async def run(self, program: str, *arguments: str, connect: Connect | None = None) -> str:
