@@ -87,7 +87,7 @@ class Engine:
         self.directory.forget()
         self.prices.published.forget()
         for cell in self._cells.values():
-            cell.memory.forget()
+            cell.customers.forget()
 
     def _sweeper_lag(self) -> float:
         return max((sweeper.lag_seconds() for sweeper in self.sweepers), default=0.0)

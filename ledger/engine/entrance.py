@@ -51,7 +51,7 @@ class Entrance:
         line = self._lines.get(customer_id)
         pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, asked, act)
         if key is not None and line is None:
-            first = self._cells[key.cell].memory.arrive(pending, pending.arrived_at)
+            first = self._cells[key.cell].customers.arrive(pending, pending.arrived_at)
             if first is None:
                 return pending
         if line is None:
@@ -85,8 +85,8 @@ class Entrance:
         if key is None:
             pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
             return
-        memory, pending.customer = self._cells[key.cell].memory, key.customer
-        while (first := memory.arrive(pending, boot_seconds())) is not None:
+        customers, pending.customer = self._cells[key.cell].customers, key.customer
+        while (first := customers.arrive(pending, boot_seconds())) is not None:
             await all_done((first,))
             answer = _answer_after(first, command)
             if answer is not None:

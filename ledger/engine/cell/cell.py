@@ -1,4 +1,4 @@
-"""One cell of a process: its memory, its writer, loader and locked rounds, and the commands on their way."""
+"""One cell of a process: customers in memory, writer, loader, locked rounds, and commands on their way."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class Cell:
         gathering: Gathering,
     ) -> None:
         self.name = name
-        self.memory = Customers(name, directory, prices, clock)
+        self.customers = Customers(name, directory, prices, clock)
         purposes = ("writer", "loader", "locked rounds", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, loads, rounds, *returns = self._links
-        self._writer = Writer(self.memory, writes, clock, metrics, spans, gathering)
-        undoing = self.memory.undoing
+        self._writer = Writer(self.customers, writes, clock, metrics, spans, gathering)
+        undoing = self.customers.undoing
         self._loader, *self._returns = (
-            Loader(self.memory, line, link, self._writer, clock, prices, database)
-            for line, link in ((self.memory.wanting, loads), *((undoing, link) for link in returns))
+            Loader(self.customers, line, link, self._writer, clock, prices, database)
+            for line, link in ((self.customers.wanting, loads), *((undoing, link) for link in returns))
         )
         self._locked_rounds = LockedRounds(
-            self.memory, rounds, self._loader, self._writer, clock, metrics, spans
+            self.customers, rounds, self._loader, self._writer, clock, metrics, spans
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,7 +81,7 @@ class Cell:
 
     async def drain(self) -> None:
         """Waits until every command on its way has its answer, then ends the cell's connections."""
-        while in_flight := self.memory.in_flight():
+        while in_flight := self.customers.in_flight():
             await all_done(in_flight)
         for task in self._tasks:
             task.cancel()

@@ -41,7 +41,7 @@ class Loader:
 
     def __init__(
         self,
-        memory: Customers,
+        customers: Customers,
         line: WaitingLine,
         link: Link,
         writer: Writer,
@@ -49,7 +49,7 @@ class Loader:
         prices: PriceBook,
         database: Database,
     ) -> None:
-        self._memory = memory
+        self._customers = customers
         self._line = line
         self._link = link
         self._writer = writer
@@ -70,16 +70,16 @@ class Loader:
                 connection = await self._link.connection()
                 fetched = await self.fetch(connection, members, due_at, under_lock=False)
             except Exception as error:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
-                _log.warning("load.failed", cell=self._memory.name, error=repr(error))
+                _log.warning("load.failed", cell=self._customers.name, error=repr(error))
                 await self._link.drop()
-                self._memory.not_loaded(members)
-                self._memory.give_up_on_the_old()
+                self._customers.not_loaded(members)
+                self._customers.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             turns = Turns()
             for member, asked, loaded in fetched:
                 work = min(_work(member), WORK_AT_ONCE) + _due(loaded)
-                self._memory.loaded(member, asked, loaded)
+                self._customers.loaded(member, asked, loaded)
                 await turns.after(work)
 
     async def fetch(
@@ -96,7 +96,7 @@ class Loader:
         for member in members:
             requests.append(self._request(member, due_at, all_ids=under_lock))
             await turns.after(_work(member))
-        found = await load(connection, self._memory.name, requests)
+        found = await load(connection, self._customers.name, requests)
         # Before the versions that are pinned: those that a lost history knew by their numbers go first.
         if not self._prices.published.is_current(boot_seconds()):
             await self._prices.published.refresh(self._database, self._clock.now())
@@ -130,7 +130,7 @@ class Loader:
             missing.extend((member.customer, key) for key in sorted(keys))
             complete.append((member, replace(asked, states=(*asked.states, *keys)), loaded))
         if missing:
-            found = await load_states(connection, self._memory.name, missing)
+            found = await load_states(connection, self._customers.name, missing)
             by_customer = {
                 member.customer: loaded.states for member, _, loaded in complete if isinstance(loaded, Loaded)
             }
@@ -172,7 +172,7 @@ class Loader:
         """With prices, and what is undone; rows that are not such as are ever written hold up no other."""
         try:
             await self._load_prices(loaded)
-            if under_lock or self._line is self._memory.undoing:
+            if under_lock or self._line is self._customers.undoing:
                 await self._load_undone(connection, member)
         except UnknownVersionError as error:  # Lost with the history that the rest was read on.
             return Unreadable(UnavailableError(repr(error)))
@@ -197,7 +197,7 @@ class Loader:
             return
         facts = await load_reversal(
             connection,
-            self._memory.name,
+            self._customers.name,
             member.customer,
             charge=head.command.charge,
             reservation=head.command.reservation if isinstance(head.command, Reverse) else None,

@@ -42,7 +42,7 @@ class LockedRounds:
 
     def __init__(
         self,
-        memory: Customers,
+        customers: Customers,
         link: Link,
         loader: Loader,
         writer: Writer,
@@ -50,7 +50,7 @@ class LockedRounds:
         metrics: OperationsMetrics,
         spans: Spans | None,
     ) -> None:
-        self._memory = memory
+        self._customers = customers
         self._link = link
         self._loader = loader
         self._writer = writer
@@ -61,9 +61,9 @@ class LockedRounds:
     async def run(self) -> None:
         """Takes rounds until cancelled; none while the outcome of a write is unknown."""
         while True:
-            await self._memory.contended.has_some.wait()
+            await self._customers.contended.has_some.wait()
             await self._writer.settled.wait()
-            members = self._memory.contended.take()
+            members = self._customers.contended.take()
             if members:
                 await self._take_round(members)
 
@@ -76,25 +76,25 @@ class LockedRounds:
         except WriteRefusedError as error:
             outcome = WriteOutcome.REFUSED
             await self._settle(error)
-            self._memory.lose_round(members, batch, None if will_pass(error) else error)
+            self._customers.lose_round(members, batch, None if will_pass(error) else error)
         except Exception as error:  # noqa: BLE001 -- whatever it was, its outcome is unknown
             outcome = WriteOutcome.UNKNOWN
             await self._settle(error)
-            self._memory.lose_round(members, batch)
+            self._customers.lose_round(members, batch)
         else:
-            self._memory.finish_round(members, batch)
+            self._customers.finish_round(members, batch)
         if self._spans is not None:
-            self._spans.wrote(self._memory.name, batch, boot_seconds() - started, outcome)
+            self._spans.wrote(self._customers.name, batch, boot_seconds() - started, outcome)
 
     async def _round(self, members: Sequence[Member], batch: OpenBatch) -> None:
         connection = await self._link.connection()
         async with connection.transaction():
-            await lock_wallets(connection, self._memory.name, [member.customer for member in members])
+            await lock_wallets(connection, self._customers.name, [member.customer for member in members])
             due_at = self._clock.now()
             fetched = await self._loader.fetch(connection, members, due_at, under_lock=True)
             turns, decided = Turns(), 0
             for member, asked, loaded in fetched:
-                self._memory.decide_under_lock(member, asked, loaded, batch)
+                self._customers.decide_under_lock(member, asked, loaded, batch)
                 await turns.after(batch.work - decided)
                 decided = batch.work
             if batch.has_writes():
@@ -102,7 +102,7 @@ class LockedRounds:
 
     async def _write(self, connection: Connection, batch: OpenBatch) -> None:
         started = boot_seconds()
-        written: Written = await write(connection, self._memory.name, batch.rows())
+        written: Written = await write(connection, self._customers.name, batch.rows())
         answered = boot_seconds()
         self._clock.observe(written.clock, started, answered)
         self._metrics.batch(batch.commands, answered - started)
@@ -111,12 +111,12 @@ class LockedRounds:
 
     async def _settle(self, error: Exception) -> None:
         """Makes sure that no backend of this link is left that could still commit the round."""
-        _log.warning("round.lost", cell=self._memory.name, error=repr(error))
+        _log.warning("round.lost", cell=self._customers.name, error=repr(error))
         while True:
             try:
                 await self._link.renew()
             except LinkDownError:
-                self._memory.give_up_on_the_old()
+                self._customers.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 return

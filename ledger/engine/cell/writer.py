@@ -51,14 +51,14 @@ class Writer:
 
     def __init__(
         self,
-        memory: Customers,
+        customers: Customers,
         link: Link,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
         spans: Spans | None,
         gathering: Gathering,
     ) -> None:
-        self._memory = memory
+        self._customers = customers
         self._gathering = gathering
         self._link = link
         self._clock = clock
@@ -72,20 +72,20 @@ class Writer:
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
-            await self._memory.has_batch.wait()
+            await self._customers.has_batch.wait()
             await self._gathering.over()
-            if not self._memory.has_batch.is_set():
+            if not self._customers.has_batch.is_set():
                 continue  # What was in it has been taken back meanwhile.
-            batch = self._memory.next_batch()
+            batch = self._customers.next_batch()
             started = boot_seconds()
             try:
                 outcome = await self._ship(batch)
             except Exception as error:  # noqa: BLE001 -- nobody would write on: all would wait for ever
-                self._memory.take_apart(batch, error)
+                self._customers.take_apart(batch, error)
                 outcome = WriteOutcome.FAULT
-            self._memory.shipped()
+            self._customers.shipped()
             if self._spans is not None:
-                self._spans.wrote(self._memory.name, batch, boot_seconds() - started, outcome)
+                self._spans.wrote(self._customers.name, batch, boot_seconds() - started, outcome)
 
     async def _ship(self, batch: OpenBatch) -> WriteOutcome:
         """Writes a batch, and answers or takes back each of its parts."""
@@ -93,12 +93,12 @@ class Writer:
         try:
             connection = await self._link.connection()
             if batch.outdated:
-                self._memory.retract(batch.parts, batch)
+                self._customers.retract(batch.parts, batch)
                 return WriteOutcome.OUTDATED
             if batch.has_writes():
                 written = await self._write(connection, batch)
             else:
-                written = await check(connection, self._memory.name, batch.before(), batch.decided_at)
+                written = await check(connection, self._customers.name, batch.before(), batch.decided_at)
             answered = boot_seconds()
             repeats = await self._repeats(batch, written)
         except (WriteRefusedError, RepeatedRequestError) as error:
@@ -121,19 +121,19 @@ class Writer:
         rows = batch.rows()
         if boot_seconds() >= self._probe_until:
             try:
-                return await write(connection, self._memory.name, rows)
+                return await write(connection, self._customers.name, rows)
             except RepeatedRequestError:
                 self._probe_until = boot_seconds() + PROBE_SECONDS
-        return await write(connection, self._memory.name, rows, probe=True)
+        return await write(connection, self._customers.name, rows, probe=True)
 
     def _finish(self, batch: OpenBatch, written: Written, repeats: Repeats) -> None:
         """Answers the customers that were written; the others have been changed by another process."""
-        self._memory.finish(batch, written.customers, repeats)
+        self._customers.finish(batch, written.customers, repeats)
         changed = batch.parts.keys() - written.customers - written.repeated
         if changed and not written.stale:
             self._metrics.conflicts.inc(len(changed))
-            self._memory.contend(changed)
-        self._memory.retract(batch.parts.keys() - written.customers, batch)
+            self._customers.contend(changed)
+        self._customers.retract(batch.parts.keys() - written.customers, batch)
 
     async def _repeats(self, batch: OpenBatch, written: Written) -> Repeats:
         """Entries under the ids of refused requests: a refusal may be the repeat of one that succeeded."""
@@ -144,16 +144,16 @@ class Writer:
         ]
         if not ids:
             return {}
-        return await find_entries(await self._link.connection(), self._memory.name, ids)
+        return await find_entries(await self._link.connection(), self._customers.name, ids)
 
     async def _refused(self, batch: OpenBatch, error: WriteError) -> None:
         """The database has said for certain that nothing was written."""
         if not will_pass(error):
-            self._memory.take_apart(batch, error)
+            self._customers.take_apart(batch, error)
             return
-        _log.warning("write.waits", cell=self._memory.name, error=str(error))
+        _log.warning("write.waits", cell=self._customers.name, error=str(error))
         await asyncio.sleep(PAUSE_SECONDS)
-        self._memory.retract(batch.parts, batch)
+        self._customers.retract(batch.parts, batch)
 
     async def _recover(self, batch: OpenBatch, error: Exception) -> None:
         """After an unknown outcome: forget everything, end the old backend, decide again.
@@ -161,15 +161,15 @@ class Writer:
         The load that follows looks for the commands' ids, so that what did take effect is answered from
         its entry.
         """
-        _log.warning("write.unknown_outcome", cell=self._memory.name, error=repr(error))
+        _log.warning("write.unknown_outcome", cell=self._customers.name, error=repr(error))
         self.settled.clear()
-        self._memory.forget_all(batch)
+        self._customers.forget_all(batch)
         while True:
             try:
                 await self._link.renew()
                 break
             except LinkDownError:
-                self._memory.give_up_on_the_old()
+                self._customers.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
         self.settled.set()
 

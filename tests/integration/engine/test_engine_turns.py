@@ -50,7 +50,7 @@ def committed(pending: Pending) -> Committed:
 async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     """Charges that came before their customer was loaded are not all decided at once."""
     acme = await world.customer("acme", 10_000 * CREDIT)
-    members = world.engine._cells["cell_00"].memory._members
+    members = world.engine._cells["cell_00"].customers._members
     members.clear()
     lines = WORK_AT_ONCE // 4
     waiting = begin(world, acme, 40, lines)
@@ -76,7 +76,7 @@ async def test_a_statement_has_a_bounded_number_of_lines(
     work_max = BATCH_WORK_MAX // 100
     monkeypatch.setattr(customers, "BATCH_WORK_MAX", work_max)
     acme = await world.customer("acme", 100_000 * CREDIT)
-    memory = world.engine._cells["cell_00"].memory
+    memory = world.engine._cells["cell_00"].customers
     await world.reserve(acme, "hold", CREDIT)
     take = memory.next_batch
     shipped: list[OpenBatch] = []
@@ -101,7 +101,7 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     """What goes beyond waits for the next round; all is charged, in order."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     await world.reserve(acme, "hold", CREDIT)
-    memory = world.engine._cells["cell_00"].memory
+    memory = world.engine._cells["cell_00"].customers
     memory.contend(memory._members)
     for member in memory._members.values():
         member.forget()
@@ -128,7 +128,7 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
     names = [await world.customer(name, 100_000 * CREDIT) for name in ("busy", "other")]
     for name in names:
         await world.reserve(name, "hold", CREDIT)
-    memory = world.engine._cells["cell_00"].memory
+    memory = world.engine._cells["cell_00"].customers
     memory.contend(memory._members)
     for member in memory._members.values():
         member.forget()
@@ -156,7 +156,7 @@ async def test_rows_are_made_in_turns(world: World) -> None:
     await world.reserve(acme, "hold", CREDIT)
     lines = LINES_AT_ONCE - 1
     begin(world, acme, 4, lines)
-    batch = world.engine._cells["cell_00"].memory._batches[-1].rows()
+    batch = world.engine._cells["cell_00"].customers._batches[-1].rows()
     rows = asyncio.create_task(write._rows(batch, Shared()))
     turns = 0
     while not rows.done():
