@@ -110,7 +110,7 @@ proto: setup
 protos: PROTOS ?= build/protos
 protos: setup
 	@rm -rf $(PROTOS); mkdir -p $(PROTOS)/ledger $(PROTOS)/google
-	@cp -R proto/ledger/v1 $(PROTOS)/ledger/; cp -R proto/google/rpc $(PROTOS)/google/; cp LICENSE $(PROTOS)/
+	@cp -R proto/ledger/v1 $(PROTOS)/ledger/; cp -R proto/google/rpc $(PROTOS)/google/; cp LICENSE ledger/client/service_config.json $(PROTOS)/
 	@sed -e 's#path: proto#path: .#' -e 's#proto/google#google#' buf.yaml >$(PROTOS)/buf.yaml
 	@$(BIN)/buf lint $(PROTOS); $(BIN)/buf build $(PROTOS) --output /dev/null
 	@find $(PROTOS) -type f | LC_ALL=C sort

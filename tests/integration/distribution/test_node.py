@@ -43,6 +43,7 @@ def test_the_module_has_the_public_protos_alone(protos: Path) -> None:
         "ledger/v1/scope.proto",
         "ledger/v1/usage.proto",
         "ledger/v1/wallet_service.proto",
+        "service_config.json",
     }
 
 
@@ -66,6 +67,7 @@ def test_a_program_in_typescript_reserves_commits_and_reads_a_refusal(
     for step in (("buf", "generate", str(protos)), ("node_modules/.bin/tsc",)):
         done = _run(*step, within=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copy(protos / "service_config.json", tmp_path)
     said = _run("node", "built/agent.js", shop.target, shop.customer(10), within=tmp_path)
     assert said.stderr == ""
     assert said.stdout == (

@@ -18,42 +18,30 @@ LOCK = REPOSITORY / "requirements-oldest.lock"
 NEWEST_PYTHON = (3, 13)
 """That they were built for."""
 PROGRAM = """
-import sys
+import asyncio, sys
 from decimal import Decimal
-
-import grpc
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
-
-from ledger.v1 import credit_service_pb2 as pb
-from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from ledger.v1.usage_pb2 import TokenUsage, UsageItem, UsageList
-from pricing.adapters import openai
+from ledger.client import Credits, InsufficientCredits, SyncCredits, convert
 
 target, customer_id = sys.argv[1:]
 record = {"id": "1", "model": "gpt-5", "usage": {"prompt_tokens": 9000, "completion_tokens": 600}}
-(tokens,) = openai.adapt(record).items
-usage = UsageList(items=[UsageItem(tokens=TokenUsage(model=tokens.model, **tokens.quantities))])
-with grpc.insecure_channel(target) as channel:
-    stub = CreditServiceStub(channel)
-    held = stub.Reserve(pb.ReserveRequest(request_id="r", customer_id=customer_id, usage=usage)).reservation
-    committed = stub.CommitReservation(
-        pb.CommitReservationRequest(
-            request_id="c",
-            customer_id=customer_id,
-            reservation_id=held.reservation_id,
-            usage=usage,
-            final=True,
-        )
-    )
-    print(held.held_micros, committed.charge.charged_micros, committed.balance.available_micros)
-    try:
-        stub.Reserve(pb.ReserveRequest(request_id="s", customer_id=customer_id, amount_micros=10**12))
-    except grpc.RpcError as refused:
-        status = Status.FromString(dict(refused.trailing_metadata())["grpc-status-details-bin"])
-        info = ErrorInfo()
-        assert any(detail.Unpack(info) for detail in status.details)
-        print(info.reason, info.metadata["short_micros"])
+usage = convert(openai=record).items
+
+async def work():
+    async with Credits(target) as credits:
+        held = await credits.reserve(customer_id, usage=usage)
+        committed = await credits.commit(customer_id, held.reservation_id, usage, final=True)
+        print(held.held_micros, committed.charged_micros)
+        async with credits.session(customer_id, estimate=usage) as session:
+            session.add(openai=record)
+        print(session.charged)
+        try:
+            await credits.reserve(customer_id, amount=Decimal(10))
+        except InsufficientCredits as error:
+            print(error.short)
+
+asyncio.run(work())
+with SyncCredits(target) as credits:
+    print(credits.balance(customer_id).available)
 """
 
 
@@ -72,7 +60,7 @@ def test_the_oldest_releases_reserve_commit_and_read_a_refusal(
 ) -> None:
     """With warnings as errors, on nothing but what the lock pins.
 
-    9,000 tokens in and 600 out at 100 and 1,000 credits a million are 1.5 credits; of 10 are left 8.5.
+    9,000 tokens in and 600 out at 100 and 1,000 credits a million are 1.5 credits, twice; of 10 are left 7.
     """
     venv.create(tmp_path, with_pip=False, symlinks=True)
     oldest = Environment(tmp_path)
@@ -86,7 +74,7 @@ def test_the_oldest_releases_reserve_commit_and_read_a_refusal(
         done = _run(*pip, *step)
         assert done.returncode == 0, done.stdout + done.stderr
     said = oldest.run("python", "-W", "error", "-c", PROGRAM, shop.target, shop.customer(10))
-    assert said.stdout == "1500000 1500000 8500000\nINSUFFICIENT_CREDITS 999991500000\n", said.stderr
+    assert said.stdout == "1500000 1500000\n1.500000\n3.000000\n7.000000\n", said.stderr
 
 
 def _run(*command: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,5 @@
 // Reserves what a piece of work may take, commits what it took, and reads why a reservation is refused.
+import { readFileSync } from "node:fs";
 import { credentials, type ServiceError } from "@grpc/grpc-js";
 import { ErrorInfo } from "./stubs/google/rpc/error_details.js";
 import { Status } from "./stubs/google/rpc/status.js";
@@ -22,7 +23,9 @@ function reasonOf(error: ServiceError): ErrorInfo | undefined {
 }
 
 const [target, customerId] = process.argv.slice(2);
-const client = new CreditServiceClient(target, credentials.createInsecure());
+// What is sent again, and when, as the ledger publishes it; a request id makes it safe.
+const config = readFileSync("service_config.json", "utf8");
+const client = new CreditServiceClient(target, credentials.createInsecure(), { "grpc.service_config": config });
 const tokens = { model: "openai/gpt-5", input: 9000n, output: 600n };
 const usage = UsageList.fromPartial({ items: [{ kind: { $case: "tokens", value: tokens } }] });
 
