@@ -9,6 +9,7 @@ sent again and again, for as long as the client is open; with `refuse` by `Credi
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ PATIENCE_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = 0.25
 """The most before another attempt at what had no answer; it doubles with each."""
 AGAIN_SECONDS_MAX: Final = 5.0
+_log = logging.getLogger(__name__)
+
 AWAY: Final = (NotNow, InternalFault)
 """What a call ends with that had no answer of the ledger's."""
 
@@ -57,7 +60,10 @@ class Delivery:
         """The last call had no answer."""
         self._carry_out = carry_out
         self._timeout_seconds = min(timeout_seconds, PATIENCE_SECONDS) if self.goes_on else timeout_seconds
-        self._left: deque[Settling] = deque()
+        self._left: deque[list[Settling]] = deque()
+        """What sessions have left, each in its order."""
+        self._refused: list[Settling] = []
+        """What was refused, and is tried again when somebody recovers."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sender: asyncio.Task[None] | None = None
         self.sessions: set[Leaving] = set()
@@ -85,41 +91,63 @@ class Delivery:
 
     def leave(self, settlings: Sequence[Settling]) -> None:
         """Takes over what a session could not have answered, in its order."""
-        self._left.extend(settlings)
+        if settlings:
+            self._left.append(list(settlings))
         if self.goes_on and self._left and self._sender is None:
             self._sender = asyncio.create_task(self._send_left(), name="late usage")
 
-    def take_left(self) -> list[Settling]:
+    def refuse(self, settling: Settling) -> None:
+        """Keeps what was refused of a write, until somebody recovers it."""
+        self._refused += (Settling(self.outbox, write) for write, _ in settling.refused)
+
+    def take_left(self) -> list[list[Settling]]:
         """Hands over what sessions have left: whoever takes it sends it, or leaves it again."""
-        left, self._left = list(self._left), deque()
-        return left
+        turns = [*self._left, *([settling] for settling in self._refused)]
+        self._left, self._refused = deque(), []
+        return turns
 
     async def close(self) -> None:
         """Ends all sessions, and waits for them; what then has no answer stays in the journal."""
         for session in self.sessions:
             session.leave()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
-        self.outbox.close()
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.wait([self._sender])
+        finally:
+            self.outbox.close()
 
     async def _send_left(self) -> None:
-        """Sends what sessions have left, until nothing is."""
+        """Sends what sessions have left, until nothing is; what has no answer is behind the others then."""
         attempt = 0
         while self._left:
-            settling = self._left[0]
+            turn = self._left[0]
             try:
-                await settling.run(self.send)
+                while turn:
+                    await turn[0].run(self.send)
+                    self._report(turn.pop(0))
                 attempt = 0
             except CreditsError:
                 attempt += 1
+                self._left.rotate(-1)
                 await asyncio.sleep(again_seconds(attempt))
-                continue
-            with suppress(ValueError):
-                self._left.remove(settling)
+            else:
+                with suppress(ValueError):
+                    self._left.remove(turn)
         self._sender = None
+
+    def _report(self, settling: Settling) -> None:
+        """Nobody waits for it: what was refused is logged."""
+        self.refuse(settling)
+        for write, error in settling.refused:
+            _log.warning(
+                "usage of %s is refused, and stays in the journal as %s: %s",
+                write.customer_id,
+                write.request_id,
+                error,
+            )
 
 
 def again_seconds(attempt: int) -> float:

@@ -64,6 +64,11 @@ class Outbox:
         """Whether nothing is left to do."""
         return not self._outstanding.writes
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether it outlives the process."""
+        return self._journal is not None
+
     def in_turns(self) -> list[list[Write]]:
         """All that is to be sent: the writes of a turn after each other."""
         return self._outstanding.in_turns()
@@ -151,7 +156,7 @@ class Settling:
         """What is still to be answered."""
         self.answers: list[tuple[Write, BatchResult]] = []
         self.refused: list[tuple[Write, Refused]] = []
-        """They stay in the outbox: usage is dropped by nobody but the caller."""
+        """With a journal they stay in the outbox: usage is dropped by nobody but the caller."""
         self.is_sent = False
         """What stands under its request id is the ledger's from now on: it is not to be changed."""
 
@@ -182,6 +187,9 @@ class Settling:
         parts = _parts_instead(write, error)
         if not parts:
             self.refused.append((write, error))
+            if not self._outbox.is_stored:
+                # Nobody can recover it: who added it is told.
+                self._outbox.drop(write)
             return []
         return self._outbox.replace(write, parts)
 

@@ -91,12 +91,15 @@ async def recover(delivery: Delivery, directory: Path | None, give_up: Collectio
 
 async def _recover_sessions(delivery: Delivery, recovered: _Recovered, troubles: list[CreditsError]) -> None:
     """Sends what sessions of this process have left."""
-    left = delivery.take_left()
-    turns: dict[str, list[Settling]] = {}
-    for settling in left:
-        turns.setdefault(settling.write.reservation_id or settling.write.request_id, []).append(settling)
-    await _in_turns(turns.values(), delivery, delivery.outbox, recovered, troubles)
-    delivery.leave([settling for settling in left if settling.waiting])
+    turns = delivery.take_left()
+    await _in_turns(turns, delivery, delivery.outbox, recovered, troubles)
+    for turn in turns:
+        delivery.leave([settling for settling in turn if settling.waiting])
+        for settling in turn:
+            settling.refused = [
+                each for each in settling.refused if each[0].request_id not in recovered.give_up
+            ]
+            delivery.refuse(settling)
 
 
 async def _recover_file(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -35,7 +35,6 @@ from ledger.client.errors import (
     InsufficientCredits,
     JournalError,
     QueueFull,
-    Refused,
     ReservationClosed,
     ReservationExpired,
     ReservationNotFound,
@@ -81,7 +80,7 @@ class Summary(NamedTuple):
     """Credits that were priced, and not collected."""
     lines: tuple[SummaryLine, ...]
     uncommitted: tuple[UsageItem, ...]
-    """What no answer has come for yet."""
+    """What no answer has come for yet, or was refused."""
 
     def __str__(self) -> str:
         """For a person: a line of text for each line, and one for all."""
@@ -142,7 +141,8 @@ class Session:
         self._attempts = 0
         self._trouble: CreditsError | None = None
         """Why the last attempt had no answer."""
-        self._refusals: list[Refused] = []
+        self._refused: list[Settling] = []
+        """Parts of which something was refused."""
         self._flushing: list[asyncio.Future[None]] = []
         """Who waits for what was added to be tried."""
         self._wake = asyncio.Event()
@@ -264,8 +264,14 @@ class Session:
             self.charged,
             credits_of(self._book.uncollected_micros),
             tuple(_summary_line(line) for line in self._book.lines.values()),
-            tuple(item for part in self._parts for write in part.settling.waiting for item in write.items),
+            tuple(item for write in self._uncommitted() for item in write.items),
         )
+
+    def _uncommitted(self) -> Iterator[Write]:
+        for part in self._parts:
+            yield from part.settling.waiting
+        for settling in self._refused:
+            yield from (write for write, _ in settling.refused)
 
     # -- what is added -----------------------------------------------------------------------------
 
@@ -309,8 +315,8 @@ class Session:
         return items
 
     def _problem(self) -> CreditsError | None:
-        if self._refusals:
-            return self._refusals[0]
+        if self._refused:
+            return self._refused[0].refused[0][1]
         if self._trouble is not None and not (self._delivery.goes_on and isinstance(self._trouble, AWAY)):
             return self._trouble
         return self._book.shortage
@@ -514,7 +520,8 @@ class Session:
         became_charge = any(answer.HasField("charge") for _, answer in part.settling.answers)
         if became_charge and self._is_of_hold(part.write):
             self._lose()
-        self._refusals += (error for _, error in part.settling.refused)
+        if part.settling.refused:
+            self._refused.append(part.settling)
 
     def _charged(self, write: Write, answer: pb.BatchResult) -> None:
         if answer.HasField("charge"):
@@ -533,6 +540,8 @@ class Session:
         if self._release is not None:
             left.append(Settling(self._outbox, self._release))
         self._delivery.leave(left)
+        for settling in self._refused:
+            self._delivery.refuse(settling)
 
 
 def _estimate_of(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -14,10 +17,15 @@ from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.v1 import usage_pb2, wallet_service_pb2
 from ledger.v1.credit_service_pb2 import ListChargesRequest
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
+from tests.waiting import PAUSE_SECONDS
+
+Answer = TypeVar("Answer")
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
 CREDIT = 1_000_000
 GRANTED_CREDITS = 100
+PATIENT_SECONDS = 120.0
+"""Of calls that are to be answered, on a machine however slow."""
 
 _numbers = count(1)
 
@@ -66,6 +74,17 @@ def files_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+async def answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What a call with plain stubs answers, asked again while the server is overloaded."""
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
 async def charged_searches(target: str, customer_id: str) -> list[int]:
     """The quantities of all lines of searches that a customer was charged, as often as they were."""
     found: list[int] = []
@@ -74,7 +93,7 @@ async def charged_searches(target: str, customer_id: str) -> list[int]:
         service = CreditServiceStub(channel)
         while True:
             request = ListChargesRequest(customer_id=customer_id, page_size=1_000, page_token=token)
-            page = await service.ListCharges(request)
+            page = await answered(lambda: service.ListCharges(request))  # noqa: B023 -- awaited here
             lines = (line for charge in page.charges for line in charge.lines)
             found += (int(line.quantities["quantity"]) for line in lines if line.kind == "units")
             token = page.next_page_token

@@ -95,7 +95,7 @@ def _stepped(steps: Steps, name: str, function: Callable[..., Any]) -> Any:
 
 async def live(target: str, directory: Path, life: int, customer_id: str, steps: Steps) -> None:
     """Recovers what was left, and works."""
-    async with Credits(target, journal=directory / JOURNAL) as credits:
+    async with Credits(target, timeout_seconds=120, journal=directory / JOURNAL) as credits:
         await credits.recover()
         for number in range(SESSIONS):
             async with credits.session(customer_id, estimate=1) as session:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from client_world import Shop, charged_searches, files_in
+from client_world import PATIENT_SECONDS, Shop, charged_searches, files_in
 from dying_client import JOURNAL, NOTES
 
 from ledger.client import Credits
@@ -55,7 +55,7 @@ async def test_killed_at_each_of_its_steps(shop: Shop, tmp_path: Path) -> None:
     assert await process.wait() == 0
     notes = (tmp_path / NOTES).read_text(encoding="utf-8")
     assert notes.count("killed") == LIVES
-    async with Credits(shop.target, journal=tmp_path / JOURNAL) as credits:
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path / JOURNAL) as credits:
         await credits.recover()
         for customer, quantities in expected(notes).items():
             assert Counter(await charged_searches(shop.target, customer)) == Counter(quantities)

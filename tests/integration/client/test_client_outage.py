@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from client_world import CONFIG, Shop, charged_searches, files_in, searches
+from client_world import CONFIG, PATIENT_SECONDS, Shop, charged_searches, files_in, searches
 
 from ledger.client import Credits
 from ledger.client.errors import NotNow
@@ -126,7 +126,7 @@ async def test_callers_are_told(
     """With `refuse` sessions that cannot end say so in their time, and none begins; nothing is lost."""
     work = Work(customers)
     journal = tmp_path / "journal"
-    async with Credits(server.public, journal=journal) as credits:
+    async with Credits(server.public, timeout_seconds=PATIENT_SECONDS, journal=journal) as credits:
 
         async def kill() -> None:
             await server.kill()
@@ -141,7 +141,7 @@ async def test_callers_are_told(
         with pytest.raises(NotNow):
             await credits.recover()
         await server.start(same_ports=True)
-    async with Credits(server.public, journal=journal) as credits:
+    async with Credits(server.public, timeout_seconds=PATIENT_SECONDS, journal=journal) as credits:
         recovery = await credits.recover()
         assert recovery.refused == ()
         assert await work.is_charged(server)

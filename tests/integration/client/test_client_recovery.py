@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from client_world import Shop, charged_searches, files_in, searches
+from client_world import PATIENT_SECONDS, Shop, answered, charged_searches, files_in, searches
 
-from ledger.client import Credits, CustomerNotFound, InvalidArgument, Reservation, ReservationState
+from ledger.client import (
+    Credits,
+    CustomerNotFound,
+    InvalidArgument,
+    Reservation,
+    ReservationState,
+    Session,
+)
 from ledger.client.errors import JournalCorrupt
 from ledger.client.journal import Journal, left_in
 from ledger.client.models import labels_message
@@ -42,13 +49,14 @@ async def hold(credits: Credits, customer: str, *, ttl_seconds: int = 3_600) -> 
 
 async def charges(credits: Credits, customer: str) -> ListChargesResponse:
     """What the customer was charged, the latest first."""
-    assert credits._wire is not None
-    return await credits._wire.credits.ListCharges(ListChargesRequest(customer_id=customer))
+    wire = credits._wire
+    assert wire is not None
+    return await answered(lambda: wire.credits.ListCharges(ListChargesRequest(customer_id=customer)))
 
 
 async def recovered(shop: Shop, directory: Path, give_up: Sequence[str] = ()) -> tuple[int, list[object]]:
     """What another process recovers: how many items, and the errors of what is refused."""
-    async with Credits(shop.target, journal=directory) as other:
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=directory) as other:
         recovery = await other.recover(give_up=give_up)
     return recovery.items, [each.error for each in recovery.refused]
 
@@ -115,7 +123,7 @@ async def test_a_late_charge_is_in_the_journal_before_it_is_sent(
     held = await hold(credits, customer)
     leave(tmp_path, held, searches(100))
     await credits.release(customer, held.reservation_id)
-    async with Credits(shop.target, journal=tmp_path) as other:
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as other:
         sent: list[str] = []
         assert other._delivery is not None
         carry_out = other._delivery._carry_out
@@ -150,13 +158,36 @@ async def test_what_is_refused_stays_until_it_is_given_up(
     items, (error,) = await recovered(shop, tmp_path)
     assert (items, type(error)) == (4, InvalidArgument)
     assert sorted(await charged_searches(shop.target, customer)) == [1, 2, 3, 5]
-    async with Credits(shop.target, journal=tmp_path) as other:
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as other:
         (refused,) = (await other.recover()).refused
         assert (refused.customer_id, refused.usage) == (customer, (searches(-4),))
         recovery = await other.recover(give_up=[refused.request_id])
         assert (recovery.refused, recovery.given_up) == ((), (refused.request_id,))
     assert files_in(tmp_path) == []
     assert (await credits.balance(customer)).held == 0
+
+
+async def test_what_a_session_was_refused_is_recovered_by_its_process_too(
+    shop: Shop, customer: str, tmp_path: Path
+) -> None:
+    """Leaving says so, the summary has it, and recovery reports it until it is given up."""
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as own:
+
+        async def work(session: Session) -> None:
+            async with session:
+                session.add([searches(100), searches(-4), searches(200)])
+
+        session = own.session(customer, estimate=10)
+        with pytest.raises(InvalidArgument):
+            await work(session)
+        assert [item.units.quantity for item in session.summary().uncommitted] == ["-4"]
+        for _ in range(2):
+            (refused,) = (await own.recover()).refused
+            assert [item.units.quantity for item in refused.usage] == ["-4"]
+        assert (await own.recover(give_up=[refused.request_id])).given_up == (refused.request_id,)
+        assert (await own.recover()).refused == ()
+    assert sorted(await charged_searches(shop.target, customer)) == [100, 200]
+    assert files_in(tmp_path) == []
 
 
 async def test_a_customer_whom_the_ledger_does_not_know(shop: Shop, tmp_path: Path) -> None:
@@ -181,7 +212,7 @@ async def test_a_damaged_file_is_reported_and_left(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     leave(tmp_path, held, searches(100))
-    async with Credits(shop.target, journal=tmp_path) as other:
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as other:
         with pytest.raises(JournalCorrupt, match="damaged at byte") as found:
             await other.recover()
     assert found.value.path == path
