@@ -71,7 +71,7 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
     if priced is None:
         if amount_micros is None:
             raise BooksError("a command states credits, or usage with its price: neither was given")
-        return Bill(amount_micros, ())
+        return make(Bill, (amount_micros, (), NO_USAGE, HALF_EVEN, (), 0, ()))
     if amount_micros is not None:
         raise BooksError("a command states credits, or usage with its price: both were given")
     lines, rounding = priced.lines, priced.rounding
@@ -84,6 +84,8 @@ def make_bill(amount_micros: int | None, priced: Priced | None, tally: Tally = N
 def make_hold(amount_micros: int | None, priced: Priced | None, tally: Tally) -> Bill:
     """Bills what is to be held: what the same usage would be charged now, with what is carried or alone."""
     bill = make_bill(amount_micros, priced, tally)
+    if priced is None:
+        return bill
     alone_micros = bill.alone_micros()
     return _at(bill, alone_micros) if alone_micros > bill.micros else bill
 

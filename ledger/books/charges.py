@@ -115,7 +115,7 @@ def commit(
     bill, payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
     taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
-    refusal = _refuse_too_much(priced, before.priced_micros + priced_micros)
+    refusal = refuse_price(before.priced_micros + priced_micros, "usage" if priced else "amount_micros")
     if refusal:
         return refusal
     costs = _with_part(before.costs, bill, before.terms)
@@ -180,7 +180,7 @@ def charge(
     bill, payment = _pay(wallet, bill, [], plan, terms, no_hold=True, borrows=command.already_used)
     taken, debt_micros, uncollected_micros = payment
     priced_micros = bill.micros + pools.total_micros
-    refusal = _refuse_too_much(priced, priced_micros)
+    refusal = refuse_price(priced_micros, "usage" if priced else "amount_micros")
     if refusal:
         return refusal
     costs = _with_part(NO_COSTS, bill, terms)
@@ -222,15 +222,17 @@ class _Costs(NamedTuple):
 
 
 def _with_part(before: ReservationCosts, bill: Bill, terms: Terms) -> _Costs:
-    after = accrue(before, bill.lines, _paid_unpriced(bill, terms))
+    unpriced = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
+    paid_nanousd = _paid_unpriced(unpriced, bill, terms) if unpriced else NO_AMOUNT
+    after = accrue(before, bill.lines, paid_nanousd)
     return make(_Costs, (before, after, False) if fits(after, bill.lines) else (before, before, True))
 
 
-def _paid_unpriced(bill: Bill, terms: Terms) -> Ratio:
-    """What the lines without a price are charged, in nano-dollars at the list price of credits."""
-    prices = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
-    if not prices:
-        return NO_AMOUNT
+def _paid_unpriced(prices: Sequence[Ratio], bill: Bill, terms: Terms) -> Ratio:
+    """What the lines without a price of their own are charged, in nano-dollars at the list price of credits.
+
+    `prices` is what a fallback asks for them, in micro-credits.
+    """
     paid_micros, denominator = exact_sum(prices, (sum(bill.of_hold), 1))
     return paid_micros * terms.credit_price_nanousd, denominator * MICROS_PER_CREDIT
 
@@ -344,8 +346,8 @@ def _book(
         exact = [line.own_key_exact_nanousd for line in bill.lines]
         own_key = _memos(before.own_key_exact, after.own_key_exact, exact)
     lines, money_lines = [], []
-    for n, line in enumerate(bill.lines):
-        micros = shares[n]
+    each = zip(bill.lines, shares, revenues, of_lines, saved, own_key, strict=True)
+    for line, micros, revenue_nanousd, line_cost_nanousd, saved_nanousd, own_key_nanousd in each:
         lines.append(make(EntryLine, (line.treatment, line.public, micros, None, 0)))
         money_lines.append(
             make(
@@ -355,11 +357,11 @@ def _book(
                     line.treatment,
                     {**line.internal, **_BEYOND_THE_BOOKS} if uncosted else line.internal,
                     micros,
-                    revenues[n],
-                    of_lines[n],
+                    revenue_nanousd,
+                    line_cost_nanousd,
                     line.effects,
-                    saved[n],
-                    own_key[n],
+                    saved_nanousd,
+                    own_key_nanousd,
                     None,
                     0,
                 ),
@@ -450,8 +452,3 @@ def _after_commit(
             max(0, before.lapsed_micros - bill.micros) if before.lapsed_micros else 0,
         ),
     )
-
-
-def _refuse_too_much(priced: Priced | None, priced_micros: int) -> Refusal | None:
-    """Refuses a price that the books cannot hold; `priced_micros` is that of all parts so far."""
-    return refuse_price(priced_micros, "amount_micros" if priced is None else "usage")

@@ -200,6 +200,7 @@ class Customers:
         part = self._part(member, pending.work, alone=pending.alone)
         if isinstance(outcome, Refusal):
             part.items.append((pending, outcome))
+            part.has_refusals = True
             return
         if pending.act is not None:
             part.acts += (audited(pending.act, part.wallet, pending.command, outcome),)

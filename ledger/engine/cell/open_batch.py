@@ -39,6 +39,8 @@ class CustomerPart:
     """Of the back office, for those of the entries that it made."""
     items: list[tuple[Pending, Answer]] = field(default_factory=list)
     """Its commands in order, each with what it is answered once the batch is written."""
+    has_refusals: bool = False
+    """One of these answers is a refusal."""
 
     def apply(self, decision: Decision) -> None:
         """Adds an entry, and the images of the rows that it changes."""
@@ -96,6 +98,7 @@ class OpenBatch:
         return [
             (pending, answer)
             for part in self.parts.values()
+            if part.has_refusals
             for pending, answer in part.items
             if isinstance(answer, Refusal)
         ]

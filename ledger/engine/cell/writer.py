@@ -129,11 +129,13 @@ class Writer:
     def _finish(self, batch: OpenBatch, written: Written, repeats: Repeats) -> None:
         """Answers the customers that were written; the others have been changed by another process."""
         self._customers.finish(batch, written.customers, repeats)
-        changed = batch.parts.keys() - written.customers - written.repeated
+        unwritten = batch.parts.keys() - written.customers
+        changed = unwritten - written.repeated
         if changed and not written.stale:
             self._metrics.conflicts.inc(len(changed))
             self._customers.contend(changed)
-        self._customers.retract(batch.parts.keys() - written.customers, batch)
+        if unwritten:
+            self._customers.retract(unwritten, batch)
 
     async def _repeats(self, batch: OpenBatch, written: Written) -> Repeats:
         """Entries under the ids of refused requests: a refusal may be the repeat of one that succeeded."""
