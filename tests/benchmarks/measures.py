@@ -235,10 +235,7 @@ class Measures:
             self._note(f"open_loop_{key}_ms", thousandths[thousandth - 1])
 
     async def _overload(self) -> None:
-        """Ten times as many calls as a server answers: what it does then, how late, in how much memory.
-
-        On many customers: of a few each would have dozens of holds open then, which make its commands slower.
-        """
+        """Ten times as many calls as a server answers: what it does then, how late, in how much memory."""
         whose = load.customers(range(READ_FIRST, self._size.customers + 1))
 
         async def unary(where: Service) -> float:
