@@ -15,6 +15,8 @@ import pytest
 
 from ledger.store.postgres.embedded import EmbeddedPostgres
 
+pytestmark = pytest.mark.timeout(300)  # Each starts a server on a new directory, some of them twice.
+
 OWNER = """
 import sys
 from pathlib import Path
@@ -84,18 +86,14 @@ def test_it_works_twice_on_a_directory(data_dir):
     again.stop()
 
 
-@pytest.mark.parametrize("name", ["with a space", "o'clock & 100 % (1)", "a;b #1?"])
-def test_a_directory_may_have_any_name(data_dir, name):
+def test_a_directory_may_have_any_name(data_dir):
     """Neither a shell, nor a setting, nor the URL takes it for anything but a name; so with every role."""
-    server = EmbeddedPostgres.start(data_dir / name)
+    directory = data_dir / "at 5 o'clock & a;b (100 %) #1?"
+    server = EmbeddedPostgres.start(directory)
     ask(server.url, "CREATE ROLE acu_reader LOGIN")
-    assert ask(server.url, "SHOW data_directory") == str((data_dir / name).resolve())
-    assert ask(server.reader_url, "SELECT current_user") == "acu_reader"
-    again = EmbeddedPostgres.start(data_dir / name)
-    again.stop()
+    shown = ask(server.url, "SHOW data_directory"), ask(server.reader_url, "SELECT current_user")
     server.stop()
-    with pytest.raises(OSError, match=r"No such file|refused"):
-        ask(server.url)
+    assert shown == (str(directory.resolve()), "acu_reader")
 
 
 @pytest.mark.parametrize("name", ["of $HOME", 'a "quoted" one', "a `command`", "back\\slash", "a,b"])
