@@ -39,7 +39,7 @@ from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
-HISTORIES = int(os.environ.get("HISTORIES", "100"))
+HISTORIES = int(os.environ.get("HISTORIES", "60"))
 STEPS = 40
 CLOCKS_APART = timedelta(seconds=1)
 """More than a server's estimate of the database's clock may be behind it."""
