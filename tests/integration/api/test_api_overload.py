@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 
 import grpc
 import grpc.aio
@@ -148,7 +149,7 @@ async def test_a_batch_that_cannot_be_taken_is_not_read(world, customer, monkeyp
 async def test_holds_are_not_read_for_ever_to_be_refused(world, customer, monkeypatch):
     """Where many batches have been read in vain the next is refused by its header fields, as holds are."""
     async with nothing_is_written(world, monkeypatch, Urgency.NEW_WORK) as old:
-        monkeypatch.setattr(looks, "AT_ONCE_SECONDS", -3_600)
+        monkeypatch.setattr(looks, "AT_ONCE_SECONDS", -inf)
         refused = await refusal(begun_batch(world))
         assert (refused.reason, refused.metadata["limit"]) == ("OVERLOADED", "oldest_seconds")
         charged = asyncio.create_task(world.charge(amount_micros=2))
