@@ -84,6 +84,13 @@ class Settings(BaseSettings):
         except ValidationError as wrong:
             raise SettingsError("\n".join(map(_in_words, wrong.errors(include_url=False)))) from None
 
+    @classmethod
+    def on_free_ports(cls, config: Path, data: Path) -> Self:
+        """Of a server that whoever starts it calls: on loopback, without TLS. Raises SettingsError."""
+        ports = ("public_port", "back_office_port", "operations_port", "finance_port")
+        without_tls, any_free = dict.fromkeys(TLS_FILES), dict.fromkeys(ports, 0)
+        return cls.read(config_dir=config, data_dir=data, host=LOOPBACK, **without_tls, **any_free)
+
 
 def _in_words(problem: Any) -> str:
     """One line for a setting: numbers and switches are all that can be wrong by themselves."""

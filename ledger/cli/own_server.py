@@ -17,9 +17,8 @@ from ledger.cli.output.console import REFUSED, USAGE, fail, note
 from ledger.cli.run import run
 from ledger.cli.services import Ledger, connect
 from ledger.client.channel import Access
-from ledger.environment import LOOPBACK
 from ledger.logs import log_to_stderr
-from ledger.settings import TLS_FILES, Settings
+from ledger.settings import Settings
 from pricing import ConfigError
 
 Answer = TypeVar("Answer")
@@ -29,16 +28,7 @@ Answer = TypeVar("Answer")
 async def own_stack(config: Path, data: Path) -> AsyncIterator[Stack]:
     """Runs a server on free ports of loopback. DATABASE_URL, where set, wins over the data directory."""
     log_to_stderr(logging.WARNING)
-    settings = Settings.read(
-        config_dir=config,
-        data_dir=data,
-        host=LOOPBACK,
-        **dict.fromkeys(TLS_FILES),
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-    )
+    settings = Settings.on_free_ports(config, data)
     if settings.database_url is not None:
         note("Using the database of DATABASE_URL")
     async with running(settings) as stack:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ledger.app import running
-from ledger.environment import LOOPBACK, OWNER_URL, PREFIX, SettingsError
+from ledger.environment import OWNER_URL, PREFIX, SettingsError
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
 from pricing import ConfigError
@@ -21,16 +21,7 @@ from pricing import ConfigError
 
 async def serve(config: Path, data: Path) -> None:
     """Serves on free ports of loopback, with an embedded PostgreSQL."""
-    settings = Settings.read(
-        config_dir=config,
-        data_dir=data,
-        host=LOOPBACK,
-        public_port=0,
-        back_office_port=0,
-        operations_port=0,
-        finance_port=0,
-    )
-    async with running(settings) as stack:
+    async with running(Settings.on_free_ports(config, data)) as stack:
         addresses = {"target": stack.public_target, "back_office": stack.back_office_target}
         print(json.dumps(addresses), flush=True)  # noqa: T201 -- it is what the caller reads
         await asyncio.to_thread(sys.stdin.read)

