@@ -136,7 +136,7 @@ def serving(card: str | Path, *, costs: str | Path = _COSTS) -> Iterator[LedgerO
 
 @contextmanager
 def _server(config: Path, data: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, *_SERVER, config, data]
+    command = [sys.executable, *_SERVER, str(config), str(data)]
     pipe = subprocess.PIPE
     # What a terminal sends to a test run is not the server's: it ends when its standard input does.
     with subprocess.Popen(  # noqa: S603 -- this Python, with a module of this package
