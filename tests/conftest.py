@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import structlog
 from hypothesis import settings
@@ -41,6 +43,8 @@ settings.register_profile("random", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("EXAMPLES", "repeatable"))
 
 _numbers = count(1)
+_ROOM_BYTES = 8 * 2**30
+"""Of the servers of all workers, whose logs grow to 1 GB each, and what the tests need themselves."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -64,8 +68,18 @@ def clusters() -> Iterator[Path]:
 
     Not in pytest's own: each session closes that to all but its user, and as root the server is another one.
     """
-    with TemporaryDirectory(prefix="acu-ledger-") as directory:
+    with TemporaryDirectory(prefix="acu-ledger-", dir=_memory_with_room()) as directory:
         yield Path(directory)
+
+
+def _memory_with_room() -> Path | None:
+    """Where files are in memory alone, if they have room: tests make a thousand databases of 9 MB."""
+    memory = Path("/dev/shm")  # noqa: S108 -- a directory with a name of its own is made in it
+    if memory.is_dir():
+        room_bytes = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
+        if room_bytes > _ROOM_BYTES:
+            return memory
+    return None
 
 
 @pytest.fixture(scope="session")

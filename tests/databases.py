@@ -62,14 +62,18 @@ async def make_template(server: EmbeddedPostgres) -> None:
 
 
 async def new_database(server: EmbeddedPostgres, name: str) -> DatabaseUrls:
-    """A migrated database, with one cell (cell_00)."""
+    """A migrated database, with one cell (cell_00).
+
+    One of the same name goes: a module that workers share out among them may make its own twice.
+    """
+    await drop_database(server, name)
     await execute(server.url, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
     return DatabaseUrls.of(server, name)
 
 
 async def drop_database(server: EmbeddedPostgres, name: str) -> None:
-    """Drops it, whoever is connected."""
-    await execute(server.url, f"DROP DATABASE {name} WITH (FORCE)")
+    """Drops it, if there is one, whoever is connected."""
+    await execute(server.url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 async def execute(url: str, statement: str) -> None:

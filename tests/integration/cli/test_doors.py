@@ -167,13 +167,10 @@ def await_new_certificate(server: Server, authority: Authority) -> None:
     ends_at = datetime.now(UTC) + timedelta(days=77)
     authority.issue("tls", "ledger.example", "127.0.0.1", not_after=ends_at)
     context = ssl.create_default_context(cafile=authority.file)
-    expected = f"acu_ledger_tls_certificate_expiry_timestamp_seconds {int(ends_at.timestamp())}"
-    shown = re.sub(
-        r"(\d)\.(\d{9})\d*e\+09", r"\1\2", scrape(server.address("operations metrics"), context)[1]
-    )
-    while expected not in shown:
-        page = scrape(server.address("operations metrics"), context)[1]
-        shown = re.sub(r"(\d)\.(\d{9})\d*e\+09", r"\1\2", page)
+    expiry = re.compile(r"^acu_ledger_tls_certificate_expiry_timestamp_seconds (\S+)$", re.MULTILINE)
+    shown = 0.0
+    while shown != int(ends_at.timestamp()):
+        (shown,) = map(float, expiry.findall(scrape(server.address("operations metrics"), context)[1]))
 
 
 async def test_plaintext_behind_what_ends_tls(database: Database, database_url: str) -> None:

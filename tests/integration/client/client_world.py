@@ -43,18 +43,16 @@ class Shop:
         async with grpc.aio.insecure_channel(self.back_office_target) as channel:
             service = AdminServiceStub(channel)
             customer = admin.Customer(customer_id=customer_id, plan=plan)
-            await service.CreateCustomer(
-                admin.CreateCustomerRequest(request_id=f"new_{customer_id}", customer=customer)
+            create = admin.CreateCustomerRequest(request_id=f"new_{customer_id}", customer=customer)
+            grant = admin.IssueGrantRequest(
+                request_id=f"grant_{customer_id}",
+                customer_id=customer_id,
+                amount_micros=credits * CREDIT,
+                kind=wallet_service_pb2.GRANT_KIND_PAID,
+                paid_total_usd="10",
             )
-            await service.IssueGrant(
-                admin.IssueGrantRequest(
-                    request_id=f"grant_{customer_id}",
-                    customer_id=customer_id,
-                    amount_micros=credits * CREDIT,
-                    kind=wallet_service_pb2.GRANT_KIND_PAID,
-                    paid_total_usd="10",
-                )
-            )
+            await answered(lambda: service.CreateCustomer(create))
+            await answered(lambda: service.IssueGrant(grant))
         return customer_id
 
 
@@ -75,7 +73,10 @@ def files_in(directory: Path) -> list[str]:
 
 
 async def answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What a call with plain stubs answers, asked again while the server is overloaded."""
+    """What a call with plain stubs answers, asked again while the server cannot take it.
+
+    Between tests the loop stands still, in which it runs: it may have to look its keys up first.
+    """
     while True:
         try:
             return await call()
