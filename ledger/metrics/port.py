@@ -29,6 +29,9 @@ SCRAPES_MAX: Final = 8
 SCRAPE_SECONDS: Final = 5.0
 """From a connection to the end of its answer: half of what Prometheus waits by default."""
 
+_PATH: Final = "/metrics"
+"""The one path that is answered: a scraper, or a proxy, that is set up for another finds out."""
+
 _ACCEPT_QUEUE: Final = 64
 """Connections that the kernel holds meanwhile."""
 
@@ -41,6 +44,8 @@ class HttpRefusal(NamedTuple):
     status: HTTPStatus
     text: str
 
+
+_NO_SUCH_PATH: Final = HttpRefusal(HTTPStatus.NOT_FOUND, f"There is nothing here but {_PATH}.")
 
 Admit: TypeAlias = Callable[[Sequence[str]], HttpRefusal | None]
 """Looks at each `Authorization` of a scrape; called on the threads of the port."""
@@ -154,8 +159,10 @@ class _Scrape(MetricsHandler):
         self.rfile = io.BufferedReader(_Timed(self.connection, self._deadline))
 
     def do_GET(self) -> None:  # noqa: N802 -- the library's name
-        """The metrics, for whom they are for."""
+        """The metrics, for whom they are for; who is not let in does not learn what else is there."""
         refusal = None if self.admit is None else self.admit(self.headers.get_all("Authorization", []))
+        if refusal is None and self.path.partition("?")[0] != _PATH:
+            refusal = _NO_SUCH_PATH
         if refusal is None:
             super().do_GET()
         else:

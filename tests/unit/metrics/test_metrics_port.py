@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 import urllib.request
+from http import HTTPStatus
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from ledger.metrics.port import SCRAPES_MAX, serve
+from ledger.metrics.port import SCRAPES_MAX, HttpRefusal, serve
 
 
 @pytest.fixture
@@ -22,12 +24,51 @@ def registry():
 
 @pytest.mark.parametrize(("address", "host"), [("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")])
 def test_a_scrape(registry, address, host, capfd):
-    """The registry is served at the port that is told, and no line is logged for it."""
+    """The registry is served at the port that is asked for, and no line is logged for it."""
     served = serve(0, address, registry)
     with urllib.request.urlopen(f"http://{host}:{served.port}/metrics") as response:
         assert "\nanswers 42.0\n" in response.read().decode()
     served.close()
     assert capfd.readouterr() == ("", "")
+
+
+def answer(served, path: str) -> tuple[int, str]:
+    """The status of a GET, and what it says."""
+    asking = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    asking.request("GET", path)
+    with asking.getresponse() as response:
+        said = response.status, response.read().decode()
+    asking.close()
+    return said
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/favicon.ico", "/metrics/", "/metricsx", "/METRICS", "/m", "/?name[]=answers"]
+)
+def test_another_path(registry, path):
+    """Nothing but `/metrics` is there: a probe that is set up wrongly does not take it for that."""
+    served = serve(0, "127.0.0.1", registry)
+    assert answer(served, path) == (404, "There is nothing here but /metrics.\n")
+    served.close()
+
+
+def test_a_scrape_of_some_names(registry):
+    """What stands behind the path chooses among the metrics, as Prometheus' libraries do."""
+    served = serve(0, "127.0.0.1", registry)
+    chosen, none = (answer(served, f"/metrics?name[]={name}") for name in ("answers", "nothing"))
+    served.close()
+    assert chosen[0] == none[0] == 200
+    assert "\nanswers 42.0\n" in chosen[1]
+    assert none[1] == ""
+
+
+def test_who_is_not_let_in_learns_of_no_path(registry):
+    """Whoever has no key reads the same of a path that is there and of one that is not."""
+    refusal = HttpRefusal(HTTPStatus.UNAUTHORIZED, "A key is required.")
+    served = serve(0, "127.0.0.1", registry, admit=lambda _: refusal)
+    there, not_there = answer(served, "/metrics"), answer(served, "/nothing")
+    served.close()
+    assert there == not_there == (401, "A key is required.\n")
 
 
 def test_closing_ends_the_thread_and_frees_the_port(registry):
@@ -52,7 +93,7 @@ def test_a_port_that_is_taken(registry):
 
 
 def test_an_address_of_no_machine(registry):
-    """A name that leads nowhere is told like a port that is taken."""
+    """A name that leads nowhere is said like a port that is taken."""
     with pytest.raises(OSError, match=r"nowhere\.invalid:0"):
         serve(0, "nowhere.invalid", registry)
 
