@@ -173,8 +173,9 @@ async def test_a_session_of_ten_times_its_life(credits: Credits, customer: str) 
     async with credits.session(customer, estimate=10, ttl_seconds=1) as session:
 
         async def is_ten_times_as_old() -> bool:
-            # Where the machine stood still for as long as the hold lived, it is a new one.
-            assert session.reservation_id is not None
+            # Where the machine stood still for as long as the hold lived, it is a new one, or about to be.
+            if session.reservation_id is None:
+                return False
             held = await credits.get_reservation(customer, session.reservation_id)
             assert held.created_at is not None
             return held.expires_at - held.created_at > timedelta(seconds=10)
