@@ -121,10 +121,3 @@ def refuse_unpriced(priced: Priced | None) -> Refusal | None:
                 name = str(line.public.get("name", ""))
                 return refusals.unpriced(priced.lines.index(line), line.kind, name)
     return None
-
-
-def refuse_price(priced_micros: int, field: str) -> Refusal | None:
-    """Refuses a price that the books cannot hold: quantities beyond any real use."""
-    if priced_micros <= MAX_AMOUNT:
-        return None
-    return refusals.invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")

@@ -19,7 +19,7 @@ which finance sees counted. It refuses nothing: where refusals begin would tell 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
@@ -30,7 +30,6 @@ from ledger.books.billing import (
     Bill,
     make_bill,
     refuse_amount,
-    refuse_price,
     refuse_unpriced,
     without_carried,
 )
@@ -68,6 +67,7 @@ from ledger.books.period_close import count
 from ledger.books.posting import Draft
 from ledger.books.reservations import settle_reservation, with_changes
 from ledger.books.rounding import (
+    MAX_AMOUNT,
     MICROS_PER_CREDIT,
     BooksError,
     apportion,
@@ -105,36 +105,42 @@ def commit(
     state = before.state
     if state is not _OPEN and state is not _EXPIRED:
         return refusals.RESERVATION_CLOSED
+    late = state is _EXPIRED
     priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
     draft = Draft(wallet, now)
-    late = state is _EXPIRED
     held = pinned_sources(draft.lots, before.pins)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(before.terms.card, NO_TALLY))
     if plan.unpriced is _CHARGE_HOLD:
         bill = _with_lapsed(bill, before.lapsed_micros) if late else _with_hold(bill, held)
-    bill, payment = _pay(wallet, bill, held, plan, before.terms, no_hold=late)
-    taken, debt_micros, uncollected_micros = payment
-    priced_micros = bill.micros + pools.total_micros
-    refusal = refuse_price(before.priced_micros + priced_micros, "usage" if priced else "amount_micros")
-    if refusal:
-        return refusal
-    costs = _with_part(before.costs, bill, before.terms)
-    rejects = uncollected_micros and priced is None and not late
+    payment = _pay(wallet, bill, pools, held, plan, before.terms, no_hold=late)
+    if before.priced_micros + payment.priced_micros > MAX_AMOUNT:
+        return refusals.price_too_large("usage" if priced else "amount_micros")
+    rejects = payment.uncollected_micros and priced is None and not late
     if rejects and plan.over_capture is OverCapture.REJECT:
-        return refusals.over_capture(bill.micros - uncollected_micros, bill.micros)
+        return refusals.over_capture(payment.charged_micros, payment.priced_micros)
+    return _take_part(draft, command, before, plan, priced, payment, late=late)
 
-    # The charge is taken, whatever of it can be collected.
-    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, before.terms, costs)
-    rest = _rest(before.pins, taken)
+
+def _take_part(
+    draft: Draft,
+    command: Commit,
+    before: Reservation,
+    plan: Plan,
+    priced: Priced | None,
+    payment: _Payment,
+    *,
+    late: bool,
+) -> Decision:
+    """Books a part, whatever of it can be collected; what is absorbed is decided when nothing is held."""
+    booked = _book(draft, payment, before.terms, before.costs)
+    rest = _rest(before.pins, payment.taken)
     if command.final:
         draft.unpin(rest)
         rest = ()
-    after = _after_commit(
-        before, bill, priced_micros, uncollected_micros, priced, costs.after, rest, final=command.final
-    )
+    after = _after_commit(before, payment, priced, booked.costs, rest, final=command.final)
     if command.final or late:
         settled, absorbed = settle_reservation(after)
-        if settled is not costs.after:
+        if any(absorbed):
             draft.absorb(*absorbed)
             after = with_changes(after, after.state, after.pins, costs=settled)
     return draft.finish(
@@ -145,13 +151,13 @@ def commit(
         terms=before.terms,
         labels={**before.labels, **command.labels} if command.labels else before.labels,
         occurred_at=priced.occurred_at if priced else None,
-        priced_micros=priced_micros,
-        uncollected_micros=uncollected_micros,
+        priced_micros=payment.priced_micros,
+        uncollected_micros=payment.uncollected_micros,
         late=late,
         final=command.final,
-        lines=lines,
-        money_lines=money_lines,
-        states=_states(priced, money_lines, uncollected_micros),
+        lines=booked.lines,
+        money_lines=booked.money_lines,
+        states=_states(priced, booked.money_lines, payment.uncollected_micros),
     )
 
 
@@ -177,24 +183,22 @@ def charge(
         return refusal
     priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
-    bill, payment = _pay(wallet, bill, [], plan, terms, no_hold=True, borrows=command.already_used)
-    taken, debt_micros, uncollected_micros = payment
-    priced_micros = bill.micros + pools.total_micros
-    refusal = refuse_price(priced_micros, "usage" if priced else "amount_micros")
-    if refusal:
-        return refusal
-    costs = _with_part(NO_COSTS, bill, terms)
-    if uncollected_micros and not command.already_used:
-        return refusals.insufficient(priced_micros - uncollected_micros, priced_micros)
+    payment = _pay(wallet, bill, pools, [], plan, terms, no_hold=True, borrows=command.already_used)
+    if payment.priced_micros > MAX_AMOUNT:
+        return refusals.price_too_large("usage" if priced else "amount_micros")
+    if payment.uncollected_micros and not command.already_used:
+        return refusals.insufficient(payment.charged_micros, payment.priced_micros)
+    return _take_charge(Draft(wallet, now), command, plan, priced, terms, payment)
 
-    # The charge is taken.
-    draft = Draft(wallet, now)
-    lines, money_lines = _book(draft, bill, pools, taken, debt_micros, terms, costs)
+
+def _take_charge(
+    draft: Draft, command: Charge, plan: Plan, priced: Priced | None, terms: Terms, payment: _Payment
+) -> Decision:
+    """Books a charge, and decides at once what of its cost is absorbed."""
+    booked = _book(draft, payment, terms, NO_COSTS)
+    outcome_missing = priced is not None and priced.has_outcome_rule and not priced.outcome_charged
     _, absorbed = settle(
-        costs.after,
-        priced_micros,
-        priced_micros - uncollected_micros,
-        outcome_missing=priced is not None and priced.has_outcome_rule and not priced.outcome_charged,
+        booked.costs, payment.priced_micros, payment.charged_micros, outcome_missing=outcome_missing
     )
     draft.absorb(*absorbed)
     return draft.finish(
@@ -204,28 +208,20 @@ def charge(
         terms=terms,
         labels=command.labels,
         occurred_at=priced.occurred_at if priced else None,
-        priced_micros=priced_micros,
-        uncollected_micros=uncollected_micros,
-        lines=lines,
-        money_lines=money_lines,
-        states=_states(priced, money_lines, uncollected_micros),
+        priced_micros=payment.priced_micros,
+        uncollected_micros=payment.uncollected_micros,
+        lines=booked.lines,
+        money_lines=booked.money_lines,
+        states=_states(priced, booked.money_lines, payment.uncollected_micros),
     )
 
 
-class _Costs(NamedTuple):
-    """What a reservation's work has cost before a part of it, and after."""
-
-    before: ReservationCosts
-    after: ReservationCosts
-    uncosted: bool = False
-    """The books cannot hold what the part has cost: it is left out."""
-
-
-def _with_part(before: ReservationCosts, bill: Bill, terms: Terms) -> _Costs:
+def _with_part(before: ReservationCosts, bill: Bill, terms: Terms) -> ReservationCosts | None:
+    """What the work has cost with a part of it; None: more than the books can hold."""
     unpriced = [line.exact_micros for line in bill.lines if line.treatment is _UNPRICED]
     paid_nanousd = _paid_unpriced(unpriced, bill, terms) if unpriced else NO_AMOUNT
     after = accrue(before, bill.lines, paid_nanousd)
-    return make(_Costs, (before, after, False) if fits(after, bill.lines) else (before, before, True))
+    return after if fits(after, bill.lines) else None
 
 
 def _paid_unpriced(prices: Sequence[Ratio], bill: Bill, terms: Terms) -> Ratio:
@@ -272,71 +268,95 @@ def _unpriced_of(bill: Bill, scope: str | None) -> list[int]:
     ]
 
 
-_Payment = tuple[list[Source], int, int]
-"""What is taken, what becomes debt, and what stays uncollected (micro-credits)."""
+class _Payment(NamedTuple):
+    """What a part of the work asks for, and what pays for it."""
+
+    bill: Bill
+    pools: PoolDraws
+    """What pools pay, beside the bill."""
+    priced_micros: int
+    """The price, of both together."""
+    taken: list[Source]
+    debt_micros: int
+    uncollected_micros: int
+
+    @property
+    def charged_micros(self) -> int:
+        """What of the price is collected."""
+        return self.priced_micros - self.uncollected_micros
 
 
 def _pay(
     wallet: Wallet,
     bill: Bill,
+    pools: PoolDraws,
     held: list[Source],
     plan: Plan,
     terms: Terms,
     *,
     no_hold: bool,
     borrows: bool = True,
-) -> tuple[Bill, _Payment]:
+) -> _Payment:
     """Finds the credits for a bill; what is carried into it waits where they cover all but that.
 
     `no_hold`: there is none that could have limited it. `borrows`: it may make debt, if the plan lets it.
     """
+    goes_beyond = no_hold or plan.over_capture in _GOES_BEYOND_THE_HOLD
 
-    def cover_by_plan(bill: Bill) -> _Payment:
-        sources: Iterator[Source] = iter(held)
-        if no_hold or plan.over_capture in _GOES_BEYOND_THE_HOLD:
-            sources = chain(held, free_sources(wallet.lots))
-        taken, uncovered = cover(bill, sources)
-        debt = 0
-        if uncovered and borrows:
-            debt = min(uncovered, overdraft_left(wallet, plan, terms))
-        return taken, debt, uncovered - debt
+    def pay(bill: Bill) -> _Payment:
+        taken, uncovered = cover(bill, chain(held, free_sources(wallet.lots)) if goes_beyond else iter(held))
+        debt = min(uncovered, overdraft_left(wallet, plan, terms)) if uncovered and borrows else 0
+        return make(_Payment, (bill, pools, bill.micros + pools.total_micros, taken, debt, uncovered - debt))
 
-    payment = cover_by_plan(bill)
-    _, _, uncollected_micros = payment
-    if uncollected_micros:
+    payment = pay(bill)
+    if payment.uncollected_micros:
         alone = without_carried(bill)
-        if alone.micros <= bill.micros - uncollected_micros:
-            return alone, cover_by_plan(alone)
-    return bill, payment
+        if alone.micros <= bill.micros - payment.uncollected_micros:
+            return pay(alone)
+    return payment
 
 
-def _book(
-    draft: Draft,
-    bill: Bill,
-    pools: PoolDraws,
-    taken: list[Source],
-    debt_micros: int,
-    terms: Terms,
-    costs: _Costs,
-) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
+class _Booked(NamedTuple):
+    """What a draft has posted for a part of the work."""
+
+    lines: tuple[EntryLine, ...]
+    money_lines: tuple[MoneyLine, ...]
+    costs: ReservationCosts
+    """What the work has cost by now."""
+
+
+def _book(draft: Draft, payment: _Payment, terms: Terms, before: ReservationCosts) -> _Booked:
     """Posts draws, debt and cost, and says which line brought and cost how much of it."""
-    before, after, uncosted = costs
-    cost_nanousd = after.posted_nanousd - before.posted_nanousd
+    bill, pools = payment.bill, payment.pools
     pool_revenue_nanousd = 0
     if pools.sources:
         draft.draw(pools.sources)
         pool_revenue_nanousd = draft.revenue_nanousd
-    draft.draw(taken)
-    if debt_micros:
-        borrow(draft, debt_micros, terms)
-    draft.cost(cost_nanousd)
+    draft.draw(payment.taken)
+    if payment.debt_micros:
+        borrow(draft, payment.debt_micros, terms)
+    with_part = _with_part(before, bill, terms)
+    after = before if with_part is None else with_part
+    draft.cost(after.posted_nanousd - before.posted_nanousd)
     if not bill.lines:
-        return (), ()
+        return make(_Booked, ((), (), after))
     draft.carry(terms.card, *carry(bill.usage, bill.usage_micros, bill.rounding.quantum_micros))
     for key, (tally, more_micros) in pools.carried.items():
         draft.carry(key, tally, more_micros)
+    revenue_nanousd = draft.revenue_nanousd - pool_revenue_nanousd
+    lines, money_lines = _lines(bill, revenue_nanousd, before, after, uncosted=with_part is None)
+    if pools.micros:
+        lines, money_lines = _with_pools(lines, money_lines, bill, pools.micros, pool_revenue_nanousd)
+    return make(_Booked, (lines, money_lines, after))
+
+
+def _lines(
+    bill: Bill, revenue_nanousd: int, before: ReservationCosts, after: ReservationCosts, *, uncosted: bool
+) -> tuple[tuple[EntryLine, ...], tuple[MoneyLine, ...]]:
+    """Divides price, revenue, cost and memos of a part over its lines."""
     shares = bill.shares()
-    revenues = apportion(draft.revenue_nanousd - pool_revenue_nanousd, shares)
+    revenues = apportion(revenue_nanousd, shares)
+    cost_nanousd = after.posted_nanousd - before.posted_nanousd
     of_lines = apportion_ratios(cost_nanousd, [line.cost_exact_nanousd for line in bill.lines])
     saved = own_key = (0,) * len(bill.lines)
     if after.saved_exact is not before.saved_exact:
@@ -347,28 +367,16 @@ def _book(
         own_key = _memos(before.own_key_exact, after.own_key_exact, exact)
     lines, money_lines = [], []
     each = zip(bill.lines, shares, revenues, of_lines, saved, own_key, strict=True)
-    for line, micros, revenue_nanousd, line_cost_nanousd, saved_nanousd, own_key_nanousd in each:
+    for line, micros, revenue, cost, line_saved, line_own_key in each:
+        internal = {**line.internal, **_BEYOND_THE_BOOKS} if uncosted else line.internal
+        memos = (line_saved, line_own_key)
         lines.append(make(EntryLine, (line.treatment, line.public, micros, None, 0)))
         money_lines.append(
             make(
                 MoneyLine,
-                (
-                    line.kind,
-                    line.treatment,
-                    {**line.internal, **_BEYOND_THE_BOOKS} if uncosted else line.internal,
-                    micros,
-                    revenue_nanousd,
-                    line_cost_nanousd,
-                    line.effects,
-                    saved_nanousd,
-                    own_key_nanousd,
-                    None,
-                    0,
-                ),
+                (line.kind, line.treatment, internal, micros, revenue, cost, line.effects, *memos, None, 0),
             )
         )
-    if pools.micros:
-        return _with_pools(lines, money_lines, bill, pools.micros, pool_revenue_nanousd)
     return tuple(lines), tuple(money_lines)
 
 
@@ -423,9 +431,7 @@ def _rest(pins: tuple[Pin, ...], taken: list[Source]) -> tuple[Pin, ...]:
 
 def _after_commit(
     before: Reservation,
-    bill: Bill,
-    priced_micros: int,
-    uncollected_micros: int,
+    payment: _Payment,
     priced: Priced | None,
     costs: ReservationCosts,
     pins: tuple[Pin, ...],
@@ -443,12 +449,12 @@ def _after_commit(
             before.expires_at,
             pins,
             before.labels,
-            before.priced_micros + priced_micros,
-            before.charged_micros + priced_micros - uncollected_micros,
+            before.priced_micros + payment.priced_micros,
+            before.charged_micros + payment.priced_micros - payment.uncollected_micros,
             before.has_outcome_rule or (priced is not None and priced.has_outcome_rule),
             before.outcome_charged or (priced is not None and priced.outcome_charged),
             before.own_run if own_run is None else own_run,
             costs,
-            max(0, before.lapsed_micros - bill.micros) if before.lapsed_micros else 0,
+            max(0, before.lapsed_micros - payment.bill.micros) if before.lapsed_micros else 0,
         ),
     )

@@ -295,7 +295,13 @@ class Draft:
                 self._money(money_lines),
             ),
         )
-        wallet = make(
+        wallet = self._wallet_with(balances)
+        return make(Decision, (entry, wallet, tuple(self._changed.values()), reservation, states))
+
+    def _wallet_with(self, balances: Credits) -> Wallet:
+        """The wallet as the entry leaves it."""
+        before = self.wallet
+        return make(
             Wallet,
             (
                 before.customer,
@@ -313,7 +319,6 @@ class Draft:
                 replaced(before.tallies, self._tallies) if self._tallies else before.tallies,
             ),
         )
-        return make(Decision, (entry, wallet, tuple(self._changed.values()), reservation, states))
 
     def _due_closings(self, states: Iterable[State]) -> None:
         """Takes note of when a surplus goes back."""

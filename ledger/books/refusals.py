@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
 from ledger.books.model import Refusal, RefusalReason
+from ledger.books.rounding import MAX_AMOUNT
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
 CHARGE_NOT_FOUND = Refusal(RefusalReason.CHARGE_NOT_FOUND)
@@ -19,6 +20,11 @@ REVERSAL_NOT_EXACT = Refusal(RefusalReason.REVERSAL_NOT_EXACT)
 def invalid(field: str, description: str) -> Refusal:
     """Refuses a field: which, what is wrong, what is allowed."""
     return Refusal(RefusalReason.INVALID_ARGUMENT, {"field": field, "description": description})
+
+
+def price_too_large(field: str) -> Refusal:
+    """Refuses a price that the books cannot hold: quantities beyond any real use."""
+    return invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
 
 
 def insufficient(available_micros: int, required_micros: int) -> Refusal:

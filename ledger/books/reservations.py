@@ -16,11 +16,10 @@ from ledger.books.billing import (
     make_bill,
     make_hold,
     refuse_amount,
-    refuse_price,
     refuse_unpriced,
     without_carried,
 )
-from ledger.books.burn_down import burn_order, cover, free_sources
+from ledger.books.burn_down import Source, burn_order, cover, free_sources
 from ledger.books.commands import Extend, Fill, Release, Reserve
 from ledger.books.making import make
 from ledger.books.model import (
@@ -42,7 +41,7 @@ from ledger.books.model import (
     Wallet,
 )
 from ledger.books.posting import Draft
-from ledger.books.rounding import BooksError
+from ledger.books.rounding import MAX_AMOUNT, BooksError
 
 MIN_TTL = timedelta(seconds=1)
 MAX_LIFE = timedelta(hours=24)
@@ -69,14 +68,12 @@ def reserve(
     """
     if terms is None:
         raise BooksError("a reserve pins terms: none were given")
-    refusal = _refuse_ttl(command.ttl, plan) or refuse_amount(command.amount_micros, least=1)
-    refusal = refusal or _refuse_minimum(command.minimum_micros) or refuse_unpriced(priced)
+    refusal = _refuse_shape(command, plan, priced)
     if refusal:
         return refusal
     bill = make_hold(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
-    refusal = refuse_price(bill.micros, "usage")
-    if refusal:
-        return refusal
+    if bill.micros > MAX_AMOUNT:
+        return refusals.price_too_large("usage")
     taken, uncovered = cover(bill, free_sources(wallet.lots))
     if uncovered:
         bill = without_carried(bill)
@@ -91,33 +88,58 @@ def reserve(
     draft = Draft(wallet, now)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
-    reservation = make(
+    draft.due(expires_at)
+    has_outcome_rule = priced is not None and priced.has_outcome_rule
+    return draft.finish(
+        _RESERVE,
+        plan.name,
+        command=command,
+        reservation=_opened(draft, command, terms, taken, expires_at, has_outcome_rule=has_outcome_rule),
+        terms=terms,
+        labels=command.labels,
+    )
+
+
+def _refuse_shape(command: Reserve, plan: Plan, priced: Priced | None) -> Refusal | None:
+    """Refuses fields out of bounds, then usage without a price."""
+    if command.ttl is not None and (refusal := _refuse_ttl(command.ttl, plan)):
+        return refusal
+    if command.amount_micros is not None and (refusal := refuse_amount(command.amount_micros, least=1)):
+        return refusal
+    if command.minimum_micros < 1:
+        return refusals.invalid("minimum_micros", f"must be 1 or more, got {command.minimum_micros}")
+    return refuse_unpriced(priced) if priced is not None else None
+
+
+def _opened(
+    draft: Draft,
+    command: Reserve,
+    terms: Terms,
+    taken: Iterable[Source],
+    expires_at: datetime,
+    *,
+    has_outcome_rule: bool,
+) -> Reservation:
+    """Makes a reservation that has been charged nothing yet."""
+    pins = tuple([make(Pin, (lot.key, micros)) for lot, micros, _ in taken])
+    return make(
         Reservation,
         (
             draft.sequence,
             _OPEN,
             terms,
-            now,
+            draft.booked_at,
             expires_at,
-            tuple([make(Pin, (lot.key, micros)) for lot, micros, _ in taken]),
+            pins,
             command.labels,
             0,
             0,
-            priced is not None and priced.has_outcome_rule,
+            has_outcome_rule,
             False,
             None,
             NO_COSTS,
             0,
         ),
-    )
-    draft.due(expires_at)
-    return draft.finish(
-        _RESERVE,
-        plan.name,
-        command=command,
-        reservation=reservation,
-        terms=terms,
-        labels=command.labels,
     )
 
 
@@ -126,7 +148,8 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
 
     The new expiry is the later of the old one and now + ttl, at most 24 hours after the reserve.
     """
-    refusal = _refuse_ttl(command.ttl, plan) or refuse_amount(command.amount_micros, least=0)
+    refusal = _refuse_ttl(command.ttl, plan) if command.ttl is not None else None
+    refusal = refusal or refuse_amount(command.amount_micros, least=0)
     if refusal:
         return refusal
     before = facts.reservation
@@ -231,9 +254,7 @@ def _close(draft: Draft, before: Reservation, state: ReservationState) -> Reserv
     return with_changes(before, state, (), costs=costs)
 
 
-def _refuse_ttl(ttl: timedelta | None, plan: Plan) -> Refusal | None:
-    if ttl is None:
-        return None
+def _refuse_ttl(ttl: timedelta, plan: Plan) -> Refusal | None:
     longest = min(plan.max_ttl, MAX_LIFE)
     if MIN_TTL <= ttl <= longest:
         return None
@@ -244,12 +265,6 @@ def _seconds(length: timedelta) -> str:
     """A length of time as a decimal string, to the microsecond that it is stored with."""
     whole, rest = divmod(length, timedelta(seconds=1))
     return f"{whole}.{rest.microseconds:06d}".rstrip("0").rstrip(".")
-
-
-def _refuse_minimum(minimum_micros: int) -> Refusal | None:
-    if minimum_micros >= 1:
-        return None
-    return refusals.invalid("minimum_micros", f"must be 1 or more, got {minimum_micros}")
 
 
 def _merge(pins: tuple[Pin, ...], more: Iterable[Pin], lots: dict[LotKey, Lot]) -> tuple[Pin, ...]:

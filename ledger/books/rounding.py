@@ -42,22 +42,19 @@ def round_ratio(amount: Ratio, rounding: Rounding = HALF_EVEN) -> int:
         return -round_ratio((-numerator, denominator), rounding)
     denominator *= quantum
     quotient, rest = divmod(numerator, denominator)
-    if rest and _rounds_up(mode, quotient, 2 * rest - denominator):
-        quotient += 1
-    return quotient * quantum
-
-
-def _rounds_up(mode: str, quotient: int, above_half: int) -> bool:
-    """Whether a quotient with a rest goes up; `above_half` has the sign of rest - 1/2."""
-    if mode == "half_even":
-        return above_half > 0 or (above_half == 0 and quotient % 2 == 1)
-    if mode == "half_up":
-        return above_half >= 0
-    if mode == "up":
-        return True
-    if mode == "down":
-        return False
-    raise BooksError(f"no such rounding mode: {mode!r}; half_even, half_up, up or down")
+    if not rest:
+        return quotient * quantum
+    above_half = 2 * rest - denominator
+    match mode:
+        case "half_even":
+            goes_up = above_half > 0 or (above_half == 0 and quotient % 2 == 1)
+        case "half_up":
+            goes_up = above_half >= 0
+        case "up" | "down":
+            goes_up = mode == "up"
+        case _:
+            raise BooksError(f"no such rounding mode: {mode!r}; half_even, half_up, up or down")
+    return (quotient + goes_up) * quantum
 
 
 def over_one(amounts: Sequence[Ratio]) -> tuple[list[int], int]:

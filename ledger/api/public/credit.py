@@ -18,9 +18,9 @@ from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Method, Writes, committed
-from ledger.books.billing import refuse_price
 from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
-from ledger.books.rounding import apportion, over_one, round_ratio
+from ledger.books.refusals import price_too_large
+from ledger.books.rounding import MAX_AMOUNT, apportion, over_one, round_ratio
 from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
 from ledger.engine.waiting import Announced, Urgency, urgency_of
@@ -87,9 +87,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         card, quote = found
         weights, denominator = over_one([line.price_micros for line in quote.lines])
         priced = round_ratio((sum(weights), denominator), Rounding(*card.rounding))
-        too_much = refuse_price(priced, "usage")
-        if too_much is not None:
-            raise StatusError(refusal_status(too_much))
+        if priced > MAX_AMOUNT:
+            raise StatusError(refusal_status(price_too_large("usage")))
         return encode.quote(card.name, quote.lines, apportion(priced, weights))
 
     def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
