@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
-from ledger.client import models
+from ledger.client import forks, models
 from ledger.client.amounts import micros_of
 from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.coalescing import Coalescer
@@ -23,7 +23,7 @@ from ledger.client.errors import ClientClosed, CreditsError, error_of_call, erro
 from ledger.client.journal import BYTES_MAX, Journal
 from ledger.client.models import Balance, Charge, Quote, Refund, Reservation
 from ledger.client.outbox import Outbox
-from ledger.client.recovery import Recovery, recover
+from ledger.client.recovery import Recoveries, Recovery
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
 from ledger.v1 import credit_service_pb2 as pb
@@ -84,6 +84,7 @@ class Credits:
         self._journal_bytes_max = journal_bytes_max
         self._wire: _Wire | None = None
         self._delivery: Delivery | None = None
+        self._recoveries: Recoveries | None = None
 
     @classmethod
     def with_access(cls, target: str, access: Access, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:
@@ -95,11 +96,17 @@ class Credits:
     # -- opening and closing -----------------------------------------------------------------------
 
     async def open(self) -> Self:
-        """Opens the channel, and a journal if there is to be one; nothing is sent yet."""
+        """Opens the channel, and a journal if there is to be one; nothing is sent yet.
+
+        Raises JournalError, ClientForked.
+        """
+        forks.check()
         if self._wire is None:
             outbox = Outbox(self._new_journal())
+            forks.opens()
             self._wire = _Wire(open_channel(self._target, self._access), self._access.metadata)
             self._delivery = Delivery(self.write, outbox, self.on_outage, self._timeout_seconds)
+            self._recoveries = Recoveries(self._delivery, self.journal)
         return self
 
     def _new_journal(self) -> Journal | None:
@@ -109,6 +116,11 @@ class Credits:
 
     async def close(self) -> None:
         """Ends sessions, waits for the writes that are under way, and closes the channel."""
+        if forks.is_forked():
+            return
+        recoveries, self._recoveries = self._recoveries, None
+        if recoveries is not None:
+            await recoveries.close()
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await delivery.close()
@@ -310,10 +322,14 @@ class Credits:
         """Sends what earlier processes with this journal, and ended sessions of this one, left unanswered.
 
         Under the same request ids: nothing is lost, and nothing charged twice. What is refused stays, and is
-        reported; `give_up` drops what was, by its request ids. Raises Unavailable where something has no
-        answer yet, JournalCorrupt for a damaged file, after all others.
+        reported; `give_up` drops what was, by its request ids. Where the service is away it says so
+        (`complete` is False), and what was found is sent again for as long as the client is open. Raises
+        JournalCorrupt for a damaged file, after all others.
         """
-        return await recover(self._opened_delivery(), self.journal, give_up)
+        forks.check()
+        if self._recoveries is None:
+            raise ClientClosed(_NOT_OPEN)
+        return await self._recoveries.recover(give_up)
 
     # -- reads -------------------------------------------------------------------------------------
 
@@ -356,11 +372,13 @@ class Credits:
         return await with_retries(attempt, deadline, wire.is_open)
 
     def _opened(self) -> _Wire:
+        forks.check()
         if self._wire is None:
             raise ClientClosed(_NOT_OPEN)
         return self._wire
 
     def _opened_delivery(self) -> Delivery:
+        forks.check()
         if self._delivery is None:
             raise ClientClosed(_NOT_OPEN)
         return self._delivery

@@ -3,7 +3,7 @@
 The policy of a client is `refuse` or `allow`. With `refuse` whoever calls is told within the client's time;
 with `allow` work goes on without a hold, what was used is stored in the journal, and is charged when the
 service is back. Either way what a session could not have answered stays in the outbox: with `allow` it is
-sent again and again, for as long as the client is open; with `refuse` by `Credits.recover`.
+sent again and again, for as long as the client is open; with `refuse` from `Credits.recover` on.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
-from contextlib import suppress
 from random import random
 from typing import Any, Final, Literal, Protocol
 
-from ledger.client.errors import CreditsError, InternalFault, NotNow
+from ledger.client.errors import CreditsError, InternalFault, NotNow, Refused
 from ledger.client.outbox import Outbox, Settling
+from ledger.client.outstanding import Write
 from ledger.v1.credit_service_pb2 import BatchItem, BatchResult
 
 OnOutage = Literal["refuse", "allow"]
@@ -66,6 +66,8 @@ class Delivery:
         """What was refused, and is tried again when somebody recovers."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sender: asyncio.Task[None] | None = None
+        self.is_sending = False
+        """Something that was left is on its way: it is not among what can be taken."""
         self.sessions: set[Leaving] = set()
         """Those that have not ended."""
 
@@ -96,14 +98,20 @@ class Delivery:
         if self.goes_on and self._left and self._sender is None:
             self._sender = asyncio.create_task(self._send_left(), name="late usage")
 
-    def refuse(self, settling: Settling) -> None:
-        """Keeps what was refused of a write, until somebody recovers it."""
-        self._refused += (Settling(self.outbox, write) for write, _ in settling.refused)
+    def refuse(self, write: Write) -> None:
+        """Keeps what was refused, until somebody recovers it."""
+        self._refused.append(Settling(self.outbox, write))
 
     def take_left(self) -> list[list[Settling]]:
         """Hands over what sessions have left: whoever takes it sends it, or leaves it again."""
-        turns = [*self._left, *([settling] for settling in self._refused)]
-        self._left, self._refused = deque(), []
+        turns = list(self._left)
+        self._left.clear()
+        return turns
+
+    def take_refused(self) -> list[list[Settling]]:
+        """Hands over what was refused, in the same way."""
+        turns = [[settling] for settling in self._refused]
+        self._refused = []
         return turns
 
     async def close(self) -> None:
@@ -123,7 +131,9 @@ class Delivery:
         """Sends what sessions have left, until nothing is; what has no answer is behind the others then."""
         attempt = 0
         while self._left:
-            turn = self._left[0]
+            # Nobody else is to send it at the same time.
+            turn = self._left.popleft()
+            self.is_sending = True
             try:
                 while turn:
                     await turn[0].run(self.send)
@@ -131,23 +141,27 @@ class Delivery:
                 attempt = 0
             except CreditsError:
                 attempt += 1
-                self._left.rotate(-1)
+                self._left.append(turn)
+            self.is_sending = False
+            if attempt:
                 await asyncio.sleep(again_seconds(attempt))
-            else:
-                with suppress(ValueError):
-                    self._left.remove(turn)
         self._sender = None
 
     def _report(self, settling: Settling) -> None:
         """Nobody waits for it: what was refused is logged."""
-        self.refuse(settling)
         for write, error in settling.refused:
-            _log.warning(
-                "usage of %s is refused, and stays in the journal as %s: %s",
-                write.customer_id,
-                write.request_id,
-                error,
-            )
+            self.refuse(write)
+            log_refused(write, error)
+
+
+def log_refused(write: Write, error: Refused) -> None:
+    """For usage whose session has ended: nobody waits for its answer."""
+    _log.warning(
+        "usage of %s is refused, and stays in the journal as %s: %s",
+        write.customer_id,
+        write.request_id,
+        error,
+    )
 
 
 def again_seconds(attempt: int) -> float:

@@ -2,6 +2,7 @@
 
     CreditsError
         ClientClosed
+        ClientForked
         InternalFault
         JournalError
             JournalCorrupt
@@ -123,6 +124,10 @@ class InternalFault(CreditsError):
 
 class ClientClosed(CreditsError):
     """The client was closed: nothing was sent."""
+
+
+class ClientForked(CreditsError):
+    """The client was opened in the process that this one is forked from: nothing was sent or stored."""
 
 
 class UsageError(CreditsError, ValueError):

@@ -7,7 +7,9 @@ is stored, and it is passed over. Anything else that does not read is damage, re
 never passed over.
 
 Each process has a file of its own in a directory of all, locked (`flock`) while it is open: who finds a
-file that is not locked has found what a process left. What the records mean says `ledger.client.outbox`.
+file that is not locked has found what a process left. A process that is forked lets go of its parent's files
+at once: it would write into them, and hold their locks after the parent has died. What the records mean says
+`ledger.client.outbox`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final, NamedTuple
+from weakref import WeakSet
 from zlib import crc32
 
 from ledger.client.errors import JournalCorrupt, JournalError, JournalFull
@@ -37,6 +40,8 @@ _FIRST: Final = struct.Struct("<II")
 _END: Final = b"\n"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an operating system says where there is no room."""
+_CLOSED: Final = -1
+"""In the place of a descriptor: its number may be another file's by now."""
 
 
 class Contents(NamedTuple):
@@ -103,6 +108,7 @@ class Journal:
         self._bytes_max = bytes_max
         self._fsync = fsync
         self._tail_is_clean = False
+        _open.add(self)
 
     @classmethod
     def create(cls, directory: Path, *, bytes_max: int = BYTES_MAX, fsync: bool = False) -> Journal:
@@ -165,6 +171,7 @@ class Journal:
 
     def rewrite(self, records: Iterable[bytes]) -> None:
         """Holds these records alone from now on. Raises JournalError, and then holds what it held."""
+        self._check_open()
         fresh = _unfinished(self.path)
         descriptor = None
         try:
@@ -186,13 +193,16 @@ class Journal:
         self._store_directory()
 
     def close(self) -> None:
-        """Leaves what it holds to whoever finds it."""
-        os.close(self._descriptor)
+        """Leaves what it holds to whoever finds it. Closed twice is closed."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
     def remove(self) -> None:
-        """Closes it, and takes the file away."""
-        with suppress(OSError):
-            self.path.unlink()
+        """Closes it, and takes the file away; one that is closed is not its own any more."""
+        if self._descriptor != _CLOSED:
+            with suppress(OSError):
+                self.path.unlink()
         self.close()
 
     def _begin(self) -> None:
@@ -205,7 +215,12 @@ class Journal:
         self._end_bytes, self._tail_is_clean = len(MAGIC), True
         self._store_directory()
 
+    def _check_open(self) -> None:
+        if self._descriptor == _CLOSED:
+            raise JournalError(f"the journal {self.path} is closed: nothing was stored")
+
     def _write(self, frames: bytes) -> None:
+        self._check_open()
         try:
             self._clean_tail()
             self._tail_is_clean = False
@@ -237,6 +252,19 @@ class Journal:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+_open: Final[WeakSet[Journal]] = WeakSet()
+"""Those of this process, and closed ones that somebody holds yet."""
+
+
+def _let_go() -> None:
+    """In a process that was forked. The locks stay with the parent, whose descriptors are open."""
+    for journal in _open:
+        journal.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def left_in(directory: Path) -> Iterator[Path]:

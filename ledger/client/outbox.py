@@ -160,6 +160,16 @@ class Settling:
         self.is_sent = False
         """What stands under its request id is the ledger's from now on: it is not to be changed."""
 
+    def take_answers(self) -> list[tuple[Write, BatchResult]]:
+        """Hands over the answers so far."""
+        answers, self.answers = self.answers, []
+        return answers
+
+    def take_refused(self) -> list[tuple[Write, Refused]]:
+        """Hands over what was refused so far."""
+        refused, self.refused = self.refused, []
+        return refused
+
     async def run(self, send: Send) -> None:
         """Sends what is still to be answered.
 

@@ -26,7 +26,7 @@ from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
 
-from ledger.client import models
+from ledger.client import forks, models
 from ledger.client.amounts import credits_of, micros_of, shown
 from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
@@ -167,6 +167,7 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        forks.check()
         self.leave()
         if self._task is not None:
             await asyncio.shield(self._task)
@@ -183,9 +184,10 @@ class Session:
         """Takes usage, which is committed in the background: items, or whatever `convert` makes items of.
 
         Returns what is to be looked at in the record that they are made of. Raises UsageError, JournalError
-        (JournalFull), QueueFull, ClientClosed: nothing of it was taken. Any other CreditsError says why the
-        work is to stop, as `check` does; the usage is taken all the same, and is charged.
+        (JournalFull), QueueFull, ClientClosed, ClientForked: nothing of it was taken. Any other CreditsError
+        says why the work is to stop, as `check` does; the usage is taken all the same, and is charged.
         """
+        forks.check()
         if items is not None:
             if "usage" in work:
                 raise UsageError("usage: is there twice: give it by its name, or without")
@@ -226,6 +228,7 @@ class Session:
 
         Afterwards the hold is what the next step of the work needs, or InsufficientCredits was raised.
         """
+        forks.check()
         if self._task is not None and not self._task.done():
             tried = asyncio.get_running_loop().create_future()
             self._flushing.append(tried)
@@ -541,7 +544,8 @@ class Session:
             left.append(Settling(self._outbox, self._release))
         self._delivery.leave(left)
         for settling in self._refused:
-            self._delivery.refuse(settling)
+            for write, _ in settling.refused:
+                self._delivery.refuse(write)
 
 
 def _estimate_of(

@@ -13,8 +13,9 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from ledger.client import forks
 from ledger.client.credits import Amount, Credits, Usage
-from ledger.client.errors import ClientClosed
+from ledger.client.errors import ClientClosed, CreditsError
 from ledger.client.sync_session import SyncSession
 from ledger.v1.usage_pb2 import UsageItem
 
@@ -84,7 +85,8 @@ class SyncCredits:
         self._thread: LoopThread | None = None
 
     def open(self) -> Self:
-        """Starts the thread, and opens the channel; nothing is sent yet."""
+        """Starts the thread, and opens the channel; nothing is sent yet. Raises as `Credits.open` does."""
+        forks.check()
         if self._thread is None:
             thread = LoopThread()
             try:
@@ -97,6 +99,8 @@ class SyncCredits:
 
     def close(self) -> None:
         """Waits for the writes that are under way, closes the channel, and ends the thread."""
+        if forks.is_forked():
+            return
         thread, self._thread = self._thread, None
         if thread is not None:
             try:
@@ -141,7 +145,15 @@ class SyncCredits:
         return SyncSession(session, self._run)
 
     def _run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        if self._thread is None:
+        try:
+            thread = self._opened()
+        except CreditsError:
             work.close()
+            raise
+        return thread.run(work)
+
+    def _opened(self) -> LoopThread:
+        forks.check()
+        if self._thread is None:
             raise ClientClosed("the client is not open: use it in a `with`, or open() it")
-        return self._thread.run(work)
+        return self._thread
