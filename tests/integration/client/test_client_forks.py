@@ -45,7 +45,7 @@ def started(target: str, directory: Path, customer: str) -> subprocess.Popen[str
 
 
 async def test_a_child_is_told_and_harms_nothing(shop: Shop, customer: str, tmp_path: Path) -> None:
-    """No call of it hangs, or stores anything; while it lives, what its killed parent left can be recovered."""
+    """No call of it hangs, or stores anything; what its parent left is recovered while it lives."""
     with started(shop.target, tmp_path, customer) as parent:
         status = await asyncio.to_thread(parent.wait)
         async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as other:

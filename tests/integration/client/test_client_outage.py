@@ -123,7 +123,7 @@ async def test_work_goes_on(server: Server, customers: list[str], tmp_path: Path
 async def test_callers_are_told(
     server: Server, customers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `refuse` sessions that cannot end say so in their time, and none begins; recovery charges the rest."""
+    """With `refuse` sessions that cannot end say so, and none begins; from recovery on all is charged."""
     work = Work(customers)
     journal = tmp_path / "journal"
     async with Credits(server.public, timeout_seconds=PATIENT_SECONDS, journal=journal) as credits:
