@@ -42,21 +42,18 @@ class Turns:
 
     def __init__(self, work_at_once: int = WORK_AT_ONCE) -> None:
         self._work_at_once = work_at_once
-        self._done = 0
+        self.left = work_at_once
+        """How much of it may still be done until it is somebody else's turn; counted down by who does it."""
 
     async def after(self, work: int) -> None:
         """Called after each part, with its size: whatever else is ready has its turn now and then."""
-        if self.is_over(work):
+        self.left -= work
+        if self.left <= 0:
             await self.give()
-
-    def is_over(self, work: int) -> bool:
-        """Counts a part, with its size; whether it is somebody else's turn."""
-        self._done += work
-        return self._done >= self._work_at_once
 
     async def give(self) -> None:
         """Whatever else is ready has its turn."""
-        self._done = 0
+        self.left = self._work_at_once
         await _queue_of(asyncio.get_running_loop()).turn()
 
 

@@ -188,7 +188,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
             underway += work
-            if turns.is_over(work):
+            turns.left -= work
+            if turns.left <= 0:
                 announced.begin(counted)
                 counted = 0
                 bearable.clear()
@@ -212,7 +213,8 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
                 kind.method.answer(getattr(result, kind.name), write, booked)
             except Exception as error:  # noqa: BLE001 -- one bad item fails alone
                 result.error.CopyFrom(status_of(error, _BATCH))
-            if turns.is_over(work):
+            turns.left -= work
+            if turns.left <= 0:
                 await turns.give()
 
     async def GetReservation(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from ledger.books.model import NO_COSTS, NOTHING, ReservationState, Terms
+from ledger.books.model import NOTHING, ReservationState, Terms
 from ledger.store.cells.columns import BETWEEN_ROWS, ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         MoneyLine,
         Ratio,
         Reservation,
-        ReservationImage,
+        ReservationCosts,
         State,
         Tally,
         Wallet,
@@ -98,7 +98,25 @@ def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
 
 def entry_row(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None = NOTHING) -> str:
     """`stored_labels`: those that the database has of the entry's reservation; None: it may have any."""
-    return f"({_entry_fields(entry, shared, stored_labels)})"
+    instants, subject, subject_n, image = shared.instants, entry.subject, entry.subject_n, entry.reservation
+    image_fields = ",,,,"
+    if image is not None:
+        image_fields = (
+            f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
+            f"{instants[image.expires_at]}"
+        )
+    return (
+        f"({entry.customer},{entry.sequence},{entry.kind},{_text(entry.request_id)},"
+        f"{'' if entry.fingerprint is None else _BYTES + entry.fingerprint.hex()},"
+        f"{_NINE % entry.credits},{_NINE % entry.after},"
+        f"{instants[entry.effective_at]},{instants[entry.booked_at]},{instants[entry.occurred_at]},"
+        f"{image_fields},{'' if subject is None else subject},"
+        f"{'' if subject_n is None else subject_n},{shared.terms[entry.terms]},"
+        f"{_name(entry.plan)},{entry.priced_micros},{entry.uncollected_micros},{entry.late:d},{entry.final:d},"
+        f"{'' if entry.reason is None else _text(entry.reason)},"
+        f"{'' if entry.labels == stored_labels else _json({**entry.labels})},"
+        f"{_json([*map(_entry_line, entry.lines)]) if entry.lines else ''})"
+    )
 
 
 def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
@@ -107,28 +125,13 @@ def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
     if made != (entry.terms, entry.labels, entry.effective_at):
         raise ValueError("a reservation has the terms, the labels and the instant of the entry that makes it")
     return (
-        f"({_entry_fields(entry, shared, NOTHING)},{reservation.state},"
+        f"{entry_row(entry, shared).removesuffix(')')},{reservation.state},"
         f"{_reservation_state(reservation, shared)})"
     )
 
 
-def _entry_fields(entry: Entry, shared: Shared, stored_labels: Mapping[str, str] | None) -> str:
-    instants, subject, subject_n = shared.instants, entry.subject, entry.subject_n
-    return (
-        f"{entry.customer},{entry.sequence},{entry.kind},{_text(entry.request_id)},"
-        f"{'' if entry.fingerprint is None else _BYTES + entry.fingerprint.hex()},"
-        f"{_NINE % entry.credits},{_NINE % entry.after},"
-        f"{instants[entry.effective_at]},{instants[entry.booked_at]},{instants[entry.occurred_at]},"
-        f"{_image(entry.reservation, shared)},{'' if subject is None else subject},"
-        f"{'' if subject_n is None else subject_n},{shared.terms[entry.terms]},"
-        f"{_name(entry.plan)},{entry.priced_micros},{entry.uncollected_micros},{entry.late:d},{entry.final:d},"
-        f"{_text(entry.reason)},{_labels(entry.labels, stored_labels)},"
-        f"{_json([_entry_line(line) for line in entry.lines]) if entry.lines else ''}"
-    )
-
-
 def money_row(entry: Entry, money: Money, shared: Shared) -> str:
-    lines = _json([_money_line(line) for line in money.lines]) if money.lines else ""
+    lines = _json([*map(_money_line, money.lines)]) if money.lines else ""
     draws = ""
     if money.draws:
         draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
@@ -161,13 +164,9 @@ def _reservation_state(reservation: Reservation, shared: Shared) -> str:
     )
 
 
-def reservation_costs_row(customer: int, reservation: Reservation) -> str | None:
-    """None where nothing is to be stored: a closed reservation's costs stand in its entries."""
-    costs = reservation.costs
-    if reservation.state not in OPEN_TO_COMMITS or costs == NO_COSTS:
-        return None
+def reservation_costs_row(customer: int, sequence: int, costs: ReservationCosts) -> str:
     return (
-        f"({customer},{reservation.sequence},{_ratio(costs.cost_exact)},"
+        f"({customer},{sequence},{_ratio(costs.cost_exact)},"
         f"{_ratio(costs.included_exact)},{_ratio(costs.unpriced_exact)},{costs.posted_nanousd},"
         f"{costs.absorbed_failed_outcome_nanousd},{costs.absorbed_uncollected_nanousd},"
         f"{costs.absorbed_unpriced_nanousd},{_ratio(costs.saved_exact)},{_ratio(costs.own_key_exact)})"
@@ -267,20 +266,6 @@ _NO_LIST = '"[]"'
 def _list(items: Iterable[str]) -> str:
     """A JSON array of arrays of numbers as a field."""
     return f'"[{",".join(items)}]"'
-
-
-def _labels(labels: Mapping[str, str], stored: Mapping[str, str] | None) -> str:
-    """Nothing where they are those that are stored with the entry's reservation."""
-    return "" if labels == stored else _json({**labels})
-
-
-def _image(image: ReservationImage | None, shared: Shared) -> str:
-    if image is None:
-        return ",,,,"
-    return (
-        f"{image.sequence},{image.state},{image.held_micros},{image.charged_micros},"
-        f"{shared.instants[image.expires_at]}"
-    )
 
 
 def _ratio(amount: Ratio) -> str:

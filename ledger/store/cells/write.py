@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ledger.books.model import NOTHING, EntryKind
+from ledger.books.model import NO_COSTS, NOTHING, EntryKind
 from ledger.store.cells import rows_out
 from ledger.store.cells.write_statement import (
     AUDIT,
@@ -212,7 +212,8 @@ async def _add_entries(rows: dict[StatementPart, list[str]], batch: Batch, share
             rows[ENTRIES].append(rows_out.entry_row(entry, shared, _stored_labels(batch, entry)))
         if entry.money is not None:
             rows[DOLLARS].append(rows_out.money_row(entry, entry.money, shared))
-        if turns.is_over(1 + len(entry.lines)):
+        turns.left -= 1 + len(entry.lines)
+        if turns.left <= 0:
             await turns.give()
 
 
@@ -237,15 +238,15 @@ def _add_wallets(rows: dict[StatementPart, list[str]], batch: Batch, shared: Sha
 
 def _add_reservations(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
     born = 0
-    for (customer, _), (reservation, is_born) in batch.reservations.items():
+    for (customer, sequence), (reservation, is_born) in batch.reservations.items():
         if is_born:
             born += 1
         else:
             change = rows_out.reservation_change(customer, reservation, shared)
             rows[RESERVATIONS_CHANGED].append(change)
-        costs = rows_out.reservation_costs_row(customer, reservation)
-        if costs is not None:
-            rows[COSTS].append(costs)
+        if reservation.costs != NO_COSTS and reservation.state in rows_out.OPEN_TO_COMMITS:
+            # A closed reservation's costs stand in its entries.
+            rows[COSTS].append(rows_out.reservation_costs_row(customer, sequence, reservation.costs))
     if born != len(rows[HOLDS]):
         raise ValueError("a reservation is born with the entry of its sequence, and with no other")
 
