@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pricing.costs.cost_book import CostBook
-from pricing.costs.item_cost import Costs, compute_costs, outcome_costs, tokens_costs, units_costs
+from pricing.costs.item_cost import Costs, compute_costs, make, outcome_costs, tokens_costs, units_costs
 from pricing.exact import BILLION, NOTHING, times
 from pricing.rating.compile import Rule
 from pricing.rating.quote import CHARGED, INCLUDED, UNPRICED, Line, Quote
@@ -57,16 +57,13 @@ def price(
         items = [as_asked(item) for item in items]
     lines = _lines(items, past.labels, terms, past, now, costs_at)
     if falls_back and terms.fallbacks:
-        _fall_back(lines, terms, past)
+        lines = [_fallen_back(line, terms, past) if line.treatment is UNPRICED else line for line in lines]
     if terms.multiplier_nanos != BILLION:
-        _multiply(lines, terms.multiplier_nanos)
-    return Quote(
-        tuple(lines),
-        past.changed_states() if terms.remembers else _NO_STATES,
-        past.own_state() if terms.remembers else memory.own_run,
-        terms.has_outcome_rule,
-        terms.has_outcome_rule and any(_charges_outcome(line) for line in lines),
-        terms.rounding,
+        lines = [_multiplied(line, terms.multiplier_nanos) for line in lines]
+    states, own_run = past.as_left() if terms.remembers else (_NO_STATES, memory.own_run)
+    outcome_charged = terms.has_outcome_rule and any(_charges_outcome(line) for line in lines)
+    return make(
+        Quote, (tuple(lines), states, own_run, terms.has_outcome_rule, outcome_charged, terms.rounding)
     )
 
 
@@ -125,9 +122,8 @@ def _lines(
             else:
                 reason = _why_unpriced(rule, item, pinned)
         name = of_kind.name_of(item)
-        lines.append(
-            Line(item, kind, name, treatment, price_micros, costs, rule, reason, effects, pool, measured)
-        )
+        fields = (item, kind, name, treatment, price_micros, costs, rule, reason, effects, pool, measured, "")
+        lines.append(make(Line, fields))
     return lines
 
 
@@ -139,22 +135,21 @@ def _why_unpriced(rule: Rule, item: Item, costs: Costs) -> str:
     return "run_full" if rule.meters else "no_rate"
 
 
-def _fall_back(lines: Iterable[Line], terms: Terms, past: Past) -> None:
-    for line in lines:
-        rule = terms.fallbacks.get(line.kind)
-        if line.treatment is UNPRICED and rule is not None:
-            charge = rule.tariff.charge(line.item, line.costs, past)
-            if charge is not None:
-                line.price_micros, line.fallback = charge, rule.name
+def _fallen_back(line: Line, terms: Terms, past: Past) -> Line:
+    rule = terms.fallbacks.get(line.kind)
+    charge = rule.tariff.charge(line.item, line.costs, past) if rule is not None else None
+    if rule is None or charge is None:
+        return line
+    return line._replace(price_micros=charge, fallback=rule.name)
 
 
-def _multiply(lines: Iterable[Line], multiplier_nanos: int) -> None:
+def _multiplied(line: Line, multiplier_nanos: int) -> Line:
     """Scales what the customer pays, exactly; what it costs us stays."""
-    multiplier = (multiplier_nanos, BILLION)
-    for line in lines:
-        line.price_micros = times(line.price_micros, multiplier)
-        if line.pool is not None:
-            line.pool = PoolPart(line.pool.pool, times(line.pool.exact_micros, multiplier))
+    multiplier, pool = (multiplier_nanos, BILLION), line.pool
+    return line._replace(
+        price_micros=times(line.price_micros, multiplier),
+        pool=PoolPart(pool.pool, times(pool.exact_micros, multiplier)) if pool is not None else None,
+    )
 
 
 def _marks(line: Line) -> bool:

@@ -6,18 +6,17 @@ Nothing here is rounded: a charge is rounded once, where it is made, to the card
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import gcd
 from typing import NamedTuple
 
 from pricing.cards.rate_card import Rounding
-from pricing.costs.item_cost import Costs
+from pricing.costs.item_cost import CUSTOMER_KEY, Costs
 from pricing.exact import NOTHING, Pair, subtract
 from pricing.rating.compile import Rule
 from pricing.rating.state import Effect, Measured, PoolPart, State
-from pricing.usage.items import OURS, Compute, Item, Tokens
+from pricing.usage.items import Compute, Item, Tokens
 from pricing.usage.journal import facts_of, quantities_of
 
 
@@ -35,12 +34,8 @@ class Treatment(StrEnum):
 CHARGED, INCLUDED, UNPRICED = Treatment  # a member by way of its class takes 0.08 us to look up
 
 
-@dataclass(slots=True)
-class Line:
-    """One usage item, priced. Amounts are made fractions, and words, only when they are asked for.
-
-    Not frozen, for one is made for each item, and to freeze it takes five times as long; nobody changes it.
-    """
+class Line(NamedTuple):
+    """One usage item, priced. Amounts are made fractions, and words, only when they are asked for."""
 
     item: Item
     kind: str
@@ -89,10 +84,8 @@ class Line:
     @property
     def own_key_nanousd(self) -> Pair:
         """What the customer paid the provider, on its own key: what was served, at list prices."""
-        item, served = self.item, self.costs.served
-        if not isinstance(item, Tokens) or item.key_owner is OURS or served is None:
-            return NOTHING
-        return served
+        served = self.costs.served
+        return NOTHING if served is None or self.costs.source != CUSTOMER_KEY else served
 
     @property
     def public(self) -> dict[str, object]:

@@ -171,19 +171,13 @@ class Past:
         self.measured = self.pool = None
         return notes
 
-    def changed_states(self) -> Mapping[str, State]:
-        """The states that were touched, as they are by now."""
-        if not self._states:
-            return {}
+    def as_left(self) -> tuple[Mapping[str, State], str | None]:
+        """The states that were touched, and that of the reservation's own run, as they are by now."""
         nothing = (None, _ZERO)
-        return {
-            key: State(encode(self._states[key]), *self._closings.get(key, nothing))
-            for key in sorted(self._states)
-        }
-
-    def own_state(self) -> str | None:
-        """The state of the reservation's own run, changed or not."""
-        return self._memory.own_run if self._own is None else _encode(self._own)
+        states = {}
+        for key in sorted(self._states):
+            states[key] = State(encode(self._states[key]), *self._closings.get(key, nothing))
+        return states, self._memory.own_run if self._own is None else _encode(self._own)
 
 
 def encode(state: Mapping[str, object]) -> str:

@@ -61,18 +61,35 @@ _GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
 
 
 def held(
-    into: pb.ReserveResponse | pb.ExtendReservationResponse | pb.ReleaseReservationResponse,
+    into: pb.ReserveResponse
+    | pb.ExtendReservationResponse
+    | pb.ReleaseReservationResponse
+    | pb.CommitReservationResponse,
     write: Write[Any],
     entry: Entry,
 ) -> None:
-    """What `Reserve`, `ExtendReservation` and `ReleaseReservation` answer."""
-    _held(into.reservation, write.customer_id, entry)
+    """The reservation as the entry left it; when it was made is reported by its `Reserve`."""
+    shown, image = into.reservation, entry.reservation
+    if image is None:
+        raise AssertionError(f"entry {entry.sequence} ({entry.kind}) has no reservation")
+    shown.reservation_id = ids.reservation_id(write.customer_id, image.sequence)
+    shown.customer_id = write.customer_id
+    shown.state = _STATES[image.state]
+    shown.held_micros = image.held_micros
+    shown.charged_micros = image.charged_micros
+    if entry.kind is _RESERVE:
+        _instant(shown.created_at, entry.effective_at)
+    _instant(shown.expires_at, image.expires_at)
+    if entry.labels:
+        labels(shown.labels, entry.labels)
+    if entry.terms is not None:
+        shown.rate_card = entry.terms.card
 
 
 def committed(into: pb.CommitReservationResponse, write: Write[Commit], entry: Entry) -> None:
     """What `CommitReservation` answers."""
     charge(into.charge, write.customer_id, entry, is_reversed=False, refunded_micros=0)
-    _held(into.reservation, write.customer_id, entry)
+    held(into, write, entry)
 
 
 def charged(into: pb.ChargeResponse, write: Write[Charge], entry: Entry) -> None:
@@ -110,25 +127,6 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
     )
     into.grant.CopyFrom(grant(write.customer_id, issued))
     into.paid_total_usd = decimal(command.paid_total_nanousd)
-
-
-def _held(into: pb.Reservation, customer_id: str, entry: Entry) -> None:
-    """The reservation as the entry left it; when it was made is reported by its `Reserve`."""
-    image = entry.reservation
-    if image is None:
-        raise AssertionError(f"entry {entry.sequence} ({entry.kind}) has no reservation")
-    into.reservation_id = ids.reservation_id(customer_id, image.sequence)
-    into.customer_id = customer_id
-    into.state = _STATES[image.state]
-    into.held_micros = image.held_micros
-    into.charged_micros = image.charged_micros
-    if entry.kind is _RESERVE:
-        _instant(into.created_at, entry.effective_at)
-    _instant(into.expires_at, image.expires_at)
-    if entry.labels:
-        labels(into.labels, entry.labels)
-    if entry.terms is not None:
-        into.rate_card = entry.terms.card
 
 
 # -- Resources ---------------------------------------------------------------------------------------

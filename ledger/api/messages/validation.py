@@ -32,6 +32,7 @@ NAMED_LABELS: Final = ("project", "user", "agent", "session")
 INTERNAL: Final = "internal."
 """Labels that begin so are stored, and leave by no public door: neither returned nor filtered by."""
 
+_SECOND: Final = timedelta(seconds=1)
 _INT64_MAX: Final = 2**63 - 1
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _DECIMAL = re.compile(
@@ -166,17 +167,13 @@ def ttl(
     if nanos is None:
         problems.add(path, "is malformed; its nanos must be below a second and of the sign of its seconds")
         return least
-    seconds_min, seconds_max = _seconds(least), _seconds(most)
+    seconds_min, seconds_max = least // _SECOND, most // _SECOND
     if not seconds_min * NANOS <= nanos <= seconds_max * NANOS:
         allowed = f"{seconds_min} s to {seconds_max} s ({seconds_max // 3600} h) are allowed"
         sign = "-" if nanos < 0 else ""
         problems.add(path, f"is {sign}{format_nanos(abs(nanos))} s; {allowed}")
         return least
     return timedelta(0, 0, nanos // 1000)
-
-
-def _seconds(duration: timedelta) -> int:
-    return duration.days * 86_400 + duration.seconds
 
 
 def _total_nanos(value: Duration) -> int | None:
