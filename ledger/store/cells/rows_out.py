@@ -39,6 +39,8 @@ Key = TypeVar("Key")
 
 OPEN_TO_COMMITS = frozenset({ReservationState.OPEN, ReservationState.EXPIRED})
 _NINE = ",".join(["%d"] * 9)
+_NO_TERMS: Sequence[Sequence[Any]] = [()] * len(Terms._fields)
+"""By column."""
 
 
 class Numbers(dict[Key | None, int | str]):
@@ -61,11 +63,10 @@ class Shared:
         self.instants: Numbers[datetime] = Numbers()
         self.terms: Numbers[Terms] = Numbers()
 
-    def parameters(self) -> list[list[Any]]:
+    def parameters(self) -> list[Sequence[Any]]:
         """Instants, and the terms by column, in the order of their numbers."""
-        [_, *instants] = self.instants
-        terms = [each for each in self.terms if each is not None]
-        return [instants, *([each[column] for each in terms] for column in range(len(Terms._fields)))]
+        instants, terms = filter(None, self.instants), filter(None, self.terms)
+        return [[*instants], *([*zip(*terms, strict=True)] or _NO_TERMS)]
 
 
 def joined(rows: Sequence[str]) -> str:
@@ -132,9 +133,9 @@ def hold_row(entry: Entry, reservation: Reservation, shared: Shared) -> str:
 
 def money_row(entry: Entry, money: Money, shared: Shared) -> str:
     lines = _json([*map(_money_line, money.lines)]) if money.lines else ""
-    draws = ""
-    if money.draws:
-        draws = _list([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
+    draws = ",".join([f"[{s},{n},{micros},{value}]" for (s, n), micros, value in money.draws])
+    if draws:
+        draws = f'"[{draws}]"'
     return (
         f"({entry.customer},{entry.sequence},{_NINE % money.dollars},{money.debt_value_nanousd},"
         f"{money.absorbed_failed_outcome_nanousd},{money.absorbed_uncollected_nanousd},"
@@ -151,12 +152,10 @@ def reservation_change(customer: int, reservation: Reservation, shared: Shared) 
 
 
 def _reservation_state(reservation: Reservation, shared: Shared) -> str:
-    pins = _NO_LIST
-    if reservation.pins:
-        pins = _list([f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins])
+    pins = ",".join([f"[{s},{n},{micros}]" for (s, n), micros in reservation.pins])
     own_run = reservation.own_run
     return (
-        f"{shared.instants[reservation.expires_at]},{reservation.held_micros},{pins},"
+        f'{shared.instants[reservation.expires_at]},{reservation.held_micros},"[{pins}]",'
         f"{reservation.priced_micros},{reservation.charged_micros},"
         f"{reservation.has_outcome_rule:d},{reservation.outcome_charged:d},"
         f"{'' if own_run is None else _text(own_run)},"
@@ -258,14 +257,6 @@ def _has_nul(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_has_nul, value))
     return isinstance(value, str) and "\0" in value
-
-
-_NO_LIST = '"[]"'
-
-
-def _list(items: Iterable[str]) -> str:
-    """A JSON array of arrays of numbers as a field."""
-    return f'"[{",".join(items)}]"'
 
 
 def _ratio(amount: Ratio) -> str:
