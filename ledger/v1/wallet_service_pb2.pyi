@@ -106,6 +106,41 @@ TRANSACTION_TYPE_PERIOD_CLOSED: TransactionType.ValueType  # 12
 """What a period has charged beyond what its usage comes to goes back when it closes."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
+class _StatementLineType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatementLineTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatementLineType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATEMENT_LINE_TYPE_UNSPECIFIED: _StatementLineType.ValueType  # 0
+    STATEMENT_LINE_TYPE_USAGE: _StatementLineType.ValueType  # 1
+    """What charges and commits priced."""
+    STATEMENT_LINE_TYPE_NOT_COLLECTED: _StatementLineType.ValueType  # 2
+    """What of it was not collected; negative."""
+    STATEMENT_LINE_TYPE_REFUND: _StatementLineType.ValueType  # 3
+    """What refunds gave back; negative."""
+    STATEMENT_LINE_TYPE_REVERSAL: _StatementLineType.ValueType  # 4
+    """What reversals gave back; negative, items and quantities too."""
+    STATEMENT_LINE_TYPE_PERIOD_CLOSED: _StatementLineType.ValueType  # 5
+    """What was given back (negative) or charged when a period of the prices closed."""
+    STATEMENT_LINE_TYPE_GRANT: _StatementLineType.ValueType  # 6
+
+class StatementLineType(_StatementLineType, metaclass=_StatementLineTypeEnumTypeWrapper): ...
+
+STATEMENT_LINE_TYPE_UNSPECIFIED: StatementLineType.ValueType  # 0
+STATEMENT_LINE_TYPE_USAGE: StatementLineType.ValueType  # 1
+"""What charges and commits priced."""
+STATEMENT_LINE_TYPE_NOT_COLLECTED: StatementLineType.ValueType  # 2
+"""What of it was not collected; negative."""
+STATEMENT_LINE_TYPE_REFUND: StatementLineType.ValueType  # 3
+"""What refunds gave back; negative."""
+STATEMENT_LINE_TYPE_REVERSAL: StatementLineType.ValueType  # 4
+"""What reversals gave back; negative, items and quantities too."""
+STATEMENT_LINE_TYPE_PERIOD_CLOSED: StatementLineType.ValueType  # 5
+"""What was given back (negative) or charged when a period of the prices closed."""
+STATEMENT_LINE_TYPE_GRANT: StatementLineType.ValueType  # 6
+Global___StatementLineType: _TypeAlias = StatementLineType  # noqa: Y015
+
 @_typing.final
 class GetBalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -564,6 +599,201 @@ class GetUsageReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUsageReportResponse: _TypeAlias = GetUsageReportResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    LABEL_KEYS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    month: _builtins.str
+    """A month of the customer's time zone that has begun, as YYYY-MM."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    @_builtins.property
+    def label_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels to tell its lines apart by: project, user, agent, session, or keys of the caller's own; 4 at most."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        month: _builtins.str = ...,
+        label_keys: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "label_keys", b"label_keys", "month", b"month", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class StatementLine(_message.Message):
+    """What entries of a month add up to that have type, labels, kinds, name, title and unit in common. A month of some thousand
+    entries comes in pieces: lines on later pages that are alike add up to one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class QuantitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    GRANT_KIND_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    type: Global___StatementLineType.ValueType
+    grant_kind: Global___GrantKind.ValueType
+    """Of grants."""
+    kind: _builtins.str
+    """tokens, compute, units, outcome; empty for credits without usage, and for grants."""
+    name: _builtins.str
+    """The model asked for, the resource, the meter, the outcome."""
+    title: _builtins.str
+    """What the card calls it."""
+    unit: _builtins.str
+    """What the card measures it in, e.g. DBU; empty if in nothing of its own."""
+    measured: _builtins.str
+    """How much of that, a decimal string; empty without a unit."""
+    items: _builtins.int
+    """Usage items."""
+    credits_micros: _builtins.int
+    @_builtins.property
+    def labels(self) -> _credit_service_pb2.Labels:
+        """The labels asked for that the work has."""
+
+    @_builtins.property
+    def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The quantities reported, by name, as decimal strings; durations in seconds."""
+
+    def __init__(
+        self,
+        *,
+        type: Global___StatementLineType.ValueType = ...,
+        labels: _credit_service_pb2.Labels | None = ...,
+        grant_kind: Global___GrantKind.ValueType = ...,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        title: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        measured: _builtins.str = ...,
+        quantities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        items: _builtins.int = ...,
+        credits_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_micros", b"credits_micros", "grant_kind", b"grant_kind", "items", b"items", "kind", b"kind", "labels", b"labels", "measured", b"measured", "name", b"name", "quantities", b"quantities", "title", b"title", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementLine: _TypeAlias = StatementLine  # noqa: Y015
+
+@_typing.final
+class GetStatementResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    BEGINS_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    GRANTED_MICROS_FIELD_NUMBER: _builtins.int
+    USED_MICROS_FIELD_NUMBER: _builtins.int
+    EXPIRED_MICROS_FIELD_NUMBER: _builtins.int
+    VOIDED_MICROS_FIELD_NUMBER: _builtins.int
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """The customer's time zone, by which the month is told."""
+    granted_micros: _builtins.int
+    """What the lines of grants add up to."""
+    used_micros: _builtins.int
+    """Less what was not collected and what was given back: what all other lines add up to."""
+    expired_micros: _builtins.int
+    voided_micros: _builtins.int
+    """Grants taken back."""
+    refunded_micros: _builtins.int
+    """Taken back for money."""
+    next_page_token: _builtins.str
+    @_builtins.property
+    def begins_at(self) -> _timestamp_pb2.Timestamp:
+        """The month: from its first instant to before that of the next."""
+
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """Set while entries may still come: what was written up to this instant is in the statement. Unset: it is final."""
+
+    @_builtins.property
+    def opening(self) -> _credit_service_pb2.Balance:
+        """With a balance's credits as available + held + pending - debt:
+        opening + granted - used - expired - voided - refunded = closing.
+        """
+
+    @_builtins.property
+    def closing(self) -> _credit_service_pb2.Balance: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementLine]: ...
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        begins_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        opening: _credit_service_pb2.Balance | None = ...,
+        granted_micros: _builtins.int = ...,
+        used_micros: _builtins.int = ...,
+        expired_micros: _builtins.int = ...,
+        voided_micros: _builtins.int = ...,
+        refunded_micros: _builtins.int = ...,
+        closing: _credit_service_pb2.Balance | None = ...,
+        lines: _abc.Iterable[Global___StatementLine] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "begins_at", b"begins_at", "closing", b"closing", "ends_at", b"ends_at", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "begins_at", b"begins_at", "closing", b"closing", "ends_at", b"ends_at", "expired_micros", b"expired_micros", "granted_micros", b"granted_micros", "lines", b"lines", "next_page_token", b"next_page_token", "opening", b"opening", "refunded_micros", b"refunded_micros", "used_micros", b"used_micros", "voided_micros", b"voided_micros", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015
 
 @_typing.final
 class GetPriceListRequest(_message.Message):

@@ -55,6 +55,11 @@ class WalletServiceStub:
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.FromString,
                 _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/ledger.v1.WalletService/GetStatement',
+                request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
         self.GetPriceList = channel.unary_unary(
                 '/ledger.v1.WalletService/GetPriceList',
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetPriceListRequest.SerializeToString,
@@ -80,7 +85,7 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTransactions(self, request, context):
-        """The statement: every entry that moved credits, newest first, with the balances after it.
+        """Every entry that moved credits, newest first, with the balances after it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +95,14 @@ class WalletServiceServicer:
         """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
         is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
         report.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
+        pages as those of a usage report do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +137,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetUsageReport,
                     request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.SerializeToString,
             ),
             'GetPriceList': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPriceList,
@@ -240,6 +258,33 @@ class WalletService:
             '/ledger.v1.WalletService/GetUsageReport',
             ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportRequest.SerializeToString,
             ledger_dot_v1_dot_wallet__service__pb2.GetUsageReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.WalletService/GetStatement',
+            ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
+            ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

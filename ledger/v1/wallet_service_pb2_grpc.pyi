@@ -37,11 +37,15 @@ class WalletServiceStub:
     ListGrants: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListGrantsRequest, _wallet_service_pb2.ListGrantsResponse]
     """Newest first."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
-    """The statement: every entry that moved credits, newest first, with the balances after it."""
+    """Every entry that moved credits, newest first, with the balances after it."""
     GetUsageReport: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]
     """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
     is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
     report.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetStatementRequest, _wallet_service_pb2.GetStatementResponse]
+    """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
+    pages as those of a usage report do.
     """
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]
     """What a credit buys under the customer's card."""
@@ -55,11 +59,15 @@ class WalletServiceAsyncStub(WalletServiceStub):
     ListGrants: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListGrantsRequest, _wallet_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Newest first."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
-    """The statement: every entry that moved credits, newest first, with the balances after it."""
+    """Every entry that moved credits, newest first, with the balances after it."""
     GetUsageReport: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetUsageReportRequest, _wallet_service_pb2.GetUsageReportResponse]  # type: ignore[assignment]
     """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
     is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
     report.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetStatementRequest, _wallet_service_pb2.GetStatementResponse]  # type: ignore[assignment]
+    """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
+    pages as those of a usage report do.
     """
     GetPriceList: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]  # type: ignore[assignment]
     """What a credit buys under the customer's card."""
@@ -88,7 +96,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.ListTransactionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.ListTransactionsResponse, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]]:
-        """The statement: every entry that moved credits, newest first, with the balances after it."""
+        """Every entry that moved credits, newest first, with the balances after it."""
 
     @_abc_1.abstractmethod
     def GetUsageReport(
@@ -99,6 +107,16 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """What was used, by day and label, oldest first; all pages are of the journal as it stood at the first. A page
         is made of a bounded number of entries: it may be short, or empty, and only an empty next_page_token ends the
         report.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _wallet_service_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.GetStatementResponse, _abc.Awaitable[_wallet_service_pb2.GetStatementResponse]]:
+        """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
+        pages as those of a usage report do.
         """
 
     @_abc_1.abstractmethod

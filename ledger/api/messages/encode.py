@@ -33,6 +33,7 @@ from ledger.books.model import (
     ReservationState,
     Treatment,
 )
+from ledger.store.reading.month_statement import StatedLine, StatementPage, StatementPart
 from ledger.store.reading.usage_report import Used
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -47,6 +48,9 @@ _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     kind: wallet.TransactionType.Value(f"TRANSACTION_TYPE_{kind.value}")
     for kind in EntryKind
     if kind not in (EntryKind.CUSTOMER_CREATED, EntryKind.CUSTOMER_UPDATED)
+}
+_LINE_TYPES: Final[Mapping[StatementPart, wallet.StatementLineType.ValueType]] = {
+    part: wallet.StatementLineType.Value(f"STATEMENT_LINE_TYPE_{part.value}") for part in StatementPart
 }
 # Looked up once: a member of an enumeration is found by calls of Python's own.
 _RESERVE: Final = EntryKind.RESERVE
@@ -252,7 +256,7 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
 
 
 def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
-    """A row of the usage report; a label that the work does not have is not reported."""
+    """A row of the usage report."""
     reported = wallet.UsageRow(
         day=row.key.day.isoformat(),
         kind=row.key.kind,
@@ -262,10 +266,50 @@ def used(row: Used, label_keys: Sequence[str]) -> wallet.UsageRow:
         items=row.items,
         credits_micros=row.credits_micros,
     )
-    labels(
-        reported.labels, {key: value for key, value in zip(label_keys, row.key.labels, strict=True) if value}
-    )
+    _labels_asked(reported.labels, label_keys, row.key.labels)
     return reported
+
+
+def month_statement(page: StatementPage, label_keys: Sequence[str]) -> wallet.GetStatementResponse:
+    """A page of a month's statement, without its token."""
+    change = page.change
+    stated = wallet.GetStatementResponse(
+        zone=page.zone,
+        begins_at=timestamp(page.begins_at),
+        ends_at=timestamp(page.ends_at),
+        as_of=timestamp(page.as_of),
+        granted_micros=-change.issued,
+        used_micros=change.consumed,
+        expired_micros=change.expired,
+        voided_micros=change.voided,
+        refunded_micros=change.refunded,
+        lines=[_stated(line, label_keys) for line in page.lines],
+    )
+    balance(stated.opening, page.opening)
+    balance(stated.closing, page.closing)
+    return stated
+
+
+def _stated(line: StatedLine, label_keys: Sequence[str]) -> wallet.StatementLine:
+    stated = wallet.StatementLine(
+        type=_LINE_TYPES[line.part],
+        grant_kind=grant_kind(line.grant_kind) if line.grant_kind else wallet.GRANT_KIND_UNSPECIFIED,
+        kind=line.kind,
+        name=line.name,
+        title=line.title,
+        unit=line.unit,
+        measured=_plain(line.measured) if line.unit else "",
+        quantities={name: _plain(quantity) for name, quantity in line.quantities.items()},
+        items=line.items,
+        credits_micros=line.credits_micros,
+    )
+    _labels_asked(stated.labels, label_keys, line.labels)
+    return stated
+
+
+def _labels_asked(into: pb.Labels, keys: Sequence[str], values: Sequence[str]) -> None:
+    """Labels by which a report tells its rows apart; one that the work does not have is not reported."""
+    labels(into, {key: value for key, value in zip(keys, values, strict=True) if value})
 
 
 def _plain(amount: Decimal) -> str:

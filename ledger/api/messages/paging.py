@@ -28,6 +28,7 @@ ListRequest = (
     | wallet.ListGrantsRequest
     | wallet.ListTransactionsRequest
     | wallet.GetUsageReportRequest
+    | wallet.GetStatementRequest
     | admin.ListCustomersRequest
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest

@@ -288,6 +288,15 @@ def day(problems: Problems, path: str, value: str) -> date | None:
     return found
 
 
+def month(problems: Problems, path: str, value: str) -> date | None:
+    """The first day of a month; None if the text is none."""
+    own = Problems()
+    found = day(own, path, f"{value}-01")
+    if own.found:
+        problems.add(path, "is not a month as YYYY-MM, e.g. 2026-11")
+    return found
+
+
 def zone(problems: Problems, path: str, value: str) -> str:
     """An IANA time zone's name; may be empty."""
     try:

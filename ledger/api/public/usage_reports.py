@@ -13,11 +13,13 @@ from ledger.v1 import wallet_service_pb2 as pb
 _NO_DAY: Final = date(2026, 1, 1)
 """Stands in for one that is wrong: the request is refused."""
 
-_SEQUENCE_MAX: Final = 2**62
+SEQUENCE_MAX: Final = 2**62
 """Above all that are; what is added to it still fits into 64 bits."""
 
-_YEARS: Final = range(2000, 2101)
+YEARS: Final = range(2000, 2101)
 """Of the days that may be asked for: every zone knows when they begin."""
+
+YEARS_ALLOWED: Final = f"{YEARS[0]} to {YEARS[-1]}"
 
 
 def query(problems: Problems, request: pb.GetUsageReportRequest) -> UsageQuery:
@@ -31,13 +33,16 @@ def query(problems: Problems, request: pb.GetUsageReportRequest) -> UsageQuery:
     days = (last - first).days + 1
     if not 1 <= days <= limits.USAGE_DAYS_MAX:
         problems.add("last_day", f"makes {days} days; 1 to {limits.USAGE_DAYS_MAX} are allowed")
-    if first.year not in _YEARS or last.year not in _YEARS:
-        problems.add("first_day", f"is out of the calendar; {_YEARS[0]} to {_YEARS[-1]} are allowed")
+    if first.year not in YEARS or last.year not in YEARS:
+        problems.add("first_day", f"is out of the calendar; {YEARS_ALLOWED} are allowed")
     labels = validation.label_filter(problems, "labels", request.labels)
-    return UsageQuery(first, last, _label_keys(problems, request), labels)
+    return UsageQuery(first, last, label_keys(problems, request), labels)
 
 
-def _label_keys(problems: Problems, request: pb.GetUsageReportRequest) -> tuple[str, ...]:
+def label_keys(
+    problems: Problems, request: pb.GetUsageReportRequest | pb.GetStatementRequest
+) -> tuple[str, ...]:
+    """The labels by which a report tells its rows apart."""
     keys = tuple(request.label_keys)
     if len(keys) > limits.USAGE_LABEL_KEYS_MAX:
         most = limits.USAGE_LABEL_KEYS_MAX
@@ -60,8 +65,8 @@ def place(problems: Problems, request: pb.GetUsageReportRequest, query: UsageQue
     days = (query.last_day - query.first_day).days + 1
     first: tuple[int | str, ...] = (
         "",
-        _SEQUENCE_MAX,
-        _SEQUENCE_MAX,
+        SEQUENCE_MAX,
+        SEQUENCE_MAX,
         days,
         *[""] * len(query.label_keys),
         "",

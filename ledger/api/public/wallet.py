@@ -9,12 +9,13 @@ from datetime import datetime
 from ledger.api.errors import refused
 from ledger.api.messages import encode, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.api.public import usage_reports
+from ledger.api.public import month_statements, usage_reports
 from ledger.books.model import LotKey, RefusalReason
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
+from ledger.store.reading.journal_parts import ReportOutdatedError
+from ledger.store.reading.month_statement import MonthNotBegunError
 from ledger.store.reading.reads import NEWEST, Reads
-from ledger.store.reading.usage_report import ReportOutdatedError
 from ledger.turns import Turns
 from ledger.v1 import wallet_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2_grpc
@@ -103,8 +104,7 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         try:
             page = await self._reads.usage(customer_id, query, place, size)
         except ReportOutdatedError:
-            problem = "is of a report by the customer's time zone of before; begin anew"
-            raise InvalidArgumentError([("page_token", problem)]) from None
+            raise _outdated() from None
         validation.refuse_unwieldy(
             "label_keys", (row.credits_micros for row in page.rows), "ask for more labels, or filter by one"
         )
@@ -112,6 +112,28 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
             rows=[encode.used(row, query.label_keys) for row in page.rows],
             next_page_token=usage_reports.next_page_token(request, query, page.next),
         )
+
+    async def GetStatement(self, request: pb.GetStatementRequest, context: object) -> pb.GetStatementResponse:
+        """What a month began with, what came and went in it, and what was left."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        query = month_statements.query(problems, request, self._clock())
+        size = paging.page_size(problems, request)
+        place = month_statements.place(problems, request)
+        problems.raise_if_any()
+        try:
+            page = await self._reads.month(customer_id, query, place, size)
+        except ReportOutdatedError:
+            raise _outdated() from None
+        except MonthNotBegunError as early:
+            problem = f"has not begun in {early.zone}, the customer's time zone"
+            raise InvalidArgumentError([("month", problem)]) from None
+        validation.refuse_unwieldy(
+            "label_keys", (line.credits_micros for line in page.lines), "ask for more labels"
+        )
+        response = encode.month_statement(page, query.label_keys)
+        response.next_page_token = month_statements.next_page_token(request, page.next)
+        return response
 
     async def GetPriceList(self, request: pb.GetPriceListRequest, context: object) -> pb.GetPriceListResponse:
         """What a credit buys under the customer's card of now."""
@@ -128,3 +150,8 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
             response.items.append(encode.price_list_item(item, profile.multiplier_nanos))
             await turns.after(1)
         return response
+
+
+def _outdated() -> InvalidArgumentError:
+    problem = "is of a report by the customer's time zone of before; begin anew"
+    return InvalidArgumentError([("page_token", problem)])

@@ -21,6 +21,12 @@ from ledger.store.directory import CustomerKey, Directory
 from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.postgres.database import Pool, PooledConnection
 from ledger.store.reading.milestones import first_after
+from ledger.store.reading.month_statement import (
+    StatementPage,
+    StatementPlace,
+    StatementQuery,
+    month_statement,
+)
 from ledger.store.reading.shares import PoolShares
 from ledger.store.reading.usage_report import UsagePage, UsagePlace, UsageQuery, usage_report
 from ledger.store.statements import statements_of
@@ -226,6 +232,19 @@ class Reads:
             if profile is None:
                 raise CustomerNotFoundError(customer_id)
             return await usage_report(connection, key, profile["zone"], query, place, size)
+
+    async def month(
+        self, customer_id: str, query: StatementQuery, place: StatementPlace | None, size: int
+    ) -> StatementPage:
+        """The statement of a month: its totals, and lines of what was used and granted.
+
+        Raises MonthNotBegunError, and ReportOutdatedError for a place of a statement by another zone.
+        """
+        async with self._at(customer_id, reports=True) as (connection, key):
+            page = await month_statement(connection, key, query, place, size)
+        if page is None:
+            raise CustomerNotFoundError(customer_id)
+        return page
 
     async def reservation(self, customer_id: str, sequence: int) -> Reservation | None:
         """The reservation that the entry `sequence` made."""

@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ledger.errors import RequestError
-from ledger.store.lists import LINES_BYTES, LOOKED_AT_MAX
-from ledger.store.reading.milestones import first_after, last_before
+from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up, day_begins
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
@@ -26,40 +24,16 @@ if TYPE_CHECKING:
     from ledger.store.directory import CustomerKey
     from ledger.store.postgres.database import PooledConnection
 
-ADDED_UP_MAX: Final = 4_000
-"""Entries added up for one page: some 150 ms."""
-
-ADDED_UP_BYTES_MAX: Final = 2 * 1024 * 1024
-"""Of their lines, as JSON, for the same reason: an entry may have a thousand."""
-
-STRIDE: Final = 8
-"""Entries looked at together: a part is longer by at most so many than it may be."""
-
-
 _SQL = statements_of(
     __name__,
-    before_first=last_before("$2"),
-    after_first=first_after("$2"),
-    before_end=last_before("$3"),
-    after_end=first_after("$3"),
-    lines_bytes=LINES_BYTES,
-    looked_at_max=LOOKED_AT_MAX,
-    added_up_max=ADDED_UP_MAX,
-    added_up_bytes_max=ADDED_UP_BYTES_MAX,
-    stride=STRIDE,
+    added_up=added_up(
+        entry_key="width_bucket(e.effective_at, $6::timestamptz[])",
+        line_key="ARRAY[l.line ->> 'kind', coalesce(l.line #>> '{{measured,unit}}', '')]",
+        line_parts=2,
+    ),
 )
-SPAN = _SQL["span"]
-
-
-_PART = _SQL["part"]
-
 _LAST_BEFORE = _SQL["last_before"]
-
 _SUMS = _SQL["sums"]
-
-
-class ReportOutdatedError(RequestError):
-    """The customer's time zone has changed since the report's first page: its days are others now."""
 
 
 class UsageKey(NamedTuple):
@@ -165,7 +139,7 @@ class _Days:
     async def end(self, place: UsagePlace) -> int:
         """The last sequence of the part: of its last whole day, or within its only one."""
         [part] = await self._connection.fetch(
-            _PART.format(cell=self._key.cell),
+            PART.format(cell=self._key.cell),
             self._key.customer,
             self._labels,
             place.first,
@@ -203,15 +177,15 @@ class _Days:
             self._labels,
             place.first,
             last,
-            begins,
             self._query.label_keys,
+            begins,
             *past,
             limit,
         )
         return [_used(self._query.first_day, row) for row in found]
 
     def _begins(self, day: date) -> datetime:
-        return datetime.combine(day, time.min, tzinfo=self._calendar).astimezone(UTC)
+        return day_begins(day, self._calendar)
 
     def _day(self, instant: datetime) -> date:
         return instant.astimezone(self._calendar).date()

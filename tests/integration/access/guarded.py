@@ -229,6 +229,7 @@ OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "ListGrants": {},
     "ListTransactions": {},
     "GetUsageReport": {"first_day": "2026-11-01", "last_day": "2026-11-02"},
+    "GetStatement": {"month": "2026-11"},
     "GetPriceList": {},
     "CreateCustomerToken": {},
 }

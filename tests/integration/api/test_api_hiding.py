@@ -236,6 +236,9 @@ async def drive(world):
             **given,
         )
     )
+    await world.wallet.GetStatement(
+        wallet.GetStatementRequest(month=f"{today:%Y-%m}", label_keys=["project", "team"], **given)
+    )
 
 
 async def expiry(world, reservation_id):
@@ -306,6 +309,9 @@ async def be_refused(world):
         world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id="nobody")),
         world.wallet.GetUsageReport(
             wallet.GetUsageReportRequest(first_day="2026-11-01", label_keys=["internal.route"], **given)
+        ),
+        world.wallet.GetStatement(
+            wallet.GetStatementRequest(month="2026-11", label_keys=["internal.route"], **given)
         ),
     )
     for call in calls:

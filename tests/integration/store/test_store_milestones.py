@@ -13,9 +13,10 @@ from ledger.books import Charge
 from ledger.books.model import Credits
 from ledger.store.cells.write import write
 from ledger.store.directory import Directory
+from ledger.store.reading.journal_parts import SPAN
 from ledger.store.reading.milestones import MILESTONE, first_after, last_before
 from ledger.store.reading.reads import BALANCE_AT, Reads
-from ledger.store.reading.usage_report import SPAN, UsageQuery
+from ledger.store.reading.usage_report import UsageQuery
 
 ENTRIES = 3 * MILESTONE + 5
 SECOND = timedelta(seconds=1)

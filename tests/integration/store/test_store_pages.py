@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from store_world import CELL
 
 from ledger.store import lists
 from ledger.store.directory import Directory
-from ledger.store.reading import shares, usage_report
+from ledger.store.reading import journal_parts, shares
+from ledger.store.reading.month_statement import StatementQuery
 from ledger.store.reading.reads import NEWEST, Reads
 from ledger.store.reading.shares import PoolShares, TooManyReportsError
 from ledger.store.reading.usage_report import UsageQuery
@@ -89,14 +90,31 @@ async def test_a_long_day_is_reported_in_pieces(reads):
     pages = await report(reads, UsageQuery(DAY, NEXT, ("project",), {}))
     items, micros = Counter(), Counter()
     for rows in pages:
-        assert sum(row.items for row in rows) <= usage_report.ADDED_UP_MAX + usage_report.STRIDE
+        assert sum(row.items for row in rows) <= journal_parts.ADDED_UP_MAX + journal_parts.STRIDE
         for row in rows:
             items[row.key.day, row.key.labels] += row.items
             micros[row.key.day] += row.credits_micros
-    assert len(pages) == -(-LONG_DAY // usage_report.ADDED_UP_MAX) + 1
+    assert len(pages) == -(-LONG_DAY // journal_parts.ADDED_UP_MAX) + 1
     assert items == Counter((DAY if n <= LONG_DAY else NEXT, (f"p{n % 3}",)) for n in range(1, ENTRIES + 1))
     assert micros == {DAY: sum(range(LONG_DAY + 1)), NEXT: sum(range(LONG_DAY + 1, ENTRIES + 1))}
     assert {row.key.day for row in pages[-1]} == {NEXT}
+
+
+async def test_a_long_month_is_stated_in_pieces(reads):
+    """Pieces of a month add up to it exactly, and no page adds up more than it may."""
+    query = StatementQuery(DAY, ("project",), datetime.now(UTC))
+    items, micros, place, counts = Counter(), 0, None, []
+    while True:
+        page = await reads.month("busy", query, place, 1_000)
+        counts.append(sum(line.items for line in page.lines))
+        items.update({line.labels: line.items for line in page.lines})
+        micros += sum(line.credits_micros for line in page.lines)
+        if page.next is None:
+            break
+        place = page.next
+    assert max(counts) <= journal_parts.ADDED_UP_MAX + journal_parts.STRIDE
+    assert items == Counter((f"p{n % 3}",) for n in range(1, ENTRIES + 1))
+    assert micros == sum(range(ENTRIES + 1))
 
 
 async def test_small_pages_of_a_piece(reads):
@@ -119,7 +137,7 @@ async def test_a_page_of_large_charges_is_short(owner, database):
     await sold(owner, "large", 300, line(1_000))
     reads = Reads(database.reader, database.reports, Directory(database.reader))
     pages = await report(reads, UsageQuery(DAY, DAY, (), {}), customer="large")
-    most = usage_report.ADDED_UP_BYTES_MAX // len(line(1_000)) + 1 + usage_report.STRIDE
+    most = journal_parts.ADDED_UP_BYTES_MAX // len(line(1_000)) + 1 + journal_parts.STRIDE
     counts = [sum(row.items for row in rows) // 1_000 for rows in pages]
     assert sum(counts) == 300
     assert max(counts) <= most < 300
