@@ -34,6 +34,7 @@
             KeyEndedError
             KeyRefusedError
             MarginBelowFloorError
+            MonthNotBegunError
             ReportOutdatedError
             RequestIdReusedError
             RequestReusedError

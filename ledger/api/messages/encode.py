@@ -33,7 +33,7 @@ from ledger.books.model import (
     ReservationState,
     Treatment,
 )
-from ledger.store.reading.month_statement import StatedLine, StatementPage, StatementPart
+from ledger.store.reading.month_statement import StatedLine, StatedType, StatementPage
 from ledger.store.reading.usage_report import Used
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -49,8 +49,8 @@ _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     for kind in EntryKind
     if kind not in (EntryKind.CUSTOMER_CREATED, EntryKind.CUSTOMER_UPDATED)
 }
-_LINE_TYPES: Final[Mapping[StatementPart, wallet.StatementLineType.ValueType]] = {
-    part: wallet.StatementLineType.Value(f"STATEMENT_LINE_TYPE_{part.value}") for part in StatementPart
+_LINE_TYPES: Final[Mapping[StatedType, wallet.StatementLineType.ValueType]] = {
+    part: wallet.StatementLineType.Value(f"STATEMENT_LINE_TYPE_{part.value}") for part in StatedType
 }
 # Looked up once: a member of an enumeration is found by calls of Python's own.
 _RESERVE: Final = EntryKind.RESERVE

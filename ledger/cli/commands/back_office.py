@@ -14,6 +14,7 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, at_server, reach
 from ledger.cli.output.amounts import micros, show_credits
 from ledger.cli.output.console import USAGE, fail, out, print_json, table
+from ledger.cli.output.usage_text import label, show_quantities
 from ledger.cli.run import run
 from ledger.cli.services import call
 from ledger.cli.usage import added_up
@@ -130,22 +131,16 @@ def usage_table(rows: list[wallet.UsageRow], keys: list[str]) -> Table:
     figures = ("items", "quantities", "measured", "credits")
     made = table("Usage", "day", *keys, "kind", *figures, numbers=len(figures))
     for row in rows:
-        quantities = ", ".join(f"{name} {quantity}" for name, quantity in sorted(row.quantities.items()))
         made.add_row(
             row.day,
-            *(_label(row, key) or "-" for key in keys),
+            *(label(row.labels, key) or "-" for key in keys),
             row.kind or "-",
             f"{row.items:,}",
-            quantities or "-",
+            show_quantities(row.quantities) or "-",
             f"{row.measured} {row.unit}" if row.unit else "-",
             show_credits(row.credits_micros),
         )
     return made
-
-
-def _label(row: wallet.UsageRow, key: str) -> str:
-    labels = row.labels
-    return str(getattr(labels, key)) if key in ("project", "user", "agent", "session") else labels.other[key]
 
 
 def _customer_table(found: list[pb.Customer]) -> object:

@@ -26,6 +26,11 @@ def dollars(amount_nanousd: int) -> str:
     return f"{Decimal(amount_nanousd).scaleb(-_NANO_PLACES):.9f}"
 
 
+def credit_text(amount_micros: int) -> str:
+    """Micro-credits as a decimal string with 6 places, for a program to read: -1234.500000."""
+    return f"{Decimal(amount_micros).scaleb(-_MICRO_PLACES):.6f}"
+
+
 def show_credits(amount_micros: int) -> str:
     """Micro-credits for a person to read: 1,234.500000."""
     return f"{Decimal(amount_micros).scaleb(-_MICRO_PLACES):,.6f}"

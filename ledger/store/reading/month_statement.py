@@ -52,7 +52,7 @@ class MonthNotBegunError(RequestError):
         super().__init__(zone)
 
 
-class StatementPart(StrEnum):
+class StatedType(StrEnum):
     """What a line is about: those of grants add up to the credits granted, the others to those used."""
 
     USAGE = "USAGE"
@@ -69,7 +69,7 @@ class StatementPart(StrEnum):
 class StatedLine:
     """What entries of one kind add up to; amounts are negative where more came back than was used."""
 
-    part: StatementPart
+    part: StatedType
     labels: tuple[str, ...]
     """The values of the labels asked for; '' where the work has none."""
     grant_kind: str
@@ -223,9 +223,9 @@ async def _lines(
 
 
 def _line(row: asyncpg.Record) -> StatedLine:
-    part = StatementPart(row["type"])
+    part = StatedType(row["type"])
     kind, name, title, unit = row["line_key"]
-    is_grant = part is StatementPart.GRANT
+    is_grant = part is StatedType.GRANT
     return StatedLine(
         part=part,
         labels=tuple(row["labels"]),

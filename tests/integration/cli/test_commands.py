@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from command_line import REPOSITORY, Server, acu_ledger, refused_at_once, replay
@@ -87,6 +88,24 @@ def test_usage_of_a_customer_is_shown(server: Server) -> None:
     refused = acu_ledger("customers", "usage", named, "tomorrow", "--target", server.public)
     assert refused.status == 1
     assert "first_day" in refused.stderr
+
+
+def test_a_statement_is_printed(server: Server) -> None:
+    """As a table, as CSV, as a page and as one object; what is no month is refused, and said."""
+    customer = ("stated", "--target", server.back_office)
+    acu_ledger("customers", "create", *customer, "--card", "resolved", "--zone", "Asia/Tokyo")
+    acu_ledger("grants", "issue", "stated", "12.5", "--target", server.back_office)
+    month = f"{datetime.now(ZoneInfo('Asia/Tokyo')):%Y-%m}"
+    asked = ("statement", "stated", "--by", "project", "--target", server.public, "--month")
+    assert acu_ledger(*asked, month, "--json").json()["zone"] == "Asia/Tokyo"
+    for form in ("text", "csv", "html"):
+        printed = acu_ledger(*asked, month, "--format", form)
+        assert (printed.status, printed.stderr) == (0, "")
+        assert "Closing balance" in printed.stdout
+        assert "12.500000" in printed.stdout
+    refused = acu_ledger(*asked, "November")
+    assert refused.status == 1
+    assert "month" in refused.stderr
 
 
 def test_refusals_have_status_1_and_say_why(back_office: str) -> None:

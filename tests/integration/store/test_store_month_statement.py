@@ -22,7 +22,7 @@ from ledger.store.directory import Directory
 from ledger.store.reading.journal_parts import ReportOutdatedError
 from ledger.store.reading.month_statement import (
     MonthNotBegunError,
-    StatementPart,
+    StatedType,
     StatementPlace,
     StatementQuery,
     next_month,
@@ -191,8 +191,8 @@ async def test_statements_tie(world, owner, connection, database, seed):
             assert (page.begins_at, page.ends_at) == (begins(month), end)
             assert reported_lines(lines) == expected_lines(own)
             assert (page.opening, page.closing) == (before, own[-1].after if own else before)
-        change, granted = page.change, total(lines, StatementPart.GRANT)
-        used = total(lines, *(part for part in StatementPart if part is not StatementPart.GRANT))
+        change, granted = page.change, total(lines, StatedType.GRANT)
+        used = total(lines, *(part for part in StatedType if part is not StatedType.GRANT))
         assert (granted, used) == (-change.issued, change.consumed)
         left = granted - used - change.expired - change.voided - change.refunded
         assert net(page.opening) + left == net(page.closing)
@@ -202,7 +202,7 @@ async def test_statements_tie(world, owner, connection, database, seed):
     assert before == world.wallets[customer].balances
 
 
-def total(lines, *parts: StatementPart) -> int:
+def total(lines, *parts: StatedType) -> int:
     return sum(each.credits_micros for each in lines if each.part in parts)
 
 
