@@ -20,7 +20,8 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from ledger.doors.address import DIRECT, beside, joined
+from ledger.client.channel import DIRECT
+from ledger.doors.address import beside, joined
 from ledger.environment import SettingsError
 from ledger.settings import Settings
 

@@ -42,6 +42,7 @@ from ledger.client.errors import (
     UnpricedUsage,
     UsageError,
 )
+from ledger.client.lists import Listed
 from ledger.client.models import (
     Balance,
     Charge,
@@ -54,9 +55,24 @@ from ledger.client.models import (
 )
 from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
-from ledger.client.sync import SyncCredits
+from ledger.client.sync import SyncCredits, SyncListed
 from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert
+from ledger.client.wallet_models import (
+    CustomerToken,
+    Grant,
+    GrantKind,
+    GrantStatus,
+    KindBalance,
+    NextExpiry,
+    PriceList,
+    PriceListItem,
+    PriceRate,
+    Transaction,
+    TransactionType,
+    UsageRow,
+    WalletBalance,
+)
 
 __all__ = [
     "Balance",
@@ -71,8 +87,12 @@ __all__ = [
     "Credits",
     "CreditsError",
     "CustomerNotFound",
+    "CustomerToken",
     "DeadlineExceeded",
     "FieldViolation",
+    "Grant",
+    "GrantKind",
+    "GrantStatus",
     "InsufficientCredits",
     "InternalFault",
     "InvalidArgument",
@@ -80,10 +100,16 @@ __all__ = [
     "JournalError",
     "JournalFull",
     "KeyLimit",
+    "KindBalance",
+    "Listed",
+    "NextExpiry",
     "NotNow",
     "OverCapture",
     "Overloaded",
     "PlanNotFound",
+    "PriceList",
+    "PriceListItem",
+    "PriceRate",
     "QueueFull",
     "Quote",
     "RateCardNotFound",
@@ -107,14 +133,19 @@ __all__ = [
     "Summary",
     "SummaryLine",
     "SyncCredits",
+    "SyncListed",
     "SyncSession",
     "TlsFailed",
     "TooManyGrants",
     "TooManyRefunds",
+    "Transaction",
+    "TransactionType",
     "Unauthenticated",
     "Unavailable",
     "UnpricedUsage",
     "UsageError",
+    "UsageRow",
+    "WalletBalance",
     "Work",
     "Written",
     "convert",

@@ -34,6 +34,6 @@ def micros_of(amount: Decimal | int) -> int:
 
 
 def shown(amount: Decimal) -> str:
-    """An exact decimal as people read it, without zeros that say nothing."""
+    """A quantity as people read it, exact, without zeros that say nothing; credits have six digits always."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

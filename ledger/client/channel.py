@@ -24,8 +24,8 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_SECONDS_MAX * 1_000),
 )
-_DIRECT: Final = ("grpc.enable_http_proxy", 0)
-"""To this machine: a proxy of the environment leads elsewhere, and is to see no key."""
+DIRECT: Final = ("grpc.enable_http_proxy", 0)
+"""Of channels to this machine: a proxy of the environment leads elsewhere, and is to see no key."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -109,7 +109,7 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A channel to `host:port`; nothing is sent yet. Calls have to show `access.metadata`."""
     credentials = access.credentials(target)
-    options = (*_OPTIONS, _DIRECT) if is_loopback(target) else _OPTIONS
+    options = (*_OPTIONS, DIRECT) if is_loopback(target) else _OPTIONS
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)

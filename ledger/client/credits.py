@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.duration_pb2 import Duration
 
 from ledger.client import forks, models
 from ledger.client.amounts import micros_of
 from ledger.client.channel import Access, access_of, open_channel
-from ledger.client.coalescing import Coalescer
 from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call, error_of_status
 from ledger.client.journal import BYTES_MAX, Journal
-from ledger.client.models import Balance, Charge, Quote, Refund, Reservation
+from ledger.client.models import Charge, Refund, Reservation
 from ledger.client.outbox import Outbox
+from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
+from ledger.client.wire import Wire
 from ledger.v1 import credit_service_pb2 as pb
-from ledger.v1 import usage_pb2, wallet_service_pb2
-from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
-
-if TYPE_CHECKING:
-    from ledger.v1.credit_service_pb2_grpc import CreditServiceAsyncStub
-    from ledger.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
+from ledger.v1 import usage_pb2
 
 Answer = TypeVar("Answer")
 Usage = Sequence[usage_pb2.UsageItem]
@@ -46,7 +40,7 @@ TIMEOUT_SECONDS: Final = 30.0
 """Of a call with all its attempts: longer than a server takes to come back."""
 
 
-class Credits:
+class Credits(Reads):
     """A client of one ledger. Safe for any number of tasks of one event loop; open it once a process.
 
     `target` is HOST:PORT of the public API; `key` what the ledger's operators have made; `ca`, `certificate`
@@ -82,7 +76,7 @@ class Credits:
         self.journal = None if journal is None else Path(journal)
         self._journal_fsync = journal_fsync
         self._journal_bytes_max = journal_bytes_max
-        self._wire: _Wire | None = None
+        self._wire: Wire | None = None
         self._delivery: Delivery | None = None
         self._recoveries: Recoveries | None = None
 
@@ -104,7 +98,7 @@ class Credits:
         if self._wire is None:
             outbox = Outbox(self._new_journal())
             forks.opens()
-            self._wire = _Wire(open_channel(self._target, self._access), self._access.metadata)
+            self._wire = Wire(open_channel(self._target, self._access), self._access.metadata)
             self._delivery = Delivery(self.write, outbox, self.on_outage, self._timeout_seconds)
             self._recoveries = Recoveries(self._delivery, self.journal)
         return self
@@ -153,8 +147,8 @@ class Credits:
         request = pb.ReserveRequest(
             request_id=request_id or new_request_id(),
             customer_id=customer_id,
-            ttl=_duration(ttl_seconds),
-            labels=_labels(labels),
+            ttl=models.duration(ttl_seconds),
+            labels=models.labels_asked(labels),
             **_given(usage, amount),
         )
         if minimum is not None:
@@ -177,7 +171,7 @@ class Credits:
             customer_id=customer_id,
             reservation_id=reservation_id,
             amount_micros=0 if amount is None else micros_of(amount),
-            ttl=_duration(ttl_seconds),
+            ttl=models.duration(ttl_seconds),
         )
         answer = (await self.write(pb.BatchItem(extend=request))).extend
         return models.reservation_of(answer.reservation, models.written_of(answer))
@@ -229,7 +223,7 @@ class Credits:
             request_id=request_id or new_request_id(),
             customer_id=customer_id,
             already_used=already_used,
-            labels=_labels(labels),
+            labels=models.labels_asked(labels),
             **_given(usage, amount),
         )
         answer = (await self.write(pb.BatchItem(charge=request))).charge
@@ -331,34 +325,9 @@ class Credits:
             raise ClientClosed(_NOT_OPEN)
         return await self._recoveries.recover(give_up)
 
-    # -- reads -------------------------------------------------------------------------------------
+    # -- how it is done ----------------------------------------------------------------------------
 
-    async def quote(
-        self, customer_id: str, usage: Usage, *, labels: Mapping[str, str] | None = None
-    ) -> Quote:
-        """What usage would be charged now; no effect."""
-        request = pb.QuoteRequest(
-            customer_id=customer_id, usage=usage_pb2.UsageList(items=usage), labels=_labels(labels)
-        )
-        return models.quote_of(await self._read(lambda wire: wire.credits.Quote, request))
-
-    async def balance(self, customer_id: str) -> Balance:
-        """The customer's credits as they stand."""
-        request = wallet_service_pb2.GetBalanceRequest(customer_id=customer_id)
-        return models.balance_of((await self._read(lambda wire: wire.wallet.GetBalance, request)).balance)
-
-    async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
-        request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)
-        answer = await self._read(lambda wire: wire.credits.GetReservation, request)
-        return models.reservation_of(answer.reservation)
-
-    async def get_charge(self, customer_id: str, charge_id: str) -> Charge:
-        request = pb.GetChargeRequest(customer_id=customer_id, charge_id=charge_id)
-        return models.charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
-
-    async def _read(
-        self, method: Callable[[_Wire], grpc.aio.UnaryUnaryMultiCallable[Any, Answer]], request: Any
-    ) -> Answer:
+    async def _read(self, method: Method[Answer], request: Any) -> Answer:
         wire = self._opened()
         deadline = self._deadline(None)
         now = asyncio.get_running_loop().time
@@ -371,7 +340,7 @@ class Credits:
 
         return await with_retries(attempt, deadline, wire.is_open)
 
-    def _opened(self) -> _Wire:
+    def _opened(self) -> Wire:
         forks.check()
         if self._wire is None:
             raise ClientClosed(_NOT_OPEN)
@@ -386,46 +355,6 @@ class Credits:
     def _deadline(self, timeout_seconds: float | None) -> float:
         allowed = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         return asyncio.get_running_loop().time() + allowed
-
-
-class _Wire:
-    """An open channel, its stubs, and what travels over it."""
-
-    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._channel = channel
-        self.metadata = metadata
-        self.credits: CreditServiceAsyncStub = CreditServiceStub(channel)
-        self.wallet: WalletServiceAsyncStub = WalletServiceStub(channel)
-        self._methods: Mapping[str, grpc.aio.UnaryUnaryMultiCallable[Any, Any]] = {
-            "reserve": self.credits.Reserve,
-            "extend": self.credits.ExtendReservation,
-            "commit": self.credits.CommitReservation,
-            "release": self.credits.ReleaseReservation,
-            "charge": self.credits.Charge,
-            "reverse": self.credits.ReverseCharge,
-            "refund": self.credits.Refund,
-        }
-        """By what a BatchItem calls the write."""
-        self.coalescer = Coalescer(self._send)
-        self._is_open = True
-
-    def is_open(self) -> bool:
-        """Whether another attempt may be made."""
-        return self._is_open
-
-    async def close(self) -> None:
-        self._is_open = False
-        await self.coalescer.close()
-        await self._channel.close()
-
-    async def _send(self, items: Sequence[pb.BatchItem], seconds: float) -> Sequence[pb.BatchResult]:
-        """Writes in a batch; one alone by its own method, which the server answers faster."""
-        kind = items[0].WhichOneof("write") if len(items) == 1 else None
-        if kind is None:
-            request = pb.BatchRequest(items=items)
-            return (await self.credits.Batch(request, timeout=seconds, metadata=self.metadata)).results
-        answer = await self._methods[kind](getattr(items[0], kind), timeout=seconds, metadata=self.metadata)
-        return [pb.BatchResult(**{kind: answer})]
 
 
 def new_request_id() -> str:
@@ -445,11 +374,3 @@ def _given(usage: Usage | None, amount: Amount | None) -> dict[str, Any]:
     if amount is not None:
         return {"amount_micros": micros_of(amount)}
     return {"usage": usage_pb2.UsageList(items=usage)}
-
-
-def _labels(labels: Mapping[str, str] | None) -> pb.Labels | None:
-    return None if labels is None else models.labels_message(labels)
-
-
-def _duration(seconds: int | None) -> Duration | None:
-    return None if seconds is None else Duration(seconds=seconds)

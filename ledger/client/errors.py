@@ -79,13 +79,13 @@ class CreditsError(Exception):
     """Why a call had no effect, or why it is not known whether it had one."""
 
     reason: str = ""
-    """Of the `ErrorInfo`; the name of gRPC's code where there is none."""
+    """Of the `ErrorInfo`; the name of gRPC's code where there is none; empty if nobody was asked."""
 
     def __init__(
         self,
         message: str,
         *,
-        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        code: grpc.StatusCode | None = None,
         reason: str = "",
         metadata: Mapping[str, str] = _NOTHING,
         fields: tuple[FieldViolation, ...] = (),
@@ -93,8 +93,8 @@ class CreditsError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
-        self.reason = reason or self.reason or code.name
+        self.code = grpc.StatusCode.UNKNOWN if code is None else code
+        self.reason = reason or self.reason or ("" if code is None else code.name)
         self.metadata = metadata
         """The variables of the reason, as the server wrote them."""
         self.fields = fields
@@ -105,7 +105,8 @@ class CreditsError(Exception):
         """Of the write that it is about, which may be sent again under it: it has one effect."""
 
     def __str__(self) -> str:
-        return f"{self.reason}: {'; '.join(': '.join(each) for each in self.fields) or self.message}"
+        said = "; ".join(": ".join(each) for each in self.fields) or self.message
+        return f"{self.reason}: {said}" if self.reason else said
 
 
 class Refused(CreditsError):
@@ -413,7 +414,7 @@ def error_of_status(status: Status) -> CreditsError:
     return _class_of(reason, code)(
         status.message,
         code=code,
-        reason=reason,
+        reason=reason or code.name,
         metadata=metadata,
         fields=tuple(fields),
         retry_after_seconds=delay,

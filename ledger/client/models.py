@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.client.amounts import credits_of
@@ -38,13 +39,14 @@ class ReservationState(StrEnum):
     """A state that this version of the client does not know."""
 
 
-_STATES: Final = {
+_STATES: Final[Mapping[pb.ReservationState.ValueType, ReservationState]] = {
     pb.RESERVATION_STATE_OPEN: ReservationState.OPEN,
     pb.RESERVATION_STATE_COMMITTED: ReservationState.COMMITTED,
     pb.RESERVATION_STATE_RELEASED: ReservationState.RELEASED,
     pb.RESERVATION_STATE_EXPIRED: ReservationState.EXPIRED,
     pb.RESERVATION_STATE_REVERSED: ReservationState.REVERSED,
 }
+_NUMBERS: Final = {state: number for number, state in _STATES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +220,29 @@ def labels_message(labels: Mapping[str, str]) -> pb.Labels:
     return pb.Labels(**named, other={key: value for key, value in labels.items() if key not in named})
 
 
+def labels_asked(labels: Mapping[str, str] | None) -> pb.Labels | None:
+    """Labels as requests take them; None: not said."""
+    return None if labels is None else labels_message(labels)
+
+
+def duration(seconds: int | None) -> Duration | None:
+    """A duration as requests take it; None: not said."""
+    return None if seconds is None else Duration(seconds=seconds)
+
+
 def labels_of(message: pb.Labels) -> dict[str, str]:
     """Labels as one mapping, the named ones first."""
     named = {key: value for key in _NAMED if (value := getattr(message, key))}
     return {**named, **message.other}
+
+
+def state_number(state: ReservationState | None) -> pb.ReservationState.ValueType:
+    """A state as requests take it; None: any. Raises ValueError for one that the client does not know."""
+    if state is None:
+        return pb.RESERVATION_STATE_UNSPECIFIED
+    if state is ReservationState.UNKNOWN:
+        raise ValueError("unknown is no state that reservations can be asked for by")
+    return _NUMBERS[state]
 
 
 def balance_of(message: pb.Balance) -> Balance:
@@ -247,8 +268,8 @@ def reservation_of(message: pb.Reservation, written: Written | None = None) -> R
         _STATES.get(message.state, ReservationState.UNKNOWN),
         message.held_micros,
         message.charged_micros,
-        _instant(message.created_at) if message.HasField("created_at") else None,
-        _instant(message.expires_at),
+        instant_of(message.created_at) if message.HasField("created_at") else None,
+        instant_of(message.expires_at),
         labels_of(message.labels),
         message.rate_card,
         written,
@@ -268,8 +289,8 @@ def charge_of(
         message.late,
         message.final,
         message.reversed,
-        _instant(message.created_at),
-        _instant(message.occurred_at) if message.HasField("occurred_at") else None,
+        instant_of(message.created_at),
+        instant_of(message.occurred_at) if message.HasField("occurred_at") else None,
         tuple(line_of(line) for line in message.lines),
         labels_of(message.labels),
         message.rate_card,
@@ -296,6 +317,7 @@ def quote_of(message: pb.QuoteResponse) -> Quote:
     return Quote(message.credits_micros, tuple(line_of(line) for line in message.lines), message.rate_card)
 
 
-def _instant(stamp: Timestamp) -> datetime:
+def instant_of(stamp: Timestamp) -> datetime:
+    """An instant of UTC, to the microsecond."""
     # As Timestamp.ToDatetime does, in a third of its time.
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)

@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ledger.client.amounts import shown
-
 REFRESHES_PER_SECOND: Final = 4
 
 
@@ -37,8 +35,7 @@ def progress(session: Shown, console: Console | None = None) -> Live:
 def _line(session: Shown) -> Text:
     return Text.assemble(
         (session.customer_id, "bold"),
-        f"  {shown(session.charged)} credits charged, {shown(session.held)} held,"
-        f" {shown(session.remaining)} remaining",
+        f"  {session.charged} credits charged, {session.held} held, {session.remaining} remaining",
         no_wrap=True,
         overflow="ellipsis",
     )

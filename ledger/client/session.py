@@ -67,27 +67,39 @@ class SummaryLine(NamedTuple):
     kind: str
     name: str
     quantities: Mapping[str, Decimal]
-    credits: Decimal
+    credits_micros: int
     """What it was priced at, collected or not."""
+
+    @property
+    def credits(self) -> Decimal:
+        return credits_of(self.credits_micros)
 
 
 class Summary(NamedTuple):
     """What a session has used, by the answers so far."""
 
-    charged: Decimal
-    """Credits that were collected."""
-    uncollected: Decimal
-    """Credits that were priced, and not collected."""
+    charged_micros: int
+    """What was collected."""
+    uncollected_micros: int
+    """What was priced, and not collected."""
     lines: tuple[SummaryLine, ...]
     uncommitted: tuple[UsageItem, ...]
     """What no answer has come for yet, or was refused."""
 
+    @property
+    def charged(self) -> Decimal:
+        return credits_of(self.charged_micros)
+
+    @property
+    def uncollected(self) -> Decimal:
+        return credits_of(self.uncollected_micros)
+
     def __str__(self) -> str:
         """For a person: a line of text for each line, and one for all."""
-        texts = [f"{line.title}: {shown(line.credits)} credits ({_amounts(line)})" for line in self.lines]
-        total = f"{shown(self.charged)} credits charged"
-        if self.uncollected:
-            total += f", {shown(self.uncollected)} not collected"
+        texts = [f"{line.title}: {line.credits} credits ({_quantities(line)})" for line in self.lines]
+        total = f"{self.charged} credits charged"
+        if self.uncollected_micros:
+            total += f", {self.uncollected} not collected"
         if self.uncommitted:
             total += f", {len(self.uncommitted)} items not committed yet"
         return "\n".join((*texts, total))
@@ -264,8 +276,8 @@ class Session:
     def summary(self) -> Summary:
         """What was used, by line, in credits."""
         return Summary(
-            self.charged,
-            credits_of(self._book.uncollected_micros),
+            self._book.charged_micros,
+            self._book.uncollected_micros,
             tuple(_summary_line(line) for line in self._book.lines.values()),
             tuple(item for write in self._uncommitted() for item in write.items),
         )
@@ -558,7 +570,7 @@ def _estimate_of(
     return pb.ReserveRequest(usage=UsageList(items=items)), items
 
 
-def _amounts(line: SummaryLine) -> str:
+def _quantities(line: SummaryLine) -> str:
     return ", ".join(f"{name} {shown(quantity)}" for name, quantity in line.quantities.items())
 
 
@@ -568,5 +580,5 @@ def _summary_line(line: UsedLine) -> SummaryLine:
         line.kind,
         line.name,
         dict(sorted(line.quantities.items())),
-        credits_of(line.credits_micros),
+        line.credits_micros,
     )

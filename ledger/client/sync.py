@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from ledger.client import forks
 from ledger.client.credits import Amount, Credits, Usage
 from ledger.client.errors import ClientClosed, CreditsError
-from ledger.client.sync_session import SyncSession
+from ledger.client.lists import Listed
+from ledger.client.sync_session import Run, SyncSession
 from ledger.v1.usage_pb2 import UsageItem
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
+Thing = TypeVar("Thing")
 Opened = ParamSpec("Opened")
 
 
@@ -67,6 +69,34 @@ def _waiting(
         return client._run(method(client._credits, *args, **kwargs))  # noqa: SLF001 -- of this module
 
     return wait
+
+
+class SyncListed(Generic[Thing]):
+    """A list, for `for`: each time it is read anew. What is raised ends it: the rest was not read."""
+
+    def __init__(self, listed: Listed[Thing], run: Run) -> None:
+        self._read = listed.read
+        self._run = run
+
+    def __iter__(self) -> Iterator[Thing]:
+        page = self._run(self._read(""))
+        while True:
+            yield from page.things
+            if not page.next_token:
+                return
+            page = self._run(self._read(page.next_token))
+
+
+def _listing(
+    method: Callable[Concatenate[Credits, Asked], Listed[Thing]],
+) -> Callable[Concatenate[SyncCredits, Asked], SyncListed[Thing]]:
+    """The same method, with the same arguments, whose pages are waited for."""
+
+    @wraps(method)
+    def listed(client: SyncCredits, /, *args: Asked.args, **kwargs: Asked.kwargs) -> SyncListed[Thing]:
+        return SyncListed(method(client._credits, *args, **kwargs), client._run)  # noqa: SLF001 -- of this module
+
+    return listed
 
 
 def _same_arguments(
@@ -127,7 +157,14 @@ class SyncCredits:
     quote = _waiting(Credits.quote)
     balance = _waiting(Credits.balance)
     get_reservation = _waiting(Credits.get_reservation)
+    list_reservations = _listing(Credits.list_reservations)
     get_charge = _waiting(Credits.get_charge)
+    list_charges = _listing(Credits.list_charges)
+    list_grants = _listing(Credits.list_grants)
+    list_transactions = _listing(Credits.list_transactions)
+    usage_report = _waiting(Credits.usage_report)
+    price_list = _waiting(Credits.price_list)
+    create_customer_token = _waiting(Credits.create_customer_token)
     recover = _waiting(Credits.recover)
 
     def session(

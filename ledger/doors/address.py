@@ -18,8 +18,6 @@ _FORM: Final = (
 )
 _ALL: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 -- nothing is bound here
 """What stands for all addresses of a machine, and where it reaches itself."""
-DIRECT: Final = ("grpc.enable_http_proxy", 0)
-"""Of gRPC's channels to this machine: a proxy of the environment leads elsewhere, and is to see no key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ledger.cli.output.console import USAGE, fail, out, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
 from ledger.cli.run import run
 from ledger.cli.services import call
-from ledger.cli.usage import added_up
+from ledger.client.usage_report import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2 import GrantKind
 

@@ -13,6 +13,7 @@ from command_line import REPOSITORY, Server, acu_ledger, lines, refused_at_once,
 from typer.testing import CliRunner
 
 from ledger.cli.main import app
+from ledger.client import SyncCredits, convert
 from ledger.sample import SAMPLE_RECORDS
 
 KEYS = {
@@ -168,6 +169,21 @@ def test_usage_as_providers_sent_it(server: Server) -> None:
             micros += (int(row["output_tokens"]) - reasoning) * 1000 + reasoning * 1001
         assert (answer["records"], answer["committed"], answer["findings"]) == (len(own), len(own), [])
         assert (answer["credits_micros"], answer["verified"]) == (micros, True)
+
+
+def test_a_replay_costs_what_the_client_charges(server: Server) -> None:
+    """Record by record: what a program adds as it comes, and what its provider's log amounts to later."""
+    for provider in ("anthropic", "openai"):
+        file = SAMPLE_RECORDS / f"{provider}_usage.jsonl"
+        replay(server, provider, file, "--card", "usage", "--run-id", f"both-{provider}").json()
+        records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        with SyncCredits(server.public) as credits:
+            customer_id = f"both-{provider}/customer-1"
+            replayed = sorted(charge.charged_micros for charge in credits.list_charges(customer_id))
+            work = [convert(**{provider: record}) for record in records]
+            charged = sorted(credits.charge(customer_id, each.items).charged_micros for each in work)
+        assert charged == replayed
+        assert all(charged)
 
 
 def test_spans_of_a_run_and_what_is_to_be_looked_at(server: Server, tmp_path: Path) -> None:

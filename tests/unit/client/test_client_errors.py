@@ -100,3 +100,20 @@ def test_what_comes_without_a_reason_goes_by_its_code(
 ) -> None:
     """A proxy on the way may have answered, or gRPC itself."""
     assert type(error_of_status(Status(code=code.value[0], message="by a proxy"))) is family
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.ClientClosed("the client is closed"), "the client is closed"),
+        (CreditsError("the call failed"), "the call failed"),
+        (error_of_status(Status(code=12, message="not here")), "UNIMPLEMENTED: not here"),
+        (error_of_status(Status(code=1, message="gone")), "CANCELLED: gone"),
+        (error_of_status(Status(code=2, message="strange")), "UNKNOWN: strange"),
+        (error_of_status(Status(code=13, message="broken")), "INTERNAL: broken"),
+    ],
+)
+def test_the_text_begins_with_what_was_reported(error: CreditsError, text: str) -> None:
+    """The reason, or the name of the status without one; where nobody reported anything, with neither."""
+    assert str(error) == text
+    assert error.code.name == (error.reason or "UNKNOWN")

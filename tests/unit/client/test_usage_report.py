@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.cli.usage import added_up
+from ledger.client.usage_report import added_up
 from ledger.v1.credit_service_pb2 import Labels
 from ledger.v1.wallet_service_pb2 import UsageRow
 

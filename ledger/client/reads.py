@@ -1,0 +1,200 @@
+"""What a client reads, to no effect: quotes, reservations, charges, and its customers' wallets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ledger.client import models, wallet_models
+from ledger.client.lists import PAGE_SIZE, Listed, Page
+from ledger.client.models import Charge, Quote, Reservation, ReservationState
+from ledger.client.usage_report import added_up
+from ledger.client.wallet_models import (
+    CustomerToken,
+    Grant,
+    PriceList,
+    Transaction,
+    UsageRow,
+    WalletBalance,
+)
+from ledger.client.wire import Wire
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import usage_pb2
+from ledger.v1 import wallet_service_pb2 as wallet
+
+Answer = TypeVar("Answer")
+Method = Callable[[Wire], grpc.aio.UnaryUnaryMultiCallable[Any, Answer]]
+"""Of an open channel the method that is called."""
+
+
+class Reads(ABC):
+    """The methods that read. All of them raise CreditsError."""
+
+    @abstractmethod
+    async def _read(self, method: Method[Answer], request: Any) -> Answer:
+        """What a method answers, repeated while that may help. Raises CreditsError."""
+
+    # -- work --------------------------------------------------------------------------------------
+
+    async def quote(
+        self,
+        customer_id: str,
+        usage: Sequence[usage_pb2.UsageItem],
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> Quote:
+        """What usage would be charged now; no effect."""
+        request = pb.QuoteRequest(
+            customer_id=customer_id,
+            usage=usage_pb2.UsageList(items=usage),
+            labels=models.labels_asked(labels),
+        )
+        return models.quote_of(await self._read(lambda wire: wire.credits.Quote, request))
+
+    async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
+        request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)
+        answer = await self._read(lambda wire: wire.credits.GetReservation, request)
+        return models.reservation_of(answer.reservation)
+
+    def list_reservations(
+        self,
+        customer_id: str,
+        *,
+        state: ReservationState | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Listed[Reservation]:
+        """A customer's reservations, newest first: of one state, and with all of these labels, if given."""
+        asked = models.state_number(state)
+
+        async def read(token: str) -> Page[Reservation]:
+            request = pb.ListReservationsRequest(
+                customer_id=customer_id,
+                state=asked,
+                labels=models.labels_asked(labels),
+                page_size=PAGE_SIZE,
+                page_token=token,
+            )
+            answer = await self._read(lambda wire: wire.credits.ListReservations, request)
+            return Page([models.reservation_of(each) for each in answer.reservations], answer.next_page_token)
+
+        return Listed(read)
+
+    async def get_charge(self, customer_id: str, charge_id: str) -> Charge:
+        request = pb.GetChargeRequest(customer_id=customer_id, charge_id=charge_id)
+        return models.charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
+
+    def list_charges(
+        self,
+        customer_id: str,
+        *,
+        reservation_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Listed[Charge]:
+        """A customer's charges, newest first: of one reservation, and with all of these labels, if given."""
+
+        async def read(token: str) -> Page[Charge]:
+            request = pb.ListChargesRequest(
+                customer_id=customer_id,
+                reservation_id=reservation_id or "",
+                labels=models.labels_asked(labels),
+                page_size=PAGE_SIZE,
+                page_token=token,
+            )
+            answer = await self._read(lambda wire: wire.credits.ListCharges, request)
+            return Page([models.charge_of(each) for each in answer.charges], answer.next_page_token)
+
+        return Listed(read)
+
+    # -- the wallet --------------------------------------------------------------------------------
+
+    async def balance(self, customer_id: str, *, as_of: datetime | None = None) -> WalletBalance:
+        """The customer's credits as they stand; or as they stood, at least 15 s ago.
+
+        Raises ValueError for an instant without a time zone.
+        """
+        request = wallet.GetBalanceRequest(customer_id=customer_id, as_of=_timestamp(as_of))
+        return wallet_models.wallet_balance_of(await self._read(lambda wire: wire.wallet.GetBalance, request))
+
+    def list_grants(self, customer_id: str) -> Listed[Grant]:
+        """A customer's grants, newest first."""
+
+        async def read(token: str) -> Page[Grant]:
+            request = wallet.ListGrantsRequest(customer_id=customer_id, page_size=PAGE_SIZE, page_token=token)
+            answer = await self._read(lambda wire: wire.wallet.ListGrants, request)
+            return Page([wallet_models.grant_of(each) for each in answer.grants], answer.next_page_token)
+
+        return Listed(read)
+
+    def list_transactions(self, customer_id: str) -> Listed[Transaction]:
+        """A customer's statement: all that moved credits, newest first, with the balances after it."""
+
+        async def read(token: str) -> Page[Transaction]:
+            request = wallet.ListTransactionsRequest(
+                customer_id=customer_id, page_size=PAGE_SIZE, page_token=token
+            )
+            answer = await self._read(lambda wire: wire.wallet.ListTransactions, request)
+            lines = [wallet_models.transaction_of(each) for each in answer.transactions]
+            return Page(lines, answer.next_page_token)
+
+        return Listed(read)
+
+    async def usage_report(
+        self,
+        customer_id: str,
+        first_day: date,
+        last_day: date | None = None,
+        *,
+        label_keys: Collection[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[UsageRow, ...]:
+        """What was used on days of the customer's time zone, both included, 92 at most; oldest first.
+
+        Told apart by labels, 4 at most, and only what has all of `labels`. Raises ValueError where a row
+        amounts to more micro-credits than 64 bits hold.
+        """
+        request = wallet.GetUsageReportRequest(
+            customer_id=customer_id,
+            first_day=first_day.isoformat(),
+            last_day=(last_day or first_day).isoformat(),
+            label_keys=label_keys,
+            labels=models.labels_asked(labels),
+            page_size=PAGE_SIZE,
+        )
+        return tuple(map(wallet_models.usage_row_of, added_up(await self._usage_pieces(request))))
+
+    async def _usage_pieces(self, request: wallet.GetUsageReportRequest) -> list[wallet.UsageRow]:
+        pieces: list[wallet.UsageRow] = []
+        while True:
+            answer = await self._read(lambda wire: wire.wallet.GetUsageReport, request)
+            pieces += answer.rows
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return pieces
+
+    async def price_list(self, customer_id: str) -> PriceList:
+        """What a credit buys under the customer's card."""
+        request = wallet.GetPriceListRequest(customer_id=customer_id)
+        return wallet_models.price_list_of(await self._read(lambda wire: wire.wallet.GetPriceList, request))
+
+    async def create_customer_token(
+        self, customer_id: str, *, ttl_seconds: int | None = None
+    ) -> CustomerToken:
+        """A token by which a product's front end reads one customer's wallet, for 15 minutes if not said."""
+        request = pb.CreateCustomerTokenRequest(customer_id=customer_id, ttl=models.duration(ttl_seconds))
+        answer = await self._read(lambda wire: wire.credits.CreateCustomerToken, request)
+        return wallet_models.customer_token_of(answer)
+
+
+def _timestamp(instant: datetime | None) -> Timestamp | None:
+    if instant is None:
+        return None
+    if instant.tzinfo is None:
+        raise ValueError(f"{instant} has no time zone: which instant it is nobody knows")
+    stamp = Timestamp()
+    stamp.FromDatetime(instant)
+    return stamp

@@ -1,0 +1,345 @@
+"""What the client answers of a customer's wallet: grants, the statement, usage by day, prices.
+
+Amounts and instants are as those of `ledger.client.models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from ledger.client.amounts import credits_of
+from ledger.client.models import Balance, balance_of, instant_of, labels_of
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
+
+
+class GrantKind(StrEnum):
+    """What credits were granted for."""
+
+    PAID = "paid"
+    PROMO = "promo"
+    SUBSCRIPTION = "subscription"
+    ADJUSTMENT = "adjustment"
+    UNKNOWN = "unknown"
+    """A kind that this version of the client does not know."""
+
+
+class GrantStatus(StrEnum):
+    """Where a grant stands."""
+
+    PENDING_START = "pending_start"
+    ACTIVE = "active"
+    DEPLETED = "depleted"
+    EXPIRED = "expired"
+    VOIDED = "voided"
+    UNKNOWN = "unknown"
+    """A status that this version of the client does not know."""
+
+
+class TransactionType(StrEnum):
+    """What moved credits."""
+
+    GRANT = "grant"
+    GRANT_STARTED = "grant_started"
+    GRANT_EXPIRED = "grant_expired"
+    RESERVE = "reserve"
+    EXTEND = "extend"
+    COMMIT = "commit"
+    RELEASE = "release"
+    RESERVATION_EXPIRED = "reservation_expired"
+    CHARGE = "charge"
+    REVERSAL = "reversal"
+    REFUND = "refund"
+    PERIOD_CLOSED = "period_closed"
+    """What a period had charged beyond what its usage amounts to went back."""
+    UNKNOWN = "unknown"
+    """A type that this version of the client does not know."""
+
+
+def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> dict[int, str]:
+    """Values by the numbers that the service has for them."""
+    return {
+        number: name.removeprefix(prefix).lower()
+        for name, number in numbers.items()
+        if name.removeprefix(prefix) in known.__members__
+    }
+
+
+_KINDS: Final = _members(GrantKind, dict(wallet.GrantKind.items()), "GRANT_KIND_")
+_STATUSES: Final = _members(GrantStatus, dict(wallet.GrantStatus.items()), "GRANT_STATUS_")
+_TYPES: Final = _members(TransactionType, dict(wallet.TransactionType.items()), "TRANSACTION_TYPE_")
+
+
+@dataclass(frozen=True, slots=True)
+class KindBalance:
+    """What of a balance was granted as one kind."""
+
+    kind: GrantKind
+    available_micros: int
+    held_micros: int
+
+    @property
+    def available(self) -> Decimal:
+        return credits_of(self.available_micros)
+
+    @property
+    def held(self) -> Decimal:
+        return credits_of(self.held_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class NextExpiry:
+    """The next credits to expire."""
+
+    expires_at: datetime
+    amount_micros: int
+
+    @property
+    def amount(self) -> Decimal:
+        return credits_of(self.amount_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBalance(Balance):
+    """A customer's credits, and what they are of."""
+
+    as_of: datetime
+    """What is written up to this instant is in it."""
+    by_kind: tuple[KindBalance, ...]
+    """Empty for a balance of the past."""
+    next_expiry: NextExpiry | None
+    """None if no credits will expire, or for a balance of the past."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Credits that were granted together."""
+
+    grant_id: str
+    kind: GrantKind
+    status: GrantStatus
+    amount_micros: int
+    remaining_micros: int
+    """Neither used nor expired; held credits included."""
+    held_micros: int
+    effective_at: datetime
+    expires_at: datetime | None
+    """None: never."""
+    priority: int
+    """Lower burns first."""
+    scope: str
+    """All that it pays for: a kind of usage, or a pool as pool:NAME; any usage, if empty."""
+
+    @property
+    def amount(self) -> Decimal:
+        return credits_of(self.amount_micros)
+
+    @property
+    def remaining(self) -> Decimal:
+        return credits_of(self.remaining_micros)
+
+    @property
+    def held(self) -> Decimal:
+        return credits_of(self.held_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One line of a customer's statement."""
+
+    type: TransactionType
+    effective_at: datetime
+    available_change_micros: int
+    held_change_micros: int
+    debt_change_micros: int
+    consumed_micros: int
+    """What was used; negative where it was given back."""
+    balance_after: Balance
+    reservation_id: str
+    charge_id: str
+    """Of a refund the charge's that is refunded."""
+    grant_id: str
+    labels: Mapping[str, str]
+
+    @property
+    def available_change(self) -> Decimal:
+        return credits_of(self.available_change_micros)
+
+    @property
+    def held_change(self) -> Decimal:
+        return credits_of(self.held_change_micros)
+
+    @property
+    def debt_change(self) -> Decimal:
+        return credits_of(self.debt_change_micros)
+
+    @property
+    def consumed(self) -> Decimal:
+        return credits_of(self.consumed_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What was used on one day, of one kind, in one unit, with the same labels."""
+
+    day: date
+    """Of the customer's time zone."""
+    labels: Mapping[str, str]
+    """Those asked for that the work has."""
+    kind: str
+    """tokens, compute, units or outcome; empty for credits that were charged without usage."""
+    unit: str
+    """What the card measures it in, e.g. DBU; empty if in nothing of its own."""
+    measured: Decimal | None
+    """How much of that; None without a unit."""
+    quantities: Mapping[str, Decimal]
+    """What was reported, by name; durations in seconds."""
+    items: int
+    credits_micros: int
+    """What it was priced at, collected or not, less what was given back."""
+
+    @property
+    def credits(self) -> Decimal:
+        return credits_of(self.credits_micros)
+
+
+class PriceRate(NamedTuple):
+    """What one measure of something costs."""
+
+    per: str
+    """As people say it: "1M input tokens", "hour", "each", "DBU"."""
+    price: Decimal
+    """In credits, or in what `unit` says."""
+    note: str
+    """What else holds: "minimum 60 s, increment 1 s"; empty if nothing."""
+    unit: str
+    """A measured unit with a rate of its own, or a pool; empty for credits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceListItem:
+    """One price of a list."""
+
+    title: str
+    kind: str
+    """tokens, compute, units or outcome."""
+    names: tuple[str, ...]
+    """Names or globs that it applies to."""
+    conditions: Mapping[str, str]
+    rates: tuple[PriceRate, ...]
+    varies: bool
+    """The price follows the public price of what was asked for."""
+    included: bool
+    """Another line pays for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What a credit buys a customer."""
+
+    rate_card: str
+    credit_name: str
+    """What the card calls a credit."""
+    items: tuple[PriceListItem, ...]
+    """In the order in which they apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerToken:
+    """Lets a front end read one customer's wallet, sent as a key is."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+# -- from messages ---------------------------------------------------------------------------------
+
+
+def wallet_balance_of(message: wallet.GetBalanceResponse) -> WalletBalance:
+    balance, expiry = message.balance, message.next_expiry
+    return WalletBalance(
+        balance.available_micros,
+        balance.held_micros,
+        balance.pending_micros,
+        balance.debt_micros,
+        instant_of(message.as_of),
+        tuple(
+            KindBalance(_kind(each.kind), each.available_micros, each.held_micros) for each in message.by_kind
+        ),
+        NextExpiry(instant_of(expiry.expires_at), expiry.amount_micros)
+        if message.HasField("next_expiry")
+        else None,
+    )
+
+
+def grant_of(message: wallet.Grant) -> Grant:
+    return Grant(
+        message.grant_id,
+        _kind(message.kind),
+        GrantStatus(_STATUSES.get(message.status, GrantStatus.UNKNOWN)),
+        message.amount_micros,
+        message.remaining_micros,
+        message.held_micros,
+        instant_of(message.effective_at),
+        instant_of(message.expires_at) if message.HasField("expires_at") else None,
+        message.priority,
+        message.scope,
+    )
+
+
+def transaction_of(message: wallet.Transaction) -> Transaction:
+    return Transaction(
+        TransactionType(_TYPES.get(message.type, TransactionType.UNKNOWN)),
+        instant_of(message.effective_at),
+        message.available_change_micros,
+        message.held_change_micros,
+        message.debt_change_micros,
+        message.consumed_micros,
+        balance_of(message.balance_after),
+        message.reservation_id,
+        message.charge_id,
+        message.grant_id,
+        labels_of(message.labels),
+    )
+
+
+def usage_row_of(message: wallet.UsageRow) -> UsageRow:
+    return UsageRow(
+        date.fromisoformat(message.day),
+        labels_of(message.labels),
+        message.kind,
+        message.unit,
+        Decimal(message.measured) if message.measured else None,
+        {name: Decimal(quantity) for name, quantity in message.quantities.items()},
+        message.items,
+        message.credits_micros,
+    )
+
+
+def price_list_of(message: wallet.GetPriceListResponse) -> PriceList:
+    return PriceList(message.rate_card, message.credit_name, tuple(map(_price_list_item, message.items)))
+
+
+def customer_token_of(message: pb.CreateCustomerTokenResponse) -> CustomerToken:
+    return CustomerToken(message.token, instant_of(message.expires_at))
+
+
+def _kind(number: int) -> GrantKind:
+    return GrantKind(_KINDS.get(number, GrantKind.UNKNOWN))
+
+
+def _price_list_item(message: wallet.PriceListItem) -> PriceListItem:
+    return PriceListItem(
+        message.title,
+        message.kind,
+        tuple(message.names),
+        dict(message.conditions),
+        tuple(PriceRate(each.per, Decimal(each.credits), each.note, each.unit) for each in message.rates),
+        message.varies,
+        message.included,
+    )

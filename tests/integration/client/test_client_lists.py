@@ -1,0 +1,129 @@
+"""What a product's backend looks at by the client: lists, the wallet, the usage report, prices."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from client_world import Shop, sandbox, searches
+
+from ledger.client import (
+    Credits,
+    CustomerNotFound,
+    GrantKind,
+    GrantStatus,
+    ReservationState,
+    SyncCredits,
+    TransactionType,
+)
+from ledger.client.lists import PAGE_SIZE
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CHARGES = PAGE_SIZE + 20
+
+
+async def test_lists_go_through_all_pages(credits: Credits, shop: Shop, customer: str) -> None:
+    """Newest first, nothing twice and nothing left out; without a loop the same."""
+    charging = (
+        credits.charge(customer, amount=Decimal("0.1"), labels={"agent": "odd" if number % 2 else "even"})
+        for number in range(CHARGES)
+    )
+    made = {each.charge_id for each in await asyncio.gather(*charging)}
+
+    listed = [each async for each in credits.list_charges(customer)]
+    assert (len(listed), {each.charge_id for each in listed}) == (CHARGES, made)
+    odd = [each.labels async for each in credits.list_charges(customer, labels={"agent": "odd"})]
+    assert odd == [{"agent": "odd"}] * (CHARGES // 2)
+
+    lines = [each async for each in credits.list_transactions(customer)]
+    assert [each.type for each in lines] == [TransactionType.CHARGE] * CHARGES + [TransactionType.GRANT]
+    assert [each.charge_id for each in lines[:-1]] == [each.charge_id for each in listed]
+    for later, earlier in pairwise(lines):
+        assert later.balance_after.available == earlier.balance_after.available + later.available_change
+    assert {each.consumed for each in lines[:-1]} == {Decimal("0.1")}
+
+    def listed_in_a_thread() -> tuple[list[object], list[object]]:
+        with SyncCredits(shop.target) as waiting:
+            return list(waiting.list_charges(customer)), list(waiting.list_transactions(customer))
+
+    assert await asyncio.to_thread(listed_in_a_thread) == (listed, lines)
+
+
+async def test_reservations_by_state_and_label(credits: Credits, customer: str) -> None:
+    """And charges of one of them: the parts of a hold."""
+    first = await credits.reserve(customer, amount=1, labels={"project": "web"})
+    second = await credits.reserve(customer, amount=2, labels={"project": "cli"})
+    await credits.commit(customer, first.reservation_id, [searches(3)], final=False)
+    await credits.commit(customer, first.reservation_id, [sandbox(900)], final=True)
+    await credits.charge(customer, amount=1)
+
+    async def ids(**asked: object) -> list[str]:
+        return [each.reservation_id async for each in credits.list_reservations(customer, **asked)]
+
+    assert await ids() == [second.reservation_id, first.reservation_id]
+    assert await ids(state=ReservationState.OPEN) == [second.reservation_id]
+    assert await ids(labels={"project": "web"}) == [first.reservation_id]
+    assert await ids(state=ReservationState.OPEN, labels={"project": "web"}) == []
+    parts = [each async for each in credits.list_charges(customer, reservation_id=first.reservation_id)]
+    assert [(each.charged, each.final) for each in parts] == [(1, True), (Decimal("0.03"), False)]
+    with pytest.raises(ValueError, match="unknown"):
+        credits.list_reservations(customer, state=ReservationState.UNKNOWN)
+
+
+async def test_the_wallet(credits: Credits, customer: str) -> None:
+    """What credits are of, the grants, and prices; a balance of the past is of then."""
+    await credits.reserve(customer, amount=40)
+    now = await credits.balance(customer)
+    (kind,) = now.by_kind
+    assert (now.available, now.held, kind.kind, kind.available, kind.held) == (60, 40, GrantKind.PAID, 60, 40)
+    (grant,) = [each async for each in credits.list_grants(customer)]
+    assert (grant.kind, grant.status) == (GrantKind.PAID, GrantStatus.ACTIVE)
+    assert (grant.amount, grant.remaining, grant.held) == (100, 100, 40)
+
+    before = datetime.now(UTC) - timedelta(hours=1)
+    past = await credits.balance(customer, as_of=before)
+    assert (past.available, past.by_kind, past.next_expiry, past.as_of) == (0, (), None, before)
+    with pytest.raises(ValueError, match="time zone"):
+        await credits.balance(customer, as_of=before.replace(tzinfo=None))
+
+    prices = await credits.price_list(customer)
+    hours = next(each for each in prices.items if "sandbox" in each.names)
+    assert (hours.kind, [(rate.per, rate.price) for rate in hours.rates]) == ("compute", [("hour", 4)])
+
+
+async def test_the_usage_report(credits: Credits, customer: str) -> None:
+    """By day and label, exact; the days are those of the customer."""
+    await credits.charge(customer, [sandbox(1800), searches(3)], labels={"agent": "a"})
+    await credits.charge(customer, [searches(2)], labels={"agent": "b"})
+    (charged, *_) = [each async for each in credits.list_transactions(customer)]
+    day = charged.effective_at.date()
+    rows = await credits.usage_report(customer, day - timedelta(days=1), day, label_keys=["agent"])
+    found = {(row.labels["agent"], row.kind): row for row in rows}
+    assert {key: (row.items, row.credits) for key, row in found.items()} == {
+        ("a", "compute"): (1, 2),
+        ("a", "units"): (1, Decimal("0.03")),
+        ("b", "units"): (1, Decimal("0.02")),
+    }
+    assert found["a", "compute"].quantities["duration_seconds"] == 1800
+    (only,) = await credits.usage_report(customer, day, labels={"agent": "b"})
+    assert (only.day, only.labels, only.credits_micros, only.measured) == (day, {}, 20_000, None)
+
+
+async def test_a_token_of_a_front_end(credits: Credits, shop: Shop, customer: str) -> None:
+    """Reads the wallet of its customer, and is in no text of it."""
+    made = await credits.create_customer_token(customer, ttl_seconds=600)
+    assert made.token not in repr(made)
+    assert made.expires_at > datetime.now(UTC)
+    async with Credits(shop.target, key=made.token) as front_end:
+        assert (await front_end.balance(customer)).available == 100
+
+
+async def test_a_list_that_cannot_be_read_says_why(credits: Credits) -> None:
+    """When it is read; nothing is asked for before."""
+    listed = credits.list_charges("nobody")
+    with pytest.raises(CustomerNotFound):
+        _ = [each async for each in listed]
