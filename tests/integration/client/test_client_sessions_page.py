@@ -47,4 +47,5 @@ async def test_a_line_of_a_terminal(credits: Credits, customer: str) -> None:
         with progress(session, Console(file=said, width=120, force_terminal=False)):
             session.add(sandbox(1800))
             await session.flush()
-    assert said.getvalue().strip() == f"{customer}  2.000000 credits charged, 8.000000 held, 98.000000 remaining"
+    amounts = "2.000000 credits charged, 8.000000 held, 98.000000 remaining"
+    assert said.getvalue().strip() == f"{customer}  {amounts}"
