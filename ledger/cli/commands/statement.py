@@ -15,7 +15,7 @@ from ledger.cli.output.statement_html import statement_html
 from ledger.cli.output.statement_sheet import StatementSheet, sheet_of
 from ledger.cli.run import run
 from ledger.cli.services import call
-from ledger.cli.usage import added_up
+from ledger.client.usage_report import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 
 
