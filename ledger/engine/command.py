@@ -231,27 +231,18 @@ class Pending:
         return isinstance(self._error, AbandonedError)
 
     def answer(self, answer: Answer) -> None:
-        """Tells the outcome, unless it has been reported."""
+        """Reports the outcome, unless that has been done."""
         if self.done:
             return
-        self._answer = answer
-        underway = self.asked.underway
-        if isinstance(answer, Committed) and not answer.replayed and self.arrived_at > underway.written_up_to:
-            underway.written_up_to = self.arrived_at
-        self._tell()
-
-    def fail(self, error: Exception) -> None:
-        """Tells that there is no outcome but an error."""
-        if not self.done:
-            self._error = error
-            self._tell()
-
-    def _tell(self) -> None:
         self.done = True
+        self._answer = answer
         if self.in_flight is not None and self.command is not None:
             del self.in_flight[self.command.request_id]
         asked = self.asked
-        asked.underway.begun -= 1
+        underway = asked.underway
+        if isinstance(answer, Committed) and not answer.replayed and self.arrived_at > underway.written_up_to:
+            underway.written_up_to = self.arrived_at
+        underway.begun -= 1
         asked.left -= 1
         if not asked.left:
             asked.none_left()
@@ -259,6 +250,12 @@ class Pending:
             for callback in self._callbacks:
                 callback(self)
             self._callbacks = None
+
+    def fail(self, error: Exception) -> None:
+        """Reports that there is no outcome but an error."""
+        if not self.done:
+            self._error = error
+            self.answer(None)
 
     def add_done_callback(self, callback: Callable[[Pending], object]) -> None:
         """Calls back as soon as there is an outcome, in the middle of whatever brings it."""

@@ -9,18 +9,14 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import pricing
-from ledger.books.commands import Command
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
-from ledger.engine.command import Asked, Pending
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
-from ledger.store.audit import Act
 from ledger.store.directory import Directory
 from ledger.store.postgres.database import Database
 
@@ -49,7 +45,8 @@ class Engine:
         self._cells: dict[str, Cell] = {}
         self.gathering = Gathering()
         self.waiting = Waiting(metrics.refused)
-        self._entrance = Entrance(self.directory, self._cells)
+        self._entrance = Entrance(self.directory, self._cells, self.waiting)
+        self.begin = self._entrance.begin
         self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []
         database.history.at_a_turn(self._forget)
@@ -87,7 +84,7 @@ class Engine:
         self.directory.forget()
         self.prices.published.forget()
         for cell in self._cells.values():
-            cell.customers.forget()
+            cell.forget()
 
     def _sweeper_lag(self) -> float:
         return max((sweeper.lag_seconds() for sweeper in self.sweepers), default=0.0)
@@ -100,23 +97,3 @@ class Engine:
         await self._entrance.drain()
         for cell in self._cells.values():
             await cell.drain()
-
-    def begin(
-        self,
-        customer_id: str,
-        command: Command,
-        usage: tuple[pricing.Item, ...] | None = None,
-        act: Act | None = None,
-        asked: Asked | None = None,
-    ) -> Pending:
-        """A command on its way: carried out once, however often it is sent under its request id.
-
-        `asked`: what it is begun with (`waiting.ask`); None: it is begun by itself.
-
-        An act of the back office is noted in the audit with the entry that it makes.
-
-        Those of one customer are decided in the order in which they were begun. Whether it may be begun is
-        asked of `waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
-        where who asked for it has abandoned it, Abandoned.
-        """
-        return self._entrance.take(customer_id, command, usage, act, asked or self.waiting.ask())

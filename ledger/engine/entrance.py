@@ -18,6 +18,7 @@ from ledger.books.model import Refusal, RefusalReason
 from ledger.clock import boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Committed, Pending, UnavailableError, all_done
+from ledger.engine.waiting import Waiting
 from ledger.store.audit import Act
 from ledger.store.directory import CustomerKey, Directory
 
@@ -32,35 +33,51 @@ _log = structlog.get_logger(__name__)
 class Entrance:
     """One line for each customer that has to wait, and none for the others."""
 
-    def __init__(self, directory: Directory, cells: Mapping[str, Cell]) -> None:
+    def __init__(self, directory: Directory, cells: Mapping[str, Cell], waiting: Waiting) -> None:
         self._directory = directory
         self._cells = cells
+        self._waiting = waiting
         self._lines: dict[str, Line] = {}
         self._servants: set[asyncio.Task[None]] = set()
 
-    def take(
+    def begin(
         self,
         customer_id: str,
         command: Command,
-        usage: tuple[pricing.Item, ...] | None,
-        act: Act | None,
-        asked: Asked,
+        usage: tuple[pricing.Item, ...] | None = None,
+        act: Act | None = None,
+        asked: Asked | None = None,
     ) -> Pending:
-        """Gives a command to its customer's cell: at once, or when that may be."""
+        """A command on its way: carried out once, however often it is sent under its request id.
+
+        It is given to its customer's cell at once, or when that may be.
+
+        `asked`: what it is begun with (`Waiting.ask`); None: it is begun by itself.
+
+        An act of the back office is noted in the audit with the entry that it makes.
+
+        Those of one customer are decided in the order in which they were begun. Whether it may be begun is
+        asked of `Waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
+        where who asked for it has abandoned it, Abandoned.
+        """
         key = self._directory.known(customer_id)
-        line = self._lines.get(customer_id)
-        pending = Pending(key.customer if key is not None else _UNKNOWN, command, usage, asked, act)
-        if key is not None and line is None:
-            first = self._cells[key.cell].customers.arrive(pending, pending.arrived_at)
+        number = key.customer if key is not None else _UNKNOWN
+        pending = Pending(number, command, usage, asked or self._waiting.ask(), act)
+        if key is not None and customer_id not in self._lines:
+            first = self._cells[key.cell].arrive(pending, pending.arrived_at)
             if first is None:
                 return pending
+        self._join_line(customer_id, pending, command)
+        return pending
+
+    def _join_line(self, customer_id: str, pending: Pending, command: Command) -> None:
+        line = self._lines.get(customer_id)
         if line is None:
             line = self._lines[customer_id] = deque()
             servant = asyncio.create_task(self._serve(customer_id, line), name="entrance")
             self._servants.add(servant)
             servant.add_done_callback(self._servants.discard)
         line.append((pending, command))
-        return pending
 
     async def drain(self) -> None:
         """Waits until every command has been given to its cell, or answered."""
@@ -85,8 +102,8 @@ class Entrance:
         if key is None:
             pending.answer(Refusal(RefusalReason.CUSTOMER_NOT_FOUND, {"customer_id": customer_id}))
             return
-        customers, pending.customer = self._cells[key.cell].customers, key.customer
-        while (first := customers.arrive(pending, boot_seconds())) is not None:
+        cell, pending.customer = self._cells[key.cell], key.customer
+        while (first := cell.arrive(pending, boot_seconds())) is not None:
             await all_done((first,))
             answer = _answer_after(first, command)
             if answer is not None:

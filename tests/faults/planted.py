@@ -77,7 +77,7 @@ async def _only_renew(writer: Writer, batch: OpenBatch, _: Exception) -> None:
             break
         except LinkDownError:
             await asyncio.sleep(HASTE_SECONDS)
-    writer._customers.retract(batch.parts, batch)
+    writer._settlement.retract(batch.parts, batch)
 
 
 def _no_look_at_the_history() -> None:

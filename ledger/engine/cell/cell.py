@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ledger.clock import DatabaseClock
+from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.connection import Link
+from ledger.engine.cell.contention import Contention
 from ledger.engine.cell.customers import Customers
+from ledger.engine.cell.decider import Decider
 from ledger.engine.cell.loader import Loader
+from ledger.engine.cell.loads import Loads
 from ledger.engine.cell.locked_rounds import LockedRounds
+from ledger.engine.cell.settlement import Settlement
 from ledger.engine.cell.writer import Writer
 from ledger.engine.command import all_done
 from ledger.engine.gathering import Gathering
@@ -45,18 +50,27 @@ class Cell:
         gathering: Gathering,
     ) -> None:
         self.name = name
-        self.customers = Customers(name, directory, prices, clock)
+        self._customers = Customers(name)
+        batches = Batches(clock)
+        decider = Decider(self._customers, batches, prices, clock)
+        self.arrive = decider.arrive
+        """Takes a command, or a look at what is due."""
+        self._settlement = Settlement(self._customers, batches, decider)
+        loads = Loads(self._customers, batches, decider, directory, prices)
+        contention = Contention(self._customers, decider, loads, self._settlement)
         purposes = ("writer", "loader", "locked rounds", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
-        writes, loads, rounds, *returns = self._links
-        self._writer = Writer(self.customers, writes, clock, metrics, spans, gathering)
-        undoing = self.customers.undoing
+        writes, reads, rounds, *returns = self._links
+        self._writer = Writer(
+            self._customers, batches, self._settlement, writes, clock, metrics, spans, gathering
+        )
+        undoing = self._customers.undoing
         self._loader, *self._returns = (
-            Loader(self.customers, line, link, self._writer, clock, prices, database)
-            for line, link in ((self.customers.wanting, loads), *((undoing, link) for link in returns))
+            Loader(self._customers, loads, line, link, self._writer, clock, prices, database)
+            for line, link in ((self._customers.wanting, reads), *((undoing, link) for link in returns))
         )
         self._locked_rounds = LockedRounds(
-            self.customers, rounds, self._loader, self._writer, clock, metrics, spans
+            self._customers, contention, rounds, self._loader, self._writer, clock, metrics, spans
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -74,6 +88,10 @@ class Cell:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
+    def forget(self) -> None:
+        """The database is on another history: nothing in memory has to be so."""
+        self._settlement.forget()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Each runs until it is cancelled: commands would wait for it for ever."""
         if not task.cancelled():
@@ -81,7 +99,7 @@ class Cell:
 
     async def drain(self) -> None:
         """Waits until every command on its way has its answer, then ends the cell's connections."""
-        while in_flight := self.customers.in_flight():
+        while in_flight := self._customers.in_flight():
             await all_done(in_flight)
         for task in self._tasks:
             task.cancel()

@@ -40,6 +40,9 @@ IN_USE_MAX = 20_000
 What waits at once may need more: then there is room for twice as much as was loaded.
 """
 
+UNDISTURBED_ROUNDS = 3
+"""After so many a customer that another process wrote too is decided in memory again."""
+
 _NO_FACTS = Facts()
 _NO_KEYS: frozenset[str] = frozenset()
 _OPEN = ReservationState.OPEN
@@ -115,22 +118,25 @@ class Member:
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading
 
-    def lacks(self, pending: Pending, prices: PriceBook, now: datetime) -> bool:
-        """Whether the command needs something that is not in memory, or must wait for what is due."""
+    def keys_in_memory(self, pending: Pending, prices: PriceBook, now: datetime) -> frozenset[str] | None:
+        """The keys of the states that a command needs.
+
+        None: something that it needs is not in memory, or it must wait for what is due.
+        """
         wallet = self.wallet
         if wallet is None or len(self.reservations) + len(self.states) > self.room:
-            return True
+            return None
         if wallet.next_due_at is not None and wallet.next_due_at <= now:
-            return True
+            return None
         named = pending.reservation
         if named is not None and named not in self.reservations and named not in self.absent:
-            return True
+            return None
         if not pending.past:
-            return False
+            return _NO_KEYS
         if pending.facts is None and pending.gives_back:
-            return True
-        keys = pending.keys = keys_of(pending, wallet, self.reservations, prices, now)
-        return bool(keys) and not self.states.keys() >= keys
+            return None
+        keys = keys_of(pending, wallet, self.reservations, prices, now)
+        return keys if self.states.keys() >= keys else None
 
     def keep(self, decision: Decision) -> None:
         """Memory as the decision leaves it."""
@@ -157,9 +163,15 @@ def decide_in_memory(
     named = pending.reservation
     reservation = member.reservations.get(named) if named is not None else None
     plan = prices.plans.get(wallet.plan)
-    terms, priced, refusal = _price(member, pending, reservation, prices, plan, now)
-    if refusal is not None:
-        return refusal
+    terms: Terms | None = None
+    priced: Priced | None = None
+    if isinstance(command, (Reserve, Charge)):
+        found = _terms_of_now(wallet, plan, prices, now)
+        if isinstance(found, Refusal):
+            return found
+        terms, priced = found, _price_anew(member, pending, command, prices, plan, found, now)
+    elif isinstance(command, Commit) and reservation is not None and pending.usage is not None:
+        priced = _price_part(member, pending, pending.usage, reservation, prices, plan, now)
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
     if pending.keys and isinstance(command, Reverse):
         facts = unwound(facts, effects_of(facts), _known(member, pending), now)
@@ -176,53 +188,50 @@ def decide_in_memory(
     )
 
 
-Pricing = tuple[Terms | None, Priced | None, Refusal | None]
-
-
-def _price(
-    member: Member,
-    pending: Pending,
-    reservation: Reservation | None,
-    prices: PriceBook,
-    plan: Plan | None,
-    now: datetime,
-) -> Pricing:
-    command = pending.command
-    match command:
-        case Reserve() | Charge():
-            return _price_anew(member, pending, prices, plan, now)
-        case Commit() if reservation is not None and pending.usage is not None:
-            terms, known = reservation.terms, _known(member, pending)
-            memory = pricing.Memory(texts_of(known), reservation.own_run)
-            quote = prices.price(pending.usage, reservation.labels, terms, memory, now, plan)
-            return terms, priced_of(quote, known, terms, now), None
-        case _:
-            return None, None, None
+def _terms_of_now(wallet: Wallet, plan: Plan | None, prices: PriceBook, now: datetime) -> Terms | Refusal:
+    """What new work rests on: the customer's card of now. Refuses where there is no plan or card."""
+    if plan is None:
+        return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
+    card = prices.card_for(wallet.plan, wallet.card, now)
+    if card is None:
+        return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": wallet.card or plan.card or ""})
+    return prices.pin(card, now, wallet.multiplier_nanos)
 
 
 def _price_anew(
-    member: Member, pending: Pending, prices: PriceBook, plan: Plan | None, now: datetime
-) -> Pricing:
-    """Prices what rests on the customer's card of now; no plan or card, no price."""
-    command, wallet = pending.command, member.wallet
-    if wallet is None or not isinstance(command, (Reserve, Charge)):
-        raise AssertionError("only new work takes the card of now")
-    if plan is None:
-        return None, None, Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
-    card = prices.card_for(wallet.plan, wallet.card, now)
-    if card is None:
-        name = wallet.card or plan.card or ""
-        return None, None, Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": name})
-    terms = prices.pin(card, now, wallet.multiplier_nanos)
+    member: Member,
+    pending: Pending,
+    command: Reserve | Charge,
+    prices: PriceBook,
+    plan: Plan | None,
+    terms: Terms,
+    now: datetime,
+) -> Priced | None:
+    """What the usage of new work amounts to; None: it states credits."""
     if pending.usage is None:
-        return terms, None, None
+        return None
     if isinstance(command, Reserve):
-        quote = prices.estimate(pending.usage, command.labels, terms, now)
-        return terms, estimated_of(quote), None
+        return estimated_of(prices.estimate(pending.usage, command.labels, terms, now))
     known = _known(member, pending)
     memory = pricing.Memory(texts_of(known))
     quote = prices.price(pending.usage, command.labels, terms, memory, now, plan)
-    return terms, priced_of(quote, known, terms, now), None
+    return priced_of(quote, known, terms, now)
+
+
+def _price_part(
+    member: Member,
+    pending: Pending,
+    usage: tuple[pricing.Item, ...],
+    reservation: Reservation,
+    prices: PriceBook,
+    plan: Plan | None,
+    now: datetime,
+) -> Priced:
+    """What the usage of a part amounts to, under the terms that its reservation pins."""
+    known, terms = _known(member, pending), reservation.terms
+    memory = pricing.Memory(texts_of(known), reservation.own_run)
+    quote = prices.price(usage, reservation.labels, terms, memory, now, plan)
+    return priced_of(quote, known, terms, now)
 
 
 def keys_of(

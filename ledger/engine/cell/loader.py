@@ -19,7 +19,10 @@ from ledger.books.model import Reservation, Wallet
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of
-from ledger.engine.cell.customers import WORK_AT_ONCE, Customers, WaitingLine
+from ledger.engine.cell.customers import Customers
+from ledger.engine.cell.decider import WORK_AT_ONCE
+from ledger.engine.cell.loads import Loads
+from ledger.engine.cell.waiting_line import WaitingLine
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer
 from ledger.engine.command import UnavailableError
 from ledger.prices.price_book import PriceBook
@@ -42,6 +45,7 @@ class Loader:
     def __init__(
         self,
         customers: Customers,
+        loads: Loads,
         line: WaitingLine,
         link: Link,
         writer: Writer,
@@ -50,6 +54,7 @@ class Loader:
         database: Database,
     ) -> None:
         self._customers = customers
+        self._loads = loads
         self._line = line
         self._link = link
         self._writer = writer
@@ -70,16 +75,16 @@ class Loader:
                 connection = await self._link.connection()
                 fetched = await self.fetch(connection, members, due_at, under_lock=False)
             except Exception as error:  # noqa: BLE001 -- nobody would load on: its customers are asked for again
-                _log.warning("load.failed", cell=self._customers.name, error=repr(error))
+                _log.warning("load.failed", cell=self._customers.cell, error=repr(error))
                 await self._link.drop()
-                self._customers.not_loaded(members)
+                self._loads.not_loaded(members)
                 self._customers.give_up_on_the_old()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             turns = Turns()
             for member, asked, loaded in fetched:
                 work = min(_work(member), WORK_AT_ONCE) + _due(loaded)
-                self._customers.loaded(member, asked, loaded)
+                self._loads.loaded(member, asked, loaded)
                 await turns.after(work)
 
     async def fetch(
@@ -96,7 +101,7 @@ class Loader:
         for member in members:
             requests.append(self._request(member, due_at, all_ids=under_lock))
             await turns.after(_work(member))
-        found = await load(connection, self._customers.name, requests)
+        found = await load(connection, self._customers.cell, requests)
         # Before the versions that are pinned: those that a lost history knew by their numbers go first.
         if not self._prices.published.is_current(boot_seconds()):
             await self._prices.published.refresh(self._database, self._clock.now())
@@ -130,7 +135,7 @@ class Loader:
             missing.extend((member.customer, key) for key in sorted(keys))
             complete.append((member, replace(asked, states=(*asked.states, *keys)), loaded))
         if missing:
-            found = await load_states(connection, self._customers.name, missing)
+            found = await load_states(connection, self._customers.cell, missing)
             by_customer = {
                 member.customer: loaded.states for member, _, loaded in complete if isinstance(loaded, Loaded)
             }
@@ -197,7 +202,7 @@ class Loader:
             return
         facts = await load_reversal(
             connection,
-            self._customers.name,
+            self._customers.cell,
             member.customer,
             charge=head.command.charge,
             reservation=head.command.reservation if isinstance(head.command, Reverse) else None,

@@ -15,6 +15,7 @@ import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDownError
+from ledger.engine.cell.contention import Contention
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.loader import Loader
@@ -43,6 +44,7 @@ class LockedRounds:
     def __init__(
         self,
         customers: Customers,
+        contention: Contention,
         link: Link,
         loader: Loader,
         writer: Writer,
@@ -51,6 +53,7 @@ class LockedRounds:
         spans: Spans | None,
     ) -> None:
         self._customers = customers
+        self._contention = contention
         self._link = link
         self._loader = loader
         self._writer = writer
@@ -76,25 +79,25 @@ class LockedRounds:
         except WriteRefusedError as error:
             outcome = WriteOutcome.REFUSED
             await self._settle(error)
-            self._customers.lose_round(members, batch, None if will_pass(error) else error)
+            self._contention.lose(members, batch, None if will_pass(error) else error)
         except Exception as error:  # noqa: BLE001 -- whatever it was, its outcome is unknown
             outcome = WriteOutcome.UNKNOWN
             await self._settle(error)
-            self._customers.lose_round(members, batch)
+            self._contention.lose(members, batch)
         else:
-            self._customers.finish_round(members, batch)
+            self._contention.finish(members, batch)
         if self._spans is not None:
-            self._spans.wrote(self._customers.name, batch, boot_seconds() - started, outcome)
+            self._spans.wrote(self._customers.cell, batch, boot_seconds() - started, outcome)
 
     async def _round(self, members: Sequence[Member], batch: OpenBatch) -> None:
         connection = await self._link.connection()
         async with connection.transaction():
-            await lock_wallets(connection, self._customers.name, [member.customer for member in members])
+            await lock_wallets(connection, self._customers.cell, [member.customer for member in members])
             due_at = self._clock.now()
             fetched = await self._loader.fetch(connection, members, due_at, under_lock=True)
             turns, decided = Turns(), 0
             for member, asked, loaded in fetched:
-                self._customers.decide_under_lock(member, asked, loaded, batch)
+                self._contention.decide(member, asked, loaded, batch)
                 await turns.after(batch.work - decided)
                 decided = batch.work
             if batch.has_writes():
@@ -102,7 +105,7 @@ class LockedRounds:
 
     async def _write(self, connection: Connection, batch: OpenBatch) -> None:
         started = boot_seconds()
-        written: Written = await write(connection, self._customers.name, batch.rows())
+        written: Written = await write(connection, self._customers.cell, batch.rows())
         answered = boot_seconds()
         self._clock.observe(written.clock, started, answered)
         self._metrics.batch(batch.commands, answered - started)
@@ -111,7 +114,7 @@ class LockedRounds:
 
     async def _settle(self, error: Exception) -> None:
         """Makes sure that no backend of this link is left that could still commit the round."""
-        _log.warning("round.lost", cell=self._customers.name, error=repr(error))
+        _log.warning("round.lost", cell=self._customers.cell, error=repr(error))
         while True:
             try:
                 await self._link.renew()

@@ -59,7 +59,8 @@ class CustomerPart:
         wallet = decision.wallet
         if wallet.unbilled_nanousd != self.wallet.unbilled_nanousd:
             self.debt_nanousd = wallet.unbilled_nanousd
-        self.take(wallet)
+        self.wallet = wallet
+        self.changed = True
 
     def commands(self) -> list[Pending]:
         """The part's commands in order. Looks at the clock are answered: the next sweep looks again."""
@@ -67,11 +68,6 @@ class CustomerPart:
         for look in looks:
             look.answer(None)
         return [pending for pending, _ in self.items if pending.command is not None]
-
-    def take(self, wallet: Wallet) -> None:
-        """The wallet as the part leaves it."""
-        self.wallet = wallet
-        self.changed = True
 
 
 @dataclass(slots=True, eq=False)

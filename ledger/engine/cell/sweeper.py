@@ -73,7 +73,7 @@ class Sweeper:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 looks = Asked(Underway())
                 for customer, _ in customers:
-                    self._cell.customers.arrive(Pending(customer, None, None, looks), looks.arrived_at)
+                    self._cell.arrive(Pending(customer, None, None, looks), looks.arrived_at)
                 await looks.all_done()
         self._due_since = None
         return len(customers)

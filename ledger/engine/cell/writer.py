@@ -15,9 +15,11 @@ import asyncpg
 import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
+from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.connection import Link, LinkDownError
-from ledger.engine.cell.customers import Customers, Repeats
+from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.cell.settlement import Repeats, Settlement
 from ledger.engine.command import WriteOutcome
 from ledger.engine.gathering import Gathering
 from ledger.metrics.operations import OperationsMetrics
@@ -52,6 +54,8 @@ class Writer:
     def __init__(
         self,
         customers: Customers,
+        batches: Batches,
+        settlement: Settlement,
         link: Link,
         clock: DatabaseClock,
         metrics: OperationsMetrics,
@@ -59,6 +63,8 @@ class Writer:
         gathering: Gathering,
     ) -> None:
         self._customers = customers
+        self._batches = batches
+        self._settlement = settlement
         self._gathering = gathering
         self._link = link
         self._clock = clock
@@ -72,20 +78,20 @@ class Writer:
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
-            await self._customers.has_batch.wait()
+            await self._batches.has_some.wait()
             await self._gathering.over()
-            if not self._customers.has_batch.is_set():
+            if not self._batches.has_some.is_set():
                 continue  # What was in it has been taken back meanwhile.
-            batch = self._customers.next_batch()
+            batch = self._batches.next()
             started = boot_seconds()
             try:
                 outcome = await self._ship(batch)
             except Exception as error:  # noqa: BLE001 -- nobody would write on: all would wait for ever
-                self._customers.take_apart(batch, error)
+                self._settlement.take_apart(batch, error)
                 outcome = WriteOutcome.FAULT
-            self._customers.shipped()
+            self._batches.shipped()
             if self._spans is not None:
-                self._spans.wrote(self._customers.name, batch, boot_seconds() - started, outcome)
+                self._spans.wrote(self._customers.cell, batch, boot_seconds() - started, outcome)
 
     async def _ship(self, batch: OpenBatch) -> WriteOutcome:
         """Writes a batch, and answers or takes back each of its parts."""
@@ -93,12 +99,12 @@ class Writer:
         try:
             connection = await self._link.connection()
             if batch.outdated:
-                self._customers.retract(batch.parts, batch)
+                self._settlement.retract(batch.parts, batch)
                 return WriteOutcome.OUTDATED
             if batch.has_writes():
                 written = await self._write(connection, batch)
             else:
-                written = await check(connection, self._customers.name, batch.before(), batch.decided_at)
+                written = await check(connection, self._customers.cell, batch.before(), batch.decided_at)
             answered = boot_seconds()
             repeats = await self._repeats(batch, written)
         except (WriteRefusedError, RepeatedRequestError) as error:
@@ -121,21 +127,21 @@ class Writer:
         rows = batch.rows()
         if boot_seconds() >= self._probe_until:
             try:
-                return await write(connection, self._customers.name, rows)
+                return await write(connection, self._customers.cell, rows)
             except RepeatedRequestError:
                 self._probe_until = boot_seconds() + PROBE_SECONDS
-        return await write(connection, self._customers.name, rows, probe=True)
+        return await write(connection, self._customers.cell, rows, probe=True)
 
     def _finish(self, batch: OpenBatch, written: Written, repeats: Repeats) -> None:
         """Answers the customers that were written; the others have been changed by another process."""
-        self._customers.finish(batch, written.customers, repeats)
+        self._settlement.finish(batch, written.customers, repeats)
         unwritten = batch.parts.keys() - written.customers
         changed = unwritten - written.repeated
         if changed and not written.stale:
             self._metrics.conflicts.inc(len(changed))
-            self._customers.contend(changed)
+            self._settlement.contend(changed)
         if unwritten:
-            self._customers.retract(unwritten, batch)
+            self._settlement.retract(unwritten, batch)
 
     async def _repeats(self, batch: OpenBatch, written: Written) -> Repeats:
         """Entries under the ids of refused requests: a refusal may be the repeat of one that succeeded."""
@@ -146,16 +152,16 @@ class Writer:
         ]
         if not ids:
             return {}
-        return await find_entries(await self._link.connection(), self._customers.name, ids)
+        return await find_entries(await self._link.connection(), self._customers.cell, ids)
 
     async def _refused(self, batch: OpenBatch, error: WriteError) -> None:
         """The database has said for certain that nothing was written."""
         if not will_pass(error):
-            self._customers.take_apart(batch, error)
+            self._settlement.take_apart(batch, error)
             return
-        _log.warning("write.waits", cell=self._customers.name, error=str(error))
+        _log.warning("write.waits", cell=self._customers.cell, error=str(error))
         await asyncio.sleep(PAUSE_SECONDS)
-        self._customers.retract(batch.parts, batch)
+        self._settlement.retract(batch.parts, batch)
 
     async def _recover(self, batch: OpenBatch, error: Exception) -> None:
         """After an unknown outcome: forget everything, end the old backend, decide again.
@@ -163,9 +169,9 @@ class Writer:
         The load that follows looks for the commands' ids, so that what did take effect is answered from
         its entry.
         """
-        _log.warning("write.unknown_outcome", cell=self._customers.name, error=repr(error))
+        _log.warning("write.unknown_outcome", cell=self._customers.cell, error=repr(error))
         self.settled.clear()
-        self._customers.forget_all(batch)
+        self._settlement.forget_all(batch)
         while True:
             try:
                 await self._link.renew()

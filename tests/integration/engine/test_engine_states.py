@@ -146,7 +146,7 @@ async def test_a_killed_backend_leaves_both_or_neither(world: World, database_ur
 
 def loads_of(world: World) -> list[Any]:
     """What the loader takes from now on, each time that it takes anything."""
-    wanting = world.engine._cells["cell_00"].customers.wanting
+    wanting = world.engine._cells["cell_00"]._customers.wanting
     loads: list[Any] = []
     take = wanting.take
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -11,9 +11,11 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
-from ledger.engine.cell import customers
+from ledger.engine.cell import batches
+from ledger.engine.cell.batches import BATCH_WORK_MAX
+from ledger.engine.cell.contention import ROUND_WORK_MAX, Contention
 from ledger.engine.cell.customer import Member
-from ledger.engine.cell.customers import BATCH_WORK_MAX, ROUND_WORK_MAX, WORK_AT_ONCE
+from ledger.engine.cell.decider import WORK_AT_ONCE
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.command import Committed, Pending, all_done
 from ledger.publishing.publisher import By
@@ -50,7 +52,7 @@ def committed(pending: Pending) -> Committed:
 async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     """Charges that came before their customer was loaded are not all decided at once."""
     acme = await world.customer("acme", 10_000 * CREDIT)
-    members = world.engine._cells["cell_00"].customers._members
+    members = world.engine._cells["cell_00"]._customers._members
     members.clear()
     lines = WORK_AT_ONCE // 4
     waiting = begin(world, acme, 40, lines)
@@ -74,18 +76,18 @@ async def test_a_statement_has_a_bounded_number_of_lines(
     The bound is a hundredth of the real one: on a busy machine a batch of that grows too old to be written.
     """
     work_max = BATCH_WORK_MAX // 100
-    monkeypatch.setattr(customers, "BATCH_WORK_MAX", work_max)
+    monkeypatch.setattr(batches, "BATCH_WORK_MAX", work_max)
     acme = await world.customer("acme", 100_000 * CREDIT)
-    memory = world.engine._cells["cell_00"].customers
+    opened = world.engine._cells["cell_00"]._writer._batches
     await world.reserve(acme, "hold", CREDIT)
-    take = memory.next_batch
+    take = opened.next
     shipped: list[OpenBatch] = []
 
     def next_batch() -> OpenBatch:
         shipped.append(take())
         return shipped[-1]
 
-    monkeypatch.setattr(memory, "next_batch", next_batch)
+    monkeypatch.setattr(opened, "next", next_batch)
     lines = work_max // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
@@ -95,24 +97,31 @@ async def test_a_statement_has_a_bounded_number_of_lines(
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
 
 
+def contend(world: World) -> Contention:
+    """All in memory go through rounds under the lock from now on, the first time with a load."""
+    cell = world.engine._cells["cell_00"]
+    members = cell._customers.members()
+    cell._settlement.contend([member.customer for member in members])
+    for member in members:
+        member.forget()
+    return cell._locked_rounds._contention
+
+
 async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes beyond waits for the next round; all is charged, in order."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     await world.reserve(acme, "hold", CREDIT)
-    memory = world.engine._cells["cell_00"].customers
-    memory.contend(memory._members)
-    for member in memory._members.values():
-        member.forget()
-    finish = memory.finish_round
+    contention = contend(world)
+    finish = contention.finish
     rounds: list[int] = []
 
-    def finish_round(members: Iterable[Member], batch: OpenBatch) -> None:
+    def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
         rounds.append(batch.work)
         finish(members, batch)
 
-    monkeypatch.setattr(memory, "finish_round", finish_round)
+    monkeypatch.setattr(contention, "finish", finish_round)
     lines = ROUND_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
@@ -128,18 +137,15 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
     names = [await world.customer(name, 100_000 * CREDIT) for name in ("busy", "other")]
     for name in names:
         await world.reserve(name, "hold", CREDIT)
-    memory = world.engine._cells["cell_00"].customers
-    memory.contend(memory._members)
-    for member in memory._members.values():
-        member.forget()
-    finish = memory.finish_round
+    contention = contend(world)
+    finish = contention.finish
     rounds: list[list[int]] = []
 
-    def finish_round(members: Iterable[Member], batch: OpenBatch) -> None:
+    def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
         rounds.append(list(batch.parts))
         finish(members, batch)
 
-    monkeypatch.setattr(memory, "finish_round", finish_round)
+    monkeypatch.setattr(contention, "finish", finish_round)
     outcomes = [
         *begin(world, "busy", 20, ROUND_WORK_MAX // 5),
         *begin(world, "other", 1, ROUND_WORK_MAX // 5),
@@ -156,7 +162,7 @@ async def test_rows_are_made_in_turns(world: World) -> None:
     await world.reserve(acme, "hold", CREDIT)
     lines = LINES_AT_ONCE - 1
     begin(world, acme, 4, lines)
-    batch = world.engine._cells["cell_00"].customers._batches[-1].rows()
+    batch = world.engine._cells["cell_00"]._writer._batches.open[-1].rows()
     rows = asyncio.create_task(write._rows(batch, Shared()))
     turns = 0
     while not rows.done():
