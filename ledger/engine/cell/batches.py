@@ -32,11 +32,16 @@ class Batches:
 
         A batch opens where there is none that has room for it; `alone` shares none.
         """
+        batch = self.open[-1] if self.open else None
         if member.round is not None:
             batch = member.round.batch
-        elif self.open and not alone and _has_room(self.open[-1], work):
-            batch = self.open[-1]
-        else:
+        elif (
+            batch is None
+            or alone
+            or batch.alone
+            or batch.commands >= BATCH_COMMANDS_MAX
+            or 0 < batch.work > BATCH_WORK_MAX - work
+        ):
             batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
             self.open.append(batch)
             self.has_some.set()
@@ -81,8 +86,3 @@ class Batches:
         self.open = deque(batch for batch in self.open if batch.parts)
         if not self.open:
             self.has_some.clear()
-
-
-def _has_room(batch: OpenBatch, work: int) -> bool:
-    is_full = batch.commands >= BATCH_COMMANDS_MAX or 0 < batch.work > BATCH_WORK_MAX - work
-    return not (is_full or batch.alone)

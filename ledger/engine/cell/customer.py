@@ -169,7 +169,9 @@ def decide_in_memory(
         found = _terms_of_now(wallet, plan, prices, now)
         if isinstance(found, Refusal):
             return found
-        terms, priced = found, _price_anew(member, pending, command, prices, plan, found, now)
+        terms = found
+        if pending.usage is not None:
+            priced = _price_anew(member, pending, pending.usage, command, prices, plan, terms, now)
     elif isinstance(command, Commit) and reservation is not None and pending.usage is not None:
         priced = _price_part(member, pending, pending.usage, reservation, prices, plan, now)
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
@@ -201,20 +203,19 @@ def _terms_of_now(wallet: Wallet, plan: Plan | None, prices: PriceBook, now: dat
 def _price_anew(
     member: Member,
     pending: Pending,
+    usage: tuple[pricing.Item, ...],
     command: Reserve | Charge,
     prices: PriceBook,
     plan: Plan | None,
     terms: Terms,
     now: datetime,
-) -> Priced | None:
-    """What the usage of new work amounts to; None: it states credits."""
-    if pending.usage is None:
-        return None
+) -> Priced:
+    """What the usage of new work amounts to."""
     if isinstance(command, Reserve):
-        return estimated_of(prices.estimate(pending.usage, command.labels, terms, now))
+        return estimated_of(prices.estimate(usage, command.labels, terms, now))
     known = _known(member, pending)
     memory = pricing.Memory(texts_of(known))
-    quote = prices.price(pending.usage, command.labels, terms, memory, now, plan)
+    quote = prices.price(usage, command.labels, terms, memory, now, plan)
     return priced_of(quote, known, terms, now)
 
 

@@ -8,7 +8,6 @@ too.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection
 
 from ledger.clock import boot_seconds
 from ledger.engine.cell.customer import Member
@@ -31,7 +30,8 @@ class Customers:
     def __init__(self, cell: str) -> None:
         self.cell = cell
         """Its name."""
-        self._members: OrderedDict[int, Member] = OrderedDict()
+        self.members: OrderedDict[int, Member] = OrderedDict()
+        """By their numbers, the longest unused first."""
         self.wanting = WaitingLine(LOAD_CUSTOMERS_MAX)
         """Those that want a load."""
         self.undoing = WaitingLine(1)
@@ -40,44 +40,30 @@ class Customers:
         """Those that want a round under the lock instead of a load."""
         self._lines = (self.wanting, self.undoing, self.contended)
 
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def __getitem__(self, customer: int) -> Member:
-        return self._members[customer]
-
-    def members(self) -> Collection[Member]:
-        """All in memory, the longest unused first."""
-        return self._members.values()
-
     def enter(self, customer: int) -> Member:
-        """A customer that has a command; an idle one leaves where there are too many."""
-        member = self._members.get(customer)
-        if member is None:
-            self.evict(room_for=1)
-            member = self._members[customer] = Member(customer)
-        else:
-            self._members.move_to_end(customer)
+        """One that is not in memory has a command; an idle one leaves where there are too many."""
+        self.evict(room_for=1)
+        member = self.members[customer] = Member(customer)
         return member
 
     def evict(self, room_for: int = 0) -> None:
         """Idle customers leave memory, the longest unused first; a busy one is passed over."""
-        surplus = len(self._members) + room_for - WALLETS_MAX
+        surplus = len(self.members) + room_for - WALLETS_MAX
         if surplus <= 0:
             return
-        idle = (customer for customer, member in self._members.items() if member.is_idle())
+        idle = (customer for customer, member in self.members.items() if member.is_idle())
         for customer in [next(idle, None) for _ in range(surplus)]:
             if customer is not None:
-                del self._members[customer]
+                del self.members[customer]
 
     def drop_idle(self) -> None:
         """All leave memory that have nothing on its way."""
-        for customer in [customer for customer, member in self._members.items() if member.is_idle()]:
-            del self._members[customer]
+        for customer in [customer for customer, member in self.members.items() if member.is_idle()]:
+            del self.members[customer]
 
     def in_flight(self) -> list[Pending]:
         """All commands that have no answer yet."""
-        return [pending for member in self._members.values() for pending in member.in_flight.values()]
+        return [pending for member in self.members.values() for pending in member.in_flight.values()]
 
     def want(self, member: Member) -> None:
         """What a customer lacks is to be brought: it waits in the line for that, and in no other."""

@@ -41,7 +41,12 @@ class Decider:
         Does not take one whose request id is another's that has no answer yet: that other one. `seconds` is
         now, on the boot clock.
         """
-        member = self._customers.enter(pending.customer)
+        members, customer = self._customers.members, pending.customer
+        member = members.get(customer)
+        if member is None:
+            member = self._customers.enter(customer)
+        else:
+            members.move_to_end(customer)
         if pending.command is not None:
             first = member.in_flight.setdefault(pending.command.request_id, pending)
             if first is not pending:

@@ -37,7 +37,7 @@ class Settlement:
         for customer, part in batch.parts.items():
             if customer not in written:
                 continue
-            member = self._customers[customer]
+            member = self._customers.members[customer]
             member.parts -= 1
             member.settle(part)
             for pending, answer in part.items:
@@ -49,7 +49,7 @@ class Settlement:
     def contend(self, customers: Iterable[int]) -> None:
         """Another process has changed these: their commands are decided under the lock from now on."""
         for customer in customers:
-            self._customers[customer].contended = UNDISTURBED_ROUNDS
+            self._customers.members[customer].contended = UNDISTURBED_ROUNDS
 
     def retract(self, customers: Iterable[int], shipped: OpenBatch) -> None:
         """Takes customers out of memory and of all batches; their commands wait to be decided again."""
@@ -80,7 +80,7 @@ class Settlement:
         for batch in self._batches.underway():
             batch.outdated = True
         self._customers.drop_idle()
-        for member in self._customers.members():
+        for member in self._customers.members.values():
             if not member.parts:
                 member.forget()
 
@@ -92,7 +92,7 @@ class Settlement:
 
     def _decide_again(self, customer: int, shipped: list[Pending]) -> None:
         """Puts commands back in line, before what came later, with those decided on top of them."""
-        member = self._customers[customer]
+        member = self._customers.members[customer]
         later = [batch.parts.pop(customer) for batch in self._batches.open if customer in batch.parts]
         again = shipped + [pending for part in later for pending in part.commands()]
         for pending in again:

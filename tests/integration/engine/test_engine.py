@@ -144,7 +144,7 @@ async def test_a_contended_customer_returns_to_memory(world: World, start: Start
     while member is None or not member.contended:  # A look at what others wrote may have come before.
         await world.reserve(acme, f"mine-{entries}", CREDIT)
         await other.reserve(acme, f"theirs-{entries}", CREDIT)
-        (member,) = world.engine._cells["cell_00"]._customers._members.values()
+        (member,) = world.engine._cells["cell_00"]._customers.members.values()
         entries += 2
     for n in range(5):
         await world.reserve(acme, f"alone-{n}", CREDIT)
@@ -241,7 +241,7 @@ async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.Mon
     for turn in range(3):
         outcomes = await asyncio.gather(*(world.reserve(name, f"r{turn}", CREDIT) for name in names))
         assert [entry_of(outcome).sequence for outcome in outcomes] == [3 + turn] * 10
-    assert len(world.engine._cells["cell_00"]._customers) <= 2
+    assert len(world.engine._cells["cell_00"]._customers.members) <= 2
 
 
 async def test_a_customer_may_need_more_at_once_than_stays_in_memory(

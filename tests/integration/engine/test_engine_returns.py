@@ -124,7 +124,7 @@ async def test_nobody_waits_for_what_goes_back_of_another(world: World, database
     charge = books.Charge("charge", fingerprint("charge"), CREDIT)
     charged = entry_of(await world.execute(acme, charge))
     other = await world.customer("other", 100 * CREDIT)
-    world.engine._cells["cell_00"]._customers._members.clear()
+    world.engine._cells["cell_00"]._customers.members.clear()
     owner = await asyncpg.connect(database_url)
     async with owner.transaction():
         # Only a load of what goes back reads dollars, and a hold writes none.

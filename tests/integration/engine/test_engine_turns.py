@@ -52,7 +52,7 @@ def committed(pending: Pending) -> Committed:
 async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     """Charges that came before their customer was loaded are not all decided at once."""
     acme = await world.customer("acme", 10_000 * CREDIT)
-    members = world.engine._cells["cell_00"]._customers._members
+    members = world.engine._cells["cell_00"]._customers.members
     members.clear()
     lines = WORK_AT_ONCE // 4
     waiting = begin(world, acme, 40, lines)
@@ -100,7 +100,7 @@ async def test_a_statement_has_a_bounded_number_of_lines(
 def contend(world: World) -> Contention:
     """All in memory go through rounds under the lock from now on, the first time with a load."""
     cell = world.engine._cells["cell_00"]
-    members = cell._customers.members()
+    members = list(cell._customers.members.values())
     cell._settlement.contend([member.customer for member in members])
     for member in members:
         member.forget()
