@@ -45,7 +45,7 @@ class Engine:
         self._cells: dict[str, Cell] = {}
         self.gathering = Gathering()
         self.waiting = Waiting(metrics.refused)
-        self._entrance = Entrance(self.directory, self._cells, self.waiting)
+        self._entrance = Entrance(self.directory, self._cells, self.waiting.ask)
         self.begin = self._entrance.begin
         self.sweepers: list[Sweeper] = []
         self._sweeps: list[asyncio.Task[None]] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -18,7 +18,6 @@ from ledger.books.model import Refusal, RefusalReason
 from ledger.clock import boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Committed, Pending, UnavailableError, all_done
-from ledger.engine.waiting import Waiting
 from ledger.store.audit import Act
 from ledger.store.directory import CustomerKey, Directory
 
@@ -33,10 +32,11 @@ _log = structlog.get_logger(__name__)
 class Entrance:
     """One line for each customer that has to wait, and none for the others."""
 
-    def __init__(self, directory: Directory, cells: Mapping[str, Cell], waiting: Waiting) -> None:
+    def __init__(self, directory: Directory, cells: Mapping[str, Cell], ask: Callable[[], Asked]) -> None:
+        """`ask` is what a command is begun with that is begun by itself."""
         self._directory = directory
         self._cells = cells
-        self._waiting = waiting
+        self._ask = ask
         self._lines: dict[str, Line] = {}
         self._servants: set[asyncio.Task[None]] = set()
 
@@ -52,17 +52,17 @@ class Entrance:
 
         It is given to its customer's cell at once, or when that may be.
 
-        `asked`: what it is begun with (`Waiting.ask`); None: it is begun by itself.
+        `asked`: what it is begun with; None: it is begun by itself.
 
         An act of the back office is noted in the audit with the entry that it makes.
 
         Those of one customer are decided in the order in which they were begun. Whether it may be begun is
-        asked of `Waiting` before. What comes of it may be Unavailable (retry with the same id), Faulty or,
+        for whoever begins it to ask. What comes of it may be Unavailable (retry with the same id), Faulty or,
         where who asked for it has abandoned it, Abandoned.
         """
         key = self._directory.known(customer_id)
         number = key.customer if key is not None else _UNKNOWN
-        pending = Pending(number, command, usage, asked or self._waiting.ask(), act)
+        pending = Pending(number, command, usage, asked or self._ask(), act)
         if key is not None and customer_id not in self._lines:
             first = self._cells[key.cell].arrive(pending, pending.arrived_at)
             if first is None:
