@@ -31,6 +31,7 @@ from ledger.api.back_office.finance import FinanceService
 from ledger.api.back_office.keys import create_key
 from ledger.api.back_office.scrapes import admit_finance
 from ledger.api.errors import status_of
+from ledger.api.messages import ids
 from ledger.api.messages.limits import BACK_OFFICE_CONNECTIONS_MAX
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.public.credit import CreditService
@@ -44,6 +45,8 @@ from ledger.doors.tls import Which
 from ledger.engine.engine import Engine
 from ledger.environment import OWNER_URL, SettingsError, environment_name
 from ledger.errors import OperatorError, RequestError
+from ledger.events.derive import PublicIds
+from ledger.followers.event_follower import EventFollower
 from ledger.followers.tailer import Tailer
 from ledger.followers.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
@@ -80,6 +83,8 @@ COLLECT_AFTER: Final = 50_000
 What a command makes has no cycles and goes by itself; a call of gRPC leaves 5 objects, a refused one 45, of
 10 KB in all.
 """
+
+_IDS: Final = PublicIds(ids.reservation_id, ids.charge_id, ids.grant_id)
 
 _log = structlog.get_logger(__name__)
 
@@ -220,6 +225,8 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
+        events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, operations)
+        _run(events.run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, front, _OPEN, life)
         finance_url = _serve_metrics(

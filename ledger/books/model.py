@@ -306,6 +306,8 @@ class Plan(NamedTuple):
     default_ttl: timedelta = timedelta(minutes=5)
     max_ttl: timedelta = timedelta(hours=24)
     unpriced: Unpriced = Unpriced.BOOK
+    low_balance_micros: int = 0
+    """Where fewer credits than these are left the balance is low, which is an event; 0: never."""
 
 
 class Treatment(StrEnum):

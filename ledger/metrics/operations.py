@@ -55,6 +55,10 @@ class OperationsMetrics:
         self.sweeper_lag = self._gauge(
             "sweeper_lag_seconds", "How long what is due by the clock has been due."
         )
+        self._events_until = nan
+        self._gauge(
+            "events_lag_seconds", "All that was booked longer ago is in the outbox of events."
+        ).set_function(lambda: monotonic() - self._events_until)
         self.books = BooksCollector(self._gauge)
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."
@@ -108,6 +112,10 @@ class OperationsMetrics:
         files_refused, expiry = self._tls
         files_refused.set(int(refused))
         expiry.set(ends_at.timestamp())
+
+    def events(self, lag_seconds: float) -> None:
+        """Notes that events were written of all that was booked before; the lag goes on by itself."""
+        self._events_until = monotonic() - lag_seconds
 
     def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
         """Shows the pools of connections: by name, how many are busy, open and allowed.

@@ -4,6 +4,7 @@ plans:
   standard: {card: agents, over_capture: ALLOW_IF_AVAILABLE}
   capped: {card: agents, over_capture: CAP, unpriced: CHARGE_HOLD}
   overdraft: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: "100", default_ttl: 5m, max_ttl: 24h}
+  watched: {card: agents, low_balance: "50"}
 """
 
 from __future__ import annotations
@@ -77,17 +78,21 @@ Ttl = Annotated[
 ]
 
 
+Amount = Annotated[
+    int,
+    BeforeValidator(_credits_micros),
+    WithJsonSchema({"description": "Credits.", "type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
+]
+
+
 class _PlanModel(Strict):
     card: str | None = None
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
-    overdraft_limit: Annotated[
-        int,
-        BeforeValidator(_credits_micros),
-        WithJsonSchema({"description": "Credits.", "type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
-    ] = 0
+    overdraft_limit: Amount = 0
     default_ttl: Ttl = timedelta(minutes=5)
     max_ttl: Ttl = TTL_MAX
     unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
+    low_balance: Amount = 0
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -136,6 +141,7 @@ def load_plans(
             plan.default_ttl,
             plan.max_ttl,
             plan.unpriced,
+            plan.low_balance,
         )
         for name, plan in document.model.plans.items()
     }

@@ -60,6 +60,11 @@ class WalletServiceStub:
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/ledger.v1.WalletService/ListEvents',
+                request_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
         self.GetPriceList = channel.unary_unary(
                 '/ledger.v1.WalletService/GetPriceList',
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetPriceListRequest.SerializeToString,
@@ -108,6 +113,13 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """What happened to the customer's credits, oldest first, a second or so after it did.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPriceList(self, request, context):
         """What a credit buys under the customer's card.
         """
@@ -142,6 +154,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListEventsResponse.SerializeToString,
             ),
             'GetPriceList': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPriceList,
@@ -285,6 +302,33 @@ class WalletService:
             '/ledger.v1.WalletService/GetStatement',
             ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
             ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.WalletService/ListEvents',
+            ledger_dot_v1_dot_wallet__service__pb2.ListEventsRequest.SerializeToString,
+            ledger_dot_v1_dot_wallet__service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

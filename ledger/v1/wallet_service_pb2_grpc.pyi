@@ -47,6 +47,8 @@ class WalletServiceStub:
     """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
     pages as those of a usage report do.
     """
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEventsRequest, _wallet_service_pb2.ListEventsResponse]
+    """What happened to the customer's credits, oldest first, a second or so after it did."""
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]
     """What a credit buys under the customer's card."""
 
@@ -69,6 +71,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
     pages as those of a usage report do.
     """
+    ListEvents: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEventsRequest, _wallet_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """What happened to the customer's credits, oldest first, a second or so after it did."""
     GetPriceList: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]  # type: ignore[assignment]
     """What a credit buys under the customer's card."""
 
@@ -118,6 +122,14 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
         pages as those of a usage report do.
         """
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _wallet_service_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ListEventsResponse, _abc.Awaitable[_wallet_service_pb2.ListEventsResponse]]:
+        """What happened to the customer's credits, oldest first, a second or so after it did."""
 
     @_abc_1.abstractmethod
     def GetPriceList(

@@ -140,6 +140,11 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAllEvents = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListAllEvents',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -291,6 +296,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAllEvents(self, request, context):
+        """What happened to all customers' credits, and in the house (rate_card.published), oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -398,6 +410,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'ListAllEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAllEvents,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -968,6 +985,33 @@ class AdminService:
             '/ledger.admin.v1.AdminService/ListAuditEvents',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAllEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListAllEvents',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListAllEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,8 @@ class AdminServiceStub:
     """Who did what in the back office, the newest first: each write of this service, and what servers took from their
     files. What was refused, and a repeat of what was done, is not there.
     """
+    ListAllEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAllEventsRequest, _admin_service_pb2.ListAllEventsResponse]
+    """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -123,6 +125,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Who did what in the back office, the newest first: each write of this service, and what servers took from their
     files. What was refused, and a repeat of what was done, is not there.
     """
+    ListAllEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAllEventsRequest, _admin_service_pb2.ListAllEventsResponse]  # type: ignore[assignment]
+    """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For ops: customers, grants, rate cards, keys, and who did what."""
@@ -294,5 +298,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Who did what in the back office, the newest first: each write of this service, and what servers took from their
         files. What was refused, and a repeat of what was done, is not there.
         """
+
+    @_abc_1.abstractmethod
+    def ListAllEvents(
+        self,
+        request: _admin_service_pb2.ListAllEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAllEventsResponse, _abc.Awaitable[_admin_service_pb2.ListAllEventsResponse]]:
+        """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,7 +16,7 @@ from ledger.api.back_office.audit import AuditMethods, act_of
 from ledger.api.back_office.keys import KeyMethods
 from ledger.api.back_office.rates import RateMethods
 from ledger.api.errors import StatusError, refused, some_of
-from ledger.api.messages import decode, encode, paging, validation
+from ledger.api.messages import decode, encode, events, paging, validation
 from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.writes import Writes
@@ -24,6 +24,7 @@ from ledger.books import commands
 from ledger.books.model import Decision, RefusalReason
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
+from ledger.events.derive import EventType
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
@@ -166,6 +167,19 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
         token = paging.next_page_token(request, (rows[size - 1].customer_id,)) if len(rows) > size else ""
         return pb.ListCustomersResponse(
             customers=[_customer(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def ListAllEvents(
+        self, request: pb.ListAllEventsRequest, context: object
+    ) -> pb.ListAllEventsResponse:
+        """What happened to all customers' credits, and in the house, oldest first."""
+        problems = Problems()
+        wanted = events.wanted(problems, request, frozenset(EventType))
+        problems.raise_if_any()
+        rows = await self._reads.all_events(wanted.after, wanted.size + 1, wanted.types)
+        page = events.page(request, rows, wanted, lambda row: row.number)
+        return pb.ListAllEventsResponse(
+            events=page.events, next_page_token=page.next_page_token, cursor=page.cursor
         )
 
     async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:

@@ -156,6 +156,9 @@ CUSTOMER_CHANGES_MAX: Final = 1_000
 PAGE_TOKEN_LENGTH_MAX: Final = 6_144
 """Characters of a page token: none that was given out is longer."""
 
+EVENT_TYPES_MAX: Final = 32
+"""Types that a list of events is asked for: there are no more."""
+
 USAGE_DAYS_MAX: Final = 92
 """Days of one usage report: a quarter."""
 

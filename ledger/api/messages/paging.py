@@ -29,12 +29,14 @@ ListRequest = (
     | wallet.ListTransactionsRequest
     | wallet.GetUsageReportRequest
     | wallet.GetStatementRequest
+    | wallet.ListEventsRequest
     | admin.ListCustomersRequest
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest
     | admin.ListKeysRequest
     | admin.ListAuditEventsRequest
+    | admin.ListAllEventsRequest
 )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ledger.api.errors import refused
-from ledger.api.messages import encode, paging, validation
+from ledger.api.messages import encode, events, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.public import month_statements, usage_reports
 from ledger.books.model import LotKey, RefusalReason
+from ledger.events.derive import OF_CUSTOMERS
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
 from ledger.store.reading.journal_parts import ReportOutdatedError
@@ -89,6 +90,18 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         return pb.ListTransactionsResponse(
             transactions=[encode.transaction(customer_id, row) for row in page.rows],
             next_page_token=paging.token_below(request, page.next_before),
+        )
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: object) -> pb.ListEventsResponse:
+        """What happened to the customer's credits, oldest first."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        wanted = events.wanted(problems, request, OF_CUSTOMERS)
+        problems.raise_if_any()
+        rows = await self._reads.events(customer_id, wanted.after, wanted.size + 1, wanted.types)
+        page = events.page(request, rows, wanted, lambda row: row.customer_number)
+        return pb.ListEventsResponse(
+            events=page.events, next_page_token=page.next_page_token, cursor=page.cursor
         )
 
     async def GetUsageReport(

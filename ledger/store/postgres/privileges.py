@@ -60,6 +60,7 @@ CELL: Final[Mapping[str, Relation]] = {
     "rollup_lines": Relation(_CHANGE),
     "rollup_accounts": Relation(_CHANGE),
     "tailer": Relation(_ADVANCE),
+    "event_cursor": Relation(_ADVANCE),
     "findings": Relation(_CHANGE),
     "watch": Relation(_ADVANCE),
     "journal": Relation(reader=ALL),
@@ -75,6 +76,8 @@ SHARED: Final[Mapping[str, Relation]] = {
     "signing_keys": Relation(_RENEW, is_of_books=False),
     # As the journal.
     "audit": Relation(_APPEND),
+    "events": Relation(_APPEND, ALL),
+    "event_log": Relation(_ADVANCE),
     # The owner's, who verifies before a port opens.
     "verified": Relation(is_of_books=False),
 }

@@ -49,4 +49,5 @@ def _image(plan: Plan) -> Image:
         "default_ttl_seconds": int(plan.default_ttl.total_seconds()),
         "max_ttl_seconds": int(plan.max_ttl.total_seconds()),
         "unpriced": str(plan.unpriced),
+        "low_balance_micros": plan.low_balance_micros,
     }

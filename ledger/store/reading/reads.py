@@ -7,7 +7,7 @@ is while others write: `before` is where the page before has ended.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from ledger.store.cells.rows_in import entry_of, lot_of, reservation_of
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.postgres.database import Pool, PooledConnection
+from ledger.store.reading.event_list import StoredEvent, events_of_all, events_of_customer
 from ledger.store.reading.milestones import first_after
 from ledger.store.reading.month_statement import (
     StatementPage,
@@ -219,6 +220,17 @@ class Reads:
     async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
         """The entries that moved credits of the customer's, without their lines."""
         return await self._page(customer_id, _STATEMENT, before, size, row_of=entry_of)
+
+    async def events(
+        self, customer_id: str, after: int, limit: int, types: Sequence[str]
+    ) -> list[StoredEvent]:
+        """The customer's events past its number `after`, the oldest first; of these types (none: of any)."""
+        async with self._at(customer_id) as (connection, key):
+            return await events_of_customer(connection, key.customer, after, limit, types)
+
+    async def all_events(self, after: int, limit: int, types: Sequence[str]) -> list[StoredEvent]:
+        """Events of all customers and of the house, past a number among all, the oldest first."""
+        return await events_of_all(self._reader, after, limit, types)
 
     async def usage(
         self, customer_id: str, query: UsageQuery, place: UsagePlace | None, size: int

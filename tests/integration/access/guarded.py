@@ -228,6 +228,7 @@ OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "GetBalance": {},
     "ListGrants": {},
     "ListTransactions": {},
+    "ListEvents": {},
     "GetUsageReport": {"first_day": "2026-11-01", "last_day": "2026-11-02"},
     "GetStatement": {"month": "2026-11"},
     "GetPriceList": {},

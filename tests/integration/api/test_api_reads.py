@@ -8,6 +8,7 @@ import pytest
 from api_world import CREDIT, fresh, refusal, searches, ticket, tokens, usage
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -246,6 +247,7 @@ READS = [
     ("wallet", "GetBalance", wallet.GetBalanceRequest(as_of=Timestamp(seconds=1))),
     ("wallet", "ListGrants", wallet.ListGrantsRequest()),
     ("wallet", "ListTransactions", wallet.ListTransactionsRequest()),
+    ("wallet", "ListEvents", wallet.ListEventsRequest()),
     ("wallet", "GetPriceList", wallet.GetPriceListRequest()),
 ]
 
@@ -287,6 +289,8 @@ async def test_bad_pages(world, customer, bad):
         world.credit.ListCharges(pb.ListChargesRequest(customer_id=customer, **bad)),
         world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id=customer, **bad)),
         world.wallet.ListTransactions(wallet.ListTransactionsRequest(customer_id=customer, **bad)),
+        world.wallet.ListEvents(wallet.ListEventsRequest(customer_id=customer, **bad)),
+        world.admin.ListAllEvents(admin.ListAllEventsRequest(**bad)),
     ):
         assert (await refusal(call)).fields.keys() == bad.keys()
 

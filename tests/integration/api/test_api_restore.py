@@ -59,10 +59,26 @@ async def charged(world: World, customer: str) -> int:
     return sum(row.credits_micros for row in report.rows)
 
 
+async def reported(world: World) -> list[str]:
+    """The types of the customer's events, once those of another grant are among them."""
+    world.customer_id = "acme"
+    await world.grant(CREDIT)
+    entries = "SELECT count(*) FROM cell_00.entries WHERE kind = 'GRANT'"
+    events = "SELECT count(*) FROM ledger.events WHERE type = 'grant.issued'"
+    await until(partial(world.owner.fetchval, f"SELECT ({entries}) <= ({events})"))
+    return [
+        row["type"]
+        for row in await world.owner.fetch(
+            "SELECT type FROM ledger.events WHERE customer > 0 ORDER BY number"
+        )
+    ]
+
+
 async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, empty_cluster, tmp_path):
     """By the guide's commands: no error at the restore, and `serve` brings the roles and their grants.
 
-    A repeat is known, new work is charged, the reader still sees no dollar, and finance's figures go on.
+    A repeat is known, new work is charged, the reader still sees no dollar, finance's figures go on, and
+    what was an event before is none again.
     """
     owner = await asyncpg.connect(database_url)
     await owner.execute(AGE)
@@ -89,11 +105,12 @@ async def test_a_dump_restores_into_an_empty_cluster(postgres, database_url, emp
             pb.ChargeRequest(request_id=fresh(), customer_id="acme", usage=usage(tokens()))
         )
         assert await charged(world, "acme") == 20 * CREDIT
+        assert await reported(world) == ["grant.issued", "credit.balance.recovered", "grant.issued"]
         verified = await world.finance.VerifyJournal(finance.VerifyJournalRequest())
         assert verified.holds, verified.violations
     reader = await asyncpg.connect(empty_cluster.reader_url)
     assert await reader.fetchval("SELECT current_user") == READER
-    assert await reader.fetchval("SELECT count(*) FROM cell_00.entries") == 4
+    assert await reader.fetchval("SELECT count(*) FROM cell_00.entries") == 5
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.fetch("SELECT * FROM cell_00.money")
     await reader.close()

@@ -22,7 +22,7 @@ from tests.serving import serving
 
 RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
-NEW = ["cell_00: cell_0002"]
+NEW = ["ledger: shared_0002", "cell_00: cell_0002", "cell_00: cell_0003"]
 """What a database of the release has not."""
 REVERSED = 5
 """Charges and reservations of each customer that are reversed."""
@@ -165,9 +165,9 @@ async def _verify(service: Doors) -> None:
 async def test_a_server_of_the_version_before_is_told(released: DatabaseUrls) -> None:
     """Where the schema is newer than a program it does not start, and says which it is of and what to run."""
     await migrate(released.owner)
-    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0003'")
+    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0004'")
     with pytest.raises(
-        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0003;.*cell_0002\)"
+        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0004;.*cell_0003\)"
     ):
         await migrate(released.owner)
 

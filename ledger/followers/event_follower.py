@@ -1,0 +1,78 @@
+"""The event follower: keeps the outbox of events a second or so behind the journal.
+
+Every replica runs one; the cursor's row lets one of them step at a time, so none is special, and one that
+dies is not missed: what it had begun is rolled back, and the next step does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ledger.events.derive import PublicIds, events_of
+from ledger.metrics.operations import OperationsMetrics
+from ledger.prices.price_book import PriceBook
+from ledger.store.events.outbox import report_published, take_step
+
+if TYPE_CHECKING:
+    from ledger.store.postgres.database import Database
+
+PERIOD_SECONDS: Final = 1.0
+STEP_ENTRIES_MAX: Final = 2_000
+"""Entries of one step: a few tens of milliseconds of the database's time."""
+
+_log = structlog.get_logger(__name__)
+
+
+class EventFollower:
+    """One per process; its cells one after the other."""
+
+    def __init__(
+        self,
+        database: Database,
+        cells: Sequence[str],
+        prices: PriceBook,
+        ids: PublicIds,
+        metrics: OperationsMetrics,
+    ) -> None:
+        self._database = database
+        self._cells = cells
+        self._prices = prices
+        self._derive = partial(events_of, ids=ids)
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Step until cancelled; while the database is away the lag tells."""
+        is_away = False
+        while True:
+            is_behind = False
+            try:
+                is_behind = await self.step()
+                is_away = False
+            except Exception as error:  # noqa: BLE001 -- no step that fails may end the steps
+                if not is_away:
+                    _log.warning("events.not_written", exc_info=error)
+                is_away = True
+            if not is_behind:
+                await asyncio.sleep(PERIOD_SECONDS)
+
+    async def step(self) -> bool:
+        """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""
+        thresholds = {
+            name: plan.low_balance_micros
+            for name, plan in self._prices.plans.items()
+            if plan.low_balance_micros
+        }
+        lag_seconds, is_behind = 0.0, False
+        for cell in self._cells:
+            step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive)
+            if step is not None:
+                lag_seconds = max(lag_seconds, step.lag_seconds)
+                is_behind |= step.behind
+        await report_published(self._database.writer)
+        self._metrics.events(lag_seconds)
+        return is_behind

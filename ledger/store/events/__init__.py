@@ -1,0 +1,1 @@
+"""Events as they are stored: written in the transaction that moves the cursor of the journal."""

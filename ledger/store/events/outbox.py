@@ -1,0 +1,141 @@
+"""The outbox: events are written once, in the transaction that moves the cursor of the cell's journal.
+
+A step holds the cursor's row, so that of two replicas one steps. What it makes events of is read by the
+reader's role, which cannot select a dollar: that none is in an event rests on the database's rights, not on
+care. The step takes the transactions below the oldest that is still open, as the rollups do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from ledger.books.model import Credits, LotKey
+from ledger.events.derive import BookedFact, Event, EventType, IssuedGrant
+from ledger.store.statements import statements_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import asyncpg
+
+    from ledger.store.postgres.database import Database, Pool, PooledConnection
+
+_SQL = statements_of(__name__)
+
+HOUSE = 0
+"""The customer of events that are no customer's."""
+
+
+class EventStep(NamedTuple):
+    """What one step did."""
+
+    events: int
+    behind: bool
+    """More can be taken at once."""
+    lag_seconds: float
+    """Age of the oldest entry that it met; 0: there was none."""
+
+
+async def take_step(
+    database: Database,
+    cell: str,
+    entries_max: int,
+    thresholds: Mapping[str, int],
+    derive: Callable[[BookedFact], Iterable[Event]],
+) -> EventStep | None:
+    """Makes events of up to some `entries_max` entries, whole transactions; None: another replica is at it.
+
+    `thresholds`: below how many micro-credits a balance is low, by plan.
+    """
+    async with database.writer.acquire() as writer, writer.transaction():
+        here = await writer.fetchrow(_SQL["cursor"].format(cell=cell))
+        if here is None:
+            return None
+        rows = await database.reader.fetch(
+            _SQL["facts"].format(cell=cell),
+            here["cursor"],
+            here["oldest_open"],
+            entries_max,
+            [*thresholds],
+            [*thresholds.values()],
+        )
+        first = rows[0]
+        events = [each for row in rows if row["kind"] for each in derive(_fact(row))]
+        if events:
+            await writer.execute(_SQL["lock"])
+            await _write(writer, events)
+        if first["looked_at"]:
+            await writer.execute(_SQL["move"].format(cell=cell), first["upto"])
+    oldest = first["oldest_booked_at"]
+    lag_seconds = max((first["clock"] - oldest).total_seconds(), 0.0) if oldest else 0.0
+    return EventStep(len(events), first["behind"], lag_seconds)
+
+
+async def report_published(pool: Pool) -> int:
+    """Makes events of the cards that were published since the last look; says how many."""
+    newest = await pool.fetchval(_SQL["newest_generation"])
+    async with pool.acquire() as connection, connection.transaction():
+        reported = await connection.fetchval(_SQL["lock"])
+        if reported == newest:
+            return 0
+        versions = await connection.fetch(_SQL["published"], reported)
+        if versions:
+            await _write(connection, [_publication(version) for version in versions])
+        last = versions[-1]["generation"] if versions else newest
+        await connection.execute(_SQL["generation_reported"], max(last, newest))
+    return len(versions)
+
+
+async def _write(connection: PooledConnection, events: Sequence[Event]) -> None:
+    """Writes events in their order, with the log locked."""
+    await connection.execute(
+        _SQL["write"],
+        [each.customer for each in events],
+        [each.customer_id for each in events],
+        [str(each.type) for each in events],
+        [each.at for each in events],
+        [orjson.dumps(each.data).decode() for each in events],
+    )
+
+
+def _fact(row: asyncpg.Record) -> BookedFact:
+    lot = LotKey(row["subject"], row["subject_n"]) if row["subject_n"] is not None else None
+    return BookedFact(
+        customer=row["customer"],
+        customer_id=row["customer_id"],
+        sequence=row["sequence"],
+        kind=row["kind"],
+        at=row["effective_at"],
+        posted=Credits(*(row[account] for account in Credits._fields)),
+        after=Credits(*(row[f"{account}_after"] for account in Credits._fields)),
+        threshold_micros=row["threshold"],
+        reservation=row["reservation"],
+        reservation_charged_micros=row["reservation_charged"] or 0,
+        reservation_expires_at=row["reservation_expires_at"],
+        charged_micros=row["priced"] - row["uncollected"],
+        uncollected_micros=row["uncollected"],
+        late=row["late"],
+        lot=lot,
+        granted=IssuedGrant(
+            row["lot_kind"],
+            row["lot_amount"],
+            row["lot_effective_at"],
+            row["lot_expires_at"],
+            row["lot_priority"],
+            row["lot_scope"],
+        )
+        if row["lot_kind"]
+        else None,
+    )
+
+
+def _publication(version: asyncpg.Record) -> Event:
+    data = {
+        "rate_card": version["name"],
+        "number": str(version["number"]),
+        "revision": str(version["revision"]),
+        "effective_from": version["effective_from"].isoformat(),
+    }
+    return Event(HOUSE, "", EventType.RATE_CARD_PUBLISHED, version["published_at"], data)

@@ -1,0 +1,92 @@
+-- name: cursor
+-- Where the step begins, and the oldest transaction that is still open: all below it are seen by whoever looks
+-- later. No row: another replica is at it.
+SELECT cursor::text, pg_snapshot_xmin(pg_current_snapshot())::text AS oldest_open
+FROM {cell}.event_cursor FOR UPDATE SKIP LOCKED
+
+-- fragment: left_after
+(e.available_after + e.held_after)
+
+-- fragment: left_before
+({left_after} - e.available - e.held)
+
+-- name: facts
+-- $1: the cursor; $2: the oldest open transaction; $3: entries to look at; $4, $5: plans, and the thresholds of
+-- their balances. The bounds are found as `step` of the rollups finds its own. Of the entries only those come
+-- that are an event: of a flood of commits that is none.
+WITH here AS MATERIALIZED (
+    SELECT $1::text::xid8 AS cursor, $2::text::xid8 AS oldest_open
+), reach AS MATERIALIZED (
+    SELECT h.*, (SELECT e.xid FROM {cell}.entries e
+                 WHERE e.xid >= h.cursor AND e.xid < h.oldest_open
+                 ORDER BY e.xid OFFSET $3 - 1 LIMIT 1) AS full_at
+    FROM here h
+), bounds AS MATERIALIZED (
+    SELECT r.cursor, r.oldest_open, greatest(r.cursor, coalesce(
+               (SELECT e.xid FROM {cell}.entries e
+                WHERE e.xid > r.full_at AND e.xid < r.oldest_open ORDER BY e.xid LIMIT 1),
+               r.oldest_open)) AS upto
+    FROM reach r
+), chunk AS MATERIALIZED (
+    SELECT e.*, coalesce(t.threshold, 0) AS threshold
+    FROM bounds b
+    JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
+    LEFT JOIN unnest($4::text[], $5::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
+), found AS MATERIALIZED (
+    SELECT e.* FROM chunk e
+    WHERE e.kind IN ('GRANT', 'GRANT_EXPIRED', 'RESERVATION_EXPIRED')
+       OR e.kind = 'COMMIT' AND (e.late OR e.uncollected > 0 OR e.available < 0 OR e.debt < 0)
+       OR ({left_before} > 0) <> ({left_after} > 0)
+       OR ({left_before} >= e.threshold) <> ({left_after} >= e.threshold)
+)
+SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) FROM chunk) AS looked_at,
+       (SELECT min(booked_at) FROM chunk) AS oldest_booked_at, now() AS clock,
+       e.customer, c.customer_id, e.sequence, e.kind, e.effective_at, e.issued, e.pending, e.available, e.held,
+       e.consumed, e.expired, e.voided, e.refunded, e.debt, e.issued_after, e.pending_after, e.available_after,
+       e.held_after, e.consumed_after, e.expired_after, e.voided_after, e.refunded_after, e.debt_after,
+       e.threshold, e.reservation, e.reservation_charged, e.reservation_expires_at, e.priced, e.uncollected,
+       e.late, e.subject, e.subject_n, l.kind AS lot_kind, l.amount AS lot_amount,
+       l.effective_at AS lot_effective_at, l.expires_at AS lot_expires_at, l.priority AS lot_priority,
+       coalesce(l.scope, '') AS lot_scope
+FROM bounds b
+LEFT JOIN found e ON true
+LEFT JOIN ledger.customers c ON c.customer = e.customer
+LEFT JOIN {cell}.lots l
+       ON e.kind = 'GRANT' AND l.customer = e.customer AND l.sequence = e.subject AND l.n = e.subject_n
+-- A customer's entries in their order, and what others did meanwhile about when they did it.
+ORDER BY e.booked_at, e.customer, e.sequence
+
+-- name: move
+UPDATE {cell}.event_cursor SET cursor = $1::text::xid8
+
+-- name: lock
+-- Before the statement that writes: it has to see what the one before it wrote.
+SELECT price_generation FROM ledger.event_log FOR UPDATE
+
+-- name: write
+WITH log AS (
+    UPDATE ledger.event_log SET events = events + cardinality($1::bigint[]) RETURNING events
+), given AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+        WITH ORDINALITY AS g (customer, customer_id, type, at, data, place)
+), before AS (
+    SELECT g.customer, coalesce((
+        SELECT e.customer_number FROM ledger.events e
+        WHERE e.customer = g.customer ORDER BY e.customer_number DESC LIMIT 1), 0) AS events
+    FROM (SELECT DISTINCT customer FROM given) g
+)
+INSERT INTO ledger.events (number, customer, customer_id, customer_number, type, at, data)
+SELECT log.events - cardinality($1::bigint[]) + g.place, g.customer, g.customer_id,
+       before.events + row_number() OVER (PARTITION BY g.customer ORDER BY g.place), g.type, g.at, g.data::json
+FROM log, given g JOIN before USING (customer)
+
+-- name: published
+-- Since a generation. Neither what a document says nor who published it.
+SELECT generation, name, number, revision, effective_from, published_at FROM ledger.price_versions
+WHERE kind = 'CARD' AND generation > $1 ORDER BY generation
+
+-- name: generation_reported
+UPDATE ledger.event_log SET price_generation = $1
+
+-- name: newest_generation
+SELECT generation FROM ledger.price_generation

@@ -1,0 +1,187 @@
+"""Events from the journal to both doors: each once, in order, and without a dollar."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from importlib.resources import files
+
+import fastjsonschema
+import pytest
+from api_world import CREDIT, fresh, refusal, searches, tokens, usage
+from google.protobuf.duration_pb2 import Duration
+
+import ledger.events
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.events.derive import OF_CUSTOMERS
+from ledger.v1 import wallet_service_pb2 as wallet
+from tests.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SCHEMA = json.loads(files(ledger.events).joinpath("schema.json").read_text(encoding="utf-8"))
+is_valid = fastjsonschema.compile(SCHEMA)
+OF_BALANCE = {"credit.balance.low", "credit.balance.depleted", "credit.balance.recovered"}
+
+
+async def events_of(world, *types, **fields):
+    """All events of the customer so far, page by page."""
+    request = wallet.ListEventsRequest(customer_id=world.customer_id, types=types, **fields)
+    found = []
+    while True:
+        page = await world.wallet.ListEvents(request)
+        found += page.events
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
+
+
+async def after_all(world, *types):
+    """The customer's events, once all that is booked is among them: another grant's comes after them."""
+    mark = (await world.grant(1)).grant.grant_id
+
+    async def is_there():
+        found = await events_of(world, "grant.issued")
+        return any(json.loads(each.data)["grant_id"] == mark for each in found)
+
+    await until(is_there)
+    found = await events_of(world, *types)
+    for each in found:
+        is_valid({"type": each.type, "data": json.loads(each.data)})
+    return found
+
+
+def data_of(event):
+    return json.loads(event.data)
+
+
+async def test_a_customers_life_in_events(world):
+    """Each thing that happens is one event, in the order in which it did, numbered without gaps."""
+    customer = await world.new_customer(fresh(), plan="watched", granted=0)
+    await world.grant(100 * CREDIT, expires_at=None)
+    named = await world.reservation(amount_micros=60 * CREDIT)
+    await world.commit(named, amount_micros=90 * CREDIT, final=True)
+    await world.charge(amount_micros=10 * CREDIT)
+    await world.grant(50 * CREDIT)
+    expired = await world.reservation(amount_micros=CREDIT, ttl=Duration(seconds=1))
+
+    async def has_expired():
+        return "reservation.expired" in {each.type for each in await events_of(world)}
+
+    await until(has_expired)
+    await world.commit(expired, amount_micros=2 * CREDIT, final=True)
+    found = await after_all(world)
+    assert [each.type for each in found] == [
+        "grant.issued",
+        "credit.balance.recovered",
+        "reservation.over_captured",
+        "credit.balance.low",
+        "credit.balance.depleted",
+        "grant.issued",
+        "credit.balance.recovered",
+        "reservation.expired",
+        "reservation.late_commit",
+        "grant.issued",
+    ]
+    assert [each.number for each in found] == list(range(1, len(found) + 1))
+    assert {each.customer_id for each in found} == {customer}
+    assert len({each.event_id for each in found}) == len(found)
+    assert data_of(found[2])["beyond_hold_micros"] == str(30 * CREDIT)
+    assert data_of(found[3]) == {
+        "available_micros": str(10 * CREDIT),
+        "held_micros": "0",
+        "debt_micros": "0",
+        "threshold_micros": str(20 * CREDIT),
+    }
+    assert data_of(found[7])["reservation_id"] == expired
+
+
+async def test_pages_and_the_cursor(world):
+    """Pages neither repeat nor miss an event; the cursor leads to what comes after the last one."""
+    await after_all(world)
+    everything = await events_of(world)
+    assert await events_of(world, page_size=1) == everything
+    request = wallet.ListEventsRequest(customer_id=world.customer_id, types=["grant.issued"])
+    first = await world.wallet.ListEvents(request)
+    assert not first.next_page_token
+    request.page_token = first.cursor
+    empty = await world.wallet.ListEvents(request)
+    assert (list(empty.events), empty.next_page_token) == ([], "")
+    [*_, last] = await after_all(world, "grant.issued")
+    request.page_token = empty.cursor
+    assert list((await world.wallet.ListEvents(request)).events) == [last]
+    request.types.append("credit.balance.low")
+    assert (await refusal(world.wallet.ListEvents(request))).fields.keys() == {"page_token"}
+
+
+async def test_types_that_are_not_of_the_door(world, customer):
+    """A type that nobody reports would be waited for in vain; what is the house's no customer hears of."""
+    for wrong in ("credit.balance.lower", "rate_card.published"):
+        request = wallet.ListEventsRequest(customer_id=customer, types=["grant.issued", wrong])
+        assert (await refusal(world.wallet.ListEvents(request))).fields.keys() == {"types[1]"}
+
+
+async def test_all_events_of_the_back_office(world):
+    """All customers' and the house's, each with its customer; the same ones that customers see."""
+    mine = await after_all(world)
+    request = admin.ListAllEventsRequest(page_size=1000)
+    found = []
+    while True:
+        page = await world.admin.ListAllEvents(request)
+        found += page.events
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert [each for each in found if each.customer_id == world.customer_id] == mine
+    published = [each for each in found if each.type == "rate_card.published"]
+    assert published
+    assert {each.customer_id for each in published} == {""}
+    for each in published:
+        is_valid({"type": each.type, "data": data_of(each)})
+
+
+async def test_a_race_crosses_a_threshold_once(world):
+    """However many charges meet it, low is reported once and recovered once."""
+    await world.new_customer(fresh(), plan="watched", granted=100)
+    await asyncio.gather(*(world.charge(amount_micros=2 * CREDIT) for _ in range(49)))
+    await asyncio.gather(*(world.grant(20 * CREDIT) for _ in range(5)))
+    found = [each.type for each in await after_all(world) if each.type in OF_BALANCE]
+    assert found == ["credit.balance.recovered", "credit.balance.low", "credit.balance.recovered"]
+
+
+async def test_no_event_has_a_dollar(world):
+    """What was paid, and what usage cost, is in no byte of what any door says of events."""
+    await world.new_customer(fresh(), plan="watched", granted=0)
+    await world.grant(40 * CREDIT, paid_total_usd="7654.321")
+    named = await world.reservation(usage=usage(tokens()), labels=None)
+    await world.commit(named, usage=usage(tokens(), tokens(), searches("100")), final=True)
+    await after_all(world)
+    answers = [
+        await world.wallet.ListEvents(wallet.ListEventsRequest(customer_id=world.customer_id)),
+        await world.admin.ListAllEvents(admin.ListAllEventsRequest(page_size=1000)),
+    ]
+    for answer in answers:
+        assert answer.events
+        said = answer.SerializeToString()
+        assert not re.search(rb"7654|usd|cost|margin|revenue|paid_total|price_|served", said)
+    columns = await world.owner.fetch(
+        "SELECT table_name, column_name FROM information_schema.column_privileges"
+        " WHERE grantee = 'acu_reader' AND table_name IN"
+        " ('money', 'debts', 'lot_values', 'reservation_costs')"
+    )
+    assert columns == []
+
+
+async def test_the_journal_is_followed_once(world):
+    """Each entry that is an event of its own kind has one, whatever the number of steps and of starts."""
+    await after_all(world)
+    numbers = await world.owner.fetch("SELECT number FROM ledger.events ORDER BY number")
+    assert [row["number"] for row in numbers] == list(range(1, len(numbers) + 1))
+    issued = await world.owner.fetchval(
+        "SELECT count(DISTINCT data->>'grant_id') = count(*) FROM ledger.events WHERE type = 'grant.issued'"
+    )
+    assert issued
+    assert await world.owner.fetchval(
+        "SELECT bool_and(type = ANY($1::text[]) OR customer = 0) FROM ledger.events", sorted(OF_CUSTOMERS)
+    )
