@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -17,7 +18,7 @@ from ledger.client import forks, models
 from ledger.client.amounts import micros_of
 from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
-from ledger.client.errors import ClientClosed, CreditsError, error_of_call, error_of_status
+from ledger.client.errors import ClientClosed, CreditsError, error_of_call
 from ledger.client.journal import BYTES_MAX, Journal
 from ledger.client.models import Charge, Refund, Reservation
 from ledger.client.outbox import Outbox
@@ -144,16 +145,18 @@ class Credits(Reads):
         request_id: str | None = None,
     ) -> Reservation:
         """Holds an amount or the price of usage; with a minimum, what there is if it is that much."""
-        request = pb.ReserveRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            ttl=models.duration(ttl_seconds),
-            labels=models.labels_asked(labels),
-            **_given(usage, amount),
-        )
+        item = pb.BatchItem()
+        request = item.reserve
+        request.request_id = request_id or new_request_id()
+        request.customer_id = customer_id
+        _put(request, usage, amount)
         if minimum is not None:
             request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_of(minimum)
-        answer = (await self.write(pb.BatchItem(reserve=request))).reserve
+        if ttl_seconds is not None:
+            request.ttl.seconds = ttl_seconds
+        if labels is not None:
+            models.put_labels(request.labels, labels)
+        answer = (await self.write(item)).reserve
         return models.reservation_of(answer.reservation, models.written_of(answer))
 
     async def extend(
@@ -187,14 +190,14 @@ class Credits(Reads):
         request_id: str | None = None,
     ) -> Charge:
         """Charges what was used against the hold; the final part gives back what is left of it."""
-        request = pb.CommitReservationRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            reservation_id=reservation_id,
-            final=final,
-            **_given(usage, amount),
-        )
-        answer = (await self.write(pb.BatchItem(commit=request))).commit
+        item = pb.BatchItem()
+        request = item.commit
+        request.request_id = request_id or new_request_id()
+        request.customer_id = customer_id
+        request.reservation_id = reservation_id
+        request.final = final
+        _put(request, usage, amount)
+        answer = (await self.write(item)).commit
         written = models.written_of(answer)
         return models.charge_of(answer.charge, written, models.reservation_of(answer.reservation, written))
 
@@ -219,14 +222,15 @@ class Credits(Reads):
         request_id: str | None = None,
     ) -> Charge:
         """Charges without a hold: only what is covered, or, if it is already used, as a commit does."""
-        request = pb.ChargeRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            already_used=already_used,
-            labels=models.labels_asked(labels),
-            **_given(usage, amount),
-        )
-        answer = (await self.write(pb.BatchItem(charge=request))).charge
+        item = pb.BatchItem()
+        request = item.charge
+        request.request_id = request_id or new_request_id()
+        request.customer_id = customer_id
+        request.already_used = already_used
+        _put(request, usage, amount)
+        if labels is not None:
+            models.put_labels(request.labels, labels)
+        answer = (await self.write(item)).charge
         return models.charge_of(answer.charge, models.written_of(answer))
 
     async def refund(
@@ -280,15 +284,8 @@ class Credits(Reads):
         """
         wire = self._opened()
         deadline = self._deadline(timeout_seconds)
-
-        async def attempt() -> pb.BatchResult:
-            result = await wire.coalescer.attempt(item, deadline)
-            if result.HasField("error"):
-                raise error_of_status(result.error)
-            return result
-
         try:
-            return await with_retries(attempt, deadline, wire.is_open)
+            return await with_retries(partial(wire.write, item, deadline), deadline, wire.is_open)
         except CreditsError as error:
             error.request_id = _request_id(item)
             raise
@@ -367,10 +364,16 @@ def _request_id(item: pb.BatchItem) -> str:
     return "" if kind is None else getattr(item, kind).request_id
 
 
-def _given(usage: Usage | None, amount: Amount | None) -> dict[str, Any]:
+def _put(
+    request: pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
+    usage: Usage | None,
+    amount: Amount | None,
+) -> None:
     """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
     if (usage is None) == (amount is None):
         raise TypeError("give usage or an amount: one of them")
     if amount is not None:
-        return {"amount_micros": micros_of(amount)}
-    return {"usage": usage_pb2.UsageList(items=usage)}
+        request.amount_micros = micros_of(amount)
+    if usage is not None:
+        request.usage.SetInParent()  # Of no items too: it is the service that says what it takes.
+        request.usage.items.extend(usage)

@@ -59,7 +59,6 @@ async def with_retries(
     Raises the CreditsError of the last attempt; of the one before where the deadline ended the last, for that
     says why it was made.
     """
-    now = asyncio.get_running_loop().time
     before: CreditsError | None = None
     for number in count(1):
         try:
@@ -67,7 +66,8 @@ async def with_retries(
         except DeadlineExceeded as error:
             raise before or error from None
         except CreditsError as error:
-            wait = wait_seconds(error, number, deadline - now())
+            now = asyncio.get_running_loop().time()
+            wait = wait_seconds(error, number, deadline - now)
             if wait is None or not may_go_on():
                 raise
             before = error

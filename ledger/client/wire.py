@@ -9,6 +9,7 @@ import grpc.aio
 
 from ledger.client.channel import Metadata
 from ledger.client.coalescing import Coalescer
+from ledger.client.errors import error_of_status
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
@@ -47,6 +48,13 @@ class Wire:
         self._is_open = False
         await self.coalescer.close()
         await self._channel.close()
+
+    async def write(self, item: pb.BatchItem, deadline: float) -> pb.BatchResult:
+        """What one write is answered, sent once together with others. Raises CreditsError."""
+        result = await self.coalescer.attempt(item, deadline)
+        if result.HasField("error"):
+            raise error_of_status(result.error)
+        return result
 
     async def _send(self, items: Sequence[pb.BatchItem], seconds: float) -> Sequence[pb.BatchResult]:
         """Writes in a batch; one alone by its own method, which the server answers faster."""

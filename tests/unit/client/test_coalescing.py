@@ -48,6 +48,10 @@ class Line:
     def answer(self) -> None:
         self._end(lambda held: held.set_result(None))
 
+    def answer_first(self) -> None:
+        """The others are held on, and so are those that come."""
+        self._held.pop(0).set_result(None)
+
     def fail(self, error: Exception) -> None:
         self._end(lambda held: held.set_exception(error))
 
@@ -94,7 +98,7 @@ async def test_a_lone_write_goes_at_once(coalescer: Coalescer, line: Line) -> No
 
 
 async def test_who_waits_travels_together(coalescer: Coalescer, line: Line) -> None:
-    """While as many calls are under way as may be, the others wait for one of them, and go in one call."""
+    """While as many calls are under way as may be, the others wait, and share the next ones."""
     first = await fill(coalescer, line)
     rest = [asyncio.create_task(coalescer.attempt(item(str(number)), LATER)) for number in range(100)]
     await turns()
@@ -102,20 +106,56 @@ async def test_who_waits_travels_together(coalescer: Coalescer, line: Line) -> N
     line.answer()
     results = await asyncio.gather(*rest, *first)
     assert [each.charge.charge.charge_id for each in results[:100]] == [str(number) for number in range(100)]
-    assert line.calls[UNDER_WAY_MAX:] == [[str(number) for number in range(100)]]
+    halves = [[str(number) for number in each] for each in (range(51), range(51, 100))]
+    assert line.calls[UNDER_WAY_MAX:] == halves
+
+
+async def test_few_are_not_shared_out(coalescer: Coalescer, line: Line) -> None:
+    """A call for each of two halves of so little would cost more than it gains."""
+    line.is_held = True
+    few = [asyncio.create_task(coalescer.attempt(item(name), LATER)) for name in "abcde"]
+    await turns()
+    assert line.calls == [["a"], ["b", "c", "d", "e"]]
+    line.answer()
+    await asyncio.gather(*few)
+
+
+async def test_calls_grow_alike(coalescer: Coalescer, line: Line) -> None:
+    """Whoever is first does not leave all others to one call: they would wait for each other ever after."""
+    line.is_held = True
+    many = [asyncio.create_task(coalescer.attempt(item(str(number)), LATER)) for number in range(32)]
+    await turns()
+    assert [len(call) for call in line.calls] == [1, 16]
+    line.answer_first()
+    await turns()
+    assert [len(call) for call in line.calls] == [1, 16, 15]
+    line.answer()
+    await asyncio.gather(*many)
+
+
+async def test_what_one_call_leaves_is_the_next_one_s(coalescer: Coalescer, line: Line) -> None:
+    """Where one of the calls under way ends, no more than half of all goes in its place."""
+    first = await fill(coalescer, line)
+    rest = [asyncio.create_task(coalescer.attempt(item(str(number)), LATER)) for number in range(100)]
+    await turns()
+    line.answer_first()
+    await turns()
+    assert line.calls[UNDER_WAY_MAX:] == [[str(number) for number in range(51)]]
+    line.answer()
+    await asyncio.gather(*rest, *first)
 
 
 async def test_a_call_is_bounded(coalescer: Coalescer, line: Line) -> None:
     """In items and in bytes; an item of more bytes than that goes alone, for the server to say so."""
     first = await fill(coalescer, line)
-    many = [item(str(number)) for number in range(ITEMS_MAX + 1)]
+    many = [item(str(number)) for number in range(2 * ITEMS_MAX + 1)]
     large = [item("large", BYTES_MAX + 1), item("half", BYTES_MAX // 2), item("rest", BYTES_MAX // 2 + 1)]
     waiting = [asyncio.create_task(coalescer.attempt(each, LATER)) for each in (*many, *large)]
     await turns()
     line.answer()
     await asyncio.gather(*waiting, *first)
-    assert [len(call) for call in line.calls[UNDER_WAY_MAX:]][:1] == [ITEMS_MAX]
-    assert line.calls[UNDER_WAY_MAX + 1 :] == [[str(ITEMS_MAX)], ["large"], ["half"], ["rest"]]
+    assert [len(call) for call in line.calls[UNDER_WAY_MAX:]][:2] == [ITEMS_MAX, ITEMS_MAX]
+    assert line.calls[UNDER_WAY_MAX + 2 :] == [[str(2 * ITEMS_MAX)], ["large"], ["half"], ["rest"]]
 
 
 async def test_a_cancelled_caller_leaves_the_others_alone(coalescer: Coalescer, line: Line) -> None:
@@ -159,6 +199,26 @@ async def test_a_deadline_ends_the_wait(coalescer: Coalescer, line: Line) -> Non
     line.answer()
     await asyncio.gather(*first, other)
     assert line.calls[UNDER_WAY_MAX:] == [["other"]]
+
+
+async def test_each_deadline_ends_its_own_wait(coalescer: Coalescer, line: Line) -> None:
+    """In whatever order they come, of writes that wait and of those on the way."""
+    first = await fill(coalescer, line)
+    now = asyncio.get_running_loop().time()
+    later = [asyncio.create_task(coalescer.attempt(item(name), LATER)) for name in "ab"]
+    soon = [asyncio.create_task(coalescer.attempt(item(f"soon-{each}"), now + each)) for each in (0.02, 0.01)]
+    answers = await asyncio.gather(*soon, return_exceptions=True)
+    assert [type(each) for each in answers] == [DeadlineExceeded] * 2
+    line.answer()
+    line.is_held = True
+    await turns()
+    assert line.calls[UNDER_WAY_MAX:] == [["a", "b"]]
+    under_way = asyncio.create_task(coalescer.attempt(item("late"), asyncio.get_running_loop().time() + 0.01))
+    with pytest.raises(DeadlineExceeded):
+        await under_way
+    line.answer()
+    assert [(await each).charge.charge.charge_id for each in later] == ["a", "b"]
+    await asyncio.gather(*first)
 
 
 async def test_a_failed_call_fails_whoever_was_in_it(coalescer: Coalescer, line: Line) -> None:
