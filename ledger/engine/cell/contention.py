@@ -55,6 +55,7 @@ class Contention:
                 member.contended = 0
             self._settlement.take_apart(batch, error)
         for member in members:
+            self._customers.give_up(member)
             self._leave(member)
 
     def _leave(self, member: Member) -> None:

@@ -86,9 +86,13 @@ class Customers:
         """While the database is away, commands that have waited long enough are answered UNAVAILABLE."""
         for line in self._lines:
             for member in line.members():
-                member.waiting = deque(pending for pending in member.waiting if not gave_up(pending))
+                self.give_up(member)
                 if not member.waiting:
                     line.leave(member)
+
+    def give_up(self, member: Member) -> None:
+        """A customer's commands that have waited long enough are answered UNAVAILABLE."""
+        member.waiting = deque(pending for pending in member.waiting if not gave_up(pending))
 
 
 def gave_up(pending: Pending) -> bool:

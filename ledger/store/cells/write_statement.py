@@ -6,7 +6,8 @@ rows as numbers: their places in arrays that are parameters of their own.
 
 - `locked` locks the wallets in order of customer, where the sequence is still the one decided upon, and was
   written by the batch that this process knows: the plan of a join would lock in any order, and two processes
-  would deadlock.
+  would deadlock. A wallet that somebody else has locked counts as changed: whoever holds it, and for however
+  long, the others of the batch do not wait for that.
 - `clock` looks at the clock once, when all locks are held: all of the batch is too old, or none of it.
 - `known`, in the text that probes, holds the customers who have an entry already under one of the batch's
   request ids: a repeat. Probing costs every batch, so it is done only where a repeat was met.

@@ -5,7 +5,7 @@ WITH locked AS MATERIALIZED (
          unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::integer[])
              AS x(customer, before, token, updates)
     WHERE w.customer = x.customer AND w.sequence = x.before AND w.token = x.token
-    ORDER BY w.customer FOR UPDATE OF w
+    ORDER BY w.customer FOR UPDATE OF w SKIP LOCKED
 ), shared AS (
     SELECT {shared}
 ), clock AS MATERIALIZED (

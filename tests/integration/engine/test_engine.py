@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import asyncpg
@@ -15,10 +15,12 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.cell import customer as member_module
 from ledger.engine.cell import customers as memory_module
-from ledger.engine.command import Committed, FaultError, UnavailableError
+from ledger.engine.command import Committed, FaultError, UnavailableError, all_done
+from ledger.store.postgres import database as database_module
 from ledger.store.postgres.database import Database
 from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE
+from tests.waiting import until
 
 CREDIT = 1_000_000
 Start = Callable[..., Awaitable[World]]
@@ -232,6 +234,65 @@ async def test_one_bad_command_fails_alone(world: World, database_url: str) -> N
     assert isinstance(good, Committed)
     assert isinstance(bad, FaultError)
     assert isinstance(other, Committed)
+
+
+async def booked(world: World, customer_id: str, request_id: str) -> books.Entry:
+    """What is booked, sooner or later: where a busy machine lets it wait for too long it is sent again."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(UnavailableError):
+                return entry_of(await world.reserve(customer_id, request_id, CREDIT))
+
+
+@asynccontextmanager
+async def locked_wallet(database_url: str, customer_id: str) -> AsyncIterator[None]:
+    """Somebody has locked a customer's wallet, and does nothing with it."""
+    somebody = await asyncpg.connect(database_url)
+    try:
+        async with somebody.transaction():
+            await somebody.execute(
+                "SELECT 1 FROM cell_00.wallets w JOIN ledger.customers c USING (customer)"
+                " WHERE c.customer_id = $1 FOR UPDATE OF w",
+                customer_id,
+            )
+            yield
+    finally:
+        await somebody.close()
+
+
+async def test_a_wallet_that_somebody_has_locked_holds_up_no_other(world: World, database_url: str) -> None:
+    """Others are written meanwhile, though their commands came later; its own are once the lock is gone."""
+    acme, beta = [await world.customer(name, 100 * CREDIT) for name in ("acme", "beta")]
+    command = books.Reserve("locked", fingerprint(f"reserve {CREDIT}"), CREDIT)
+    async with locked_wallet(database_url, acme):
+        stands = world.engine.begin(acme, command)
+        written = [await booked(world, beta, f"r{n}") for n in range(3)]
+    assert [entry.sequence for entry in written] == [3, 4, 5]
+    await all_done((stands,))
+    assert (await booked(world, acme, "locked")).sequence == 3
+
+
+async def test_who_waits_for_a_lock_is_answered(
+    start: Start, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UNAVAILABLE after the time for which a command is retried, as while the database is away."""
+    monkeypatch.setattr(database_module, "LOCK_TIMEOUT", "100ms")
+    world = await start()
+    acme = await world.customer("acme", 100 * CREDIT)
+    members = world.engine._cells["cell_00"]._customers.members
+    async with locked_wallet(database_url, acme):
+        stands = world.engine.begin(acme, books.Reserve("r", fingerprint("r"), CREDIT))
+        (member,) = members.values()
+
+        async def is_contended() -> bool:
+            return member.contended > 0
+
+        async with asyncio.timeout(60):
+            await until(is_contended)
+            monkeypatch.setattr(memory_module, "PATIENCE_SECONDS", 0.0)
+            await all_done((stands,))
+        with pytest.raises(UnavailableError):
+            stands.result()
 
 
 async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

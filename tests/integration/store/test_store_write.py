@@ -389,7 +389,7 @@ async def test_a_lost_connection_leaves_the_outcome_unknown(world, connection, o
     customer = next(iter(world.wallets))
     world.reserve(customer)
     async with other.transaction():
-        await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {customer} FOR UPDATE")
+        await other.execute(f"LOCK TABLE {CELL}.wallets IN ACCESS EXCLUSIVE MODE")
         writing = asyncio.create_task(write(connection, CELL, world.take()))
         await _wait_for_lock(database, "test writer")
         await other.execute(
@@ -408,9 +408,21 @@ async def test_a_time_out_of_the_server_is_definite(world, connection, other):
     world.reserve(customer)
     await connection.execute("SET lock_timeout = '20ms'")
     async with other.transaction():
-        await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {customer} FOR UPDATE")
+        await other.execute(f"LOCK TABLE {CELL}.wallets IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(WriteRefusedError, match="lock timeout"):
             await write(connection, CELL, world.take())
+
+
+async def test_a_wallet_that_somebody_has_locked_is_left_out(world, connection, other):
+    """The others of the batch are written, and do not wait for the lock."""
+    locked, *rest = world.wallets
+    for customer in world.wallets:
+        world.reserve(customer)
+    async with other.transaction():
+        await other.execute(f"SELECT FROM {CELL}.wallets WHERE customer = {locked} FOR UPDATE")
+        written = await write(connection, CELL, world.take())
+    assert written.customers == frozenset(rest)
+    assert not written.stale
 
 
 async def test_an_empty_batch_writes_nothing(connection):
