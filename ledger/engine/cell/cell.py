@@ -10,7 +10,6 @@ import structlog
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.connection import Link
-from ledger.engine.cell.contention import Contention
 from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.decider import Decider
 from ledger.engine.cell.loader import Loader
@@ -57,7 +56,6 @@ class Cell:
         """Takes a command, or a look at what is due."""
         self._settlement = Settlement(self._customers, batches, decider)
         loads = Loads(self._customers, batches, decider, directory, prices)
-        contention = Contention(self._customers, decider, loads, self._settlement)
         purposes = ("writer", "loader", "locked rounds", *RETURNS)
         self._links = tuple(Link(database, f"acu {name} {purpose}") for purpose in purposes)
         writes, reads, rounds, *returns = self._links
@@ -70,7 +68,16 @@ class Cell:
             for line, link in ((self._customers.wanting, reads), *((undoing, link) for link in returns))
         )
         self._locked_rounds = LockedRounds(
-            self._customers, contention, rounds, self._loader, self._writer, clock, metrics, spans
+            self._customers,
+            decider,
+            loads,
+            self._settlement,
+            rounds,
+            self._loader,
+            self._writer,
+            clock,
+            metrics,
+            spans,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

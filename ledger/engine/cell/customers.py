@@ -1,8 +1,8 @@
 """A cell's customers in memory, and where those wait that lack something. Nothing here waits itself.
 
 Those who change them stand beside it: the `Decider` decides what arrives, the `Settlement` says what became
-of a batch, the `Loads` bring what was lacking, and `Contention` is for customers that another process writes
-too.
+of a batch, the `Loads` bring what was lacking, and `LockedRounds` are for customers that another process
+writes too.
 """
 
 from __future__ import annotations

@@ -15,21 +15,26 @@ import structlog
 
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link, LinkDownError
-from ledger.engine.cell.contention import Contention
-from ledger.engine.cell.customer import Member
+from ledger.engine.cell.customer import UNDISTURBED_ROUNDS, LockedRound, Member
 from ledger.engine.cell.customers import Customers
+from ledger.engine.cell.decider import Decider
 from ledger.engine.cell.loader import Loader
+from ledger.engine.cell.loads import Loads
 from ledger.engine.cell.open_batch import OpenBatch
+from ledger.engine.cell.settlement import Settlement
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer, will_pass
 from ledger.engine.command import WriteOutcome
 from ledger.metrics.operations import OperationsMetrics
-from ledger.store.cells.load import lock_wallets
+from ledger.store.cells.load import Found, Loaded, LoadRequest, lock_wallets
 from ledger.store.cells.write import WriteRefusedError, Written, write
 from ledger.store.postgres.database import Connection
 from ledger.turns import Turns
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
+
+ROUND_WORK_MAX = 1_000
+"""Lines decided in one round under the lock, but for a command that has more: wallets stay locked."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +49,9 @@ class LockedRounds:
     def __init__(
         self,
         customers: Customers,
-        contention: Contention,
+        decider: Decider,
+        loads: Loads,
+        settlement: Settlement,
         link: Link,
         loader: Loader,
         writer: Writer,
@@ -53,7 +60,9 @@ class LockedRounds:
         spans: Spans | None,
     ) -> None:
         self._customers = customers
-        self._contention = contention
+        self._decider = decider
+        self._loads = loads
+        self._settlement = settlement
         self._link = link
         self._loader = loader
         self._writer = writer
@@ -79,13 +88,13 @@ class LockedRounds:
         except WriteRefusedError as error:
             outcome = WriteOutcome.REFUSED
             await self._settle(error)
-            self._contention.lose(members, batch, None if will_pass(error) else error)
+            self._lose(members, batch, None if will_pass(error) else error)
         except Exception as error:  # noqa: BLE001 -- whatever it was, its outcome is unknown
             outcome = WriteOutcome.UNKNOWN
             await self._settle(error)
-            self._contention.lose(members, batch)
+            self._lose(members, batch)
         else:
-            self._contention.finish(members, batch)
+            self._finish(members, batch)
         if self._spans is not None:
             self._spans.wrote(self._customers.cell, batch, boot_seconds() - started, outcome)
 
@@ -97,11 +106,52 @@ class LockedRounds:
             fetched = await self._loader.fetch(connection, members, due_at, under_lock=True)
             turns, decided = Turns(), 0
             for member, asked, loaded in fetched:
-                self._contention.decide(member, asked, loaded, batch)
+                self._decide(member, asked, loaded, batch)
                 await turns.after(batch.work - decided)
                 decided = batch.work
             if batch.has_writes():
                 await self._write(connection, batch)
+
+    def _decide(self, member: Member, asked: LoadRequest, loaded: Found | None, batch: OpenBatch) -> None:
+        """Decides what waits into the round's own batch. What arrives now waits for the next round."""
+        if isinstance(loaded, Loaded):
+            undisturbed = loaded.wallet.sequence == member.last_sequence
+            member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
+        member.round = LockedRound(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)
+        try:
+            self._loads.loaded(member, asked, loaded)
+        finally:
+            member.round = None
+            member.loading = True
+
+    def _finish(self, members: Sequence[Member], batch: OpenBatch) -> None:
+        """The round is committed: answers its commands, and lets its customers go on."""
+        self._settlement.finish(batch, frozenset(batch.parts), {})
+        # Who found no room in this round comes first in the next.
+        for member in sorted(members, key=lambda member: member.customer in batch.parts):
+            if member.wallet is not None:
+                member.last_sequence = member.wallet.sequence
+            self._leave(member)
+
+    def _lose(self, members: Sequence[Member], batch: OpenBatch, error: Exception | None = None) -> None:
+        """The round has no effect: its commands wait again, alone if the database refused one of them."""
+        if error is None:
+            self._settlement.retract(batch.parts, batch)
+        else:
+            for member in members:
+                member.contended = 0
+            self._settlement.take_apart(batch, error)
+        for member in members:
+            self._customers.give_up(member)
+            self._leave(member)
+
+    def _leave(self, member: Member) -> None:
+        """A round is over for a customer."""
+        self._customers.contended.leave(member)
+        member.loading = False
+        if member.contended:
+            member.forget()
+        self._decider.advance(member)
 
     async def _write(self, connection: Connection, batch: OpenBatch) -> None:
         started = boot_seconds()

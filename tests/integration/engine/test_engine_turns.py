@@ -13,9 +13,9 @@ import pricing
 from ledger import books
 from ledger.engine.cell import batches
 from ledger.engine.cell.batches import BATCH_WORK_MAX
-from ledger.engine.cell.contention import ROUND_WORK_MAX, Contention
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.decider import WORK_AT_ONCE
+from ledger.engine.cell.locked_rounds import ROUND_WORK_MAX, LockedRounds
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.command import Committed, Pending, all_done
 from ledger.publishing.publisher import By
@@ -97,14 +97,14 @@ async def test_a_statement_has_a_bounded_number_of_lines(
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
 
 
-def contend(world: World) -> Contention:
+def contend(world: World) -> LockedRounds:
     """All in memory go through rounds under the lock from now on, the first time with a load."""
     cell = world.engine._cells["cell_00"]
     members = list(cell._customers.members.values())
     cell._settlement.contend([member.customer for member in members])
     for member in members:
         member.forget()
-    return cell._locked_rounds._contention
+    return cell._locked_rounds
 
 
 async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
@@ -113,15 +113,15 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
     """What goes beyond waits for the next round; all is charged, in order."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     await world.reserve(acme, "hold", CREDIT)
-    contention = contend(world)
-    finish = contention.finish
+    rounds_under_lock = contend(world)
+    finish = rounds_under_lock._finish
     rounds: list[int] = []
 
     def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
         rounds.append(batch.work)
         finish(members, batch)
 
-    monkeypatch.setattr(contention, "finish", finish_round)
+    monkeypatch.setattr(rounds_under_lock, "_finish", finish_round)
     lines = ROUND_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
@@ -137,15 +137,15 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
     names = [await world.customer(name, 100_000 * CREDIT) for name in ("busy", "other")]
     for name in names:
         await world.reserve(name, "hold", CREDIT)
-    contention = contend(world)
-    finish = contention.finish
+    rounds_under_lock = contend(world)
+    finish = rounds_under_lock._finish
     rounds: list[list[int]] = []
 
     def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
         rounds.append(list(batch.parts))
         finish(members, batch)
 
-    monkeypatch.setattr(contention, "finish", finish_round)
+    monkeypatch.setattr(rounds_under_lock, "_finish", finish_round)
     outcomes = [
         *begin(world, "busy", 20, ROUND_WORK_MAX // 5),
         *begin(world, "other", 1, ROUND_WORK_MAX // 5),
