@@ -4,6 +4,7 @@
         ClientError
             BrokenFieldError
             RecordsError
+            RowFileError
             UnknownCardError
         FaultError
         NotNowError

@@ -27,6 +27,7 @@ class _MainCommands(LazyGroup):
         "rates": "ledger.cli.commands.rates:rates",
         "customers": "ledger.cli.commands.back_office:customers",
         "grants": "ledger.cli.commands.back_office:grants",
+        "import": "ledger.cli.commands.imports:imports",
         "statement": "ledger.cli.commands.statement:statement",
         "keys": "ledger.cli.commands.keys:keys",
     }

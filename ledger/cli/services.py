@@ -100,8 +100,9 @@ async def call(
     method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
     request: Request,
     timeout_seconds: float = CALL_TIMEOUT_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Response:
-    """Calls a method of a stub, again while it may succeed soon. Raises CreditsError."""
+    """Calls a method of a stub, again while it may succeed within the patience. Raises CreditsError."""
 
     async def attempt() -> Response:
         try:
@@ -109,4 +110,4 @@ async def call(
         except grpc.aio.AioRpcError as error:
             raise error_of_call(error) from None
 
-    return await with_retries(attempt, asyncio.get_running_loop().time() + PATIENCE_SECONDS)
+    return await with_retries(attempt, asyncio.get_running_loop().time() + patience_seconds)

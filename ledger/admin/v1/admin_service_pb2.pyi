@@ -136,7 +136,12 @@ class CreateCustomerRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    validate_only: _builtins.bool
+    """Only find out whether the request is right, and its plan and card are there: no effect, and no sequence in the
+    answer. Whether there is such a customer is not looked at.
+    """
     @_builtins.property
     def customer(self) -> Global___Customer: ...
     def __init__(
@@ -144,10 +149,11 @@ class CreateCustomerRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         customer: Global___Customer | None = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,19 +61,15 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
         try:
             self._require_prices(customer.plan, customer.rate_card)
         except (StatusError, InvalidArgumentError) as error:
+            if request.validate_only:
+                raise
             done = await self._writes.repeat(write, error)
         else:
+            if request.validate_only:
+                return pb.CreateCustomerResponse(customer=_asked(customer, None))
             done = await self._create(write, request)
         return pb.CreateCustomerResponse(
-            customer=pb.Customer(
-                customer_id=customer.customer_id,
-                display_name=customer.display_name,
-                plan=customer.plan,
-                rate_card=customer.rate_card,
-                zone=customer.zone or validation.UTC_ZONE,
-                multiplier=encode.decimal(decode.multiplier(customer)),
-                created_at=encode.timestamp(done.entry.effective_at),
-            ),
+            customer=_asked(customer, done.entry.effective_at),
             sequence=done.entry.sequence,
             replayed=done.replayed,
         )
@@ -185,6 +181,19 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
     async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
         """Gives credits to a customer."""
         return await self._writes.answer(writes.ISSUE_GRANT, request, act_of(request))
+
+
+def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:
+    """A customer as a request makes it."""
+    return pb.Customer(
+        customer_id=customer.customer_id,
+        display_name=customer.display_name,
+        plan=customer.plan,
+        rate_card=customer.rate_card,
+        zone=customer.zone or validation.UTC_ZONE,
+        multiplier=encode.decimal(decode.multiplier(customer)),
+        created_at=encode.timestamp(created_at),
+    )
 
 
 def _customer(profile: Profile) -> pb.Customer:

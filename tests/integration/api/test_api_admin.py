@@ -34,6 +34,20 @@ async def test_create_and_get(world):
     assert read.customer == made.customer
 
 
+async def test_validate_only_has_no_effect(world):
+    """What a creation would answer, or be refused for, and no customer: no id is taken."""
+    request = create(display_name="one", rate_card="following")
+    request.validate_only = True
+    world.customer_id = request.customer.customer_id
+    async with world.nothing_changed():
+        answer = await world.admin.CreateCustomer(request)
+        assert (answer.customer.display_name, answer.customer.zone, answer.sequence) == ("one", "UTC", 0)
+        request.customer.rate_card = "nobody"
+        assert (await refusal(world.admin.CreateCustomer(request))).reason == "RATE_CARD_NOT_FOUND"
+    request.validate_only, request.customer.rate_card = False, "following"
+    assert (await world.admin.CreateCustomer(request)).sequence == 1
+
+
 async def test_create_again(world):
     """The same request is a repeat; another request for the same customer is an error."""
     request = create(display_name="one")
