@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import pytest_asyncio
 from client_world import CONFIG, Shop
@@ -12,6 +13,7 @@ from ledger.app import running
 from ledger.client import Credits
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
+from tests.faults.servers import Server
 from tests.serving import settings_on
 
 _numbers = count(1)
@@ -37,3 +39,13 @@ async def credits(shop: Shop) -> AsyncIterator[Credits]:
 async def customer(shop: Shop) -> str:
     """The id of the test's customer, who was granted 100 credits."""
     return await shop.new_customer()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Server]:
+    """A server that can be killed, and started again at the same address."""
+    urls = await new_database(postgres, f"outage_{next(_numbers)}")
+    server = Server("ledger", urls.environment, tmp_path, config=CONFIG)
+    await server.start()
+    yield server
+    await server.kill()

@@ -13,14 +13,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from ledger.client import outbox
+from ledger.client import NotNow, Session, outbox
 from ledger.client.credits import Credits
 from ledger.v1.credit_service_pb2 import BatchItem
 from ledger.v1.usage_pb2 import UnitUsage, UsageItem
@@ -93,19 +93,26 @@ def _stepped(steps: Steps, name: str, function: Callable[..., Any]) -> Any:
     return stepped
 
 
-async def live(target: str, directory: Path, life: int, customer_id: str, steps: Steps) -> None:
-    """Recovers what was left, and works."""
-    async with Credits(target, timeout_seconds=120, journal=directory / JOURNAL) as credits:
+async def live(credits: Credits, customer_id: str, numbers: Iterable[int], steps: Steps) -> None:
+    """Recovers what was left, and works, whether somebody answers or not: in a session for each number."""
+    async with credits:
         await credits.recover()
-        for number in range(SESSIONS):
-            async with credits.session(customer_id, estimate=1) as session:
-                for item in range(ITEMS):
-                    quantity = (life * SESSIONS + number) * ITEMS + item + 1
-                    steps.note(f"adds {customer_id} {quantity}")
-                    session.add(UsageItem(units=UnitUsage(meter="web_search", quantity=str(quantity))))
-                    steps.note("added")
-                    if item % 3 == 1:
-                        await session.flush()
+        for number in numbers:
+            with suppress(NotNow):
+                async with credits.session(customer_id, estimate=1) as session:
+                    for item in range(ITEMS):
+                        await use(session, number * ITEMS + item + 1, steps)
+
+
+async def use(session: Session, quantity: int, steps: Steps) -> None:
+    """Adds so many searches, which are taken where nobody answers too."""
+    steps.note(f"adds {session.customer_id} {quantity}")
+    with suppress(NotNow):
+        session.add(UsageItem(units=UnitUsage(meter="web_search", quantity=str(quantity))))
+    steps.note("added")
+    if quantity % 3 == 2:
+        with suppress(NotNow):
+            await session.flush()
 
 
 def main() -> None:
@@ -119,7 +126,9 @@ def main() -> None:
         if not child:
             steps = Steps(life + 1, notes)
             watch(steps)
-            asyncio.run(live(target, Path(directory), life, customers[life % len(customers)], steps))
+            credits = Credits(target, timeout_seconds=120, journal=Path(directory, JOURNAL))
+            numbers = range(life * SESSIONS, (life + 1) * SESSIONS)
+            asyncio.run(live(credits, customers[life % len(customers)], numbers, steps))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status not in (0, signal.SIGKILL):

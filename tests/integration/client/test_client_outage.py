@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from client_world import CONFIG, PATIENT_SECONDS, Shop, charged_searches, files_in, searches
+from client_world import PATIENT_SECONDS, Shop, charged_searches, files_in, searches
 
 from ledger.client import Credits
 from ledger.client.errors import NotNow
 from ledger.client.session import Session
-from ledger.store.postgres.embedded import EmbeddedPostgres
-from tests.databases import new_database
 from tests.faults.servers import Server
 from tests.waiting import until
 
@@ -26,16 +24,6 @@ ADDS = 5
 """Of each session before the outage, and as many while it lasts."""
 SHORT_SECONDS = 3.0
 """Of a call, where nobody answers."""
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def server(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that can be killed, and started again at the same address."""
-    urls = await new_database(postgres, f"outage_{tmp_path.name}")
-    server = Server("ledger", urls.environment, tmp_path, config=CONFIG)
-    await server.start()
-    yield server
-    await server.kill()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
