@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 import grpc
 import grpc.aio
@@ -20,7 +20,7 @@ from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call
 from ledger.client.journal import BYTES_MAX, Journal
-from ledger.client.models import Charge, Refund, Reservation
+from ledger.client.models import Charge, PendingCharge, Refund, Reservation
 from ledger.client.outbox import Outbox
 from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
@@ -35,6 +35,7 @@ Usage = Sequence[usage_pb2.UsageItem]
 Amount = Decimal | int
 """Of credits, exact."""
 _NOT_OPEN: Final = "the client is not open: use it as `async with`, or open() it"
+_NEEDS_JOURNAL: Final = "on_outage='allow' stores usage that is charged late: it needs a journal"
 _REQUEST_ID_BYTES: Final = 16
 """At random: as many as of a UUID, so that no two are the same."""
 TIMEOUT_SECONDS: Final = 30.0
@@ -46,7 +47,8 @@ class Credits(Reads):
 
     `target` is HOST:PORT of the public API; `key` what the ledger's operators have made; `ca`, `certificate`
     and `certificate_key` are files in PEM form. Off loopback it speaks TLS, unless `plaintext` says that
-    something on the way does. Raises ValueError for files that cannot be used.
+    something on the way does. Raises ValueError for files that cannot be used. `on_outage` is what sessions
+    do while the service is away; a charge says it for itself, and other calls raise.
 
     Every call ends within `timeout_seconds`, retries included. Writes without a `request_id` get one of their
     own, under which they are repeated; give one where the process may die before the answer. All methods
@@ -69,7 +71,7 @@ class Credits(Reads):
         journal_bytes_max: int = BYTES_MAX,
     ) -> None:
         if on_outage == "allow" and journal is None:
-            raise ValueError("on_outage='allow' stores usage that is charged late: it needs a journal")
+            raise ValueError(_NEEDS_JOURNAL)
         self._target = target
         self._access = access_of(key, ca, certificate, certificate_key, plaintext=plaintext)
         self._timeout_seconds = timeout_seconds
@@ -211,6 +213,7 @@ class Credits(Reads):
         answer = (await self.write(pb.BatchItem(release=request))).release
         return models.reservation_of(answer.reservation, models.written_of(answer))
 
+    @overload
     async def charge(
         self,
         customer_id: str,
@@ -218,10 +221,43 @@ class Credits(Reads):
         *,
         amount: Amount | None = None,
         already_used: bool = False,
+        on_outage: Literal["refuse"] = "refuse",
         labels: Mapping[str, str] | None = None,
         request_id: str | None = None,
-    ) -> Charge:
-        """Charges without a hold: only what is covered, or, if it is already used, as a commit does."""
+    ) -> Charge: ...
+
+    @overload
+    async def charge(
+        self,
+        customer_id: str,
+        usage: Usage | None = None,
+        *,
+        amount: Amount | None = None,
+        already_used: Literal[True],
+        on_outage: Literal["allow"],
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> Charge | PendingCharge: ...
+
+    async def charge(
+        self,
+        customer_id: str,
+        usage: Usage | None = None,
+        *,
+        amount: Amount | None = None,
+        already_used: bool = False,
+        on_outage: OnOutage = "refuse",
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> Charge | PendingCharge:
+        """Charges without a hold: only what is covered, or, if it is already used, as a commit does.
+
+        With `on_outage="allow"`, whatever the client's own is, what is already used is stored in the journal
+        first, and where nobody answers within 2 s it is sent until somebody does. Raises JournalFull,
+        JournalError where it cannot be stored: it is not sent.
+        """
+        if on_outage == "allow":
+            self._check_allowed(already_used=already_used)
         item = pb.BatchItem()
         request = item.charge
         request.request_id = request_id or new_request_id()
@@ -230,8 +266,22 @@ class Credits(Reads):
         _put(request, usage, amount)
         if labels is not None:
             models.put_labels(request.labels, labels)
-        answer = (await self.write(item)).charge
+        if on_outage == "allow":
+            result = await self._opened_delivery().charge(request)
+            if result is None:
+                return PendingCharge(request.request_id, customer_id)
+        else:
+            result = await self.write(item)
+        answer = result.charge
         return models.charge_of(answer.charge, models.written_of(answer))
+
+    def _check_allowed(self, *, already_used: bool) -> None:
+        if not already_used:
+            raise TypeError(
+                "on_outage='allow' charges what is used, whatever the ledger says: already_used=True"
+            )
+        if self.journal is None:
+            raise ValueError(_NEEDS_JOURNAL)
 
     async def refund(
         self,

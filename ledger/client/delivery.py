@@ -13,14 +13,22 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
 from random import random
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
-from ledger.client.errors import CreditsError, InternalFault, NotNow, Refused
+from ledger.client.errors import (
+    ClientClosed,
+    CreditsError,
+    InternalFault,
+    NotNow,
+    Refused,
+    RequestIdReused,
+)
 from ledger.client.outbox import Outbox, Settling
-from ledger.client.outstanding import Write
-from ledger.v1.credit_service_pb2 import BatchItem, BatchResult
+from ledger.client.outstanding import Write, charge_as
+from ledger.v1.credit_service_pb2 import BatchItem, BatchResult, ChargeRequest
 
 OnOutage = Literal["refuse", "allow"]
+Answer = TypeVar("Answer")
 
 PATIENCE_SECONDS: Final = 2.0
 """How long work waits for the service that may go on without: a server that restarts is back by then."""
@@ -71,10 +79,10 @@ class Delivery:
         self.sessions: set[Leaving] = set()
         """Those that have not ended."""
 
-    async def send(self, item: BatchItem) -> BatchResult:
+    async def send(self, item: BatchItem, timeout_seconds: float | None = None) -> BatchResult:
         """Carries out one write. Raises CreditsError."""
         try:
-            answer = await self._carry_out(item, timeout_seconds=self._timeout_seconds)
+            answer = await self._carry_out(item, timeout_seconds=timeout_seconds or self._timeout_seconds)
         except AWAY:
             self.is_away = True
             raise
@@ -84,7 +92,39 @@ class Delivery:
         self.is_away = False
         return answer
 
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    async def charge(self, request: ChargeRequest) -> BatchResult | None:
+        """Charges work that is done; None where that has no answer yet: it is stored, and sent until it has.
+
+        A caller that is cancelled has charged it. Raises Refused (and RequestIdReused where another charge
+        under its request id waits for its answer), JournalError: nothing is left of it.
+        """
+        write = charge_as(request)
+        before = self.outbox.find(write.request_id)
+        if before is not None:
+            if before.message().charge != request:
+                raise RequestIdReused("another charge with this request id waits for its answer")
+            return None
+        self.outbox.take([write], [(write, item) for item in request.usage.items])
+        return await asyncio.shield(self.start(self._charge(write), f"charge of {write.customer_id}"))
+
+    async def _charge(self, write: Write) -> BatchResult | None:
+        if self.is_away and self._sender is not None:
+            self._send_on([Settling(self.outbox, write)])
+            return None
+        try:
+            answer = await self.send(write.message(), min(self._timeout_seconds, PATIENCE_SECONDS))
+        except (Refused, ClientClosed):
+            self.outbox.drop(write)
+            raise
+        except CreditsError as error:
+            self._send_on([Settling(self.outbox, write)])
+            if isinstance(error, AWAY):
+                return None
+            raise
+        self.outbox.drop(write)
+        return answer
+
+    def start(self, work: Coroutine[Any, Any, Answer], name: str) -> asyncio.Task[Answer]:
         """Begins work that the client waits for when it is closed."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -93,9 +133,17 @@ class Delivery:
 
     def leave(self, settlings: Sequence[Settling]) -> None:
         """Takes over what a session could not have answered, in its order."""
-        if settlings:
+        if not settlings:
+            return
+        if self.goes_on:
+            self._send_on(settlings)
+        else:
             self._left.append(list(settlings))
-        if self.goes_on and self._left and self._sender is None:
+
+    def _send_on(self, settlings: Sequence[Settling]) -> None:
+        """Sends what was left, and this, again and again until it is answered."""
+        self._left.append(list(settlings))
+        if self._sender is None:
             self._sender = asyncio.create_task(self._send_left(), name="late usage")
 
     def refuse(self, write: Write) -> None:

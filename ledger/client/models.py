@@ -199,6 +199,14 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingCharge:
+    """A charge without an answer: it is stored, and sent until it has one, so there is no amount yet."""
+
+    request_id: str
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refund:
     """What a refund or a reversal gave back."""
 

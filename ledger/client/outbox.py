@@ -69,6 +69,10 @@ class Outbox:
         """Whether it outlives the process."""
         return self._journal is not None
 
+    def find(self, request_id: str) -> Write | None:
+        """What has no answer under this request id."""
+        return self._outstanding.writes.get(request_id)
+
     def in_turns(self) -> list[list[Write]]:
         """All that is to be sent: the writes of a turn after each other."""
         return self._outstanding.in_turns()

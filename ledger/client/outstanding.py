@@ -77,6 +77,12 @@ class Write:
         return customer_id
 
     @property
+    def amount_micros(self) -> int | None:
+        """What it charges in micro-credits; None where it charges usage, or nothing."""
+        charge = self.outline.charge
+        return charge.amount_micros if charge.HasField("amount_micros") else None
+
+    @property
     def is_release(self) -> bool:
         """Whether it only gives back what is held: it comes after all commits of its reservation."""
         return self.outline.HasField("release")
@@ -91,7 +97,8 @@ class Write:
         whole = BatchItem()
         whole.CopyFrom(self.outline)
         request = _request(whole)
-        if not isinstance(request, ReleaseReservationRequest):
+        # A charge of an amount has none, and is not to say that it has.
+        if self.items and not isinstance(request, ReleaseReservationRequest):
             request.usage.items.extend(self.items)
         return whole
 
@@ -246,6 +253,14 @@ def charge_of(request_id: str, customer_id: str, labels: Labels) -> Write:
     """A charge of work that is done, which takes items: there is no hold for them."""
     request = ChargeRequest(request_id=request_id, customer_id=customer_id, already_used=True, labels=labels)
     return Write(BatchItem(charge=request), labels)
+
+
+def charge_as(request: ChargeRequest) -> Write:
+    """A charge as its caller made it, which is to take the items of its usage."""
+    outline = ChargeRequest()
+    outline.CopyFrom(request)
+    outline.ClearField("usage")
+    return Write(BatchItem(charge=outline), request.labels)
 
 
 def release_of(customer_id: str, reservation_id: str) -> Write:

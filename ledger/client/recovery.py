@@ -39,6 +39,8 @@ class RefusedUsage(NamedTuple):
     customer_id: str
     usage: tuple[UsageItem, ...]
     error: Refused
+    amount: Decimal | None = None
+    """Credits, where an amount was charged, and no usage."""
 
 
 class Recovery(NamedTuple):
@@ -177,10 +179,7 @@ class Recoveries:
         return Recovery(
             credits_of(made.charged_micros),
             made.items,
-            tuple(
-                RefusedUsage(write.request_id, write.customer_id, tuple(write.items), error)
-                for write, error in made.refused
-            ),
+            tuple(_refused(write, error) for write, error in made.refused),
             tuple(made.given_up),
             made.is_complete,
         )
@@ -211,3 +210,8 @@ class Recoveries:
                 self._reported.add(write.request_id)
                 log_refused(write, error)
         return made.is_complete
+
+
+def _refused(write: Write, error: Refused) -> RefusedUsage:
+    amount = None if write.amount_micros is None else credits_of(write.amount_micros)
+    return RefusedUsage(write.request_id, write.customer_id, tuple(write.items), error, amount)

@@ -20,14 +20,16 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Final
+from typing import IO, Any, Final
 from uuid import uuid4
 
 import grpc
@@ -94,13 +96,27 @@ class CreditsInTests(Credits):
 @asynccontextmanager
 async def ledger(card: str | Path, *, costs: str | Path = _COSTS) -> AsyncIterator[CreditsInTests]:
     """A server as `serving` has it, and a client of it."""
-    serves = serving(card, costs=costs)
-    server = await asyncio.to_thread(serves.__enter__)
+    started: Future[LedgerOfTests] = Future()
+    is_over = threading.Event()
+
+    def serve() -> None:
+        with serving(card, costs=costs) as server:
+            started.set_result(server)
+            is_over.wait()
+
+    # One thread has it from its start to its end: whoever is cancelled in between leaves none.
+    thread = asyncio.create_task(asyncio.to_thread(serve))
     try:
-        async with CreditsInTests(server) as credits:
+        server = asyncio.wrap_future(started)
+        either: tuple[asyncio.Future[Any], ...] = (server, thread)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if thread.done():
+            await thread
+        async with CreditsInTests(await server) as credits:
             yield credits
     finally:
-        await asyncio.to_thread(serves.__exit__, None, None, None)
+        is_over.set()
+        await asyncio.shield(thread)
 
 
 def ledger_fixture(card: str | Path, *, costs: str | Path = _COSTS) -> Callable[..., LedgerOfTests]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -40,6 +41,29 @@ async def test_a_ledger_in_one_line(tmp_path: Path) -> None:
         assert (await credits.balance(customer_id)).available == Decimal("1.5")
         with pytest.raises(InsufficientCredits):
             await credits.reserve(customer_id, amount=2)
+
+
+async def test_one_whose_start_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server and its files are gone when the caller is."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def files(pattern: str) -> list[Path]:
+        return list(tmp_path.glob(pattern))
+
+    async def work() -> None:
+        async with ledger(CARD, costs=COSTS):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+
+    async def has_begun() -> object:
+        return files("*/log")
+
+    await until(has_begun)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert files("*") == []
 
 
 def test_a_fixture_of_pytest(served) -> None:
