@@ -32,12 +32,14 @@ from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
     ClientClosed,
     CreditsError,
+    DeadlineExceeded,
     InsufficientCredits,
     JournalError,
     QueueFull,
     ReservationClosed,
     ReservationExpired,
     ReservationNotFound,
+    Unavailable,
     UsageError,
 )
 from ledger.client.outbox import Settling
@@ -56,6 +58,7 @@ ITEMS_MAX: Final = 500
 QUEUE_ITEMS_MAX: Final = 10_000
 """Of a session, not committed: minutes of the busiest agent."""
 
+_UNANSWERED: Final = (Unavailable, DeadlineExceeded)
 _GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
 
 
@@ -362,7 +365,8 @@ class Session:
             self._attempts += 1
             self._again_at = monotonic() + again_seconds(self._attempts)
             self._flushed(tried)
-            return not is_last
+            # Who leaves waits for one answer that does not come, and not for another one after it.
+            return not (is_last or (self._is_leaving and isinstance(error, _UNANSWERED)))
         self._trouble, self._attempts = None, 0
         if not self._parts and not self._book.extension_micros():
             self._flushed(tried)

@@ -26,6 +26,9 @@ from ledger.store.postgres.history import History
 HASTE_SECONDS = 0.1
 """From a reply to the commit that it did not wait for: a kill falls in between whatever the disk's speed."""
 
+FORGOTTEN = "usage forgotten when its session ends"
+"""A bug of clients: the fault plants it in its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bug:
@@ -146,4 +149,5 @@ BUGS = {
     "no history told from another": Bug("history_lost", 3, _nothing_is_forgotten),
     "nothing forgotten at a restore": Bug("restore", 1, _no_look_at_the_history),
     "the process's own clock": Bug("clock_apart", 2, _own_clock),
+    FORGOTTEN: Bug("outage", 1, _nothing),
 }

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import grpc
 import pytest
 import pytest_asyncio
 from client_world import PATIENT_SECONDS, Shop, charged_searches, files_in, searches
 
-from ledger.client import Credits
-from ledger.client.errors import NotNow
-from ledger.client.session import Session
+from ledger.client import Credits, NotNow, Session, Unavailable
+from ledger.v1.credit_service_pb2 import BatchItem, BatchResult
 from tests.faults.servers import Server
 from tests.waiting import until
 
@@ -138,6 +138,36 @@ async def test_callers_are_told(
         assert (await credits.recover()).items == 0
     assert await work.is_charged(server)
     assert files_in(journal) == []
+
+
+async def test_leaving_waits_for_one_answer(shop: Shop, customer: str) -> None:
+    """Who leaves while a commit is under way is told when that has no answer, not after another attempt."""
+    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS) as credits:
+        session = await credits.session(customer, estimate=10).__aenter__()
+        is_asked, is_over = asyncio.Event(), asyncio.Event()
+        sent: list[BatchItem] = []
+
+        async def nobody(item: BatchItem, *, timeout_seconds: float | None = None) -> BatchResult:
+            del timeout_seconds
+            sent.append(item)
+            is_asked.set()
+            await is_over.wait()
+            raise Unavailable("nobody answers", code=grpc.StatusCode.UNAVAILABLE)
+
+        assert credits._delivery is not None
+        carry_out, credits._delivery._carry_out = credits._delivery._carry_out, nobody
+        session.add(searches(100))
+        await is_asked.wait()
+        leaving = asyncio.create_task(session.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        is_over.set()
+        with pytest.raises(Unavailable):
+            await leaving
+        assert len(sent) == 1
+        credits._delivery._carry_out = carry_out
+        assert (await credits.recover()).items == 1
+        balance = await credits.balance(customer)
+        assert (balance.available, balance.held) == (99, 0)
 
 
 async def test_the_server_is_killed_under_load(server: Server, customers: list[str], tmp_path: Path) -> None:
