@@ -50,9 +50,14 @@ class Admission:
     """Judges the unary calls of one process."""
 
     def __init__(
-        self, waiting: Waiting, metrics: OperationsMetrics, allowances: Allowances | None = None
+        self,
+        waiting: Waiting,
+        metrics: OperationsMetrics,
+        allowances: Allowances | None = None,
+        calls_max: int = limits.CALLS_MAX,
     ) -> None:
-        """`allowances`: None where keys have no limits."""
+        """`allowances`: None where keys have no limits. `calls_max`: that have no answer yet."""
+        self._calls_max = calls_max
         self._waiting = waiting
         self.calls: Final = metrics.calls
         self._refused = metrics.refused
@@ -134,9 +139,9 @@ class Admission:
         return self._of_key(urgency, max(1, count) if is_read else 1)
 
     def _bear_one_more(self, urgency: Urgency) -> None:
-        if self.calls.in_flight > limits.CALLS_MAX:
+        if self.calls.in_flight > self._calls_max:
             self._refused.note("calls", urgency.value)
-            raise OverloadedError("calls", limits.CALLS_MAX)
+            raise OverloadedError("calls", self._calls_max)
 
     def _of_key(self, urgency: Urgency, calls: int) -> Place | None:
         counted_as = caller.current().counted_as

@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     """Who answers a call with this metadata."""
 
 
-LET_IN_SECONDS: Final = 1.0
-"""Whoever was let in so long before the message came is looked at again: a key is revoked within two."""
-
 _LAST_ROUNDS_SECONDS: Final = 0.1
 """Some rounds of a loop that is at work."""
 
@@ -85,7 +82,8 @@ class Boundary:
         admission: Admission,
         authorize: Authorize,
         scopes: Mapping[str, str],
-        spans: Spans | None = None,
+        spans: Spans | None,
+        port: limits.PortLimits,
     ) -> None:
         """`scopes` are those that methods need, by `service/method`; `spans`: None where none are wanted."""
         self._server = server
@@ -95,12 +93,8 @@ class Boundary:
         self._spans = spans
         self._calls = admission.calls
         self._found: dict[str, Find] = {}
-        self._arrivals = _Arrivals(
-            limits.KEYLESS_ARRIVALS_MAX,
-            limits.KEYLESS_ARRIVAL_SECONDS,
-            limits.KEYLESS_ARRIVALS_AT_EASE,
-            limits.KEYLESS_ARRIVAL_CROWDED_SECONDS,
-        )
+        self._port = port
+        self._arrivals = _Arrivals(port.keyless)
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Takes the methods of a service, into one map: gRPC asks each that it has at every call."""
@@ -143,7 +137,7 @@ class Boundary:
 
             return grpc.stream_stream_rpc_method_handler(watch_arrived, reads, writes)
         if handler.stream_stream is not None:
-            talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, limits.REFLECTION_SECONDS)
+            talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, self._port.reflection_seconds)
             return grpc.stream_stream_rpc_method_handler(talks.answer, handler.request_deserializer, writes)
         raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 
@@ -166,7 +160,9 @@ class Boundary:
         answered = (
             grpc.unary_unary_rpc_method_handler(answer, reads, writes)
             if at_door is None
-            else grpc.stream_unary_rpc_method_handler(_once_read(answer, at_door), reads, writes)
+            else grpc.stream_unary_rpc_method_handler(
+                _once_read(answer, at_door, _Arrivals(self._port.batches)), reads, writes
+            )
         )
 
         def find(metadata: Metadata | None) -> Handler:
@@ -182,7 +178,7 @@ class Boundary:
         self, method: str, behaviour: Callable[[Any, Any], Any], let_in: Callable[[Metadata | None], None]
     ) -> Answer:
         counted, spans = self._calls, None if method.startswith(_KEYLESS) else self._spans
-        admit = self._admission.of(method)
+        admit, let_in_seconds = self._admission.of(method), self._port.let_in_seconds
 
         async def answer(request: Any, context: Context) -> Any:
             started = perf_counter()
@@ -194,7 +190,7 @@ class Boundary:
             code, allowance = StatusCode.OK, None
             try:
                 _require_work(request, context)
-                if started > let_in_at + LET_IN_SECONDS:
+                if started > let_in_at + let_in_seconds:
                     let_in(context.invocation_metadata())
                 allowance = admit(request)
                 return await behaviour(request, context)
@@ -242,19 +238,13 @@ def _nothing(_: object) -> None:
     """Lets everybody in."""
 
 
-def _once_read(answer: Answer, at_door: AtDoor) -> Answer:
+def _once_read(answer: Answer, at_door: AtDoor, arrivals: _Arrivals) -> Answer:
     """Answers calls whose message is read only if that is worth it: it may be large."""
-    arrivals = _Arrivals(
-        limits.BATCH_ARRIVALS_MAX,
-        limits.BATCH_ARRIVAL_SECONDS,
-        limits.BATCH_ARRIVALS_MAX,
-        limits.BATCH_ARRIVAL_SECONDS,
-    )
-    too_many = OverloadedError("messages", limits.BATCH_ARRIVALS_MAX)
+    too_many = OverloadedError("messages", arrivals.limits.at_once)
 
     async def answer_read(_: Any, context: Context) -> Any:
         refusal = at_door()
-        if refusal is None and not arrivals.has_room(limits.BATCH_ARRIVAL_SAFE_SECONDS):
+        if refusal is None and not arrivals.has_room():
             refusal = too_many
         return await answer(refusal or await arrivals.message(context, too_many), context)
 
@@ -267,27 +257,25 @@ class _Arrivals:
     Where all places are taken the oldest gives way.
     """
 
-    def __init__(self, at_once: int, seconds: float, at_ease: int, crowded_seconds: float) -> None:
-        self._at_once = at_once
-        self._seconds = seconds
-        self._at_ease = at_ease
-        self._crowded_seconds = crowded_seconds
+    def __init__(self, arrivals: limits.Arrivals) -> None:
+        self.limits = arrivals
         self._open: dict[asyncio.Timeout, float] = {}
         """Each with when it began."""
 
-    def has_room(self, safe_seconds: float) -> bool:
-        """Whether there is a place, or the oldest has had its own for so long."""
-        return (
-            len(self._open) < self._at_once or perf_counter() > next(iter(self._open.values())) + safe_seconds
-        )
+    def has_room(self) -> bool:
+        """Whether there is a place, or the oldest has had its own for long enough."""
+        if len(self._open) < self.limits.at_once:
+            return True
+        return perf_counter() > next(iter(self._open.values())) + self.limits.safe_seconds
 
     async def message(self, context: Context, ended: Exception | None = None) -> Any:
         """The message of a call, or an exception that says why there is none: `ended` where it gave way."""
-        if len(self._open) >= self._at_once:
+        if len(self._open) >= self.limits.at_once:
             self._end_oldest()
-        is_crowded = len(self._open) >= self._at_ease
+        is_crowded = len(self._open) >= self.limits.at_ease
+        seconds = self.limits.crowded_seconds if is_crowded else self.limits.seconds
         loop, time = asyncio.get_running_loop(), asyncio.timeout(None)
-        over = loop.call_later(self._crowded_seconds if is_crowded else self._seconds, _last_rounds, time)
+        over = loop.call_later(seconds, _last_rounds, time)
         try:
             async with time:
                 self._open[time] = perf_counter()

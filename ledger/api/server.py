@@ -51,8 +51,6 @@ _OPTIONS: Final = (
     ("grpc.http.overload_protection", 0),
     ("grpc.server.max_pending_requests", limits.CALLS_UNSEEN_MAX),
     ("grpc.server.max_pending_requests_hard_limit", limits.CALLS_UNSEEN_HARD_MAX),
-    ("grpc.server_max_unrequested_time_in_server", limits.UNSEEN_SECONDS_MAX),
-    ("grpc.server_handshake_timeout_ms", limits.HANDSHAKE_SECONDS * 1_000),
     ("grpc.max_connection_idle_ms", limits.IDLE_SECONDS * 1_000),
     ("grpc.max_connection_age_ms", limits.AGE_SECONDS * 1_000),
     ("grpc.max_connection_age_grace_ms", limits.AGE_GRACE_SECONDS * 1_000),
@@ -107,6 +105,7 @@ class ApiServer:
         authorize: Authorize,
         credentials: Callable[[], grpc.ServerCredentials] | None = None,
         spans: Spans | None = None,
+        port: limits.PortLimits = limits.PORT,
     ) -> None:
         """Prepares to serve at `host:port` (port 0: a free one), so many connections at a time.
 
@@ -119,7 +118,13 @@ class ApiServer:
         self._authorize = authorize
         self._admission = admission
         self._spans = spans
-        self._options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max))
+        self._limits = port
+        self._options = (
+            *_OPTIONS,
+            ("grpc.server_max_unrequested_time_in_server", port.unseen_seconds),
+            ("grpc.server_handshake_timeout_ms", round(port.handshake_seconds * 1_000)),
+            ("grpc.max_allowed_incoming_connections", connections_max),
+        )
         self._descriptors = [service.descriptor for service in services]
         self._scopes = scopes_of(self._descriptors)
         self._names = [descriptor.full_name for descriptor in self._descriptors]
@@ -134,7 +139,7 @@ class ApiServer:
     def _make(self) -> grpc.aio.Server:
         """A server with the services, that listens nowhere yet."""
         server = grpc.aio.server(options=self._options)
-        boundary = Boundary(server, self._admission, self._authorize, self._scopes, self._spans)
+        boundary = Boundary(server, self._admission, self._authorize, self._scopes, self._spans, self._limits)
         for service in self._services:
             service.add(service.servicer, boundary)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, boundary)

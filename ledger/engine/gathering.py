@@ -19,7 +19,9 @@ it waits as long."""
 class Gathering:
     """Those of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_max: float = GATHER_SECONDS) -> None:
+        """`seconds_max`: how long a statement waits for more at most."""
+        self._seconds_max = seconds_max
         self._begun: dict[asyncio.Event, None] = {}
 
     @contextmanager
@@ -38,6 +40,6 @@ class Gathering:
         if not self._begun:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
+            async with asyncio.timeout(self._seconds_max):
                 for begun in list(self._begun):
                     await begun.wait()

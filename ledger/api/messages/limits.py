@@ -7,9 +7,33 @@ books refuse.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from ledger.access.tokens import LASTS_MAX
+
+
+class Arrivals(NamedTuple):
+    """Of messages that are on their way on one port: how many, and how long each may be."""
+
+    at_once: int
+    seconds: float
+    at_ease: int
+    """Where there are more the next has less time."""
+    crowded_seconds: float
+    safe_seconds: float = 0.0
+    """The oldest gives way to the next where all places are taken, once it has had so long."""
+
+
+class PortLimits(NamedTuple):
+    """What one port bears of whoever connects to it, before a method is asked."""
+
+    batches: Arrivals
+    keyless: Arrivals
+    let_in_seconds: float
+    reflection_seconds: float
+    unseen_seconds: int
+    handshake_seconds: float
+
 
 BATCH_ITEMS_MAX: Final = 1_000
 """Writes in one `Batch`: past it a call gains no speed, and keeps others waiting."""
@@ -22,12 +46,12 @@ BATCHES_BEGUN_AT_ONCE: Final = 1
 """Calls of `Batch` whose writes are being decoded and begun; the others wait for their turn: with more than
 one the first would be as late as the last."""
 
-BATCH_ARRIVALS_MAX: Final = 32
-BATCH_ARRIVAL_SECONDS: Final = 10.0
-BATCH_ARRIVAL_SAFE_SECONDS: Final = 0.25
+BATCH_ARRIVALS: Final = Arrivals(
+    at_once=32, seconds=10.0, at_ease=32, crowded_seconds=10.0, safe_seconds=0.25
+)
 """Messages of `Batch` that are on their way on one port, 128 MiB at most, and how long each may be: 4 MiB on
 a slow line. Where all places are taken the oldest gives way, so that whoever begins calls and sends no more
-keeps nobody out; the next is refused where the oldest has not had the last of these, in which most come."""
+keeps nobody out; the next is refused where the oldest has not had a quarter of a second, in which most come."""
 
 ITEMS_READ_IN_VAIN_PER_SECOND: Final = 5_000
 """Of batches, where holds are refused: only a message says whether it holds work that has been done. To read
@@ -77,10 +101,7 @@ REFLECTION_SECONDS: Final = 60.0
 KEYLESS_BYTES_MAX: Final = 1_024
 """A message of health: it names a service."""
 
-KEYLESS_ARRIVALS_AT_EASE: Final = 16
-KEYLESS_ARRIVAL_SECONDS: Final = 2.0
-KEYLESS_ARRIVAL_CROWDED_SECONDS: Final = 0.5
-KEYLESS_ARRIVALS_MAX: Final = 256
+KEYLESS_ARRIVALS: Final = Arrivals(at_once=256, seconds=2.0, at_ease=16, crowded_seconds=0.5)
 """Messages of health that are on their way on one port, and how long each may be: gRPC keeps what has come of
 one, up to its general bound, and whoever sends it has shown no key. One in good faith comes together with its
 header fields, but a hundred replicas behind one balancer may ask at once: those beyond the first have less
@@ -89,8 +110,20 @@ time, and only where there are more than two such hundreds the oldest gives way.
 BACK_OFFICE_CONNECTIONS_MAX: Final = 64
 """Connections of the back office: people, and finance's jobs. The public port's are a setting."""
 
-HANDSHAKE_SECONDS: Final = 10
+HANDSHAKE_SECONDS: Final = 10.0
 """Until a connection has said that it speaks HTTP/2."""
+
+LET_IN_SECONDS: Final = 1.0
+"""Whoever was let in so long before the message came is looked at again: a key is revoked within two."""
+
+PORT: Final = PortLimits(
+    batches=BATCH_ARRIVALS,
+    keyless=KEYLESS_ARRIVALS,
+    let_in_seconds=LET_IN_SECONDS,
+    reflection_seconds=REFLECTION_SECONDS,
+    unseen_seconds=UNSEEN_SECONDS_MAX,
+    handshake_seconds=HANDSHAKE_SECONDS,
+)
 
 IDLE_SECONDS: Final = 300
 """A connection without a call is asked to go; its client makes another when it next has one."""

@@ -22,6 +22,7 @@ from ledger.access.caller import LOOPBACK, Caller
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.api.admission import Admission
+from ledger.api.messages.limits import CALLS_MAX
 from ledger.app import Stack, running
 from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
@@ -39,9 +40,11 @@ CREDIT = 1_000_000
 _numbers = count(1)
 
 
-def unlimited(metrics: OperationsMetrics, waiting: Waiting | None = None) -> Admission:
+def unlimited(
+    metrics: OperationsMetrics, waiting: Waiting | None = None, calls_max: int = CALLS_MAX
+) -> Admission:
     """What lets in whatever the process bears: no key has limits."""
-    return Admission(waiting or Waiting(metrics.refused), metrics)
+    return Admission(waiting or Waiting(metrics.refused), metrics, calls_max=calls_max)
 
 
 def anybody(_: object) -> Caller:

@@ -8,25 +8,38 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import grpc.aio
 import pytest
-from api_world import anybody, unlimited
+from api_world import anybody, refusal, unlimited
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ledger.api.messages import limits
-from ledger.api.server import ApiServer
+from ledger.api.server import ApiServer, credit_service
 from ledger.metrics.operations import OperationsMetrics
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1.credit_service_pb2_grpc import CreditServiceServicer, CreditServiceStub
 
+BATCH = "/ledger.v1.CreditService/Batch"
 CONNECTIONS = 10
+PLACES = {"limit": "messages", "allowed": "1"}
 ASKED = health_pb2.HealthCheckRequest()
 TOLD = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
+class NothingDone(CreditServiceServicer):
+    """Answers any batch as one of which nothing is done."""
+
+    async def Batch(self, request, context):  # noqa: N802 -- gRPC's
+        return pb.BatchResponse()
+
+
 @asynccontextmanager
-async def serving(metrics=None):
-    """A port with health and reflection alone."""
-    server = ApiServer("127.0.0.1:0", (), unlimited(metrics or OperationsMetrics()), CONNECTIONS, anybody)
+async def serving(admission=None, services=(), **port):
+    """A port with health and reflection, and what else is asked for; some of its limits may be others."""
+    admission = admission or unlimited(OperationsMetrics())
+    bounds = limits.PORT._replace(**port)
+    server = ApiServer("127.0.0.1:0", services, admission, CONNECTIONS, anybody, port=bounds)
     await server.start()
     try:
         async with channel(server) as opened:
@@ -76,10 +89,9 @@ async def test_watches_have_a_bound():
             watch.cancel()
 
 
-async def test_reflection_has_a_bound_and_an_end(monkeypatch):
+async def test_reflection_has_a_bound_and_an_end():
     """A stream that asks nothing more ends with its time, and its place goes to the next."""
-    monkeypatch.setattr(limits, "REFLECTION_SECONDS", 0.5)
-    async with serving() as (_, opened):
+    async with serving(reflection_seconds=0.5) as (_, opened):
         stub = reflection_pb2_grpc.ServerReflectionStub(opened)
         talks = [stub.ServerReflectionInfo() for _ in range(limits.REFLECTIONS_MAX)]
         for talk in talks:
@@ -125,10 +137,9 @@ async def said(reader):
             return None
 
 
-async def test_a_connection_that_says_nothing_is_let_go(monkeypatch):
+async def test_a_connection_that_says_nothing_is_let_go():
     """Until it speaks HTTP/2 it has the time of a handshake."""
-    monkeypatch.setattr("ledger.api.server._OPTIONS", (("grpc.server_handshake_timeout_ms", 300),))
-    async with serving() as (server, _):
+    async with serving(handshake_seconds=0.3) as (server, _):
         host, _, port = server.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         async with asyncio.timeout(60):
@@ -136,11 +147,10 @@ async def test_a_connection_that_says_nothing_is_let_go(monkeypatch):
         writer.close()
 
 
-async def test_calls_have_a_bound(monkeypatch):
-    """Calls beyond what a process bears are told to come again, before anything is done for them."""
-    monkeypatch.setattr(limits, "CALLS_MAX", 3)
+async def test_calls_have_a_bound():
+    """Calls beyond what a process bears are asked to come again, before anything is done for them."""
     metrics = OperationsMetrics()
-    async with serving(metrics) as (_, opened):
+    async with serving(unlimited(metrics, calls_max=3)) as (_, opened):
         metrics.calls.in_flight = 3
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await check(opened)
@@ -151,9 +161,47 @@ async def test_calls_have_a_bound(monkeypatch):
         await settled(metrics, in_flight=2)
 
 
+def begun_batch(opened):
+    """A call of `Batch` whose message does not come."""
+    begin = opened.stream_unary(BATCH, request_serializer=pb.BatchRequest.SerializeToString)
+    return asyncio.ensure_future(refusal(begin()))
+
+
+def batches(**changed):
+    """A port with room for the message of one batch, as limits and a service of `serving`."""
+    arrivals = limits.BATCH_ARRIVALS._replace(at_once=1, seconds=3_600.0, crowded_seconds=3_600.0, **changed)
+    return {"batches": arrivals, "services": (credit_service(NothingDone()),)}
+
+
+async def test_a_batch_that_has_just_begun_keeps_its_place():
+    """Where all places for messages are taken the next is refused: messages come in a moment."""
+    async with serving(**batches(safe_seconds=3_600.0)) as (_, opened):
+        begun = [begun_batch(opened) for _ in range(2)]
+        [refused], [other] = await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
+        assert refused.result().metadata == PLACES
+        assert not other.done()
+        other.cancel()
+
+
+async def test_batches_that_are_begun_and_not_sent_keep_none_out():
+    """Where all places for messages are taken the oldest gives way to the next, unless it has just begun."""
+    async with serving(**batches(safe_seconds=-1.0)) as (_, opened):
+        ask, begun = CreditServiceStub(opened).Batch, begun_batch(opened)
+        async with asyncio.timeout(60):
+            while not begun.done():
+                # What is begun may come after it, and take its place.
+                with suppress(grpc.aio.AioRpcError):
+                    await ask(pb.BatchRequest())
+            assert await ask(pb.BatchRequest()) == pb.BatchResponse()
+        assert begun.result().metadata == PLACES
+
+
 async def test_who_keeps_to_the_bound_of_a_connection_is_refused_no_call():
-    """A client sends what a connection does not take yet as places are left, and each call is answered."""
-    async with serving() as (_, opened):
+    """A client sends what a connection does not take yet as places are left, and each call is answered.
+
+    However slow the machine is: none of them has waited for too long.
+    """
+    async with serving(unseen_seconds=3_600) as (_, opened):
 
         async def ask():
             return [await check(opened) for _ in range(10)]

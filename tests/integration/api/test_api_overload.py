@@ -23,7 +23,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BATCH = "/ledger.v1.CreditService/Batch"
-PLACES = {"limit": "messages", "allowed": str(limits.BATCH_ARRIVALS_MAX)}
 NEVER = Bound(3_600, 1_000_000)
 AT_ONCE = Bound(0, 1_000_000)
 
@@ -154,24 +153,6 @@ async def test_holds_are_not_read_for_ever_to_be_refused(world, customer, monkey
         assert (refused.reason, refused.metadata["limit"]) == ("OVERLOADED", "oldest_seconds")
         charged = asyncio.create_task(world.charge(amount_micros=2))
     await asyncio.gather(old, charged)
-
-
-async def test_batches_that_are_begun_and_not_sent_keep_none_out(world, customer, monkeypatch):
-    """Where all places for messages are taken the oldest gives way to the next, unless it has just begun."""
-    monkeypatch.setattr(limits, "BATCH_ARRIVAL_SAFE_SECONDS", 3_600)
-    begun = [begun_batch(world) for _ in range(limits.BATCH_ARRIVALS_MAX)]
-    try:
-        first = asyncio.ensure_future(refusal(begun[0]))
-        assert (await refusal(begun_batch(world))).metadata == PLACES
-        monkeypatch.setattr(limits, "BATCH_ARRIVAL_SAFE_SECONDS", 0)
-        reserve = pb.ReserveRequest(request_id=fresh(), customer_id=customer, amount_micros=1)
-        begun.append(begun_batch(world))
-        assert (await first).metadata == PLACES
-        answer = await world.credit.Batch(pb.BatchRequest(items=[pb.BatchItem(reserve=reserve)]))
-        assert answer.results[0].HasField("reserve")
-    finally:
-        for call in begun:
-            call.cancel()
 
 
 async def test_a_flood_of_batches_loses_nothing(world, customer, monkeypatch):

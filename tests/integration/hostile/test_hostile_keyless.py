@@ -14,9 +14,9 @@ from wire import STATUS, body, exchange, headers, message, opening
 
 from ledger.access.caller import LOOPBACK, Caller
 from ledger.access.table import UnauthenticatedError
-from ledger.api import call_boundary
 from ledger.api.admission import Admission
 from ledger.api.messages import limits
+from ledger.api.messages.limits import PORT, Arrivals
 from ledger.api.server import ApiServer, credit_service
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
@@ -29,6 +29,8 @@ BEGUN = headers(CHECK) + body(message(b"", length=1_000), ends=False)
 """A call whose message does not come."""
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAUTHENTICATED = 3, 4, 16
 WAIT_SECONDS = 60
+PATIENT = PORT.keyless._replace(seconds=3_600.0, crowded_seconds=3_600.0)
+"""No message is too late."""
 
 
 class Guard:
@@ -46,24 +48,26 @@ class Guard:
 
 
 @asynccontextmanager
-async def guarded(guard: Guard) -> AsyncIterator[str]:
+async def guarded(
+    guard: Guard, keyless: Arrivals = PORT.keyless, let_in_seconds: float = PORT.let_in_seconds
+) -> AsyncIterator[str]:
     """Where a port with one service is reached."""
+    port = PORT._replace(keyless=keyless, let_in_seconds=let_in_seconds)
     metrics = OperationsMetrics()
     admission = Admission(Waiting(metrics.refused), metrics)
     server = ApiServer(
-        "127.0.0.1:0", (credit_service(CreditServiceServicer()),), admission, 100, guard.authorize
+        "127.0.0.1:0",
+        (credit_service(CreditServiceServicer()),),
+        admission,
+        100,
+        guard.authorize,
+        port=port,
     )
     await server.start()
     try:
         yield server.address
     finally:
         await server.drain()
-
-
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No message is too late."""
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 3_600.0)
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_CROWDED_SECONDS", 3_600.0)
 
 
 async def sent(target: str, data: bytes) -> int | None:
@@ -78,13 +82,10 @@ async def test_no_message_is_taken_from_whoever_shows_no_key() -> None:
         assert await sent(target, headers(BATCH)) == UNAUTHENTICATED
 
 
-async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused() -> None:
     """Else a call that was begun in time would be one for ever."""
-    monkeypatch.setattr(call_boundary, "LET_IN_SECONDS", -1.0)
     guard = Guard()
-    async with guarded(guard) as target:
+    async with guarded(guard, let_in_seconds=-1.0) as target:
         host, _, port = target.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(opening() + headers(BATCH))
@@ -99,16 +100,15 @@ async def test_a_key_that_ends_while_its_message_is_on_its_way_is_refused(
         writer.close()
 
 
-async def test_few_messages_of_health_are_on_their_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_messages_of_health_are_on_their_way() -> None:
     """The oldest gives way to the next, so that one that comes at once is always answered."""
-    patient(monkeypatch)
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVALS_MAX", limits.KEYLESS_ARRIVALS_AT_EASE)
+    few = PATIENT._replace(at_once=PATIENT.at_ease)
     async with (
-        guarded(Guard()) as target,
+        guarded(Guard(), few) as target,
         grpc.aio.insecure_channel(target) as channel,
         asyncio.TaskGroup() as group,
     ):
-        calls = [group.create_task(sent(target, BEGUN)) for _ in range(limits.KEYLESS_ARRIVALS_MAX + 1)]
+        calls = [group.create_task(sent(target, BEGUN)) for _ in range(few.at_once + 1)]
         done, others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         assert [call.result() for call in done] == [DEADLINE_EXCEEDED]
         answer = await health_pb2_grpc.HealthStub(channel).Check(ASKED)
@@ -117,10 +117,9 @@ async def test_few_messages_of_health_are_on_their_way(monkeypatch: pytest.Monke
             call.cancel()
 
 
-async def test_many_who_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_who_ask_at_once_are_all_answered() -> None:
     """Replicas behind one balancer, whose header fields all come before the first of their messages."""
-    patient(monkeypatch)
-    async with guarded(Guard()) as target, grpc.aio.insecure_channel(target) as channel:
+    async with guarded(Guard(), PATIENT) as target, grpc.aio.insecure_channel(target) as channel:
         check = channel.stream_unary(
             CHECK,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -135,12 +134,10 @@ async def test_many_who_ask_at_once_are_all_answered(monkeypatch: pytest.MonkeyP
         assert answers == [health_pb2.HealthCheckResponse.SERVING] * len(begun)
 
 
-async def test_where_many_are_on_their_way_the_next_has_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_many_are_on_their_way_the_next_has_less_time() -> None:
     """Whoever begins more than come in good faith, and sends no message, holds little for long."""
-    patient(monkeypatch)
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVALS_AT_EASE", 1)
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_CROWDED_SECONDS", 0.1)
-    async with guarded(Guard()) as target, asyncio.TaskGroup() as group:
+    hurried = PATIENT._replace(at_ease=1, crowded_seconds=0.1)
+    async with guarded(Guard(), hurried) as target, asyncio.TaskGroup() as group:
         calls = [group.create_task(sent(target, BEGUN)) for _ in range(5)]
         ended = asyncio.as_completed(calls)
         assert [await next(ended) for _ in calls[1:]] == [DEADLINE_EXCEEDED] * len(calls[1:])
@@ -149,12 +146,11 @@ async def test_where_many_are_on_their_way_the_next_has_less_time(monkeypatch: p
 
 
 @pytest.mark.parametrize("path", [CHECK, WATCH])
-async def test_messages_of_health_are_small_and_come_soon(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_of_health_are_small_and_come_soon(path: str) -> None:
     """They name a service: what is longer is refused, what does not come is not waited for."""
     async with guarded(Guard()) as target:
         long = bytes(limits.KEYLESS_BYTES_MAX + 1)
         assert await sent(target, headers(path) + body(message(long))) == INVALID_ARGUMENT
         assert await sent(target, headers(path) + body(b"")) == INVALID_ARGUMENT
-    monkeypatch.setattr(limits, "KEYLESS_ARRIVAL_SECONDS", 0.1)
-    async with guarded(Guard()) as target:
+    async with guarded(Guard(), PORT.keyless._replace(seconds=0.1)) as target:
         assert await sent(target, headers(path)) == DEADLINE_EXCEEDED

@@ -9,7 +9,6 @@ import grpc
 import grpc.aio
 import pytest
 
-from ledger.cli import services
 from ledger.cli.services import call, connect
 from ledger.client import TlsFailed, Unavailable
 from ledger.client.channel import Access, open_channel
@@ -35,28 +34,24 @@ async def target(authority: Authority) -> AsyncIterator[str]:
     await server.stop(None)
 
 
-async def verify(target: str, access: Access) -> None:
+async def verify(target: str, access: Access, patience_seconds: float) -> None:
     async with connect(target, target, access) as ledger:
-        await call(ledger.finance.VerifyJournal, VerifyJournalRequest())
+        await call(ledger.finance.VerifyJournal, VerifyJournalRequest(), patience_seconds=patience_seconds)
 
 
-async def test_another_name_and_another_authority(
-    target: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What no repeat will mend is told in words, at once."""
-    monkeypatch.setattr(services, "PATIENCE_SECONDS", 1_000.0)
+async def test_another_name_and_another_authority(target: str, authority: Authority, tmp_path: Path) -> None:
+    """What no repeat will mend is said in words, at once."""
     own, foreign = (each.file.read_bytes() for each in (authority, Authority(tmp_path, "foreign")))
     with pytest.raises(TlsFailed, match="the server's certificate is for other names: call one of them"):
-        await verify(target, Access(authorities=own))
+        await verify(target, Access(authorities=own), 1_000.0)
     with pytest.raises(TlsFailed, match="no authority of ca signed the server's certificate"):
-        await verify(target, Access(authorities=foreign))
+        await verify(target, Access(authorities=foreign), 1_000.0)
 
 
-async def test_plaintext_where_tls_is_spoken(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be a server that ends; what else it may be is told after the repeats."""
-    monkeypatch.setattr(services, "PATIENCE_SECONDS", 0.0)
+async def test_plaintext_where_tls_is_spoken(target: str) -> None:
+    """It may be a server that ends; what else it may be is said after the repeats."""
     with pytest.raises(Unavailable, match="a server that speaks TLS is reached with ca, one that asks"):
-        await verify(target, Access())
+        await verify(target, Access(), 0.0)
 
 
 async def test_no_proxy_is_told_what_is_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
