@@ -137,7 +137,7 @@ class Boundary:
 
             return grpc.stream_stream_rpc_method_handler(watch_arrived, reads, writes)
         if handler.stream_stream is not None:
-            talks = _Streams(handler.stream_stream, limits.REFLECTIONS_MAX, self._port.reflection_seconds)
+            talks = _Streams(handler.stream_stream, self._port.reflections, self._port.reflection_seconds)
             return grpc.stream_stream_rpc_method_handler(talks.answer, handler.request_deserializer, writes)
         raise ValueError(f"{method} takes a stream and answers once: it has no bound")
 

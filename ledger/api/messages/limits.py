@@ -30,6 +30,7 @@ class PortLimits(NamedTuple):
     batches: Arrivals
     keyless: Arrivals
     let_in_seconds: float
+    reflections: int
     reflection_seconds: float
     unseen_seconds: int
     handshake_seconds: float
@@ -51,7 +52,7 @@ BATCH_ARRIVALS: Final = Arrivals(
 )
 """Messages of `Batch` that are on their way on one port, 128 MiB at most, and how long each may be: 4 MiB on
 a slow line. Where all places are taken the oldest gives way, so that whoever begins calls and sends no more
-keeps nobody out; the next is refused where the oldest has not had a quarter of a second, in which most come."""
+keeps nobody out; the next is refused where it has not had the last of these, in which most come."""
 
 ITEMS_READ_IN_VAIN_PER_SECOND: Final = 5_000
 """Of batches, where holds are refused: only a message says whether it holds work that has been done. To read
@@ -120,6 +121,7 @@ PORT: Final = PortLimits(
     batches=BATCH_ARRIVALS,
     keyless=KEYLESS_ARRIVALS,
     let_in_seconds=LET_IN_SECONDS,
+    reflections=REFLECTIONS_MAX,
     reflection_seconds=REFLECTION_SECONDS,
     unseen_seconds=UNSEEN_SECONDS_MAX,
     handshake_seconds=HANDSHAKE_SECONDS,

@@ -51,8 +51,8 @@ class Guard:
 async def guarded(
     guard: Guard, keyless: Arrivals = PORT.keyless, let_in_seconds: float = PORT.let_in_seconds
 ) -> AsyncIterator[str]:
-    """Where a port with one service is reached."""
-    port = PORT._replace(keyless=keyless, let_in_seconds=let_in_seconds)
+    """Where a port with one service is reached, on which no call waits for too long."""
+    port = PORT._replace(keyless=keyless, let_in_seconds=let_in_seconds, unseen_seconds=3_600)
     metrics = OperationsMetrics()
     admission = Admission(Waiting(metrics.refused), metrics)
     server = ApiServer(
