@@ -90,6 +90,8 @@ class Books:
 Found = Iterator[tuple[Invariant, str]]
 _CHARGES = (EntryKind.COMMIT, EntryKind.CHARGE)
 _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
+_MOVE_CREDITS = (*_RETURNS, EntryKind.PERIOD_CLOSED)
+"""Entries that may make lots of credits that come back."""
 
 
 def audit(
@@ -133,11 +135,9 @@ def conserved(history: Books) -> Found:
 
 def _lots_conserved(history: Books) -> Found:
     """Checks each lot: what it got, less what it gave, is what it has, but for what ended with it."""
-    moved = {
-        entry.sequence
-        for entry in history.entries
-        if entry.kind in _RETURNS or entry.kind is EntryKind.PERIOD_CLOSED
-    }
+    issued_lots = _subjects(history.entries, EntryKind.GRANT)
+    stated_lots = _subjects(history.entries, EntryKind.GRANT_PENDING_PAYMENT)
+    moving = {entry.sequence for entry in history.entries if entry.kind in _MOVE_CREDITS}
     drawn = _drawn(history.entries)
     granted = ended = 0
     for lot in history.lots:
@@ -146,8 +146,10 @@ def _lots_conserved(history: Books) -> Found:
                 Invariant.CONSERVED,
                 f"lot {lot.key}: {lot.held_micros} held of {lot.remaining_micros} of {lot.amount_micros}",
             )
+        if not (lot.key in issued_lots or lot.key in stated_lots or lot.key.sequence in moving):
+            yield Invariant.CONSERVED, f"lot {lot.key}: no entry has made it"
         # A lot that credits came back to was granted nothing: they came from other lots.
-        issued = 0 if lot.key.sequence in moved else lot.amount_micros
+        issued = lot.amount_micros if lot.key in issued_lots else 0
         gone = issued - drawn[lot.key] - lot.remaining_micros
         if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):
             yield Invariant.CONSERVED, f"lot {lot.key}: {gone} is gone, and it is {lot.status}"
@@ -158,6 +160,11 @@ def _lots_conserved(history: Books) -> Found:
         yield Invariant.CONSERVED, f"lots of {granted} were granted, {-balances.issued} was issued"
     if ended != balances.expired + balances.voided + balances.refunded:
         yield Invariant.CONSERVED, f"{ended} ended with its lots, the balances say otherwise: {balances}"
+
+
+def _subjects(entries: Iterable[Entry], kind: EntryKind) -> set[tuple[int | None, int | None]]:
+    """The lots that entries of a kind are about."""
+    return {(entry.subject, entry.subject_n) for entry in entries if entry.kind is kind}
 
 
 def held(history: Books) -> Found:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from ledger.books.model import NOTHING, GrantKind
+from ledger.books.model import NOTHING, GrantKind, LotKey
 
 
 class Fill(StrEnum):
@@ -114,6 +114,53 @@ class IssueGrant(NamedTuple):
     expires_at: datetime | None = None
     priority: int = 0
     scope: str | None = None
+    pending_payment: bool = False
+    """It is stated now, and issued when its payment is confirmed."""
+    external_reference: str | None = None
+    note: str | None = None
+    """As `GrantRecord` names them."""
+
+
+class ConfirmGrant(NamedTuple):
+    """A grant that was pending payment has been paid: it is issued."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    paid_total_nanousd: int | None = None
+    """What was paid for the whole grant; None: what was stated."""
+
+
+class UsedCredits(StrEnum):
+    """What becomes of the used credits of a grant that is voided."""
+
+    STAY_PAID = "STAY_PAID"
+    """They stay consumed, and paid for: the customer loses what is left alone."""
+    BECOME_DEBT = "BECOME_DEBT"
+    """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
+
+
+class VoidGrant(NamedTuple):
+    """Takes back what nobody holds of a grant; what is held goes the same way when it is released."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    reason: str
+    used: UsedCredits = UsedCredits.STAY_PAID
+
+
+class ExtendGrant(NamedTuple):
+    """Another expiry of a grant, another priority, or both."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    expires_at: datetime | None = None
+    """None: as it is, or never."""
+    never_expires: bool = False
+    priority: int | None = None
+    """None: as it is."""
 
 
 class UpdateCustomer(NamedTuple):
@@ -132,6 +179,9 @@ Command: TypeAlias = (
     CreateCustomer
     | UpdateCustomer
     | IssueGrant
+    | ConfirmGrant
+    | VoidGrant
+    | ExtendGrant
     | Reserve
     | Extend
     | Commit

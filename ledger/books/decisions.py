@@ -13,13 +13,16 @@ from ledger.books.commands import (
     Charge,
     Command,
     Commit,
+    ConfirmGrant,
     Extend,
+    ExtendGrant,
     IssueGrant,
     Refund,
     Release,
     Reserve,
     Reverse,
     UpdateCustomer,
+    VoidGrant,
 )
 from ledger.books.model import Decision, Facts, Plan, Priced, Refusal, Terms, Wallet
 from ledger.books.returns import refunds, reversals
@@ -63,6 +66,8 @@ def decide(
             decision = _give_back(wallet, command, now=now, plan=plan, facts=facts)
         case IssueGrant():
             decision = grants.issue(wallet, command, now=now, plan=plan)
+        case ConfirmGrant() | VoidGrant() | ExtendGrant():
+            decision = _change_grant(wallet, command, now=now, plan=plan, facts=facts)
         case UpdateCustomer():
             decision = customers.update(wallet, command, now=now, plan=plan)
         case _:
@@ -76,3 +81,15 @@ def _give_back(
     if isinstance(command, Reverse):
         return reversals.reverse(wallet, command, now=now, plan=plan, facts=facts)
     return refunds.refund(wallet, command, now=now, plan=plan, facts=facts)
+
+
+def _change_grant(
+    wallet: Wallet, command: ConfirmGrant | VoidGrant | ExtendGrant, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    match command:
+        case ConfirmGrant():
+            return grants.confirm(wallet, command, now=now, plan=plan, facts=facts)
+        case VoidGrant():
+            return grants.void(wallet, command, now=now, plan=plan, facts=facts)
+        case ExtendGrant():
+            return grants.extend(wallet, command, now=now, plan=plan, facts=facts)

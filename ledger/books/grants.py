@@ -1,4 +1,9 @@
-"""Grants: credits issued, their start and their expiry, and the debt that they pay first."""
+"""Grants: credits issued, their start and their expiry, the debt that they pay first, and their changes.
+
+A grant may be stated before it is paid: it has no credits, and posts nothing, until its payment is confirmed.
+Then it is issued as any other, at what was really paid. What nobody holds of a grant can be taken back; what
+is held can still be used, and goes the same way once it is released.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,15 @@ import re
 from datetime import datetime
 
 from ledger.books import refusals
-from ledger.books.commands import IssueGrant
+from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, UsedCredits, VoidGrant
 from ledger.books.limits import LOTS_MAX
 from ledger.books.model import (
     POOL_SCOPE,
     Decision,
     EntryKind,
+    Facts,
     GrantKind,
+    GrantRecord,
     Lot,
     LotKey,
     LotStatus,
@@ -40,35 +47,122 @@ def is_scope(scope: str) -> bool:
 
 
 def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> Decision | Refusal:
-    """Issues a grant of one lot, whose value is the total paid; it is pending until it starts."""
+    """Issues a grant of one lot, whose value is the total paid; it is pending until it starts.
+
+    One that is pending payment is stated only: nothing is posted, and no clock looks at it.
+    """
     effective_at = command.effective_at or now
-    refusal = _refuse_amounts(wallet, command) or _refuse_window(command, effective_at, now)
+    refusal = (
+        _refuse_amounts(wallet, command.amount_micros, command.paid_total_nanousd)
+        or _refuse_promo(command)
+        or _refuse_window(command, effective_at, now)
+    )
     if refusal:
         return refusal
     if len(wallet.lots) >= LOTS_MAX:
         return refusals.TOO_MANY_GRANTS
 
-    # The grant is issued.
+    # The grant is issued, or stated.
     draft = Draft(wallet, now)
     key = LotKey(draft.sequence, 0)
-    pending = effective_at > now
     lot = Lot(
         key=key,
         kind=command.kind,
         amount_micros=command.amount_micros,
-        remaining_micros=command.amount_micros,
+        remaining_micros=0,
         held_micros=0,
-        value_nanousd=command.paid_total_nanousd,
+        value_nanousd=0,
         priority=command.priority,
         scope=command.scope,
         effective_at=effective_at,
         expires_at=command.expires_at,
-        status=LotStatus.PENDING_START if pending else LotStatus.ACTIVE,
+        status=LotStatus.PENDING_PAYMENT,
     )
-    draft.issue(lot)
-    if not pending:
-        draft.repay(key)
+    record = GrantRecord(command.paid_total_nanousd, command.external_reference, command.note)
+    draft.record(key, record)
+    if command.pending_payment:
+        draft.place(lot)
+        return draft.finish(EntryKind.GRANT_PENDING_PAYMENT, plan.name, command=command, subject=key)
+    _issue(draft, lot, command.paid_total_nanousd)
     return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=key)
+
+
+def confirm(
+    wallet: Wallet, command: ConfirmGrant, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    """Issues a grant whose payment was pending, at what was really paid."""
+    lot = _named(wallet, command.lot, facts)
+    if lot is None:
+        return refusals.GRANT_NOT_FOUND
+    if lot.status is not LotStatus.PENDING_PAYMENT:
+        return refusals.not_pending_payment(lot.status)
+    if lot.expires_at is not None and lot.expires_at <= now:
+        return refusals.grant_closed(LotStatus.EXPIRED)
+    paid_nanousd = facts.paid_nanousd if command.paid_total_nanousd is None else command.paid_total_nanousd
+    refusal = _refuse_amounts(wallet, lot.amount_micros, paid_nanousd or 0)
+    if refusal:
+        return refusal
+    if len(wallet.lots) >= LOTS_MAX:
+        return refusals.TOO_MANY_GRANTS
+
+    # The grant is paid.
+    draft = Draft(wallet, now)
+    draft.record(lot.key, GrantRecord(paid_nanousd or 0))
+    _issue(draft, lot, paid_nanousd or 0)
+    return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=lot.key)
+
+
+def void(wallet: Wallet, command: VoidGrant, *, now: datetime, plan: Plan, facts: Facts) -> Decision | Refusal:
+    """Takes back what nobody holds of a grant; its used credits stay paid, or are owed from now on."""
+    lot = _named(wallet, command.lot, facts)
+    if lot is None:
+        return refusals.GRANT_NOT_FOUND
+    becomes_debt = command.used is UsedCredits.BECOME_DEBT
+    if lot.status in _ENDED or (lot.status is LotStatus.DEPLETED and not becomes_debt):
+        return refusals.grant_closed(lot.status)
+    is_issued = lot.status is not LotStatus.PENDING_PAYMENT
+    used_micros = lot.amount_micros - lot.remaining_micros if becomes_debt and is_issued else 0
+    used_nanousd = (facts.paid_nanousd or 0) - lot.value_nanousd if used_micros else 0
+    refusal = _refuse_debt(wallet, used_micros, used_nanousd, facts) if used_micros else None
+    if refusal:
+        return refusal
+
+    # The grant is voided.
+    draft = Draft(wallet, now)
+    draft.place(lot)
+    draft.void(lot.key)
+    if used_micros:
+        draft.owe(lot.key, used_micros, used_nanousd)
+    if not is_issued:
+        draft.record(lot.key, GrantRecord(ended_micros=lot.amount_micros))
+    return draft.finish(
+        EntryKind.GRANT_VOIDED, plan.name, command=command, subject=lot.key, reason=command.reason
+    )
+
+
+def extend(
+    wallet: Wallet, command: ExtendGrant, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
+    """Gives a grant that has not ended another expiry, which is to come, or another priority."""
+    lot = _named(wallet, command.lot, facts)
+    if lot is None:
+        return refusals.GRANT_NOT_FOUND
+    if lot.status in _ENDED:
+        return refusals.grant_closed(lot.status)
+    expires_at = None if command.never_expires else command.expires_at or lot.expires_at
+    priority = lot.priority if command.priority is None else command.priority
+    refusal = _refuse_priority(priority)
+    if command.expires_at is not None:
+        refusal = refusal or _refuse_expiry(command.expires_at, lot.effective_at, now)
+    if refusal:
+        return refusal
+
+    # The grant is extended.
+    draft = Draft(wallet, now)
+    draft.place(lot._replace(expires_at=expires_at, priority=priority))
+    if lot.remaining_micros:
+        draft.due(expires_at)
+    return draft.finish(EntryKind.GRANT_EXTENDED, plan.name, command=command, subject=lot.key)
 
 
 def start(wallet: Wallet, lot: Lot, *, now: datetime, plan: Plan) -> Decision:
@@ -90,35 +184,83 @@ def expire(wallet: Wallet, lot: Lot, *, now: datetime, plan: Plan) -> Decision:
     return draft.finish(EntryKind.GRANT_EXPIRED, plan.name, subject=lot.key)
 
 
-def _refuse_amounts(wallet: Wallet, command: IssueGrant) -> Refusal | None:
-    if not 0 < command.amount_micros <= MAX_AMOUNT:
+_ENDED = (LotStatus.EXPIRED, LotStatus.VOIDED)
+"""What is in no order to be changed: it may still have credits that are held."""
+
+
+def _named(wallet: Wallet, key: LotKey, facts: Facts) -> Lot | None:
+    """The lot that a command names, as it stands now."""
+    return next((lot for lot in (*wallet.lots, *facts.lots) if lot.key == key), None)
+
+
+def _issue(draft: Draft, stated: Lot, paid_nanousd: int) -> None:
+    """Books a grant as it was stated; one that has started pays debt first."""
+    pending = stated.effective_at > draft.booked_at
+    lot = stated._replace(
+        remaining_micros=stated.amount_micros,
+        value_nanousd=paid_nanousd,
+        status=LotStatus.PENDING_START if pending else LotStatus.ACTIVE,
+    )
+    draft.issue(lot)
+    if not pending:
+        draft.repay(lot.key)
+
+
+def _refuse_amounts(wallet: Wallet, amount_micros: int, paid_nanousd: int) -> Refusal | None:
+    if not 0 < amount_micros <= MAX_AMOUNT:
         return refusals.invalid(
-            "amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got {command.amount_micros}"
+            "amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got {amount_micros}"
         )
-    if command.amount_micros - wallet.balances.issued > MAX_AMOUNT:
+    if amount_micros - wallet.balances.issued > MAX_AMOUNT:
         return refusals.invalid(
             "amount_micros", f"all that a customer is ever granted must not exceed {MAX_AMOUNT} micro-credits"
         )
-    if not 0 <= command.paid_total_nanousd <= MAX_AMOUNT:
+    if not 0 <= paid_nanousd <= MAX_AMOUNT:
         return refusals.invalid("paid_total_usd", f"must be $0 to ${MAX_AMOUNT // 10**9}")
-    if command.paid_total_nanousd and command.kind is GrantKind.PROMO:
-        return refusals.invalid("paid_total_usd", "must be 0 for a promotional grant")
-    if sum(lot.value_nanousd for lot in wallet.lots) + command.paid_total_nanousd > MAX_AMOUNT:
+    if sum(lot.value_nanousd for lot in wallet.lots) + paid_nanousd > MAX_AMOUNT:
         return refusals.invalid(
             "paid_total_usd", f"all grants of a customer must not be worth more than ${MAX_AMOUNT // 10**9}"
         )
     return None
 
 
+def _refuse_promo(command: IssueGrant) -> Refusal | None:
+    if command.kind is not GrantKind.PROMO:
+        return None
+    if command.paid_total_nanousd:
+        return refusals.invalid("paid_total_usd", "must be 0 for a promotional grant")
+    if command.pending_payment:
+        return refusals.invalid("pending_payment", "nobody pays for a promotional grant")
+    return None
+
+
+def _refuse_debt(wallet: Wallet, micros: int, value_nanousd: int, facts: Facts) -> Refusal | None:
+    """Refuses what cannot be owed: credits that nobody paid for as a grant, amounts that the books cannot hold."""
+    if facts.paid_nanousd is None:
+        return refusals.invalid("used", "these credits came back: void the grant that they came from")
+    if max(micros - wallet.balances.debt, value_nanousd - wallet.unbilled_nanousd) > MAX_AMOUNT:
+        return refusals.invalid("used", f"the customer would owe more than {MAX_AMOUNT} micro-credits")
+    return None
+
+
 def _refuse_window(command: IssueGrant, effective_at: datetime, now: datetime) -> Refusal | None:
     if command.scope is not None and not is_scope(command.scope):
         return refusals.invalid("scope", f"must be one of {SCOPES_ALLOWED}, or empty")
-    if not PRIORITY_MIN <= command.priority <= PRIORITY_MAX:
-        return refusals.invalid("priority", "must fit 32 bits")
-    if command.expires_at is None:
+    refusal = _refuse_priority(command.priority)
+    if refusal or command.expires_at is None:
+        return refusal
+    return _refuse_expiry(command.expires_at, effective_at, now)
+
+
+def _refuse_priority(priority: int) -> Refusal | None:
+    if PRIORITY_MIN <= priority <= PRIORITY_MAX:
         return None
-    if command.expires_at <= effective_at:
+    return refusals.invalid("priority", "must fit 32 bits")
+
+
+def _refuse_expiry(expires_at: datetime, effective_at: datetime, now: datetime) -> Refusal | None:
+    if expires_at <= effective_at:
         return refusals.invalid("expires_at", "must be after effective_at")
-    if command.expires_at <= now:
+    if expires_at <= now:
         return refusals.invalid("expires_at", "must be in the future")
     return None

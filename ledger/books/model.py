@@ -73,6 +73,8 @@ class GrantKind(StrEnum):
 
 
 class LotStatus(StrEnum):
+    PENDING_PAYMENT = "PENDING_PAYMENT"
+    """Stated, and not issued: it has no credits until its payment is confirmed."""
     PENDING_START = "PENDING_START"
     ACTIVE = "ACTIVE"
     DEPLETED = "DEPLETED"
@@ -107,6 +109,22 @@ class Lot(NamedTuple):
     effective_at: datetime
     expires_at: datetime | None
     status: LotStatus
+
+
+class GrantRecord(NamedTuple):
+    """What is known of a lot beside what is left of it, or what an entry adds to that: no draw changes it."""
+
+    paid_nanousd: int | None = None
+    """The total paid for it, or stated before it is paid. None: no more is known of that than before."""
+    external_reference: str | None = None
+    """The caller's own, an invoice's number say; shown to the customer."""
+    note: str | None = None
+    """For the back office alone."""
+    ended_micros: int = 0
+    """What expired of it, or was voided."""
+
+
+NO_RECORDS: Mapping[LotKey, GrantRecord] = MappingProxyType({})
 
 
 class Pin(NamedTuple):
@@ -375,8 +393,13 @@ class EntryKind(StrEnum):
     CUSTOMER_CREATED = "CUSTOMER_CREATED"
     CUSTOMER_UPDATED = "CUSTOMER_UPDATED"
     GRANT = "GRANT"
+    """A lot is issued: one of the entry's own, or one whose payment is confirmed (its `subject`)."""
+    GRANT_PENDING_PAYMENT = "GRANT_PENDING_PAYMENT"
+    """A grant is stated that is issued once it is paid."""
     GRANT_STARTED = "GRANT_STARTED"
     GRANT_EXPIRED = "GRANT_EXPIRED"
+    GRANT_VOIDED = "GRANT_VOIDED"
+    GRANT_EXTENDED = "GRANT_EXTENDED"
     RESERVE = "RESERVE"
     EXTEND = "EXTEND"
     COMMIT = "COMMIT"
@@ -513,8 +536,11 @@ class Facts(NamedTuple):
     is_exact: bool = True
     """Reverse: what the others of a period amount to without `charges` is known exactly: `states` has it."""
     lots: tuple[Lot, ...] = ()
-    """Reverse, Refund: the lots that `charges` and `later` drew; those in the wallet count as they stand
-    there."""
+    """Reverse, Refund: the lots that `charges` and `later` drew. VoidGrant, ConfirmGrant, ExtendGrant: the lot
+    that is named. Those in the wallet count as they stand there."""
+    paid_nanousd: int | None = None
+    """VoidGrant, ConfirmGrant: what was paid for the lot, or stated; None: it was not granted, but made of
+    credits that came back."""
     states: Mapping[str, State] = STATELESS
     """Reverse: the states that `charges` changed, as they are without them. Refund: as they are."""
     freed: Mapping[str, State] = STATELESS
@@ -531,6 +557,8 @@ class Decision(NamedTuple):
     reservation: Reservation | None = None
     states: Mapping[str, State] = STATELESS
     """Those that changed, by key."""
+    records: Mapping[LotKey, GrantRecord] = NO_RECORDS
+    """What becomes known of lots, beside what is known already."""
 
 
 class RefusalReason(StrEnum):
@@ -557,6 +585,7 @@ class RefusalReason(StrEnum):
     """Revoked, expired, or rotated before."""
     RESERVATION_NOT_FOUND = "RESERVATION_NOT_FOUND"
     CHARGE_NOT_FOUND = "CHARGE_NOT_FOUND"
+    GRANT_NOT_FOUND = "GRANT_NOT_FOUND"
     RESERVATION_CLOSED = "RESERVATION_CLOSED"
     RESERVATION_EXPIRED = "RESERVATION_EXPIRED"
     RESERVATION_OPEN = "RESERVATION_OPEN"
@@ -571,6 +600,10 @@ class RefusalReason(StrEnum):
     """More than is left of the charge; or nothing is left of it."""
     TOO_MANY_REFUNDS = "TOO_MANY_REFUNDS"
     """The charge takes no more refunds of a part; what is left may still go back in one."""
+    GRANT_CLOSED = "GRANT_CLOSED"
+    """It has expired, was voided, or has nothing left that could be taken back."""
+    GRANT_NOT_PENDING_PAYMENT = "GRANT_NOT_PENDING_PAYMENT"
+    """There is no payment to confirm."""
     TOO_MANY_GRANTS = "TOO_MANY_GRANTS"
     """The customer has credits left of as many grants as it may have at a time."""
     UNPRICED_USAGE = "UNPRICED_USAGE"

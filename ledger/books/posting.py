@@ -17,6 +17,7 @@ from ledger.books.burn_down import Source, burn_order
 from ledger.books.commands import Command
 from ledger.books.making import make
 from ledger.books.model import (
+    NO_RECORDS,
     NO_REMAINDERS,
     NOTHING,
     STATELESS,
@@ -27,6 +28,7 @@ from ledger.books.model import (
     Entry,
     EntryKind,
     EntryLine,
+    GrantRecord,
     Lot,
     LotKey,
     LotStatus,
@@ -88,6 +90,7 @@ class Draft:
         self._absorbed = (0, 0, 0)
         self._tallies: dict[str, Tally] = {}
         self._remainders: dict[str, Ratio] = {}
+        self._records: dict[LotKey, GrantRecord] | None = None
         self._due_at = wallet.next_due_at
 
     @property
@@ -102,9 +105,13 @@ class Draft:
         account = PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE
         self._move(ISSUED, account, lot.amount_micros)
         self._pay(RECEIVABLE, DEFERRED, lot.value_nanousd)
+        self.place(lot)
+        self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
+
+    def place(self, lot: Lot) -> None:
+        """Puts a lot where it belongs: one that the wallet does not hold, or that burns in another place."""
         self.lots[lot.key] = self._changed[lot.key] = lot
         self._reordered = True
-        self.due(lot.effective_at if lot.status is LotStatus.PENDING_START else lot.expires_at)
 
     def start(self, key: LotKey) -> None:
         """Books a grant's start: pending -> available."""
@@ -121,6 +128,42 @@ class Draft:
         self._move(AVAILABLE, EXPIRED, micros)
         self._pay(DEFERRED, BREAKAGE, value)
         self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
+        self._end(key, micros)
+
+    def void(self, key: LotKey) -> None:
+        """Books that a lot is taken back: what is not held goes pending or available -> voided.
+
+        With its value: deferred -> receivable.
+        """
+        lot = self.lots[key]
+        micros = lot.remaining_micros - lot.held_micros
+        value = share(lot.value_nanousd, micros, lot.remaining_micros) if micros else 0
+        self._move(PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE, VOIDED, micros)
+        self._pay(DEFERRED, RECEIVABLE, value)
+        self._replace(lot, -micros, 0, -value, LotStatus.VOIDED)
+        self._end(key, micros)
+
+    def owe(self, key: LotKey, micros: int, value_nanousd: int) -> None:
+        """Books that used credits of a voided lot are owed: debt -> voided, unbilled -> receivable.
+
+        They come back to the lot, and are voided with it; what was used stays used.
+        """
+        self._move(DEBT, VOIDED, micros)
+        self._pay(UNBILLED, RECEIVABLE, value_nanousd)
+        self._draws.append(Draw(key, -micros, -value_nanousd))
+        self._end(key, micros)
+
+    def record(self, key: LotKey, record: GrantRecord) -> None:
+        """Takes note of what becomes known of a lot, which no posting says."""
+        if self._records is None:
+            self._records = {}
+        self._records[key] = record
+
+    def _end(self, key: LotKey, micros: int) -> None:
+        """Counts what has ended of a lot: it expired, or was voided."""
+        if micros:
+            known = (self._records or NO_RECORDS).get(key, GrantRecord())
+            self.record(key, known._replace(ended_micros=known.ended_micros + micros))
 
     def repay(self, key: LotKey) -> None:
         """Pays what the customer owes from a lot that has just become active.
@@ -166,6 +209,7 @@ class Draft:
             self._move(HELD, EXPIRED if expired else VOIDED, micros)
             self._pay(DEFERRED, BREAKAGE if expired else RECEIVABLE, value)
             self._replace(lot, -micros, -micros, -value, lot.status)
+            self._end(key, micros)
 
     # Charges
 
@@ -296,7 +340,8 @@ class Draft:
             ),
         )
         wallet = self._wallet_with(balances)
-        return make(Decision, (entry, wallet, tuple(self._changed.values()), reservation, states))
+        changed, records = tuple(self._changed.values()), self._records or NO_RECORDS
+        return make(Decision, (entry, wallet, changed, reservation, states, records))
 
     def _wallet_with(self, balances: Credits) -> Wallet:
         """The wallet as the entry leaves it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model import LotStatus, Refusal, RefusalReason
 from ledger.books.rounding import MAX_AMOUNT
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
 CHARGE_NOT_FOUND = Refusal(RefusalReason.CHARGE_NOT_FOUND)
+GRANT_NOT_FOUND = Refusal(RefusalReason.GRANT_NOT_FOUND)
 RESERVATION_CLOSED = Refusal(RefusalReason.RESERVATION_CLOSED)
 RESERVATION_EXPIRED = Refusal(RefusalReason.RESERVATION_EXPIRED)
 RESERVATION_OPEN = Refusal(RefusalReason.RESERVATION_OPEN)
@@ -25,6 +26,16 @@ def invalid(field: str, description: str) -> Refusal:
 def price_too_large(field: str) -> Refusal:
     """Refuses a price that the books cannot hold: quantities beyond any real use."""
     return invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
+
+
+def grant_closed(status: LotStatus) -> Refusal:
+    """Refuses to change a grant that has ended, or to take back what is used up."""
+    return Refusal(RefusalReason.GRANT_CLOSED, {"status": status})
+
+
+def not_pending_payment(status: LotStatus) -> Refusal:
+    """Refuses to confirm a payment that nobody waits for."""
+    return Refusal(RefusalReason.GRANT_NOT_PENDING_PAYMENT, {"status": status})
 
 
 def insufficient(available_micros: int, required_micros: int) -> Refusal:

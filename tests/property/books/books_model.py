@@ -18,7 +18,7 @@ NEW_LIFE_MINUTES = 30 * 24 * 60
 
 @dataclass(eq=False)
 class Credit:
-    """One micro-credit: pending, available, held, consumed, expired."""
+    """One micro-credit: unpaid, pending, available, held, consumed, expired, voided."""
 
     lot: ModelLot
     state: str
@@ -38,6 +38,13 @@ class ModelLot:
     credits: list[Credit] = field(default_factory=list)
     returners: set[ModelCharge] = field(default_factory=set)
     """Charges of which anything has come back to it."""
+    born: bool = False
+    """Of credits that came back: nobody has granted it."""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Tell whether nothing is left of it: no clock looks at it."""
+        return self.status == "ACTIVE" and not self.count("held", "available")
 
     def count(self, *states: str) -> int:
         """Count the credits in these states."""
@@ -76,6 +83,8 @@ class ModelHold:
     expires: int
     born: int
     state: str = "OPEN"
+    order: list[ModelLot] = field(default_factory=list)
+    """Its lots, as they burned when it was made or extended."""
     charges: list[ModelCharge] = field(default_factory=list)
     priced: int = 0
     charged: int = 0
@@ -98,6 +107,7 @@ class Model:
         self.holds: list[ModelHold] = []
         self.payments: list[ModelPayment] = []
         self.debt = 0
+        self.voided_as_used = 0
         self.over_capture = "ALLOW_IF_AVAILABLE"
         self.limit = 0
 
@@ -115,7 +125,7 @@ class Model:
                 if lot.status == "PENDING" and lot.starts == self.minute:
                     self._start(lot)
             for lot in self.lots:
-                if lot.status == "ACTIVE" and lot.expires == self.minute:
+                if lot.status == "ACTIVE" and lot.expires == self.minute and not lot.is_used_up:
                     lot.status = "EXPIRED"
                     for credit in lot.credits:
                         if credit.state == "available":
@@ -134,21 +144,70 @@ class Model:
         for lot in self.lots:
             for credit in lot.credits:
                 if credit.state == "held" and credit.holder is hold:
-                    credit.state = "available" if lot.status == "ACTIVE" else "expired"
+                    credit.state = {"ACTIVE": "available", "EXPIRED": "expired", "VOIDED": "voided"}[lot.status]
                     credit.holder = None
 
     # Commands
 
     def grant(
-        self, amount: int, price: int, priority: int, scope: str | None, starts: int, expires: int
+        self,
+        amount: int,
+        price: int,
+        priority: int,
+        scope: str | None,
+        starts: int,
+        expires: int,
+        *,
+        unpaid: bool = False,
     ) -> None:
-        """Grant credits, in [starts, expires)."""
+        """Grant credits, in [starts, expires), or state what is granted once it is paid."""
         order = (priority, scope is None, expires, price, starts, len(self.lots))
-        lot = ModelLot(order, scope, starts, expires, "PENDING")
-        lot.credits = [Credit(lot, "pending") for _ in range(amount)]
+        lot = ModelLot(order, scope, starts, expires, "UNPAID")
+        lot.credits = [Credit(lot, "unpaid") for _ in range(amount)]
         self.lots.append(lot)
-        if starts <= self.minute:
+        if not unpaid:
+            self.confirm(lot, None)
+
+    def confirm(self, lot: ModelLot, price: int | None) -> str:
+        """Pay for a grant that was stated, at another price each."""
+        if lot.status != "UNPAID":
+            return "GRANT_NOT_PENDING_PAYMENT"
+        if lot.expires <= self.minute:
+            return "GRANT_CLOSED"
+        if price is not None:
+            lot.order = (*lot.order[:3], price, *lot.order[4:])
+        lot.status = "PENDING"
+        for credit in lot.credits:
+            credit.state = "pending"
+        if lot.starts <= self.minute:
             self._start(lot)
+        return "ok"
+
+    def void(self, lot: ModelLot, *, owed: bool) -> str:
+        """Take back what is not held; what was used is owed, if it is to be."""
+        if lot.status in ("EXPIRED", "VOIDED") or (lot.is_used_up and not owed):
+            return "GRANT_CLOSED"
+        used = lot.count("consumed") if owed else 0
+        if used and lot.born:
+            return "INVALID_ARGUMENT"
+        lot.status = "VOIDED"
+        for credit in lot.credits:
+            if credit.state in ("available", "pending"):
+                credit.state = "voided"
+        self.debt += used
+        self.voided_as_used += used
+        return "ok"
+
+    def prolong(self, lot: ModelLot, expires: int | None, priority: int | None) -> str:
+        """Let a lot burn until another minute, in another place."""
+        if lot.status in ("EXPIRED", "VOIDED"):
+            return "GRANT_CLOSED"
+        if expires is not None and expires <= lot.starts:
+            return "INVALID_ARGUMENT"
+        lot.expires = lot.expires if expires is None else expires
+        first = lot.order[0] if priority is None else priority
+        lot.order = (first, lot.order[1], lot.expires, *lot.order[3:])
+        return "ok"
 
     def reserve(self, needs: Needs, minutes: int, minimum: int | None) -> ModelHold | None:
         """Hold credits; `minimum` None: all or nothing."""
@@ -157,6 +216,7 @@ class Model:
         if len(found) < (asked if minimum is None else min(minimum, asked)):
             return None
         hold = ModelHold(self.minute + minutes, self.minute)
+        hold.order = list(dict.fromkeys(credit.lot for credit in found))
         self._pin(hold, found)
         self.holds.append(hold)
         return hold
@@ -169,6 +229,8 @@ class Model:
         if len(found) < amount:
             return "INSUFFICIENT_CREDITS"
         self._pin(hold, found)
+        held = {id(credit.lot) for lot in self.lots for credit in lot.credits if credit.holder is hold}
+        hold.order = [lot for lot in self._ordered() if id(lot) in held]
         hold.expires = min(max(hold.expires, self.minute + minutes), hold.born + 24 * 60)
         return "ok"
 
@@ -185,7 +247,7 @@ class Model:
         if hold.state not in ("OPEN", "EXPIRED"):
             return "RESERVATION_CLOSED"
         late = hold.state == "EXPIRED"
-        own = [c for lot in self._ordered() for c in lot.credits if c.holder is hold and c.state == "held"]
+        own = [c for lot in hold.order for c in lot.credits if c.holder is hold and c.state == "held"]
         beyond = late or self.over_capture in ("ALLOW_IF_AVAILABLE", "ALLOW_WITH_OVERDRAFT")
         found = self._find(needs, own + (self._free() if beyond else []))
         if self.over_capture == "REJECT" and stated and not late and len(found) < sum(needs.values()):
@@ -275,7 +337,7 @@ class Model:
         expires = self.minute + NEW_LIFE_MINUTES
         price = old.order[3] if old else DEBT_PRICE
         key = (*order, expires, price, self.minute, len(self.lots))
-        lot = ModelLot(key, old.scope if old else None, self.minute, expires, "ACTIVE")
+        lot = ModelLot(key, old.scope if old else None, self.minute, expires, "ACTIVE", born=True)
         lot.credits = [Credit(lot, "available") for _ in range(amount)]
         self.lots.append(lot)
 

@@ -22,8 +22,10 @@ from ledger.books import (
     Charge,
     Command,
     Commit,
+    ConfirmGrant,
     Decision,
     Extend,
+    ExtendGrant,
     Fill,
     GrantKind,
     IssueGrant,
@@ -34,6 +36,8 @@ from ledger.books import (
     Release,
     Reserve,
     Reverse,
+    UsedCredits,
+    VoidGrant,
 )
 from tests.build import START, line, priced
 
@@ -71,11 +75,19 @@ class Histories(RuleBasedStateMachine):
         scope=st.sampled_from([None, None, *KINDS]),
         starts=st.sampled_from([0, 0, 0, 3, 8]),
         lives=st.one_of(st.none(), MINUTES),
+        unpaid=st.sampled_from([False, False, True]),
     )
     def grant(
-        self, amount: int, price: int, priority: int, scope: str | None, starts: int, lives: int | None
+        self,
+        amount: int,
+        price: int,
+        priority: int,
+        scope: str | None,
+        starts: int,
+        lives: int | None,
+        unpaid: bool,
     ) -> None:
-        """Grant credits at a price each, now or later, for a while or for ever."""
+        """Grant credits at a price each, now or later, for a while or for ever, or once they are paid."""
         starts_at = self.model.minute + starts
         expires_at = NEVER if lives is None else starts_at + lives
         outcome = self.run(
@@ -87,9 +99,43 @@ class Histories(RuleBasedStateMachine):
             expires_at=None if lives is None else _instant(expires_at),
             priority=priority,
             scope=scope,
+            pending_payment=unpaid,
         )
         assert isinstance(outcome, Decision)
-        self.model.grant(amount, price, priority, scope, starts_at, expires_at)
+        self.model.grant(amount, price, priority, scope, starts_at, expires_at, unpaid=unpaid)
+
+    @rule(pick=PICK, price=st.one_of(st.none(), st.integers(0, 3)))
+    def confirm(self, pick: int, price: int | None) -> None:
+        """Pay for a grant, at what was stated or at another price each."""
+        key, lot = self.lot(pick)
+        paid = None if price is None else len(lot.credits) * price
+        self.expect(self.run(ConfirmGrant, key, paid), self.model.confirm(lot, price))
+
+    @rule(pick=PICK, used=st.sampled_from(UsedCredits))
+    def void(self, pick: int, used: UsedCredits) -> None:
+        """Take a grant back, with what was used or without."""
+        key, lot = self.lot(pick)
+        owed = used is UsedCredits.BECOME_DEBT
+        self.expect(self.run(VoidGrant, key, "why", used), self.model.void(lot, owed=owed))
+
+    @rule(
+        pick=PICK,
+        lives=st.one_of(st.none(), st.just(NEVER), MINUTES),
+        priority=st.one_of(st.none(), st.integers(0, 2)),
+    )
+    def prolong(self, pick: int, lives: int | None, priority: int | None) -> None:
+        """Give a grant another expiry, another priority, or both."""
+        key, lot = self.lot(pick)
+        never = lives == NEVER
+        expires = NEVER if never else None if lives is None else self.model.minute + lives
+        outcome = self.run(
+            ExtendGrant,
+            key,
+            expires_at=None if never or expires is None else _instant(expires),
+            never_expires=never,
+            priority=priority,
+        )
+        self.expect(outcome, self.model.prolong(lot, expires, priority))
 
     @rule(spent=SPENT, minutes=MINUTES, minimum=st.one_of(st.none(), st.integers(1, 15)))
     def reserve(self, spent: Spent, minutes: int, minimum: int | None) -> None:
@@ -172,7 +218,7 @@ class Histories(RuleBasedStateMachine):
         """Begin with a plan and some credits, those of one kind of usage last to burn."""
         self.change_policy(policy, limit)
         for priority, (amount, scope) in enumerate(zip(amounts, (None, *KINDS), strict=False)):
-            self.grant(amount, 1, priority, scope, 0, None)
+            self.grant(amount, 1, priority, scope, 0, None, unpaid=False)
 
     @rule(policy=POLICIES, limit=LIMITS)
     def change_policy(self, policy: OverCapture, limit: int) -> None:
@@ -190,6 +236,8 @@ class Histories(RuleBasedStateMachine):
         balances = self.world.wallet.balances
         for account in ("pending", "available", "held", "expired"):
             assert getattr(balances, account) == sum(lot.count(account) for lot in self.model.lots), account
+        voided = sum(lot.count("voided") for lot in self.model.lots)
+        assert balances.voided == voided + self.model.voided_as_used
         assert -balances.debt == self.model.debt
         for sequence, hold in self.holds:
             reservation = self.world.reservations[sequence]
@@ -204,6 +252,11 @@ class Histories(RuleBasedStateMachine):
         self.requests += 1
         request = command(f"request-{self.requests}", b"", *arguments, **fields)
         return self.world.run(request, None if isinstance(spent, int) else _priced(spent))
+
+    def lot(self, pick: int) -> tuple[LotKey, ModelLot]:
+        """Pick a lot of both."""
+        lots = list(zip(sorted(self.world.lots), self.model.lots, strict=True))
+        return lots[pick % len(lots)]
 
     def expect(self, outcome: object, expected: str) -> None:
         """Hold an outcome against the model's."""

@@ -15,6 +15,9 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     reverse  V1 C1 (or R1)
     refund   V1 C1 10 (or without an amount: all that is left)
     update   plan=other card=own
+    confirm  G1 1.00 (or without an amount: what was stated)       of grant G1 100 PAID 1.00 pending_payment
+    void     G1 debt (or without: what was used stays paid)
+    prolong  G1 expires=3d priority=2 (expires=never)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
 
@@ -38,13 +41,16 @@ from ledger.books import (
     Charge,
     Command,
     Commit,
+    ConfirmGrant,
     Decision,
     Dollars,
     Entry,
     EntryKind,
     Extend,
+    ExtendGrant,
     Fill,
     GrantKind,
+    GrantRecord,
     IssueGrant,
     LotKey,
     OverCapture,
@@ -60,6 +66,8 @@ from ledger.books import (
     Treatment,
     Unpriced,
     UpdateCustomer,
+    UsedCredits,
+    VoidGrant,
 )
 from tests import build
 from tests.build import CREDIT, DOLLAR, START
@@ -134,7 +142,7 @@ class Table:
             self.rounding = Rounding(_micros(quantum), mode)
 
     def do_grant(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
-        name, amount, kind, paid = words
+        name, amount, kind, paid, *more = words
         command = IssueGrant(
             *self.request(),
             amount_micros=_micros(amount),
@@ -144,8 +152,30 @@ class Table:
             expires_at=_instant(options["expires"]) if "expires" in options else None,
             priority=int(options.get("priority", 0)),
             scope=options.get("scope"),
+            pending_payment="pending_payment" in more,
         )
         return self.run(name, command)
+
+    def do_confirm(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *paid = words
+        return self.run(
+            "", ConfirmGrant(*self.request(), self.lot_key(name), _nanousd(paid[0]) if paid else None)
+        )
+
+    def do_void(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        used = UsedCredits.BECOME_DEBT if "debt" in words else UsedCredits.STAY_PAID
+        return self.run("", VoidGrant(*self.request(), self.lot_key(words[0]), "why", used))
+
+    def do_prolong(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        expires = options.get("expires")
+        command = ExtendGrant(
+            *self.request(),
+            self.lot_key(words[0]),
+            expires_at=_instant(expires) if expires not in (None, "never") else None,
+            never_expires=expires == "never",
+            priority=int(options["priority"]) if "priority" in options else None,
+        )
+        return self.run("", command)
 
     def do_reserve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
@@ -219,6 +249,7 @@ class Table:
             "priority": str(lot.priority),
             "starts": _when(lot.effective_at),
             "expires": _when(lot.expires_at),
+            "ended": _credits(self.world.records.get(lot.key, GrantRecord()).ended_micros),
         }
 
     def do_reservation(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -304,7 +335,7 @@ class Table:
 
     def lot_key(self, name: str) -> LotKey:
         label, _, n = name.partition(".")
-        return LotKey(self.names[label], int(n or 0))
+        return LotKey(self.number(label), int(n or 0))
 
     def lot_name(self, key: LotKey) -> str:
         names = {number: name for name, number in self.names.items()}

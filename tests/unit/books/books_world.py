@@ -9,13 +9,17 @@ from ledger.books import (
     Closings,
     Command,
     Commit,
+    ConfirmGrant,
     Decision,
     Entry,
     EntryKind,
     Extend,
+    ExtendGrant,
     Facts,
+    GrantRecord,
     Lot,
     LotKey,
+    LotStatus,
     Plan,
     Priced,
     Refund,
@@ -26,6 +30,7 @@ from ledger.books import (
     ReservationState,
     Reverse,
     State,
+    VoidGrant,
     create,
     decide,
     due,
@@ -47,6 +52,7 @@ class World:
         self.due_batch = 1000
         self.entries: list[Entry] = []
         self.lots: dict[LotKey, Lot] = {}
+        self.records: dict[LotKey, GrantRecord] = {}
         self.reservations: dict[int, Reservation] = {}
         self.states: dict[str, State] = {}
         self.keep(create(1, "Ada", self.plan.name, None, "UTC", "create", b"", START))
@@ -104,6 +110,8 @@ class World:
         """Give what the command names, as a store reads it back."""
         if isinstance(command, (Extend, Commit, Release)):
             return Facts(reservation=self.stored_reservation(command.reservation))
+        if isinstance(command, (ConfirmGrant, VoidGrant, ExtendGrant)):
+            return self.facts_of_grant(command.lot)
         if not isinstance(command, (Reverse, Refund)):
             return Facts()
         reservation = command.reservation if isinstance(command, Reverse) else None
@@ -135,6 +143,12 @@ class World:
             states=self.undone_states(undone),
         )
 
+    def facts_of_grant(self, key: LotKey) -> Facts:
+        """Give a lot, and what was paid for it."""
+        lot = self.lots.get(key)
+        record = self.records.get(key)
+        return Facts(lots=(lot,) if lot else (), paid_nanousd=record.paid_nanousd if record else None)
+
     def undone_states(self, undone: Iterable[Entry]) -> dict[str, State]:
         """Give the states that charges counted in, as prices see them without those: here, the same text."""
         money = [entry.money for entry in undone if entry.money]
@@ -157,6 +171,8 @@ class World:
         if decision.reservation is not None:
             self.reservations[decision.reservation.sequence] = decision.reservation
         self.states.update(decision.states)
+        for key, more in decision.records.items():
+            self.records[key] = known_after(self.records.get(key, GrantRecord()), more)
         self.check()
 
     def check(self) -> None:
@@ -169,6 +185,35 @@ class World:
             self.states,
         )
         assert violations == []
+        self.check_ended()
+
+    def check_ended(self) -> None:
+        """Hold what is known to have ended of each lot against the balances, and against what is left of it."""
+        ended = {key: record.ended_micros for key, record in self.records.items()}
+        unpaid = sum(
+            lot.amount_micros for lot in self.lots.values() if lot.status is LotStatus.VOIDED and self.is_unpaid(lot)
+        )
+        balances = self.wallet.balances
+        assert sum(ended.values()) == balances.expired + balances.voided + balances.refunded + unpaid
+        for key, lot in self.lots.items():
+            assert 0 <= ended.get(key, 0) <= lot.amount_micros - lot.remaining_micros, key
+
+    def is_unpaid(self, lot: Lot) -> bool:
+        """Tell whether a lot's payment was never confirmed: no entry has issued it."""
+        made_by = next((entry for entry in self.entries if entry.sequence == lot.key.sequence), None)
+        if made_by is None or made_by.kind is not EntryKind.GRANT_PENDING_PAYMENT:
+            return False
+        return not any(e.kind is EntryKind.GRANT and (e.subject, e.subject_n) == lot.key for e in self.entries)
+
+
+def known_after(known: GrantRecord, more: GrantRecord) -> GrantRecord:
+    """Give what is known of a lot with what an entry adds to it, as a store keeps it."""
+    return GrantRecord(
+        known.paid_nanousd if more.paid_nanousd is None else more.paid_nanousd,
+        more.external_reference or known.external_reference,
+        more.note or known.note,
+        known.ended_micros + more.ended_micros,
+    )
 
 
 def is_whole(value: object) -> bool:
