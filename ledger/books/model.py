@@ -123,6 +123,15 @@ class GrantRecord(NamedTuple):
     ended_micros: int = 0
     """What expired of it, or was voided."""
 
+    def plus(self, more: GrantRecord) -> GrantRecord:
+        """What is known with what an entry adds to it."""
+        return GrantRecord(
+            self.paid_nanousd if more.paid_nanousd is None else more.paid_nanousd,
+            self.external_reference or more.external_reference,
+            self.note or more.note,
+            self.ended_micros + more.ended_micros,
+        )
+
 
 NO_RECORDS: Mapping[LotKey, GrantRecord] = MappingProxyType({})
 

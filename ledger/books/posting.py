@@ -157,13 +157,13 @@ class Draft:
         """Takes note of what becomes known of a lot, which no posting says."""
         if self._records is None:
             self._records = {}
-        self._records[key] = record
+        known = self._records.get(key)
+        self._records[key] = record if known is None else known.plus(record)
 
     def _end(self, key: LotKey, micros: int) -> None:
         """Counts what has ended of a lot: it expired, or was voided."""
         if micros:
-            known = (self._records or NO_RECORDS).get(key, GrantRecord())
-            self.record(key, known._replace(ended_micros=known.ended_micros + micros))
+            self.record(key, GrantRecord(ended_micros=micros))
 
     def repay(self, key: LotKey) -> None:
         """Pays what the customer owes from a lot that has just become active.

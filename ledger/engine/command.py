@@ -15,7 +15,18 @@ from typing import Any, NamedTuple, Protocol
 
 import pricing
 from ledger import calls
-from ledger.books.commands import Command, Commit, Extend, Refund, Release, Reserve, Reverse
+from ledger.books.commands import (
+    Command,
+    Commit,
+    ConfirmGrant,
+    Extend,
+    ExtendGrant,
+    Refund,
+    Release,
+    Reserve,
+    Reverse,
+    VoidGrant,
+)
 from ledger.books.model import Entry, Facts, Refusal
 from ledger.clock import boot_seconds
 from ledger.errors import LedgerError, NotNowError
@@ -66,6 +77,7 @@ Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""
 
 _NO_KEYS: frozenset[str] = frozenset()
+_NEED_FACTS = (Reverse, Refund, ConfirmGrant, VoidGrant, ExtendGrant)
 
 
 class Outcome(Protocol):
@@ -156,9 +168,9 @@ class Pending:
         "customer",
         "done",
         "facts",
-        "gives_back",
         "in_flight",
         "keys",
+        "needs_facts",
         "past",
         "reservation",
         "usage",
@@ -181,9 +193,9 @@ class Pending:
         """Of the back office; None: it is no act of its."""
         self.reservation = command.reservation if isinstance(command, (Commit, Extend, Release)) else None
         """The reservation that it names."""
-        self.gives_back = isinstance(command, (Reverse, Refund))
-        """It needs what it gives back."""
-        self.past = self.gives_back or (usage is not None and not isinstance(command, Reserve))
+        self.needs_facts = isinstance(command, _NEED_FACTS)
+        """It needs what it gives back, or the grant that it changes."""
+        self.past = self.needs_facts or (usage is not None and not isinstance(command, Reserve))
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
@@ -195,7 +207,8 @@ class Pending:
         self.attempts = 0
         """How often it was decided, and its batch did not commit: its id may be in the journal by now."""
         self.facts: Facts | None = None
-        """What a reversal or a refund gives back, loaded for the wallet as it stands."""
+        """What a reversal or a refund gives back, or the grant that is changed, loaded for the wallet as it
+        stands."""
         self.in_flight: dict[str, Pending] | None = None
         """Its customer's commands on their way by their request ids, it among them; None: none are known."""
         self.alone = False
@@ -208,10 +221,10 @@ class Pending:
         asked.underway.begun += 1
         asked.underway.line.append(self)
 
-    def give_back(self, facts: Facts | None) -> None:
-        """Takes what it gives back, or drops it because it may be so no more."""
+    def take_facts(self, facts: Facts | None) -> None:
+        """Takes what it needs beside the wallet, or drops it because it may be so no more."""
         self.facts = facts
-        if self.gives_back:
+        if self.needs_facts:
             charges = facts.charges if facts is not None else ()
             self.work = sum(max(1, len(charge.lines)) for charge in charges) or 1
 

@@ -133,7 +133,7 @@ class Member:
             return None
         if not pending.past:
             return _NO_KEYS
-        if pending.facts is None and pending.gives_back:
+        if pending.facts is None and pending.needs_facts:
             return None
         keys = keys_of(pending, wallet, self.reservations, prices, now)
         return keys if self.states.keys() >= keys else None

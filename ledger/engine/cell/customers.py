@@ -35,7 +35,8 @@ class Customers:
         self.wanting = WaitingLine(LOAD_CUSTOMERS_MAX)
         """Those that want a load."""
         self.undoing = WaitingLine(1)
-        """Those whose next command gives charges back: such a load takes long, and holds up no other."""
+        """Those whose next command gives charges back, or changes a grant. Such a load takes long, and holds up
+        no other."""
         self.contended = WaitingLine(CONTENDED_MAX)
         """Those that want a round under the lock instead of a load."""
         self._lines = (self.wanting, self.undoing, self.contended)
@@ -71,7 +72,7 @@ class Customers:
         if member.contended:
             wanted = self.contended
         else:
-            wanted = self.undoing if head is not None and head.gives_back else self.wanting
+            wanted = self.undoing if head is not None and head.needs_facts else self.wanting
         for line in self._lines:
             if line is not wanted:
                 line.leave(member)

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import structlog
 
-from ledger.books.commands import Refund, Reverse
+from ledger.books.commands import ConfirmGrant, ExtendGrant, Refund, Reverse, VoidGrant
 from ledger.books.model import Reservation, Wallet
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
@@ -26,7 +26,16 @@ from ledger.engine.cell.waiting_line import WaitingLine
 from ledger.engine.cell.writer import PAUSE_SECONDS, Writer
 from ledger.engine.command import UnavailableError
 from ledger.prices.price_book import PriceBook
-from ledger.store.cells.load import Found, Loaded, LoadRequest, Unreadable, load, load_reversal, load_states
+from ledger.store.cells.load import (
+    Found,
+    Loaded,
+    LoadRequest,
+    Unreadable,
+    load,
+    load_grant,
+    load_reversal,
+    load_states,
+)
 from ledger.store.postgres.database import Connection, Database
 from ledger.store.prices.versions import UnknownVersionError
 from ledger.turns import Turns
@@ -192,12 +201,15 @@ class Loader:
                 await self._prices.learn(reservation.terms, self._database)
 
     async def _load_undone(self, connection: Connection, member: Member) -> None:
-        """What the reversal or the refund at the head of the line gives back.
+        """What the reversal or the refund at the head of the line gives back, or the grant that it changes.
 
         Read after the wallet, so never older than it; if it is newer, the wallet's sequence has moved too,
         and the write is decided again.
         """
         head = member.waiting[0] if member.waiting else None
+        if head is not None and isinstance(head.command, (ConfirmGrant, VoidGrant, ExtendGrant)):
+            cell, lot = self._customers.name, head.command.lot
+            head.take_facts(await load_grant(connection, cell, member.customer, lot))
         if head is None or not isinstance(head.command, (Reverse, Refund)):
             return
         facts = await load_reversal(
@@ -207,7 +219,7 @@ class Loader:
             charge=head.command.charge,
             reservation=head.command.reservation if isinstance(head.command, Reverse) else None,
         )
-        head.give_back(facts)
+        head.take_facts(facts)
 
 
 def _work(member: Member) -> int:

@@ -138,7 +138,7 @@ class Loads:
         if decisions:
             # What a reversal is to undo was read before this: a hold that it found open may have expired.
             for pending in member.waiting:
-                pending.give_back(None)
+                pending.take_facts(None)
 
 
 def _answer_repeats(member: Member, entries: dict[str, Entry]) -> None:

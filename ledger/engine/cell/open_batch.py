@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger.books.model import Decision, Entry, Lot, LotKey, Refusal, Reservation, State, Wallet
+from ledger.books.model import Decision, Entry, GrantRecord, Lot, LotKey, Refusal, Reservation, State, Wallet
 from ledger.calls import Call
 from ledger.engine.command import Answer, Pending
 from ledger.store.audit import Audited
@@ -32,6 +32,7 @@ class CustomerPart:
     """The wallet's row changes: not so where everything was refused."""
     entries: list[Entry] = field(default_factory=list)
     lots: dict[LotKey, tuple[Lot, bool]] = field(default_factory=dict)
+    records: dict[LotKey, GrantRecord] = field(default_factory=dict)
     reservations: dict[int, tuple[Reservation, bool]] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     debt_nanousd: int | None = None
@@ -49,6 +50,10 @@ class CustomerPart:
         for lot in decision.lots:
             seen = self.lots.get(lot.key)
             self.lots[lot.key] = (lot, seen[1] if seen else lot.key.sequence == entry.sequence)
+        if decision.records:
+            for key, more in decision.records.items():
+                stated = self.records.get(key)
+                self.records[key] = more if stated is None else stated.plus(more)
         reservation = decision.reservation
         if reservation is not None:
             known = self.reservations.get(reservation.sequence)
@@ -110,6 +115,7 @@ class OpenBatch:
             wallets={},
             entries=[],
             lots={},
+            records={},
             reservations={},
             states={},
             debts={},
@@ -127,6 +133,8 @@ def _add_rows(batch: Batch, customer: int, part: CustomerPart) -> None:
     batch.entries.extend(part.entries)
     for key, lot in part.lots.items():
         batch.lots[customer, key] = lot
+    for key, record in part.records.items():
+        batch.records[customer, key] = record
     for sequence, reservation in part.reservations.items():
         batch.reservations[customer, sequence] = reservation
     for name, state in part.states.items():

@@ -97,7 +97,7 @@ class Settlement:
         again = shipped + [pending for part in later for pending in part.commands()]
         for pending in again:
             pending.attempts += 1
-            pending.give_back(None)
+            pending.take_facts(None)
         member.waiting.extendleft(pending for pending in reversed(again) if not gave_up(pending))
         member.parts = 0
         member.forget()

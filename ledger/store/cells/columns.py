@@ -194,7 +194,21 @@ LOT_CHANGE = Columns.of(
     "lot_change",
     "customer bigint, sequence bigint, n integer, remaining bigint, held bigint, status text",
 )
+LOT_EXTENDED = Columns.of(
+    "lot_extended_sent",
+    """
+    customer bigint, sequence bigint, n integer, remaining bigint, held bigint, priority integer,
+    expires_at instant, status text
+""",
+)
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
+GRANT = Columns.of(
+    "grant_sent",
+    """
+    customer bigint, sequence bigint, n integer, paid_nanousd bigint, external_reference text, note text,
+    ended bigint
+""",
+)
 STATE = Columns.of(
     "state_sent",
     """
@@ -219,7 +233,9 @@ ROW_TYPES = (
     RESERVATION_COSTS,
     LOT,
     LOT_CHANGE,
+    LOT_EXTENDED,
     LOT_VALUE,
+    GRANT,
     STATE,
     DEBT,
     AUDIT,

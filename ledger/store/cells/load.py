@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, Reservation, State, Wallet
+    from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
     from ledger.store.cells.rows_in import Fields
     from ledger.store.postgres.database import Connection, PooledConnection
 
@@ -106,6 +106,7 @@ _SQL = statements_of(
 )
 LOAD = _SQL["load"]
 LOAD_REVERSAL = _SQL["load_reversal"]
+LOAD_GRANT = _SQL["load_grant"]
 LOAD_STATES = _SQL["load_states"]
 LOCK_WALLETS = _SQL["lock_wallets"]
 FIND_ENTRIES = _SQL["find_entries"]
@@ -183,6 +184,16 @@ async def load_reversal(
         is_beyond_limit=bool(rows["beyond"]),
         lots=_lots_of(rows["lot"]),
     )
+
+
+async def load_grant(connection: Connection, cell: str, customer: int, key: LotKey) -> Facts:
+    """A lot, whatever has become of it, and what was paid for it. Errors as in `load`."""
+    with told_outcomes(connection):
+        row = await connection.fetchrow(LOAD_GRANT.format(cell=cell), customer, *key)
+    if row is None:
+        return Facts()
+    lot = rows_in.lot_of(row, _value_of(row["value_nanousd"]))
+    return Facts(lots=(lot,), paid_nanousd=row["paid_nanousd"])
 
 
 async def find_entries(

@@ -159,6 +159,17 @@ SELECT 'reversed', ROW(u.sequence) FROM undone u
 UNION ALL
 SELECT 'beyond', ROW(s.is_beyond) FROM size s WHERE s.is_beyond
 
+-- name: load_grant
+-- $1 customer; $2 and $3 the lot. One without a record of what was paid has it with the dollars of its entry.
+SELECT {lot_columns}, v.value_nanousd,
+       coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd
+FROM {cell}.lots t
+JOIN {cell}.entries e ON e.customer = t.customer AND e.sequence = t.sequence
+LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
+LEFT JOIN {cell}.grants g ON g.customer = t.customer AND g.sequence = t.sequence AND g.n = t.n
+LEFT JOIN {cell}.money m ON m.customer = t.customer AND m.sequence = t.sequence AND m.house_sequence = 0
+WHERE t.customer = $1 AND t.sequence = $2 AND t.n = $3
+
 -- name: load_states
 SELECT {state_columns}
 FROM unnest($1::bigint[], $2::text[]) AS x(customer, key)

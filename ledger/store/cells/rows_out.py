@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ledger.books.model import (
         Entry,
         EntryLine,
+        GrantRecord,
         Lot,
+        LotKey,
         Money,
         MoneyLine,
         Ratio,
@@ -184,6 +186,22 @@ def lot_change(customer: int, lot: Lot) -> str:
     """What may change of a lot."""
     return (
         f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},{lot.status})"
+    )
+
+
+def lot_extended(customer: int, lot: Lot, shared: Shared) -> str:
+    """What may change of a lot that somebody has extended."""
+    return (
+        f"({customer},{lot.key.sequence},{lot.key.n},{lot.remaining_micros},{lot.held_micros},{lot.priority},"
+        f"{shared.instants[lot.expires_at]},{lot.status})"
+    )
+
+
+def grant_row(customer: int, key: LotKey, record: GrantRecord) -> str:
+    paid_nanousd = record.paid_nanousd
+    return (
+        f"({customer},{key.sequence},{key.n},{'' if paid_nanousd is None else paid_nanousd},"
+        f"{_text(record.external_reference)},{_text(record.note)},{record.ended_micros})"
     )
 
 

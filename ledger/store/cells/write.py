@@ -22,9 +22,11 @@ from ledger.store.cells.write_statement import (
     DOLLARS,
     ENTRIES,
     FRESH_SECONDS,
+    GRANTS,
     HOLDS,
     LOTS_BORN,
     LOTS_CHANGED,
+    LOTS_EXTENDED,
     PARTS,
     RESERVATIONS_CHANGED,
     STATES,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
+    from ledger.books.model import Entry, GrantRecord, Lot, LotKey, Reservation, State, Wallet
     from ledger.store.audit import Audited
     from ledger.store.cells.rows_out import Shared
     from ledger.store.cells.write_statement import StatementPart
@@ -93,6 +95,8 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     lots: dict[tuple[int, LotKey], tuple[Lot, bool]] = field(default_factory=dict)
     """With whether it is born in this batch, as for reservations."""
+    records: dict[tuple[int, LotKey], GrantRecord] = field(default_factory=dict)
+    """What becomes known of lots, beside what is stored."""
     reservations: dict[tuple[int, int], tuple[Reservation, bool]] = field(default_factory=dict)
     states: dict[tuple[int, str], State] = field(default_factory=dict)
     debts: dict[int, int] = field(default_factory=dict)
@@ -198,6 +202,7 @@ async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, str]:
     rows[AUDIT] = [rows_out.audit_row(act) for act in batch.acts]
     _add_reservations(rows, batch, shared)
     _add_lots(rows, batch, shared)
+    rows[GRANTS] = [rows_out.grant_row(*key, record) for key, record in batch.records.items()]
     return {part: rows_out.joined(texts) for part, texts in rows.items() if texts}
 
 
@@ -252,13 +257,21 @@ def _add_reservations(rows: dict[StatementPart, list[str]], batch: Batch, shared
 
 
 def _add_lots(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
-    """A lot's value changes with dollars only: a hold takes none."""
+    """A lot's value changes with dollars only: a hold takes none. What it is changes with entries that say so."""
+    extended = {
+        (entry.customer, (entry.subject, entry.subject_n))
+        for entry in batch.entries
+        if entry.kind is EntryKind.GRANT_EXTENDED
+    }
     with_dollars = {entry.customer for entry in batch.entries if entry.money is not None}
     for (customer, _), (lot, is_born) in batch.lots.items():
         if is_born:
             rows[LOTS_BORN].append(rows_out.lot_row(customer, lot, shared))
             rows[VALUES_BORN].append(rows_out.lot_value_row(customer, lot))
             continue
-        rows[LOTS_CHANGED].append(rows_out.lot_change(customer, lot))
+        if (customer, lot.key) in extended:
+            rows[LOTS_EXTENDED].append(rows_out.lot_extended(customer, lot, shared))
+        else:
+            rows[LOTS_CHANGED].append(rows_out.lot_change(customer, lot))
         if customer in with_dollars:
             rows[VALUES_CHANGED].append(rows_out.lot_value_row(customer, lot))

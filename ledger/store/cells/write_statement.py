@@ -111,8 +111,10 @@ COSTS = StatementPart(
 )
 LOTS_BORN = StatementPart("lots_born", columns.LOT, _insert("lots", columns.LOT))
 LOTS_CHANGED = StatementPart("lots_changed", columns.LOT_CHANGE, _SQL["lots_changed"], counted=True)
+LOTS_EXTENDED = StatementPart("lots_extended", columns.LOT_EXTENDED, _SQL["lots_extended"], counted=True)
 VALUES_BORN = StatementPart("values_born", columns.LOT_VALUE, _insert("lot_values", columns.LOT_VALUE))
 VALUES_CHANGED = StatementPart("values_changed", columns.LOT_VALUE, _SQL["values_changed"])
+GRANTS = StatementPart("grants", columns.GRANT, f"{_insert('grants', columns.GRANT)} {_SQL['grant_stands']}")
 STATES = StatementPart("states", columns.STATE, f"{_insert('states', columns.STATE)} {_SQL['state_stands']}")
 DEBTS = StatementPart("debts", columns.DEBT, f"{_insert('debts', columns.DEBT)} {_SQL['debt_stands']}")
 AUDIT = StatementPart("audit", columns.AUDIT, _SQL["audit"])
@@ -125,8 +127,10 @@ PARTS = (
     COSTS,
     LOTS_BORN,
     LOTS_CHANGED,
+    LOTS_EXTENDED,
     VALUES_BORN,
     VALUES_CHANGED,
+    GRANTS,
     STATES,
     DEBTS,
     AUDIT,

@@ -92,10 +92,23 @@ ON CONFLICT (customer, sequence) DO UPDATE SET
     saved_exact = excluded.saved_exact, own_key_exact = excluded.own_key_exact
 
 -- fragment: lots_changed
--- What a grant is does not change; what is left of it does.
+-- What a grant is does not change, unless somebody extends it; what is left of it does.
 UPDATE {cell}.lots t SET remaining = x.remaining, held = x.held, status = x.status
 FROM {rows}
 WHERE t.customer = x.customer AND t.sequence = x.sequence AND t.n = x.n AND {applies} RETURNING 1
+
+-- fragment: lots_extended
+-- No row is updated twice in one statement: all that may change of a lot goes in one.
+UPDATE {cell}.lots t SET
+    remaining = x.remaining, held = x.held, status = x.status, priority = x.priority, expires_at = {expires_at}
+FROM {rows}
+WHERE t.customer = x.customer AND t.sequence = x.sequence AND t.n = x.n AND {applies} RETURNING 1
+
+-- fragment: grant_stands
+-- What has ended is added up; the rest is said once, but for what is paid in the end.
+ON CONFLICT (customer, sequence, n) DO UPDATE SET
+    paid_nanousd = coalesce(excluded.paid_nanousd, grants.paid_nanousd),
+    ended = grants.ended + excluded.ended
 
 -- fragment: values_changed
 -- A hold takes no value: most rows stay as they are, so their number tells nothing. The lot itself is

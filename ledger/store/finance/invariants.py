@@ -94,6 +94,7 @@ _OF_CUSTOMERS = (
     "reservations",
     "lots",
     "lot_values",
+    "grants",
     "states",
     "rollup_lines",
 )

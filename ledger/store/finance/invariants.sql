@@ -110,21 +110,29 @@ FROM {cell}.money m LEFT JOIN {cell}.entries e USING (customer, sequence)
 WHERE m.house_sequence = 0 AND (e.booked_at, e.xid) IS DISTINCT FROM (m.booked_at, m.xid)
 
 -- name: lot_amounts_conserved
--- A lot that a reversal or a refund made was issued nothing: its credits came back as draws below 0.
+-- A lot that a reversal or a refund made was issued nothing: its credits came back as draws below 0. One that was
+-- stated before it was paid is issued by the entry that confirms the payment.
 WITH rests AS MATERIALIZED (
     SELECT l.customer, l.sequence, l.n, l.status, l.amount, l.remaining, coalesce(d.drawn, 0) AS drawn,
-           i.issued + l.moved_in - l.moved_out - coalesce(d.drawn, 0) - l.remaining AS gone, i.issued
+           i.issued + l.moved_in - l.moved_out - coalesce(d.drawn, 0) - l.remaining AS gone, i.issued,
+           CASE WHEN i.issued > 0 OR e.kind <> 'GRANT_PENDING_PAYMENT' THEN g.ended END AS ended
     FROM {cell}.lots l
     LEFT JOIN {cell}.entries e USING (customer, sequence)
+    LEFT JOIN {cell}.grants g USING (customer, sequence, n)
+    LEFT JOIN (SELECT customer, subject AS sequence, subject_n AS n FROM {cell}.entries WHERE kind = 'GRANT') c
+        USING (customer, sequence, n)
     LEFT JOIN (SELECT customer, (d->>0)::bigint AS sequence, (d->>1)::integer AS n,
                       sum((d->>2)::bigint) AS drawn
                FROM {cell}.money, json_array_elements(draws) AS d
                GROUP BY 1, 2, 3) d USING (customer, sequence, n),
-         LATERAL (SELECT CASE WHEN e.kind = 'GRANT' THEN l.amount ELSE 0 END AS issued) i
+         LATERAL (SELECT CASE WHEN c.customer IS NOT NULL THEN l.amount ELSE 0 END AS issued) i
 )
 SELECT customer, format('lot %s.%s (%s) of %s: %s drawn and %s remain', sequence, n, status, amount,
                         drawn, remaining) AS description
 FROM rests WHERE gone < 0 OR (gone > 0 AND status NOT IN ('EXPIRED', 'VOIDED'))
+UNION ALL
+SELECT customer, format('lot %s.%s (%s): %s is known to have ended, %s is gone', sequence, n, status, ended, gone)
+FROM rests WHERE ended > gone
 UNION ALL
 SELECT customer, format('%s issued, grants of %s; %s expired, voided or refunded, %s gone from lots',
                         booked_issued, issued, booked_gone, gone)

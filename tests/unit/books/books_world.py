@@ -172,7 +172,7 @@ class World:
             self.reservations[decision.reservation.sequence] = decision.reservation
         self.states.update(decision.states)
         for key, more in decision.records.items():
-            self.records[key] = known_after(self.records.get(key, GrantRecord()), more)
+            self.records[key] = self.records.get(key, GrantRecord()).plus(more)
         self.check()
 
     def check(self) -> None:
@@ -204,16 +204,6 @@ class World:
         if made_by is None or made_by.kind is not EntryKind.GRANT_PENDING_PAYMENT:
             return False
         return not any(e.kind is EntryKind.GRANT and (e.subject, e.subject_n) == lot.key for e in self.entries)
-
-
-def known_after(known: GrantRecord, more: GrantRecord) -> GrantRecord:
-    """Give what is known of a lot with what an entry adds to it, as a store keeps it."""
-    return GrantRecord(
-        known.paid_nanousd if more.paid_nanousd is None else more.paid_nanousd,
-        more.external_reference or known.external_reference,
-        more.note or known.note,
-        known.ended_micros + more.ended_micros,
-    )
 
 
 def is_whole(value: object) -> bool:
