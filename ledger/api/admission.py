@@ -15,7 +15,7 @@ from ledger.access.allowances import Allowances, KeyLimitError
 from ledger.api.looks import Looks
 from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
-from ledger.api.writes import ISSUE_GRANT, OF_BATCH
+from ledger.api.writes import OF_BATCH, OF_GRANTS
 from ledger.engine.command import OverloadedError
 from ledger.engine.waiting import AGE, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import OperationsMetrics
@@ -26,11 +26,11 @@ _BATCH: Final = "ledger.v1.CreditService/Batch"
 _OF_ITEM: Final = {name: urgency_of(write.command) for name, write in OF_BATCH.items()}
 _OF_METHOD: Final = {
     "Quote": Urgency.NEW_WORK,
-    **{write.name: urgency_of(write.command) for write in (*OF_BATCH.values(), ISSUE_GRANT)},
+    **{write.name: urgency_of(write.command) for write in (*OF_BATCH.values(), *OF_GRANTS)},
 }
 """Of the methods that are not refused like reads."""
 
-_WRITES: Final = frozenset(write.name for write in (*OF_BATCH.values(), ISSUE_GRANT))
+_WRITES: Final = frozenset(write.name for write in (*OF_BATCH.values(), *OF_GRANTS))
 """Methods whose calls join the line of commands."""
 
 _LATEST: Final = (Urgency.DONE_WORK, Urgency.ANY_TIME, Urgency.NEW_WORK)

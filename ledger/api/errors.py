@@ -117,6 +117,7 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.NOT_FOUND, "The customer has no such reservation."
     ),
     RefusalReason.CHARGE_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "The customer has no such charge."),
+    RefusalReason.GRANT_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "The customer has no such grant."),
     RefusalReason.RESERVATION_CLOSED: Wording(
         StatusCode.FAILED_PRECONDITION, "The reservation was released, reversed or finally committed."
     ),
@@ -147,6 +148,13 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.FAILED_PRECONDITION,
         "The charge takes no more refunds of a part; one without an amount gives back all that is left.",
     ),
+    RefusalReason.GRANT_CLOSED: Wording(
+        StatusCode.FAILED_PRECONDITION,
+        "The grant has expired, was voided, or has nothing left that could be taken back.",
+    ),
+    RefusalReason.GRANT_NOT_PENDING_PAYMENT: Wording(
+        StatusCode.FAILED_PRECONDITION, "The grant is not pending payment: there is nothing to confirm."
+    ),
     RefusalReason.TOO_MANY_GRANTS: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The customer has credits left of as many grants as it may have at a time.",
@@ -168,6 +176,9 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.RESERVATION_EXPIRED,
         RefusalReason.RESERVATION_OPEN,
         RefusalReason.CHARGE_NOT_FOUND,
+        RefusalReason.GRANT_NOT_FOUND,
+        RefusalReason.GRANT_CLOSED,
+        RefusalReason.GRANT_NOT_PENDING_PAYMENT,
         RefusalReason.CHARGE_NOT_REVERSIBLE,
         RefusalReason.REVERSAL_TOO_LARGE,
         RefusalReason.REVERSAL_NOT_EXACT,
@@ -176,7 +187,7 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.OVER_CAPTURE,
     }
 )
-"""Reasons that are about the reservation or the charge that a request names."""
+"""Reasons that are about the reservation, the charge or the grant that a request names."""
 
 _CODES: Final = {code.value[0]: code for code in StatusCode}
 
@@ -197,8 +208,8 @@ def code_of(status: Status) -> StatusCode:
 def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> Status:
     """How a refusal is reported; its variables are the `ErrorInfo`'s metadata.
 
-    `subject` is the field by which the request names a reservation or a charge, and the id as it is written
-    there: a refusal that is about that thing says which.
+    `subject` is the field by which the request names a reservation, a charge or a grant, and the id as it is
+    written there: a refusal that is about that thing says which.
     """
     wording = TABLE[refusal.reason]
     detail = dict(refusal.detail)

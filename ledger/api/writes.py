@@ -19,12 +19,15 @@ from ledger.books.commands import (
     Charge,
     Command,
     Commit,
+    ConfirmGrant,
     Extend,
+    ExtendGrant,
     IssueGrant,
     Refund,
     Release,
     Reserve,
     Reverse,
+    VoidGrant,
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.command import Asked, Committed, Pending
@@ -70,6 +73,16 @@ CHARGE: Final = Method(Charge, decode.charge, encode.charged, pb.ChargeResponse)
 REFUND: Final = Method(Refund, decode.refund, encode.refunded, pb.RefundResponse)
 REVERSE: Final = Method(Reverse, decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
 ISSUE_GRANT: Final = Method(IssueGrant, decode.issue_grant, encode.granted, admin.IssueGrantResponse)
+CONFIRM_GRANT: Final = Method(
+    ConfirmGrant, decode.confirm_grant, encode.nothing_of_its_own, admin.ConfirmGrantResponse
+)
+VOID_GRANT: Final = Method(VoidGrant, decode.void_grant, encode.voided, admin.VoidGrantResponse)
+EXTEND_GRANT: Final = Method(
+    ExtendGrant, decode.extend_grant, encode.nothing_of_its_own, admin.ExtendGrantResponse
+)
+
+OF_GRANTS: Final[tuple[Method[Any, Any, Any], ...]] = (ISSUE_GRANT, CONFIRM_GRANT, VOID_GRANT, EXTEND_GRANT)
+"""Those of the back office that join the line of commands with others."""
 
 OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {
     "reserve": RESERVE,

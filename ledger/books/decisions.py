@@ -64,10 +64,8 @@ def decide(
             decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
         case Reverse() | Refund():
             decision = _give_back(wallet, command, now=now, plan=plan, facts=facts)
-        case IssueGrant():
-            decision = grants.issue(wallet, command, now=now, plan=plan)
-        case ConfirmGrant() | VoidGrant() | ExtendGrant():
-            decision = _change_grant(wallet, command, now=now, plan=plan, facts=facts)
+        case IssueGrant() | ConfirmGrant() | VoidGrant() | ExtendGrant():
+            decision = _grant(wallet, command, now=now, plan=plan, facts=facts)
         case UpdateCustomer():
             decision = customers.update(wallet, command, now=now, plan=plan)
         case _:
@@ -83,10 +81,17 @@ def _give_back(
     return refunds.refund(wallet, command, now=now, plan=plan, facts=facts)
 
 
-def _change_grant(
-    wallet: Wallet, command: ConfirmGrant | VoidGrant | ExtendGrant, *, now: datetime, plan: Plan, facts: Facts
+def _grant(
+    wallet: Wallet,
+    command: IssueGrant | ConfirmGrant | VoidGrant | ExtendGrant,
+    *,
+    now: datetime,
+    plan: Plan,
+    facts: Facts,
 ) -> Decision | Refusal:
     match command:
+        case IssueGrant():
+            return grants.issue(wallet, command, now=now, plan=plan)
         case ConfirmGrant():
             return grants.confirm(wallet, command, now=now, plan=plan, facts=facts)
         case VoidGrant():

@@ -112,7 +112,9 @@ def confirm(
     return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=lot.key)
 
 
-def void(wallet: Wallet, command: VoidGrant, *, now: datetime, plan: Plan, facts: Facts) -> Decision | Refusal:
+def void(
+    wallet: Wallet, command: VoidGrant, *, now: datetime, plan: Plan, facts: Facts
+) -> Decision | Refusal:
     """Takes back what nobody holds of a grant; its used credits stay paid, or are owed from now on."""
     lot = _named(wallet, command.lot, facts)
     if lot is None:
@@ -235,7 +237,7 @@ def _refuse_promo(command: IssueGrant) -> Refusal | None:
 
 
 def _refuse_debt(wallet: Wallet, micros: int, value_nanousd: int, facts: Facts) -> Refusal | None:
-    """Refuses what cannot be owed: credits that nobody paid for as a grant, amounts that the books cannot hold."""
+    """Refuses what cannot be owed: credits that were not granted, amounts that the books cannot hold."""
     if facts.paid_nanousd is None:
         return refusals.invalid("used", "these credits came back: void the grant that they came from")
     if max(micros - wallet.balances.debt, value_nanousd - wallet.unbilled_nanousd) > MAX_AMOUNT:

@@ -545,8 +545,8 @@ class Facts(NamedTuple):
     is_exact: bool = True
     """Reverse: what the others of a period amount to without `charges` is known exactly: `states` has it."""
     lots: tuple[Lot, ...] = ()
-    """Reverse, Refund: the lots that `charges` and `later` drew. VoidGrant, ConfirmGrant, ExtendGrant: the lot
-    that is named. Those in the wallet count as they stand there."""
+    """Reverse, Refund: the lots that `charges` and `later` drew. ConfirmGrant, VoidGrant, ExtendGrant: that
+    which is named. Those in the wallet count as they stand there."""
     paid_nanousd: int | None = None
     """VoidGrant, ConfirmGrant: what was paid for the lot, or stated; None: it was not granted, but made of
     credits that came back."""

@@ -15,7 +15,16 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Final, NamedTuple
 
-from ledger.books.commands import Command, Extend, Refund, Reserve, Reverse, UpdateCustomer
+from ledger.books.commands import (
+    Command,
+    Extend,
+    ExtendGrant,
+    Refund,
+    Reserve,
+    Reverse,
+    UpdateCustomer,
+    VoidGrant,
+)
 from ledger.clock import boot_seconds
 from ledger.engine.command import Asked, OverloadedError, Underway
 from ledger.metrics.operations import RefusedCollector
@@ -77,6 +86,8 @@ _URGENCIES: Final[Mapping[type[Command], Urgency]] = {
     Refund: Urgency.ANY_TIME,
     Reverse: Urgency.ANY_TIME,
     UpdateCustomer: Urgency.ANY_TIME,
+    VoidGrant: Urgency.ANY_TIME,
+    ExtendGrant: Urgency.ANY_TIME,
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from ledger.books.commands import IssueGrant
+from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, VoidGrant
 from ledger.store.lists import page_of, sized_page
 from ledger.store.statements import statements_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.commands import Command
-    from ledger.books.model import Decision, Entry, Wallet
+    from ledger.books.model import Decision, Entry, Facts, Lot, Wallet
     from ledger.store.postgres.database import Pool, PooledConnection
 
 _SQL = statements_of(__name__)
@@ -124,10 +124,17 @@ def listing(wanted: Wanted, before: tuple[datetime, int], limit: int) -> tuple[s
     return LIST.format(conditions=" AND ".join(conditions)), [*before, limit, *(value for _, value in asked)]
 
 
-def audited(act: Act, wallet: Wallet, command: Command, decision: Decision) -> Audited:
-    """What an act has made of a customer, whose wallet it met."""
-    if isinstance(command, IssueGrant):
-        return Audited(act, decision.entry, None, _grant_image(command, decision.entry))
+def audited(act: Act, wallet: Wallet, command: Command, decision: Decision, facts: Facts | None) -> Audited:
+    """What an act has made of a customer, whose wallet it met, and of what it names (`facts`)."""
+    match command:
+        case IssueGrant():
+            return Audited(act, decision.entry, None, _grant_image(command, decision.entry))
+        case ConfirmGrant() | VoidGrant() | ExtendGrant():
+            lots = (*wallet.lots, *(facts.lots if facts is not None else ()))
+            before = next(lot for lot in lots if lot.key == command.lot)
+            [after] = decision.lots
+            asked = _changes(command, decision)
+            return Audited(act, decision.entry, _lot_image(before), _lot_image(after) | asked)
     return Audited(act, decision.entry, customer_image(wallet), customer_image(decision.wallet))
 
 
@@ -151,7 +158,32 @@ def _grant_image(command: IssueGrant, entry: Entry) -> Image:
         "expires_at": instant(command.expires_at),
         "priority": command.priority,
         "scope": command.scope or "",
+        "pending_payment": command.pending_payment,
+        "external_reference": command.external_reference or "",
+        "note": command.note or "",
     }
+
+
+def _lot_image(lot: Lot) -> Image:
+    """What may change of a grant, and by what its id is made."""
+    return {
+        "lot": [*lot.key],
+        "status": lot.status,
+        "remaining_micros": lot.remaining_micros,
+        "expires_at": instant(lot.expires_at),
+        "priority": lot.priority,
+    }
+
+
+def _changes(command: ConfirmGrant | VoidGrant | ExtendGrant, decision: Decision) -> Image:
+    """What an act on a grant states beside what became of it."""
+    match command:
+        case ConfirmGrant():
+            return {"paid_total_nanousd": decision.records[command.lot].paid_nanousd}
+        case VoidGrant():
+            return {"reason": command.reason, "used": command.used}
+        case ExtendGrant():
+            return {}
 
 
 def instant(value: datetime | None) -> str | None:

@@ -54,6 +54,8 @@ class _GrantStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantStat
     GRANT_STATUS_DEPLETED: _GrantStatus.ValueType  # 3
     GRANT_STATUS_EXPIRED: _GrantStatus.ValueType  # 4
     GRANT_STATUS_VOIDED: _GrantStatus.ValueType  # 5
+    GRANT_STATUS_PENDING_PAYMENT: _GrantStatus.ValueType  # 6
+    """Stated, and not paid yet: nobody can draw it."""
 
 class GrantStatus(_GrantStatus, metaclass=_GrantStatusEnumTypeWrapper): ...
 
@@ -63,6 +65,8 @@ GRANT_STATUS_ACTIVE: GrantStatus.ValueType  # 2
 GRANT_STATUS_DEPLETED: GrantStatus.ValueType  # 3
 GRANT_STATUS_EXPIRED: GrantStatus.ValueType  # 4
 GRANT_STATUS_VOIDED: GrantStatus.ValueType  # 5
+GRANT_STATUS_PENDING_PAYMENT: GrantStatus.ValueType  # 6
+"""Stated, and not paid yet: nobody can draw it."""
 Global___GrantStatus: _TypeAlias = GrantStatus  # noqa: Y015
 
 class _TransactionType:
@@ -86,6 +90,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """The charge_id is that of the charge refunded."""
     TRANSACTION_TYPE_PERIOD_CLOSED: _TransactionType.ValueType  # 12
     """What a period has charged beyond what its usage comes to goes back when it closes."""
+    TRANSACTION_TYPE_GRANT_VOIDED: _TransactionType.ValueType  # 13
+    """A grant was taken back; what was used of it may have become debt."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper): ...
 
@@ -104,6 +110,8 @@ TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
 """The charge_id is that of the charge refunded."""
 TRANSACTION_TYPE_PERIOD_CLOSED: TransactionType.ValueType  # 12
 """What a period has charged beyond what its usage comes to goes back when it closes."""
+TRANSACTION_TYPE_GRANT_VOIDED: TransactionType.ValueType  # 13
+"""A grant was taken back; what was used of it may have become debt."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 class _StatementLineType:
@@ -266,11 +274,17 @@ class Grant(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CONSUMED_MICROS_FIELD_NUMBER: _builtins.int
+    EXPIRED_MICROS_FIELD_NUMBER: _builtins.int
+    VOIDED_MICROS_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     kind: Global___GrantKind.ValueType
     amount_micros: _builtins.int
     remaining_micros: _builtins.int
-    """Neither used nor expired; held credits included."""
+    """Neither used, expired nor voided; held credits included. amount_micros is the sum of it and of what was
+    consumed, expired and voided.
+    """
     held_micros: _builtins.int
     priority: _builtins.int
     """Lower burns first."""
@@ -279,6 +293,13 @@ class Grant(_message.Message):
     if empty.
     """
     status: Global___GrantStatus.ValueType
+    consumed_micros: _builtins.int
+    """What it has paid of use and of debt, less what came back to it."""
+    expired_micros: _builtins.int
+    voided_micros: _builtins.int
+    """What was taken back, used credits that became debt included."""
+    external_reference: _builtins.str
+    """The seller's own, an invoice's number say."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -298,10 +319,14 @@ class Grant(_message.Message):
         priority: _builtins.int = ...,
         scope: _builtins.str = ...,
         status: Global___GrantStatus.ValueType = ...,
+        consumed_micros: _builtins.int = ...,
+        expired_micros: _builtins.int = ...,
+        voided_micros: _builtins.int = ...,
+        external_reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "effective_at", b"effective_at", "expires_at", b"expires_at", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "remaining_micros", b"remaining_micros", "scope", b"scope", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "consumed_micros", b"consumed_micros", "effective_at", b"effective_at", "expired_micros", b"expired_micros", "expires_at", b"expires_at", "external_reference", b"external_reference", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "remaining_micros", b"remaining_micros", "scope", b"scope", "status", b"status", "voided_micros", b"voided_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,19 +339,25 @@ class ListGrantsRequest(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_BEFORE_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     page_size: _builtins.int
     page_token: _builtins.str
+    @_builtins.property
+    def expires_before(self) -> _timestamp_pb2.Timestamp:
+        """Only those with credits left that expire before it."""
+
     def __init__(
         self,
         *,
         customer_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        expires_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_before", b"expires_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "expires_before", b"expires_before", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _UsedCredits:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsedCreditsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsedCredits.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USED_CREDITS_UNSPECIFIED: _UsedCredits.ValueType  # 0
+    """STAY_PAID."""
+    USED_CREDITS_STAY_PAID: _UsedCredits.ValueType  # 1
+    """They stay consumed, and paid for."""
+    USED_CREDITS_BECOME_DEBT: _UsedCredits.ValueType  # 2
+    """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
+
+class UsedCredits(_UsedCredits, metaclass=_UsedCreditsEnumTypeWrapper):
+    """What becomes of the used credits of a grant that is voided."""
+
+USED_CREDITS_UNSPECIFIED: UsedCredits.ValueType  # 0
+"""STAY_PAID."""
+USED_CREDITS_STAY_PAID: UsedCredits.ValueType  # 1
+"""They stay consumed, and paid for."""
+USED_CREDITS_BECOME_DEBT: UsedCredits.ValueType  # 2
+"""Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
+Global___UsedCredits: _TypeAlias = UsedCredits  # noqa: Y015
+
 class _PriceSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -337,6 +361,9 @@ class IssueGrantRequest(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    PENDING_PAYMENT_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     customer_id: _builtins.str
     amount_micros: _builtins.int
@@ -347,6 +374,12 @@ class IssueGrantRequest(_message.Message):
     """Lower burns first."""
     scope: _builtins.str
     """The only kind of usage that it pays for: tokens, compute, units, outcome; any, if empty."""
+    pending_payment: _builtins.bool
+    """Stated now, and issued by ConfirmGrant: nobody can draw it before, and it pays no debt."""
+    external_reference: _builtins.str
+    """Your own, an invoice's number say: at most 128 characters. Shown to the customer."""
+    note: _builtins.str
+    """For the back office alone: at most 1,000 characters."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp:
         """At once, if unset."""
@@ -367,14 +400,311 @@ class IssueGrantRequest(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         priority: _builtins.int = ...,
         scope: _builtins.str = ...,
+        pending_payment: _builtins.bool = ...,
+        external_reference: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "customer_id", b"customer_id", "effective_at", b"effective_at", "expires_at", b"expires_at", "kind", b"kind", "paid_total_usd", b"paid_total_usd", "priority", b"priority", "request_id", b"request_id", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "customer_id", b"customer_id", "effective_at", b"effective_at", "expires_at", b"expires_at", "external_reference", b"external_reference", "kind", b"kind", "note", b"note", "paid_total_usd", b"paid_total_usd", "pending_payment", b"pending_payment", "priority", b"priority", "request_id", b"request_id", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueGrantRequest: _TypeAlias = IssueGrantRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    PAID_TOTAL_USD_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    paid_total_usd: _builtins.str
+    """What was really paid for the whole grant, as in IssueGrant; what was stated there, if empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        paid_total_usd: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "paid_total_usd", b"paid_total_usd", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmGrantRequest: _TypeAlias = ConfirmGrantRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmGrantResponse: _TypeAlias = ConfirmGrantResponse  # noqa: Y015
+
+@_typing.final
+class VoidGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    used: Global___UsedCredits.ValueType
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        used: Global___UsedCredits.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "reason", b"reason", "request_id", b"request_id", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidGrantRequest: _TypeAlias = VoidGrantRequest  # noqa: Y015
+
+@_typing.final
+class VoidGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    TAKEN_BACK_MICROS_FIELD_NUMBER: _builtins.int
+    OWED_MICROS_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    taken_back_micros: _builtins.int
+    """What nobody held of it, and was taken back."""
+    owed_micros: _builtins.int
+    """Of its used credits, what the customer owes from now on."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        taken_back_micros: _builtins.int = ...,
+        owed_micros: _builtins.int = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "owed_micros", b"owed_micros", "replayed", b"replayed", "sequence", b"sequence", "taken_back_micros", b"taken_back_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidGrantResponse: _TypeAlias = VoidGrantResponse  # noqa: Y015
+
+@_typing.final
+class ExtendGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    NEVER_EXPIRES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    never_expires: _builtins.bool
+    priority: _builtins.int
+    """Lower burns first."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """In the future; it may be earlier than it was."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        never_expires: _builtins.bool = ...,
+        priority: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "expires_at", b"expires_at", "expiry", b"expiry", "never_expires", b"never_expires", "priority", b"priority"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "customer_id", b"customer_id", "expires_at", b"expires_at", "expiry", b"expiry", "grant_id", b"grant_id", "never_expires", b"never_expires", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["expires_at", "never_expires"]  # noqa: Y015
+    _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiry) -> _WhichOneofReturnType_expiry | None: ...
+
+Global___ExtendGrantRequest: _TypeAlias = ExtendGrantRequest  # noqa: Y015
+
+@_typing.final
+class ExtendGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendGrantResponse: _TypeAlias = ExtendGrantResponse  # noqa: Y015
+
+@_typing.final
+class ListCustomerGrantsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    EXPIRES_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """At least one of the three; grants that fit all that are set."""
+    external_reference: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    @_builtins.property
+    def expires_before(self) -> _timestamp_pb2.Timestamp:
+        """Only those with credits left that expire before it."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        external_reference: _builtins.str = ...,
+        expires_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_before", b"expires_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "expires_before", b"expires_before", "external_reference", b"external_reference", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerGrantsRequest: _TypeAlias = ListCustomerGrantsRequest  # noqa: Y015
+
+@_typing.final
+class CustomerGrant(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    note: _builtins.str
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant: ...
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant", b"grant", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomerGrant: _TypeAlias = CustomerGrant  # noqa: Y015
+
+@_typing.final
+class ListCustomerGrantsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomerGrant]: ...
+    def __init__(
+        self,
+        *,
+        grants: _abc.Iterable[Global___CustomerGrant] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCustomerGrantsResponse: _TypeAlias = ListCustomerGrantsResponse  # noqa: Y015
 
 @_typing.final
 class IssueGrantResponse(_message.Message):
@@ -1549,7 +1879,7 @@ class AuditEvent(_message.Message):
     sequence: _builtins.int
     """Of a customer's entry in the journal, as the answer had it."""
     grant_id: _builtins.str
-    """Of IssueGrant."""
+    """Of IssueGrant, ConfirmGrant, VoidGrant and ExtendGrant."""
     before: _builtins.str
     """JSON: what the resource was; empty, if it was not there. A version of prices stands for its document."""
     after: _builtins.str

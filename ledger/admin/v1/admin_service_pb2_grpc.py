@@ -60,6 +60,26 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.FromString,
                 _registered_method=True)
+        self.ConfirmGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ConfirmGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantResponse.FromString,
+                _registered_method=True)
+        self.VoidGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/VoidGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantResponse.FromString,
+                _registered_method=True)
+        self.ExtendGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ExtendGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.FromString,
+                _registered_method=True)
+        self.ListCustomerGrants = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListCustomerGrants',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.FromString,
+                _registered_method=True)
         self.ListRateCards = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/ListRateCards',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardsRequest.SerializeToString,
@@ -178,6 +198,34 @@ class AdminServiceServicer:
 
     def IssueGrant(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmGrant(self, request, context):
+        """A grant that was pending payment is paid: it becomes active, or pending its start.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidGrant(self, request, context):
+        """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendGrant(self, request, context):
+        """Another expiry or priority of a grant that has neither expired nor been voided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomerGrants(self, request, context):
+        """Grants of a customer, the newest first; or of all, by external reference or by what expires first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -330,6 +378,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.IssueGrant,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.SerializeToString,
+            ),
+            'ConfirmGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantResponse.SerializeToString,
+            ),
+            'VoidGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantResponse.SerializeToString,
+            ),
+            'ExtendGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.SerializeToString,
+            ),
+            'ListCustomerGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomerGrants,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.SerializeToString,
             ),
             'ListRateCards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRateCards,
@@ -553,6 +621,114 @@ class AdminService:
             '/ledger.admin.v1.AdminService/IssueGrant',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ConfirmGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/VoidGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.VoidGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ExtendGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomerGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListCustomerGrants',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,14 @@ class AdminServiceStub:
     ListCustomers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomersRequest, _admin_service_pb2.ListCustomersResponse]
     """By id."""
     IssueGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.IssueGrantRequest, _admin_service_pb2.IssueGrantResponse]
+    ConfirmGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ConfirmGrantRequest, _admin_service_pb2.ConfirmGrantResponse]
+    """A grant that was pending payment is paid: it becomes active, or pending its start."""
+    VoidGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.VoidGrantRequest, _admin_service_pb2.VoidGrantResponse]
+    """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released."""
+    ExtendGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ExtendGrantRequest, _admin_service_pb2.ExtendGrantResponse]
+    """Another expiry or priority of a grant that has neither expired nor been voided."""
+    ListCustomerGrants: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]
+    """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
     ListRateCards: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]
     """The cards in force."""
     GetRateCard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]
@@ -89,6 +97,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListCustomers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomersRequest, _admin_service_pb2.ListCustomersResponse]  # type: ignore[assignment]
     """By id."""
     IssueGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.IssueGrantRequest, _admin_service_pb2.IssueGrantResponse]  # type: ignore[assignment]
+    ConfirmGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ConfirmGrantRequest, _admin_service_pb2.ConfirmGrantResponse]  # type: ignore[assignment]
+    """A grant that was pending payment is paid: it becomes active, or pending its start."""
+    VoidGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.VoidGrantRequest, _admin_service_pb2.VoidGrantResponse]  # type: ignore[assignment]
+    """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released."""
+    ExtendGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ExtendGrantRequest, _admin_service_pb2.ExtendGrantResponse]  # type: ignore[assignment]
+    """Another expiry or priority of a grant that has neither expired nor been voided."""
+    ListCustomerGrants: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]  # type: ignore[assignment]
+    """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
     ListRateCards: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]  # type: ignore[assignment]
     """The cards in force."""
     GetRateCard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]  # type: ignore[assignment]
@@ -166,6 +182,38 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.IssueGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.IssueGrantResponse, _abc.Awaitable[_admin_service_pb2.IssueGrantResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ConfirmGrant(
+        self,
+        request: _admin_service_pb2.ConfirmGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ConfirmGrantResponse, _abc.Awaitable[_admin_service_pb2.ConfirmGrantResponse]]:
+        """A grant that was pending payment is paid: it becomes active, or pending its start."""
+
+    @_abc_1.abstractmethod
+    def VoidGrant(
+        self,
+        request: _admin_service_pb2.VoidGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.VoidGrantResponse, _abc.Awaitable[_admin_service_pb2.VoidGrantResponse]]:
+        """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released."""
+
+    @_abc_1.abstractmethod
+    def ExtendGrant(
+        self,
+        request: _admin_service_pb2.ExtendGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ExtendGrantResponse, _abc.Awaitable[_admin_service_pb2.ExtendGrantResponse]]:
+        """Another expiry or priority of a grant that has neither expired nor been voided."""
+
+    @_abc_1.abstractmethod
+    def ListCustomerGrants(
+        self,
+        request: _admin_service_pb2.ListCustomerGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListCustomerGrantsResponse, _abc.Awaitable[_admin_service_pb2.ListCustomerGrantsResponse]]:
+        """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
 
     @_abc_1.abstractmethod
     def ListRateCards(

@@ -11,8 +11,8 @@ from ledger import books
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.admin.v1 import admin_service_pb2_grpc
-from ledger.api import writes
 from ledger.api.back_office.audit import AuditMethods, act_of
+from ledger.api.back_office.grants import GrantMethods
 from ledger.api.back_office.keys import KeyMethods
 from ledger.api.back_office.rates import RateMethods
 from ledger.api.errors import StatusError, refused, some_of
@@ -35,7 +35,9 @@ NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
 """Where new customers live."""
 
 
-class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc.AdminServiceServicer):
+class AdminService(
+    RateMethods, KeyMethods, GrantMethods, AuditMethods, admin_service_pb2_grpc.AdminServiceServicer
+):
     """Who the customers are, what they were granted, which cards are in force, who may call, who did what."""
 
     def __init__(
@@ -178,9 +180,6 @@ class AdminService(RateMethods, KeyMethods, AuditMethods, admin_service_pb2_grpc
             events=page.events, next_page_token=page.next_page_token, cursor=page.cursor
         )
 
-    async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
-        """Gives credits to a customer."""
-        return await self._writes.answer(writes.ISSUE_GRANT, request, act_of(request))
 
 
 def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:

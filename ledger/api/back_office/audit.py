@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,8 +19,10 @@ from ledger.store.postgres.database import Pool
 from ledger.store.reading.reads import NEWEST
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-_LAST_MICROS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
+LAST_MICROS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
+"""The last instant that there may be, since 1970."""
 _ISSUE_GRANT: Final = "IssueGrant"
+_OF_GRANTS: Final = ("ConfirmGrant", "VoidGrant", "ExtendGrant")
 
 
 def act_of(request: Message) -> Act:
@@ -39,7 +42,7 @@ class AuditMethods:
         """Acts, the newest first."""
         problems = Problems()
         size = paging.page_size(problems, request)
-        micros, number = paging.last_key(problems, request, (_LAST_MICROS, NEWEST))
+        micros, number = paging.last_key(problems, request, (LAST_MICROS, NEWEST))
         wanted = _wanted(problems, request)
         problems.raise_if_any()
         before = (EPOCH + micros * _MICROSECOND, number)
@@ -79,7 +82,11 @@ def _event(event: AuditEvent) -> pb.AuditEvent:
 
 
 def _grant_id(event: AuditEvent) -> str:
-    """Of the grant that was issued: its lot is the first of the entry."""
-    if event.method != _ISSUE_GRANT or event.sequence is None:
+    """Of the grant that was issued, whose lot is the first of the entry, or that was changed."""
+    if event.method == _ISSUE_GRANT and event.sequence is not None:
+        lot = LotKey(event.sequence, 0)
+    elif event.method in _OF_GRANTS:
+        lot = LotKey(*json.loads(event.after)["lot"])
+    else:
         return ""
-    return ids.grant_id(event.resource.removeprefix(CUSTOMERS), LotKey(event.sequence, 0))
+    return ids.grant_id(event.resource.removeprefix(CUSTOMERS), lot)

@@ -25,8 +25,10 @@ from ledger.books.commands import (
     Charge,
     Command,
     Commit,
+    ConfirmGrant,
     CreateCustomer,
     Extend,
+    ExtendGrant,
     Fill,
     IssueGrant,
     Refund,
@@ -34,10 +36,12 @@ from ledger.books.commands import (
     Reserve,
     Reverse,
     UpdateCustomer,
+    UsedCredits,
+    VoidGrant,
 )
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.making import make
-from ledger.books.model import NOTHING, GrantKind
+from ledger.books.model import NOTHING, GrantKind, LotKey
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -54,6 +58,11 @@ GRANT_KINDS: Final = {
     wallet.GRANT_KIND_SUBSCRIPTION: GrantKind.SUBSCRIPTION,
     wallet.GRANT_KIND_ADJUSTMENT: GrantKind.ADJUSTMENT,
 }
+_USED: Final = {
+    admin.USED_CREDITS_UNSPECIFIED: UsedCredits.STAY_PAID,
+    admin.USED_CREDITS_STAY_PAID: UsedCredits.STAY_PAID,
+    admin.USED_CREDITS_BECOME_DEBT: UsedCredits.BECOME_DEBT,
+}
 UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier")
 """What `update_mask` may name."""
 
@@ -67,7 +76,8 @@ class Write(NamedTuple, Generic[C]):
     untimely: tuple[tuple[str, str], ...] = ()
     """Fields that are wrong by the clock of now only: the write is refused, unless it is a repeat."""
     subject: tuple[str, str] | None = None
-    """What the write is about, where it names a reservation or a charge: the field, and the id as written."""
+    """What the write is about, where it names a reservation, a charge or a grant: the field, and the id as
+    written."""
 
 
 def fingerprint(request: Message) -> bytes:
@@ -232,8 +242,68 @@ def issue_grant(request: admin.IssueGrantRequest, now: datetime) -> Write[IssueG
         expires_at=validation.instant(problems, "expires_at", request.expires_at) if ends else None,
         priority=request.priority,
         scope=request.scope or None,
+        pending_payment=request.pending_payment,
+        external_reference=_reference(problems, request.external_reference) or None,
+        note=validation.text(problems, "note", request.note, limits.NOTE_LENGTH_MAX) or None,
     )
     return _write(problems, request.customer_id, command)
+
+
+def confirm_grant(request: admin.ConfirmGrantRequest, now: datetime) -> Write[ConfirmGrant]:  # noqa: ARG001 -- one shape for all
+    """The payment of a grant; no amount: what was stated."""
+    problems = Problems()
+    paid = request.paid_total_usd
+    command = ConfirmGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        paid_total_nanousd=_paid(problems, paid) if paid else None,
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def void_grant(request: admin.VoidGrantRequest, now: datetime) -> Write[VoidGrant]:  # noqa: ARG001 -- one shape for all
+    """A grant that is taken back."""
+    problems = Problems()
+    used = _USED.get(request.used)
+    if used is None:
+        problems.add("used", f"is {request.used}; {' or '.join(UsedCredits)} is allowed")
+    command = VoidGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        used=used or UsedCredits.STAY_PAID,
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def extend_grant(request: admin.ExtendGrantRequest, now: datetime) -> Write[ExtendGrant]:  # noqa: ARG001 -- one shape for all
+    """Another expiry of a grant, another priority, or both."""
+    problems = Problems()
+    expiry = request.WhichOneof("expiry")
+    if expiry is None and not request.HasField("priority"):
+        problems.add("expiry", "one of expires_at, never_expires, priority is required")
+    if expiry == "never_expires" and not request.never_expires:
+        problems.add("never_expires", "is false; set expires_at, or leave both unset")
+    ends = expiry == "expires_at"
+    command = ExtendGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        expires_at=validation.instant(problems, "expires_at", request.expires_at) if ends else None,
+        never_expires=request.never_expires,
+        priority=request.priority if request.HasField("priority") else None,
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def _lot(problems: Problems, customer_id: str, value: str) -> LotKey:
+    return ids.grant_lot(customer_id, validation.identifier(problems, "grant_id", value))
+
+
+def _reference(problems: Problems, value: str) -> str:
+    return validation.identifier(problems, "external_reference", value) if value else ""
 
 
 def _paid(problems: Problems, value: str) -> int:

@@ -21,11 +21,12 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
 from ledger.api.messages.validation import EPOCH, INTERNAL, NAMED_LABELS, NANOS
-from ledger.books.commands import Charge, Commit, IssueGrant, Refund, Reverse
+from ledger.books.commands import Charge, Commit, IssueGrant, Refund, Reverse, VoidGrant
 from ledger.books.model import (
     Credits,
     Entry,
     EntryKind,
+    GrantRecord,
     Lot,
     LotKey,
     LotStatus,
@@ -44,10 +45,17 @@ _STATES: Final = {
 }
 _STATUSES: Final = {status: wallet.GrantStatus.Value(f"GRANT_STATUS_{status.value}") for status in LotStatus}
 _KINDS: Final = {kind: number for number, kind in GRANT_KINDS.items()}
+_OF_NO_CREDITS: Final = (
+    EntryKind.CUSTOMER_CREATED,
+    EntryKind.CUSTOMER_UPDATED,
+    EntryKind.GRANT_PENDING_PAYMENT,
+    EntryKind.GRANT_EXTENDED,
+)
+"""They move none, and stand in no statement."""
 _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     kind: wallet.TransactionType.Value(f"TRANSACTION_TYPE_{kind.value}")
     for kind in EntryKind
-    if kind not in (EntryKind.CUSTOMER_CREATED, EntryKind.CUSTOMER_UPDATED)
+    if kind not in _OF_NO_CREDITS
 }
 _LINE_TYPES: Final[Mapping[StatedType, wallet.StatementLineType.ValueType]] = {
     part: wallet.StatementLineType.Value(f"STATEMENT_LINE_TYPE_{part.value}") for part in StatedType
@@ -58,7 +66,12 @@ _INCLUDED: Final = Treatment.INCLUDED
 _UNPRICED: Final = Treatment.UNPRICED
 
 _CHARGES: Final = (EntryKind.COMMIT, EntryKind.CHARGE)
-_GRANTS: Final = (EntryKind.GRANT_STARTED, EntryKind.GRANT_EXPIRED)
+_GRANTS: Final = (
+    EntryKind.GRANT,
+    EntryKind.GRANT_STARTED,
+    EntryKind.GRANT_EXPIRED,
+    EntryKind.GRANT_VOIDED,
+)
 
 
 # -- What each write answers by itself ---------------------------------------------------------------
@@ -116,6 +129,10 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
     command = write.command
     remaining = entry.credits.pending + entry.credits.available
     status = LotStatus.PENDING_START if entry.credits.pending else LotStatus.ACTIVE
+    if command.pending_payment:
+        status = LotStatus.PENDING_PAYMENT
+    elif not remaining:
+        status = LotStatus.DEPLETED
     issued = Lot(
         key=LotKey(entry.sequence, 0),
         kind=command.kind,
@@ -127,10 +144,21 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
         scope=command.scope,
         effective_at=command.effective_at or entry.effective_at,
         expires_at=command.expires_at,
-        status=status if remaining else LotStatus.DEPLETED,
+        status=status,
     )
-    into.grant.CopyFrom(grant(write.customer_id, issued))
+    record = GrantRecord(external_reference=command.external_reference)
+    into.grant.CopyFrom(grant(write.customer_id, issued, record))
     into.paid_total_usd = decimal(command.paid_total_nanousd)
+
+
+def voided(into: admin.VoidGrantResponse, _: Write[VoidGrant], entry: Entry) -> None:
+    """What `VoidGrant` answers, beside the grant as it stands."""
+    into.owed_micros = -entry.credits.debt
+    into.taken_back_micros = entry.credits.voided - into.owed_micros
+
+
+def nothing_of_its_own(into: Any, write: Write[Any], entry: Entry) -> None:
+    """What is answered by a write of a grant as it stands, and by the balance."""
 
 
 # -- Resources ---------------------------------------------------------------------------------------
@@ -205,14 +233,25 @@ def _line(
     into.included = treatment is _INCLUDED
 
 
-def grant(customer_id: str, lot: Lot) -> wallet.Grant:
-    """A grant as its customer sees it."""
+def grant(customer_id: str, lot: Lot, record: GrantRecord) -> wallet.Grant:
+    """A grant as its customer sees it: its note is not shown.
+
+    What is pending payment remains whole, though it is not issued.
+    """
+    is_stated = lot.status is LotStatus.PENDING_PAYMENT
+    remaining_micros = lot.amount_micros if is_stated else lot.remaining_micros
+    ended_micros = record.ended_micros
+    is_voided = lot.status is LotStatus.VOIDED
     return wallet.Grant(
         grant_id=ids.grant_id(customer_id, lot.key),
         kind=_KINDS[lot.kind],
         amount_micros=lot.amount_micros,
-        remaining_micros=lot.remaining_micros,
+        remaining_micros=remaining_micros,
         held_micros=lot.held_micros,
+        consumed_micros=lot.amount_micros - remaining_micros - ended_micros,
+        expired_micros=0 if is_voided else ended_micros,
+        voided_micros=ended_micros if is_voided else 0,
+        external_reference=record.external_reference or "",
         effective_at=timestamp(lot.effective_at),
         expires_at=timestamp(lot.expires_at),
         priority=lot.priority,
@@ -246,9 +285,7 @@ def transaction(customer_id: str, entry: Entry) -> wallet.Transaction:
         line.charge_id = ids.charge_id(customer_id, entry.sequence)
     elif entry.kind is EntryKind.REFUND and entry.subject is not None:
         line.charge_id = ids.charge_id(customer_id, entry.subject)
-    elif entry.kind is EntryKind.GRANT or (
-        entry.kind is EntryKind.PERIOD_CLOSED and entry.credits.available > 0
-    ):
+    elif entry.kind is EntryKind.PERIOD_CLOSED and entry.credits.available > 0:
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.sequence, 0))
     elif entry.kind in _GRANTS and entry.subject is not None:
         line.grant_id = ids.grant_id(customer_id, LotKey(entry.subject, entry.subject_n or 0))

@@ -21,10 +21,13 @@ GRANT: Final = "grt_"
 NOTHING: Final = 0
 """The sequence that names nothing: a customer's entries begin at 1."""
 
+NO_LOT: Final = LotKey(NOTHING, 0)
+
 _SEAL_BYTES: Final = 8
 _REMEMBERED_MAX: Final = 10_000
 """Ids of reservations: 3 MB. A commit meets its own three times, and often soon after its `Reserve`."""
 _SEQUENCE_MAX: Final = 2**63 - 1
+_N_MAX: Final = 2**31 - 1
 
 
 @lru_cache(_REMEMBERED_MAX)
@@ -54,6 +57,20 @@ def charge_sequence(customer_id: str, text: str) -> int:
     """The entry that booked the charge; `NOTHING` if the text is no charge's id of this customer."""
     sequence = _sequence(CHARGE, text)
     return sequence if text == charge_id(customer_id, sequence) else NOTHING
+
+
+def grant_lot(customer_id: str, text: str) -> LotKey:
+    """The lot that an id names; that of the entry `NOTHING` if the text is no grant's id of this customer."""
+    # The first number ends with the first byte below 128: its digits are an id of two, cut in two.
+    digits = text[len(GRANT) :]
+    payload, seal = digits[: -2 * _SEAL_BYTES], digits[-2 * _SEAL_BYTES :]
+    ends = [place + 2 for place in range(0, len(payload), 2) if payload[place : place + 1] < "8"]
+    if len(ends) != len(LotKey._fields):
+        return NO_LOT
+    parts = (payload[: ends[0]], payload[ends[0] :])
+    lot = LotKey(*[_sequence(GRANT, GRANT + part + seal) for part in parts])
+    # An id is right if it is the one that would be given out.
+    return lot if lot.n <= _N_MAX and text == grant_id(customer_id, lot) else NO_LOT
 
 
 def _encode(prefix: str, customer_id: str, *numbers: int) -> str:

@@ -166,6 +166,12 @@ RESOURCE_LENGTH_MAX: Final = 16 + ID_LENGTH_MAX
 DISPLAY_NAME_LENGTH_MAX: Final = 256
 """Characters of a customer's name."""
 
+REFERENCE_LENGTH_MAX: Final = ID_LENGTH_MAX
+"""Characters of a grant's external reference: an id of another system, which an index keeps."""
+
+NOTE_LENGTH_MAX: Final = 1_000
+"""Characters of a grant's note: a paragraph for the back office."""
+
 REASON_LENGTH_MAX: Final = 256
 """Characters of the reason of a reversal (1 at least): a sentence for whoever audits it."""
 

@@ -31,6 +31,7 @@ ListRequest = (
     | wallet.GetStatementRequest
     | wallet.ListEventsRequest
     | admin.ListCustomersRequest
+    | admin.ListCustomerGrantsRequest
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest

@@ -14,6 +14,7 @@ from ledger.books.model import LotKey, RefusalReason
 from ledger.events.derive import OF_CUSTOMERS
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
+from ledger.store.reading.grants import GrantFilter
 from ledger.store.reading.journal_parts import ReportOutdatedError
 from ledger.store.reading.month_statement import MonthNotBegunError
 from ledger.store.reading.reads import NEWEST, Reads
@@ -70,11 +71,16 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = validation.identifier(problems, "customer_id", request.customer_id)
         size = paging.page_size(problems, request)
         before = LotKey(*paging.last_key(problems, request, (NEWEST, NEWEST)))
+        expires_before = None
+        if request.HasField("expires_before"):
+            expires_before = validation.instant(problems, "expires_before", request.expires_before)
         problems.raise_if_any()
-        rows = await self._reads.lots(customer_id, before, size + 1)
+        wanted = GrantFilter(expires_before=expires_before)
+        rows = await self._reads.grants(customer_id, before, size + 1, wanted)
+        shown = rows[:size]
         return pb.ListGrantsResponse(
-            grants=[encode.grant(customer_id, row) for row in rows[:size]],
-            next_page_token=paging.next_page_token(request, rows[size - 1].key) if len(rows) > size else "",
+            grants=[encode.grant(customer_id, row.lot, row.record) for row in shown],
+            next_page_token=paging.next_page_token(request, shown[-1].lot.key) if len(rows) > size else "",
         )
 
     async def ListTransactions(

@@ -106,7 +106,7 @@ class Decider:
             part.has_refusals = True
             return
         if pending.act is not None:
-            part.acts += (audited(pending.act, part.wallet, pending.command, outcome),)
+            part.acts += (audited(pending.act, part.wallet, pending.command, outcome, pending.facts),)
         part.apply(outcome)
         part.items.append((pending, make(Committed, (outcome.entry, False))))
         member.keep(outcome)

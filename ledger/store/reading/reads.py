@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from ledger.books.model import Credits, Entry, Lot, LotKey, Reservation, ReservationState
+from ledger.books.model import Credits, Entry, LotKey, Reservation, ReservationState
 from ledger.errors import NotNowError, RequestError
-from ledger.store.cells.columns import ENTRY, LOT, RESERVATION
-from ledger.store.cells.rows_in import entry_of, lot_of, reservation_of
+from ledger.store.cells.columns import ENTRY, RESERVATION
+from ledger.store.cells.rows_in import entry_of, reservation_of
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.postgres.database import Pool, PooledConnection
+from ledger.store.postgres.migrate import DEFAULT_CELLS
+from ledger.store.reading import grants
 from ledger.store.reading.event_list import StoredEvent, events_of_all, events_of_customer
+from ledger.store.reading.grants import ANY_GRANT, GrantFilter, GrantPlace, ListedGrant
 from ledger.store.reading.milestones import first_after
 from ledger.store.reading.month_statement import (
     StatementPage,
@@ -42,7 +45,6 @@ NEWEST: Final = 2**63 - 1
 
 _SQL = statements_of(
     __name__,
-    lot_columns=LOT.select("l"),
     entry_columns=ENTRY.select("e"),
     reservation_columns=RESERVATION.select("r"),
     after_instant=first_after("$2"),
@@ -52,7 +54,7 @@ _PROFILES = _SQL["profiles"]
 _CUSTOMERS = _SQL["customers"]
 _BALANCE = _SQL["balance"]
 BALANCE_AT = _SQL["balance_at"]
-_LOTS = _SQL["lots"]
+_NAMES = _SQL["names"]
 # A line of the statement tells no lines of usage.
 _STATEMENT = page_statement(
     ENTRY.select("e", without="lines"), _SQL["moved"], bytes_="0::bigint", floor=BY_SEQUENCE
@@ -211,11 +213,43 @@ class Reads:
             debt=row["debt"] or 0,
         )
 
-    async def lots(self, customer_id: str, before: LotKey, limit: int) -> list[Lot]:
-        """The customer's lots, without their values."""
+    async def grants(
+        self, customer_id: str, before: LotKey, limit: int, wanted: GrantFilter = ANY_GRANT
+    ) -> list[ListedGrant]:
+        """The customer's grants, the newest first."""
         async with self._at(customer_id) as (connection, key):
-            rows = await connection.fetch(_LOTS.format(cell=key.cell), key.customer, *before, limit)
-        return [lot_of(row, value_nanousd=0) for row in rows]
+            return await grants.of_customer(connection, key, wanted, before, limit)
+
+    async def grants_of_reference(
+        self, external_reference: str, expires_before: datetime | None, before: GrantPlace, limit: int
+    ) -> list[tuple[str, ListedGrant]]:
+        """Grants of one reference with their customers' ids, the newest customers first."""
+        async with self._snapshot() as connection:
+            found = [
+                grant
+                for cell in DEFAULT_CELLS
+                for grant in await grants.of_reference(
+                    connection, cell, external_reference, expires_before, before, limit
+                )
+            ]
+            found.sort(key=lambda grant: (grant.customer, grant.lot.key), reverse=True)
+            return await _with_names(connection, found[:limit])
+
+    async def grants_expiring(
+        self, instant: datetime, after: tuple[datetime, GrantPlace], limit: int
+    ) -> list[tuple[str, ListedGrant]]:
+        """Grants with credits left that expire before an instant, with their customers' ids.
+
+        The next to expire come first, those after a place (`after`).
+        """
+        async with self._snapshot() as connection:
+            found = [
+                grant
+                for cell in DEFAULT_CELLS
+                for grant in await grants.expiring_before(connection, cell, instant, after, limit)
+            ]
+            found.sort(key=lambda grant: (grant.lot.expires_at, grant.customer, grant.lot.key))
+            return await _with_names(connection, found[:limit])
 
     async def statement(self, customer_id: str, before: int, size: int) -> Page[Entry]:
         """The entries that moved credits of the customer's, without their lines."""
@@ -341,6 +375,15 @@ class Reads:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+
+async def _with_names(
+    connection: PooledConnection, found: list[ListedGrant]
+) -> list[tuple[str, ListedGrant]]:
+    """Grants, each with its customer's id."""
+    names = await connection.fetch(_NAMES, sorted({grant.customer for grant in found}))
+    by_customer = {row["customer"]: row["customer_id"] for row in names}
+    return [(by_customer[grant.customer], grant) for grant in found]
 
 
 def _booked_of(row: asyncpg.Record) -> Booked:

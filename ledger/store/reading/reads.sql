@@ -46,10 +46,8 @@ LEFT JOIN LATERAL (
 ) e ON true
 WHERE w.customer = $1
 
--- name: lots
-SELECT {lot_columns} FROM {cell}.lots l
-WHERE l.customer = $1 AND (l.sequence, l.n) < ($2::bigint, $3::bigint)
-ORDER BY l.sequence DESC, l.n DESC LIMIT $4
+-- name: names
+SELECT customer, customer_id FROM ledger.customers WHERE customer = ANY($1::bigint[])
 
 -- fragment: moved
 FROM {cell}.entries e

@@ -144,7 +144,9 @@ class Model:
         for lot in self.lots:
             for credit in lot.credits:
                 if credit.state == "held" and credit.holder is hold:
-                    credit.state = {"ACTIVE": "available", "EXPIRED": "expired", "VOIDED": "voided"}[lot.status]
+                    credit.state = {"ACTIVE": "available", "EXPIRED": "expired", "VOIDED": "voided"}[
+                        lot.status
+                    ]
                     credit.holder = None
 
     # Commands

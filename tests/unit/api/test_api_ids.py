@@ -24,6 +24,20 @@ def test_an_id_leads_back_to_its_entry(customer_id, sequence):
     assert ids.charge_sequence(customer_id, ids.charge_id(customer_id, sequence)) == sequence
 
 
+@given(CUSTOMERS, SEQUENCES, st.integers(0, 2**31 - 1))
+def test_a_grants_id_leads_back_to_its_lot(customer_id, sequence, n):
+    """An id of a grant is the sequence of the entry that made it, and its number there."""
+    lot = LotKey(sequence, n)
+    assert ids.grant_lot(customer_id, ids.grant_id(customer_id, lot)) == lot
+    assert ids.grant_lot(customer_id + "x", ids.grant_id(customer_id, lot)) == ids.NO_LOT
+
+
+@given(SEQUENCES, st.integers(2**31, 2**70))
+def test_a_lots_number_that_no_entry_has_names_nothing(sequence, n):
+    """Whoever makes an id as these are made, with a number beyond any, names nothing."""
+    assert ids.grant_lot("cus_1", ids.grant_id("cus_1", LotKey(sequence, n))) == ids.NO_LOT
+
+
 @given(CUSTOMERS, CUSTOMERS, SEQUENCES)
 def test_another_customers_id_names_nothing(customer_id, other, sequence):
     """An id is sealed to its customer: under another one it names nothing."""
@@ -43,14 +57,16 @@ def test_a_mistyped_id_names_nothing(sequence, data):
 @given(st.text())
 def test_garbage_names_nothing(text):
     """Whatever is sent as an id, it is answered, never a fault."""
-    for garbage in (text, ids.RESERVATION + text):
+    for garbage in (text, ids.RESERVATION + text, ids.GRANT + text):
         assert ids.reservation_sequence("cus_1", garbage) == ids.NOTHING
+        assert ids.grant_lot("cus_1", garbage) == ids.NO_LOT
 
 
 def test_kinds_do_not_mix():
     """A charge's id is no reservation's, though both come from entry 7."""
     assert ids.reservation_sequence("cus_1", ids.charge_id("cus_1", 7)) == ids.NOTHING
     assert ids.charge_sequence("cus_1", ids.reservation_id("cus_1", 7)) == ids.NOTHING
+    assert ids.grant_lot("cus_1", ids.charge_id("cus_1", 7)) == ids.NO_LOT
     swapped = ids.RESERVATION + ids.charge_id("cus_1", 7).removeprefix(ids.CHARGE)
     assert ids.reservation_sequence("cus_1", swapped) == ids.NOTHING
 

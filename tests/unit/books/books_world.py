@@ -188,11 +188,10 @@ class World:
         self.check_ended()
 
     def check_ended(self) -> None:
-        """Hold what is known to have ended of each lot against the balances, and against what is left of it."""
+        """Hold what is known to have ended of each lot against the balances, and what is left of it."""
         ended = {key: record.ended_micros for key, record in self.records.items()}
-        unpaid = sum(
-            lot.amount_micros for lot in self.lots.values() if lot.status is LotStatus.VOIDED and self.is_unpaid(lot)
-        )
+        voided = [lot for lot in self.lots.values() if lot.status is LotStatus.VOIDED]
+        unpaid = sum(lot.amount_micros for lot in voided if self.is_unpaid(lot))
         balances = self.wallet.balances
         assert sum(ended.values()) == balances.expired + balances.voided + balances.refunded + unpaid
         for key, lot in self.lots.items():
@@ -203,7 +202,8 @@ class World:
         made_by = next((entry for entry in self.entries if entry.sequence == lot.key.sequence), None)
         if made_by is None or made_by.kind is not EntryKind.GRANT_PENDING_PAYMENT:
             return False
-        return not any(e.kind is EntryKind.GRANT and (e.subject, e.subject_n) == lot.key for e in self.entries)
+        issued = {(e.subject, e.subject_n) for e in self.entries if e.kind is EntryKind.GRANT}
+        return lot.key not in issued
 
 
 def is_whole(value: object) -> bool:
