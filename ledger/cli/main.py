@@ -26,7 +26,7 @@ class _MainCommands(LazyGroup):
         "books": "ledger.cli.commands.books:books",
         "rates": "ledger.cli.commands.rates:rates",
         "customers": "ledger.cli.commands.back_office:customers",
-        "grants": "ledger.cli.commands.back_office:grants",
+        "grants": "ledger.cli.commands.grants:grants",
         "import": "ledger.cli.commands.imports:imports",
         "statement": "ledger.cli.commands.statement:statement",
         "keys": "ledger.cli.commands.keys:keys",

@@ -181,7 +181,6 @@ class AdminService(
         )
 
 
-
 def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:
     """A customer as a request makes it."""
     return pb.Customer(

@@ -45,7 +45,7 @@ _STATES: Final = {
 }
 _STATUSES: Final = {status: wallet.GrantStatus.Value(f"GRANT_STATUS_{status.value}") for status in LotStatus}
 _KINDS: Final = {kind: number for number, kind in GRANT_KINDS.items()}
-_OF_NO_CREDITS: Final = (
+OF_NO_CREDITS: Final = (
     EntryKind.CUSTOMER_CREATED,
     EntryKind.CUSTOMER_UPDATED,
     EntryKind.GRANT_PENDING_PAYMENT,
@@ -55,7 +55,7 @@ _OF_NO_CREDITS: Final = (
 _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     kind: wallet.TransactionType.Value(f"TRANSACTION_TYPE_{kind.value}")
     for kind in EntryKind
-    if kind not in _OF_NO_CREDITS
+    if kind not in OF_NO_CREDITS
 }
 _LINE_TYPES: Final[Mapping[StatedType, wallet.StatementLineType.ValueType]] = {
     part: wallet.StatementLineType.Value(f"STATEMENT_LINE_TYPE_{part.value}") for part in StatedType

@@ -1,33 +1,25 @@
-"""`acu-ledger customers` and `acu-ledger grants`: what ops do by hand on a running server."""
+"""`acu-ledger customers`: what ops do by hand on a running server."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import UTC
+from typing import Annotated
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, at_server, reach
-from ledger.cli.output.amounts import micros, show_credits
+from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, RequestId, at_server, reach
+from ledger.cli.output.amounts import show_credits
 from ledger.cli.output.console import USAGE, fail, out, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
 from ledger.cli.run import run
 from ledger.cli.services import call
 from ledger.client.usage_report import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
-from ledger.v1.wallet_service_pb2 import GrantKind
 
 customers = typer.Typer(no_args_is_help=True, help="Customers of a running server.")
-grants = typer.Typer(no_args_is_help=True, help="Grants of credits, on a running server.")
-
-RequestId = Annotated[
-    str | None,
-    typer.Option(help="Repeating a command with the same one has no second effect; random, if not given."),
-]
 
 
 @customers.command("create")
@@ -157,68 +149,3 @@ def _customer_table(found: list[pb.Customer]) -> object:
             f"{created:%Y-%m-%d %H:%M:%SZ}",
         )
     return made
-
-
-# An amount below 0 is no option: it is reported as what it is.
-@grants.command("issue", context_settings={"ignore_unknown_options": True})
-@at_server
-def issue(
-    customer_id: str,
-    amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
-    kind: Annotated[Literal["PAID", "PROMO", "SUBSCRIPTION", "ADJUSTMENT"], typer.Option()] = "PAID",
-    paid_total_usd: Annotated[str, typer.Option(help="Paid for the whole grant, in dollars.")] = "0",
-    expires_at: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; never, if not given."),
-    ] = None,
-    scope: Annotated[
-        str,
-        typer.Option(
-            help="Pays for this alone: tokens, compute, units, outcome or pool:NAME; for any, if not given."
-        ),
-    ] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
-    """Issue a grant of credits."""
-    request = pb.IssueGrantRequest(
-        request_id=request_id or secrets.token_hex(16),
-        customer_id=customer_id,
-        amount_micros=_amount_micros(amount),
-        kind=GrantKind.Value(f"GRANT_KIND_{kind}"),
-        paid_total_usd=paid_total_usd,
-        scope=scope,
-    )
-    if expires_at is not None:
-        instant = Timestamp()
-        instant.FromDatetime(expires_at.replace(tzinfo=UTC))
-        request.expires_at.CopyFrom(instant)
-    answer = run(_issue(target, request))
-    if as_json:
-        print_json(answer)
-    else:
-        made = table("Grant", "id", "customer", "credits", "available now", numbers=2)
-        made.add_row(
-            answer.grant.grant_id,
-            customer_id,
-            show_credits(answer.grant.amount_micros),
-            show_credits(answer.balance.available_micros),
-        )
-        out().print(made)
-
-
-def _amount_micros(amount: str) -> int:
-    try:
-        amount_micros = micros(amount)
-    except (ArithmeticError, ValueError):
-        amount_micros = 0
-    if amount_micros <= 0:
-        says = "is no number of credits above 0 with at most 6 decimal places, e.g. 12.5"
-        fail(f"AMOUNT: {amount!r} {says}", USAGE)
-    return amount_micros
-
-
-async def _issue(target: str, request: pb.IssueGrantRequest) -> pb.IssueGrantResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.IssueGrant, request)

@@ -22,6 +22,10 @@ Answer = TypeVar("Answer")
 AdminTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's back office.")]
 PublicTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's public API.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+RequestId = Annotated[
+    str | None,
+    typer.Option(help="Repeating a command with the same one has no second effect; random, if not given."),
+]
 _Ca = Annotated[
     Path | None,
     typer.Option(

@@ -35,8 +35,7 @@ class Customers:
         self.wanting = WaitingLine(LOAD_CUSTOMERS_MAX)
         """Those that want a load."""
         self.undoing = WaitingLine(1)
-        """Those whose next command gives charges back, or changes a grant. Such a load takes long, and holds up
-        no other."""
+        """Those whose next command gives charges back, or changes a grant: such a load holds up no other."""
         self.contended = WaitingLine(CONTENDED_MAX)
         """Those that want a round under the lock instead of a load."""
         self._lines = (self.wanting, self.undoing, self.contended)

@@ -207,18 +207,22 @@ class Loader:
         and the write is decided again.
         """
         head = member.waiting[0] if member.waiting else None
-        if head is not None and isinstance(head.command, (ConfirmGrant, VoidGrant, ExtendGrant)):
-            cell, lot = self._customers.name, head.command.lot
-            head.take_facts(await load_grant(connection, cell, member.customer, lot))
-        if head is None or not isinstance(head.command, (Reverse, Refund)):
+        if head is None:
             return
-        facts = await load_reversal(
-            connection,
-            self._customers.cell,
-            member.customer,
-            charge=head.command.charge,
-            reservation=head.command.reservation if isinstance(head.command, Reverse) else None,
-        )
+        cell, command = self._customers.cell, head.command
+        match command:
+            case ConfirmGrant() | VoidGrant() | ExtendGrant():
+                facts = await load_grant(connection, cell, member.customer, command.lot)
+            case Reverse() | Refund():
+                facts = await load_reversal(
+                    connection,
+                    cell,
+                    member.customer,
+                    charge=command.charge,
+                    reservation=command.reservation if isinstance(command, Reverse) else None,
+                )
+            case _:
+                return
         head.take_facts(facts)
 
 

@@ -257,7 +257,7 @@ def _add_reservations(rows: dict[StatementPart, list[str]], batch: Batch, shared
 
 
 def _add_lots(rows: dict[StatementPart, list[str]], batch: Batch, shared: Shared) -> None:
-    """A lot's value changes with dollars only: a hold takes none. Its terms change with entries that say so."""
+    """A lot's value changes with dollars only: a hold takes none. Its terms change where entries say so."""
     extended = {
         (entry.customer, (entry.subject, entry.subject_n))
         for entry in batch.entries

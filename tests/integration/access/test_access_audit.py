@@ -103,6 +103,25 @@ async def issue_grant(_: Guarded) -> tuple[Fields, str]:
     return {"request_id": fresh(), **asked}, "customers/cus_a"
 
 
+async def pending_grant(service: Guarded) -> Fields:
+    """The names of a grant whose payment is pending."""
+    fields, _ = await issue_grant(service)
+    made = await done(service, "IssueGrant", **fields, pending_payment=True)
+    return {"request_id": fresh(), "customer_id": "cus_a", "grant_id": made.response.grant.grant_id}
+
+
+async def confirm_grant(service: Guarded) -> tuple[Fields, str]:
+    return await pending_grant(service), "customers/cus_a"
+
+
+async def void_grant(service: Guarded) -> tuple[Fields, str]:
+    return {**await pending_grant(service), "reason": "nobody pays"}, "customers/cus_a"
+
+
+async def extend_grant(service: Guarded) -> tuple[Fields, str]:
+    return {**await pending_grant(service), "priority": 7}, "customers/cus_a"
+
+
 async def publish_rate_card(_: Guarded) -> tuple[Fields, str]:
     name = f"card-{next(_numbers)}"
     return {"document": CARD.format(name=name, revision=1, each=1)}, f"rateCards/{name}"
@@ -147,6 +166,9 @@ REQUESTS: dict[str, Callable[[Guarded], Awaitable[tuple[Fields, str]]]] = {
     "CreateCustomer": create_customer,
     "UpdateCustomer": update_customer,
     "IssueGrant": issue_grant,
+    "ConfirmGrant": confirm_grant,
+    "VoidGrant": void_grant,
+    "ExtendGrant": extend_grant,
     "PublishRateCard": publish_rate_card,
     "PublishCosts": publish_costs,
     "RollbackRateCard": roll_back_rate_card,

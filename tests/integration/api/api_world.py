@@ -240,7 +240,17 @@ class World:
         assert await self._state() == before
 
     async def _state(self) -> list[list[Any]]:
-        tables = ("wallets", "entries", "money", "reservations", "lots", "lot_values", "states", "debts")
+        tables = (
+            "wallets",
+            "entries",
+            "money",
+            "reservations",
+            "lots",
+            "lot_values",
+            "grants",
+            "states",
+            "debts",
+        )
         found = [
             await self.owner.fetch(
                 f"SELECT t.* FROM cell_00.{table} t JOIN ledger.customers c USING (customer)"

@@ -122,6 +122,9 @@ BEHIND_THE_DOOR = {
     RefusalReason.MARGIN_BELOW_FLOOR.value,
     RefusalReason.KEY_NOT_FOUND.value,
     RefusalReason.KEY_ENDED.value,
+    RefusalReason.GRANT_NOT_FOUND.value,
+    RefusalReason.GRANT_CLOSED.value,
+    RefusalReason.GRANT_NOT_PENDING_PAYMENT.value,
     RefusalReason.TOO_MANY_GRANTS.value,
 }
 """Reasons that no public method has."""

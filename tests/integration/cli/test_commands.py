@@ -73,6 +73,26 @@ def test_customers_and_grants(back_office: str) -> None:
     assert (first["replayed"], second["replayed"]) == (False, True)
 
 
+def test_the_life_of_a_grant(back_office: str) -> None:
+    """A grant is stated, paid, extended, looked up and taken back by hand."""
+    target = ("--target", back_office)
+    acu_ledger("customers", "create", "lived", "--card", "images", *target)
+    issue = ("grants", "issue", "lived", "8", "--paid-total-usd", "10", "--pending-payment")
+    said = ("--reference", "INV-7", "--note", "by hand")
+    stated = acu_ledger(*issue, *said, "--json", *target).json()["grant"]
+    assert stated["status"] == "GRANT_STATUS_PENDING_PAYMENT"
+    named = ("lived", stated["grant_id"])
+    paid = acu_ledger("grants", "confirm", *named, "--paid-total-usd", "9", "--json", *target).json()
+    assert paid["balance"]["available_micros"] == "8000000"
+    soon = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}"
+    extended = acu_ledger("grants", "extend", *named, "--expires-at", soon, "--json", *target).json()
+    assert extended["grant"]["expires_at"].startswith(soon)
+    asked = ("--reference", "INV-7", "--expires-within-days", "4")
+    listed = acu_ledger("grants", "list", *asked, "--json", *target).json()["grants"]
+    assert [(each["grant"]["grant_id"], each["note"]) for each in listed] == [(named[1], "by hand")]
+    assert "voided" in acu_ledger("grants", "void", *named, "--reason", "a mistake", *target).stdout
+
+
 def test_usage_of_a_customer_is_shown(server: Server) -> None:
     """What was used, by label and kind, as a table and as one object; what it cannot show is a refusal."""
     options = ("--card", "resolved", "--run-id", "used", "--limit", 5)

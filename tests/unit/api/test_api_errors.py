@@ -65,13 +65,13 @@ def test_every_reason_is_documented(reason):
 
 
 @pytest.mark.parametrize("reason", RefusalReason)
-@pytest.mark.parametrize("field", ["reservation_id", "charge_id"])
+@pytest.mark.parametrize("field", ["reservation_id", "charge_id", "grant_id"])
 def test_a_refusal_says_what_it_is_about(reason, field):
-    """Reasons that are about a reservation or a charge carry its id, as docs/api.md says; others do not."""
+    """Reasons that are about a reservation, a charge or a grant carry its id, as docs/api.md says."""
     status = errors.refusal_status(Refusal(reason), (field, "the id"))
     info = details(status)[ErrorInfo]
     [row] = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{reason}`")]
-    about = {named for named in ("reservation_id", "charge_id") if f"`{named}`" in row}
+    about = {named for named in ("reservation_id", "charge_id", "grant_id") if f"`{named}`" in row}
     assert dict(info.metadata) == ({field: "the id"} if about else {})
 
 

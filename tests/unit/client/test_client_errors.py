@@ -17,6 +17,9 @@ from ledger.client.errors import OF_REASON, CreditsError, InternalFault, Refused
 
 BACK_OFFICE = {
     RefusalReason.CUSTOMER_EXISTS,
+    RefusalReason.GRANT_CLOSED,
+    RefusalReason.GRANT_NOT_FOUND,
+    RefusalReason.GRANT_NOT_PENDING_PAYMENT,
     RefusalReason.KEY_ENDED,
     RefusalReason.KEY_NOT_FOUND,
     RefusalReason.MARGIN_BELOW_FLOOR,

@@ -1,0 +1,261 @@
+"""`acu-ledger grants`: credits that ops issue, confirm, take back, extend and look up on a running server."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import typer
+from google.protobuf.message import Message
+from rich.table import Table
+
+from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.cli.commands.options import AdminTarget, AsJson, RequestId, at_server, reach, stamp
+from ledger.cli.output.amounts import micros, show_credits
+from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
+from ledger.cli.run import run
+from ledger.cli.services import call
+from ledger.v1.wallet_service_pb2 import Grant, GrantKind, GrantStatus
+
+grants = typer.Typer(no_args_is_help=True, help="Grants of credits, on a running server.")
+
+PAGE_SIZE = 1_000
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_GrantId = Annotated[str, typer.Argument(help="As `issue` and `list` print it.")]
+
+
+# An amount below 0 is no option: it is reported as what it is.
+@grants.command("issue", context_settings={"ignore_unknown_options": True})
+@at_server
+def issue(
+    customer_id: str,
+    amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
+    kind: Annotated[Literal["PAID", "PROMO", "SUBSCRIPTION", "ADJUSTMENT"], typer.Option()] = "PAID",
+    paid_total_usd: Annotated[str, typer.Option(help="Paid for the whole grant, in dollars.")] = "0",
+    expires_at: Annotated[
+        datetime | None, typer.Option(formats=_FORMATS, help="UTC; never, if not given.")
+    ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Pays for this alone: tokens, compute, units, outcome or pool:NAME; for any, if not given."
+        ),
+    ] = "",
+    pending_payment: Annotated[
+        bool, typer.Option("--pending-payment", help="Nobody can draw it until `confirm`.")
+    ] = False,
+    reference: Annotated[str, typer.Option(help="Your own, an invoice's number say; customers see it.")] = "",
+    remark: Annotated[str, typer.Option("--note", help="For the back office alone.")] = "",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Issue a grant of credits."""
+    request = pb.IssueGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        amount_micros=_amount_micros(amount),
+        kind=GrantKind.Value(f"GRANT_KIND_{kind}"),
+        paid_total_usd=paid_total_usd,
+        expires_at=stamp(expires_at),
+        scope=scope,
+        pending_payment=pending_payment,
+        external_reference=reference,
+        note=remark,
+    )
+    _show(run(_answer(target, "IssueGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("confirm")
+@at_server
+def confirm(
+    customer_id: str,
+    grant_id: _GrantId,
+    paid_total_usd: Annotated[
+        str, typer.Option(help="What was really paid, in dollars; what was stated, if not given.")
+    ] = "",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Issue a grant whose payment was pending."""
+    request = pb.ConfirmGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        paid_total_usd=paid_total_usd,
+    )
+    _show(run(_answer(target, "ConfirmGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("void")
+@at_server
+def void(
+    customer_id: str,
+    grant_id: _GrantId,
+    reason: Annotated[str, typer.Option(help="A sentence for whoever audits it.")],
+    used: Annotated[
+        Literal["STAY_PAID", "BECOME_DEBT"],
+        typer.Option(help="Used credits: their payment stays, or was taken back (a chargeback)."),
+    ] = "STAY_PAID",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Take back what nobody holds of a grant."""
+    request = pb.VoidGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        reason=reason,
+        used=pb.UsedCredits.Value(f"USED_CREDITS_{used}"),
+    )
+    _show(run(_answer(target, "VoidGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("extend")
+@at_server
+def extend(
+    customer_id: str,
+    grant_id: _GrantId,
+    expires_at: Annotated[
+        datetime | None, typer.Option(formats=_FORMATS, help="UTC, in the future; as it is, if not given.")
+    ] = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="It does not expire at all.")
+    ] = False,
+    priority: Annotated[int | None, typer.Option(help="Lower burns first; as it is, if not given.")] = None,
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Give a grant another expiry, another priority, or both."""
+    if expires_at is not None and never_expires:
+        fail("--expires-at and --never-expires: say one of the two", USAGE)
+    request = pb.ExtendGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        expires_at=stamp(expires_at),
+        priority=priority,
+    )
+    if never_expires:
+        request.never_expires = True
+    _show(run(_answer(target, "ExtendGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("list")
+@at_server
+def list_grants(
+    customer_id: Annotated[str, typer.Argument(help="All customers, if not given.")] = "",
+    reference: Annotated[str, typer.Option(help="Only those of this external reference.")] = "",
+    expires_within_days: Annotated[
+        int | None, typer.Option(min=0, max=36_500, help="Only those with credits left that expire by then.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """List grants of a customer, of a reference, or that expire soon, with what became of each."""
+    if not customer_id and not reference and expires_within_days is None:
+        fail("name a CUSTOMER_ID, --reference or --expires-within-days", USAGE)
+    until = None
+    if expires_within_days is not None:
+        until = datetime.now(UTC) + timedelta(days=expires_within_days)
+    request = pb.ListCustomerGrantsRequest(
+        customer_id=customer_id,
+        external_reference=reference,
+        expires_before=stamp(until),
+        page_size=min(limit, PAGE_SIZE),
+    )
+    found, there_is_more = run(_listed(target, request, limit))
+    if as_json:
+        print_json(pb.ListCustomerGrantsResponse(grants=found))
+    else:
+        out().print(_table([(each.customer_id, each.grant, each.note) for each in found]))
+    if there_is_more:
+        note(f"There is more: these are the first {limit}. --limit shows more.")
+
+
+def _id(request_id: str | None) -> str:
+    return request_id or secrets.token_hex(16)
+
+
+def _amount_micros(amount: str) -> int:
+    try:
+        amount_micros = micros(amount)
+    except (ArithmeticError, ValueError):
+        amount_micros = 0
+    if amount_micros <= 0:
+        says = "is no number of credits above 0 with at most 6 decimal places, e.g. 12.5"
+        fail(f"AMOUNT: {amount!r} {says}", USAGE)
+    return amount_micros
+
+
+def _show(answer: Any, customer_id: str, *, as_json: bool) -> None:
+    """What an answer says of its grant, and of what is available now."""
+    if as_json:
+        print_json(answer)
+        return
+    made = table("Grant", "id", "customer", "status", "credits", "left", "available now", numbers=3)
+    made.add_row(
+        answer.grant.grant_id,
+        customer_id,
+        _status(answer.grant),
+        show_credits(answer.grant.amount_micros),
+        show_credits(answer.grant.remaining_micros),
+        show_credits(answer.balance.available_micros),
+    )
+    out().print(made)
+
+
+def _table(found: list[tuple[str, Grant, str]]) -> Table:
+    figures = ("credits", "left", "held", "consumed", "expired", "voided")
+    texts = ("reference", "note")
+    made = table(
+        "Grants", "id", "customer", "status", "expires (UTC)", *texts, *figures, numbers=len(figures)
+    )
+    for customer_id, grant, remark in found:
+        expires = (
+            f"{grant.expires_at.ToDatetime():%Y-%m-%d %H:%M:%S}" if grant.HasField("expires_at") else "never"
+        )
+        made.add_row(
+            grant.grant_id,
+            customer_id,
+            _status(grant),
+            expires,
+            grant.external_reference or "-",
+            remark or "-",
+            show_credits(grant.amount_micros),
+            show_credits(grant.remaining_micros),
+            show_credits(grant.held_micros),
+            show_credits(grant.consumed_micros),
+            show_credits(grant.expired_micros),
+            show_credits(grant.voided_micros),
+        )
+    return made
+
+
+def _status(grant: Grant) -> str:
+    return GrantStatus.Name(grant.status).removeprefix("GRANT_STATUS_").lower().replace("_", " ")
+
+
+async def _answer(target: str, method: str, request: Message) -> Any:
+    async with reach(target) as ledger:
+        return await call(getattr(ledger.admin, method), request)
+
+
+async def _listed(
+    target: str, request: pb.ListCustomerGrantsRequest, limit: int
+) -> tuple[list[pb.CustomerGrant], bool]:
+    """The first of those asked for, and whether there are others."""
+    found: list[pb.CustomerGrant] = []
+    async with reach(target) as ledger:
+        while True:
+            page = await call(ledger.admin.ListCustomerGrants, request)
+            found += page.grants
+            request.page_token = page.next_page_token
+            if len(found) >= limit or not page.next_page_token:
+                return found[:limit], len(found) > limit or bool(page.next_page_token)
