@@ -318,7 +318,7 @@ async def test_nobody_can_publish_under_another_name(service):
 
 
 async def test_keys_of_one_name_are_told_apart(service):
-    """Names are free: whoever made or revoked a key, or published a version, is told by the key's id, too."""
+    """Names are free: whoever made or revoked a key, or published, is named by the key's id, too."""
     document = CARD.format(name="by_namesakes", revision=1, each=1)
     reported = []
     for revision in ("revision: 1", "revision: 2"):

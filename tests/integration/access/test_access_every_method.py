@@ -117,7 +117,7 @@ async def test_no_method_takes_a_call_without_a_key(service, unusable):
 
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_key_calls_the_methods_of_its_scope_and_no_other(service, scope):
-    """Whoever lacks the scope is told which it is, and nothing of the request is looked at."""
+    """Whoever lacks the scope reads which it is, and nothing of the request is looked at."""
     key = await service.make(scope, customers=(MINE,) if scope == "wallet" else ())
     called = set()
     for name, method in service.methods.items():
@@ -258,7 +258,7 @@ async def asked(service: Guarded, name: str, customer_id: str, things: dict[str,
 
 @pytest.mark.parametrize("name", OF_A_CUSTOMER)
 async def test_another_customer_does_not_exist(service, name):
-    """A bound key is told of another customer what it is told of one that is not there, to the byte."""
+    """A bound key reads of another customer what it reads of one that is not there, to the byte."""
     key = await service.make("backend", "refund", "wallet", customers=(MINE,))
     free = await service.make("backend", "refund", "wallet")
     things = {

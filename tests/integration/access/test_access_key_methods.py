@@ -251,7 +251,7 @@ async def test_what_is_wrong_with_a_rotation_is_told_by_field(service, fields, p
 
 
 async def test_a_key_that_has_ended_has_no_successor(service):
-    """Revoked, or rotated before: the successor is told, and is the one to be rotated next."""
+    """Revoked, or rotated before: the successor is reported, and is the one to be rotated next."""
     first = (await create(service)).response
     key_id = first.key.key_id
     second = (await service.call("RotateKey", service.ops, request_id=fresh(), key_id=key_id)).response
@@ -275,7 +275,7 @@ async def test_a_key_is_revoked_once(service):
 
 @pytest.mark.parametrize("name", ["RevokeKey", "RotateKey"])
 async def test_a_key_that_is_not_there(service, name):
-    """Its id is told."""
+    """Its id is reported."""
     fields = {"request_id": fresh()} if name == "RotateKey" else {}
     refused = await service.call(name, service.ops, key_id="nothing", **fields)
     assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "KEY_NOT_FOUND")

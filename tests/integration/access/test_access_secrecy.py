@@ -295,7 +295,7 @@ async def be_at_fault(service: Guarded, left: Left, backend: str, secret: str) -
     await service.owner.execute("ALTER TABLE cell_00.money DROP CONSTRAINT planted")
     for role in ROLES:
         await service.owner.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
-    # A session that is told to end may answer once more.
+    # A session that is asked to end may answer once more.
     while await service.owner.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND usename = ANY($1::text[])",

@@ -62,7 +62,7 @@ async def test_a_token_stands_for_its_customer_in_the_name_of_its_maker(open_tab
 
 
 async def test_a_token_ends_by_the_clock_of_the_database(open_table, maker, clock):
-    """To the second that was told."""
+    """To the second that was reported."""
     table = await open_table()
     text, ends_at = table.make_token(caller(maker), "cus_a", QUARTER)
     clock.now = ends_at - timedelta(microseconds=1)

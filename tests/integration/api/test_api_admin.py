@@ -100,7 +100,7 @@ async def test_a_plan_without_a_card_takes_a_customers_own(world):
 
 
 async def test_update(world, customer):
-    """What the mask names changes; a repeat is told apart, and answers with the customer as it stands."""
+    """What the mask names changes; a repeat is distinguished, and answers with the customer as it stands."""
     request = pb.UpdateCustomerRequest(
         request_id=fresh(),
         customer=pb.Customer(customer_id=customer, display_name="new", rate_card="following", plan="capped"),

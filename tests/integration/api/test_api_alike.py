@@ -125,7 +125,7 @@ def _status(raw: bytes):
 
 
 def alike(message: Message, names: dict[str, str]) -> str:
-    """A message as text, without ids and instants, and with the names that the caller told replaced."""
+    """A message as text, without ids and instants, and with the names that the caller sent replaced."""
     _strip(message)
     text = str(message)
     for name, other in names.items():
@@ -147,7 +147,7 @@ def _is_map(field) -> bool:
 
 
 async def reported(world, card: str, item: use.UsageItem, granted: int) -> list[str]:
-    """All that a new customer is told who reports this item by every public write."""
+    """All that a new customer reads who reports this item by every public write."""
     customer = await world.new_customer(f"alike_{next(_numbers):06}", granted=0)
     await world.update(rate_card=card)
     await world.grant(3 * CREDIT)

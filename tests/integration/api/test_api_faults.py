@@ -1,4 +1,4 @@
-"""A service whose clock, load or database is not as it should be, and one that is told to end."""
+"""A service whose clock, load or database is not as it should be, and one that is asked to end."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ async def test_a_fault_tells_only_an_id(world):
 
 
 async def test_drain(own, world):
-    """A server that is told to end answers what is in flight, and takes nothing new."""
+    """A server that is asked to end answers what is in flight, and takes nothing new."""
     async with world.owner.transaction():
         await world.owner.execute("SELECT 1 FROM cell_00.wallets FOR UPDATE")
         waiting = asyncio.create_task(world.reserve())

@@ -70,7 +70,7 @@ async def test_the_life_of_a_card(rates, name):
 
 
 async def test_a_rollback_says_what_is_to_come(rates, name):
-    """A version that is published for later takes effect all the same, and is told."""
+    """A version that is published for later takes effect all the same, and is reported."""
     await publish(rates, card_text(name))
     later = card_text(name, 2, "9").replace("credit: C", "effective_from: 2126-01-01T00:00:00Z\ncredit: C")
     await publish(rates, later)

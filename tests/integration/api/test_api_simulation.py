@@ -88,7 +88,7 @@ async def simulate(world, **fields) -> pb.SimulateRatesResponse:
 
 
 async def test_the_past_by_what_is_in_force_is_what_the_ledger_holds(world, customer):
-    """Replayed by the cards in force, usage comes to what was booked: to the micro- and the nano-unit."""
+    """Replayed by the cards in force, usage amounts to what was booked: to the micro- and the nano-unit."""
     await work(world)
     found = await simulate(world)
     booked = await world.owner.fetchrow(

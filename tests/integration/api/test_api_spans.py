@@ -116,7 +116,7 @@ async def test_a_call_is_a_span_of_its_callers_trace(stored, database_urls):
 
 
 async def test_statuses_without_a_word(stored, database_urls):
-    """A refusal is an answer, a fault of the service an error; of neither a text is told."""
+    """A refusal is an answer, a fault of the service an error; of neither a text is reported."""
     async with serving(database_urls) as world:
         await refusal(world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id="nobody")))
         await refusal(world.wallet.GetBalance(wallet.GetBalanceRequest()))

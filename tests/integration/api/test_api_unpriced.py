@@ -196,7 +196,7 @@ class Work:
 async def test_the_books_hold_whatever_is_done_in_whatever_order(lenders, plan):
     """Parts, late parts, refunds and reversals of work without a price: no fault, and the audit is clean.
 
-    As long as nothing is refunded, which is no price, a simulation under the same prices comes to the books.
+    As long as nothing is refunded, which is no price, a simulation under the same prices gives the books.
     """
     await new_customer(lenders, plan, 20)
     work = Work(lenders, plan)

@@ -159,7 +159,7 @@ async def test_days_are_the_customers(world, zone, instant, day):
     ],
 )
 async def test_bad_reports(world, asked, field):
-    """Each bad field is named; internal labels cannot be asked for, so that nothing is told of them."""
+    """Each bad field is named; internal labels cannot be asked for, so that nothing is reported of them."""
     refused = await refusal(report(world, **asked))
     assert refused.reason == "INVALID_ARGUMENT"
     assert list(refused.fields) == [field]
@@ -283,7 +283,7 @@ async def test_balances_wait_for_no_report(world):
 
 
 async def test_reports_of_one_customer_have_a_line(world):
-    """Beyond what anyone waits for, its reports and lists are told to come again; another's are answered."""
+    """Beyond what anyone waits for, its reports and lists are asked to come again; another's are answered."""
     other = world.customer_id
     asked = pb.ListReservationsRequest(customer_id=await world.new_customer(fresh()))
     world.customer_id = other

@@ -129,7 +129,7 @@ def test_a_statement_is_printed(server: Server) -> None:
 
 
 def test_refusals_have_status_1_and_say_why(back_office: str) -> None:
-    """What the server refuses is told with its reason, on stderr."""
+    """What the server refuses is reported with its reason, on stderr."""
     ran = acu_ledger("grants", "issue", "nobody", "1", "--target", back_office)
     assert (ran.status, ran.stdout) == (1, "")
     assert "CUSTOMER_NOT_FOUND" in ran.stderr

@@ -113,7 +113,7 @@ async def test_tls_keys_and_certificates_of_clients(
 
 
 def try_commands(server: Server, caller: Mapping[str, str], foreign: Authority, ops: str) -> None:
-    """What is missing is told at once; `--ca` wins over the environment."""
+    """What is missing is reported at once; `--ca` wins over the environment."""
     port = server.back_office.rpartition(":")[2]
     verify = ("books", "verify", "--target", f"127.0.0.1:{port}")
     no_key = {name: value for name, value in caller.items() if name != "ACU_LEDGER_KEY"}

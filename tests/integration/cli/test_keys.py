@@ -73,7 +73,7 @@ def test_keys_from_the_first_to_the_last(database_urls: DatabaseUrls, serve: Ser
 
 @pytest.mark.parametrize("overlap", ["", "1", "1w", "-1s", "1.5h"])
 def test_an_overlap_is_a_number_and_a_unit(overlap: str) -> None:
-    """What it may look like is told."""
+    """What it may look like is reported."""
     reported = refused_at_once("keys", "rotate", "x", f"--overlap={overlap}")
     assert "write 90s, 30m, 24h or 7d" in reported
 

@@ -36,7 +36,7 @@ def write(files: Path, revision: int, per_hour: str) -> None:
 
 
 def test_check(files: Path) -> None:
-    """Without a server; what is wrong is told with its place, and in JSON."""
+    """Without a server; what is wrong is reported with its place, and in JSON."""
     checked = rates("check", files)
     assert "lent" in checked.stdout
     assert "only a server knows: name it with --target" in checked.stderr

@@ -286,7 +286,7 @@ def test_unknown_model_is_refused_and_booked_nowhere(server: Server, tmp_path: P
 
 
 def test_a_response_that_came_with_other_usage_is_not_booked(server: Server, tmp_path: Path) -> None:
-    """It is told, and the status says that not all is booked; one that is the same is skipped in silence."""
+    """It is reported, and the status says that not all is booked; the same one is skipped in silence."""
     file = tmp_path / "responses.jsonl"
     for second, said, status in ((10, 1, 0), (10, 5, 0), (11, 0, 1)):
         responses = [
@@ -345,7 +345,7 @@ def test_usage_errors_send_nothing(tmp_path: Path, header: str, options: tuple[s
 
 
 def test_help_names_no_directory_of_this_machine() -> None:
-    """What stands for an option that is not given is told in words."""
+    """What stands for an option that is not given is said in words."""
     said = CliRunner().invoke(app, ["replay", "--help"]).stdout
     unwrapped = re.sub(r"[\s│]", "", said)
     assert "[default:(thesample)]" in unwrapped

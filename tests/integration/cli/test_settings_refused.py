@@ -1,4 +1,4 @@
-"""What a user is told of a database or a port that `acu-ledger` cannot use."""
+"""What a user reads of a database or a port that `acu-ledger` cannot use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def postgres(directory: Path) -> Iterator[EmbeddedPostgres]:
 
 
 async def test_a_wrong_password(postgres: EmbeddedPostgres, directory: Path) -> None:
-    """What PostgreSQL says is told, with the setting and the host."""
+    """What PostgreSQL says is reported, with the setting and the host."""
     rules = directory / "pg_hba.conf"
     rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
     owner = await asyncpg.connect(postgres.url)
@@ -56,7 +56,7 @@ def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
 
 
 def test_a_reader_that_is_the_owner(postgres: EmbeddedPostgres) -> None:
-    """A role that may read dollars is told by the setting that names it."""
+    """A role that may read dollars is reported by the setting that names it."""
     environment = {"DATABASE_URL": postgres.url, "ACU_LEDGER_READER_URL": postgres.url}
     ran = acu_ledger("serve", environment=environment)
     assert (ran.status, ran.stdout) == (2, ""), ran.stderr
@@ -64,7 +64,7 @@ def test_a_reader_that_is_the_owner(postgres: EmbeddedPostgres) -> None:
 
 
 def test_a_role_of_its_own_that_cannot_be_reached(postgres: EmbeddedPostgres) -> None:
-    """It is told which of the URLs it is."""
+    """The error says which of the URLs it is."""
     nowhere = "postgresql://acu_writer:secret@127.0.0.1:1/db"
     ran = acu_ledger("serve", environment={"DATABASE_URL": postgres.url, "ACU_LEDGER_WRITER_URL": nowhere})
     assert (ran.status, ran.stdout) == (2, "")
@@ -72,7 +72,7 @@ def test_a_role_of_its_own_that_cannot_be_reached(postgres: EmbeddedPostgres) ->
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    """The setting and the option are told, with the directory."""
+    """The setting and the option are reported, with the directory."""
     file = tmp_path / "file"
     file.write_text("")
     for options, environment in (((), {"ACU_LEDGER_DATA_DIR": f"{file}/x"}), (("--data", f"{file}/x"), {})):
@@ -83,7 +83,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_directory_where_postgres_does_not_start(tmp_path: Path) -> None:
-    """The directory is told, and where PostgreSQL may have said why."""
+    """The directory is reported, and where PostgreSQL may have said why."""
     (tmp_path / "what").write_text("another's")
     ran = acu_ledger("migrate", "--data", tmp_path)
     assert (ran.status, ran.stdout) == (2, "")
@@ -92,7 +92,7 @@ def test_a_directory_where_postgres_does_not_start(tmp_path: Path) -> None:
 
 
 def test_a_port_of_metrics_that_is_taken(postgres: EmbeddedPostgres) -> None:
-    """The address, the reason and the way out are told, once."""
+    """The address, the reason and the way out are reported, once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -140,7 +140,7 @@ async def test_a_trial_balance_is_of_a_settled_instant(finance, ahead):
 
 
 async def test_a_trial_balance_of_nobody(finance):
-    """An unknown customer is an error, not a row of zeros; an instant that is none is told."""
+    """An unknown customer is an error, not a row of zeros; an instant that is none is reported."""
     unknown = finance.GetTrialBalance(pb.GetTrialBalanceRequest(customer_id="nobody"))
     assert await refusal(unknown) == (
         grpc.StatusCode.NOT_FOUND,
@@ -282,7 +282,7 @@ async def test_a_refund_counts_on_the_day_when_it_is_booked(database, writer, fi
 
 
 async def test_margins_add_up_by_every_dimension(database, writer, finance, owner):
-    """Whatever they are told apart by, the rows' revenue and cost are the journal's, to the nano-dollar."""
+    """Whatever they are grouped by, the rows' revenue and cost are the journal's, to the nano-dollar."""
     await varied_history(database, writer)
     await roll_up(database)
     revenue, cost = await owner.fetchrow(f"SELECT sum(revenue), -sum(cost) FROM {CELL}.money")
@@ -294,7 +294,7 @@ async def test_margins_add_up_by_every_dimension(database, writer, finance, owne
 
 
 async def test_dimensions_are_not_looked_at_without_end(finance):
-    """Each that is wrong is told, up to one more than there are: that of millions would take long."""
+    """Each that is wrong is reported, up to one more than there are: that of millions would take long."""
     many = pb.GetMarginReportRequest(group_by=[pb.MARGIN_DIMENSION_CARD] * 100_000)
     code, _, fields = await refusal(finance.GetMarginReport(many))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -498,7 +498,7 @@ async def test_a_charge_is_explained_to_the_nano_dollar(database, writer, financ
 
 
 async def test_absorbed_cost_is_explained_by_reason(database, writer, finance):
-    """What nobody pays for is told by reason, beside the credits that were not collected."""
+    """What nobody pays for is reported by reason, beside the credits that were not collected."""
     customer = await Bookkeeper.open(database, writer, "acme")
     await customer.grant(6 * CREDIT, 6 * DOLLAR)
     unpriced = line(treatment=Treatment.UNPRICED, cost_nanousd=2 * DOLLAR)

@@ -208,7 +208,7 @@ def test_every_invariant_is_planted_against():
 
 
 async def test_a_lost_wallet_is_found(database, writer, owner):
-    """A customer with entries and without a wallet is told too, by the directory's name of it."""
+    """A customer with entries and without a wallet is reported too, by the directory's name of it."""
     await _history(database, writer)
     await owner.execute(f"DELETE FROM {CELL}.wallets WHERE customer = 1")
     found = (await verify_journal(database.finance, [CELL])).violations

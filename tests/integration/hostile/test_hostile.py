@@ -133,7 +133,7 @@ class Attacker:
             await asyncio.gather(*(self.attack() for _ in range(IN_FLIGHT)))
 
     async def good(self, request: Message, size_bytes: int = 0) -> bytes:
-        """A call in good faith, to the method that takes such a request; of a size, if one is told."""
+        """A call in good faith, to the method that takes such a request; of a size, if one is asked for."""
         service, method = self.method_of(request)
         data = request.SerializeToString()
         if size_bytes:

@@ -118,7 +118,7 @@ async def test_an_old_file_does_no_harm(start: Start, database: Database) -> Non
 
 
 async def test_one_revision_with_two_contents_is_refused(start: Start, database: Database) -> None:
-    """From a file it is told and changes nothing; over the API it is an error; so is a lower one."""
+    """From a file it is reported and changes nothing; over the API it is an error; so is a lower one."""
     await start("first")
     other = await start("other", each="7")
     assert other.each(other.later(seconds=3)) == "1"
@@ -147,7 +147,7 @@ async def test_publishing_the_latest_again_has_no_effect(start: Start, tmp_path:
 
 
 async def test_a_bad_file_changes_nothing(start: Start) -> None:
-    """What was in force stays; what is wrong is told with its place, until the file is right again."""
+    """What was in force stays; what is wrong is reported with its place, until the file is right again."""
     first = await start()
     write_card(first.directory, 2, "-2")
     await first.look()

@@ -14,7 +14,7 @@ from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 
 
 async def test_a_server_reads_its_files_again(serve, database_urls, tmp_path: Path) -> None:
-    """When they change, and when it is told to by SIGHUP; what is wrong with them is listed."""
+    """When they change, and when it is asked to by SIGHUP; what is wrong with them is listed."""
     write_costs(tmp_path)
     write_card(tmp_path)
     with serve(database_urls, tmp_path) as served:

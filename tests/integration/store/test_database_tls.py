@@ -90,7 +90,7 @@ async def test_a_service_on_a_database_that_it_verifies(secured: Secured) -> Non
 
 
 async def test_a_database_that_does_not_verify_is_refused(secured: Secured) -> None:
-    """It is told by the setting, with what in its URL is to be looked at."""
+    """It is reported by the setting, with what in its URL is to be looked at."""
     own, other = secured.authority.file, Authority(secured.directory, "other").file
     text = secured.directory / "text"
     text.write_text("no PEM")

@@ -126,7 +126,7 @@ async def days(owner, database, connection):
 
 
 async def test_a_report_takes_the_entries_of_its_days(database, days):
-    """Usage of a day is told whole and once, whichever milestones stand about its edges."""
+    """Usage of a day is reported whole and once, whichever milestones stand about its edges."""
     reads = Reads(database.reader, database.reports, Directory(database.reader))
     counts = {
         day: sum(begins(day) <= instant < begins(day + timedelta(1)) for instant in days.values())

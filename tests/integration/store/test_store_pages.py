@@ -118,7 +118,7 @@ async def test_a_long_month_is_stated_in_pieces(reads):
 
 
 async def test_small_pages_of_a_piece(reads):
-    """Rows of a piece are told once each, whatever the size of the page."""
+    """Rows of a piece are reported once each, whatever the size of the page."""
     query = UsageQuery(DAY, NEXT, ("project",), {})
     large = [row for rows in await report(reads, query) for row in rows]
     assert [row for rows in await report(reads, query, size=2) for row in rows] == large
@@ -179,7 +179,7 @@ async def test_lists_are_whole(reads, size):
 
 
 class Use:
-    """A customer's use of a connection that lasts until it is told to end."""
+    """A customer's use of a connection that lasts until it is asked to end."""
 
     def __init__(self, of: PoolShares, customer: int) -> None:
         self.has_begun = asyncio.Event()
@@ -216,7 +216,7 @@ async def test_customers_share_connections(database):
 
 
 async def test_lines_have_an_end(database):
-    """A customer who asks for more than anyone waits for is told so; others are not."""
+    """A customer who asks for more than anyone waits for is refused; others are not."""
     of = PoolShares(database.reports)
     waiting = [Use(of, 1) for _ in range(shares.WAITING_OF_CUSTOMER_MAX)]
     await waiting[0].has_begun.wait()

@@ -1,4 +1,4 @@
-"""A balance of the past is told once it is final."""
+"""A balance of the past is reported once it is final."""
 
 from __future__ import annotations
 

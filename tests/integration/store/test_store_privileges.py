@@ -176,7 +176,7 @@ async def test_an_owner_that_cannot_close_functions_is_told_once_what_to_do(post
 
 
 async def test_a_guest_in_a_database_is_told_what_its_owner_has_to_run(postgres):
-    """PostgreSQL takes a stranger's REVOKE for nothing: it is told as open each time, not as taken back.
+    """PostgreSQL takes a stranger's REVOKE for nothing: it is reported as open each time, not as taken back.
 
     Once a superuser has done it the guest, who owns the ledger's schemas, goes on as before.
     """
@@ -213,7 +213,7 @@ async def test_a_migration_that_waits_for_its_turn_says_for_whom(database_urls, 
 
 
 async def test_a_migration_waits_for_no_table_for_ever(database_urls, owner, monkeypatch):
-    """A transaction that is left open holds up a migration for seconds; then it is told whose it is."""
+    """A transaction that is left open holds up a migration for seconds; then the error says whose it is."""
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 1)
     await owner.execute("SET application_name = 'a report'")
     await owner.execute(f"DELETE FROM {CELL}.alembic_version")

@@ -281,7 +281,7 @@ async def test_a_wallet_may_change_without_an_entry(world, connection):
 
 @pytest.mark.parametrize("seconds", [-6, 6])
 async def test_nothing_is_written_that_was_decided_off_the_clock(world, connection, database, seconds):
-    """A batch decided more than 5 s off the database's clock is not applied, and told so."""
+    """A batch decided more than 5 s off the database's clock is not applied, and that is said."""
     before = await contents(database)
     world.reserve(next(iter(world.wallets)))
     batch = world.take()

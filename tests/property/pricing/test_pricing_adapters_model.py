@@ -229,7 +229,7 @@ def test_openai(truth, form, cached_audio, cached_image):
 
 @given(openai_truths, counts)
 def test_openai_without_details_of_what_was_cached(truth, hidden):
-    """Where nobody says which cached tokens were audio, the sums still hold, and the guess is told."""
+    """Where nobody says which cached tokens were audio, the sums still hold, and the guess is reported."""
     record = openai_record(truth, "chat", hidden, hidden)
     held = record["usage"]["prompt_tokens_details"]
     del held["cached_tokens_details"]
@@ -356,7 +356,7 @@ def test_otel_spans_within_spans(made):
     assert not any(one.findings for one in adapted)
 
 
-# --- what is wrong is told ---------------------------------------------------------------------------------
+# --- what is wrong is reported -----------------------------------------------------------------------------
 
 paths = st.lists(st.sampled_from(["x", "tokens", "new_details"]), min_size=1, max_size=3)
 record_makers = st.one_of(

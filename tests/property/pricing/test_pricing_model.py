@@ -273,7 +273,7 @@ def _meter(part, total):
 
 
 def _parts_price(card, rule, item, asked, past):
-    """The price in credits; None if it cannot be told. `past` is how long each meter of each run has run."""
+    """The price in credits; None if there is none. `past` is how long each meter of each run has run."""
     parts = rule["price"].get("plus", [rule["price"]])
     if asked is None and any("cost_plus" in part for part in parts):
         return None

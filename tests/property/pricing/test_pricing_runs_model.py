@@ -154,8 +154,8 @@ def _calls(draw, pieces):
 def test_a_run_costs_what_the_model_says_however_it_is_told(rule, history, data):
     """In any order, in any pieces, in any number of calls it costs the same, but for what is carried on.
 
-    What is told late may show that less was due. So by each piece the run has been charged the most that what
-    was told has come to.
+    What is reported late may show that less was due. So by each piece the run has been charged the most that
+    what was reported has amounted to.
     """
     pieces = data.draw(st.permutations(list(_pieces(data.draw, history))))
     calls = list(_calls(data.draw, pieces))
@@ -182,7 +182,7 @@ def test_what_is_told_in_order_costs_at_each_step_what_the_model_says(rule, hist
 @settings(max_examples=150, deadline=None)
 @given(bounds, histories(), st.data())
 def test_what_is_left_of_a_run_is_paid_whatever_is_undone(rule, history, data):
-    """With each part that is told the others have paid what they come to, but for what is carried on."""
+    """With each part that is reported the others have paid what they cost, but for what is carried on."""
     terms, reported, states = _terms(rule), {}, {}
     for number, part in enumerate(data.draw(st.permutations(_parts(history)))):
         quote = price([part], {}, terms, Memory(states), now=NOW)

@@ -87,7 +87,7 @@ def test_keys_that_may_be_made(scopes, customers):
     ],
 )
 def test_keys_that_may_not_be_made(scopes, customers, field, reported):
-    """What is wrong is told with its field, and what is allowed."""
+    """What is wrong is reported with its field, and what is allowed."""
     [(path, description)] = problems(scopes, customers, None, NOW, is_first=False)
     assert path == field
     assert description.startswith(reported)

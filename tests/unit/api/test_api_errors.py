@@ -1,4 +1,4 @@
-"""Reasons, and how they are told."""
+"""Reasons, and how they are reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def details(status):
 
 @pytest.mark.parametrize("reason", RefusalReason)
 def test_every_reason_is_in_the_table(reason):
-    """A refusal is told by its reason, under a code, with its variables as metadata."""
+    """A refusal is reported by its reason, under a code, with its variables as metadata."""
     status = errors.refusal_status(Refusal(reason, {"available_micros": "5"}))
     info = details(status)[ErrorInfo]
     assert errors.code_of(status) is errors.TABLE[reason].code
@@ -92,7 +92,7 @@ def test_bad_fields():
 
 @pytest.mark.parametrize(("wrong", "reported"), [(15, 15), (17, 15), (5_000, 15)])
 def test_errors_fit_into_metadata(wrong, reported):
-    """An error is trailing metadata, of which clients take 8 KiB: what fits is told, and the number."""
+    """An error is trailing metadata, of which clients take 8 KiB: what fits is reported, and the number."""
     path = f'labels.other["{chr(0x1F600) * 63}"]'
     status = errors.invalid([(path, "is " + "x" * 60)] * wrong)
     assert len(details(status)[BadRequest].field_violations) == reported
@@ -102,7 +102,7 @@ def test_errors_fit_into_metadata(wrong, reported):
 
 @pytest.mark.parametrize("quoted", ["x" * 10_000, chr(0x1F600) * 5_000])
 def test_long_descriptions_fit_into_metadata(quoted):
-    """A description that quotes what was sent is cut, and as many are told as there is room for."""
+    """A description that quotes what was sent is cut, and as many are reported as there is room for."""
     status = errors.invalid([("document", f"{quoted} is no name")] * 100)
     reported = details(status)[BadRequest].field_violations
     assert len(reported) == 16
@@ -117,7 +117,7 @@ def test_long_descriptions_fit_into_metadata(quoted):
 
 
 def test_what_there_is_fits_too():
-    """Of many plans or cards the first 20 are told."""
+    """Of many plans or cards the first 20 are reported."""
     assert errors.some_of(f"card{n:02}" for n in range(20)).endswith("card19")
     assert errors.some_of(f"card{n:02}" for n in range(21)).endswith("card19, …")
 

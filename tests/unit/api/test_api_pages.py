@@ -121,7 +121,7 @@ def test_sizes_of_pages(size, rows):
 
 @pytest.mark.parametrize("size", [-1, 1_001])
 def test_sizes_that_are_refused(size):
-    """A size out of range is told, not cut."""
+    """A size out of range is reported, not cut."""
     problems = Problems()
     paging.page_size(problems, pb.ListChargesRequest(page_size=size))
     assert dict(problems.found).keys() == {"page_size"}

@@ -68,7 +68,7 @@ def test_an_authority_comes_by_a_pipe(authority: Authority, tmp_path: Path) -> N
 
 
 def test_keys_that_are_none() -> None:
-    """A key with a typo is told before anything is sent, and not quoted; nor does a key stand in a repr."""
+    """A key with a typo is refused before anything is sent, and not quoted; no key stands in a repr."""
     key = Key.draw().text
     for text in (key[:-1], key + "x", key.replace("acu_", "acu-"), key.swapcase(), "secret", f"{key}\n"):
         with pytest.raises(SettingsError) as reported:
@@ -81,7 +81,7 @@ def test_keys_that_are_none() -> None:
 
 
 def test_files_that_are_none(authority: Authority, tmp_path: Path) -> None:
-    """The setting, the option and the file are told."""
+    """The setting, the option and the file are reported."""
     pair, other = authority.issue("client"), authority.issue("other")
     for file, reported in (
         (tmp_path / "gone", "cannot be read (No such file or directory)"),

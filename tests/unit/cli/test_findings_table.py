@@ -10,7 +10,7 @@ from ledger.finance.v1 import finance_service_pb2 as pb
 
 
 def test_a_finding_tells_who_is_stopped_and_why() -> None:
-    """With the id that callers are told; a finding of rollups stops nobody."""
+    """With the id that callers read; a finding of rollups stops nobody."""
     found = {"found_at": Timestamp(seconds=0), "violations": 1_000}
     answer = pb.ListFindingsResponse(
         findings=[

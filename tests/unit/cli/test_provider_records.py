@@ -1,4 +1,4 @@
-"""Files of what providers report: lines become records, with ids that last, or are told by their place."""
+"""Files of what providers report: lines become records, with ids that last, or are named by their place."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_blank_lines_are_none_and_records_without_an_id_go_by_their_row(tmp_path
 
 
 def test_repeats(tmp_path: Path) -> None:
-    """The same response logged twice is one piece of work; with other usage it is told, and not counted."""
+    """The same response logged twice is one piece of work; with other usage it is said, and not counted."""
     rows, _ = read(tmp_path, response(), response(), response(input_tokens=9, output_tokens=9))
     first, again, other = rows
     assert isinstance(first, Record)
@@ -117,7 +117,7 @@ def test_several_files_are_read_as_one(tmp_path: Path) -> None:
 
 
 def test_records_whose_price_may_be_wrong_are_counted(tmp_path: Path) -> None:
-    """Numbers that nobody counts, or that disagree; a reading that was taken is told, and is none."""
+    """Numbers that nobody counts, or that disagree; a reading that was taken is reported, and is none."""
     searched = {"web_pages": 3}
     rows, records = read(tmp_path, response("a", **searched), response("b", total_tokens=13), response("c"))
     assert len(rows) == 3

@@ -149,7 +149,7 @@ def test_gpu_pod_is_its_share_of_gpus_from_schedule_to_deletion(tmp_path: Path) 
     ],
 )
 def test_broken_row_is_named_and_the_rest_runs(tmp_path: Path, row: str, says: str) -> None:
-    """A row that cannot be read is told with file, line and field; the rows around it are taken."""
+    """A row that cannot be read is reported with file, line and field; the rows around it are taken."""
     good = "{},openai/gpt-5,1,2,3,4,1\n"
     first, broken, last = read(
         tmp_path, SESSIONS + good.format("a") + row + "\n" + good.format("b"), RecordFormat.AGENT_SESSIONS

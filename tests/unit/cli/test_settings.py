@@ -1,4 +1,4 @@
-"""Settings that the service cannot go by are told by name, with what is expected."""
+"""Settings that the service cannot go by are reported by name, with what is expected."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_no_number_of_connections(monkeypatch: pytest.MonkeyPatch, text: str) ->
     ],
 )
 async def test_no_url(url: str) -> None:
-    """The expected form is told, and nothing of the URL: what stands where is not certain."""
+    """The expected form is reported, and nothing of the URL: what stands where is not certain."""
     with pytest.raises(SettingsError) as reported:
         await check_url("DATABASE_URL", url)
     assert str(reported.value).startswith(f"DATABASE_URL is no URL of a PostgreSQL: write {FORM}, and ")
@@ -86,7 +86,7 @@ async def test_no_url(url: str) -> None:
     ],
 )
 async def test_nobody_answers(url: str, host: str) -> None:
-    """The setting and the host are told, never the password."""
+    """The setting and the host are reported, never the password."""
     with pytest.raises(SettingsError) as reported:
         await check_url("ACU_LEDGER_READER_URL", url)
     assert str(reported.value).startswith(f"ACU_LEDGER_READER_URL: no PostgreSQL can be reached at {host}: ")
@@ -97,7 +97,7 @@ async def test_nobody_answers(url: str, host: str) -> None:
 async def test_what_a_url_says_of_tls_and_cannot_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told before anything is connected to, and not as a URL that is none."""
+    """It is reported before anything is connected to, and not as a URL that is none."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)
     for said, reported in (

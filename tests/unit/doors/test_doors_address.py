@@ -73,7 +73,7 @@ def test_other_machines_take_tls() -> None:
 
 @pytest.mark.parametrize("plaintext", [False, True])
 def test_other_machines_take_a_key(plaintext: bool) -> None:
-    """Off loopback somebody has a usable key, whoever does the TLS; it is told how the first is made."""
+    """Off loopback somebody has a usable key, whoever does the TLS; the error says how the first is made."""
     given = settings(plaintext=plaintext, database_url="postgresql://x")
     require_key(given, Address("127.0.0.1", is_loopback=True), usable=False)
     require_key(given, EVERYWHERE, usable=True)

@@ -62,7 +62,7 @@ def test_what_is_read(files: TlsFiles, authority: Authority) -> None:
 
 
 def test_files_that_cannot_be_read(files: TlsFiles, tmp_path: Path) -> None:
-    """A file that is missing, or is a directory, is told by its setting."""
+    """A file that is missing, or is a directory, is reported by its setting."""
     gone = tmp_path / "gone"
     for field in ("tls_certificate", "tls_key", "tls_client_ca", "back_office_tls_client_ca"):
         name = f"ACU_LEDGER_{field.upper()}"
@@ -76,7 +76,7 @@ def test_files_that_cannot_be_read(files: TlsFiles, tmp_path: Path) -> None:
 
 
 def test_what_may_never_end_is_not_read(files: TlsFiles, tmp_path: Path) -> None:
-    """A pipe that nobody writes to, and a device, are told by their setting: nobody waits for them."""
+    """A pipe that nobody writes to, and a device, are reported by their setting: nobody waits for them."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for field in ("tls_certificate", "tls_key", "tls_client_ca", "back_office_tls_client_ca"):
@@ -88,7 +88,7 @@ def test_what_may_never_end_is_not_read(files: TlsFiles, tmp_path: Path) -> None
 
 
 def test_files_that_hold_something_else(files: TlsFiles, tmp_path: Path) -> None:
-    """What is no PEM, or another kind of it, is told by its setting, with what belongs there."""
+    """What is no PEM, or another kind of it, is reported by its setting, with what belongs there."""
     text = tmp_path / "text"
     text.write_text("no PEM\n")
     for field, other, reported in (
@@ -111,7 +111,7 @@ def test_files_that_hold_something_else(files: TlsFiles, tmp_path: Path) -> None
 
 
 def test_a_key_of_another_certificate(files: TlsFiles, authority: Authority) -> None:
-    """Both files are told."""
+    """Both files are reported."""
     other = authority.issue("other").key
     assert refusal(replace(files, tls_key=other)) == (
         f"ACU_LEDGER_TLS_KEY: {other} is not the key of the certificate in {files.tls_certificate}:"
@@ -120,7 +120,7 @@ def test_a_key_of_another_certificate(files: TlsFiles, authority: Authority) -> 
 
 
 def test_a_key_with_a_password(files: TlsFiles, tmp_path: Path) -> None:
-    """It is told with the command that takes the password off, and nobody is asked for it."""
+    """It is reported with the command that takes the password off, and nobody is asked for it."""
     locked = tmp_path / "locked.key"
     subprocess.run(
         ["openssl", "pkey", "-in", files.tls_key, "-aes256", "-passout", "pass:x", "-out", locked], check=True
@@ -195,7 +195,7 @@ def self_signed(directory: Path, key: Any, *usages: x509.ObjectIdentifier) -> Tl
     "key", [ec.generate_private_key(ec.SECP256K1()), ed448.Ed448PrivateKey.generate()], ids=["k1", "ed448"]
 )
 def test_a_kind_of_key_that_not_all_take(tmp_path: Path, key: Any) -> None:
-    """What OpenSSL would refuse at each connection, and gRPC when it is to listen, is told before."""
+    """What OpenSSL would refuse at each connection, and gRPC when it is to listen, is reported before."""
     files = self_signed(tmp_path, key)
     named = f"ACU_LEDGER_TLS_CERTIFICATE: {files.tls_certificate}"
     assert refusal(files).startswith(f"{named} is of a kind that clients do not take: have a key of RSA, ")
@@ -210,7 +210,7 @@ def test_a_certificate_of_a_client(tmp_path: Path) -> None:
 
 
 def test_a_weak_key(tmp_path: Path) -> None:
-    """It is told what it takes."""
+    """The error says what it takes."""
     files = self_signed(tmp_path, rsa.generate_private_key(65537, 1024))  # noqa: S505 -- it is refused
     assert f"{files.tls_certificate} is too weak (EE_KEY_TOO_SMALL): have one made with 2,048" in refusal(
         files

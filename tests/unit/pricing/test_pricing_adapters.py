@@ -199,7 +199,7 @@ def test_streams_of_openai():
     ids=["embeddings", "images", "realtime"],
 )
 def test_other_usage_of_openai(usage: dict[str, Any], counted: dict[str, int]):
-    """Embeddings have no output; tokens of images and of audio are told apart from text and the cached."""
+    """Embeddings have no output; tokens of images and of audio are distinguished from text and the cached."""
     one = openai.adapt({"model": "m", "usage": usage})
     assert quantities(one) == counted
     assert not one.findings
@@ -354,7 +354,7 @@ def message(usage: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_cache_writes_by_time_to_live():
-    """Writes for an hour are told apart from those for 5 minutes."""
+    """Writes for an hour are distinguished from those for 5 minutes."""
     split = {"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 100}
     usage = {"input_tokens": 50, "cache_read_input_tokens": 100_000, "output_tokens": 5}
     one = anthropic.adapt(message({**usage, "cache_creation_input_tokens": 248, "cache_creation": split}))
@@ -410,7 +410,7 @@ def test_fallback_model():
 
 
 def test_iterations_that_do_not_add_up():
-    """The usage counts, and the difference is told; a kind that nobody knows is told with its numbers."""
+    """The usage counts, and the difference is reported; so is a kind that nobody knows, with its numbers."""
     one = anthropic.adapt(
         message({**USAGE, "iterations": [{"type": "message", **USAGE, "output_tokens": 9}]})
     )
@@ -434,7 +434,7 @@ def test_iterations_that_do_not_add_up():
     ],
 )
 def test_tiers_of_anthropic(said: dict[str, str], tier: str, kinds: list[str]):
-    """Fast is a tier; a place that costs more is told, as no quantity says it."""
+    """Fast is a tier; a place that costs more is reported, as no quantity says it."""
     one = adapted(anthropic.adapt(message({**USAGE, **said})))
     assert one.items[0].service_tier == tier
     assert [kind for kind, _ in reported(one)] == kinds
@@ -548,7 +548,7 @@ def test_models_of_litellm(changed: dict[str, Any], asked: str, served: str | No
 
 
 def test_litellm_without_a_usage_object():
-    """All of it counts as uncached, which is told; a usage object that says otherwise counts, and is told."""
+    """All of it counts as uncached, which is reported; one that says otherwise counts, and is reported."""
     one = litellm.adapt({**LOGGED, "metadata": {}})
     assert quantities(one) == {"input": 98_805, "output": 5120}
     assert reported(one) == [("assumed", "prompt_tokens")]
@@ -633,7 +633,7 @@ def test_spans_of_agents_are_not_counted_beside_those_of_models():
 
 
 def test_an_agent_that_says_more_than_its_calls():
-    """What an agent's span says beyond the spans within it is told: a call may have no span of its own."""
+    """What an agent's span says beyond the spans within it is reported: a call may have none of its own."""
     agent = call("agent", operation="invoke_agent", input_tokens=300, output_tokens=30)
     found = all_of(export(agent, call("one", "agent", input_tokens=100, output_tokens=10)))
     assert reported(found[0]) == [("mismatch", "attributes.gen_ai.usage")]
@@ -654,7 +654,7 @@ def test_a_call_that_a_tool_made_within_a_call():
 
 
 def test_names_of_other_versions():
-    """Names of before are read; where two say different things, the newer one counts and it is told."""
+    """Names of before are read; where two say different things, the newer one counts and it is reported."""
     attributes = {
         "gen_ai.system": "anthropic",
         "gen_ai.response.model": "claude",
@@ -668,7 +668,7 @@ def test_names_of_other_versions():
 
 
 def test_what_a_span_says_of_usage_and_nobody_knows():
-    """Usage of unknown name is told, on spans without tokens too."""
+    """Usage of unknown name is reported, on spans without tokens too."""
     found = all_of(
         call("a", input_tokens=9, output_tokens=1, **{"video.input_tokens": 3}),
         span("b", **{"gen_ai.usage.seconds": 0.5, "gen_ai.usage.cost": 0.5}),
@@ -704,7 +704,7 @@ def test_spans_that_cannot_be_counted(record: dict[str, Any], message: str):
 
 
 def test_one_span_that_is_none_leaves_the_others():
-    """It is told by its place in the request."""
+    """It is reported by its place in the request."""
     first, second, third = otel.spans(export(call("a"), {"spanId": "b"}, call("c")))
     assert isinstance(first, otel.Span)
     assert isinstance(third, otel.Span)

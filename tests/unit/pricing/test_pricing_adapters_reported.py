@@ -105,7 +105,7 @@ def test_a_bare_name_in_a_response_belongs_to_the_provider_that_was_asked(asked,
     ],
 )
 def test_the_tier_that_served_counts_before_the_one_asked_for(book, served, asked, right, found):
-    """Wherever a record names both; where only the asked one is known, it is taken and that is told."""
+    """Wherever a record names both; where only the asked one is known, it is taken and that is reported."""
     usage = {"prompt_tokens": 100_000, "completion_tokens": 10_000, "total_tokens": 110_000}
     logged = litellm.adapt(
         {
@@ -167,7 +167,7 @@ def test_providers_by_the_names_that_tools_give_them(name, provider):
 
 
 def test_spans_of_the_ai_sdk():
-    """Provider, cached and reasoning tokens are read; a call's outer span alone is told."""
+    """Provider, cached and reasoning tokens are read; a call's outer span alone is reported."""
     attributes = {
         "gen_ai.system": "openai.responses",
         "gen_ai.request.model": "gpt-5",
@@ -262,7 +262,7 @@ def test_searches_in_forms_of_openai():
     ],
 )
 def test_reasoning_beside_the_output(record, right):
-    """Both are counted, and that it was read so is told."""
+    """Both are counted, and that it was read so is reported."""
     one = openai.adapt(record)
     assert (used(one), kinds(one)) == (right, ["assumed"])
 
@@ -280,7 +280,7 @@ def test_reasoning_beside_the_output(record, right):
     ],
 )
 def test_writes_of_which_only_some_are_told_by_life(lives, right, kind):
-    """The rest live like those that are told, where these are of one life; in every form."""
+    """The rest live like those that are reported, where these are of one life; in every form."""
     usage = {"input_tokens": 0, "output_tokens": 0, "cache_creation_input_tokens": 300}
     own = anthropic.adapt({"model": "claude", "usage": {**usage, "cache_creation": lives}})
     details = {"cache_creation_tokens": 300, "cache_creation_token_details": lives}

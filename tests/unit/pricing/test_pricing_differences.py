@@ -81,7 +81,7 @@ def test_rules_that_come_and_go():
 
 
 def test_values_of_other_kinds():
-    """A condition, a title, a list and a part of a sum are told as text; a revision is no difference."""
+    """A condition, a title, a list and a part of a sum are reported as text; a revision is no difference."""
     before = card_text("match: {compute: [a, b], state: idle}, price: {plus: [{per_hour: 1}]}")
     after = card_text(
         "title: T, match: {compute: [a, c]}, price: {plus: [{per_hour: 2, minimum: 60s}]}",

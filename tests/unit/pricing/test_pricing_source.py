@@ -182,7 +182,7 @@ def test_a_document_without_places_begins_at_its_beginning():
 
 
 def test_a_refusal_says_what_is_wrong():
-    """The message is the exception's text; a hint and a place are told where there are any."""
+    """The message is the exception's text; a hint and a place are reported where there are any."""
     refused = RefusedError("wrong")
     assert (str(refused), refused.hint, refused.at) == ("wrong", "", ())
 
