@@ -174,6 +174,14 @@ TARGETS = (
         at_least=False,
     ),
     Target(
+        "grants that expire at one instant, written by one server",
+        "grants_due_per_s",
+        "grants/s",
+        "the target",
+        1_000.0,
+        1.0,
+    ),
+    Target(
         "simulate, 100,000 charges",
         "simulate_100k_s",
         "s",

@@ -64,6 +64,8 @@ class Stage:
     cold: Service
     """Its customers do not fit into memory."""
     cold_books: Books
+    due_books: Books
+    """Whose grants are to expire: nobody serves them yet."""
     keyed: Service
     """As `empty`, with books of its own in which there is a key."""
     keyed_books: Books
@@ -92,6 +94,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
     full = await make_books(server, "bench_full", size.customers, pairs_each)
     say(f"Making books: {size.cold_customers:,} customers")
     cold = await make_books(server, "bench_cold", size.cold_customers, 0)
+    due = await make_books(server, "bench_due", size.due_customers, 0)
     keyed = await make_books(server, "bench_keyed", size.customers, 0)
     key = await make_access(keyed)
     async with connected(empty.owner) as owner:
@@ -118,6 +121,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             full_books=full,
             cold=await serve(cold, "cold"),
             cold_books=cold,
+            due_books=due,
             keyed=await serve(keyed, "keyed", key),
             keyed_books=keyed,
             secured=await serve(keyed, "secured", *secure(key, certificates)),

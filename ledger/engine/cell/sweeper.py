@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from random import sample
 
 import asyncpg
 import structlog
@@ -16,9 +17,13 @@ from ledger.store.postgres.database import Database
 
 PERIOD_SECONDS = 0.5
 """Half of the second within which what is due is written."""
-CUSTOMERS_MAX = 100
+CUSTOMERS_MAX = 250
 """Customers woken in one go, and so in one load: of each, hundreds of holds may have expired. The next go
 follows at once while there are more."""
+
+LOOKED_AT_MAX = 4_000
+"""Customers, those due for longest, of whom a go takes some at random if there are more than it takes. Each
+server of a cell sweeps: were they to take the same ones, all but one would have done it for nothing."""
 
 PATIENCE_SECONDS = 15.0
 """For the customers of one go, longer than a command is retried: one that takes longer holds up no other."""
@@ -63,13 +68,16 @@ class Sweeper:
                 await asyncio.sleep(PERIOD_SECONDS)
 
     async def step(self) -> int:
-        """Writes what is due for some customers, the longest due first; says for how many."""
+        """Writes what is due for some customers, of those who are due for longest; says for how many."""
         now = self._clock.now()
         if self._due_since is None:
             self._due_since = now  # As far as anybody can tell until the look succeeds.
-        customers = await due_customers(self._database.writer, self._cell.name, now, CUSTOMERS_MAX)
-        if customers:
-            self._due_since = customers[0][1]
+        due = await due_customers(self._database.writer, self._cell.name, now, LOOKED_AT_MAX)
+        customers = due
+        if len(due) > CUSTOMERS_MAX:
+            customers = sample(due, CUSTOMERS_MAX)
+        if due:
+            self._due_since = due[0][1]
             async with asyncio.timeout(PATIENCE_SECONDS):
                 looks = Asked(Underway())
                 for customer, _ in customers:

@@ -17,8 +17,6 @@ CREATE TABLE grants (
 );
 CREATE INDEX grants_reference ON grants (external_reference, customer, sequence, n)
     WHERE external_reference IS NOT NULL;
--- What expires next, of all customers. Draws change none of its columns until nothing is left.
-CREATE INDEX lots_expiring ON lots (expires_at, customer, sequence, n) WHERE live AND expires_at IS NOT NULL;
 
 -- What has expired so far. What a server of the version before expires from now on, while it is replaced, is told
 -- as consumed: balances and books are right, for these rows have no part in them.
@@ -44,3 +42,6 @@ CREATE TYPE lot_extended_sent AS (
     customer bigint, sequence bigint, n integer, remaining bigint, held bigint, priority integer,
     expires_at integer, status text
 );
+
+-- What expires next, of all customers. Draws change none of its columns until nothing is left. Last: lots wait for it.
+CREATE INDEX lots_expiring ON lots (expires_at, customer, sequence, n) WHERE live AND expires_at IS NOT NULL;
