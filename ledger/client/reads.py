@@ -18,6 +18,7 @@ from ledger.client.wallet_models import (
     CustomerToken,
     Grant,
     PriceList,
+    Statement,
     Transaction,
     UsageRow,
     WalletBalance,
@@ -175,6 +176,22 @@ class Reads(ABC):
             request.page_token = answer.next_page_token
             if not request.page_token:
                 return pieces
+
+    async def statement(self, customer_id: str, month: str, *, label_keys: Collection[str] = ()) -> Statement:
+        """A month, as YYYY-MM, of the customer's time zone, its lines told apart by labels, 4 at most.
+
+        Raises ValueError where a line amounts to more micro-credits than 64 bits hold.
+        """
+        request = wallet.GetStatementRequest(
+            customer_id=customer_id, month=month, label_keys=label_keys, page_size=PAGE_SIZE
+        )
+        lines: list[wallet.StatementLine] = []
+        while True:
+            answer = await self._read(lambda wire: wire.wallet.GetStatement, request)
+            lines += answer.lines
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return wallet_models.statement_of(answer, added_up(lines))
 
     async def price_list(self, customer_id: str) -> PriceList:
         """What a credit buys under the customer's card."""

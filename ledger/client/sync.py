@@ -163,6 +163,7 @@ class SyncCredits:
     list_grants = _listing(Credits.list_grants)
     list_transactions = _listing(Credits.list_transactions)
     usage_report = _waiting(Credits.usage_report)
+    statement = _waiting(Credits.statement)
     price_list = _waiting(Credits.price_list)
     create_customer_token = _waiting(Credits.create_customer_token)
     recover = _waiting(Credits.recover)

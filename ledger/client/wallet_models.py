@@ -5,7 +5,7 @@ Amounts and instants are as those of `ledger.client.models`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -61,6 +61,24 @@ class TransactionType(StrEnum):
     """A type that this version of the client does not know."""
 
 
+class StatementLineType(StrEnum):
+    """What a line of a statement adds up."""
+
+    USAGE = "usage"
+    """What charges and commits priced."""
+    NOT_COLLECTED = "not_collected"
+    """What of it was not collected; negative."""
+    REFUND = "refund"
+    """What refunds gave back; negative."""
+    REVERSAL = "reversal"
+    """What reversals gave back; negative, items and quantities too."""
+    PERIOD_CLOSED = "period_closed"
+    """What was given back (negative) or charged when a period of the prices closed."""
+    GRANT = "grant"
+    UNKNOWN = "unknown"
+    """A type that this version of the client does not know."""
+
+
 def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> dict[int, str]:
     """Values by the numbers that the service has for them."""
     return {
@@ -72,6 +90,7 @@ def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> d
 
 _KINDS: Final = _members(GrantKind, dict(wallet.GrantKind.items()), "GRANT_KIND_")
 _STATUSES: Final = _members(GrantStatus, dict(wallet.GrantStatus.items()), "GRANT_STATUS_")
+_LINES: Final = _members(StatementLineType, dict(wallet.StatementLineType.items()), "STATEMENT_LINE_TYPE_")
 _TYPES: Final = _members(TransactionType, dict(wallet.TransactionType.items()), "TRANSACTION_TYPE_")
 
 
@@ -208,6 +227,82 @@ class UsageRow:
         return credits_of(self.credits_micros)
 
 
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """What entries of a month add up to that have all but their figures in common."""
+
+    type: StatementLineType
+    labels: Mapping[str, str]
+    """Those asked for that the work has."""
+    grant_kind: GrantKind | None
+    """Of grants; None for usage."""
+    kind: str
+    """tokens, compute, units or outcome; empty for credits without usage, and for grants."""
+    name: str
+    """The model asked for, the resource, the meter or the outcome."""
+    title: str
+    """What the card calls it."""
+    unit: str
+    """What the card measures it in; empty if in nothing of its own."""
+    measured: Decimal | None
+    """How much of that; None without a unit."""
+    quantities: Mapping[str, Decimal]
+    """What was reported, by name; durations in seconds."""
+    items: int
+    credits_micros: int
+
+    @property
+    def credits(self) -> Decimal:
+        return credits_of(self.credits_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a month began with, what came and went in it, and what was left.
+
+    With a balance's credits as available + held + pending - debt:
+    opening + granted - used - expired - voided - refunded = closing.
+    """
+
+    zone: str
+    """The customer's time zone, by which the month is told."""
+    begins_at: datetime
+    ends_at: datetime
+    as_of: datetime | None
+    """What was written up to this instant is in it, and more may come; None: it is final."""
+    opening: Balance
+    closing: Balance
+    granted_micros: int
+    used_micros: int
+    """Less what was not collected and what was given back."""
+    expired_micros: int
+    voided_micros: int
+    """Of grants taken back."""
+    refunded_micros: int
+    """Taken back for money."""
+    lines: tuple[StatementLine, ...]
+
+    @property
+    def granted(self) -> Decimal:
+        return credits_of(self.granted_micros)
+
+    @property
+    def used(self) -> Decimal:
+        return credits_of(self.used_micros)
+
+    @property
+    def expired(self) -> Decimal:
+        return credits_of(self.expired_micros)
+
+    @property
+    def voided(self) -> Decimal:
+        return credits_of(self.voided_micros)
+
+    @property
+    def refunded(self) -> Decimal:
+        return credits_of(self.refunded_micros)
+
+
 class PriceRate(NamedTuple):
     """What one measure of something costs."""
 
@@ -314,10 +409,24 @@ def usage_row_of(message: wallet.UsageRow) -> UsageRow:
         labels_of(message.labels),
         message.kind,
         message.unit,
-        Decimal(message.measured) if message.measured else None,
-        {name: Decimal(quantity) for name, quantity in message.quantities.items()},
-        message.items,
-        message.credits_micros,
+        *_figures(message),
+    )
+
+
+def statement_of(message: wallet.GetStatementResponse, lines: Iterable[wallet.StatementLine]) -> Statement:
+    return Statement(
+        message.zone,
+        instant_of(message.begins_at),
+        instant_of(message.ends_at),
+        instant_of(message.as_of) if message.HasField("as_of") else None,
+        balance_of(message.opening),
+        balance_of(message.closing),
+        message.granted_micros,
+        message.used_micros,
+        message.expired_micros,
+        message.voided_micros,
+        message.refunded_micros,
+        tuple(map(_statement_line, lines)),
     )
 
 
@@ -327,6 +436,31 @@ def price_list_of(message: wallet.GetPriceListResponse) -> PriceList:
 
 def customer_token_of(message: pb.CreateCustomerTokenResponse) -> CustomerToken:
     return CustomerToken(message.token, instant_of(message.expires_at))
+
+
+def _statement_line(message: wallet.StatementLine) -> StatementLine:
+    return StatementLine(
+        StatementLineType(_LINES.get(message.type, StatementLineType.UNKNOWN)),
+        labels_of(message.labels),
+        _kind(message.grant_kind) if message.grant_kind else None,
+        message.kind,
+        message.name,
+        message.title,
+        message.unit,
+        *_figures(message),
+    )
+
+
+def _figures(
+    message: wallet.UsageRow | wallet.StatementLine,
+) -> tuple[Decimal | None, dict[str, Decimal], int, int]:
+    """What was measured, the quantities, the items, and micro-credits."""
+    return (
+        Decimal(message.measured) if message.measured else None,
+        {name: Decimal(quantity) for name, quantity in message.quantities.items()},
+        message.items,
+        message.credits_micros,
+    )
 
 
 def _kind(number: int) -> GrantKind:

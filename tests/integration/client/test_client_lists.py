@@ -16,6 +16,7 @@ from ledger.client import (
     GrantKind,
     GrantStatus,
     ReservationState,
+    StatementLineType,
     SyncCredits,
     TransactionType,
 )
@@ -111,6 +112,32 @@ async def test_the_usage_report(credits: Credits, customer: str) -> None:
     assert found["a", "compute"].quantities["duration_seconds"] == 1800
     (only,) = await credits.usage_report(customer, day, labels={"agent": "b"})
     assert (only.day, only.labels, only.credits_micros, only.measured) == (day, {}, 20_000, None)
+
+
+async def test_the_statement_of_a_month(credits: Credits, customer: str) -> None:
+    """Its lines and totals lead from what it began with to what was left."""
+    charge = await credits.charge(customer, [sandbox(1800), searches(3)], labels={"agent": "a"})
+    await credits.refund(customer, charge.charge_id, amount=1, reason="goodwill")
+    lines = [each async for each in credits.list_transactions(customer)]
+    months = dict.fromkeys(f"{each.effective_at:%Y-%m}" for each in reversed(lines))
+    statements = [await credits.statement(customer, month, label_keys=["agent"]) for month in months]
+    assert (statements[0].opening.available, statements[-1].closing.available) == (0, Decimal("98.97"))
+    assert (sum(each.granted for each in statements), sum(each.used for each in statements)) == (
+        100,
+        Decimal("1.03"),
+    )
+    found = [line for each in statements for line in each.lines]
+    used = {line.name: line for line in found if line.type is StatementLineType.USAGE}
+    assert {name: line.credits for name, line in used.items()} == {
+        "sandbox": 2,
+        "web_search": Decimal("0.03"),
+    }
+    assert (used["sandbox"].quantities["duration_seconds"], used["sandbox"].labels) == (1800, {"agent": "a"})
+    (granted,) = [line for line in found if line.type is StatementLineType.GRANT]
+    assert (granted.grant_kind, granted.credits, granted.measured) == (GrantKind.PAID, 100, None)
+    refunded = [line for line in found if line.type is StatementLineType.REFUND]
+    assert sum(line.credits for line in refunded) == -1
+    assert {line.grant_kind for line in refunded} == {None}
 
 
 async def test_a_token_of_a_front_end(credits: Credits, shop: Shop, customer: str) -> None:
