@@ -109,7 +109,7 @@ class Delivery:
 
     async def _charge(self, write: Write) -> BatchResult | None:
         if self.is_away and self._sender is not None:
-            self._send_on([Settling(self.outbox, write)])
+            self.send_on([Settling(self.outbox, write)])
             return None
         try:
             answer = await self.send(write.message(), min(self._timeout_seconds, PATIENCE_SECONDS))
@@ -117,7 +117,7 @@ class Delivery:
             self.outbox.drop(write)
             raise
         except CreditsError as error:
-            self._send_on([Settling(self.outbox, write)])
+            self.send_on([Settling(self.outbox, write)])
             if isinstance(error, AWAY):
                 return None
             raise
@@ -133,17 +133,16 @@ class Delivery:
 
     def leave(self, settlings: Sequence[Settling]) -> None:
         """Takes over what a session could not have answered, in its order."""
-        if not settlings:
-            return
         if self.goes_on:
-            self._send_on(settlings)
-        else:
+            self.send_on(settlings)
+        elif settlings:
             self._left.append(list(settlings))
 
-    def _send_on(self, settlings: Sequence[Settling]) -> None:
+    def send_on(self, settlings: Sequence[Settling]) -> None:
         """Sends what was left, and this, again and again until it is answered."""
-        self._left.append(list(settlings))
-        if self._sender is None:
+        if settlings:
+            self._left.append(list(settlings))
+        if self._left and self._sender is None:
             self._sender = asyncio.create_task(self._send_left(), name="late usage")
 
     def refuse(self, write: Write) -> None:

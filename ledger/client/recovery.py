@@ -81,13 +81,13 @@ class _Pass:
         return not (self.unanswered or self.is_left)
 
     async def sessions(self, turns: Sequence[list[Settling]]) -> None:
-        """Sends what sessions of this process have left; what has no answer is left again."""
+        """Sends what sessions of this process have left; what has no answer is sent on in any case."""
         try:
             answered = await self._in_turns(turns, self._delivery.outbox)
             self.is_left = not answered or self._delivery.is_sending
         finally:
             for turn in turns:
-                self._delivery.leave([settling for settling in turn if settling.waiting])
+                self._delivery.send_on([settling for settling in turn if settling.waiting])
 
     async def files(self, paths: Iterable[Path]) -> None:
         """Sends what processes have left in files, each of which goes when nothing of it is left."""
@@ -201,7 +201,6 @@ class Recoveries:
     async def _again(self) -> bool:
         async with self._one_at_a_time:
             made = _Pass(self._delivery)
-            await made.sessions(self._delivery.take_left())
             await made.files(self._unanswered)
             # The others are not to wait for ever for one of which nobody answers.
             self._unanswered = [*made.unanswered[1:], *made.unanswered[:1]]
