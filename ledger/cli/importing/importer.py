@@ -15,7 +15,7 @@ from ledger.cli.services import Ledger, call
 from ledger.client import CreditsError
 from ledger.client.errors import NotNow, RequestIdReused, ScopeRequired, TlsFailed, Unauthenticated
 
-IN_FLIGHT: Final = 64
+IN_FLIGHT: Final = 96
 """Rows: a connection has 100 calls at a time."""
 
 PATIENCE_SECONDS: Final = 120.0
