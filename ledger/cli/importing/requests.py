@@ -106,6 +106,8 @@ def _grant(values: Mapping[str, str]) -> admin.IssueGrantRequest:
         expires_at=_instant("expires_at", values.get("expires_at", "")),
         priority=_whole("priority", values.get("priority", "")),
         scope=values.get("scope", ""),
+        external_reference=values.get("external_reference", ""),
+        note=values.get("note", ""),
     )
 
 
@@ -190,6 +192,8 @@ GRANTS: Final = ImportKind(
         "expires_at": False,
         "priority": False,
         "scope": False,
+        "external_reference": False,
+        "note": False,
     },
     make=_grant,
     check=decode.issue_grant,

@@ -229,6 +229,7 @@ async def drive(world):
     await world.wallet.GetBalance(wallet.GetBalanceRequest(**given))
     await world.wallet.ListGrants(wallet.ListGrantsRequest(**given))
     await world.wallet.ListTransactions(wallet.ListTransactionsRequest(**given))
+    await world.wallet.ListEvents(wallet.ListEventsRequest(**given))
     await world.wallet.GetPriceList(wallet.GetPriceListRequest(**given))
     today = datetime.now(UTC).date()
     await world.wallet.GetUsageReport(

@@ -89,10 +89,13 @@ def test_a_row_of_a_grant():
         "effective_at": "2025-01-31",
         "expires_at": "2099-01-31T12:00:00+01:00",
         "priority": "-1",
+        "external_reference": "INV-7",
+        "note": "moved",
     }
     request = GRANTS.read(TextRow(2, values), NOW, is_rehearsal=True)
     assert (request.request_id, request.customer_id) == ("import/lot-1", "acme")
     assert (request.amount_micros, request.kind, request.priority) == (12_500_000, GRANT_KIND_PAID, -1)
+    assert (request.external_reference, request.note) == ("INV-7", "moved")
     assert request.effective_at.ToDatetime() == datetime(2025, 1, 31)  # noqa: DTZ001 -- protobuf's UTC
     assert request.expires_at.ToDatetime() == datetime(2099, 1, 31, 11)  # noqa: DTZ001 -- protobuf's UTC
 
