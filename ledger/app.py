@@ -68,6 +68,7 @@ from ledger.store.postgres.database import Database, RoleTooStrongError
 from ledger.store.postgres.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
 from ledger.store.postgres.place import verification_due
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
+from ledger.webhooks.delivery import WebhookDelivery
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
@@ -227,6 +228,8 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
         events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, operations)
         _run(events.run(), life)
+        webhooks = WebhookDelivery(database.writer, operations, private_allowed=settings.webhooks_private)
+        _run(webhooks.run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, front, _OPEN, life)
         finance_url = _serve_metrics(
@@ -400,6 +403,7 @@ async def _open_doors(
     spans: Spans | None,
 ) -> tuple[ApiServer, ApiServer]:
     reads = Reads(database.reader, database.reports, engine.directory, looked_up)
+    private = settings.webhooks_private
     await asyncio.to_thread(model_names.prepare)
     admission = Admission(engine.waiting, operations, _allowances(settings))
     public = ApiServer(
@@ -417,7 +421,11 @@ async def _open_doors(
     back_office = ApiServer(
         front.address.at(settings.back_office_port),
         [
-            admin_service(AdminService(engine, publishing, reads, keys, database.writer, clock.now)),
+            admin_service(
+                AdminService(
+                    engine, publishing, reads, keys, database.writer, clock.now, webhooks_private=private
+                )
+            ),
             finance_service(
                 FinanceService(database.finance, engine.directory, DEFAULT_CELLS, simulator, clock.now)
             ),

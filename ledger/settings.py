@@ -22,6 +22,7 @@ CALLS_LIMIT: Final = 1_000_000
 
 _EXPECTED: Final = {
     "plaintext": "switch (1: on, 0: off)",
+    "webhooks_private": "switch (1: on, 0: off)",
     "connections_max": f"number of connections (1 to {CONNECTIONS_LIMIT})",
     "calls_per_second_of_key": f"number of calls a second (1 to {CALLS_LIMIT}; unset: no limit)",
     "calls_in_flight_of_key": f"number of calls (1 to {CALLS_LIMIT}; unset: no limit)",
@@ -72,6 +73,8 @@ class Settings(BaseSettings):
     """Off loopback without TLS: whoever sets it says that a proxy or mesh ends TLS."""
     connections_max: int = Field(default=CONNECTIONS_MAX, ge=1, le=CONNECTIONS_LIMIT)
     """Of the public port, at a time. Each is an open file of the process."""
+    webhooks_private: bool = False
+    """Webhooks may go to addresses that are not public (loopback, private networks), and by http."""
     calls_per_second_of_key: int | None = Field(default=None, ge=1, le=CALLS_LIMIT)
     calls_in_flight_of_key: int | None = Field(default=None, ge=1, le=CALLS_LIMIT)
     """Of each key, in this process; None: no limit. Each item of a batch is one of its calls a second."""

@@ -113,6 +113,10 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
     RefusalReason.KEY_ENDED: Wording(
         StatusCode.FAILED_PRECONDITION, "The key was revoked, has expired, or was rotated before."
     ),
+    RefusalReason.WEBHOOK_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such endpoint of webhooks."),
+    RefusalReason.TOO_MANY_WEBHOOKS: Wording(
+        StatusCode.FAILED_PRECONDITION, "There are as many endpoints of webhooks as may be; delete one."
+    ),
     RefusalReason.RESERVATION_NOT_FOUND: Wording(
         StatusCode.NOT_FOUND, "The customer has no such reservation."
     ),

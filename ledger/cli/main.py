@@ -29,6 +29,8 @@ class _MainCommands(LazyGroup):
         "grants": "ledger.cli.commands.grants:grants",
         "import": "ledger.cli.commands.imports:imports",
         "statement": "ledger.cli.commands.statement:statement",
+        "events": "ledger.cli.commands.events:events",
+        "webhooks": "ledger.cli.commands.webhooks:webhooks",
         "keys": "ledger.cli.commands.keys:keys",
     }
 

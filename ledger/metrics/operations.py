@@ -59,6 +59,13 @@ class OperationsMetrics:
         self._gauge(
             "events_lag_seconds", "All that was booked longer ago is in the outbox of events."
         ).set_function(lambda: monotonic() - self._events_until)
+        self._deliveries = Counter(
+            "acu_ledger_webhook_deliveries",
+            "Attempts to deliver an event: delivered, failed (to be tried again), dead (given up).",
+            labelnames=("result",),
+            registry=self.registry,
+        )
+        self.webhooks(0, 0, 0)
         self.books = BooksCollector(self._gauge)
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."
@@ -116,6 +123,11 @@ class OperationsMetrics:
     def events(self, lag_seconds: float) -> None:
         """Notes that events were written of all that was booked before; the lag goes on by itself."""
         self._events_until = monotonic() - lag_seconds
+
+    def webhooks(self, delivered: int, failed: int, dead: int) -> None:
+        """Notes what came of deliveries."""
+        for result, attempts in (("delivered", delivered), ("failed", failed), ("dead", dead)):
+            self._deliveries.labels(result).inc(attempts)
 
     def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
         """Shows the pools of connections: by name, how many are busy, open and allowed.

@@ -85,6 +85,19 @@ class AdminServiceStub:
     """
     ListAllEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAllEventsRequest, _admin_service_pb2.ListAllEventsResponse]
     """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
+    CreateWebhook: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateWebhookRequest, _admin_service_pb2.CreateWebhookResponse]
+    """Has events delivered from now on, as signed POSTs (Standard Webhooks). The secret is shown in the answer, and
+    never again.
+    """
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListWebhooksRequest, _admin_service_pb2.ListWebhooksResponse]
+    """All endpoints, the oldest first, without their secrets: there are 100 at most."""
+    UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateWebhookRequest, _admin_service_pb2.UpdateWebhookResponse]
+    DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteWebhookRequest, _admin_service_pb2.DeleteWebhookResponse]
+    """Ends an endpoint, with what waits for it. A repeat has no effect."""
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateWebhookSecretRequest, _admin_service_pb2.RotateWebhookSecretResponse]
+    """Draws another secret. For the overlap deliveries have a signature of each."""
+    ReplayEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayEventsRequest, _admin_service_pb2.ReplayEventsResponse]
+    """Delivers dead letters again, or all events since an instant: a receiver knows by the id what it has met."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -143,6 +156,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     ListAllEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAllEventsRequest, _admin_service_pb2.ListAllEventsResponse]  # type: ignore[assignment]
     """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
+    CreateWebhook: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateWebhookRequest, _admin_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
+    """Has events delivered from now on, as signed POSTs (Standard Webhooks). The secret is shown in the answer, and
+    never again.
+    """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListWebhooksRequest, _admin_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """All endpoints, the oldest first, without their secrets: there are 100 at most."""
+    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateWebhookRequest, _admin_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteWebhookRequest, _admin_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
+    """Ends an endpoint, with what waits for it. A repeat has no effect."""
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateWebhookSecretRequest, _admin_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """Draws another secret. For the overlap deliveries have a signature of each."""
+    ReplayEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayEventsRequest, _admin_service_pb2.ReplayEventsResponse]  # type: ignore[assignment]
+    """Delivers dead letters again, or all events since an instant: a receiver knows by the id what it has met."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For ops: customers, grants, rate cards, keys, and who did what."""
@@ -354,5 +380,54 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListAllEventsResponse, _abc.Awaitable[_admin_service_pb2.ListAllEventsResponse]]:
         """What happened to all customers' credits, and in the house (rate_card.published), oldest first."""
+
+    @_abc_1.abstractmethod
+    def CreateWebhook(
+        self,
+        request: _admin_service_pb2.CreateWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateWebhookResponse, _abc.Awaitable[_admin_service_pb2.CreateWebhookResponse]]:
+        """Has events delivered from now on, as signed POSTs (Standard Webhooks). The secret is shown in the answer, and
+        never again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _admin_service_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListWebhooksResponse, _abc.Awaitable[_admin_service_pb2.ListWebhooksResponse]]:
+        """All endpoints, the oldest first, without their secrets: there are 100 at most."""
+
+    @_abc_1.abstractmethod
+    def UpdateWebhook(
+        self,
+        request: _admin_service_pb2.UpdateWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_admin_service_pb2.UpdateWebhookResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _admin_service_pb2.DeleteWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteWebhookResponse, _abc.Awaitable[_admin_service_pb2.DeleteWebhookResponse]]:
+        """Ends an endpoint, with what waits for it. A repeat has no effect."""
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _admin_service_pb2.RotateWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_admin_service_pb2.RotateWebhookSecretResponse]]:
+        """Draws another secret. For the overlap deliveries have a signature of each."""
+
+    @_abc_1.abstractmethod
+    def ReplayEvents(
+        self,
+        request: _admin_service_pb2.ReplayEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ReplayEventsResponse, _abc.Awaitable[_admin_service_pb2.ReplayEventsResponse]]:
+        """Delivers dead letters again, or all events since an instant: a receiver knows by the id what it has met."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

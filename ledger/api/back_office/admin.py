@@ -15,6 +15,7 @@ from ledger.api.back_office.audit import AuditMethods, act_of
 from ledger.api.back_office.grants import GrantMethods
 from ledger.api.back_office.keys import KeyMethods
 from ledger.api.back_office.rates import RateMethods
+from ledger.api.back_office.webhooks import WebhookMethods
 from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.messages import decode, encode, events, paging, validation
 from ledger.api.messages.decode import Write
@@ -36,7 +37,12 @@ NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
 
 
 class AdminService(
-    RateMethods, KeyMethods, GrantMethods, AuditMethods, admin_service_pb2_grpc.AdminServiceServicer
+    RateMethods,
+    KeyMethods,
+    GrantMethods,
+    AuditMethods,
+    WebhookMethods,
+    admin_service_pb2_grpc.AdminServiceServicer,
 ):
     """Who the customers are, what they were granted, which cards are in force, who may call, who did what."""
 
@@ -48,9 +54,12 @@ class AdminService(
         keys: KeyTable,
         writer: Pool,
         clock: Callable[[], datetime],
+        *,
+        webhooks_private: bool,
     ) -> None:
         super().__init__(publishing, writer, clock)
         self._keys = keys
+        self._webhooks_private = webhooks_private
         self._reads = reads
         self._writes = Writes(engine, reads, clock)
 

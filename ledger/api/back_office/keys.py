@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ledger.access import keys as rules
 from ledger.access.keys import Key
@@ -19,14 +19,13 @@ from ledger.api.back_office.audit import act_of
 from ledger.api.errors import refused
 from ledger.api.messages import encode, limits, paging, validation
 from ledger.api.messages.decode import fingerprint
-from ledger.api.messages.validation import NANOS, Problems
+from ledger.api.messages.validation import Problems
 from ledger.books.model import RefusalReason
 from ledger.store.access import keys as store
 from ledger.store.access.keys import NewKey, StoredKey
 from ledger.store.audit import Act
 from ledger.store.postgres.database import Pool
 from ledger.store.reading.reads import NEWEST, CustomerNotFoundError
-from pricing.exact import format_nanos
 
 
 class KeyMethods:
@@ -70,7 +69,9 @@ class KeyMethods:
         problems = Problems()
         request_id = validation.identifier(problems, "request_id", request.request_id)
         key_id = validation.identifier(problems, "key_id", request.key_id)
-        overlap = _overlap(problems, request)
+        overlap = validation.overlap(
+            problems, "overlap", request.overlap if request.HasField("overlap") else None
+        )
         expires_at = _expires_at(problems, request)
         if expires_at is not None:
             problems.found += tuple(rules.passed(expires_at, self._clock()))
@@ -179,17 +180,6 @@ def _expires_at(problems: Problems, request: pb.CreateKeyRequest | pb.RotateKeyR
     if not request.HasField("expires_at"):
         return None
     return validation.instant(problems, "expires_at", request.expires_at)
-
-
-def _overlap(problems: Problems, request: pb.RotateKeyRequest) -> timedelta:
-    if not request.HasField("overlap"):
-        return limits.OVERLAP_DEFAULT
-    nanos = validation.duration_nanos(problems, "overlap", request.overlap)
-    if nanos > limits.OVERLAP_MAX // timedelta(seconds=1) * NANOS:
-        allowed = f"at most {limits.OVERLAP_MAX.days} days are allowed"
-        problems.add("overlap", f"is {format_nanos(nanos)} s; {allowed}")
-        return limits.OVERLAP_MAX
-    return timedelta(microseconds=nanos // 1000)
 
 
 @contextmanager

@@ -45,15 +45,17 @@ def wanted(problems: Problems, request: EventsRequest, allowed: Collection[str])
     )
 
 
-def types(problems: Problems, asked: Iterable[str], allowed: Collection[str]) -> tuple[str, ...]:
+def types(
+    problems: Problems, asked: Iterable[str], allowed: Collection[str], path: str = "types"
+) -> tuple[str, ...]:
     """Types of events; another than these is most likely mistyped, and would wait for ever."""
     found = tuple(dict.fromkeys(asked))
     if len(found) > limits.EVENT_TYPES_MAX:
-        problems.add("types", f"has {len(found)} types; at most {limits.EVENT_TYPES_MAX} are allowed")
+        problems.add(path, f"has {len(found)} types; at most {limits.EVENT_TYPES_MAX} are allowed")
         return ()
     for index, each in enumerate(found):
         if each not in allowed:
-            problems.add(f"types[{index}]", f"is none of {', '.join(sorted(allowed))}")
+            problems.add(f"{path}[{index}]", f"is none of {', '.join(sorted(allowed))}")
     return found
 
 

@@ -304,3 +304,15 @@ def zone(problems: Problems, path: str, value: str) -> str:
     except (LookupError, ValueError, OSError):
         problems.add(path, f"{_shown(value)} is not an IANA time zone, e.g. Europe/Berlin")
     return value
+
+
+def overlap(problems: Problems, path: str, value: Duration | None) -> timedelta:
+    """How long a secret goes on beside its successor; the default, if unset."""
+    if value is None:
+        return limits.OVERLAP_DEFAULT
+    nanos = duration_nanos(problems, path, value)
+    if nanos > limits.OVERLAP_MAX // timedelta(seconds=1) * NANOS:
+        allowed = f"at most {limits.OVERLAP_MAX.days} days are allowed"
+        problems.add(path, f"is {format_nanos(nanos)} s; {allowed}")
+        return limits.OVERLAP_MAX
+    return timedelta(microseconds=nanos // 1000)

@@ -5,19 +5,17 @@ A key goes to stdout alone, all that is said of it to stderr, so that it can be 
 
 from __future__ import annotations
 
-import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
+from ledger.cli.commands.options import AdminTarget, AsJson, at_server, duration, reach, stamp
 from ledger.cli.output.console import REFUSED, fail, note, out, print_json, table, whoever
 from ledger.cli.run import run
 from ledger.cli.services import call
@@ -28,7 +26,6 @@ keys = typer.Typer(
 )
 
 _TARGET: Final = "127.0.0.1:50052"
-_SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _STATES: Final = {
     pb.KEY_STATE_ACTIVE: "active",
     pb.KEY_STATE_EXPIRED: "expired",
@@ -42,13 +39,6 @@ Expiry = Annotated[
 RequestId = Annotated[
     str | None, typer.Option(help="A repeat with the same one makes no second key; random, if not given.")
 ]
-
-
-def _overlap(text: str) -> Duration:
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if found is None:
-        raise typer.BadParameter("is no length of time: write 90s, 30m, 24h or 7d")
-    return Duration(seconds=int(found[1]) * _SECONDS_OF[found[2]])
 
 
 @keys.command("create")
@@ -165,7 +155,7 @@ def rotate(
     request = pb.RotateKeyRequest(
         request_id=request_id or secrets.token_hex(16),
         key_id=key_id,
-        overlap=_overlap(overlap),
+        overlap=duration(overlap),
         expires_at=stamp(expires_at),
     )
     answer = run(_rotate(target, request))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -9,15 +10,18 @@ from datetime import datetime
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.cli.access import CA, KEY, access_from
 from ledger.cli.services import Ledger, connect
 
 Answer = TypeVar("Answer")
+
+_SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 AdminTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's back office.")]
 PublicTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's public API.")]
@@ -75,3 +79,11 @@ def stamp(when: datetime | None) -> Timestamp | None:
     made = Timestamp()
     made.FromDatetime(when)
     return made
+
+
+def duration(text: str) -> Duration:
+    """A length of time that was given on the command line. Raises typer.BadParameter."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if found is None:
+        raise typer.BadParameter("is no length of time: write 90s, 30m, 24h or 7d")
+    return Duration(seconds=int(found[1]) * _SECONDS_OF[found[2]])

@@ -27,6 +27,7 @@ _APPEND: Final = frozenset({"SELECT", "INSERT"})
 _CHANGE: Final = frozenset({"SELECT", "INSERT", "UPDATE"})
 _ADVANCE: Final = frozenset({"SELECT", "UPDATE"})
 _RENEW: Final = frozenset({"SELECT", "INSERT", "DELETE"})
+_ALL: Final = _CHANGE | _RENEW
 
 
 class Relation(NamedTuple):
@@ -79,6 +80,9 @@ SHARED: Final[Mapping[str, Relation]] = {
     "audit": Relation(_APPEND),
     "events": Relation(_APPEND, ALL),
     "event_log": Relation(_ADVANCE),
+    # Secrets that sign, and where to.
+    "webhook_endpoints": Relation(_ALL, is_of_books=False),
+    "webhook_queue": Relation(_ALL, is_of_books=False),
     # The owner's, who verifies before a port opens.
     "verified": Relation(is_of_books=False),
 }

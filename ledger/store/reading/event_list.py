@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool, PooledConnection
 
 _SQL = statements_of(__name__)
-_OF_CUSTOMER = _SQL["of_customer"].format()
-_OF_ALL = _SQL["of_all"].format()
+_OF_CUSTOMER = _SQL["of_customer"]
+_OF_ALL = _SQL["of_all"]
 
 
 class StoredEvent(NamedTuple):

@@ -167,7 +167,7 @@ def unknown() -> str:
 
 async def settings_of(postgres: EmbeddedPostgres, database: str) -> Settings:
     """Of a server on a new database."""
-    return settings_on(await new_database(postgres, database), config_dir=CONFIG)
+    return settings_on(await new_database(postgres, database), config_dir=CONFIG, webhooks_private=True)
 
 
 @asynccontextmanager

@@ -70,7 +70,11 @@ class OwnService:
         services = [
             credit_service(CreditService(engine, reads, self.now, keys.make_token)),
             wallet_service(WalletService(prices, reads, self.now)),
-            admin_service(AdminService(engine, publishing, reads, keys, self.database.writer, self.now)),
+            admin_service(
+                AdminService(
+                    engine, publishing, reads, keys, self.database.writer, self.now, webhooks_private=False
+                )
+            ),
         ]
         self.server = ApiServer("127.0.0.1:0", services, unlimited(metrics, engine.waiting), 100, anybody)
         await self.server.start()

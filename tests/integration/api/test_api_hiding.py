@@ -125,6 +125,8 @@ BEHIND_THE_DOOR = {
     RefusalReason.GRANT_NOT_FOUND.value,
     RefusalReason.GRANT_CLOSED.value,
     RefusalReason.GRANT_NOT_PENDING_PAYMENT.value,
+    RefusalReason.WEBHOOK_NOT_FOUND.value,
+    RefusalReason.TOO_MANY_WEBHOOKS.value,
     RefusalReason.TOO_MANY_GRANTS.value,
 }
 """Reasons that no public method has."""

@@ -21,6 +21,8 @@ BACK_OFFICE = {
     RefusalReason.GRANT_NOT_FOUND,
     RefusalReason.GRANT_NOT_PENDING_PAYMENT,
     RefusalReason.KEY_ENDED,
+    RefusalReason.WEBHOOK_NOT_FOUND,
+    RefusalReason.TOO_MANY_WEBHOOKS,
     RefusalReason.KEY_NOT_FOUND,
     RefusalReason.MARGIN_BELOW_FLOOR,
     RefusalReason.RATE_REVISION_PASSED,

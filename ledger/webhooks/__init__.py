@@ -1,0 +1,1 @@
+"""Webhooks: events delivered to endpoints, signed, in order per customer, until they are taken or dead."""

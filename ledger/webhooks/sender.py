@@ -1,0 +1,144 @@
+"""One delivery: an event as a signed POST, by Standard Webhooks (https://www.standardwebhooks.com).
+
+No redirect is followed, no more of an answer is read than its beginning, TLS is verified against the name in
+the URL, and the connection goes to the address that was looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+
+import httpcore2
+import orjson
+from standardwebhooks import Webhook
+
+from ledger.store.events.webhooks import QueuedEvent, WebhookSecret
+from ledger.webhooks.addresses import AddressRefusedError, refuse_url, resolve
+
+SHOWN_BEGINS: Final = "whsec_"
+ATTEMPT_SECONDS: Final = 10.0
+"""For a delivery in all: a receiver stores the event and answers; it works on it later."""
+ANSWER_BYTES_MAX: Final = 16 * 1024
+"""Of an answer: only its status matters. A longer one costs its connection."""
+CONNECTIONS_MAX: Final = 16
+"""Deliveries on their way to one endpoint."""
+
+_STATUS_TAKEN: Final = range(200, 300)
+
+
+def shown(secret: WebhookSecret) -> str:
+    """A secret as receivers are given it."""
+    return SHOWN_BEGINS + b64encode(secret.key).decode("ascii")
+
+
+def body_of(event: QueuedEvent) -> bytes:
+    """What is posted: the same bytes at each attempt."""
+    return orjson.dumps(
+        {
+            "type": event.type,
+            "timestamp": event.at.isoformat(),
+            "event_id": event.event_id,
+            "customer_id": event.customer_id,
+            "number": event.customer_number,
+            "data": orjson.Fragment(event.data),
+        }
+    )
+
+
+def headers_of(
+    event_id: str, body: bytes, secrets: Iterable[WebhookSecret], now: datetime
+) -> list[tuple[str, str]]:
+    """The headers by which a receiver verifies a body: one signature of each secret that is in force."""
+    text = body.decode()
+    signatures = [Webhook(secret.key).sign(event_id, now, text) for secret in secrets]
+    return [
+        ("content-type", "application/json"),
+        ("user-agent", "acu-ledger"),
+        ("webhook-id", event_id),
+        ("webhook-timestamp", str(int(now.timestamp()))),
+        ("webhook-signature", " ".join(signatures)),
+    ]
+
+
+class Sender:
+    """Connections to one endpoint, from its first delivery to the end of the block."""
+
+    def __init__(self, url: str, *, private_allowed: bool) -> None:
+        self._url = url
+        self._private_allowed = private_allowed
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=CONNECTIONS_MAX,
+            network_backend=_LookedAt(private_allowed=private_allowed),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._pool.aclose()
+
+    async def failure_of(self, event: QueuedEvent, secrets: Sequence[WebhookSecret]) -> str:
+        """Delivers an event; says what went wrong, in words of ours alone. Empty: it was taken."""
+        body = body_of(event)
+        headers = headers_of(event.event_id, body, secrets, datetime.now(UTC))
+        try:
+            refuse_url(self._url, private_allowed=self._private_allowed)
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                status = await self._post(headers, body)
+        except AddressRefusedError as refused:
+            return f"the URL {refused}"
+        except (TimeoutError, httpcore2.TimeoutException):
+            return f"no answer in {ATTEMPT_SECONDS:.0f} s"
+        except Exception as error:  # noqa: BLE001 -- whatever a receiver makes of a connection is its own failure
+            return f"no connection: {type(error).__name__}"
+        return "" if status in _STATUS_TAKEN else f"status {status}"
+
+    async def _post(self, headers: list[tuple[str, str]], body: bytes) -> int:
+        async with self._pool.stream("POST", self._url, headers=headers, content=body) as response:
+            read = 0
+            async with aclosing(response.aiter_stream()) as parts:
+                async for part in parts:
+                    read += len(part)
+                    if read > ANSWER_BYTES_MAX:
+                        break
+            return response.status
+
+
+class _LookedAt(httpcore2.AsyncNetworkBackend):
+    """Connects to addresses that were looked at, not to names."""
+
+    def __init__(self, *, private_allowed: bool) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+        self._private_allowed = private_allowed
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the client's own
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        addresses = await resolve(host, port, private_allowed=self._private_allowed)
+        for address in addresses[:-1]:
+            try:
+                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (OSError, httpcore2.NetworkError):
+                continue
+        return await self._backend.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
