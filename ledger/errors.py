@@ -29,6 +29,7 @@
             ScopeMissingError
             SettingsError
         RequestError
+            AddressRefusedError
             CustomerExistsError
             CustomerNotFoundError
             InvalidArgumentError
@@ -42,10 +43,13 @@
             RevisionRefusedError
             ScopeRequiredError
             StatusError
+            TooManyWebhooksError
             UnauthenticatedError
             UnknownCustomerError
             UnknownKeyError
             UnknownVersionError
+            UnknownWebhookError
+            WebhookRequestReusedError
         WriteError
             RepeatedRequestError
             UnknownOutcomeError

@@ -13,13 +13,15 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from ledger.errors import RequestError
+
 URL_LENGTH_MAX: Final = 2_048
 """Characters: what browsers and proxies take."""
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
-class AddressRefusedError(Exception):
+class AddressRefusedError(RequestError):
     """A URL that may not be called; what is wrong with it."""
 
 
