@@ -19,9 +19,7 @@ it waits as long."""
 class Gathering:
     """Those of one process."""
 
-    def __init__(self, seconds_max: float = GATHER_SECONDS) -> None:
-        """`seconds_max`: how long a statement waits for more at most."""
-        self._seconds_max = seconds_max
+    def __init__(self) -> None:
         self._begun: dict[asyncio.Event, None] = {}
 
     @contextmanager
@@ -40,6 +38,6 @@ class Gathering:
         if not self._begun:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds_max):
+            async with asyncio.timeout(GATHER_SECONDS):
                 for begun in list(self._begun):
                     await begun.wait()

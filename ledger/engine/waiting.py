@@ -99,13 +99,12 @@ def urgency_of(command: type[Command]) -> Urgency:
 class Waiting:
     """The commands of a process that have no answer yet, in order of arrival."""
 
-    def __init__(self, refused: RefusedCollector, bounds: Mapping[Urgency, Bound] = BOUNDS) -> None:
-        self._bounds = bounds
+    def __init__(self, refused: RefusedCollector) -> None:
         self._underway = Underway()
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""
         self._share = 1.0
-        """Of the numbers of the bounds, when the last batch ended: by how soon batches had their answers."""
+        """Of the numbers of `BOUNDS`, when the last batch ended: by how soon batches had their answers."""
         self._learned_at = 0.0
         """When that was."""
         self._ending_seconds = 0.0
@@ -132,7 +131,7 @@ class Waiting:
 
     def bears_new_work(self) -> bool:
         """Whether nothing is to be refused."""
-        bound = self._bounds[Urgency.NEW_WORK]
+        bound = BOUNDS[Urgency.NEW_WORK]
         return (
             self.commands < bound.commands * self._share_now() and self.oldest_seconds() <= bound.age_seconds
         )
@@ -176,7 +175,7 @@ class Waiting:
 
     def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> OverloadedError | None:
         """Why a request of this age, with so many commands before it, is not to join the line."""
-        bound = self._bounds[urgency]
+        bound = BOUNDS[urgency]
         if commands >= bound.commands * self._share_now():
             return self._refused_by(NUMBER, bound.commands, urgency)
         if max(age_seconds, self.oldest_seconds()) > bound.age_seconds:
@@ -199,7 +198,7 @@ class Waiting:
         self._learned_at = now
 
     def _share_now(self) -> float:
-        """Of the numbers of the bounds: what batches have taught is forgotten where none come any more."""
+        """Of the numbers of `BOUNDS`: what batches have taught is forgotten where none come any more."""
         if self._share == 1.0:
             return 1.0
         return min(1.0, self._share + SHARE_MORE * (boot_seconds() - self._learned_at))

@@ -8,6 +8,7 @@ import pytest
 
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
 from ledger.books.model import Entry
+from ledger.engine import waiting as module
 from ledger.engine.command import Committed, Pending, UnavailableError
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
 from ledger.metrics.operations import RefusedCollector
@@ -74,9 +75,10 @@ def test_answers_that_nothing_was_written_for_overtake_nobody(
     assert line.oldest_seconds() == 2.0
 
 
-def test_number_refuses_new_work_first() -> None:
+def test_number_refuses_new_work_first(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes at once has no age yet."""
-    line = Waiting(RefusedCollector(), {NEW: Bound(1.0, 2), ANY: Bound(1.0, 3), DONE: Bound(1.0, 4)})
+    bounds = {NEW: Bound(1.0, 2), ANY: Bound(1.0, 3), DONE: Bound(1.0, 4)}
+    monkeypatch.setattr(module, "BOUNDS", bounds)
     counts = []
     for _ in range(5):
         counts.append(refused(line))
@@ -97,9 +99,9 @@ def test_a_batch_is_judged_item_by_item(at: Callable[[float], None], line: Waiti
     assert line.commands == 0
 
 
-def test_batches_that_have_not_begun_count() -> None:
+def test_batches_that_have_not_begun_count(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes after a great deal that has not begun is refused; a batch is never too large by itself."""
-    line = Waiting(RefusedCollector(), dict.fromkeys(Urgency, Bound(1.0, 10)))
+    monkeypatch.setattr(module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 10)))
     with line.announced(1_000) as batch:
         assert batch.refusal(NEW) is None
         assert refused(line) == list(Urgency)
