@@ -33,6 +33,8 @@ class EventType(StrEnum):
     """A commit amounted to more than its hold."""
     GRANT_ISSUED = "grant.issued"
     GRANT_EXPIRED = "grant.expired"
+    GRANT_VOIDED = "grant.voided"
+    """What nobody held of it was taken back; what was used may be owed from now on."""
     RATE_CARD_PUBLISHED = "rate_card.published"
 
 
@@ -147,6 +149,17 @@ def _of_grant_expired(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
         yield _event(fact, EventType.GRANT_EXPIRED, grant_id=grant_id, expired_micros=fact.posted.expired)
 
 
+def _of_grant_voided(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
+    if fact.lot is not None:
+        yield _event(
+            fact,
+            EventType.GRANT_VOIDED,
+            grant_id=ids.grant(fact.customer_id, fact.lot),
+            taken_back_micros=fact.posted.voided + fact.posted.debt,
+            owed_micros=-fact.posted.debt,
+        )
+
+
 def _of_reservation_expired(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
     if fact.reservation is not None:
         yield _event(
@@ -184,6 +197,7 @@ def _of_commit(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
 _HAPPENED: Final[Mapping[str, Callable[[BookedFact, PublicIds], Iterator[Event]]]] = {
     EntryKind.GRANT: _of_grant,
     EntryKind.GRANT_EXPIRED: _of_grant_expired,
+    EntryKind.GRANT_VOIDED: _of_grant_voided,
     EntryKind.RESERVATION_EXPIRED: _of_reservation_expired,
     EntryKind.COMMIT: _of_commit,
 }

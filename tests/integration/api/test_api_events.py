@@ -97,6 +97,28 @@ async def test_a_customers_life_in_events(world):
     assert data_of(found[7])["reservation_id"] == expired
 
 
+async def test_a_voided_grant(world):
+    """What was left is taken back, and that nothing is left is an event after it."""
+    await world.new_customer(fresh(), granted=0)
+    granted = (await world.grant(30 * CREDIT)).grant
+    await world.charge(amount_micros=10 * CREDIT)
+    await world.admin.VoidGrant(
+        admin.VoidGrantRequest(
+            request_id=fresh(),
+            customer_id=world.customer_id,
+            grant_id=granted.grant_id,
+            reason="a test",
+        )
+    )
+    found = await after_all(world)
+    assert [each.type for each in found][2:4] == ["grant.voided", "credit.balance.depleted"]
+    assert data_of(found[2]) == {
+        "grant_id": granted.grant_id,
+        "taken_back_micros": str(20 * CREDIT),
+        "owed_micros": "0",
+    }
+
+
 async def test_pages_and_the_cursor(world):
     """Pages neither repeat nor miss an event; the cursor leads to what comes after the last one."""
     await after_all(world)

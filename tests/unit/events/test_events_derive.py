@@ -180,6 +180,18 @@ def test_what_the_clock_does():
     assert second.type is DEPLETED
 
 
+def test_a_voided_grant():
+    """What was taken back of it, and what of its used credits is owed from now on."""
+    posted = Credits(available=-40, voided=100, debt=-60)
+    event, depleted = reported(fact("GRANT_VOIDED", posted=posted, lot=LotKey(2, 0)))
+    assert (event.type, event.data["taken_back_micros"], event.data["owed_micros"]) == (
+        EventType.GRANT_VOIDED,
+        "40",
+        "60",
+    )
+    assert depleted.type is DEPLETED
+
+
 @pytest.mark.parametrize("expires_at", [None, NOW])
 def test_a_grant_is_reported_without_what_was_paid(expires_at):
     """Its terms, and no more; one that never expires has no field that says when."""
