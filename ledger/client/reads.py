@@ -29,6 +29,8 @@ from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
 
 Answer = TypeVar("Answer")
+Reported = wallet.GetUsageReportRequest | wallet.GetStatementRequest
+Report = TypeVar("Report", wallet.GetUsageReportResponse, wallet.GetStatementResponse)
 Method = Callable[[Wire], grpc.aio.UnaryUnaryMultiCallable[Any, Answer]]
 """Of an open channel the method that is called."""
 
@@ -166,16 +168,9 @@ class Reads(ABC):
             labels=models.labels_asked(labels),
             page_size=PAGE_SIZE,
         )
-        return tuple(map(wallet_models.usage_row_of, added_up(await self._usage_pieces(request))))
-
-    async def _usage_pieces(self, request: wallet.GetUsageReportRequest) -> list[wallet.UsageRow]:
-        pieces: list[wallet.UsageRow] = []
-        while True:
-            answer = await self._read(lambda wire: wire.wallet.GetUsageReport, request)
-            pieces += answer.rows
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return pieces
+        pages = await self._pages(lambda wire: wire.wallet.GetUsageReport, request)
+        rows = added_up(row for page in pages for row in page.rows)
+        return tuple(map(wallet_models.usage_row_of, rows))
 
     async def statement(self, customer_id: str, month: str, *, label_keys: Collection[str] = ()) -> Statement:
         """A month, as YYYY-MM, of the customer's time zone, its lines told apart by labels, 4 at most.
@@ -185,13 +180,18 @@ class Reads(ABC):
         request = wallet.GetStatementRequest(
             customer_id=customer_id, month=month, label_keys=label_keys, page_size=PAGE_SIZE
         )
-        lines: list[wallet.StatementLine] = []
-        while True:
-            answer = await self._read(lambda wire: wire.wallet.GetStatement, request)
-            lines += answer.lines
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return wallet_models.statement_of(answer, added_up(lines))
+        pages = await self._pages(lambda wire: wire.wallet.GetStatement, request)
+        lines = added_up(line for page in pages for line in page.lines)
+        return wallet_models.statement_of(pages[-1], lines)
+
+    async def _pages(self, method: Method[Report], request: Reported) -> list[Report]:
+        """All pages of a report."""
+        pages: list[Report] = []
+        while not pages or request.page_token:
+            page = await self._read(method, request)
+            pages.append(page)
+            request.page_token = page.next_page_token
+        return pages
 
     async def price_list(self, customer_id: str) -> PriceList:
         """What a credit buys under the customer's card."""

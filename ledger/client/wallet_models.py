@@ -37,6 +37,8 @@ class GrantStatus(StrEnum):
     DEPLETED = "depleted"
     EXPIRED = "expired"
     VOIDED = "voided"
+    PENDING_PAYMENT = "pending_payment"
+    """Stated, and not paid yet: nobody can draw it."""
     UNKNOWN = "unknown"
     """A status that this version of the client does not know."""
 
@@ -57,6 +59,8 @@ class TransactionType(StrEnum):
     REFUND = "refund"
     PERIOD_CLOSED = "period_closed"
     """What a period had charged beyond what its usage amounts to went back."""
+    GRANT_VOIDED = "grant_voided"
+    """A grant was taken back; what was used of it may have become debt."""
     UNKNOWN = "unknown"
     """A type that this version of the client does not know."""
 
@@ -144,8 +148,13 @@ class Grant:
     status: GrantStatus
     amount_micros: int
     remaining_micros: int
-    """Neither used nor expired; held credits included."""
+    """Neither used, expired nor voided; held credits included."""
     held_micros: int
+    consumed_micros: int
+    """What it has paid of use and of debt, less what came back to it."""
+    expired_micros: int
+    voided_micros: int
+    """What was taken back, used credits that became debt included."""
     effective_at: datetime
     expires_at: datetime | None
     """None: never."""
@@ -153,6 +162,8 @@ class Grant:
     """Lower burns first."""
     scope: str
     """All that it pays for: a kind of usage, or a pool as pool:NAME; any usage, if empty."""
+    external_reference: str
+    """The seller's own, an invoice's number say."""
 
     @property
     def amount(self) -> Decimal:
@@ -165,6 +176,18 @@ class Grant:
     @property
     def held(self) -> Decimal:
         return credits_of(self.held_micros)
+
+    @property
+    def consumed(self) -> Decimal:
+        return credits_of(self.consumed_micros)
+
+    @property
+    def expired(self) -> Decimal:
+        return credits_of(self.expired_micros)
+
+    @property
+    def voided(self) -> Decimal:
+        return credits_of(self.voided_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,10 +403,14 @@ def grant_of(message: wallet.Grant) -> Grant:
         message.amount_micros,
         message.remaining_micros,
         message.held_micros,
+        message.consumed_micros,
+        message.expired_micros,
+        message.voided_micros,
         instant_of(message.effective_at),
         instant_of(message.expires_at) if message.HasField("expires_at") else None,
         message.priority,
         message.scope,
+        message.external_reference,
     )
 
 

@@ -84,6 +84,7 @@ async def test_the_wallet(credits: Credits, customer: str) -> None:
     (grant,) = [each async for each in credits.list_grants(customer)]
     assert (grant.kind, grant.status) == (GrantKind.PAID, GrantStatus.ACTIVE)
     assert (grant.amount, grant.remaining, grant.held) == (100, 100, 40)
+    assert (grant.consumed, grant.expired, grant.voided, grant.external_reference) == (0, 0, 0, "")
 
     before = datetime.now(UTC) - timedelta(hours=1)
     past = await credits.balance(customer, as_of=before)
