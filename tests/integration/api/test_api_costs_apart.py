@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import datetime
 from itertools import count
@@ -18,6 +19,7 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.databases import drop_database, new_database
 from tests.serving import settings_on
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -80,7 +82,14 @@ USED = (
 )
 
 
-_KEYS = ("customer", "sequence", "n")
+_KEYS = ("customer", "sequence", "n", "customer_number")
+_DRAWN = frozenset({"xid", "event_id", "written_at", "number"})
+"""Columns whose values are each row's own, or go by who was first."""
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+[+]00:00")
+IS_BEHIND = """
+SELECT EXISTS (SELECT FROM cell_00.entries e, cell_00.event_cursor c WHERE e.xid >= c.cursor)
+    OR (SELECT g.generation <> l.price_generation FROM ledger.price_generation g, ledger.event_log l)
+"""
 
 
 async def answered(call: Awaitable[Any]) -> Any:
@@ -140,12 +149,23 @@ async def readable(owner: asyncpg.Connection) -> dict[str, list[dict[str, Any]]]
     for name, columns in relations:
         rows = [dict(row) for row in await owner.fetch(f"SELECT {', '.join(columns)} FROM {name}")]
         for row in rows:
-            of_their_own = [c for c in columns if c == "xid" or isinstance(row[c], datetime)]
+            of_their_own = [c for c in columns if c in _DRAWN or isinstance(row[c], datetime)]
             row.update(dict.fromkeys(of_their_own, "its own"))
+            if "data" in row:
+                row["data"] = _INSTANT.sub("its own", row["data"])
         # Where rows lie depends on which session found room first.
         found[name] = sorted(rows, key=lambda row: [row.get(column) or 0 for column in _KEYS])
     await owner.execute("RESET ROLE")
     return found
+
+
+async def until_events_are_written(owner: asyncpg.Connection) -> None:
+    """Of all that was booked and published."""
+
+    async def are_written() -> bool:
+        return not await owner.fetchval(IS_BEHIND)
+
+    await until(are_written)
 
 
 async def history(postgres, tmp_path: Path, name: str, costs: str) -> dict[str, list[dict[str, Any]]]:
@@ -161,6 +181,7 @@ async def history(postgres, tmp_path: Path, name: str, costs: str) -> dict[str, 
             for plan, granted in (("standard", 500), ("capped", 3), ("overdraft", 0), ("strict", 40)):
                 await arrive(world, f"on-{plan}", plan, granted)
                 await live(world, f"on-{plan}")
+            await until_events_are_written(world.owner)
             return await readable(world.owner)
     finally:
         await drop_database(postgres, name)

@@ -8,7 +8,7 @@ _TABLES = """
     SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
     WHERE (schemaname = 'ledger' OR schemaname LIKE 'cell%') AND tablename NOT LIKE ALL ($1) ORDER BY 1
 """
-FOLLOW_BY_THEMSELVES = ("rollup%", "tailer", "watch", "signing_keys")
+FOLLOW_BY_THEMSELVES = ("rollup%", "event%", "tailer", "watch", "signing_keys")
 """What follows the journal, a while after it, how far its verification is, and what each day brings."""
 
 

@@ -249,6 +249,7 @@ async def test_what_is_taken_from_files_is_audited(start: Start, database: Datab
         "default_ttl_seconds": 300,
         "max_ttl_seconds": 86_400,
         "unpriced": "BOOK",
+        "low_balance_micros": 0,
     }
     second = await start("second")
     await second.look()

@@ -90,7 +90,7 @@ async def test_an_owner_that_is_no_superuser(postgres, empty_url):
     admin = await asyncpg.connect(empty_url)
     await admin.execute("CREATE ROLE boss LOGIN; ALTER DATABASE empty OWNER TO boss")
     owner_url = empty_url.replace("//postgres:", "//boss:")
-    assert len(await migrate(owner_url)) == 3
+    assert {step.partition(":")[0] for step in await migrate(owner_url)} == {"ledger", "cell_00"}
     reader_url, finance_url, writer_url = (
         url.replace("/postgres?", "/empty?")
         for url in (postgres.reader_url, postgres.finance_url, postgres.writer_url)

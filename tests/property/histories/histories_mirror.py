@@ -491,6 +491,8 @@ def shown_grant(lot: ModelLot, issued: wallet.Grant) -> wallet.Grant:
     status = "PENDING_START" if status == "PENDING" else status
     shown = _copy(issued)
     shown.remaining_micros, shown.held_micros = remaining, held
+    shown.expired_micros = lot.count("expired")
+    shown.consumed_micros = shown.amount_micros - remaining - shown.expired_micros
     shown.status = wallet.GrantStatus.Value(f"GRANT_STATUS_{status}")
     return shown
 
