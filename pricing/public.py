@@ -1,6 +1,7 @@
 """All that `pricing` offers: the names that are imported from the package itself."""
 
 from pricing.cards.diff import Difference, DifferenceKind, differing_cards, differing_costs
+from pricing.cards.entitlements import Denied, Entitlements, EntitlementsDoc
 from pricing.cards.price_list import PriceListItem, Rate
 from pricing.cards.rate_card import RateCard, Rounding, revised_card
 from pricing.costs.cost_book import CostBook, read_costs_text, revised_costs
@@ -22,9 +23,12 @@ __all__ = [
     "Config",
     "ConfigError",
     "CostBook",
+    "Denied",
     "Difference",
     "DifferenceKind",
     "Effect",
+    "Entitlements",
+    "EntitlementsDoc",
     "Item",
     "KeyOwner",
     "Line",

@@ -163,6 +163,9 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.FAILED_PRECONDITION,
         "The customer has credits left of as many grants as it may have at a time.",
     ),
+    RefusalReason.NOT_ENTITLED: Wording(
+        StatusCode.FAILED_PRECONDITION, "The customer's plan or rate card does not allow this usage."
+    ),
     RefusalReason.UNPRICED_USAGE: Wording(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
     RefusalReason.OVER_CAPTURE: Wording(
         StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."

@@ -323,6 +323,14 @@ class Unpriced(StrEnum):
     """What a rule amounts to that the card names for it."""
 
 
+class PlanEntitlements(NamedTuple):
+    """Which usage a plan lets its customers begin: pricing says what that means."""
+
+    allow: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Names or globs by kind of usage."""
+    deny: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
 class Plan(NamedTuple):
     """A customer's policies, as the configuration states them."""
 
@@ -335,6 +343,8 @@ class Plan(NamedTuple):
     unpriced: Unpriced = Unpriced.BOOK
     low_balance_micros: int = 0
     """Where fewer credits than these are left the balance is low, which is an event; 0: never."""
+    entitlements: PlanEntitlements | None = None
+    """None: whatever the customer's card lets it begin."""
 
 
 class Treatment(StrEnum):
@@ -617,6 +627,7 @@ class RefusalReason(StrEnum):
     """There is no payment to confirm."""
     TOO_MANY_GRANTS = "TOO_MANY_GRANTS"
     """The customer has credits left of as many grants as it may have at a time."""
+    NOT_ENTITLED = "NOT_ENTITLED"
     UNPRICED_USAGE = "UNPRICED_USAGE"
     OVER_CAPTURE = "OVER_CAPTURE"
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"

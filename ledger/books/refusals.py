@@ -74,3 +74,10 @@ def too_many_refunds(refunds_max: int, left_micros: int) -> Refusal:
 def unpriced(item: int, kind: str, name: str) -> Refusal:
     """Refuses usage before the work: index, kind and name of the first item without a price."""
     return Refusal(RefusalReason.UNPRICED_USAGE, {"item": str(item), "kind": kind, "name": name})
+
+
+def not_entitled(item: int, kind: str, name: str, of_list: str) -> Refusal:
+    """Refuses usage before the work: index, kind and name of the first item that may not be begun."""
+    return Refusal(
+        RefusalReason.NOT_ENTITLED, {"item": str(item), "kind": kind, "name": name, "list": of_list}
+    )

@@ -20,6 +20,7 @@
             CustomerNotFound
             InsufficientCredits
             InvalidArgument
+            NotEntitled
             OverCapture
             PlanNotFound
             RateCardNotFound
@@ -279,6 +280,18 @@ class TooManyGrants(Refused):
 
     reason = "TOO_MANY_GRANTS"
     grants_max = _number("grants_max")
+
+
+class NotEntitled(Refused):
+    """The customer's plan or rate card does not allow an item of the usage."""
+
+    reason = "NOT_ENTITLED"
+    item = _number("item")
+    """Its index, from 0."""
+    kind = _text("kind")
+    name = _text("name")
+    of_list = _text("list")
+    """plan.allow, plan.deny, rate_card.allow or rate_card.deny."""
 
 
 class UnpricedUsage(Refused):

@@ -17,6 +17,7 @@ from ledger.client.errors import (
     InvalidArgument,
     JournalError,
     JournalFull,
+    NotEntitled,
     Refused,
     ReservationClosed,
     ReservationExpired,
@@ -42,7 +43,7 @@ from ledger.v1.usage_pb2 import UsageItem
 Send = Callable[[BatchItem], Awaitable[BatchResult]]
 """Carries out one write, repeated while that may help. Raises CreditsError."""
 
-_LATER: Final = (ReservationClosed, ReservationNotFound, InsufficientCredits, UnpricedUsage)
+_LATER: Final = (ReservationClosed, ReservationNotFound, InsufficientCredits, NotEntitled, UnpricedUsage)
 """What a request for usage that has happened is refused for, and a charge of work that is done is not."""
 _GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
 """What a release is refused for where nothing is held any more."""

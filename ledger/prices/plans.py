@@ -19,6 +19,8 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.model import OverCapture, Plan, Unpriced
+from ledger.prices.plan_entitlements import entitlements_of
+from pricing.cards.entitlements import EntitlementsDoc
 from pricing.cards.rate_card import RateCard
 from pricing.documents.validate import ConfigError, Located, Problem, RefusedError, Strict, read_file
 
@@ -93,6 +95,7 @@ class _PlanModel(Strict):
     max_ttl: Ttl = TTL_MAX
     unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
     low_balance: Amount = 0
+    entitlements: EntitlementsDoc | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -142,6 +145,7 @@ def load_plans(
             plan.max_ttl,
             plan.unpriced,
             plan.low_balance,
+            entitlements_of(plan.entitlements),
         )
         for name, plan in document.model.plans.items()
     }

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from pricing.cards.entitlements import EntitlementsDoc
 from pricing.cards.period_document import AllowanceDoc
 from pricing.cards.price_document import KINDS, PriceDoc
 from pricing.documents.field_types import (
@@ -196,6 +197,7 @@ class CardDoc(Strict):
     round: RoundDoc = Field(default_factory=RoundDoc)
     fallback: Mapping[Literal["tokens", "compute", "units", "outcome"], Text] = Field(default_factory=dict)
     """Rules by kind of usage: what they charge where an item has no price, under plans that say so."""
+    entitlements: EntitlementsDoc | None = None
     rules: Annotated[list[RuleDoc], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -34,6 +34,23 @@ def covers(wide: str, narrow: str) -> bool:
     return bool(compile_pattern(wide)(narrow))
 
 
+def meet(one: str, other: str) -> bool:
+    """Whether some name is matched by both patterns."""
+    # Row by row: whether the rest of `one` and the rest of `other` have a text in common.
+    common = [True] * (len(other) + 1)
+    for at in range(len(other) - 1, -1, -1):
+        common[at] = other[at] == "*" and common[at + 1]
+    for letter in reversed(one):
+        below, common = common, [False] * (len(other) + 1)
+        common[-1] = letter == "*" and below[-1]
+        for at in range(len(other) - 1, -1, -1):
+            if "*" in (letter, other[at]):
+                common[at] = below[at] or common[at + 1]
+            else:
+                common[at] = letter == other[at] and below[at + 1]
+    return common[0]
+
+
 def compile_pattern(pattern: str) -> Test:
     """Compiles a pattern to a test of a name; what it returns is true if it matches."""
     if not is_glob(pattern):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from pricing.cards.card_document import NANOS_PER_MICRO, CardDoc, RuleDoc
+from pricing.cards.entitlements import Entitlements
 from pricing.cards.periods import DAYS_AT_MOST
 from pricing.cards.price_list import PriceListItem, listed
 from pricing.documents.validate import Located, read_file, read_text
@@ -54,6 +55,8 @@ class RateCard:
     rules: tuple[RuleDoc, ...]
     fallback: Mapping[str, str]
     """By kind of usage the rule that charges what has no price, under plans that say so."""
+    entitlements: Entitlements | None
+    """What whoever is charged by it may begin; None: anything."""
     price_texts: tuple[str, ...]
     """The price of each rule as the document states it, as one line of JSON."""
 
@@ -69,6 +72,8 @@ class RateCard:
         self.rounding = Rounding(doc.round.to // NANOS_PER_MICRO, doc.round.mode)
         self.rules = tuple(doc.rules)
         self.fallback = dict(doc.fallback.items())
+        stated = doc.entitlements
+        self.entitlements = None if stated is None else Entitlements(stated.allowed, stated.denied)
         self.price_texts = tuple(
             json.dumps(rule["price"], ensure_ascii=False) for rule in located.plain["rules"]
         )

@@ -4,6 +4,7 @@
     output     rules for tokens that rate no output of models that have some
     costs      of models that the catalog has no price of, at a tier or for an hour in the cache
     prices     fixed rates under the present cost, or under what the card's margin floor leaves of them
+    entitled   names that the card prices nothing of
     the unit   costs of one token written per million, and the reverse
 
 A first version has no usage to be judged on, so prices are judged on each quantity by itself and on a mix of
@@ -27,6 +28,7 @@ from pricing.costs.cost_book import CostBook, CostsDoc, TokenCostDoc
 from pricing.documents.validate import Located, Problem, read_text
 from pricing.documents.yaml_reader import Loc
 from pricing.exact import BILLION, format_nanos, format_percent
+from pricing.planning.entitlement_doubts import doubts_of_entitlements
 from pricing.planning.names import Names
 from pricing.rating.compile import rated_quantities
 from pricing.rating.price import price
@@ -53,6 +55,7 @@ _UNIT_MIXED_UP = 100_000
 """A price so many times under its cost was most likely written for another number of tokens."""
 _STANDARD_STANDS = "that of the standard one stands in as the cost"
 _SHORTER_STAND = "that of cache_write stands in as the cost"
+_NO_EFFECT = "correct it, or leave it out"
 _STATE_COSTS = "write what they cost under models, in costs.yaml"
 _HOUR_NANOS = 3600 * BILLION
 _MILLION = 10**6
@@ -69,8 +72,15 @@ def doubts_of_card(text: str, costs: CostBook, file: str, now: datetime) -> list
         *islice(_unknown_names(located, costs, names), _NAMES_MAX),
         *_stand_ins(located, costs, names, taken),
         *_prices(located, costs, taken, now),
+        *_without_effect(located),
     ]
     return _bounded(found, file)
+
+
+def _without_effect(card: Located[CardDoc]) -> Iterator[Problem]:
+    stated = card.model.entitlements
+    for doubt in doubts_of_entitlements(stated, card.model.rules) if stated is not None else ():
+        yield card.places.problem(("entitlements", *doubt.at), doubt.message, _NO_EFFECT)
 
 
 def doubts_of_costs(text: str, costs: CostBook, file: str) -> list[Problem]:

@@ -35,6 +35,11 @@ _KINDS: Mapping[type[Item], str] = {
 _KEY_OWNERS = {str(owner): owner for owner in KeyOwner}
 
 
+def kind_of(item: Item) -> str:
+    """tokens, compute, units or outcome."""
+    return _KINDS[type(item)]
+
+
 def name_of(item: Item) -> str:
     """What was asked for: a model, a resource, a meter, an outcome."""
     if isinstance(item, Tokens):
@@ -81,7 +86,7 @@ def facts_of(item: Item) -> dict[str, object]:
 
 def stored_of(item: Item) -> tuple[dict[str, object], dict[str, object]]:
     """Public and internal facts that `item_of` makes the usage of again."""
-    kind = _KINDS[type(item)]
+    kind = kind_of(item)
     public: dict[str, object] = {"kind": kind, "name": name_of(item), "quantities": quantities_of(item)}
     internal: dict[str, object] = {"usage": facts_of(item)}
     if isinstance(item, (Tokens, Compute)):

@@ -32,6 +32,7 @@ from ledger.books.model import (
 from ledger.books.returns.credit_return import is_refunded
 from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
 from ledger.engine.command import Pending
+from ledger.prices.plan_entitlements import refuse_denied
 from ledger.prices.price_book import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
 
 IN_USE_MAX = 20_000
@@ -166,7 +167,7 @@ def decide_in_memory(
     terms: Terms | None = None
     priced: Priced | None = None
     if isinstance(command, (Reserve, Charge)):
-        found = _terms_of_now(wallet, plan, prices, now)
+        found = _terms_of_now(wallet, command, pending.usage, plan, prices, now)
         if isinstance(found, Refusal):
             return found
         terms = found
@@ -190,13 +191,27 @@ def decide_in_memory(
     )
 
 
-def _terms_of_now(wallet: Wallet, plan: Plan | None, prices: PriceBook, now: datetime) -> Terms | Refusal:
-    """What new work rests on: the customer's card of now. Refuses where there is no plan or card."""
+def _terms_of_now(
+    wallet: Wallet,
+    command: Reserve | Charge,
+    usage: tuple[pricing.Item, ...] | None,
+    plan: Plan | None,
+    prices: PriceBook,
+    now: datetime,
+) -> Terms | Refusal:
+    """What new work rests on: the customer's card of now. Refuses where there is no plan or card.
+
+    And what these do not allow, unless it has been done.
+    """
     if plan is None:
         return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
     card = prices.card_for(wallet.plan, wallet.card, now)
     if card is None:
         return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": wallet.card or plan.card or ""})
+    if usage is not None and not (isinstance(command, Charge) and command.already_used):
+        refusal = refuse_denied(plan, card.content, usage)
+        if refusal is not None:
+            return refusal
     return prices.pin(card, now, wallet.multiplier_nanos)
 
 

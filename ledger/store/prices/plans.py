@@ -12,7 +12,7 @@ from ledger.store.statements import statements_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ledger.books.model import Plan
+    from ledger.books.model import Plan, PlanEntitlements
     from ledger.store.audit import Act, Image
     from ledger.store.postgres.database import Pool, PooledConnection
 
@@ -50,4 +50,11 @@ def _image(plan: Plan) -> Image:
         "max_ttl_seconds": int(plan.max_ttl.total_seconds()),
         "unpriced": str(plan.unpriced),
         "low_balance_micros": plan.low_balance_micros,
+        **_entitlements(plan.entitlements),
     }
+
+
+def _entitlements(stated: PlanEntitlements | None) -> Image:
+    if stated is None:
+        return {}
+    return {"entitlements": {"allow": dict(stated.allow), "deny": dict(stated.deny)}}

@@ -25,7 +25,16 @@ def guide(tmp_path_factory):
 def test_every_block_of_the_guide_is_loaded(guide):
     """The cost book and all cards of the page work together; no block is left out."""
     assert len(BLOCKS) == GUIDE.count("```yaml") == 1 + len(guide.cards)
-    assert set(guide.cards) == {"devin", "falling", "matching", "measured", "periods", "runs", "schemes"}
+    assert set(guide.cards) == {
+        "devin",
+        "falling",
+        "matching",
+        "measured",
+        "narrow",
+        "periods",
+        "runs",
+        "schemes",
+    }
     assert guide.cards["devin"].rounding == (10_000, "up")
 
 
