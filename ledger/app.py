@@ -34,6 +34,7 @@ from ledger.api.errors import status_of
 from ledger.api.messages import ids
 from ledger.api.messages.limits import BACK_OFFICE_CONNECTIONS_MAX
 from ledger.api.messages.validation import InvalidArgumentError
+from ledger.api.public.balance_watch import BalanceWatch
 from ledger.api.public.credit import CreditService
 from ledger.api.public.wallet import WalletService
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
@@ -236,10 +237,24 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
             settings.finance_port, finance, front, _BACK_OFFICE, life, admit_finance(keys.authorize)
         )
         life.enter_context(_few_collections())
+        reads = Reads(database.reader, database.reports, engine.directory, looked_up)
+        balances = BalanceWatch(reads)
         doors = await _open_doors(
-            settings, front, database, keys, engine, publishing, simulator, clock, operations, spans
+            settings,
+            front,
+            database,
+            keys,
+            engine,
+            publishing,
+            simulator,
+            reads,
+            balances,
+            clock,
+            operations,
+            spans,
         )
         life.push_async_callback(_drain, doors)
+        life.callback(balances.end)
         for door in doors:
             await door.start()
         targets = (doors[0].address, doors[1].address, operations_url, finance_url)
@@ -398,11 +413,12 @@ async def _open_doors(
     engine: Engine,
     publishing: PublishingService,
     simulator: Simulator,
+    reads: Reads,
+    balances: BalanceWatch,
     clock: DatabaseClock,
     operations: OperationsMetrics,
     spans: Spans | None,
 ) -> tuple[ApiServer, ApiServer]:
-    reads = Reads(database.reader, database.reports, engine.directory, looked_up)
     private = settings.webhooks_private
     await asyncio.to_thread(model_names.prepare)
     admission = Admission(engine.waiting, operations, _allowances(settings))
@@ -410,7 +426,7 @@ async def _open_doors(
         front.address.at(settings.public_port),
         [
             credit_service(CreditService(engine, reads, clock.now, keys.make_token)),
-            wallet_service(WalletService(engine.prices, reads, clock.now)),
+            wallet_service(WalletService(engine.prices, reads, balances, clock.now)),
         ],
         admission,
         settings.connections_max,

@@ -7,6 +7,7 @@ engine is cancelled, never the write behind it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -25,7 +26,7 @@ from grpc import StatusCode
 from ledger import calls
 from ledger.access.caller import WALLET, enter
 from ledger.access.table import Authorize, Metadata
-from ledger.api.admission import Admission, AtDoor
+from ledger.api.admission import Admission, AtDoor, Enter
 from ledger.api.errors import (
     StatusError,
     code_of,
@@ -71,8 +72,8 @@ class Boundary:
     """Stands before a server when services are added: lets callers in, counts calls, answers what they raise.
 
     A call is looked at when its header fields have come, before its message is taken: whoever shows no key
-    has nothing read and nothing stored. Calls and streams (health, reflection) are refused beyond what one
-    process bears; streams are not counted. An interceptor would add coroutines to each call, and gRPC waits
+    has nothing read and nothing stored. Calls and streams are refused beyond what one process bears; streams
+    are not counted. An interceptor would add coroutines to each call, and gRPC waits
     for each method that is registered with it anew at every call: together a twentieth of a call.
     """
 
@@ -143,8 +144,6 @@ class Boundary:
 
     def _keyed(self, method: str, handler: Handler) -> Find:
         """Whoever may call it is answered, others are refused."""
-        if handler.unary_unary is None:
-            raise ValueError(f"{method} is a stream: it would outlive its key")
         authorize, scope = self._authorize, self._scopes[method]
 
         def let_in(metadata: Metadata | None) -> None:
@@ -153,17 +152,25 @@ class Boundary:
             caller.require(scope)
             enter(caller)
 
-        answer = self._around(method, handler.unary_unary, let_in)
         bytes_max = limits.WALLET_BYTES_MAX if scope == WALLET else limits.MESSAGE_BYTES_MAX
         reads, writes = _reader(handler.request_deserializer, bytes_max), handler.response_serializer
-        at_door = self._admission.at_door(method)
-        answered = (
-            grpc.unary_unary_rpc_method_handler(answer, reads, writes)
-            if at_door is None
-            else grpc.stream_unary_rpc_method_handler(
-                _once_read(answer, at_door, _Arrivals(self._port.batches)), reads, writes
+        answer: Answer
+        if handler.unary_stream is not None:
+            watches = _Watches(handler.unary_stream, method, let_in, self._admission.of(method), self._port)
+            answer = watches.answer
+            answered = grpc.unary_stream_rpc_method_handler(answer, reads, writes)
+        elif handler.unary_unary is not None:
+            answer = self._around(method, handler.unary_unary, let_in)
+            at_door = self._admission.at_door(method)
+            answered = (
+                grpc.unary_unary_rpc_method_handler(answer, reads, writes)
+                if at_door is None
+                else grpc.stream_unary_rpc_method_handler(
+                    _once_read(answer, at_door, _Arrivals(self._port.batches)), reads, writes
+                )
             )
-        )
+        else:
+            raise ValueError(f"{method} takes a stream: it has no bound")
 
         def find(metadata: Metadata | None) -> Handler:
             try:
@@ -337,6 +344,71 @@ class _Streams:
                     await context.write(message)
         else:
             await said
+
+
+class _Watches:
+    """The streams of a method that takes a key, which end with it: at most so many, each for a bounded time.
+
+    What it generates is sent; where that is None there is nothing to send, and the key is looked at.
+    """
+
+    def __init__(
+        self,
+        behaviour: Callable[[Any, Any], Any],
+        method: str,
+        let_in: Callable[[Metadata | None], None],
+        admit: Enter,
+        port: limits.PortLimits,
+    ) -> None:
+        self._behaviour = behaviour
+        self._method = method
+        self._let_in = let_in
+        self._admit = admit
+        self._port = port
+        self._of_keys: Counter[str] = Counter()
+
+    async def answer(self, request: Any, context: Context) -> None:
+        """What the method says, until its time is over, the peer is gone, or the key has ended."""
+        key_id = _let_in.get().key_id
+        try:
+            _require_work(request, context)
+            self._bear_one_more(key_id)
+            self._of_keys[key_id] += 1
+            try:
+                async with asyncio.timeout(self._port.balance_watch_seconds) as time:
+                    await self._say(request, context)
+            except TimeoutError:
+                if not time.expired():
+                    raise
+            finally:
+                self._of_keys[key_id] -= 1
+                if not self._of_keys[key_id]:
+                    del self._of_keys[key_id]
+        except Exception as error:  # noqa: BLE001 -- the boundary: nothing else may reach a caller
+            await _end(context, status_of(error, self._method))
+
+    def _bear_one_more(self, key_id: str) -> None:
+        if self._of_keys.total() >= self._port.balance_watches:
+            raise OverloadedError("streams", self._port.balance_watches)
+        if key_id and self._of_keys[key_id] >= self._port.balance_watches_of_key:
+            raise OverloadedError("streams", self._port.balance_watches_of_key)
+
+    async def _say(self, request: Any, context: Context) -> None:
+        """It is begun as a read is: one that the process does not bear now is refused."""
+        metadata = context.invocation_metadata()
+        place = self._admit(request)
+        try:
+            async with aclosing(self._behaviour(request, context)) as said:
+                async for message in said:
+                    if place is not None:
+                        place.leave()
+                        place = None
+                    self._let_in(metadata)
+                    if message is not None:
+                        await context.write(message)
+        finally:
+            if place is not None:
+                place.leave()
 
 
 async def _end(context: Context, status: Status) -> None:

@@ -57,7 +57,7 @@ from ledger.client.models import (
 )
 from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
-from ledger.client.sync import SyncCredits, SyncListed
+from ledger.client.sync import SyncCredits, SyncListed, SyncWatched
 from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert
 from ledger.client.wallet_models import (
@@ -78,6 +78,7 @@ from ledger.client.wallet_models import (
     UsageRow,
     WalletBalance,
 )
+from ledger.client.watching import Watched
 
 __all__ = [
     "Balance",
@@ -145,6 +146,7 @@ __all__ = [
     "SyncCredits",
     "SyncListed",
     "SyncSession",
+    "SyncWatched",
     "TlsFailed",
     "TooManyGrants",
     "TooManyRefunds",
@@ -156,6 +158,7 @@ __all__ = [
     "UsageError",
     "UsageRow",
     "WalletBalance",
+    "Watched",
     "Work",
     "Written",
     "convert",

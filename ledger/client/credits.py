@@ -26,6 +26,7 @@ from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
+from ledger.client.watching import Watched
 from ledger.client.wire import Wire
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2
@@ -371,6 +372,13 @@ class Credits(Reads):
         if self._recoveries is None:
             raise ClientClosed(_NOT_OPEN)
         return await self._recoveries.recover(give_up)
+
+    def watch_balance(self, customer_id: str) -> Watched:
+        """The customer's balance, for `async for`: as it stands, then each other one, within a second or two.
+
+        It goes on over restarts of the service; `async with contextlib.aclosing(aiter(…))` ends it at once.
+        """
+        return Watched(self._opened, customer_id, self._timeout_seconds)
 
     # -- how it is done ----------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ from ledger.client import forks
 from ledger.client.credits import Amount, Credits, Usage
 from ledger.client.errors import ClientClosed, CreditsError
 from ledger.client.lists import Listed
+from ledger.client.models import Balance
 from ledger.client.sync_session import Run, SyncSession
+from ledger.client.watching import Watched
 from ledger.v1.usage_pb2 import UsageItem
 
 Asked = ParamSpec("Asked")
@@ -99,6 +101,22 @@ def _listing(
     return listed
 
 
+class SyncWatched:
+    """A balance, for `for`: as it stands, then each other one. What is raised ends it."""
+
+    def __init__(self, watched: Watched, run: Run) -> None:
+        self._watched = watched
+        self._run = run
+
+    def __iter__(self) -> Iterator[Balance]:
+        balances = aiter(self._watched)
+        try:
+            while True:
+                yield self._run(anext(balances))
+        finally:
+            self._run(balances.aclose())
+
+
 def _same_arguments(
     _: Callable[Concatenate[Credits, Opened], None],
 ) -> Callable[[Callable[..., None]], Callable[Concatenate[SyncCredits, Opened], None]]:
@@ -167,6 +185,10 @@ class SyncCredits:
     price_list = _waiting(Credits.price_list)
     create_customer_token = _waiting(Credits.create_customer_token)
     recover = _waiting(Credits.recover)
+
+    def watch_balance(self, customer_id: str) -> SyncWatched:
+        """The customer's balance, for `for`: as `Credits.watch_balance`."""
+        return SyncWatched(self._credits.watch_balance(customer_id), self._run)
 
     def session(
         self,

@@ -40,6 +40,11 @@ class WalletServiceStub:
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.WatchBalance = channel.unary_stream(
+                '/ledger.v1.WalletService/WatchBalance',
+                request_serializer=ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceResponse.FromString,
+                _registered_method=True)
         self.ListGrants = channel.unary_unary(
                 '/ledger.v1.WalletService/ListGrants',
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListGrantsRequest.SerializeToString,
@@ -78,6 +83,14 @@ class WalletServiceServicer:
 
     def GetBalance(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBalance(self, request, context):
+        """The balance as it stands, then each other one, once a second at most, and the last of several. A watch ends with
+        OK after five minutes, or where the server stops: call again. It ends with the key or token that it came with.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -134,6 +147,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetBalance,
                     request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetBalanceRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'WatchBalance': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBalance,
+                    request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceResponse.SerializeToString,
             ),
             'ListGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGrants,
@@ -194,6 +212,33 @@ class WalletService:
             '/ledger.v1.WalletService/GetBalance',
             ledger_dot_v1_dot_wallet__service__pb2.GetBalanceRequest.SerializeToString,
             ledger_dot_v1_dot_wallet__service__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ledger.v1.WalletService/WatchBalance',
+            ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceRequest.SerializeToString,
+            ledger_dot_v1_dot_wallet__service__pb2.WatchBalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class WalletServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WalletServiceAsyncStub: ...
     GetBalance: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]
+    WatchBalance: _grpc.UnaryStreamMultiCallable[_wallet_service_pb2.WatchBalanceRequest, _wallet_service_pb2.WatchBalanceResponse]
+    """The balance as it stands, then each other one, once a second at most, and the last of several. A watch ends with
+    OK after five minutes, or where the server stops: call again. It ends with the key or token that it came with.
+    """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListGrantsRequest, _wallet_service_pb2.ListGrantsResponse]
     """Newest first."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
@@ -58,6 +62,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetBalance: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
+    WatchBalance: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchBalanceRequest, _wallet_service_pb2.WatchBalanceResponse]  # type: ignore[assignment]
+    """The balance as it stands, then each other one, once a second at most, and the last of several. A watch ends with
+    OK after five minutes, or where the server stops: call again. It ends with the key or token that it came with.
+    """
     ListGrants: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListGrantsRequest, _wallet_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Newest first."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
@@ -85,6 +93,16 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _wallet_service_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.GetBalanceResponse, _abc.Awaitable[_wallet_service_pb2.GetBalanceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchBalance(
+        self,
+        request: _wallet_service_pb2.WatchBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_wallet_service_pb2.WatchBalanceResponse], _abc.AsyncIterator[_wallet_service_pb2.WatchBalanceResponse]]:
+        """The balance as it stands, then each other one, once a second at most, and the last of several. A watch ends with
+        OK after five minutes, or where the server stops: call again. It ends with the key or token that it came with.
+        """
 
     @_abc_1.abstractmethod
     def ListGrants(

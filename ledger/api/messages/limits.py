@@ -32,6 +32,9 @@ class PortLimits(NamedTuple):
     let_in_seconds: float
     reflections: int
     reflection_seconds: float
+    balance_watches: int
+    balance_watches_of_key: int
+    balance_watch_seconds: float
     unseen_seconds: int
     handshake_seconds: float
 
@@ -93,6 +96,14 @@ it knows no urgency. It takes more than ten connections that are used to the ful
 WATCHES_MAX: Final = 64
 """Streams of `Health.Watch` on one port: one for each client that balances load, and some to look."""
 
+BALANCE_WATCHES_MAX: Final = 1_000
+BALANCE_WATCHES_OF_KEY_MAX: Final = 500
+"""Streams of `WatchBalance` on one port, and of them those of one key or its tokens: pages that customers
+have open at a time. Each has its key looked at once a second, 5 ms of the process for all."""
+
+BALANCE_WATCH_SECONDS: Final = 300.0
+"""How long one of them lasts: clients find new replicas, and what a peer has left behind ends."""
+
 REFLECTIONS_MAX: Final = 16
 """Streams of server reflection on one port: people with a tool."""
 
@@ -123,6 +134,9 @@ PORT: Final = PortLimits(
     let_in_seconds=LET_IN_SECONDS,
     reflections=REFLECTIONS_MAX,
     reflection_seconds=REFLECTION_SECONDS,
+    balance_watches=BALANCE_WATCHES_MAX,
+    balance_watches_of_key=BALANCE_WATCHES_OF_KEY_MAX,
+    balance_watch_seconds=BALANCE_WATCH_SECONDS,
     unseen_seconds=UNSEEN_SECONDS_MAX,
     handshake_seconds=HANDSHAKE_SECONDS,
 )

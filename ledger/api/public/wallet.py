@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
 
 from ledger.api.errors import refused
 from ledger.api.messages import encode, events, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.public import month_statements, usage_reports
+from ledger.api.public.balance_watch import BalanceWatch
 from ledger.books.model import LotKey, RefusalReason
 from ledger.events.derive import OF_CUSTOMERS
 from ledger.prices.price_book import PriceBook
@@ -26,9 +28,12 @@ from ledger.v1 import wallet_service_pb2_grpc
 class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
     """What a customer has, what moved it, and what it buys."""
 
-    def __init__(self, prices: PriceBook, reads: Reads, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, prices: PriceBook, reads: Reads, balances: BalanceWatch, clock: Callable[[], datetime]
+    ) -> None:
         self._prices = prices
         self._reads = reads
+        self._balances = balances
         self._clock = clock
 
     async def GetBalance(self, request: pb.GetBalanceRequest, context: object) -> pb.GetBalanceResponse:
@@ -64,6 +69,22 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         )
         encode.balance(response.balance, now.credits)
         return response
+
+    async def WatchBalance(  # type: ignore[override]  # The boundary takes a None, and looks at the key.
+        self, request: pb.WatchBalanceRequest, context: object
+    ) -> AsyncGenerator[pb.WatchBalanceResponse | None, None]:
+        """The balance, then each other one; None where there is no other, once a second."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        problems.raise_if_any()
+        async with aclosing(self._balances.balances(customer_id)) as balances:
+            async for seen in balances:
+                if seen is None:
+                    yield None
+                    continue
+                response = pb.WatchBalanceResponse(as_of=encode.timestamp(seen.as_of))
+                encode.balance(response.balance, seen.credits)
+                yield response
 
     async def ListGrants(self, request: pb.ListGrantsRequest, context: object) -> pb.ListGrantsResponse:
         """The customer's grants, newest first."""

@@ -7,7 +7,7 @@ is while others write: `before` is where the page before has ended.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +53,7 @@ _PROFILE = _SQL["profile"]
 _PROFILES = _SQL["profiles"]
 _CUSTOMERS = _SQL["customers"]
 _BALANCE = _SQL["balance"]
+_BALANCES = _SQL["balances"]
 BALANCE_AT = _SQL["balance_at"]
 _NAMES = _SQL["names"]
 # A line of the statement tells no lines of usage.
@@ -117,6 +118,13 @@ class NextExpiry(NamedTuple):
 
     expires_at: datetime
     amount_micros: int
+
+
+class BalanceSeen(NamedTuple):
+    """What a customer has; all that was committed before `as_of` is in it."""
+
+    credits: Credits
+    as_of: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +202,29 @@ class Reads:
             next_expiry=NextExpiry(row["expires_at"], row["micros"]) if row["expires_at"] else None,
             as_of=row["as_of"],
         )
+
+    @property
+    def history(self) -> int:
+        """Another number on another history of the database, where keys of before may be others'."""
+        return self._directory.forgotten
+
+    async def key(self, customer_id: str) -> CustomerKey:
+        """Where the books of the caller's customer are."""
+        async with self._at(customer_id) as (_, key):
+            return key
+
+    async def balances(self, keys: Collection[CustomerKey]) -> Mapping[CustomerKey, BalanceSeen]:
+        """What customers have, of those that are there: one statement a cell. Raises OtherHistoryError."""
+        found = {}
+        with self._directory.one_history():
+            for cell in {key.cell for key in keys}:
+                customers = [key.customer for key in keys if key.cell == cell]
+                for row in await self._reader.fetch(_BALANCES.format(cell=cell), customers):
+                    credits = Credits(
+                        pending=row["pending"], available=row["available"], held=row["held"], debt=row["debt"]
+                    )
+                    found[CustomerKey(row["customer"], cell)] = BalanceSeen(credits, row["as_of"])
+        return found
 
     async def balance_at(self, customer_id: str, instant: datetime) -> Credits:
         """What the customer had at an instant, as the wallet dates it; nothing before it was created.

@@ -34,6 +34,10 @@ LEFT JOIN (
 ) next ON true
 WHERE w.customer = $1
 
+-- name: balances
+SELECT now() AS as_of, customer, pending, available, held, debt
+FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
+
 -- name: balance_at
 -- What is due takes effect at its own instant, and is written a moment later.
 SELECT w.next_due_at, e.*

@@ -27,6 +27,7 @@ from ledger.settings import Settings
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import scope_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import first_answer
 from tests.databases import new_database
 from tests.serving import settings_on
 
@@ -101,13 +102,12 @@ class Guarded:
 
     async def ask(self, name: str, request: Message, metadata: Any) -> Answer:
         method = self.methods[name]
-        stub = method.channel.unary_unary(
-            f"/{method.descriptor.containing_service.full_name}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=GetMessageClass(method.descriptor.output_type).FromString,
-        )
+        deserialize = GetMessageClass(method.descriptor.output_type).FromString
         try:
-            return Answer(grpc.StatusCode.OK, b"", await stub(request, metadata=metadata))
+            response = await first_answer(
+                method.channel, method.descriptor, request, deserialize, metadata=metadata
+            )
+            return Answer(grpc.StatusCode.OK, b"", response)
         except grpc.aio.AioRpcError as error:
             trailing = dict(error.trailing_metadata() or ())
             status = trailing.get("grpc-status-details-bin", b"")
@@ -226,6 +226,7 @@ OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "GetCharge": {"charge_id": ""},
     "ListCharges": {},
     "GetBalance": {},
+    "WatchBalance": {},
     "ListGrants": {},
     "ListTransactions": {},
     "ListEvents": {},

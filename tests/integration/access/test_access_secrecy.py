@@ -33,6 +33,7 @@ from ledger.access.caller import SCOPES
 from ledger.access.keys import parse
 from ledger.store.postgres.database import ROLES
 from tests import serving
+from tests.calling import first_answer
 from tests.serving import FREE_PORTS, REPOSITORY
 
 LOUD = (
@@ -152,13 +153,8 @@ class Caller:
     async def __call__(self, name: str, request: Message, *metadata: tuple[str, str]) -> Any:
         """The answer; None if there is none."""
         method = self._service.methods[name]
-        stub = method.channel.unary_unary(
-            f"/{method.descriptor.containing_service.full_name}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=bytes,
-        )
         try:
-            return await stub(request, metadata=metadata, timeout=60)
+            return await first_answer(method.channel, method.descriptor, request, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             self._left.add(f"error of {name}", f"{error!r} {error.code()} {error.details()}")
             for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):

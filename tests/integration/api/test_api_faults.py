@@ -17,12 +17,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 
-from ledger.access.caller import LOOPBACK, enter
-from ledger.access.table import KeyTable
+from ledger.access.caller import LOOPBACK, SCOPES, Caller, enter
+from ledger.access.table import Authorize, KeyTable, Metadata
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.back_office.admin import AdminService
 from ledger.api.messages import encode
-from ledger.api.messages.limits import BATCH_WORK_AT_ONCE
+from ledger.api.messages.limits import BATCH_WORK_AT_ONCE, PORT, PortLimits
+from ledger.api.public.balance_watch import BalanceWatch
 from ledger.api.public.credit import CreditService
 from ledger.api.public.wallet import WalletService
 from ledger.api.scopes import ScopeMissingError
@@ -40,6 +41,7 @@ from ledger.store.reading.reads import NEWEST, Reads
 from ledger.turns import WORK_AT_ONCE
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.stubs import Stubs
 from tests.waiting import until
 
 
@@ -55,7 +57,9 @@ class OwnService:
     def now(self) -> datetime:
         return self.clock.now() + self.ahead
 
-    async def start(self, life: AsyncExitStack) -> None:
+    async def start(
+        self, life: AsyncExitStack, port: PortLimits = PORT, authorize: Authorize = anybody
+    ) -> None:
         asked_at = boot_seconds()
         now = await self.database.reader.fetchval("SELECT clock_timestamp()")
         self.clock.observe(now, asked_at, boot_seconds())
@@ -67,18 +71,21 @@ class OwnService:
         life.push_async_callback(engine.drain)
         reads = Reads(self.database.reader, self.database.reports, engine.directory)
         keys = self.keys = KeyTable(self.database, self.now, metrics, open_without_keys=True)
+        self.balances = BalanceWatch(reads)
         services = [
             credit_service(CreditService(engine, reads, self.now, keys.make_token)),
-            wallet_service(WalletService(prices, reads, self.now)),
+            wallet_service(WalletService(prices, reads, self.balances, self.now)),
             admin_service(
                 AdminService(
                     engine, publishing, reads, keys, self.database.writer, self.now, webhooks_private=False
                 )
             ),
         ]
-        self.server = ApiServer("127.0.0.1:0", services, unlimited(metrics, engine.waiting), 100, anybody)
+        admission = unlimited(metrics, engine.waiting)
+        self.server = ApiServer("127.0.0.1:0", services, admission, 100, authorize, port=port)
         await self.server.start()
         life.push_async_callback(self.server.drain)
+        life.callback(self.balances.end)
 
 
 @pytest.fixture
@@ -210,7 +217,7 @@ async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
     reads = Reads(own.database.reader, own.database.reports, own.engine.directory)
     credit, wallets = (
         CreditService(own.engine, reads, own.now, own.keys.make_token),
-        WalletService(own.prices, reads, own.now),
+        WalletService(own.prices, reads, own.balances, own.now),
     )
     listed = pb.ListChargesRequest(customer_id=world.customer_id, page_size=1_000)
     lines_seen: list[int] = []
@@ -328,6 +335,67 @@ async def test_drain(own, world):
     answer = await waiting
     assert answer.balance.held_micros == 10 * CREDIT
     await draining
+
+
+async def test_watches_are_few(database):
+    """No more than a port bears, nor of one key than it may have; one that has ended leaves its place."""
+    service = OwnService(database)
+    port = PORT._replace(balance_watches=3, balance_watches_of_key=2)
+    asked = wallet.WatchBalanceRequest(customer_id="cus_watched")
+
+    def by_name(metadata: Metadata | None) -> Caller:
+        name = dict(metadata or ()).get("key", "")
+        return Caller(str(name), str(name), frozenset(SCOPES))
+
+    async with AsyncExitStack() as life:
+        await service.start(life, port, by_name)
+        channel = await life.enter_async_context(grpc.aio.insecure_channel(service.server.address))
+        stubs = Stubs.over(channel, channel)
+        created = admin.Customer(customer_id="cus_watched", plan="standard")
+        await stubs.admin.CreateCustomer(admin.CreateCustomerRequest(request_id=fresh(), customer=created))
+
+        async def watch(key: str) -> grpc.aio.UnaryStreamCall:
+            call = stubs.wallet.WatchBalance(asked, metadata=[("key", key)])
+            assert isinstance(await call.read(), wallet.WatchBalanceResponse)
+            return call
+
+        async def refused(key: str) -> bool:
+            call = stubs.wallet.WatchBalance(asked, metadata=[("key", key)])
+            try:
+                await call.read()
+            except grpc.aio.AioRpcError as error:
+                return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            finally:
+                call.cancel()
+            return False
+
+        async def taken() -> bool:
+            return not await refused("b")
+
+        first = [await watch("a"), await watch("a")]
+        assert await refused("a")
+        await watch("b")
+        assert await refused("b")
+        first[0].cancel()
+        async with asyncio.timeout(60):
+            await until(taken)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["its time", "the server's"])
+async def test_a_watch_ends_with(database, is_stopped):
+    """With OK, so that whoever watches asks again."""
+    service = OwnService(database)
+    async with AsyncExitStack() as life:
+        await service.start(life, PORT if is_stopped else PORT._replace(balance_watch_seconds=0.2))
+        channel = await life.enter_async_context(grpc.aio.insecure_channel(service.server.address))
+        stubs = Stubs.over(channel, channel)
+        created = admin.Customer(customer_id="cus_watched", plan="standard")
+        await stubs.admin.CreateCustomer(admin.CreateCustomerRequest(request_id=fresh(), customer=created))
+        call = stubs.wallet.WatchBalance(wallet.WatchBalanceRequest(customer_id="cus_watched"))
+        async for _ in call:
+            if is_stopped:
+                service.balances.end()
+        assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_a_port_is_of_one_server(own):

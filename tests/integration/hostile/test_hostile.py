@@ -32,6 +32,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import first_answer
 
 CALLS = int(os.environ.get("HOSTILE_CALLS", "20000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
@@ -100,13 +101,11 @@ class Attacker:
             await channel.close()
 
     async def send(self, service: Any, method: Any, data: bytes) -> Answer:
-        path = f"/{service.full_name}/{method.name}"
-        call = self._channels[service].unary_unary(path)(data, timeout=60)
         try:
-            return grpc.StatusCode.OK, await call
+            return grpc.StatusCode.OK, await first_answer(self._channels[service], method, data)
         except grpc.aio.AioRpcError as error:
             if error.code() in FAULTS:
-                pytest.fail(f"{path} with {data[:1000]!r}: {error!r}")
+                pytest.fail(f"{method.full_name} with {data[:1000]!r}: {error!r}")
             return error.code(), b""
 
     async def attack(self) -> grpc.StatusCode:
