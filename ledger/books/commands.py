@@ -148,6 +148,8 @@ class VoidGrant(NamedTuple):
     lot: LotKey
     reason: str
     used: UsedCredits = UsedCredits.STAY_PAID
+    only_pending_payment: bool = False
+    """It is taken back only while nobody has paid for it."""
 
 
 class ExtendGrant(NamedTuple):

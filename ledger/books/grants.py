@@ -123,6 +123,8 @@ def void(
     if lot.status in _ENDED or (lot.status is LotStatus.DEPLETED and not becomes_debt):
         return refusals.grant_closed(lot.status)
     is_issued = lot.status is not LotStatus.PENDING_PAYMENT
+    if is_issued and command.only_pending_payment:
+        return refusals.not_pending_payment(lot.status)
     used_micros = lot.amount_micros - lot.remaining_micros if becomes_debt and is_issued else 0
     used_nanousd = (facts.paid_nanousd or 0) - lot.value_nanousd if used_micros else 0
     refusal = _refuse_debt(wallet, used_micros, used_nanousd, facts) if used_micros else None

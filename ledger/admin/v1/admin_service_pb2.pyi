@@ -482,12 +482,17 @@ class VoidGrantRequest(_message.Message):
     GRANT_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
+    ONLY_PENDING_PAYMENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     customer_id: _builtins.str
     grant_id: _builtins.str
     reason: _builtins.str
     """1 to 256 characters, for whoever audits it."""
     used: Global___UsedCredits.ValueType
+    only_pending_payment: _builtins.bool
+    """Only while it is pending payment (a payment that was declined): what has been paid meanwhile stays, and the
+    request is refused with GRANT_NOT_PENDING_PAYMENT.
+    """
     def __init__(
         self,
         *,
@@ -496,10 +501,11 @@ class VoidGrantRequest(_message.Message):
         grant_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         used: Global___UsedCredits.ValueType = ...,
+        only_pending_payment: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "reason", b"reason", "request_id", b"request_id", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "only_pending_payment", b"only_pending_payment", "reason", b"reason", "request_id", b"request_id", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -274,6 +274,7 @@ def void_grant(request: admin.VoidGrantRequest, now: datetime) -> Write[VoidGran
         lot=_lot(problems, request.customer_id, request.grant_id),
         reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
         used=used or UsedCredits.STAY_PAID,
+        only_pending_payment=request.only_pending_payment,
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
 

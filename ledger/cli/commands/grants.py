@@ -100,6 +100,9 @@ def void(
         Literal["STAY_PAID", "BECOME_DEBT"],
         typer.Option(help="Used credits: their payment stays, or was taken back (a chargeback)."),
     ] = "STAY_PAID",
+    only_pending_payment: Annotated[
+        bool, typer.Option("--only-pending-payment", help="Not if it has been paid for meanwhile.")
+    ] = False,
     request_id: RequestId = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
@@ -111,6 +114,7 @@ def void(
         grant_id=grant_id,
         reason=reason,
         used=pb.UsedCredits.Value(f"USED_CREDITS_{used}"),
+        only_pending_payment=only_pending_payment,
     )
     _show(run(_answer(target, "VoidGrant", request)), customer_id, as_json=as_json)
 

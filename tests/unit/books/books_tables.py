@@ -16,7 +16,7 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     refund   V1 C1 10 (or without an amount: all that is left)
     update   plan=other card=own
     confirm  G1 1.00 (or without an amount: what was stated)       of grant G1 100 PAID 1.00 pending_payment
-    void     G1 debt (or without: what was used stays paid)
+    void     G1 debt (or without: what was used stays paid) only_pending_payment
     prolong  G1 expires=3d priority=2 (expires=never)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
@@ -164,7 +164,8 @@ class Table:
 
     def do_void(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         used = UsedCredits.BECOME_DEBT if "debt" in words else UsedCredits.STAY_PAID
-        return self.run("", VoidGrant(*self.request(), self.lot_key(words[0]), "why", used))
+        pending = "only_pending_payment" in words
+        return self.run("", VoidGrant(*self.request(), self.lot_key(words[0]), "why", used, pending))
 
     def do_prolong(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         expires = options.get("expires")
