@@ -49,6 +49,7 @@ from ledger.errors import OperatorError, RequestError
 from ledger.events.derive import PublicIds
 from ledger.followers.event_follower import EventFollower
 from ledger.followers.tailer import Tailer
+from ledger.followers.top_up_follower import TopUpFollower
 from ledger.followers.watch import Watch
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
@@ -229,6 +230,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
         events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, operations)
         _run(events.run(), life)
+        _run(TopUpFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, engine.carry_out).run(), life)
         webhooks = WebhookDelivery(database.writer, operations, private_allowed=settings.webhooks_private)
         _run(webhooks.run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)

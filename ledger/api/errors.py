@@ -157,7 +157,8 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         "The grant has expired, was voided, or has nothing left that could be taken back.",
     ),
     RefusalReason.GRANT_NOT_PENDING_PAYMENT: Wording(
-        StatusCode.FAILED_PRECONDITION, "The grant is not pending payment: there is none to confirm or to give up."
+        StatusCode.FAILED_PRECONDITION,
+        "The grant is not pending payment: there is none to confirm or to give up.",
     ),
     RefusalReason.TOO_MANY_GRANTS: Wording(
         StatusCode.FAILED_PRECONDITION,

@@ -18,6 +18,8 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from ledger.books.top_ups import TopUpRules
+
 ZERO = Fraction(0)
 
 Ratio: TypeAlias = tuple[int, int]
@@ -345,6 +347,8 @@ class Plan(NamedTuple):
     """Where fewer credits than these are left the balance is low, which is an event; 0: never."""
     entitlements: PlanEntitlements | None = None
     """None: whatever the customer's card lets it begin."""
+    top_up: TopUpRules | None = None
+    """When credits are bought anew; None: never by itself."""
 
 
 class Treatment(StrEnum):

@@ -29,6 +29,7 @@ class _MainCommands(LazyGroup):
         "grants": "ledger.cli.commands.grants:grants",
         "import": "ledger.cli.commands.imports:imports",
         "statement": "ledger.cli.commands.statement:statement",
+        "topups": "ledger.cli.commands.topups:topups",
         "events": "ledger.cli.commands.events:events",
         "webhooks": "ledger.cli.commands.webhooks:webhooks",
         "keys": "ledger.cli.commands.keys:keys",

@@ -9,14 +9,18 @@ import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ledger.books.commands import Command
+from ledger.books.model import Refusal
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
+from ledger.engine.command import Committed
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
+from ledger.store.audit import Act
 from ledger.store.directory import Directory
 from ledger.store.postgres.database import Database
 
@@ -72,6 +76,13 @@ class Engine:
             sweeper = Sweeper(cell, self._database, self._clock)
             self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
+
+    async def carry_out(self, customer_id: str, command: Command, act: Act) -> Committed | Refusal:
+        """What comes of a command that the service itself has asked for. Raises as `begin` says."""
+        asked = self.waiting.ask()
+        pending = self.begin(customer_id, command, None, act, asked)
+        await asked.all_done()
+        return pending.result()
 
     def _forget(self, now: datetime) -> None:
         """The database is on another history: nothing that was known of it has to be so.

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ledger.books.model import Credits, EntryKind, LotKey
+from ledger.books.top_ups import Announce, Fail, ReportCap, Step, Succeed, TopUp, TopUpCustomer, TopUpFailure
 
 
 class EventType(StrEnum):
@@ -35,6 +36,11 @@ class EventType(StrEnum):
     GRANT_EXPIRED = "grant.expired"
     GRANT_VOIDED = "grant.voided"
     """What nobody held of it was taken back; what was used may be owed from now on."""
+    TOPUP_REQUESTED = "topup.requested"
+    """Credits are to be bought anew: whoever collects payments is asked to."""
+    TOPUP_SUCCEEDED = "topup.succeeded"
+    TOPUP_FAILED = "topup.failed"
+    """It was not paid, or not requested for the cap of the month."""
     RATE_CARD_PUBLISHED = "rate_card.published"
 
 
@@ -102,6 +108,33 @@ def events_of(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
     if happened is not None:
         yield from happened(fact, ids)
     yield from _of_balance(fact)
+
+
+def of_top_up(whose: TopUpCustomer, top_up: TopUp, step: Step, at: datetime, ids: PublicIds) -> Event:
+    """What a step of a top-up is reported as: one that asks for it, or that ends it."""
+    event_type = _OF_TOP_UPS[type(step)]
+    told: dict[str, str | int | datetime | None] = {
+        "amount_micros": top_up.amount_micros,
+        "attempt": top_up.attempt,
+    }
+    if top_up.grant_sequence is not None:
+        told["grant_id"] = ids.grant(whose.customer_id, LotKey(top_up.grant_sequence, 0))
+    match step:
+        case Announce():
+            told["answer_by"] = top_up.answer_by
+        case Fail():
+            told |= {"reason": step.failure, "next_attempt_at": step.next_attempt_at}
+        case ReportCap():
+            told["reason"] = TopUpFailure.MONTHLY_CAP
+    return Event(whose.customer, whose.customer_id, event_type, at, _data(told))
+
+
+_OF_TOP_UPS: Final[Mapping[type, EventType]] = {
+    Announce: EventType.TOPUP_REQUESTED,
+    Succeed: EventType.TOPUP_SUCCEEDED,
+    Fail: EventType.TOPUP_FAILED,
+    ReportCap: EventType.TOPUP_FAILED,
+}
 
 
 def _of_balance(fact: BookedFact) -> Iterator[Event]:
@@ -204,8 +237,11 @@ _HAPPENED: Final[Mapping[str, Callable[[BookedFact, PublicIds], Iterator[Event]]
 
 
 def _event(fact: BookedFact, event_type: EventType, **data: str | int | datetime | None) -> Event:
-    shown = {name: _shown(value) for name, value in data.items() if value is not None}
-    return Event(fact.customer, fact.customer_id, event_type, fact.at, shown)
+    return Event(fact.customer, fact.customer_id, event_type, fact.at, _data(data))
+
+
+def _data(stated: Mapping[str, str | int | datetime | None]) -> Mapping[str, str]:
+    return {name: _shown(value) for name, value in stated.items() if value is not None}
 
 
 def _shown(value: str | int | datetime) -> str:

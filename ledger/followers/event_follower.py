@@ -67,9 +67,14 @@ class EventFollower:
             for name, plan in self._prices.plans.items()
             if plan.low_balance_micros
         }
+        below = {
+            name: plan.top_up.below_micros
+            for name, plan in self._prices.plans.items()
+            if plan.top_up is not None
+        }
         lag_seconds, is_behind = 0.0, False
         for cell in self._cells:
-            step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive)
+            step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)
             if step is not None:
                 lag_seconds = max(lag_seconds, step.lag_seconds)
                 is_behind |= step.behind

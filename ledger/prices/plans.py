@@ -5,6 +5,7 @@ plans:
   capped: {card: agents, over_capture: CAP, unpriced: CHARGE_HOLD}
   overdraft: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: "100", default_ttl: 5m, max_ttl: 24h}
   watched: {card: agents, low_balance: "50"}
+  reloaded: {card: agents, topup: {below: "20", add: "100", credit_price_usd: "0.01", monthly_cap: "1000"}}
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -21,6 +21,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from ledger.books.model import OverCapture, Plan, Unpriced
 from ledger.prices.plan_entitlements import entitlements_of
 from pricing.cards.entitlements import EntitlementsDoc
+from ledger.prices.plan_topup import TopUpModel
+from ledger.prices.plan_values import Amount
 from pricing.cards.rate_card import RateCard
 from pricing.documents.validate import ConfigError, Located, Problem, RefusedError, Strict, read_file
 
@@ -40,7 +42,6 @@ BUILT_IN: Mapping[str, Plan] = {
 
 _DURATION = re.compile(r"(\d{1,6})(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,6})?")
 
 
 def _duration(value: object) -> timedelta:
@@ -51,14 +52,6 @@ def _duration(value: object) -> timedelta:
     if not TTL_MIN <= ttl <= TTL_MAX:
         raise RefusedError("is no time to live of a reservation", "write 1s to 24h")
     return ttl
-
-
-def _credits_micros(value: object) -> int:
-    if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
-        raise RefusedError(
-            "is no amount of credits", 'write a quoted decimal with at most 6 places, e.g. "100"'
-        )
-    return int(Decimal(value).scaleb(6))
 
 
 def _over_capture(value: object) -> OverCapture:
@@ -80,13 +73,6 @@ Ttl = Annotated[
 ]
 
 
-Amount = Annotated[
-    int,
-    BeforeValidator(_credits_micros),
-    WithJsonSchema({"description": "Credits.", "type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
-]
-
-
 class _PlanModel(Strict):
     card: str | None = None
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
@@ -96,6 +82,7 @@ class _PlanModel(Strict):
     unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
     low_balance: Amount = 0
     entitlements: EntitlementsDoc | None = None
+    topup: TopUpModel | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -146,6 +133,7 @@ def load_plans(
             plan.unpriced,
             plan.low_balance,
             entitlements_of(plan.entitlements),
+            plan.topup.rules() if plan.topup is not None else None,
         )
         for name, plan in document.model.plans.items()
     }

@@ -48,6 +48,56 @@ USED_CREDITS_BECOME_DEBT: UsedCredits.ValueType  # 2
 """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
 Global___UsedCredits: _TypeAlias = UsedCredits  # noqa: Y015
 
+class _TopUpState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopUpStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUpState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_UP_STATE_UNSPECIFIED: _TopUpState.ValueType  # 0
+    TOP_UP_STATE_REQUESTED: _TopUpState.ValueType  # 1
+    """Its grant is pending payment, or is about to be stated."""
+    TOP_UP_STATE_SUCCEEDED: _TopUpState.ValueType  # 2
+    TOP_UP_STATE_FAILED: _TopUpState.ValueType  # 3
+
+class TopUpState(_TopUpState, metaclass=_TopUpStateEnumTypeWrapper): ...
+
+TOP_UP_STATE_UNSPECIFIED: TopUpState.ValueType  # 0
+TOP_UP_STATE_REQUESTED: TopUpState.ValueType  # 1
+"""Its grant is pending payment, or is about to be stated."""
+TOP_UP_STATE_SUCCEEDED: TopUpState.ValueType  # 2
+TOP_UP_STATE_FAILED: TopUpState.ValueType  # 3
+Global___TopUpState: _TypeAlias = TopUpState  # noqa: Y015
+
+class _TopUpFailure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopUpFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUpFailure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_UP_FAILURE_UNSPECIFIED: _TopUpFailure.ValueType  # 0
+    TOP_UP_FAILURE_DECLINED: _TopUpFailure.ValueType  # 1
+    """Its grant was taken back while its payment was pending."""
+    TOP_UP_FAILURE_TIMED_OUT: _TopUpFailure.ValueType  # 2
+    """Nobody confirmed it or took it back in time."""
+    TOP_UP_FAILURE_REFUSED: _TopUpFailure.ValueType  # 3
+    """The books do not take its grant: too large, too many grants, or books that do not verify."""
+    TOP_UP_FAILURE_MONTHLY_CAP: _TopUpFailure.ValueType  # 4
+    """It was not requested: it would have exceeded the plan's cap for the month."""
+
+class TopUpFailure(_TopUpFailure, metaclass=_TopUpFailureEnumTypeWrapper): ...
+
+TOP_UP_FAILURE_UNSPECIFIED: TopUpFailure.ValueType  # 0
+TOP_UP_FAILURE_DECLINED: TopUpFailure.ValueType  # 1
+"""Its grant was taken back while its payment was pending."""
+TOP_UP_FAILURE_TIMED_OUT: TopUpFailure.ValueType  # 2
+"""Nobody confirmed it or took it back in time."""
+TOP_UP_FAILURE_REFUSED: TopUpFailure.ValueType  # 3
+"""The books do not take its grant: too large, too many grants, or books that do not verify."""
+TOP_UP_FAILURE_MONTHLY_CAP: TopUpFailure.ValueType  # 4
+"""It was not requested: it would have exceeded the plan's cap for the month."""
+Global___TopUpFailure: _TypeAlias = TopUpFailure  # noqa: Y015
+
 class _PriceSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -744,6 +794,162 @@ class IssueGrantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueGrantResponse: _TypeAlias = IssueGrantResponse  # noqa: Y015
+
+@_typing.final
+class TopUp(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    PRICE_USD_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_FIELD_NUMBER: _builtins.int
+    ANSWER_BY_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3 … of the customer."""
+    state: Global___TopUpState.ValueType
+    failure: Global___TopUpFailure.ValueType
+    grant_id: _builtins.str
+    """Empty until its grant is stated."""
+    amount_micros: _builtins.int
+    price_usd: _builtins.str
+    """What the customer is to pay, as a decimal string; whole cents."""
+    attempt: _builtins.int
+    """1, 2, 3 … of those that follow one that failed."""
+    @_builtins.property
+    def requested_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def answer_by(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is to be confirmed or taken back."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        state: Global___TopUpState.ValueType = ...,
+        failure: Global___TopUpFailure.ValueType = ...,
+        grant_id: _builtins.str = ...,
+        amount_micros: _builtins.int = ...,
+        price_usd: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        requested_at: _timestamp_pb2.Timestamp | None = ...,
+        answer_by: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_by", b"answer_by", "ended_at", b"ended_at", "requested_at", b"requested_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "answer_by", b"answer_by", "attempt", b"attempt", "ended_at", b"ended_at", "failure", b"failure", "grant_id", b"grant_id", "number", b"number", "price_usd", b"price_usd", "requested_at", b"requested_at", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopUp: _TypeAlias = TopUp  # noqa: Y015
+
+@_typing.final
+class ListTopUpsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUpsRequest: _TypeAlias = ListTopUpsRequest  # noqa: Y015
+
+@_typing.final
+class ListTopUpsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_UPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    needed: _builtins.bool
+    """The customer has fewer credits left than its plan's threshold, or a top-up on its way."""
+    failed_attempts: _builtins.int
+    """Of those, how many have failed one after the other."""
+    @_builtins.property
+    def top_ups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUp]: ...
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """After one that failed; unset: none did, or no other is tried by itself."""
+
+    def __init__(
+        self,
+        *,
+        top_ups: _abc.Iterable[Global___TopUp] | None = ...,
+        next_page_token: _builtins.str = ...,
+        needed: _builtins.bool = ...,
+        failed_attempts: _builtins.int = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_attempts", b"failed_attempts", "needed", b"needed", "next_attempt_at", b"next_attempt_at", "next_page_token", b"next_page_token", "top_ups", b"top_ups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUpsResponse: _TypeAlias = ListTopUpsResponse  # noqa: Y015
+
+@_typing.final
+class RetryTopUpRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryTopUpRequest: _TypeAlias = RetryTopUpRequest  # noqa: Y015
+
+@_typing.final
+class RetryTopUpResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEEDED_FIELD_NUMBER: _builtins.int
+    needed: _builtins.bool
+    """False: the customer needs no top-up, and nothing was changed."""
+    def __init__(
+        self,
+        *,
+        needed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needed", b"needed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryTopUpResponse: _TypeAlias = RetryTopUpResponse  # noqa: Y015
 
 @_typing.final
 class RateCard(_message.Message):

@@ -80,6 +80,16 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.FromString,
                 _registered_method=True)
+        self.ListTopUps = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListTopUps',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsResponse.FromString,
+                _registered_method=True)
+        self.RetryTopUp = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/RetryTopUp',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpResponse.FromString,
+                _registered_method=True)
         self.ListRateCards = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/ListRateCards',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListRateCardsRequest.SerializeToString,
@@ -255,6 +265,20 @@ class AdminServiceServicer:
 
     def ListCustomerGrants(self, request, context):
         """Grants of a customer, the newest first; or of all, by external reference or by what expires first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTopUps(self, request, context):
+        """What was bought anew for a customer as its plan says, or is to be, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTopUp(self, request, context):
+        """Asks for a top-up at once after some have failed, as if none had: within a second or two, if it is still needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -470,6 +494,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListCustomerGrants,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.SerializeToString,
+            ),
+            'ListTopUps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTopUps,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsResponse.SerializeToString,
+            ),
+            'RetryTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTopUp,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpResponse.SerializeToString,
             ),
             'ListRateCards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRateCards,
@@ -831,6 +865,60 @@ class AdminService:
             '/ledger.admin.v1.AdminService/ListCustomerGrants',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTopUps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListTopUps',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListTopUpsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/RetryTopUp',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RetryTopUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

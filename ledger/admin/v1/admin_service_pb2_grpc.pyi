@@ -47,6 +47,10 @@ class AdminServiceStub:
     """Another expiry or priority of a grant that has neither expired nor been voided."""
     ListCustomerGrants: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]
     """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
+    ListTopUps: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListTopUpsRequest, _admin_service_pb2.ListTopUpsResponse]
+    """What was bought anew for a customer as its plan says, or is to be, the newest first."""
+    RetryTopUp: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RetryTopUpRequest, _admin_service_pb2.RetryTopUpResponse]
+    """Asks for a top-up at once after some have failed, as if none had: within a second or two, if it is still needed."""
     ListRateCards: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]
     """The cards in force."""
     GetRateCard: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]
@@ -118,6 +122,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Another expiry or priority of a grant that has neither expired nor been voided."""
     ListCustomerGrants: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]  # type: ignore[assignment]
     """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
+    ListTopUps: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListTopUpsRequest, _admin_service_pb2.ListTopUpsResponse]  # type: ignore[assignment]
+    """What was bought anew for a customer as its plan says, or is to be, the newest first."""
+    RetryTopUp: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RetryTopUpRequest, _admin_service_pb2.RetryTopUpResponse]  # type: ignore[assignment]
+    """Asks for a top-up at once after some have failed, as if none had: within a second or two, if it is still needed."""
     ListRateCards: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRateCardsRequest, _admin_service_pb2.ListRateCardsResponse]  # type: ignore[assignment]
     """The cards in force."""
     GetRateCard: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetRateCardRequest, _admin_service_pb2.GetRateCardResponse]  # type: ignore[assignment]
@@ -240,6 +248,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListCustomerGrantsResponse, _abc.Awaitable[_admin_service_pb2.ListCustomerGrantsResponse]]:
         """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
+
+    @_abc_1.abstractmethod
+    def ListTopUps(
+        self,
+        request: _admin_service_pb2.ListTopUpsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListTopUpsResponse, _abc.Awaitable[_admin_service_pb2.ListTopUpsResponse]]:
+        """What was bought anew for a customer as its plan says, or is to be, the newest first."""
+
+    @_abc_1.abstractmethod
+    def RetryTopUp(
+        self,
+        request: _admin_service_pb2.RetryTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RetryTopUpResponse, _abc.Awaitable[_admin_service_pb2.RetryTopUpResponse]]:
+        """Asks for a top-up at once after some have failed, as if none had: within a second or two, if it is still needed."""
 
     @_abc_1.abstractmethod
     def ListRateCards(

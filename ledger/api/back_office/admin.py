@@ -15,6 +15,7 @@ from ledger.api.back_office.audit import AuditMethods, act_of
 from ledger.api.back_office.grants import GrantMethods
 from ledger.api.back_office.keys import KeyMethods
 from ledger.api.back_office.rates import RateMethods
+from ledger.api.back_office.top_ups import TopUpMethods
 from ledger.api.back_office.webhooks import WebhookMethods
 from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.messages import decode, encode, events, paging, validation
@@ -42,6 +43,7 @@ class AdminService(
     GrantMethods,
     AuditMethods,
     WebhookMethods,
+    TopUpMethods,
     admin_service_pb2_grpc.AdminServiceServicer,
 ):
     """Who the customers are, what they were granted, which cards are in force, who may call, who did what."""
@@ -61,6 +63,7 @@ class AdminService(
         self._keys = keys
         self._webhooks_private = webhooks_private
         self._reads = reads
+        self._directory = engine.directory
         self._writes = Writes(engine, reads, clock)
 
     async def CreateCustomer(

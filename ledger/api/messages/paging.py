@@ -32,6 +32,7 @@ ListRequest = (
     | wallet.ListEventsRequest
     | admin.ListCustomersRequest
     | admin.ListCustomerGrantsRequest
+    | admin.ListTopUpsRequest
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest

@@ -13,6 +13,7 @@ import orjson
 
 from ledger.books.model import Credits, LotKey
 from ledger.events.derive import BookedFact, Event, EventType, IssuedGrant
+from ledger.store.events.top_up_needs import note_needs
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ async def take_step(
     entries_max: int,
     thresholds: Mapping[str, int],
     derive: Callable[[BookedFact], Iterable[Event]],
+    top_ups_below: Mapping[str, int],
 ) -> EventStep | None:
     """Makes events of up to some `entries_max` entries, whole transactions; None: another replica is at it.
 
-    `thresholds`: below how many micro-credits a balance is low, by plan.
+    `thresholds`: below how many micro-credits a balance is low, by plan. `top_ups_below`: under how many
+    credits left one needs a top-up, by plan.
     """
     async with database.writer.acquire() as writer, writer.transaction():
         here = await writer.fetchrow(_SQL["cursor"].format(cell=cell))
@@ -63,9 +66,10 @@ async def take_step(
         )
         first = rows[0]
         events = [each for row in rows if row["kind"] for each in derive(_fact(row))]
+        if first["looked_at"]:
+            await note_needs(writer, cell, here["cursor"], first["upto"], top_ups_below)
         if events:
-            await writer.execute(_SQL["lock"])
-            await _write(writer, events)
+            await write_events(writer, events)
         if first["looked_at"]:
             await writer.execute(_SQL["move"].format(cell=cell), first["upto"])
     oldest = first["oldest_booked_at"]
@@ -82,13 +86,22 @@ async def report_published(pool: Pool) -> int:
             return 0
         versions = await connection.fetch(_SQL["published"], reported)
         if versions:
-            await _write(connection, [_publication(version) for version in versions])
+            await _append(connection, [_publication(version) for version in versions])
         last = versions[-1]["generation"] if versions else newest
         await connection.execute(_SQL["generation_reported"], max(last, newest))
     return len(versions)
 
 
-async def _write(connection: PooledConnection, events: Sequence[Event]) -> None:
+async def write_events(connection: PooledConnection, events: Sequence[Event]) -> None:
+    """Writes events in their order, in the transaction that the connection is in.
+
+    It locks the log until that ends: whatever else the transaction locks it locks before.
+    """
+    await connection.execute(_SQL["lock"])
+    await _append(connection, events)
+
+
+async def _append(connection: PooledConnection, events: Sequence[Event]) -> None:
     """Writes events in their order, with the log locked."""
     await connection.execute(
         _SQL["write"],

@@ -63,6 +63,8 @@ CELL: Final[Mapping[str, Relation]] = {
     "rollup_accounts": Relation(_CHANGE),
     "tailer": Relation(_ADVANCE),
     "event_cursor": Relation(_ADVANCE),
+    "top_ups": Relation(_CHANGE),
+    "top_up_needs": Relation(_ALL),
     "findings": Relation(_CHANGE),
     "watch": Relation(_ADVANCE),
     "journal": Relation(reader=ALL),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ledger.store.audit import note
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ledger.books.model import Plan, PlanEntitlements
+    from ledger.books.top_ups import TopUpRules
     from ledger.store.audit import Act, Image
     from ledger.store.postgres.database import Pool, PooledConnection
 
@@ -51,6 +53,7 @@ def _image(plan: Plan) -> Image:
         "unpriced": str(plan.unpriced),
         "low_balance_micros": plan.low_balance_micros,
         **_entitlements(plan.entitlements),
+        **_top_up(plan.top_up),
     }
 
 
@@ -58,3 +61,13 @@ def _entitlements(stated: PlanEntitlements | None) -> Image:
     if stated is None:
         return {}
     return {"entitlements": {"allow": dict(stated.allow), "deny": dict(stated.deny)}}
+
+
+def _top_up(rules: TopUpRules | None) -> Image:
+    if rules is None:
+        return {}
+    fields = rules._asdict()
+    seconds = {
+        name: int(value.total_seconds()) for name, value in fields.items() if isinstance(value, timedelta)
+    }
+    return {"topup": fields | seconds}

@@ -1,0 +1,138 @@
+"""The top-up follower: takes each customer that needs a top-up from step to step.
+
+Every replica runs one. A step is a transaction that holds the row of the customer's need, so that one of them
+takes it; what has to be done in the books between two steps has a request id of its own, so that it is done
+once whoever dies. Nothing here knows who collects payments: that listens to events, and confirms the grant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import structlog
+
+from ledger.books.commands import IssueGrant, VoidGrant
+from ledger.books.model import GrantKind, LotKey, Refusal
+from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, TopUpRules, Wait
+from ledger.errors import NotNowError
+from ledger.events.derive import PublicIds, of_top_up
+from ledger.prices.price_book import PriceBook
+from ledger.store.audit import Act
+from ledger.store.events.top_up_needs import DUE_MAX, due_needs
+from ledger.store.events.top_ups import TopUpSteps
+
+if TYPE_CHECKING:
+    from ledger.store.postgres.database import Database
+
+PERIOD_SECONDS: Final = 1.0
+STEPS_MAX: Final = 8
+"""Of one customer, before others have their turn: a request that fails and is made again takes as many."""
+BY_PLAN: Final = "topup"
+"""Who has stated or taken back the grant of a top-up, as audits name it: the customer's plan."""
+
+CarryOut: TypeAlias = Callable[[str, IssueGrant | VoidGrant, Act], Awaitable[object]]
+"""Has the books carry out a command of a customer; what comes back may be a Refusal."""
+
+_log = structlog.get_logger(__name__)
+
+
+class TopUpFollower:
+    """One per process; its cells one after the other."""
+
+    def __init__(
+        self, database: Database, cells: Sequence[str], prices: PriceBook, ids: PublicIds, carry_out: CarryOut
+    ) -> None:
+        self._writer = database.writer
+        self._prices = prices
+        self._carry_out = carry_out
+        report = partial(of_top_up, ids=ids)
+        self._steps = {cell: TopUpSteps(database.writer, cell, self._rules_of, report) for cell in cells}
+
+    def _rules_of(self, plan: str) -> TopUpRules | None:
+        found = self._prices.plans.get(plan)
+        return found.top_up if found is not None else None
+
+    async def run(self) -> None:
+        """Look until cancelled; while the database is away nothing is requested."""
+        is_away = False
+        while True:
+            looked_at = 0
+            try:
+                looked_at = await self.look()
+                is_away = False
+            except Exception as error:  # noqa: BLE001 -- no look that fails may end the looks
+                if not is_away:
+                    _log.warning("top_ups.not_looked_at", exc_info=error)
+                is_away = True
+            if looked_at < DUE_MAX:
+                await asyncio.sleep(PERIOD_SECONDS)
+
+    async def look(self) -> int:
+        """Takes the customers that are due as far as they go; says how many of a cell there were."""
+        most = 0
+        for cell, steps in self._steps.items():
+            due = await due_needs(self._writer, cell)
+            most = max(most, len(due))
+            for customer in due:
+                try:
+                    await self._go_on(steps, customer)
+                except NotNowError as error:
+                    _log.info("top_ups.later", customer=customer, error=repr(error))
+        return most
+
+    async def _go_on(self, steps: TopUpSteps, customer: int) -> None:
+        """Takes a customer from step to step, up to one that waits."""
+        is_refused = False
+        for _ in range(STEPS_MAX):
+            looked = await steps.take(customer, is_refused=is_refused)
+            if looked is None:
+                return
+            customer_id = looked.customer.customer_id
+            match looked.step:
+                case Wait() | Recovered():
+                    return
+                case StateGrant(top_up):
+                    act = Act("", BY_PLAN, "IssueGrant")
+                    is_refused = isinstance(
+                        await self._carry_out(customer_id, _statement(top_up), act), Refusal
+                    )
+                case TakeBack(top_up):
+                    # Refused where it has been paid or given up meanwhile, which the next step finds.
+                    await self._carry_out(customer_id, _taking_back(top_up), Act("", BY_PLAN, "VoidGrant"))
+
+
+def _statement(top_up: TopUp) -> IssueGrant:
+    """The grant of a top-up, pending payment."""
+    return IssueGrant(
+        request_id=top_up.request_id,
+        fingerprint=_fingerprint(top_up.request_id),
+        amount_micros=top_up.amount_micros,
+        kind=GrantKind.PAID,
+        paid_total_nanousd=top_up.price_nanousd,
+        expires_at=top_up.expires_at,
+        pending_payment=True,
+        external_reference=f"topup-{top_up.number}",
+    )
+
+
+def _taking_back(top_up: TopUp) -> VoidGrant:
+    """What takes back the grant of a top-up that nobody has answered."""
+    if top_up.grant_sequence is None:
+        raise AssertionError("a top-up that is waited for has its grant")
+    request_id = f"{top_up.request_id}_time_out"
+    return VoidGrant(
+        request_id=request_id,
+        fingerprint=_fingerprint(request_id),
+        lot=LotKey(top_up.grant_sequence, 0),
+        reason="the payment of the top-up was neither confirmed nor given up in time",
+        only_pending_payment=True,
+    )
+
+
+def _fingerprint(request_id: str) -> bytes:
+    """The id is drawn for this one command: it tells it from any other."""
+    return blake2b(request_id.encode(), digest_size=16).digest()

@@ -1,0 +1,24 @@
+-- fragment: chunk
+-- $1, $2: the bounds of the transactions.
+SELECT * FROM {cell}.entries WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8
+
+-- name: note
+-- $3, $4: plans, and below how many credits left a top-up is needed. A customer that was just made has lost none.
+-- The row of one whose need ends at this very instant is waited for, and written anew.
+INSERT INTO {cell}.top_up_needs (customer)
+SELECT DISTINCT e.customer
+FROM ({chunk}) e JOIN unnest($3::text[], $4::bigint[]) AS t (plan, below) ON t.plan = e.plan
+WHERE (e.available + e.held < 0 OR e.debt < 0) AND e.available_after + e.held_after < t.below
+ORDER BY e.customer
+ON CONFLICT (customer) DO UPDATE SET look_at = now() WHERE false
+
+-- name: wake
+-- Credits have come, or a payment was given up, or the plan is another one.
+UPDATE {cell}.top_up_needs n SET look_at = now()
+FROM (
+    SELECT DISTINCT e.customer FROM ({chunk}) e
+    WHERE e.kind IN ('GRANT', 'GRANT_VOIDED', 'CUSTOMER_UPDATED') OR e.available + e.held > 0
+) e WHERE n.customer = e.customer
+
+-- name: due
+SELECT customer FROM {cell}.top_up_needs WHERE look_at <= now() ORDER BY look_at LIMIT $1
