@@ -133,7 +133,7 @@ class Payment(StrEnum):
     GIVEN_UP = "GIVEN_UP"
 
 
-class Standing(NamedTuple):
+class TopUpStanding(NamedTuple):
     """All that the next step of a customer goes by."""
 
     rules: TopUpRules | None
@@ -151,7 +151,7 @@ class Standing(NamedTuple):
     """Of the newest, while that is requested."""
 
 
-class Request(NamedTuple):
+class RequestTopUp(NamedTuple):
     """A top-up is requested: its grant is stated next."""
 
     attempt: int
@@ -197,7 +197,7 @@ class Fail(NamedTuple):
 class ReportCap(NamedTuple):
     """What is needed would exceed the month's cap: it is noted as failed, once in a month."""
 
-    request: Request
+    request: RequestTopUp
 
 
 class Wait(NamedTuple):
@@ -210,10 +210,12 @@ class Recovered(NamedTuple):
     """No top-up is needed any more."""
 
 
-Step: TypeAlias = Request | StateGrant | Announce | TakeBack | Succeed | Fail | ReportCap | Wait | Recovered
+Step: TypeAlias = (
+    RequestTopUp | StateGrant | Announce | TakeBack | Succeed | Fail | ReportCap | Wait | Recovered
+)
 
 
-def next_step(standing: Standing, now: datetime) -> Step:
+def next_step(standing: TopUpStanding, now: datetime) -> Step:
     """What is to be done next for a customer that needs a top-up, or has one on its way."""
     newest = standing.top_ups[0] if standing.top_ups else None
     if newest is not None and newest.state is TopUpState.REQUESTED:
@@ -225,7 +227,7 @@ def next_step(standing: Standing, now: datetime) -> Step:
     return _within_cap(standing, rules, now) if earliest <= now else _wait(earliest, now)
 
 
-def _earliest(standing: Standing, rules: TopUpRules, now: datetime) -> datetime:
+def _earliest(standing: TopUpStanding, rules: TopUpRules, now: datetime) -> datetime:
     """When the next request may be: after one that failed, and after one that succeeded."""
     if standing.failed_attempts >= rules.attempts_max:
         return now + LOOK_EVERY
@@ -235,10 +237,10 @@ def _earliest(standing: Standing, rules: TopUpRules, now: datetime) -> datetime:
     return max(standing.not_before or now, cooled)
 
 
-def _within_cap(standing: Standing, rules: TopUpRules, now: datetime) -> Request | ReportCap | Wait:
+def _within_cap(standing: TopUpStanding, rules: TopUpRules, now: datetime) -> RequestTopUp | ReportCap | Wait:
     """What is requested; what the month has no room for is reported once."""
     amount_micros = rules.amount_micros(standing.left_micros, standing.debt_micros)
-    request = Request(
+    request = RequestTopUp(
         attempt=standing.failed_attempts + 1,
         amount_micros=amount_micros,
         price_nanousd=rules.price_nanousd(amount_micros),
@@ -255,7 +257,7 @@ def _within_cap(standing: Standing, rules: TopUpRules, now: datetime) -> Request
     return ReportCap(request)
 
 
-def _of_requested(standing: Standing, top_up: TopUp, now: datetime) -> Step:
+def _of_requested(standing: TopUpStanding, top_up: TopUp, now: datetime) -> Step:
     """What is to be done for a top-up that is on its way; one that was paid has succeeded however late."""
     step: Step = TakeBack(top_up) if top_up.answer_by <= now else _wait(top_up.answer_by, now)
     match standing.payment:
@@ -276,7 +278,7 @@ def _wait(until: datetime, now: datetime) -> Wait:
     return Wait(min(until, now + LOOK_EVERY))
 
 
-def _fail(standing: Standing, top_up: TopUp, failure: TopUpFailure, now: datetime) -> Fail:
+def _fail(standing: TopUpStanding, top_up: TopUp, failure: TopUpFailure, now: datetime) -> Fail:
     pause = standing.rules.pause(standing.failed_attempts + 1) if standing.rules is not None else None
     return Fail(top_up, failure, None if pause is None else now + pause)
 

@@ -20,9 +20,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.model import OverCapture, Plan, Unpriced
 from ledger.prices.plan_entitlements import entitlements_of
-from pricing.cards.entitlements import EntitlementsDoc
 from ledger.prices.plan_topup import TopUpModel
 from ledger.prices.plan_values import Amount
+from pricing.cards.entitlements import EntitlementsDoc
 from pricing.cards.rate_card import RateCard
 from pricing.documents.validate import ConfigError, Located, Problem, RefusedError, Strict, read_file
 

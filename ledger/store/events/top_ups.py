@@ -18,8 +18,7 @@ from ledger.books.top_ups import (
     Payment,
     Recovered,
     ReportCap,
-    Request,
-    Standing,
+    RequestTopUp,
     StateGrant,
     Step,
     Succeed,
@@ -27,6 +26,7 @@ from ledger.books.top_ups import (
     TopUp,
     TopUpCustomer,
     TopUpFailure,
+    TopUpStanding,
     TopUpState,
     Wait,
     next_step,
@@ -110,7 +110,7 @@ class TopUpSteps:
                 if is_refused and payment is Payment.NOT_STATED:
                     payment = Payment.REFUSED
             step = next_step(
-                Standing(
+                TopUpStanding(
                     rules=self._rules_of(wallet["plan"]),
                     left_micros=wallet["remaining"],
                     debt_micros=wallet["debt"],
@@ -176,7 +176,7 @@ class _Writing:
 
     async def _write_unreported(self, step: Step) -> None:
         match step:
-            case Request():
+            case RequestTopUp():
                 await self._enter(step, TopUpState.REQUESTED, None)
                 await self._look_at(self._now)
             case StateGrant():
@@ -195,7 +195,7 @@ class _Writing:
     async def _execute(self, name: str, *values: object) -> None:
         await self._connection.execute(self._sql[name], self._customer, *values)
 
-    async def _enter(self, request: Request, state: TopUpState, failure: TopUpFailure | None) -> TopUp:
+    async def _enter(self, request: RequestTopUp, state: TopUpState, failure: TopUpFailure | None) -> TopUp:
         values = (self._customer, state, failure, *request)
         row = await self._connection.fetchrow(self._sql["enter"], *values)
         if row is None:

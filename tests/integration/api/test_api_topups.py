@@ -1,0 +1,271 @@
+"""Top-ups on two real servers: one at a time, once, whatever is declined, late, or never answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from api_world import CONFIG, CREDIT, World, fresh, refusal, served
+
+from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.followers import event_follower, top_up_follower
+from ledger.store.postgres.embedded import EmbeddedPostgres
+from ledger.v1 import wallet_service_pb2 as wallet
+from tests.databases import new_database
+from tests.serving import settings_on
+from tests.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PLANS = """\
+plans:
+  reloaded: {card: metered, topup: {below: "20", add: "100", credit_price_usd: "0.01", monthly_cap: "1000"}}
+  targeted:
+    card: metered
+    topup: {below: "20", up_to: "150", credit_price_usd: "0.01", monthly_cap: "1000", expires_after: 30d}
+  declined:
+    card: metered
+    topup:
+      below: "20"
+      add: "100"
+      credit_price_usd: "0.01"
+      monthly_cap: "1000"
+      attempts: {max: 2, back_off: 1s}
+  silent:
+    card: metered
+    topup:
+      below: "20"
+      add: "100"
+      credit_price_usd: "0.01"
+      monthly_cap: "1000"
+      answer_within: 1s
+      attempts: {max: 1, back_off: 1s}
+  capped:
+    card: metered
+    topup: {below: "20", add: "15", credit_price_usd: "1", monthly_cap: "15", cool_down: 1s}
+"""
+
+_numbers = count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shops(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[World, World]]:
+    """Two servers of one database, whose followers look often."""
+    config = tmp_path_factory.mktemp("topups") / "config"
+    shutil.copytree(CONFIG, config)
+    Path(config, "plans.yaml").write_text(PLANS)
+    urls = await new_database(postgres, f"topups_{os.getpid()}_{next(_numbers)}")
+    settings = settings_on(urls, config_dir=config)
+    with pytest.MonkeyPatch.context() as patch:
+        for follower in (event_follower, top_up_follower):
+            patch.setattr(follower, "PERIOD_SECONDS", 0.05)
+        async with served(settings) as first, served(settings) as second:
+            yield first, second
+
+
+@pytest.fixture
+def shop(shops: tuple[World, World]) -> World:
+    return shops[0]
+
+
+async def spend(world: World, customer_id: str, credits_: int) -> None:
+    world.customer_id = customer_id
+    await world.charge(amount_micros=credits_ * CREDIT)
+
+
+async def needy(world: World, plan: str, left: int = 10) -> str:
+    """A customer that has so many credits left, and had 100."""
+    customer_id = await world.new_customer(f"top_{next(_numbers)}", plan)
+    await spend(world, customer_id, 100 - left)
+    return customer_id
+
+
+async def events(world: World, customer_id: str) -> list[tuple[str, dict[str, str]]]:
+    """What was reported of a customer's top-ups, in order."""
+    types = ["topup.requested", "topup.succeeded", "topup.failed"]
+    page = await world.wallet.ListEvents(wallet.ListEventsRequest(customer_id=customer_id, types=types))
+    return [(each.type.removeprefix("topup."), json.loads(each.data)) for each in page.events]
+
+
+async def reported(world: World, customer_id: str, *types: str) -> list[dict[str, str]]:
+    """The data of a customer's events, once there are as many as these types, which they have to be."""
+
+    async def are_there() -> bool:
+        return len(await events(world, customer_id)) >= len(types)
+
+    await until(are_there)
+    found = await events(world, customer_id)
+    assert [each for each, _ in found] == list(types)
+    return [data for _, data in found]
+
+
+async def top_ups(world: World, customer_id: str) -> admin.ListTopUpsResponse:
+    return await world.admin.ListTopUps(admin.ListTopUpsRequest(customer_id=customer_id))
+
+
+async def confirm(world: World, customer_id: str, grant_id: str) -> admin.ConfirmGrantResponse:
+    request = admin.ConfirmGrantRequest(request_id=fresh(), customer_id=customer_id, grant_id=grant_id)
+    return await world.admin.ConfirmGrant(request)
+
+
+async def decline(world: World, customer_id: str, grant_id: str) -> None:
+    await world.admin.VoidGrant(
+        admin.VoidGrantRequest(
+            request_id=fresh(),
+            customer_id=customer_id,
+            grant_id=grant_id,
+            reason="card_declined",
+            only_pending_payment=True,
+        )
+    )
+
+
+async def test_a_crossing_is_bought_once_and_confirmed(shop: World) -> None:
+    """The entry that leaves less than the threshold has a grant stated, which counts once it is paid."""
+    customer = await needy(shop, "reloaded")
+    [asked] = await reported(shop, customer, "requested")
+    assert (asked["amount_micros"], asked["attempt"]) == ("100000000", "1")
+    [shown] = (await top_ups(shop, customer)).top_ups
+    assert (shown.grant_id, shown.price_usd) == (asked["grant_id"], "1")
+    assert shown.state == admin.TOP_UP_STATE_REQUESTED
+    listed = await shop.wallet.ListGrants(wallet.ListGrantsRequest(customer_id=customer))
+    assert listed.grants[0].status == wallet.GRANT_STATUS_PENDING_PAYMENT
+    assert listed.grants[0].external_reference == "topup-1"
+    confirmed = await confirm(shop, customer, asked["grant_id"])
+    assert confirmed.balance.available_micros == 110 * CREDIT
+    [_, paid] = await reported(shop, customer, "requested", "succeeded")
+    assert paid == {key: asked[key] for key in ("grant_id", "amount_micros", "attempt")}
+    found = await top_ups(shop, customer)
+    assert found.top_ups[0].state == admin.TOP_UP_STATE_SUCCEEDED
+    booked = await shop.owner.fetchval(
+        "SELECT receivable FROM cell_00.money m JOIN ledger.customers c USING (customer)"
+        " WHERE customer_id = $1 ORDER BY m.sequence DESC LIMIT 1",
+        customer,
+    )
+    assert booked == -1_000_000_000
+
+
+async def test_two_servers_that_race_buy_once(shops: tuple[World, World]) -> None:
+    """However many entries cross a threshold at once on however many servers: one top-up is on its way."""
+    customers = [await shops[0].new_customer(f"top_{next(_numbers)}", "reloaded") for _ in range(5)]
+    await asyncio.gather(
+        *(spend(world, each, 9) for each in customers for _ in range(5) for world in shops)
+    )
+    for each in customers:
+        await reported(shops[0], each, "requested")
+    for each in customers:
+        assert len((await top_ups(shops[1], each)).top_ups) == 1
+        pending = await shops[0].owner.fetchval(
+            "SELECT count(*) FROM cell_00.entries e JOIN ledger.customers c USING (customer)"
+            " WHERE customer_id = $1 AND kind = 'GRANT_PENDING_PAYMENT'",
+            each,
+        )
+        assert pending == 1
+
+
+async def test_up_to_a_target_for_a_while(shop: World) -> None:
+    """What is missing to the target is bought, and expires when the plan says."""
+    customer = await needy(shop, "targeted", left=3)
+    [asked] = await reported(shop, customer, "requested")
+    assert asked["amount_micros"] == str(147 * CREDIT)
+    [shown] = (await top_ups(shop, customer)).top_ups
+    assert shown.price_usd == "1.47"
+    confirmed = await confirm(shop, customer, asked["grant_id"])
+    assert confirmed.grant.expires_at.seconds - shown.requested_at.seconds == 30 * 86_400
+
+
+async def test_a_decline_is_tried_again_until_the_attempts_are_used_up(shop: World) -> None:
+    """After a pause, as the plan says; then nothing more is requested until somebody asks for it."""
+    customer = await needy(shop, "declined")
+    [first] = await reported(shop, customer, "requested")
+    await decline(shop, customer, first["grant_id"])
+    [_, failed, second] = await reported(shop, customer, "requested", "failed", "requested")
+    assert failed["reason"] == "DECLINED"
+    assert "next_attempt_at" in failed
+    assert (second["attempt"], second["grant_id"] != first["grant_id"]) == ("2", True)
+    await decline(shop, customer, second["grant_id"])
+    last = (await reported(shop, customer, "requested", "failed", "requested", "failed"))[-1]
+    assert "next_attempt_at" not in last
+    found = await top_ups(shop, customer)
+    assert (found.needed, found.failed_attempts, found.HasField("next_attempt_at")) == (True, 2, False)
+    retried = await shop.admin.RetryTopUp(admin.RetryTopUpRequest(customer_id=customer))
+    assert retried.needed
+    types = ("requested", "failed") * 2
+    third = (await reported(shop, customer, *types, "requested"))[-1]
+    assert third["attempt"] == "1"
+    await confirm(shop, customer, third["grant_id"])
+    await reported(shop, customer, *types, "requested", "succeeded")
+
+
+async def test_a_payment_that_nobody_answers_fails_and_comes_too_late(shop: World) -> None:
+    """Its grant is taken back: a confirmation then is refused, and says why."""
+    customer = await needy(shop, "silent")
+    asked, failed = await reported(shop, customer, "requested", "failed")
+    assert failed["reason"] == "TIMED_OUT"
+    late = await refusal(confirm(shop, customer, asked["grant_id"]))
+    assert (late.code, late.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "GRANT_NOT_PENDING_PAYMENT")
+    assert late.metadata["status"] == "VOIDED"
+
+
+async def test_a_decline_after_the_payment_takes_nothing(shop: World) -> None:
+    """Events of a payment system come in any order: what was paid stays."""
+    customer = await needy(shop, "declined")
+    [asked] = await reported(shop, customer, "requested")
+    await confirm(shop, customer, asked["grant_id"])
+    late = await refusal(decline(shop, customer, asked["grant_id"]))
+    assert late.reason == "GRANT_NOT_PENDING_PAYMENT"
+    shop.customer_id = customer
+    assert await shop.available() == 110 * CREDIT
+
+
+async def test_a_month_has_no_room_for_more_than_its_cap(shop: World) -> None:
+    """What would exceed it is reported once, and not requested."""
+    customer = await needy(shop, "capped", left=1)
+    [asked] = await reported(shop, customer, "requested")
+    await confirm(shop, customer, asked["grant_id"])
+    [*_, capped] = await reported(shop, customer, "requested", "succeeded", "failed")
+    assert capped == {"amount_micros": "15000000", "attempt": "1", "reason": "MONTHLY_CAP"}
+    await spend(shop, customer, 1)
+    other = await needy(shop, "reloaded")
+    await reported(shop, other, "requested")
+    await reported(shop, customer, "requested", "succeeded", "failed")
+
+
+async def test_who_has_lost_no_credits_needs_none(shop: World) -> None:
+    """A customer that was just made has no credits yet, and nothing is bought for it."""
+    made = await shop.new_customer(f"top_{next(_numbers)}", "reloaded", granted=0)
+    other = await needy(shop, "reloaded")
+    await reported(shop, other, "requested")
+    found = await top_ups(shop, made)
+    assert (len(found.top_ups), found.needed) == (0, False)
+    retried = await shop.admin.RetryTopUp(admin.RetryTopUpRequest(customer_id=made))
+    assert not retried.needed
+
+
+async def test_what_a_server_began_that_died_is_ended_by_another(shop: World) -> None:
+    """A request whose grant was not stated yet has one stated, once, and is announced."""
+    customer = await shop.new_customer(f"top_{next(_numbers)}", "reloaded", granted=5)
+    async with shop.owner.transaction():
+        number = await shop.owner.fetchval(
+            "SELECT customer FROM ledger.customers WHERE customer_id = $1", customer
+        )
+        await shop.owner.execute(
+            "INSERT INTO cell_00.top_ups (customer, number, state, attempt, amount, price_nanousd, answer_by)"
+            " VALUES ($1, 1, 'REQUESTED', 1, 7000000, 70000000, now() + interval '1 day')",
+            number,
+        )
+        await shop.owner.execute("INSERT INTO cell_00.top_up_needs (customer) VALUES ($1)", number)
+    [asked] = await reported(shop, customer, "requested")
+    assert asked["amount_micros"] == "7000000"
+    await confirm(shop, customer, asked["grant_id"])
+    await reported(shop, customer, "requested", "succeeded")
