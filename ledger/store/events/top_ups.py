@@ -223,7 +223,8 @@ async def retry_top_up(pool: Pool, key: CustomerKey, customer_id: str, act: Act)
             for need in (TopUpNeed(**found), TopUpNeed(0, None))
         )
         await connection.execute(_SQL["attempts"].format(cell=key.cell), key.customer, 0, None)
-        await note(connection, act, CUSTOMERS + customer_id, before, after)
+        if before != after:
+            await note(connection, act, CUSTOMERS + customer_id, before, after)
     return True
 
 

@@ -124,6 +124,15 @@ async def extend_grant(service: Guarded) -> tuple[Fields, str]:
     return {**await pending_grant(service), "priority": 7}, "customers/cus_a"
 
 
+async def retry_top_up(service: Guarded) -> tuple[Fields, str]:
+    await service.owner.execute(
+        "INSERT INTO cell_00.top_up_needs (customer, failed_attempts, look_at)"
+        " SELECT customer, 2, 'infinity' FROM ledger.customers WHERE customer_id = 'cus_a'"
+        " ON CONFLICT (customer) DO UPDATE SET failed_attempts = 2, look_at = 'infinity'"
+    )
+    return {"customer_id": "cus_a"}, "customers/cus_a"
+
+
 async def publish_rate_card(_: Guarded) -> tuple[Fields, str]:
     name = f"card-{next(_numbers)}"
     return {"document": CARD.format(name=name, revision=1, each=1)}, f"rateCards/{name}"
@@ -207,6 +216,7 @@ REQUESTS: dict[str, Callable[[Guarded], Awaitable[tuple[Fields, str]]]] = {
     "ConfirmGrant": confirm_grant,
     "VoidGrant": void_grant,
     "ExtendGrant": extend_grant,
+    "RetryTopUp": retry_top_up,
     "PublishRateCard": publish_rate_card,
     "PublishCosts": publish_costs,
     "RollbackRateCard": roll_back_rate_card,

@@ -61,9 +61,7 @@ async def shops(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[World, World]]:
     """Two servers of one database, whose followers look often."""
-    config = tmp_path_factory.mktemp("topups") / "config"
-    shutil.copytree(CONFIG, config)
-    Path(config, "plans.yaml").write_text(PLANS)
+    config = _config(tmp_path_factory.mktemp("topups") / "config")
     urls = await new_database(postgres, f"topups_{os.getpid()}_{next(_numbers)}")
     settings = settings_on(urls, config_dir=config)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,6 +69,12 @@ async def shops(
             patch.setattr(follower, "PERIOD_SECONDS", 0.05)
         async with served(settings) as first, served(settings) as second:
             yield first, second
+
+
+def _config(directory: Path) -> Path:
+    shutil.copytree(CONFIG, directory)
+    (directory / "plans.yaml").write_text(PLANS)
+    return directory
 
 
 @pytest.fixture
@@ -158,9 +162,7 @@ async def test_a_crossing_is_bought_once_and_confirmed(shop: World) -> None:
 async def test_two_servers_that_race_buy_once(shops: tuple[World, World]) -> None:
     """However many entries cross a threshold at once on however many servers: one top-up is on its way."""
     customers = [await shops[0].new_customer(f"top_{next(_numbers)}", "reloaded") for _ in range(5)]
-    await asyncio.gather(
-        *(spend(world, each, 9) for each in customers for _ in range(5) for world in shops)
-    )
+    await asyncio.gather(*(spend(world, each, 9) for each in customers for _ in range(5) for world in shops))
     for each in customers:
         await reported(shops[0], each, "requested")
     for each in customers:

@@ -24,7 +24,7 @@ RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
 NEW = [
     *("ledger: shared_0002", "ledger: shared_0003"),
-    *("cell_00: cell_0002", "cell_00: cell_0003", "cell_00: cell_0004"),
+    *("cell_00: cell_0002", "cell_00: cell_0003", "cell_00: cell_0004", "cell_00: cell_0005"),
 ]
 """What a database of the release has not."""
 REVERSED = 5
@@ -180,7 +180,7 @@ async def test_a_server_of_the_version_before_is_told(released: DatabaseUrls) ->
     await migrate(released.owner)
     await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0005'")
     with pytest.raises(
-        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0005;.*cell_0004\)"
+        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0006;.*cell_0005\)"
     ):
         await migrate(released.owner)
 
