@@ -178,7 +178,7 @@ async def _verify(service: Doors) -> None:
 async def test_a_server_of_the_version_before_is_told(released: DatabaseUrls) -> None:
     """Where the schema is newer than a program it does not start, and says which it is of and what to run."""
     await migrate(released.owner)
-    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0005'")
+    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0006'")
     with pytest.raises(
         MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0006;.*cell_0005\)"
     ):
