@@ -1,1 +1,1 @@
-"""Events as they are stored: written in the transaction that moves the cursor of the journal; webhooks; who needs a top-up."""
+"""Events as they are stored, in the transaction that moves the cursor of the journal; webhooks, top-ups."""
