@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
@@ -33,18 +33,14 @@ ATTEMPTS_MAX = 100
 
 
 class Cluster:
-    """A server of the test's own, whose data can be set back."""
+    """A server of the test's own on a copy of migrated data, which can be set back."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, migrated: Path) -> None:
         self.data = directory / "data"
         self._copy = directory / "copy"
-        self.server = Postgres.create(self.data)
+        _copy(migrated, self.data)
+        self.server = Postgres(self.data, (), None)
         self.urls = DatabaseUrls.by_socket("books", self.server.sockets)
-
-    async def create(self) -> None:
-        await self.server.start()
-        await self.server.create_database("books")
-        await migrate(self.urls.owner)
 
     async def back_up(self) -> None:
         """Keeps a copy of the data as they are now."""
@@ -64,13 +60,31 @@ def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
+@pytest.fixture(scope="module")
+def migrated(clusters: Path) -> Iterator[Path]:
+    """The data of a server that is stopped, with a migrated database."""
+    server = Postgres.create(clusters / "history_before")
+    asyncio.run(_migrate(server))
+    server.stop()
+    yield clusters / "history_before"
+    server.remove()
+
+
+async def _migrate(server: Postgres) -> None:
+    await server.start()
+    await server.create_database("books")
+    await migrate(DatabaseUrls.by_socket("books", server.sockets).owner)
+
+
 @pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    with TemporaryDirectory(prefix="acu-history-") as directory:
-        made = Cluster(Path(directory))
-        await made.create()
-        yield made
-        made.server.stop()
+async def cluster(clusters: Path, migrated: Path) -> AsyncIterator[Cluster]:
+    directory = clusters / "history"
+    directory.mkdir()
+    made = Cluster(directory, migrated)
+    await made.server.start()
+    yield made
+    made.server.stop()
+    shutil.rmtree(directory)
 
 
 Open = Callable[..., Awaitable[World]]
