@@ -67,8 +67,9 @@ from ledger.store.finance.invariants import INVARIANTS, OF_NO_CUSTOMER
 from ledger.store.finance.verify import Verification, verify_journal
 from ledger.store.postgres.backup import Backup, BackupError, back_up, restore
 from ledger.store.postgres.database import Database, RoleTooStrongError
-from ledger.store.postgres.migrate import DEFAULT_CELLS, MigrationRefusedError, migrate
+from ledger.store.postgres.migrate import migrate
 from ledger.store.postgres.place import verification_due
+from ledger.store.postgres.revisions import DEFAULT_CELLS, MigrationRefusedError
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
 from ledger.webhooks.delivery import WebhookDelivery
 

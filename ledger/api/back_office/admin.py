@@ -30,7 +30,7 @@ from ledger.events.derive import EventType
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
-from ledger.store.postgres.migrate import DEFAULT_CELLS
+from ledger.store.postgres.revisions import DEFAULT_CELLS
 from ledger.store.reading.reads import Profile, Reads
 
 NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]

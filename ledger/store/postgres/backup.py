@@ -20,8 +20,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 
 from ledger.errors import OperatorError
-from ledger.store.postgres.migrate import SHARED_SCHEMA, VERSION_TABLE, MigrationRefusedError, refuse_newer
 from ledger.store.postgres.programs import DUMP, RESTORE, Connect, ProgramError, Programs
+from ledger.store.postgres.revisions import (
+    SHARED_SCHEMA,
+    VERSION_TABLE,
+    MigrationRefusedError,
+    refuse_newer,
+)
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:

@@ -10,35 +10,21 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from ledger.errors import OperatorError
 from ledger.store.postgres.closed_catalog import close_catalog
 from ledger.store.postgres.moved import adopt_transactions
 from ledger.store.postgres.privileges import make_roles, mend_grants
+from ledger.store.postgres.revisions import DEFAULT_CELLS, SHARED_SCHEMA, MigrationRefusedError, at_newest
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-    from sqlalchemy import Connection as AlembicConnection
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ledger.store.postgres.database import Connection
-
-SHARED_SCHEMA = "ledger"
-DEFAULT_CELLS = ("cell_00",)
-VERSION_TABLE = "alembic_version"
-"""Of each schema: the revision that it is at."""
 
 _CELL_NAME = re.compile(r"cell_[0-9]{2}")
 _LOCK = 0x6163755F6C656467
@@ -60,10 +46,6 @@ _log = structlog.get_logger(__name__)
 
 _SQL = statements_of(__name__)
 _HOLDERS = _SQL["holders"]
-
-
-class MigrationRefusedError(OperatorError):
-    """The database cannot be brought to this schema: what is in the way, and what to do."""
 
 
 async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
@@ -105,11 +87,12 @@ async def _migrate(
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
     await undisturbed(connection, lambda: make_roles(connection))
-    applied: list[str] = []
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    async with engine.connect() as alembics:
-        for schema in (SHARED_SCHEMA, *cells):
-            await alembics.run_sync(_upgrade, schema, applied)
+    applied = []
+    behind = [each for each in (SHARED_SCHEMA, *cells) if not await at_newest(connection, each)]
+    if behind:
+        from ledger.store.postgres.upgrade import upgrade  # noqa: PLC0415 -- it takes long to import
+
+        applied = await upgrade(connect, behind)
 
     async def mend() -> None:
         await mend_grants(connection, SHARED_SCHEMA, cells)
@@ -171,50 +154,3 @@ async def _refusal_of(
         user = await connection.fetchval("SELECT current_user")
         return f"{error}: {user} has to own the ledger's schemas and have CREATEROLE, or be a superuser"
     return None
-
-
-def _upgrade(connection: AlembicConnection, schema: str, applied: list[str]) -> None:
-    """Brings one schema to the newest revision of its history, in one transaction."""
-
-    def note(*, step: Any, **_: Any) -> None:
-        applied.append(f"{schema}: {step.up_revision_id}")
-
-    config = _config(_history_of(schema))
-    config.attributes.update(connection=connection, schema=schema, on_version_apply=note)
-    with connection.begin():
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-        connection.execute(text(f"SET LOCAL search_path TO {schema}"))
-        if connection.scalar(text(f"SELECT to_regclass('{schema}.{VERSION_TABLE}')")) is not None:
-            revisions = connection.scalars(text(f"SELECT version_num FROM {schema}.{VERSION_TABLE}"))
-            refuse_newer(schema, [*revisions])
-        command.upgrade(config, "head")
-
-
-def refuse_newer(schema: str, revisions: Iterable[str]) -> None:
-    """Raises MigrationRefusedError where a schema has a revision that this version does not know."""
-    known = {
-        each.revision for each in ScriptDirectory.from_config(_config(_history_of(schema))).walk_revisions()
-    }
-    if newer := sorted({*revisions} - known):
-        raise MigrationRefusedError(
-            f"the schema {schema} is of a newer acu-ledger (at {', '.join(newer)};"
-            f" the newest that this one knows is {max(known)}): run that version or a newer one"
-        )
-
-
-def _history_of(schema: str) -> str:
-    return "shared" if schema == SHARED_SCHEMA else "cell"
-
-
-def _config(history: str) -> Config:
-    migrations = Path(__file__).parents[1] / "migrations"
-    config = Config()
-    config.set_main_option("path_separator", "newline")
-    config.set_main_option("script_location", _escaped(migrations))
-    config.set_main_option("version_locations", _escaped(migrations / history))
-    return config
-
-
-def _escaped(path: Path) -> str:
-    """The path as an option of alembic's, which interpolates percent signs."""
-    return str(path).replace("%", "%%")

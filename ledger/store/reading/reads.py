@@ -20,7 +20,7 @@ from ledger.store.cells.rows_in import entry_of, reservation_of
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.lists import BY_SEQUENCE, LINES_BYTES, Page, by_count, fetch_page, page_statement
 from ledger.store.postgres.database import Pool, PooledConnection
-from ledger.store.postgres.migrate import DEFAULT_CELLS
+from ledger.store.postgres.revisions import DEFAULT_CELLS
 from ledger.store.reading import grants
 from ledger.store.reading.event_list import StoredEvent, events_of_all, events_of_customer
 from ledger.store.reading.grants import ANY_GRANT, GrantFilter, GrantPlace, ListedGrant

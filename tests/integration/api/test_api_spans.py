@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -253,12 +251,3 @@ def test_when_spans_are_wanted(monkeypatch, variables, wanted):
     for name, value in variables.items():
         monkeypatch.setenv(f"OTEL_{name}", value)
     assert spans_are_wanted() is wanted
-
-
-def test_off_imports_nothing():
-    """Without an endpoint nothing of OpenTelemetry is loaded."""
-    loaded = (
-        "import sys, ledger.app, ledger.cli.main; print([n for n in sys.modules if 'opentelemetry' in n])"
-    )
-    done = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"

@@ -10,7 +10,8 @@ from store_world import CELL
 from ledger.store.postgres import migrate as migrations
 from ledger.store.postgres.closed_catalog import ALLOWED, HIDDEN_COLUMNS, NOT_ALLOWED
 from ledger.store.postgres.database import READER, WRITER
-from ledger.store.postgres.migrate import MENDING_TRIES, MigrationRefusedError, migrate, undisturbed
+from ledger.store.postgres.migrate import MENDING_TRIES, migrate, undisturbed
+from ledger.store.postgres.revisions import MigrationRefusedError
 
 DENIED = asyncpg.InsufficientPrivilegeError
 EXECUTABLE = f"""

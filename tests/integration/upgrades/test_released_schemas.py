@@ -15,7 +15,8 @@ from released import CUSTOMERS, KINDS, OPEN, Doors, answers, doors, send_again
 
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.store.postgres.embedded import EmbeddedPostgres
-from ledger.store.postgres.migrate import MigrationRefusedError, migrate
+from ledger.store.postgres.migrate import migrate
+from ledger.store.postgres.revisions import MigrationRefusedError
 from ledger.v1 import credit_service_pb2 as pb
 from tests.databases import DatabaseUrls, drop_database, execute
 from tests.serving import serving

@@ -57,6 +57,14 @@ def test_the_probe_imports_no_server() -> None:
     assert not imported & {"asyncpg", "ledger.app", "pricing.public", "sqlalchemy", "typer"}
 
 
+def test_a_server_imports_what_it_uses() -> None:
+    """Nothing that applies migrations where there is none to apply, or sends traces that nobody collects."""
+    ran = started("import sys, ledger.app, ledger.cli.main; print(*sys.modules)")
+    imported = {name.partition(".")[0] for name in ran.stdout.split()}
+    assert {"ledger", "asyncpg"} <= imported
+    assert not imported & {"alembic", "sqlalchemy", "opentelemetry"}
+
+
 def _commands(group: typer.core.TyperGroup, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     context = typer.Context(group)
     found = []

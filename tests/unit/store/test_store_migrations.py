@@ -6,8 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 import ledger.store.migrations
+from ledger.store.postgres.revisions import SHARED_SCHEMA, known
+from ledger.store.postgres.upgrade import config_of
 
 MIGRATIONS = Path(ledger.store.migrations.__file__).parent
 RELEASED = {
@@ -36,3 +39,10 @@ def test_scripts_and_revisions_go_together(history: str) -> None:
     scripts = sorted(path.name[:4] for path in MIGRATIONS.glob(f"*_{history}.sql"))
     revisions = sorted(path.stem[1:] for path in (MIGRATIONS / history).glob("r*.py"))
     assert scripts == revisions == [f"{number:04}" for number in range(1, len(scripts) + 1)]
+
+
+@pytest.mark.parametrize("schema", [SHARED_SCHEMA, "cell_00"])
+def test_revisions_are_those_that_are_applied(schema: str) -> None:
+    """A schema is at its newest revision by their names, where alembic finds nothing to apply."""
+    applied = [each.revision for each in ScriptDirectory.from_config(config_of(schema)).walk_revisions()]
+    assert known(schema) == applied[::-1]
