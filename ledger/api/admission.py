@@ -25,6 +25,7 @@ _BATCH: Final = "ledger.v1.CreditService/Batch"
 
 _OF_ITEM: Final = {name: urgency_of(write.command) for name, write in OF_BATCH.items()}
 _OF_METHOD: Final = {
+    "Check": Urgency.NEW_WORK,
     "Quote": Urgency.NEW_WORK,
     **{write.name: urgency_of(write.command) for write in (*OF_BATCH.values(), *OF_GRANTS)},
 }

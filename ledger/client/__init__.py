@@ -1,5 +1,6 @@
 """The client for a product's backend: hold credits before an agent works, charge what it used."""
 
+from ledger.client.checks import Check, CheckedItem
 from ledger.client.credits import Credits
 from ledger.client.errors import (
     BooksDoNotVerify,
@@ -87,6 +88,8 @@ __all__ = [
     "ChargeLine",
     "ChargeNotFound",
     "ChargeNotReversible",
+    "Check",
+    "CheckedItem",
     "ClientClosed",
     "ClientForked",
     "Converted",

@@ -152,7 +152,7 @@ class Credits(Reads):
         request = item.reserve
         request.request_id = request_id or new_request_id()
         request.customer_id = customer_id
-        _put(request, usage, amount)
+        models.put_work(request, usage, amount)
         if minimum is not None:
             request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_of(minimum)
         if ttl_seconds is not None:
@@ -199,7 +199,7 @@ class Credits(Reads):
         request.customer_id = customer_id
         request.reservation_id = reservation_id
         request.final = final
-        _put(request, usage, amount)
+        models.put_work(request, usage, amount)
         answer = (await self.write(item)).commit
         written = models.written_of(answer)
         return models.charge_of(answer.charge, written, models.reservation_of(answer.reservation, written))
@@ -264,7 +264,7 @@ class Credits(Reads):
         request.request_id = request_id or new_request_id()
         request.customer_id = customer_id
         request.already_used = already_used
-        _put(request, usage, amount)
+        models.put_work(request, usage, amount)
         if labels is not None:
             models.put_labels(request.labels, labels)
         if on_outage == "allow":
@@ -420,18 +420,3 @@ def new_request_id() -> str:
 def _request_id(item: pb.BatchItem) -> str:
     kind = item.WhichOneof("write")
     return "" if kind is None else getattr(item, kind).request_id
-
-
-def _put(
-    request: pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
-    usage: Usage | None,
-    amount: Amount | None,
-) -> None:
-    """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
-    if (usage is None) == (amount is None):
-        raise TypeError("give usage or an amount: one of them")
-    if amount is not None:
-        request.amount_micros = micros_of(amount)
-    if usage is not None:
-        request.usage.SetInParent()  # Of no items too: it is the service that says what it takes.
-        request.usage.items.extend(usage)

@@ -6,7 +6,7 @@ Instants are of UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,8 +16,9 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger.client.amounts import credits_of
+from ledger.client.amounts import credits_of, micros_of
 from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import usage_pb2
 
 _NAMED: Final = frozenset({"project", "user", "agent", "session"})
 """Labels with fields of their own."""
@@ -236,6 +237,21 @@ def put_labels(into: pb.Labels, labels: Mapping[str, str]) -> None:
             setattr(into, key, value)
         else:
             into.other[key] = value
+
+
+def put_work(
+    request: pb.CheckRequest | pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
+    usage: Sequence[usage_pb2.UsageItem] | None,
+    amount: Decimal | int | None,
+) -> None:
+    """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
+    if (usage is None) == (amount is None):
+        raise TypeError("give usage or an amount: one of them")
+    if amount is not None:
+        request.amount_micros = micros_of(amount)
+    if usage is not None:
+        request.usage.SetInParent()  # Of no items too: it is the service that says what it takes.
+        request.usage.items.extend(usage)
 
 
 def labels_asked(labels: Mapping[str, str] | None) -> pb.Labels | None:

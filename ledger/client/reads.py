@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.client import models, wallet_models
+from ledger.client.checks import Check, check_of
 from ledger.client.lists import PAGE_SIZE, Listed, Page
 from ledger.client.models import Charge, Quote, Reservation, ReservationState
 from ledger.client.usage_report import added_up
@@ -58,6 +60,19 @@ class Reads(ABC):
             labels=models.labels_asked(labels),
         )
         return models.quote_of(await self._read(lambda wire: wire.credits.Quote, request))
+
+    async def check(
+        self,
+        customer_id: str,
+        usage: Sequence[usage_pb2.UsageItem] | None = None,
+        *,
+        amount: Decimal | int | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Check:
+        """Whether the customer may begin this now, what it costs, and what is available; no effect."""
+        request = pb.CheckRequest(customer_id=customer_id, labels=models.labels_asked(labels))
+        models.put_work(request, usage, amount)
+        return check_of(await self._read(lambda wire: wire.credits.Check, request))
 
     async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
         request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)

@@ -173,6 +173,7 @@ class SyncCredits:
     reverse = _waiting(Credits.reverse)
     write = _waiting(Credits.write)
     quote = _waiting(Credits.quote)
+    check = _waiting(Credits.check)
     balance = _waiting(Credits.balance)
     get_reservation = _waiting(Credits.get_reservation)
     list_reservations = _listing(Credits.list_reservations)

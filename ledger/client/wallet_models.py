@@ -494,13 +494,17 @@ def _kind(number: int) -> GrantKind:
     return GrantKind(_KINDS.get(number, GrantKind.UNKNOWN))
 
 
+def price_rate_of(message: wallet.Rate | pb.UnitPrice) -> PriceRate:
+    return PriceRate(message.per, Decimal(message.credits), message.note, message.unit)
+
+
 def _price_list_item(message: wallet.PriceListItem) -> PriceListItem:
     return PriceListItem(
         message.title,
         message.kind,
         tuple(message.names),
         dict(message.conditions),
-        tuple(PriceRate(each.per, Decimal(each.credits), each.note, each.unit) for each in message.rates),
+        tuple(map(price_rate_of, message.rates)),
         message.varies,
         message.included,
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from functools import cache
 from math import trunc
+from typing import NamedTuple
 
 import pricing
 from ledger.books import MAX_AMOUNT, refusals
@@ -45,6 +46,14 @@ _TREATMENTS = {treatment: Treatment(treatment) for treatment in pricing.Treatmen
 
 _WHOLE = 10**18
 """What the weights of a line's effects add up to: as fine as 64 bits hold."""
+
+
+class Ground(NamedTuple):
+    """What a customer's new work rests on."""
+
+    plan: Plan
+    card: pricing.RateCard
+    terms: PinnedTerms
 
 
 class PriceBook:
@@ -170,17 +179,27 @@ class PriceBook:
         now: datetime,
     ) -> tuple[pricing.RateCard, pricing.Quote] | Refusal:
         """What usage would cost a customer of a plan, with a card of its own or not; no effect."""
-        if plan not in self.plans:
-            return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
-        card = self.card_for(plan, override, now)
-        if card is None:
-            return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
-        quote = self.estimate(items, labels, self.pin(card, now, multiplier_nanos), now)
+        ground = self.ground_of(plan, override, multiplier_nanos, now)
+        if isinstance(ground, Refusal):
+            return ground
+        quote = self.estimate(items, labels, ground.terms, now)
         if quote.unpriced:
             first = quote.unpriced[0]
             line = quote.lines[first]
             return refusals.unpriced(first, line.kind, str(line.public["name"]))
-        return card.content, quote
+        return ground.card, quote
+
+    def ground_of(
+        self, plan: str, override: str | None, multiplier_nanos: int, now: datetime
+    ) -> Ground | Refusal:
+        """What new work of a customer of a plan rests on now, with a card of its own or not."""
+        policies = self.plans.get(plan)
+        if policies is None:
+            return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
+        card = self.card_for(plan, override, now)
+        if card is None:
+            return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
+        return Ground(policies, card.content, self.pin(card, now, multiplier_nanos))
 
     def price(
         self,

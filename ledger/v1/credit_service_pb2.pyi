@@ -401,6 +401,187 @@ class QuoteResponse(_message.Message):
 Global___QuoteResponse: _TypeAlias = QuoteResponse  # noqa: Y015
 
 @_typing.final
+class CheckRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    amount_micros: _builtins.int
+    @_builtins.property
+    def usage(self) -> _usage_pb2.UsageList: ...
+    @_builtins.property
+    def labels(self) -> Global___Labels: ...
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        amount_micros: _builtins.int = ...,
+        usage: _usage_pb2.UsageList | None = ...,
+        labels: Global___Labels | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "hold", b"hold", "labels", b"labels", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "customer_id", b"customer_id", "hold", b"hold", "labels", b"labels", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_hold: _TypeAlias = _typing.Literal["amount_micros", "usage"]  # noqa: Y015
+    _WhichOneofArgType_hold: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_hold) -> _WhichOneofReturnType_hold | None: ...
+
+Global___CheckRequest: _TypeAlias = CheckRequest  # noqa: Y015
+
+@_typing.final
+class CheckResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    CREDITS_MICROS_FIELD_NUMBER: _builtins.int
+    RATE_CARD_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """A Reserve of all of it would be taken."""
+    credits_micros: _builtins.int
+    """What would be held; unset if an item has no price."""
+    rate_card: _builtins.str
+    @_builtins.property
+    def refusal(self) -> _status_pb2.Status:
+        """What that would be refused with, as in the item of a Batch; unset if it is allowed."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedItem]:
+        """Of usage: in its order."""
+
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitPrices]:
+        """What one of something costs by each of the rules that price the items, the customer's multiplier included."""
+
+    @_builtins.property
+    def balance(self) -> Global___Balance:
+        """Grants that are for other usage are a part of it."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """What is written up to this instant is in the answer."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        refusal: _status_pb2.Status | None = ...,
+        items: _abc.Iterable[Global___CheckedItem] | None = ...,
+        prices: _abc.Iterable[Global___UnitPrices] | None = ...,
+        credits_micros: _builtins.int | None = ...,
+        rate_card: _builtins.str = ...,
+        balance: Global___Balance | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_credits_micros", b"_credits_micros", "as_of", b"as_of", "balance", b"balance", "credits_micros", b"credits_micros", "refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credits_micros", b"_credits_micros", "allowed", b"allowed", "as_of", b"as_of", "balance", b"balance", "credits_micros", b"credits_micros", "items", b"items", "prices", b"prices", "rate_card", b"rate_card", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__credits_micros: _TypeAlias = _typing.Literal["credits_micros"]  # noqa: Y015
+    _WhichOneofArgType__credits_micros: _TypeAlias = _typing.Literal["_credits_micros", b"_credits_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__credits_micros) -> _WhichOneofReturnType__credits_micros | None: ...
+
+Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
+
+@_typing.final
+class CheckedItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    DENIED_BY_FIELD_NUMBER: _builtins.int
+    PRICES_INDEX_FIELD_NUMBER: _builtins.int
+    denied_by: _builtins.str
+    """The list that does not allow it: plan.allow, plan.deny, rate_card.allow, rate_card.deny; empty if it is allowed."""
+    prices_index: _builtins.int
+    """Which of `prices` are its own, counted from 0; unset where the item has no price."""
+    @_builtins.property
+    def line(self) -> Global___ChargeLine:
+        """As Quote has it; the item's share of credits_micros."""
+
+    def __init__(
+        self,
+        *,
+        line: Global___ChargeLine | None = ...,
+        denied_by: _builtins.str = ...,
+        prices_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_index", b"_prices_index", "line", b"line", "prices_index", b"prices_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_index", b"_prices_index", "denied_by", b"denied_by", "line", b"line", "prices_index", b"prices_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prices_index: _TypeAlias = _typing.Literal["prices_index"]  # noqa: Y015
+    _WhichOneofArgType__prices_index: _TypeAlias = _typing.Literal["_prices_index", b"_prices_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prices_index) -> _WhichOneofReturnType__prices_index | None: ...
+
+Global___CheckedItem: _TypeAlias = CheckedItem  # noqa: Y015
+
+@_typing.final
+class UnitPrices(_message.Message):
+    """As the price list has them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICES_FIELD_NUMBER: _builtins.int
+    VARIES_FIELD_NUMBER: _builtins.int
+    varies: _builtins.bool
+    """The price, or a part of it, follows the public price of what was asked for."""
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnitPrice]: ...
+    def __init__(
+        self,
+        *,
+        prices: _abc.Iterable[Global___UnitPrice] | None = ...,
+        varies: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prices", b"prices", "varies", b"varies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitPrices: _TypeAlias = UnitPrices  # noqa: Y015
+
+@_typing.final
+class UnitPrice(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PER_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    per: _builtins.str
+    """"1M input tokens", "hour", "each", "resolved", "DBU"."""
+    credits: _builtins.str
+    """A decimal string: credits, or what `unit` says."""
+    note: _builtins.str
+    """What else holds: "minimum 60 s, increment 1 s", "in blocks of 1000"; empty if nothing."""
+    unit: _builtins.str
+    """What is counted, if not credits: a measured unit, such as DBU, that has a rate of its own; a pool."""
+    def __init__(
+        self,
+        *,
+        per: _builtins.str = ...,
+        credits: _builtins.str = ...,
+        note: _builtins.str = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "note", b"note", "per", b"per", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitPrice: _TypeAlias = UnitPrice  # noqa: Y015
+
+@_typing.final
 class ReserveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -44,6 +44,11 @@ class CreditServiceStub:
                 request_serializer=ledger_dot_v1_dot_credit__service__pb2.QuoteRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_credit__service__pb2.QuoteResponse.FromString,
                 _registered_method=True)
+        self.Check = channel.unary_unary(
+                '/ledger.v1.CreditService/Check',
+                request_serializer=ledger_dot_v1_dot_credit__service__pb2.CheckRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_credit__service__pb2.CheckResponse.FromString,
+                _registered_method=True)
         self.Reserve = channel.unary_unary(
                 '/ledger.v1.CreditService/Reserve',
                 request_serializer=ledger_dot_v1_dot_credit__service__pb2.ReserveRequest.SerializeToString,
@@ -121,6 +126,14 @@ class CreditServiceServicer:
 
     def Quote(self, request, context):
         """Prices usage for a customer; no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Check(self, request, context):
+        """Whether a Reserve of the same would be taken now, and what it would be refused with: what the customer may
+        use, what each item costs, what is available. Nothing is held, so the next call may find otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +239,11 @@ def add_CreditServiceServicer_to_server(servicer, server):
                     request_deserializer=ledger_dot_v1_dot_credit__service__pb2.QuoteRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_credit__service__pb2.QuoteResponse.SerializeToString,
             ),
+            'Check': grpc.unary_unary_rpc_method_handler(
+                    servicer.Check,
+                    request_deserializer=ledger_dot_v1_dot_credit__service__pb2.CheckRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_credit__service__pb2.CheckResponse.SerializeToString,
+            ),
             'Reserve': grpc.unary_unary_rpc_method_handler(
                     servicer.Reserve,
                     request_deserializer=ledger_dot_v1_dot_credit__service__pb2.ReserveRequest.FromString,
@@ -324,6 +342,33 @@ class CreditService:
             '/ledger.v1.CreditService/Quote',
             ledger_dot_v1_dot_credit__service__pb2.QuoteRequest.SerializeToString,
             ledger_dot_v1_dot_credit__service__pb2.QuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.CreditService/Check',
+            ledger_dot_v1_dot_credit__service__pb2.CheckRequest.SerializeToString,
+            ledger_dot_v1_dot_credit__service__pb2.CheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

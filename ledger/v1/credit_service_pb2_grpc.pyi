@@ -40,6 +40,10 @@ class CreditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CreditServiceAsyncStub: ...
     Quote: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.QuoteRequest, _credit_service_pb2.QuoteResponse]
     """Prices usage for a customer; no effect."""
+    Check: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.CheckRequest, _credit_service_pb2.CheckResponse]
+    """Whether a Reserve of the same would be taken now, and what it would be refused with: what the customer may
+    use, what each item costs, what is available. Nothing is held, so the next call may find otherwise.
+    """
     Reserve: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ReserveRequest, _credit_service_pb2.ReserveResponse]
     """Holds credits: an amount, or usage to be priced."""
     ExtendReservation: _grpc.UnaryUnaryMultiCallable[_credit_service_pb2.ExtendReservationRequest, _credit_service_pb2.ExtendReservationResponse]
@@ -83,6 +87,10 @@ class CreditServiceAsyncStub(CreditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Quote: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.QuoteRequest, _credit_service_pb2.QuoteResponse]  # type: ignore[assignment]
     """Prices usage for a customer; no effect."""
+    Check: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.CheckRequest, _credit_service_pb2.CheckResponse]  # type: ignore[assignment]
+    """Whether a Reserve of the same would be taken now, and what it would be refused with: what the customer may
+    use, what each item costs, what is available. Nothing is held, so the next call may find otherwise.
+    """
     Reserve: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ReserveRequest, _credit_service_pb2.ReserveResponse]  # type: ignore[assignment]
     """Holds credits: an amount, or usage to be priced."""
     ExtendReservation: _aio.UnaryUnaryMultiCallable[_credit_service_pb2.ExtendReservationRequest, _credit_service_pb2.ExtendReservationResponse]  # type: ignore[assignment]
@@ -129,6 +137,16 @@ class CreditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credit_service_pb2.QuoteResponse, _abc.Awaitable[_credit_service_pb2.QuoteResponse]]:
         """Prices usage for a customer; no effect."""
+
+    @_abc_1.abstractmethod
+    def Check(
+        self,
+        request: _credit_service_pb2.CheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_credit_service_pb2.CheckResponse, _abc.Awaitable[_credit_service_pb2.CheckResponse]]:
+        """Whether a Reserve of the same would be taken now, and what it would be refused with: what the customer may
+        use, what each item costs, what is available. Nothing is held, so the next call may find otherwise.
+        """
 
     @_abc_1.abstractmethod
     def Reserve(

@@ -101,6 +101,21 @@ class RateCard:
         """What customers may know of the card, in the order in which its rules apply."""
         return self._price_list
 
+    def listed(self, rule: str) -> PriceListItem:
+        """What customers may know of one rule, by its name."""
+        known = self._listed.get(rule)
+        if known is None:
+            known = self._listed[rule] = listed(self._by_name[rule])
+        return known
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, RuleDoc]:
+        return {rule.name: rule for rule in self.rules}
+
+    @cached_property
+    def _listed(self) -> dict[str, PriceListItem]:
+        return {}
+
     @cached_property
     def _price_list(self) -> tuple[PriceListItem, ...]:
         return tuple(map(listed, self.rules))

@@ -377,9 +377,29 @@ def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, 
     return usage, labels
 
 
+class Foreseen(NamedTuple):
+    """Work that is asked about."""
+
+    customer_id: str
+    amount_micros: int | None
+    usage: tuple[pricing.Item, ...] | None
+    labels: Mapping[str, str]
+
+
+def check(request: pb.CheckRequest, now: datetime) -> Foreseen:
+    """Usage or credits that a reserve would hold."""
+    problems = Problems()
+    customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+    amount, usage = _amount_or_usage(problems, request, "hold", now, least=1)
+    labels = validation.labels(problems, "labels", request.labels)
+    if problems.untimely or problems.found:
+        raise InvalidArgumentError([*problems.found, *problems.untimely])
+    return Foreseen(customer_id, amount, usage, labels)
+
+
 def _amount_or_usage(
     problems: Problems,
-    request: pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
+    request: pb.CheckRequest | pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
     field: str,
     now: datetime,
     *,

@@ -216,6 +216,19 @@ def quote(card: str, lines: Sequence[pricing.Line], shares_micros: Iterable[int]
     return response
 
 
+def checked(into: pb.CheckedItem, line: pricing.Line, share_micros: int) -> None:
+    """An item of usage that is not begun."""
+    _line(into.line, line.public, Treatment(line.treatment), share_micros)
+
+
+def unit_prices(into: pb.UnitPrices, item: pricing.PriceListItem, multiplier_nanos: int) -> None:
+    """What one of something costs by a rule, for a customer with this multiplier."""
+    into.varies = item.varies
+    for rate in item.rates:
+        credits_text = _credits_of_rate(rate, multiplier_nanos)
+        into.prices.add(per=rate.per, credits=credits_text, note=rate.note, unit=rate.unit)
+
+
 def _line(
     into: pb.ChargeLine, public: Mapping[str, object], treatment: Treatment, credits_micros: int
 ) -> None:
@@ -369,10 +382,15 @@ def price_list_item(item: pricing.PriceListItem, multiplier_nanos: int) -> walle
 
 
 def _rate(rate: pricing.Rate, multiplier_nanos: int) -> wallet.Rate:
-    """A rate, in credits with the customer's multiplier: exact."""
-    is_counted = bool(rate.unit) and not rate.pool
-    credits_text = rate.credits if is_counted else format_product(rate.credits, multiplier_nanos)
+    """A rate, in credits with the customer's multiplier."""
+    credits_text = _credits_of_rate(rate, multiplier_nanos)
     return wallet.Rate(per=rate.per, credits=credits_text, note=rate.note, unit=rate.unit)
+
+
+def _credits_of_rate(rate: pricing.Rate, multiplier_nanos: int) -> str:
+    """Exact; what is counted in a unit of its own has no multiplier."""
+    is_counted = bool(rate.unit) and not rate.pool
+    return rate.credits if is_counted else format_product(rate.credits, multiplier_nanos)
 
 
 # -- Parts -------------------------------------------------------------------------------------------

@@ -16,11 +16,10 @@ from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.messages import decode, encode, ids, limits, paging, validation
 from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.public.checks import checked, shares_micros
 from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Method, Writes, committed
-from ledger.books.model import Refusal, RefusalReason, ReservationState, Rounding
-from ledger.books.refusals import price_too_large
-from ledger.books.rounding import MAX_AMOUNT, apportion, over_one, round_ratio
+from ledger.books.model import Refusal, RefusalReason, ReservationState
 from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
 from ledger.engine.waiting import Announced, Urgency, urgency_of
@@ -85,11 +84,13 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         if isinstance(found, Refusal):
             raise StatusError(refusal_status(found))
         card, quote = found
-        weights, denominator = over_one([line.price_micros for line in quote.lines])
-        priced = round_ratio((sum(weights), denominator), Rounding(*card.rounding))
-        if priced > MAX_AMOUNT:
-            raise StatusError(refusal_status(price_too_large("usage")))
-        return encode.quote(card.name, quote.lines, apportion(priced, weights))
+        return encode.quote(card.name, quote.lines, shares_micros(card, quote.lines))
+
+    async def Check(self, request: pb.CheckRequest, context: object) -> pb.CheckResponse:
+        """Whether a reserve would be taken; no effect."""
+        asked = decode.check(request, self._clock())
+        spendable = await self._reads.spendable(asked.customer_id)
+        return await checked(self._prices, spendable, asked, self._clock())
 
     def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
         """Holds credits."""

@@ -54,6 +54,7 @@ _PROFILES = _SQL["profiles"]
 _CUSTOMERS = _SQL["customers"]
 _BALANCE = _SQL["balance"]
 _BALANCES = _SQL["balances"]
+_SPENDABLE = _SQL["spendable"]
 BALANCE_AT = _SQL["balance_at"]
 _NAMES = _SQL["names"]
 # A line of the statement tells no lines of usage.
@@ -137,6 +138,19 @@ class BalanceNow:
     as_of: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Spendable:
+    """What new work of a customer would be judged by; all that was committed before `as_of` is in it."""
+
+    plan: str
+    card: str | None
+    multiplier_nanos: int
+    credits: Credits
+    free_micros: Mapping[str | None, int]
+    """What is available in lots of each scope; None stands for those without."""
+    as_of: datetime
+
+
 class Booked(NamedTuple):
     """What a commit or a charge booked, whether it was undone, and how much of it was refunded."""
 
@@ -195,9 +209,7 @@ class Reads:
         if row is None:
             raise CustomerNotFoundError(customer_id)
         return BalanceNow(
-            credits=Credits(
-                pending=row["pending"], available=row["available"], held=row["held"], debt=row["debt"]
-            ),
+            credits=_credits_of(row),
             by_kind=tuple(KindBalance(*kind) for kind in row["by_kind"]),
             next_expiry=NextExpiry(row["expires_at"], row["micros"]) if row["expires_at"] else None,
             as_of=row["as_of"],
@@ -220,11 +232,24 @@ class Reads:
             for cell in {key.cell for key in keys}:
                 customers = [key.customer for key in keys if key.cell == cell]
                 for row in await self._reader.fetch(_BALANCES.format(cell=cell), customers):
-                    credits = Credits(
-                        pending=row["pending"], available=row["available"], held=row["held"], debt=row["debt"]
-                    )
-                    found[CustomerKey(row["customer"], cell)] = BalanceSeen(credits, row["as_of"])
+                    key = CustomerKey(row["customer"], cell)
+                    found[key] = BalanceSeen(_credits_of(row), row["as_of"])
         return found
+
+    async def spendable(self, customer_id: str) -> Spendable:
+        """The customer's policies, and what it may spend, by scope."""
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_SPENDABLE.format(cell=key.cell), key.customer)
+        if row is None:
+            raise CustomerNotFoundError(customer_id)
+        return Spendable(
+            plan=row["plan"],
+            card=row["card"],
+            multiplier_nanos=row["multiplier_nanos"],
+            credits=_credits_of(row),
+            free_micros=dict(row["free"]),
+            as_of=row["as_of"],
+        )
 
     async def balance_at(self, customer_id: str, instant: datetime) -> Credits:
         """What the customer had at an instant, as the wallet dates it; nothing before it was created.
@@ -415,6 +440,10 @@ async def _with_names(
     names = await connection.fetch(_NAMES, sorted({grant.customer for grant in found}))
     by_customer = {row["customer"]: row["customer_id"] for row in names}
     return [(by_customer[grant.customer], grant) for grant in found]
+
+
+def _credits_of(row: asyncpg.Record) -> Credits:
+    return Credits(pending=row["pending"], available=row["available"], held=row["held"], debt=row["debt"])
 
 
 def _booked_of(row: asyncpg.Record) -> Booked:

@@ -38,6 +38,20 @@ WHERE w.customer = $1
 SELECT now() AS as_of, customer, pending, available, held, debt
 FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
 
+-- name: spendable
+-- What new work of a customer would be judged by: policies, and what is available in lots of each scope.
+SELECT now() AS as_of, w.plan, w.card, w.multiplier_nanos, w.pending, w.available, w.held, w.debt, scopes.free
+FROM {cell}.wallets w
+CROSS JOIN (
+    SELECT coalesce(json_agg(json_build_array(scope, micros)), '[]') AS free
+    FROM (
+        SELECT scope, sum(remaining - held)::bigint AS micros
+        FROM {cell}.lots WHERE customer = $1 AND remaining > 0 AND status = 'ACTIVE'
+        GROUP BY scope
+    ) sums
+) scopes
+WHERE w.customer = $1
+
 -- name: balance_at
 -- What is due takes effect at its own instant, and is written a moment later.
 SELECT w.next_due_at, e.*

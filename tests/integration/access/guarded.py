@@ -214,6 +214,7 @@ async def _services(channel: grpc.aio.Channel) -> list[str]:
 
 OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "Quote": {"usage": {}},
+    "Check": {"amount_micros": CREDIT},
     "Reserve": {"request_id": "", "amount_micros": CREDIT},
     "ExtendReservation": {"request_id": "", "reservation_id": "", "amount_micros": CREDIT},
     "CommitReservation": {"request_id": "", "reservation_id": "", "amount_micros": CREDIT},

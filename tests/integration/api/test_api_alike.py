@@ -175,6 +175,7 @@ async def reported(world, card: str, item: use.UsageItem, granted: int) -> list[
     credit = world.credit
     calls = (
         (credit.Quote, pb.QuoteRequest(usage=used, **given)),
+        (credit.Check, pb.CheckRequest(usage=used, **given)),
         (credit.Charge, charge()),
         (credit.Reserve, reserve()),
         (credit.CommitReservation, commit(holds[1])),
@@ -206,7 +207,7 @@ async def test_no_answer_tells_what_the_cost_book_knows(stocked, case, granted):
     """Every value of the field is answered as the first: treatment, price, refusal, order and balance."""
     card, items = CASES[case]
     first, *others = [await reported(stocked, card, item, granted) for item in items]
-    assert len(first) == 12
+    assert len(first) == 13
     for other in others:
         for answer, expected in zip(other, first, strict=True):
             assert answer == expected

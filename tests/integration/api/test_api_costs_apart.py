@@ -122,6 +122,7 @@ async def live(world: World, customer: str) -> None:
     charges = []
     for used in USED:
         await answered(credit.Quote(pb.QuoteRequest(customer_id=customer, usage=used)))
+        await answered(credit.Check(pb.CheckRequest(customer_id=customer, usage=used)))
         charges.append(await answered(credit.Charge(pb.ChargeRequest(**named(), usage=used))))
         await credit.Charge(pb.ChargeRequest(**named(), usage=used, already_used=True))
         made = await answered(credit.Reserve(pb.ReserveRequest(**named(), usage=used)))

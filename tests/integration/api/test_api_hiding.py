@@ -252,6 +252,7 @@ async def drive(world):
     await world.credit.Batch(pb.BatchRequest(items=[item, bad, item]))
 
     await world.credit.Quote(pb.QuoteRequest(usage=HIDDEN, labels=LABELS, **given))
+    await world.credit.Check(pb.CheckRequest(usage=HIDDEN, labels=LABELS, **given))
     await world.credit.GetReservation(pb.GetReservationRequest(reservation_id=named, **given))
     await world.credit.ListReservations(pb.ListReservationsRequest(page_size=1, **given))
     await world.credit.GetCharge(pb.GetChargeRequest(charge_id=charged, **given))
@@ -337,6 +338,7 @@ async def be_refused(world):
         world.reserve(customer_id="nobody", usage=HIDDEN),
         world.credit.Quote(pb.QuoteRequest(customer_id="nobody", usage=HIDDEN)),
         world.credit.Quote(pb.QuoteRequest(usage=usage(tokens("x/y")), **given)),
+        world.credit.Check(pb.CheckRequest(customer_id="nobody", usage=HIDDEN)),
         world.credit.GetCharge(pb.GetChargeRequest(charge_id="chg_0", **given)),
         world.credit.ListCharges(pb.ListChargesRequest(**no_page, **given)),
         world.credit.ListReservations(pb.ListReservationsRequest(**no_page, **given)),
@@ -353,6 +355,11 @@ async def be_refused(world):
     )
     for call in calls:
         await ignore(call)
+    await world.update(plan="starter")
+    denied = usage(sandbox(60, served_by="hushed-host"))
+    await ignore(world.charge(usage=denied, labels=LABELS))
+    await world.credit.Check(pb.CheckRequest(usage=denied, labels=LABELS, **given))
+    await world.update(plan="strict")
 
 
 async def be_stopped(world):

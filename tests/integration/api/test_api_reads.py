@@ -243,6 +243,7 @@ READS = [
     ("credit", "GetCharge", pb.GetChargeRequest(charge_id="chg_x")),
     ("credit", "ListCharges", pb.ListChargesRequest()),
     ("credit", "Quote", pb.QuoteRequest(usage=usage(tokens()))),
+    ("credit", "Check", pb.CheckRequest(usage=usage(tokens()))),
     ("wallet", "GetBalance", wallet.GetBalanceRequest()),
     ("wallet", "GetBalance", wallet.GetBalanceRequest(as_of=Timestamp(seconds=1))),
     ("wallet", "ListGrants", wallet.ListGrantsRequest()),

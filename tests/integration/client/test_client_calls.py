@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import pytest
-from client_world import sandbox
+from client_world import Shop, sandbox, searches
 
 from ledger.client import (
     Credits,
     InsufficientCredits,
     ReservationNotFound,
     ReservationState,
+    SyncCredits,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -45,3 +47,28 @@ async def test_refusals_are_classes(credits: Credits, customer: str) -> None:
     with pytest.raises(ReservationNotFound) as unknown:
         await credits.release(customer, "rsv_unknown")
     assert unknown.value.reservation_id == "rsv_unknown"
+
+
+async def test_a_check_says_what_a_reserve_would_raise(credits: Credits, shop: Shop, customer: str) -> None:
+    """And what each item costs, in all and a unit; nothing is held. Without a loop the same."""
+    found = await credits.check(customer, [searches(3), sandbox(60)])
+    assert (found.allowed, found.refusal, found.items[0].denied_by) == (True, None, "")
+    quoted = await credits.quote(customer, [searches(3), sandbox(60)])
+    assert ([item.line for item in found.items], found.credits) == ([*quoted.lines], quoted.credits)
+    listed = {rate for item in (await credits.price_list(customer)).items for rate in item.rates}
+    assert all(item.prices and listed.issuperset(item.prices) for item in found.items)
+
+    available = (await credits.balance(customer)).available
+    refused = await credits.check(customer, amount=available + 1)
+    assert not refused.allowed
+    with pytest.raises(InsufficientCredits) as caught:
+        await credits.reserve(customer, amount=available + 1)
+    assert isinstance(refused.refusal, InsufficientCredits)
+    assert (str(refused.refusal), refused.refusal.short) == (str(caught.value), caught.value.short)
+    assert refused.balance.available == available
+
+    def checked_in_a_thread() -> object:
+        with SyncCredits(shop.target) as waiting:
+            return waiting.check(customer, [searches(3), sandbox(60)]).items
+
+    assert await asyncio.to_thread(checked_in_a_thread) == found.items
