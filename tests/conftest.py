@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 # Servers are started by fork and exec; what gRPC does at a fork while its threads run has killed the child.
 # It reads this when it is imported, which none of the above does.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+# Hundreds of programs are started: each would compile the package anew where nothing compiled may be written.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # By default a traceback is drawn with the values of all variables: on a busy machine that takes longer than
 # what is under test waits.

@@ -41,7 +41,7 @@ from ledger.books import (
 )
 from tests.build import START, line, priced
 
-HISTORIES = int(os.environ.get("BOOK_HISTORIES", "1000"))
+HISTORIES = int(os.environ.get("BOOK_HISTORIES", "500"))
 KINDS = ("tokens", "compute")
 AMOUNTS = st.integers(1, 30)
 MINUTES = st.integers(1, 12)
