@@ -55,7 +55,7 @@ from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
-from ledger.prices.plans import load_plans
+from ledger.prices.plans import Files, read_files, refuse_disagreements
 from ledger.prices.price_book import PriceBook
 from ledger.publishing.publisher import MarginUnknownError
 from ledger.publishing.service import PublishingService
@@ -133,11 +133,12 @@ class _Urls:
     writer: str | None
 
 
-def check(directory: Path) -> pricing.Config:
+def check(directory: Path) -> Files:
     """A configuration as a server would read it, without one. Raises pricing.ConfigError."""
-    config = pricing.load(directory)
-    load_plans(directory, config.cards)
-    return config
+    files = read_files(directory)
+    if files.plans is not None:
+        refuse_disagreements(files.plans, files.config.cards)
+    return files
 
 
 async def migrated(settings: Settings) -> list[str]:
@@ -229,7 +230,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
-        events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, operations)
+        events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, operations)
         _run(events.run(), life)
         _run(TopUpFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, engine.carry_out).run(), life)
         webhooks = WebhookDelivery(database.writer, operations, private_allowed=settings.webhooks_private)
@@ -385,7 +386,7 @@ async def open_prices(
     directory: Path, database: Database, clock: Callable[[], datetime], metrics: OperationsMetrics
 ) -> tuple[PublishingService, Simulator]:
     """The prices of a process, and what simulates by them. Raises as `PublishingService.open`."""
-    prices = PriceBook({})
+    prices = PriceBook()
     simulator = Simulator(database.finance, prices, clock, DEFAULT_CELLS)
 
     async def margin_of(card: pricing.RateCard, days: int) -> Fraction | None:
@@ -394,7 +395,10 @@ async def open_prices(
         except SimulationFailedError as error:
             raise MarginUnknownError(str(error)) from error
 
-    return await PublishingService.open(directory, database, prices, margin_of, clock, metrics), simulator
+    publishing = await PublishingService.open(
+        directory, database, DEFAULT_CELLS, prices, margin_of, clock, metrics
+    )
+    return publishing, simulator
 
 
 def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:

@@ -37,6 +37,7 @@
             KeyRefusedError
             MarginBelowFloorError
             MonthNotBegunError
+            PlansInUseError
             ReportOutdatedError
             RequestIdReusedError
             RequestReusedError

@@ -1,12 +1,19 @@
 """All that `pricing` offers: the names that are imported from the package itself."""
 
-from pricing.cards.diff import Difference, DifferenceKind, differing_cards, differing_costs
+from pricing.cards.diff import (
+    Difference,
+    DifferenceKind,
+    differing_cards,
+    differing_costs,
+    differing_sections,
+)
 from pricing.cards.entitlements import Denied, Entitlements, EntitlementsDoc
 from pricing.cards.price_list import PriceListItem, Rate
-from pricing.cards.rate_card import RateCard, Rounding, revised_card
+from pricing.cards.rate_card import RateCard, Rounding
 from pricing.costs.cost_book import CostBook, read_costs_text, revised_costs
 from pricing.directory import Config, load, read_card_for, unknown_to
 from pricing.documents.field_types import CREDIT_PRICE_MAX_NANOUSD
+from pricing.documents.revised import revised_text
 from pricing.documents.validate import ConfigError, Problem, load_model
 from pricing.planning.doubts import doubts_of_card, doubts_of_costs
 from pricing.rating.price import memory_keys, price
@@ -51,6 +58,7 @@ __all__ = [
     "compile_terms",
     "differing_cards",
     "differing_costs",
+    "differing_sections",
     "doubts_of_card",
     "doubts_of_costs",
     "free_marks",
@@ -62,8 +70,8 @@ __all__ = [
     "price",
     "read_card_for",
     "read_costs_text",
-    "revised_card",
     "revised_costs",
+    "revised_text",
     "stored_of",
     "unknown_to",
     "unwind",

@@ -97,7 +97,7 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
     RefusalReason.RATE_CARD_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such rate card in force."),
     RefusalReason.PLAN_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such plan."),
     RefusalReason.RATE_VERSION_NOT_FOUND: Wording(
-        StatusCode.NOT_FOUND, "There is no such version of the card or of the cost book."
+        StatusCode.NOT_FOUND, "There is no such version of the card, of the cost book or of the plans."
     ),
     RefusalReason.RATE_REVISION_TAKEN: Wording(
         StatusCode.ALREADY_EXISTS, "This revision is published with other content; write a higher one."
@@ -108,6 +108,10 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
     RefusalReason.MARGIN_BELOW_FLOOR: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The card's simulated margin is under its margin_floor; it is published only if that is forced.",
+    ),
+    RefusalReason.PLANS_IN_USE: Wording(
+        StatusCode.FAILED_PRECONDITION,
+        "Customers would be left without a plan, or without a card; it is published only if that is forced.",
     ),
     RefusalReason.KEY_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such key."),
     RefusalReason.KEY_ENDED: Wording(

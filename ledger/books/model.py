@@ -603,6 +603,8 @@ class RefusalReason(StrEnum):
     """A higher revision is published."""
     MARGIN_BELOW_FLOOR = "MARGIN_BELOW_FLOOR"
     """A card would leave less than it says it must."""
+    PLANS_IN_USE = "PLANS_IN_USE"
+    """Plans would leave customers without one, or without a card."""
     KEY_NOT_FOUND = "KEY_NOT_FOUND"
     KEY_ENDED = "KEY_ENDED"
     """Revoked, expired, or rotated before."""

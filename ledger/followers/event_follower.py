@@ -7,7 +7,7 @@ dies is not missed: what it had begun is rolled back, and the next step does it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,8 @@ from ledger.prices.price_book import PriceBook
 from ledger.store.events.outbox import report_published, take_step
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ledger.store.postgres.database import Database
 
 PERIOD_SECONDS: Final = 1.0
@@ -37,11 +39,13 @@ class EventFollower:
         cells: Sequence[str],
         prices: PriceBook,
         ids: PublicIds,
+        clock: Callable[[], datetime],
         metrics: OperationsMetrics,
     ) -> None:
         self._database = database
         self._cells = cells
         self._prices = prices
+        self._clock = clock
         self._derive = partial(events_of, ids=ids)
         self._metrics = metrics
 
@@ -64,7 +68,7 @@ class EventFollower:
         """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""
         thresholds = {
             name: plan.low_balance_micros
-            for name, plan in self._prices.plans.items()
+            for name, plan in self._prices.plans(self._clock()).items()
             if plan.low_balance_micros
         }
         below = {

@@ -1,5 +1,6 @@
-"""Plans: what a customer's policies are, from `plans.yaml` or built in.
+"""Plans: what customers' policies are, in versions of one document, `plans.yaml`.
 
+revision: 2
 plans:
   standard: {card: agents, over_capture: ALLOW_IF_AVAILABLE}
   capped: {card: agents, over_capture: CAP, unpriced: CHARGE_HOLD}
@@ -10,11 +11,13 @@ plans:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -24,21 +27,24 @@ from ledger.prices.plan_topup import TopUpModel
 from ledger.prices.plan_values import Amount
 from pricing.cards.entitlements import EntitlementsDoc
 from pricing.cards.rate_card import RateCard
-from pricing.documents.validate import ConfigError, Located, Problem, RefusedError, Strict, read_file
+from pricing.directory import Config, load
+from pricing.documents.field_types import EPOCH, Instant, Revision
+from pricing.documents.validate import (
+    ConfigError,
+    Located,
+    Problem,
+    RefusedError,
+    Strict,
+    read_file,
+    read_text,
+)
 
+PLANS_FILE: Final = "plans.yaml"
+NAME_LENGTH_MAX: Final = 128
+"""Of a plan: customers name it, by a field of that length."""
 MICROS = 1_000_000
 TTL_MIN = timedelta(seconds=1)
 TTL_MAX = timedelta(hours=24)
-
-BUILT_IN: Mapping[str, Plan] = {
-    plan.name: plan
-    for plan in (
-        Plan("standard", None),
-        Plan("capped", None, OverCapture.CAP),
-        Plan("overdraft", None, OverCapture.ALLOW_WITH_OVERDRAFT, 100 * MICROS),
-    )
-}
-"""The plans of a configuration without `plans.yaml`. They name no card: each customer does."""
 
 _DURATION = re.compile(r"(\d{1,6})(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -52,6 +58,12 @@ def _duration(value: object) -> timedelta:
     if not TTL_MIN <= ttl <= TTL_MAX:
         raise RefusedError("is no time to live of a reservation", "write 1s to 24h")
     return ttl
+
+
+def _plan_name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX or not value.isprintable():
+        raise RefusedError("is no name of a plan", f"write 1 to {NAME_LENGTH_MAX} printable characters")
+    return value
 
 
 def _over_capture(value: object) -> OverCapture:
@@ -100,54 +112,130 @@ class _PlanModel(Strict):
 class PlansModel(Strict):
     """The document of `plans.yaml`."""
 
-    plans: dict[str, _PlanModel] = Field(min_length=1)
+    revision: Revision = 1
+    effective_from: Instant = EPOCH
+    plans: dict[Annotated[str, BeforeValidator(_plan_name)], _PlanModel] = Field(min_length=1)
 
 
-def load_plans(
-    directory: Path, cards: Mapping[str, RateCard], *, in_force: Mapping[str, Plan] = BUILT_IN
-) -> Mapping[str, Plan]:
-    """The plans of `directory/plans.yaml`, or the built-in ones where there is no such file.
+class PlanBook:
+    """One version of the plans. Immutable."""
 
-    `cards` are the loaded cards: a plan can name no other, and fall back only on what its card names for it.
-    Where plans of a file are `in_force` the file may not be missing. Raises pricing.ConfigError with file,
-    line and column.
+    version: str
+    """SHA-256 of what the document says, in hex."""
+    revision: int
+    effective_from: datetime
+    document: str
+    """The YAML text."""
+    stated: Mapping[str, Any]
+    """The plain values of the document."""
+    plans: Mapping[str, Plan]
+    """By name."""
+    file: str
+    """Names the document in problems."""
+
+    def __init__(self, located: Located[PlansModel]) -> None:
+        said = json.dumps(located.plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        self.version = hashlib.sha256(said.encode()).hexdigest()
+        self.revision = located.model.revision
+        self.effective_from = located.model.effective_from
+        self.document = located.text
+        self.stated = located.plain
+        self.plans = {name: _plan(name, stated) for name, stated in located.model.plans.items()}
+        self.file = located.places.file
+        self._places = located.places
+
+    @classmethod
+    def from_document(cls, text: str) -> Self:
+        """Restores a version from its document. Raises ConfigError if the text is not one."""
+        return cls(read_text(text, PlansModel, "<plans>"))
+
+    def disagreements(self, cards: Mapping[str, RateCard]) -> Iterator[Problem]:
+        """What plans ask of cards, and these do not have."""
+        for name, plan in self.plans.items():
+            if plan.card is None:
+                continue
+            if plan.card not in cards:
+                message, hint = f"there is no card {plan.card!r}", f"name one of {', '.join(sorted(cards))}"
+                yield self._places.problem(("plans", name, "card"), message, hint)
+            elif plan.unpriced is Unpriced.FALLBACK and not cards[plan.card].fallback:
+                message = f"the card {plan.card!r} names no rule to fall back on"
+                hint = "write fallback: {tokens: <name of a rule>} in the card, or unpriced: CHARGE_HOLD"
+                yield self._places.problem(("plans", name, "unpriced"), message, hint)
+
+
+def _plan(name: str, stated: _PlanModel) -> Plan:
+    return Plan(
+        name,
+        stated.card,
+        stated.over_capture,
+        stated.overdraft_limit,
+        stated.default_ttl,
+        stated.max_ttl,
+        stated.unpriced,
+        stated.low_balance,
+        entitlements_of(stated.entitlements),
+        stated.topup.rules() if stated.topup is not None else None,
+    )
+
+
+BUILT_IN: Final = PlanBook.from_document(
+    """\
+# In force where no plans are published. They name no card: each customer does.
+plans:
+  standard: {}
+  capped: {over_capture: CAP}
+  overdraft: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: "100"}
+"""
+)
+
+
+class Files(NamedTuple):
+    """What stands in the files of a directory of prices."""
+
+    config: Config
+    plans: PlanBook | None
+    """None: there is no such file."""
+
+
+def read_files(directory: Path) -> Files:
+    """Reads a directory of prices, each file by itself. Raises pricing.ConfigError with all problems."""
+    problems: list[Problem] = []
+    config, plans = None, None
+    try:
+        config = load(directory)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        plans = read_plans(directory)
+    except ConfigError as error:
+        problems += error.problems
+    if config is None or problems:
+        raise ConfigError(problems)
+    return Files(config, plans)
+
+
+def read_plans(directory: Path) -> PlanBook | None:
+    """The plans of `directory/plans.yaml`; None where there is no such file.
+
+    Raises pricing.ConfigError with file, line and column.
     """
-    path = directory / "plans.yaml"
-    if not path.exists():
-        if in_force and in_force is not BUILT_IN:
-            hint = "put it back: its plans stay in force until then, or until a restart"
-            raise ConfigError([Problem(str(path), 0, 0, "is gone", hint)])
-        return BUILT_IN
-    document = read_file(path, PlansModel)
-    problems = list(_disagreements(document, cards))
+    path = directory / PLANS_FILE
+    return PlanBook(read_file(path, PlansModel)) if path.exists() else None
+
+
+def read_plans_text(text: str, cards: Mapping[str, RateCard], file: str = "<plans>") -> PlanBook:
+    """Reads the text of a `plans.yaml`; `file` names it in problems.
+
+    Plans can name no other cards than these, and fall back only on what their card names for it. Raises
+    pricing.ConfigError with all problems.
+    """
+    plans = PlanBook(read_text(text, PlansModel, file))
+    refuse_disagreements(plans, cards)
+    return plans
+
+
+def refuse_disagreements(plans: PlanBook, cards: Mapping[str, RateCard]) -> None:
+    """Raises pricing.ConfigError where plans ask of cards what these do not have."""
+    problems = list(plans.disagreements(cards))
     if problems:
         raise ConfigError(problems)
-    return {
-        name: Plan(
-            name,
-            plan.card,
-            plan.over_capture,
-            plan.overdraft_limit,
-            plan.default_ttl,
-            plan.max_ttl,
-            plan.unpriced,
-            plan.low_balance,
-            entitlements_of(plan.entitlements),
-            plan.topup.rules() if plan.topup is not None else None,
-        )
-        for name, plan in document.model.plans.items()
-    }
-
-
-def _disagreements(document: Located[PlansModel], cards: Mapping[str, RateCard]) -> Iterator[Problem]:
-    """What plans ask of cards, and these do not have."""
-    for name, plan in document.model.plans.items():
-        if plan.card is None:
-            continue
-        if plan.card not in cards:
-            message, hint = f"there is no card {plan.card!r}", f"name one of {', '.join(sorted(cards))}"
-            yield document.places.problem(("plans", name, "card"), message, hint)
-        elif plan.unpriced is Unpriced.FALLBACK and not cards[plan.card].fallback:
-            message = f"the card {plan.card!r} names no rule to fall back on"
-            hint = "write fallback: {tokens: <name of a rule>} in the card, or unpriced: CHARGE_HOLD"
-            yield document.places.problem(("plans", name, "unpriced"), message, hint)

@@ -34,6 +34,7 @@ from ledger.books.model import (
     Unpriced,
 )
 from ledger.books.model import Terms as PinnedTerms
+from ledger.prices.plans import BUILT_IN, PlanBook
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce, Published
 from ledger.store.postgres.database import Database
@@ -57,11 +58,9 @@ class Ground(NamedTuple):
 
 
 class PriceBook:
-    """What is published, and the plans that name cards."""
+    """What is published: cards, costs, and the plans that name cards."""
 
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
-        self.plans = plans
-        """By name; replaced whole when their file changes."""
+    def __init__(self) -> None:
         self.published = Published(self._forget_compiled)
         self._compiled_terms: dict[tuple[str, int, int], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
@@ -74,21 +73,20 @@ class PriceBook:
         """
         self._compiled_terms, self._terms, self._pins = {}, {}, {}
 
-    def plans_that_fall_back(self) -> frozenset[str]:
+    def plan_book(self, instant: datetime) -> PlanBook:
+        """The plans in force at an instant: those published, else those that are built in."""
+        found = self.published.plans(instant)
+        return found.content if found is not None else BUILT_IN
+
+    def plans(self, instant: datetime) -> Mapping[str, Plan]:
+        """The plans in force at an instant, by name."""
+        return self.plan_book(instant).plans
+
+    def plans_that_fall_back(self, instant: datetime) -> frozenset[str]:
         """The plans under which what has no price costs what its card's fallback amounts to."""
-        return frozenset(name for name, plan in self.plans.items() if plan.unpriced is Unpriced.FALLBACK)
-
-    def has_fallback(self, plan: str, card: pricing.RateCard) -> bool:
-        """Whether a card names a rule to fall back on, or a plan asks for none."""
-        return bool(card.fallback) or plan not in self.plans_that_fall_back()
-
-    def plans_without_fallback(self, card: pricing.RateCard) -> list[str]:
-        """The plans that name this card and fall back, where it names no rule for that."""
-        return [
-            name
-            for name, plan in self.plans.items()
-            if plan.card == card.name and not self.has_fallback(name, card)
-        ]
+        return frozenset(
+            name for name, plan in self.plans(instant).items() if plan.unpriced is Unpriced.FALLBACK
+        )
 
     def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
@@ -97,7 +95,7 @@ class PriceBook:
 
     def card_for(self, plan: str, override: str | None, now: datetime) -> InForce[pricing.RateCard] | None:
         """The card of a customer on a plan: its own, else the plan's; None if there is none in force."""
-        policies = self.plans.get(plan)
+        policies = self.plans(now).get(plan)
         name = override or (policies.card if policies else None)
         return self.published.card(name, now) if name else None
 

@@ -1,4 +1,4 @@
-"""What is published: the versions of rate cards and of the cost book, and which of them is in force when.
+"""What is published: the versions of rate cards, the cost book and the plans, and which is in force when.
 
 Every process prices by what the database has, whatever its own files say. In force at an instant is the
 version with the latest `effective_from` that is not after it; of two with the same one, the higher number.
@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime, timedelta
 from itertools import product
 from math import inf
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import pricing
 from ledger.clock import boot_seconds
+from ledger.prices.plans import PlanBook
 from ledger.prices.reading import in_reader
 from ledger.store.postgres.database import Database
 from ledger.store.prices.versions import (
@@ -25,6 +26,7 @@ from ledger.store.prices.versions import (
     Version,
     get_document,
     look,
+    title_of,
     versions_since,
 )
 
@@ -34,7 +36,7 @@ USAGE_REACH = timedelta(days=36)
 CURRENT_SECONDS: Final = CONVERGENCE.total_seconds() * 3 / 4
 """How long a look holds: what is published after it is not in force yet. A quarter is left for commits."""
 
-Content = TypeVar("Content", pricing.RateCard, pricing.CostBook)
+Content = TypeVar("Content", pricing.RateCard, pricing.CostBook, PlanBook)
 
 
 class InForce(NamedTuple, Generic[Content]):
@@ -44,55 +46,59 @@ class InForce(NamedTuple, Generic[Content]):
     content: Content
 
 
+_READ: Final[Mapping[Kind, Callable[[str], Any]]] = {
+    Kind.CARD: pricing.RateCard.from_document,
+    Kind.COSTS: pricing.CostBook.from_document,
+    Kind.PLANS: PlanBook.from_document,
+}
+"""What a document says. Raises ConfigError."""
+
+_Key: TypeAlias = tuple[str, int]
+"""A name, and the number of one of its versions."""
+
+
 class _Contents:
     """What versions say, by their numbers.
 
     On another history of the database these may be other versions'.
     """
 
-    def __init__(
-        self, cards: Mapping[tuple[str, int], pricing.RateCard], costs: Mapping[int, pricing.CostBook]
-    ) -> None:
-        self.cards = dict(cards)
-        self.costs = dict(costs)
+    def __init__(self) -> None:
+        self.cards: dict[_Key, pricing.RateCard] = {}
+        self.costs: dict[_Key, pricing.CostBook] = {}
+        self.plans: dict[_Key, PlanBook] = {}
+        self.by_kind: Mapping[Kind, dict[_Key, Any]] = {
+            Kind.CARD: self.cards,
+            Kind.COSTS: self.costs,
+            Kind.PLANS: self.plans,
+        }
 
     def of(self, versions: Iterable[Version]) -> _Contents:
         """Those that these versions say, by their hashes."""
-        stated = {(version.kind, version.name, version.number): version.version for version in versions}
-        return _Contents(
-            {key: card for key, card in self.cards.items() if stated.get((Kind.CARD, *key)) == card.version},
-            {
-                number: costs
-                for number, costs in self.costs.items()
-                if stated.get((Kind.COSTS, COST_BOOK, number)) == costs.version
-            },
-        )
+        made = _Contents()
+        for version in versions:
+            key = version.name, version.number
+            content = self.by_kind[version.kind].get(key)
+            if content is not None and content.version == version.version:
+                made.by_kind[version.kind][key] = content
+        return made
 
-    async def fetch_card(self, name: str, number: int, database: Database) -> None:
-        if (name, number) in self.cards:
+    async def fetch_one(self, kind: Kind, name: str, number: int, database: Database) -> None:
+        if (name, number) in self.by_kind[kind]:
             return
-        document = await get_document(database.writer, Kind.CARD, name, number)
+        document = await get_document(database.writer, kind, name, number)
         # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        self.cards[name, number] = await in_reader(pricing.RateCard.from_document, document)
-
-    async def fetch_costs(self, number: int, database: Database) -> None:
-        if number in self.costs:
-            return
-        document = await get_document(database.writer, Kind.COSTS, COST_BOOK, number)
-        self.costs[number] = await in_reader(pricing.CostBook.from_document, document)
+        self.by_kind[kind][name, number] = await in_reader(_READ[kind], document)
 
     async def fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:
         """Fetches what these say; those that cannot be read, and why."""
         failed: dict[Version, str] = {}
         for version in versions:
             try:
-                if version.kind is Kind.CARD:
-                    await self.fetch_card(version.name, version.number, database)
-                else:
-                    await self.fetch_costs(version.number, database)
+                await self.fetch_one(version.kind, version.name, version.number, database)
             except pricing.ConfigError as error:
-                name = f"card {version.name}" if version.kind is Kind.CARD else "cost book"
-                failed[version] = f"{name}, version {version.number}: {error}"
+                title = title_of(version.kind, version.name)
+                failed[version] = f"{title}, version {version.number}: {error}"
         return failed
 
 
@@ -110,8 +116,9 @@ class Published:
         self._latest: dict[tuple[Kind, str], Version] = {}
         self._costs: list[InForce[pricing.CostBook]] = []
         self._cards: dict[str, list[InForce[pricing.RateCard]]] = {}
+        self._plans: list[InForce[PlanBook]] = []
         """The one that takes effect last comes first."""
-        self._contents = _Contents({}, {})
+        self._contents = _Contents()
         self._numbers_given_anew = numbers_given_anew
         self._mark: Mark | None = None
         """Of the version of that generation: what tells it from one of another history."""
@@ -169,7 +176,7 @@ class Published:
         if anew:
             self._contents = contents
             self._numbers_given_anew()
-            for known_versions in (self._latest, self._costs, self._cards):
+            for known_versions in (self._latest, self._costs, self._cards, self._plans):
                 known_versions.clear()
             self._mark = None
         for version in found:
@@ -184,22 +191,28 @@ class Published:
     def _take(self, version: Version) -> None:
         """Puts a version among those of its name, if it was fetched."""
         self._latest[version.kind, version.name] = version
-        if version.kind is Kind.COSTS:
-            if version.number in self._contents.costs:
-                _insert(self._costs, InForce(version, self._contents.costs[version.number]))
-        elif (version.name, version.number) in self._contents.cards:
-            cards = self._cards.setdefault(version.name, [])
-            _insert(cards, InForce(version, self._contents.cards[version.name, version.number]))
+        content = self._contents.by_kind[version.kind].get((version.name, version.number))
+        if content is not None:
+            if version.kind is Kind.CARD:
+                self._cards.setdefault(version.name, [])
+            _insert(self._known(version.kind, version.name), InForce(version, content))
+
+    def _known(self, kind: Kind, name: str) -> list[InForce[Any]]:
+        """The versions of a name that are or will be in force, what takes effect last first."""
+        if kind is Kind.CARD:
+            return self._cards.get(name, [])
+        return self._costs if kind is Kind.COSTS else self._plans
 
     async def learn(self, card: str, card_version: int, cost_version: int, database: Database) -> None:
         """Fetches versions that are in force no more, by their numbers. Raises UnknownVersionError."""
         contents = self._contents
-        await contents.fetch_card(card, card_version, database)
-        await contents.fetch_costs(cost_version, database)
+        await contents.fetch_one(Kind.CARD, card, card_version, database)
+        await contents.fetch_one(Kind.COSTS, COST_BOOK, cost_version, database)
 
     def knows(self, card: str, card_version: int, cost_version: int) -> bool:
         """Whether both can be had without a look at the database."""
-        return (card, card_version) in self._contents.cards and cost_version in self._contents.costs
+        contents = self._contents
+        return (card, card_version) in contents.cards and (COST_BOOK, cost_version) in contents.costs
 
     def card_of(self, name: str, number: int) -> pricing.RateCard:
         """A known version of a card."""
@@ -207,7 +220,7 @@ class Published:
 
     def costs_of(self, number: int) -> pricing.CostBook:
         """A known version of the cost book."""
-        return self._contents.costs[number]
+        return self._contents.costs[COST_BOOK, number]
 
     def can_price(self) -> bool:
         """Whether there is a cost book and a card, in force or to come."""
@@ -231,8 +244,7 @@ class Published:
 
     def versions(self, kind: Kind, name: str = COST_BOOK) -> list[Version]:
         """Those of a name that are or will be in force."""
-        known = self._cards.get(name, ()) if kind is Kind.CARD else self._costs
-        return [each.version for each in known]
+        return [each.version for each in self._known(kind, name)]
 
     def names(self) -> Collection[str]:
         """All cards, in force or to come."""
@@ -255,6 +267,17 @@ class Published:
         """Each card with each cost book that new work may be priced by: those in force, and those to come."""
         for versions in self._cards.values():
             yield from product(_from(versions, instant), _from(self._costs, instant))
+
+    def plans(self, instant: datetime) -> InForce[PlanBook] | None:
+        """The plans that are in force at an instant; None: none that were published."""
+        for each in self._plans:
+            if each.version.effective_from <= instant:
+                return each
+        return None
+
+    def plans_from(self, instant: datetime) -> list[PlanBook]:
+        """The plans in force at an instant, and those to come, what takes effect last first."""
+        return [each.content for each in _from(self._plans, instant)]
 
     def costs(self, instant: datetime) -> InForce[pricing.CostBook]:
         """The cost book in force at an instant. The first version reaches back for ever."""

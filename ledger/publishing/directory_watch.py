@@ -15,8 +15,7 @@ from typing import Final, TypeAlias
 import structlog
 
 import pricing
-from ledger.books.model import Plan
-from ledger.prices.plans import load_plans
+from ledger.prices.plans import PLANS_FILE, Files, read_files, read_plans, refuse_disagreements
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
 from ledger.publishing.publisher import FilesRead, Publisher
@@ -28,8 +27,6 @@ Look: TypeAlias = Mapping[str, tuple[int, ...]]
 
 METHOD: Final = "files"
 """In the audit: not called, but read."""
-
-_NO_CARDS: Mapping[str, pricing.RateCard] = {}
 
 _log = structlog.get_logger(__name__)
 
@@ -63,41 +60,33 @@ class PriceFiles:
             await self.take()
 
     async def take(self) -> None:
-        """Reads the files, publishes what is new in them, and takes their plans; all, or nothing.
+        """Reads the files, and publishes what is new in them; all, or nothing.
 
         What is wrong is logged and stored in `read`; what was in force stays. Raises the driver's errors.
         """
-        look, config = await in_reader(_read, self._directory)
-        if isinstance(config, pricing.ConfigError):
-            self._note(look, FilesRead(refused=tuple(map(str, config.problems))))
-            return
-        try:
-            plans = await in_reader(self.plans, config.cards)
-        except pricing.ConfigError as error:
-            self._note(look, FilesRead(refused=tuple(map(str, error.problems))))
-            return
-        read = await self._publisher.publish_files(config, _files())
-        if not read.refused:
-            await self._publisher.put_plans_in_force(plans, _files())
+        look, found = await in_reader(_read, self._directory)
+        if isinstance(found, pricing.ConfigError):
+            read = FilesRead(refused=tuple(map(str, found.problems)))
+        else:
+            read = await self._publisher.publish_files(found.config, found.plans, _files())
         self._note(look, read)
 
-    async def take_plans(self) -> None:
-        """Takes the plans alone. Raises ConfigError, and the driver's errors."""
-        await self._publisher.put_plans_in_force(self.plans(), _files())
+    async def require(self) -> None:
+        """What a start needs: prices, and the plans of the files where none are published.
 
-    def plans(self, cards: Mapping[str, pricing.RateCard] = _NO_CARDS) -> Mapping[str, Plan]:
-        """The plans of the directory, which may name `cards` beside those published.
-
-        A card of a lower revision than what is published says nothing of them: it is left alone. Raises
-        ConfigError, also where the file of those in force is gone.
+        Such plans are published whatever else is wrong with the files: the built-in ones would take their
+        customers' from them. Raises ConfigError with what is in the way, and the driver's errors.
         """
         published = self._prices.published
-        known = {**cards, **published.newest_cards()}
-        for name, card in cards.items():
-            latest = published.latest(Kind.CARD, name)
-            if latest is not None and card.revision > latest.revision:
-                known[name] = card
-        return load_plans(self._directory, known, in_force=self._prices.plans)
+        if not published.can_price():
+            # It is read once more for its problems, with their places.
+            config, plans = read_files(self._directory)
+            if plans is not None:
+                refuse_disagreements(plans, config.cards)
+        if published.latest(Kind.PLANS) is None:
+            plans = read_plans(self._directory)
+            if plans is not None:
+                await self._publisher.publish_plans_of_file(plans, _files())
 
     def _note(self, look: Look, read: FilesRead) -> None:
         self._taken = look
@@ -116,16 +105,16 @@ def _files() -> Act:
     return Act("", f"files of {socket.gethostname()}", METHOD)
 
 
-def _read(directory: Path) -> tuple[Look, pricing.Config | pricing.ConfigError]:
+def _read(directory: Path) -> tuple[Look, Files | pricing.ConfigError]:
     """The files as they were at one look: those that change while they are read are read again."""
     while True:
         look = _look(directory)
         try:
-            config: pricing.Config | pricing.ConfigError = pricing.load(directory)
+            found: Files | pricing.ConfigError = read_files(directory)
         except pricing.ConfigError as error:
-            config = error
+            found = error
         if _look(directory) == look:
-            return look, config
+            return look, found
 
 
 def _look(directory: Path) -> Look:
@@ -134,7 +123,7 @@ def _look(directory: Path) -> Look:
 
 def _states(directory: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     cards = directory / "cards"
-    files = [directory / "costs.yaml", directory / "plans.yaml"]
+    files = [directory / "costs.yaml", directory / PLANS_FILE]
     if cards.is_dir():
         files += sorted(cards.iterdir())
     for file in files:

@@ -1,7 +1,8 @@
 """Publishing: how a document, or a directory of files, becomes the version that every process prices by.
 
-What is published has to hold together: a card may not price what the latest cost book does not know, and a
-cost book may not drop what the latest version of a card prices.
+What is published has to hold together: a card may not price what the latest cost book does not know, a cost
+book may not drop what the latest version of a card prices, a card not what a plan falls back on, and plans
+may not leave out what customers are on.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from datetime import datetime
 from fractions import Fraction
 from functools import partial
 from math import floor
+from typing import Final
 
 import structlog
 
 import pricing
-from ledger.books.model import Plan
+from ledger.books.model import Unpriced
 from ledger.errors import NotNowError, RequestError
+from ledger.prices.plans import PlanBook, read_plans_text, refuse_disagreements
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
 from ledger.store.audit import Act
 from ledger.store.postgres.database import Database
-from ledger.store.prices.plans import note_plans
+from ledger.store.prices.plans import customers_affected
 from ledger.store.prices.versions import (
     COST_BOOK,
+    PLANS,
     Kind,
     NewVersion,
     Publication,
@@ -34,12 +38,14 @@ from ledger.store.prices.versions import (
     find_version,
     get_document,
     publish,
+    title_of,
 )
 
 FLOOR_DAYS = 30
 """Of usage that a card's margin is simulated on, before it is published."""
 
-Content = pricing.RateCard | pricing.CostBook
+Content = pricing.RateCard | pricing.CostBook | PlanBook
+_FORCE_HINT: Final = "acu-ledger rates publish --force publishes it all the same"
 MarginOf = Callable[[pricing.RateCard, int], Awaitable[Fraction | None]]
 """What a card would leave of its revenue at the list price, on the usage of its name in the last days.
 
@@ -56,7 +62,7 @@ class By:
     act: Act
     source: Source
     forced: bool = False
-    """A card is published in spite of its margin floor."""
+    """A card is published in spite of its margin floor, plans in spite of customers that they leave out."""
     restores: int | None = None
 
 
@@ -92,6 +98,18 @@ class MarginBelowFloorError(RequestError):
         )
 
 
+class PlansInUseError(RequestError):
+    """Plans that would leave customers without a plan, or without a card."""
+
+    def __init__(self, customers: Mapping[str, int]) -> None:
+        self.plans = sorted(customers)
+        self.customers = sum(customers.values())
+        left = ", ".join(f"{name} ({customers[name]})" for name in self.plans)
+        super().__init__(
+            f"customers are on plans that would be gone, or whose card, their only one, would be: {left}"
+        )
+
+
 def percent(share: Fraction) -> str:
     """A share in per cent, rounded down to two decimals: one under a floor never looks like it."""
     hundredths = floor(share * 10_000)
@@ -102,9 +120,15 @@ class Publisher:
     """Publishes on behalf of one process, which then prices by what came of it."""
 
     def __init__(
-        self, database: Database, prices: PriceBook, margin_of: MarginOf, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        cells: Sequence[str],
+        prices: PriceBook,
+        margin_of: MarginOf,
+        clock: Callable[[], datetime],
     ) -> None:
         self._margin_of = margin_of
+        self._cells = cells
         self._database = database
         self._prices = prices
         self._published = prices.published
@@ -113,17 +137,29 @@ class Publisher:
     async def publish_card(self, text: str, by: By) -> Publication:
         """Publishes the document of a card.
 
-        Raises ConfigError with all that is wrong with it, also where a plan of this process would have
-        nothing left to fall back on; RevisionRefusedError, MarginBelowFloorError unless it is forced.
+        Raises ConfigError with all that is wrong with it, also where a plan that is or will be in force would
+        have nothing left to fall back on; RevisionRefusedError, MarginBelowFloorError unless it is forced.
         """
         await self.refresh()
         card = await in_reader(pricing.read_card_for, text, self.latest_costs())
-        plans = self._prices.plans_without_fallback(card)
-        if plans:
-            message = f"card {card.name} names no rule to fall back on, as plan {', '.join(plans)} asks"
-            hint = "write fallback: {tokens: <name of a rule>}, or let the plan say unpriced: CHARGE_HOLD"
-            raise pricing.ConfigError([pricing.Problem("<rate card>", 0, 0, message, hint)])
+        problem = self.without_fallback(card, "<rate card>")
+        if problem is not None:
+            raise pricing.ConfigError([problem])
         return await self._publish(card, replace(by, forced=await self._is_below_floor(card, by)))
+
+    def without_fallback(self, card: pricing.RateCard, file: str) -> pricing.Problem | None:
+        """What is wrong with a card that names no rule to fall back on, where plans ask for one."""
+        asking = {
+            name
+            for book in self._published.plans_from(self._clock())
+            for name, plan in book.plans.items()
+            if plan.card == card.name and plan.unpriced is Unpriced.FALLBACK
+        }
+        if card.fallback or not asking:
+            return None
+        message = f"card {card.name} names no rule to fall back on, as plan {', '.join(sorted(asking))} asks"
+        hint = "write fallback: {tokens: <name of a rule>}, or let the plan say unpriced: CHARGE_HOLD"
+        return pricing.Problem(file, 0, 0, message, hint)
 
     async def _is_below_floor(self, card: pricing.RateCard, by: By) -> bool:
         """Whether a card is published in spite of its floor. Raises MarginBelowFloorError if not forced."""
@@ -146,6 +182,48 @@ class Publisher:
         costs = await in_reader(pricing.read_costs_text, text)
         return await self._publish_costs(costs, self._latest_cards(), by)
 
+    async def publish_plans(self, text: str, by: By) -> Publication:
+        """Publishes the document of the plans, as `plans.yaml` has it.
+
+        Raises ConfigError with all that is wrong with it, RevisionRefusedError, PlansInUseError unless it is
+        forced.
+        """
+        await self.refresh()
+        plans = await in_reader(read_plans_text, text, self._published.newest_cards())
+        return await self._publish_plans(plans, by)
+
+    async def publish_plans_of_file(self, plans: PlanBook, by: Act) -> Publication:
+        """Publishes the plans of a file, without its neighbours. Raises ConfigError, RevisionRefusedError."""
+        refuse_disagreements(plans, self._published.newest_cards())
+        try:
+            return await self._publish_plans(plans, By(by, Source.FILE))
+        except PlansInUseError as error:
+            hint = "write these plans too, with a card where the customers have none"
+            raise pricing.ConfigError([pricing.Problem(plans.file, 0, 0, str(error), hint)]) from error
+
+    async def _publish_plans(self, plans: PlanBook, by: By) -> Publication:
+        left_out = await self.customers_left_out(plans)
+        if left_out and not by.forced:
+            raise PlansInUseError(left_out)
+        return await self._publish(plans, replace(by, forced=bool(left_out)))
+
+    async def customers_left_out(self, plans: PlanBook) -> Mapping[str, int]:
+        """By plan, the customers that these plans leave without one, or without a card; none if not newer.
+
+        What is or will be in force has to have had it: whom an earlier version has left out is left out.
+        """
+        if not self._is_newer(plans):
+            return {}
+        now = self._clock()
+        before = [self._prices.plan_book(now), *self._published.plans_from(now)]
+        named = {name: plan for book in before for name, plan in book.plans.items()}
+        carded = {name for book in before for name, plan in book.plans.items() if plan.card is not None}
+        dropped = named.keys() - plans.plans.keys()
+        without_card = {name for name in carded - dropped if plans.plans[name].card is None}
+        if not dropped and not without_card:
+            return {}
+        return await customers_affected(self._database.writer, self._cells, dropped, without_card)
+
     async def roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
         """Publishes the content of an older version again, as the next one.
 
@@ -161,19 +239,21 @@ class Publisher:
         revision = latest.revision + 1
         orders = replace(by, source=Source.ROLLBACK, restores=number)
         if kind is Kind.CARD:
-            card = pricing.revised_card(pricing.RateCard.from_document(document), revision)
-            return await self.publish_card(card.document, orders)
+            return await self.publish_card(pricing.revised_text(document, revision), orders)
+        if kind is Kind.PLANS:
+            return await self.publish_plans(pricing.revised_text(document, revision), orders)
         costs = pricing.revised_costs(pricing.CostBook.from_document(document), revision)
         return await self._publish_costs(costs, self._latest_cards(), orders)
 
-    async def publish_files(self, config: pricing.Config, by: Act) -> FilesRead:
+    async def publish_files(self, config: pricing.Config, plans: PlanBook | None, by: Act) -> FilesRead:
         """Publishes what is of a higher revision than what is published; the rest stays as it is.
 
         Where anything cannot be published nothing is.
         """
         await self.refresh()
         reading = _Reading(By(by, Source.FILE), config)
-        contents: tuple[Content, ...] = (config.costs, *config.cards.values())
+        # In this order: cards are priced by the costs, and plans name cards.
+        contents: tuple[Content, ...] = (config.costs, *config.cards.values(), *([plans] if plans else []))
         newer = [content for content in contents if self._is_newer(content)]
         for content in contents:
             latest = self._published.latest(*_key(content))
@@ -206,11 +286,6 @@ class Publisher:
         """The same of the text of a cost book."""
         return await in_reader(partial(pricing.doubts_of_costs, text, costs, file))
 
-    async def put_plans_in_force(self, plans: Mapping[str, Plan], by: Act) -> None:
-        """Lets this process go by plans of its files. Raises the driver's errors."""
-        await note_plans(self._database.writer, by, plans)
-        self._prices.plans = plans
-
     def refuse_revision(self, content: Content, file: str) -> pricing.Problem | None:
         """Why the revision of a document keeps it from being published; None if it does not."""
         latest = self._published.latest(*_key(content))
@@ -229,13 +304,22 @@ class Publisher:
             problems = await in_reader(_unknown, self.latest_costs(), cards)
         else:
             problems = await in_reader(_unknown, costs, {**self._latest_cards(), **cards})
+        plans = next((book for book in newer if isinstance(book, PlanBook)), None)
+        if plans is None:
+            doubted = (self.without_fallback(card, reading.file(card)) for card in cards.values())
+            problems += filter(None, doubted)
+        else:
+            problems += plans.disagreements({**self._published.newest_cards(), **cards})
         refused = [str(problem) for problem in problems]
+        if plans is not None:
+            left_out = await self.customers_left_out(plans)
+            if left_out:
+                refused.append(f"{reading.title(plans)}: {PlansInUseError(left_out)} ({_FORCE_HINT})")
         for card in cards.values():
             try:
                 await self._is_below_floor(card, reading.by)
             except (MarginBelowFloorError, MarginUnknownError) as error:
-                hint = "acu-ledger rates publish --force publishes it all the same"
-                refused.append(f"{reading.title(card)}: {error} ({hint})")
+                refused.append(f"{reading.title(card)}: {error} ({_FORCE_HINT})")
         return refused
 
     async def _offer(self, content: Content, reading: _Reading) -> None:
@@ -326,26 +410,32 @@ class _Reading:
         self.by = by
         self.refused: list[str] = []
         self.older: list[str] = []
-        self._files = config.files
+        self._config = config
 
     def title(self, content: Content) -> str:
         """The file, and what it holds."""
-        return f"{self._files[_key(content)[1]]}: {_title(content)}"
+        return f"{self.file(content)}: {_title(content)}"
+
+    def file(self, content: Content) -> str:
+        """The file that says it."""
+        return content.file if isinstance(content, PlanBook) else self._config.files[_key(content)[1]]
 
 
 def _key(content: Content) -> tuple[Kind, str]:
     if isinstance(content, pricing.RateCard):
         return Kind.CARD, content.name
+    if isinstance(content, PlanBook):
+        return Kind.PLANS, PLANS
     return Kind.COSTS, COST_BOOK
 
 
 def _title(content: Content) -> str:
-    return f"card {content.name}" if isinstance(content, pricing.RateCard) else "cost book"
+    return title_of(*_key(content))
 
 
 def _told(version: Version) -> dict[str, object]:
     return {
-        "what": f"card {version.name}" if version.kind is Kind.CARD else "cost book",
+        "what": title_of(version.kind, version.name),
         "number": version.number,
         "revision": version.revision,
         "effective_from": version.effective_from.isoformat(),

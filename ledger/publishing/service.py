@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from fractions import Fraction
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-import pricing
 from ledger.clock import boot_seconds
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
@@ -30,13 +29,14 @@ class PublishingService:
         self,
         directory: Path,
         database: Database,
+        cells: Sequence[str],
         prices: PriceBook,
         margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
     ) -> None:
         self.prices = prices
-        self.publisher = Publisher(database, prices, margin_of, clock)
+        self.publisher = Publisher(database, cells, prices, margin_of, clock)
         self.files = PriceFiles(directory, self.publisher, self.prices)
         self.margin_floors: Mapping[str, Fraction] = {}
         """Of the cards in force that have one; replaced whole at each look."""
@@ -55,6 +55,7 @@ class PublishingService:
         cls,
         directory: Path,
         database: Database,
+        cells: Sequence[str],
         prices: PriceBook,
         margin_of: MarginOf,
         clock: Callable[[], datetime],
@@ -62,16 +63,13 @@ class PublishingService:
     ) -> PublishingService:
         """Publishes the files, and takes in what is published; with files that are wrong the latter alone.
 
-        Raises ConfigError where there is nothing to price by, or no plans.
+        Raises ConfigError where there is nothing to price by, or where the files have plans, wrong ones, and
+        none are published: the built-in ones would take them from customers.
         """
-        service = cls(directory, database, prices, margin_of, clock, metrics)
+        service = cls(directory, database, cells, prices, margin_of, clock, metrics)
         await service.publisher.refresh()
         await service.files.take()
-        if not service.prices.published.can_price():
-            # It is read once more for its problems, with their places.
-            service.files.plans(pricing.load(directory).cards)
-        if not service.prices.plans:
-            await service.files.take_plans()
+        await service.files.require()
         await service.prices.prepare(clock())
         service._show()
         return service

@@ -200,7 +200,7 @@ class Simulator:
             cards=card_documents | {card.version: card.document for card in cards.values()},
             costs=await documents(connection, versions),
             cards_in_force=in_force,
-            plans_that_fall_back=self._prices.plans_that_fall_back(),
+            plans_that_fall_back=self._prices.plans_that_fall_back(self._clock()),
             costs_since=[(micros_of(instant), version) for instant, version in costs_since],
             candidate_card=what_if.card.document if what_if.card else None,
             candidate_costs=what_if.costs.document if what_if.costs else None,

@@ -1,4 +1,4 @@
-"""What one version of a card or of a cost book changes against another, rate by rate.
+"""What one version of a document changes against another: of a card or of a cost book, rate by rate.
 
 Rules are the same if they have the same name. What is compared is what the documents state, number by number:
 "1.50" is "1.5", and a revision is no price.
@@ -82,6 +82,15 @@ def differing_costs(before: CostBook | None, after: CostBook) -> tuple[Differenc
         *_values("", _head(old["costs"]), _head(new["costs"])),
         *_values("", {"catalog": _models(old["catalog"])}, {"catalog": _models(new["catalog"])}),
     )
+
+
+def differing_sections(
+    before: Mapping[str, Any], after: Mapping[str, Any], key: str
+) -> tuple[Difference, ...]:
+    """What the plain values of another document change: `key` holds its sections, compared as rules are."""
+    old, new = before.get(key, {}), after.get(key, {})
+    head = [{name: value for name, value in _head(plain).items() if name != key} for plain in (before, after)]
+    return (*_values("", *head), *_removed(old, new), *_changed(old, new))
 
 
 def _plain(card: RateCard | None) -> Mapping[str, Any]:

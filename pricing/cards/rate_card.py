@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from fractions import Fraction
@@ -21,10 +20,6 @@ from pricing.cards.entitlements import Entitlements
 from pricing.cards.periods import DAYS_AT_MOST
 from pricing.cards.price_list import PriceListItem, listed
 from pricing.documents.validate import Located, read_file, read_text
-from pricing.documents.yaml_reader import Place, read_plain
-
-_KEY = "revision"
-_INTEGER = re.compile(r"[^\s,}#]+")
 
 
 class Rounding(NamedTuple):
@@ -126,27 +121,5 @@ def read_card(path: Path) -> Located[CardDoc]:
     return read_file(path, CardDoc)
 
 
-def revised_card(card: RateCard, revision: int) -> RateCard:
-    """The card as its document says, comments and all, but for the revision."""
-    return RateCard.from_document(_revised(card.document, revision))
-
-
 def _canonical(plain: object) -> bytes:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _revised(text: str, revision: int) -> str:
-    document = read_plain(text)
-    stated = document.values.get((_KEY,))
-    if stated is not None:
-        at = _offset(text, stated)
-        return text[:at] + _INTEGER.sub(str(revision), text[at:], count=1)
-    first = min(document.keys[key] for key in document.keys if len(key) == 1)
-    at, root = _offset(text, first), _offset(text, document.values[()])
-    end = ", " if text[root] == "{" else "\n" + " " * (first[1] - 1)
-    return f"{text[:at]}{_KEY}: {revision}{end}{text[at:]}"
-
-
-def _offset(text: str, place: Place) -> int:
-    line, column = place
-    return sum(map(len, text.splitlines(keepends=True)[: line - 1])) + column - 1

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pricing
 from ledger import books
-from ledger.prices.plans import load_plans
+from ledger.prices.plans import read_files
 from ledger.prices.price_book import priced_of
 from ledger.sample import SAMPLE_CONFIG
 from ledger.store.cells.load import Loaded
@@ -38,8 +38,10 @@ class Desk:
     """Customers in memory, ahead of the database by the batches that are not written yet."""
 
     def __init__(self) -> None:
-        config = pricing.load(SAMPLE_CONFIG)
-        self._plan = load_plans(SAMPLE_CONFIG, config.cards)[workload.PLAN]
+        config, book = read_files(SAMPLE_CONFIG)
+        if book is None:
+            raise AssertionError("the sample has plans")
+        self._plan = book.plans[workload.PLAN]
         if self._plan.card is None:
             raise AssertionError("the sample plan has a card")
         self._card = config.cards[self._plan.card]

@@ -30,7 +30,7 @@ async def seconds(books: Books) -> float:
     try:
         now = await database.finance.fetchval("SELECT now()")
         until = await database.finance.fetchval(_UNTIL.format(cell=CELL), CHARGES // books.customers)
-        prices = PriceBook({})
+        prices = PriceBook()
         await prices.published.refresh(database, now)
         simulator = Simulator(database.finance, prices, lambda: now, [CELL])
         began = perf_counter()

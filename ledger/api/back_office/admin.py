@@ -23,7 +23,7 @@ from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.writes import Writes
 from ledger.books import commands
-from ledger.books.model import Decision, RefusalReason
+from ledger.books.model import Decision, RefusalReason, Unpriced
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
 from ledger.events.derive import EventType
@@ -139,18 +139,19 @@ class AdminService(
 
     def _require_prices(self, plan: str, card: str) -> None:
         """A customer's plan exists, and so does a card to price its usage by."""
-        plans = self._prices.plans
+        now = self._clock()
+        plans = self._prices.plans(now)
         if plan not in plans:
             raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
-        cards = self._prices.cards(self._clock())
+        cards = self._prices.cards(now)
         allowed = some_of(cards)
         if card and card not in cards:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
-        priced_by = self._prices.card_for(plan, card or None, self._clock())
+        priced_by = self._prices.card_for(plan, card or None, now)
         if priced_by is None:
             description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
             raise InvalidArgumentError([("customer.rate_card", description)])
-        if not self._prices.has_fallback(plan, priced_by.content):
+        if plans[plan].unpriced is Unpriced.FALLBACK and not priced_by.content.fallback:
             name = priced_by.version.name
             description = (
                 f"is {name}, which names no rule to fall back on, as plan {plan} asks: write"

@@ -15,13 +15,15 @@ from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.messages import encode, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.books.model import RefusalReason
+from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce
-from ledger.publishing.publisher import By, MarginBelowFloorError
+from ledger.publishing.publisher import By, Content, MarginBelowFloorError, PlansInUseError
 from ledger.publishing.service import PublishingService
 from ledger.store.postgres.database import Pool
 from ledger.store.prices.versions import (
     COST_BOOK,
+    PLANS,
     Kind,
     Publication,
     RevisionRefusedError,
@@ -33,7 +35,7 @@ from ledger.store.prices.versions import (
     list_versions,
 )
 
-Content = TypeVar("Content")
+Document = TypeVar("Document")
 Answer = TypeVar("Answer")
 
 NUMBER_MAX: Final = 2**31 - 1
@@ -111,6 +113,21 @@ class RateMethods:
         document = await get_document(self._writer, Kind.COSTS, COST_BOOK, number)
         return InForce(version, await in_reader(pricing.CostBook.from_document, document))
 
+    async def GetPlans(self, request: pb.GetPlansRequest, context: object) -> pb.GetPlansResponse:
+        """The plans, in force or of a version."""
+        problems = Problems()
+        number = validation.integer(problems, "number", request.number, 0, NUMBER_MAX)
+        problems.raise_if_any()
+        plans = await self._plan_book(number) if number else self._published.plans(self._clock())
+        if plans is None:
+            return pb.GetPlansResponse(document=BUILT_IN.document)
+        return pb.GetPlansResponse(version=self._version(plans.version), document=plans.content.document)
+
+    async def _plan_book(self, number: int) -> InForce[PlanBook]:
+        version = await self._find(Kind.PLANS, PLANS, number)
+        document = await get_document(self._writer, Kind.PLANS, PLANS, number)
+        return InForce(version, await in_reader(PlanBook.from_document, document))
+
     async def _find(self, kind: Kind, name: str, number: int) -> Version:
         try:
             return await find_version(self._writer, kind, name, number)
@@ -138,14 +155,26 @@ class RateMethods:
         self, request: pb.ListCostVersionsRequest, context: object
     ) -> pb.ListCostVersionsResponse:
         """Versions of the cost book."""
+        versions, token = await self._list_of_one(Kind.COSTS, COST_BOOK, request)
+        return pb.ListCostVersionsResponse(versions=versions, next_page_token=token)
+
+    async def ListPlanVersions(
+        self, request: pb.ListPlanVersionsRequest, context: object
+    ) -> pb.ListPlanVersionsResponse:
+        """Versions of the plans."""
+        versions, token = await self._list_of_one(Kind.PLANS, PLANS, request)
+        return pb.ListPlanVersionsResponse(versions=versions, next_page_token=token)
+
+    async def _list_of_one(
+        self, kind: Kind, name: str, request: pb.ListCostVersionsRequest | pb.ListPlanVersionsRequest
+    ) -> tuple[list[pb.PriceVersion], str]:
+        """A page of what has one name, and the token of the next page."""
         problems = Problems()
         size = paging.page_size(problems, request)
         (after,) = paging.last_key(problems, request, (NUMBER_MAX,))
         problems.raise_if_any()
-        versions, last = await self._list(Kind.COSTS, COST_BOOK, (COST_BOOK, after), size)
-        return pb.ListCostVersionsResponse(
-            versions=versions, next_page_token=paging.next_page_token(request, last[1:]) if last else ""
-        )
+        versions, last = await self._list(kind, name, (name, after), size)
+        return versions, paging.next_page_token(request, last[1:]) if last else ""
 
     async def _list(
         self, kind: Kind, name: str, after: tuple[str, int], size: int
@@ -166,20 +195,28 @@ class RateMethods:
                 taken = self._publisher.refuse_revision(document, name)
                 read.problems.extend([taken] if taken is not None else [])
                 warnings += await self._doubts(document, request.costs.text, read.costs, name)
+                read.problems += await self._left_out(document, name)
         return pb.CheckRatesResponse(
             problems=map(_problem, read.problems), warnings=map(_problem, sorted(warnings))
         )
 
     async def _doubts(
-        self, content: pricing.RateCard | pricing.CostBook, text: str, costs: pricing.CostBook, name: str
+        self, content: Content, text: str, costs: pricing.CostBook, name: str
     ) -> list[pricing.Problem]:
         """What is doubtful in a card under a cost book, or in a cost book, of which the text is taken."""
         if isinstance(content, pricing.RateCard):
             return await self._publisher.doubts_of_card(content.document, costs, name)
+        if isinstance(content, PlanBook):
+            return []
         return await self._publisher.doubts_of_costs(text, content, name)
 
+    async def _left_out(self, content: Content, name: str) -> list[pricing.Problem]:
+        """What is wrong with plans that leave out customers."""
+        left_out = await self._publisher.customers_left_out(content) if isinstance(content, PlanBook) else {}
+        return [pricing.Problem(name, 0, 0, str(PlansInUseError(left_out)), "")] if left_out else []
+
     def _read_all(self, request: pb.CheckRatesRequest) -> _ReadDocuments:
-        """Reads the documents: each by itself, and the cards beside the cost book."""
+        """Reads the documents: each by itself, the cards beside the cost book, the plans beside the cards."""
         read = _ReadDocuments([], {}, self._publisher.latest_costs())
         if request.HasField("costs"):
             where = request.costs.name or "costs"
@@ -199,7 +236,24 @@ class RateMethods:
             if first != where:
                 hint = f"give it a name of its own: {first} has this one"
                 read.problems.append(pricing.Problem(where, 0, 0, f"two cards are named {card.name!r}", hint))
+        self._read_plans(request, read)
         return read
+
+    def _read_plans(self, request: pb.CheckRatesRequest, read: _ReadDocuments) -> None:
+        """Reads the plans beside the cards that are read; without any, the cards beside those published."""
+        cards = {each.name: each for each in read.contents.values() if isinstance(each, pricing.RateCard)}
+        where = request.plans.name or "plans"
+        if request.HasField("plans"):
+            known = {**self._published.newest_cards(), **cards}
+            try:
+                read.contents[where] = read_plans_text(request.plans.text, known, where)
+            except pricing.ConfigError as error:
+                read.problems += error.problems
+            return
+        for name, content in read.contents.items():
+            if isinstance(content, pricing.RateCard):
+                problem = self._publisher.without_fallback(content, name)
+                read.problems += [problem] if problem is not None else []
 
     async def DiffRates(self, request: pb.DiffRatesRequest, context: object) -> pb.DiffRatesResponse:
         """What a document or a version changes, rate by rate."""
@@ -207,7 +261,8 @@ class RateMethods:
         number = validation.integer(problems, "with_number", request.with_number, 0, NUMBER_MAX)
         changed = request.WhichOneof("changed")
         if changed is None:
-            problems.add("changed", "one of rate_card, costs, rate_card_number, cost_number is required")
+            allowed = "rate_card, costs, plans, rate_card_number, cost_number, plans_number"
+            problems.add("changed", f"one of {allowed} is required")
         if changed == "rate_card_number":
             validation.identifier(problems, "rate_card_number.name", request.rate_card_number.name)
             validation.integer(
@@ -215,10 +270,14 @@ class RateMethods:
             )
         if changed == "cost_number":
             validation.integer(problems, "cost_number", request.cost_number, 1, NUMBER_MAX)
+        if changed == "plans_number":
+            validation.integer(problems, "plans_number", request.plans_number, 1, NUMBER_MAX)
         problems.raise_if_any()
         await self._publisher.refresh()
         if changed in ("rate_card", "rate_card_number"):
             return await self._diff_cards(request, number)
+        if changed in ("plans", "plans_number"):
+            return await self._diff_plans(request, number)
         return await self._diff_costs(request, number)
 
     async def _diff_cards(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
@@ -245,6 +304,19 @@ class RateMethods:
         before = await self._cost_book(number or default) if number or default else None
         found = await in_reader(pricing.differing_costs, before and before.content, after)
         return await self._differences(COST_BOOK, before and before.version, found)
+
+    async def _diff_plans(self, request: pb.DiffRatesRequest, number: int) -> pb.DiffRatesResponse:
+        if request.HasField("plans"):
+            after = await _read("plans", PlanBook.from_document, request.plans)
+            latest = self._published.latest(Kind.PLANS)
+            default = latest.number if latest is not None else 0
+        else:
+            after = (await self._plan_book(request.plans_number)).content
+            default = request.plans_number - 1
+        before = await self._plan_book(number or default) if number or default else None
+        old = before.content if before is not None else BUILT_IN
+        found = pricing.differing_sections(old.stated, after.stated, "plans")
+        return await self._differences(PLANS, before and before.version, found)
 
     async def _differences(
         self, name: str, before: Version | None, found: Iterable[pricing.Difference]
@@ -277,6 +349,12 @@ class RateMethods:
             version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
         )
 
+    async def PublishPlans(self, request: pb.PublishPlansRequest, context: object) -> pb.PublishPlansResponse:
+        """Makes a document the next version of the plans."""
+        by = By(act_of(request), Source.API, forced=request.force)
+        done = await _told("document", self._publisher.publish_plans(request.document, by))
+        return pb.PublishPlansResponse(version=self._version(done.version), replayed=done.repeated)
+
     async def RollbackRateCard(
         self, request: pb.RollbackRateCardRequest, context: object
     ) -> pb.RollbackRateCardResponse:
@@ -303,6 +381,21 @@ class RateMethods:
         orders = By(act_of(request), Source.API)
         done = await self._roll_back(Kind.COSTS, COST_BOOK, number, orders)
         return pb.RollbackCostsResponse(
+            version=self._version(done.version),
+            replayed=done.repeated,
+            to_come=self._to_come(done.version),
+        )
+
+    async def RollbackPlans(
+        self, request: pb.RollbackPlansRequest, context: object
+    ) -> pb.RollbackPlansResponse:
+        """Publishes the content of an older version of the plans as the next one."""
+        problems = Problems()
+        number = validation.integer(problems, "number", request.number, 1, NUMBER_MAX)
+        problems.raise_if_any()
+        orders = By(act_of(request), Source.API, forced=request.force)
+        done = await self._roll_back(Kind.PLANS, PLANS, number, orders)
+        return pb.RollbackPlansResponse(
             version=self._version(done.version),
             replayed=done.repeated,
             to_come=self._to_come(done.version),
@@ -339,8 +432,8 @@ class RateMethods:
         now = self._clock()
         if kind is Kind.COSTS:
             return self._published.costs(now).version
-        card = self._published.card(name, now)
-        return card.version if card is not None else None
+        found = self._published.plans(now) if kind is Kind.PLANS else self._published.card(name, now)
+        return found.version if found is not None else None
 
 
 @dataclass(slots=True)
@@ -348,7 +441,7 @@ class _ReadDocuments:
     """Documents of a request, read together."""
 
     problems: list[pricing.Problem]
-    contents: dict[str, pricing.RateCard | pricing.CostBook]
+    contents: dict[str, Content]
     """By what they are called."""
     costs: pricing.CostBook
     """That the cards are priced by."""
@@ -389,7 +482,7 @@ def _problem(problem: pricing.Problem) -> pb.RateProblem:
     )
 
 
-async def _read(field: str, read: Callable[[str], Content], text: str) -> Content:
+async def _read(field: str, read: Callable[[str], Document], text: str) -> Document:
     """A document, read in a thread: other calls do not wait for it."""
     return await _told(field, in_reader(read, text))
 
@@ -406,6 +499,12 @@ async def _told(field: str, doing: Awaitable[Answer]) -> Answer:
             name=error.card,
             margin_percent=error.margin_percent,
             floor_percent=error.floor_percent,
+        ) from error
+    except PlansInUseError as error:
+        raise refused(
+            RefusalReason.PLANS_IN_USE,
+            plans=some_of(error.plans),
+            customers=str(error.customers),
         ) from error
     except RevisionRefusedError as error:
         latest = error.latest

@@ -36,6 +36,7 @@ ListRequest = (
     | admin.ListRateCardsRequest
     | admin.ListRateCardVersionsRequest
     | admin.ListCostVersionsRequest
+    | admin.ListPlanVersionsRequest
     | admin.ListKeysRequest
     | admin.ListAuditEventsRequest
     | admin.ListAllEventsRequest

@@ -1,4 +1,4 @@
-"""`acu-ledger rates`: rate cards and the cost book, from files to what is in force, and back."""
+"""`acu-ledger rates`: rate cards, the cost book and plans, from files to what is in force, and back."""
 
 from __future__ import annotations
 
@@ -32,21 +32,33 @@ class _Rates(LazyGroup):
 
 
 rates = typer.Typer(
-    cls=_Rates, no_args_is_help=True, help="Rate cards and the cost book: check, compare, publish, take back."
+    cls=_Rates,
+    no_args_is_help=True,
+    help="Rate cards, the cost book and plans: check, compare, publish, take back.",
 )
 
 COSTS_FILE = "costs.yaml"
+PLANS_FILE = "plans.yaml"
 PAGE_SIZE = 1_000
 BEGINNING_OF_TIME = 1970
 """A version that is in force from there reaches back for ever."""
 
 Files = Annotated[
     list[Path],
-    typer.Argument(exists=True, help="A directory of costs.yaml and cards/, or such files themselves."),
+    typer.Argument(
+        exists=True, help="A directory of costs.yaml, cards/ and plans.yaml, or such files themselves."
+    ),
 ]
 OfCosts = Annotated[bool, typer.Option("--costs", help="The cost book, instead of a card.")]
+OfPlans = Annotated[bool, typer.Option("--plans", help="The plans, instead of a card.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Warnings refuse too.")]
-Force = Annotated[bool, typer.Option("--force", help="In spite of the card's margin floor; it is recorded.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="In spite of a card's margin floor, and of customers whom plans leave out; it is recorded.",
+    ),
+]
 
 
 @rates.command("check")
@@ -66,7 +78,7 @@ def check(
     from ledger.app import check as check_files  # noqa: PLC0415 -- with it comes all that serves
 
     try:
-        config = check_files(directory)
+        config, plans = check_files(directory)
     except ConfigError as error:
         _refuse_files(error.problems, [], as_json=as_json)
     warnings = config.doubts(datetime.now(UTC))
@@ -83,6 +95,8 @@ def check(
     made.add_row("cost book", str(config.costs.revision), "")
     for name, card in sorted(config.cards.items()):
         made.add_row(name, str(card.revision), str(len(card.rules)))
+    if plans is not None:
+        made.add_row("plans", str(plans.revision), "")
     out().print(made)
     if not target:
         note("whether revisions are above what is published only a server knows: name it with --target")
@@ -116,6 +130,8 @@ async def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRat
         stated = pb.RateDocument(name=str(document.path), text=document.text)
         if document.is_costs:
             asked.costs.CopyFrom(stated)
+        elif document.is_plans:
+            asked.plans.CopyFrom(stated)
         else:
             asked.rate_cards.append(stated)
     async with reach(target) as ledger:
@@ -135,7 +151,7 @@ def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson 
         print_json({"files": [{"file": str(path), **_as_dict(answer)} for path, answer in found]})
         return
     for path, answer in found:
-        with_what = _described(answer.name, answer.before)
+        with_what = _described(_title(path, answer.name), answer.before)
         if answer.differences:
             typer.echo(f"{path} against {with_what}:")
             out().print(_differences_table(answer))
@@ -191,7 +207,8 @@ async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool
         for document in documents:
             try:
                 answer = await document.publish(ledger, force=force)
-                warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in answer.warnings)
+                found = () if isinstance(answer, pb.PublishPlansResponse) else answer.warnings
+                warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in found)
                 done.append(_PublishedFile(document.path, answer.version, answer.replayed, warnings=warnings))
             except Unavailable:
                 raise
@@ -208,13 +225,14 @@ def list_versions(
     as_json: AsJson = False,
 ) -> None:
     """List versions, and what is wrong with the server's files."""
-    cards, costs = run(_list(target, name))
+    cards, costs, plans = run(_list(target, name))
     if as_json:
-        print_json({"cards": _as_dict(cards), "costs": _as_dict(costs)})
+        print_json({"cards": _as_dict(cards), "costs": _as_dict(costs), "plans": _as_dict(plans)})
         return
     made = table("Versions", "name", "version", "revision", "from (UTC)", "published (UTC)", "by", "")
-    for version in (*costs.versions, *cards.versions):
-        made.add_row(*_version_row(version))
+    for title, versions in (("(cost book)", costs), ("(plans)", plans), ("", cards)):
+        for version in versions.versions:
+            made.add_row(title or version.name, *_version_row(version))
     out().print(made)
     for problem in cards.file_problems:
         note(f"not in force, a file of the server: {problem}")
@@ -224,16 +242,21 @@ def list_versions(
 
 async def _list(
     target: str, name: str
-) -> tuple[pb.ListRateCardVersionsResponse, pb.ListCostVersionsResponse]:
+) -> tuple[pb.ListRateCardVersionsResponse, pb.ListCostVersionsResponse, pb.ListPlanVersionsResponse]:
     async with reach(target) as ledger:
         cards = await _pages(
             ledger.admin.ListRateCardVersions,
             pb.ListRateCardVersionsRequest(name=name, page_size=PAGE_SIZE),
         )
         if name:
-            return cards, pb.ListCostVersionsResponse()
-        request = pb.ListCostVersionsRequest(page_size=PAGE_SIZE)
-        return cards, await _pages(ledger.admin.ListCostVersions, request)
+            return cards, pb.ListCostVersionsResponse(), pb.ListPlanVersionsResponse()
+        costs = pb.ListCostVersionsRequest(page_size=PAGE_SIZE)
+        plans = pb.ListPlanVersionsRequest(page_size=PAGE_SIZE)
+        return (
+            cards,
+            await _pages(ledger.admin.ListCostVersions, costs),
+            await _pages(ledger.admin.ListPlanVersions, plans),
+        )
 
 
 async def _pages(method: Any, request: Any) -> Any:
@@ -252,24 +275,29 @@ async def _pages(method: Any, request: Any) -> Any:
 def show(
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
     costs: OfCosts = False,
+    plans: OfPlans = False,
     version: Annotated[int | None, typer.Option(min=1, help="The one in force, if not given.")] = None,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
-    """Show the document of a card, or of the cost book: what is in force, or a version."""
-    _one_of(name, costs=costs)
-    answer = run(_show(target, name, version or 0))
+    """Show the document of a card, of the cost book or of the plans: what is in force, or a version."""
+    title = _one_of(name, costs=costs, plans=plans)
+    answer = run(_show(target, name, version or 0, plans=plans))
     if as_json:
         print_json(answer)
         return
-    note(_described(name, answer.version))
+    note(_described(title, answer.version))
     typer.echo(answer.document.rstrip("\n"))
 
 
-async def _show(target: str, name: str, number: int) -> pb.GetRateCardResponse | pb.GetCostsResponse:
+async def _show(
+    target: str, name: str, number: int, *, plans: bool
+) -> pb.GetRateCardResponse | pb.GetCostsResponse | pb.GetPlansResponse:
     async with reach(target) as ledger:
         if name:
             return await call(ledger.admin.GetRateCard, pb.GetRateCardRequest(name=name, number=number))
+        if plans:
+            return await call(ledger.admin.GetPlans, pb.GetPlansRequest(number=number))
         return await call(ledger.admin.GetCosts, pb.GetCostsRequest(number=number))
 
 
@@ -279,29 +307,32 @@ def rollback(
     version: Annotated[int, typer.Option(min=1, help="Whose content is to come back.")],
     name: Annotated[str, typer.Argument(help="Of the card.")] = "",
     costs: OfCosts = False,
+    plans: OfPlans = False,
     force: Force = False,
     target: AdminTarget = "127.0.0.1:50052",
     as_json: AsJson = False,
 ) -> None:
     """Publish the content of an older version again, as the next one."""
-    _one_of(name, costs=costs)
-    answer = run(_roll_back(target, name, version, force=force))
+    title = _one_of(name, costs=costs, plans=plans)
+    answer = run(_roll_back(target, name, version, force=force, plans=plans))
     if as_json:
         print_json(answer)
         return
-    described = _described(name, answer.version)
+    described = _described(title, answer.version)
     typer.echo(f"unchanged: {described}" if answer.replayed else described)
     for later in answer.to_come:
-        note(f"it is replaced later by {_described(name, later)}")
+        note(f"it is replaced later by {_described(title, later)}")
 
 
 async def _roll_back(
-    target: str, name: str, number: int, *, force: bool
-) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse:
+    target: str, name: str, number: int, *, force: bool, plans: bool
+) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse | pb.RollbackPlansResponse:
     async with reach(target) as ledger:
         if name:
             request = pb.RollbackRateCardRequest(name=name, number=number, force=force)
             return await call(ledger.admin.RollbackRateCard, request)
+        if plans:
+            return await call(ledger.admin.RollbackPlans, pb.RollbackPlansRequest(number=number, force=force))
         return await call(ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number))
 
 
@@ -318,38 +349,48 @@ class _PricesFile(NamedTuple):
     def is_costs(self) -> bool:
         return self.path.name == COSTS_FILE
 
+    @property
+    def is_plans(self) -> bool:
+        return self.path.name == PLANS_FILE
+
     def diff_request(self) -> pb.DiffRatesRequest:
         if self.is_costs:
             return pb.DiffRatesRequest(costs=self.text)
+        if self.is_plans:
+            return pb.DiffRatesRequest(plans=self.text)
         return pb.DiffRatesRequest(rate_card=self.text)
 
     async def publish(
         self, ledger: Ledger, *, force: bool
-    ) -> pb.PublishRateCardResponse | pb.PublishCostsResponse:
+    ) -> pb.PublishRateCardResponse | pb.PublishCostsResponse | pb.PublishPlansResponse:
         if self.is_costs:
             costs = pb.PublishCostsRequest(document=self.text)
             return await call(ledger.admin.PublishCosts, costs)
+        if self.is_plans:
+            plans = pb.PublishPlansRequest(document=self.text, force=force)
+            return await call(ledger.admin.PublishPlans, plans)
         card = pb.PublishRateCardRequest(document=self.text, force=force)
         return await call(ledger.admin.PublishRateCard, card)
 
 
 def _documents(files: Sequence[Path]) -> list[_PricesFile]:
-    """The files, the cost book first: cards are checked against it."""
+    """The files, the cost book first: cards are checked against it. Plans, which name cards, come last."""
     paths = [path for file in files for path in (_files_of(file) if file.is_dir() else [file])]
     if not paths:
-        fail(f"{', '.join(map(str, files))}: holds no {COSTS_FILE} and no cards/*.yaml", USAGE)
+        what = f"holds no {COSTS_FILE}, no cards/*.yaml and no {PLANS_FILE}"
+        fail(f"{', '.join(map(str, files))}: {what}", USAGE)
     documents = []
     for path in paths:
         try:
             documents.append(_PricesFile(path, path.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             fail(f"{path}: cannot be read: {error}", USAGE)
-    return sorted(documents, key=lambda document: not document.is_costs)
+    return sorted(documents, key=lambda document: (document.is_plans, not document.is_costs))
 
 
 def _files_of(directory: Path) -> list[Path]:
     cards = [path for path in sorted((directory / "cards").glob("*.yaml")) if not path.name.startswith(".")]
-    return [path for path in (directory / COSTS_FILE, *cards) if path.exists()]
+    return [path for path in (directory / COSTS_FILE, *cards, directory / PLANS_FILE) if path.exists()]
 
 
 class _PublishedFile(NamedTuple):
@@ -380,9 +421,20 @@ class _PublishedFile(NamedTuple):
         }
 
 
-def _one_of(name: str, *, costs: bool) -> None:
-    if bool(name) == costs:
-        fail("name a card, or say --costs: one of the two", USAGE)
+def _one_of(name: str, *, costs: bool, plans: bool) -> str:
+    """What is meant, for people."""
+    if [bool(name), costs, plans].count(True) != 1:
+        fail("name a card, or say --costs or --plans: one of the three", USAGE)
+    if name:
+        return f"card {name}"
+    return "the cost book" if costs else "the plans"
+
+
+def _title(path: Path, card: str) -> str:
+    """What a file holds."""
+    if path.name == PLANS_FILE:
+        return "the plans"
+    return f"card {card}" if card else "the cost book"
 
 
 # --- what people see ---------------------------------------------------------------------------------------
@@ -398,8 +450,7 @@ def _differences_table(answer: pb.DiffRatesResponse) -> Table:
     return made
 
 
-def _described(name: str, version: pb.PriceVersion) -> str:
-    what = f"card {name}" if name else "the cost book"
+def _described(what: str, version: pb.PriceVersion) -> str:
     if not version.number:
         return f"{what}, of which nothing is published"
     since = "the beginning" if _is_first(version.effective_from) else f"{_time(version.effective_from)} UTC"
@@ -414,7 +465,6 @@ def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
         *(["forced"] if version.forced else []),
     ]
     return (
-        version.name or "(cost book)",
         str(version.number),
         str(version.revision),
         _time(version.effective_from),

@@ -163,7 +163,7 @@ def decide_in_memory(
         raise AssertionError("a command is decided against a wallet in memory")
     named = pending.reservation
     reservation = member.reservations.get(named) if named is not None else None
-    plan = prices.plans.get(wallet.plan)
+    plan = prices.plans(now).get(wallet.plan)
     terms: Terms | None = None
     priced: Priced | None = None
     if isinstance(command, (Reserve, Charge)):

@@ -125,7 +125,7 @@ class Loads:
         if wallet.next_due_at is None or wallet.next_due_at > due_at:
             return
         now = max(due_at, wallet.last_instant)
-        plan = self._prices.plans.get(wallet.plan) or Plan(wallet.plan, None)
+        plan = self._prices.plans(now).get(wallet.plan) or Plan(wallet.plan, None)
         decisions, after = due(
             wallet, loaded.due, loaded.next_reservation_due_at, loaded.closings, now=now, plan=plan
         )

@@ -73,6 +73,7 @@ CELL: Final[Mapping[str, Relation]] = {
 SHARED: Final[Mapping[str, Relation]] = {
     "customers": Relation(_APPEND, ALL),
     "price_versions": Relation(_APPEND),
+    "plan_versions": Relation(_APPEND),
     "price_generation": Relation(_ADVANCE),
     # Hashes of keys: whoever answers reads has no use for them.
     "keys": Relation(_CHANGE, is_of_books=False),

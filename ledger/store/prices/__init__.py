@@ -1,4 +1,4 @@
-"""Versions of cards and of the cost book, and the plans that servers have taken.
+"""Versions of cards, of the cost book and of the plans, and how many customers are on a plan.
 
 Knows the audit. Documents are texts here: the store does not price.
 """

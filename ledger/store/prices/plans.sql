@@ -1,2 +1,5 @@
--- name: latest
-SELECT after::text FROM ledger.audit WHERE resource = $1 ORDER BY at DESC, number DESC LIMIT 1
+-- name: affected
+-- Customers on plans, and of other plans those that have no card of their own.
+SELECT plan, count(*) AS customers FROM {cell}.wallets
+WHERE plan = ANY($1::text[]) OR (plan = ANY($2::text[]) AND card IS NULL)
+GROUP BY plan

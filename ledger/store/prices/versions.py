@@ -1,4 +1,4 @@
-"""Versions of prices: of each rate card, and of the cost book. Numbered, hashed, immutable.
+"""Versions of prices: of each rate card, of the cost book, and of the plans. Numbered, hashed, immutable.
 
 Their documents tell margins and costs: the pools to use are the writer's and finance's.
 """
@@ -14,6 +14,7 @@ from ledger.store.audit import instant, note
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from asyncpg import Record
@@ -27,13 +28,14 @@ CONVERGENCE: Final = timedelta(seconds=2 * POLL_SECONDS)
 """A version takes effect no sooner after it was published: until then every process has found it."""
 COST_BOOK: Final = ""
 """The name of the cost book: there is one."""
+PLANS: Final = ""
+"""The name of the plans: they are one document."""
 
 _SQL = statements_of(__name__)
 LOCK = _SQL["lock"]
 LOOK = _SQL["look"]
 ADVANCE = _SQL["advance"]
 LATEST = _SQL["latest"]
-STORE = _SQL["store"]
 SINCE = _SQL["since"]
 LIST = _SQL["list"]
 FIND = _SQL["find"]
@@ -45,6 +47,14 @@ class Kind(StrEnum):
 
     CARD = "CARD"
     COSTS = "COSTS"
+    PLANS = "PLANS"
+
+
+STORE: Mapping[Kind, str] = {
+    Kind.CARD: _SQL["store_prices"],
+    Kind.COSTS: _SQL["store_prices"],
+    Kind.PLANS: _SQL["store_plans"],
+}
 
 
 class Source(StrEnum):
@@ -60,7 +70,7 @@ class NewVersion(NamedTuple):
 
     kind: Kind
     name: str
-    """Of the card; COST_BOOK."""
+    """Of the card; COST_BOOK; PLANS."""
     revision: int
     version: str
     """Content hash."""
@@ -71,7 +81,7 @@ class NewVersion(NamedTuple):
     restores: int | None = None
     """The number of the version that a rollback publishes again."""
     forced: bool = False
-    """Published in spite of its card's margin floor."""
+    """Published in spite of its card's margin floor, or of the customers that its plans leave without one."""
 
 
 class Version(NamedTuple):
@@ -80,7 +90,7 @@ class Version(NamedTuple):
     kind: Kind
     name: str
     number: int
-    """1, 2, 3 … of its card, or of the cost book."""
+    """1, 2, 3 … of its card, of the cost book, or of the plans."""
     revision: int
     version: str
     """Content hash."""
@@ -187,7 +197,7 @@ async def publish(pool: Pool, draft: NewVersion) -> Publication:
             return Publication(latest, repeated=True)
         now = await connection.fetchval("SELECT clock_timestamp()")
         made = numbered(draft, latest, generation + 1, now)
-        await connection.execute(STORE, *made, draft.document)
+        await connection.execute(STORE[draft.kind], *made, draft.document)
         before = _image(latest) if latest is not None else None
         await note(connection, draft.by, resource_of(draft.kind, draft.name), before, _image(made))
         await connection.execute(ADVANCE, made.generation)
@@ -196,7 +206,12 @@ async def publish(pool: Pool, draft: NewVersion) -> Publication:
 
 def resource_of(kind: Kind, name: str) -> str:
     """What a publication concerns, in the audit."""
-    return f"rateCards/{name}" if kind is Kind.CARD else "costs"
+    return f"rateCards/{name}" if kind is Kind.CARD else kind.lower()
+
+
+def title_of(kind: Kind, name: str) -> str:
+    """What a version is of, for people."""
+    return {Kind.CARD: f"card {name}", Kind.COSTS: "cost book", Kind.PLANS: "plans"}[kind]
 
 
 def _image(version: Version) -> Image:

@@ -120,6 +120,7 @@ BEHIND_THE_DOOR = {
     RefusalReason.RATE_REVISION_TAKEN.value,
     RefusalReason.RATE_REVISION_PASSED.value,
     RefusalReason.MARGIN_BELOW_FLOOR.value,
+    RefusalReason.PLANS_IN_USE.value,
     RefusalReason.KEY_NOT_FOUND.value,
     RefusalReason.KEY_ENDED.value,
     RefusalReason.GRANT_NOT_FOUND.value,

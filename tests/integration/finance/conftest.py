@@ -45,7 +45,7 @@ async def writer(database: Database) -> AsyncIterator[Connection]:
 async def finance(database: Database) -> AsyncIterator[FinanceServiceStub]:
     """The finance service, called through a channel; by its clock all that is booked is a minute old."""
     pool = database.finance
-    simulator = Simulator(pool, PriceBook({}), lambda: datetime.now(UTC), [CELL])
+    simulator = Simulator(pool, PriceBook(), lambda: datetime.now(UTC), [CELL])
     service = finance_service(
         FinanceService(pool, Directory(pool), [CELL], simulator, lambda: datetime.now(UTC) + MINUTE)
     )

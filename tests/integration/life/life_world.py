@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ledger.books.model import Plan
 from ledger.clock import DatabaseClock
 from ledger.metrics.operations import OperationsMetrics
 from ledger.publishing.service import PublishingService
@@ -68,6 +69,15 @@ class Replica:
 
     def gauge(self, name: str) -> Any:
         return self.metrics.registry.get_sample_value(f"acu_ledger_{name}")
+
+
+def plans_of(replica: Replica, instant: datetime | None = None) -> Mapping[str, Plan]:
+    """The plans in force on a replica: now, if no instant is named."""
+    return replica.publishing.prices.plans(instant or replica.clock.now())
+
+
+def write_plans(replica: Replica, revision: int, plans: str) -> None:
+    (replica.directory / "plans.yaml").write_text(f"revision: {revision}\nplans: {{{plans}}}\n")
 
 
 Start = Callable[..., Awaitable[Replica]]

@@ -8,13 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from life_world import Replica, Start, write_card, write_costs
+from life_world import Replica, Start, plans_of, write_card, write_costs, write_plans
 
 import pricing
 from ledger.clock import boot_seconds
-from ledger.prices.plans import BUILT_IN
 from ledger.publishing.publisher import By
 from ledger.store.postgres.database import Database
 from ledger.store.prices.versions import (
@@ -177,12 +175,12 @@ async def test_files_are_taken_all_or_none(start: Start, database: Database) -> 
         f"{first.directory}/costs.yaml: cost book: revision 1 is published with other content"
     )
     assert await versions(database) == [(1, 1, "FILE")]
-    assert "team" not in first.publishing.prices.plans
+    assert "team" not in plans_of(first)
     write_costs(first.directory, 2, "  image: {each: '1'}\n")
     await first.look()
     assert first.publishing.files.read.match
     assert await versions(database) == [(2, 2, "FILE"), (1, 1, "FILE")]
-    assert "team" in first.publishing.prices.plans
+    assert "team" in plans_of(first)
 
 
 async def test_a_plan_may_name_a_card_that_comes_with_it(start: Start) -> None:
@@ -193,7 +191,7 @@ async def test_a_plan_may_name_a_card_that_comes_with_it(start: Start) -> None:
     (first.directory / "cards" / "more.yaml").write_text(text.replace("card: basic", "card: more"))
     (first.directory / "plans.yaml").write_text("plans: {team: {card: more}}\n")
     await first.look()
-    assert first.publishing.prices.plans["team"].card == "more"
+    assert plans_of(first)["team"].card == "more"
 
 
 async def test_a_start_with_bad_files(start: Start, tmp_path: Path) -> None:
@@ -213,19 +211,6 @@ async def test_a_start_with_bad_files(start: Start, tmp_path: Path) -> None:
     assert bad.gauge("price_files_refused") == 2
 
 
-async def test_plans_follow_their_file(start: Start) -> None:
-    """They are the process's own; a card that is not there, or another mistake, leaves them as they were."""
-    first = await start()
-    plans = first.directory / "plans.yaml"
-    plans.write_text("plans: {team: {card: basic}}\n")
-    await first.look()
-    assert set(first.publishing.prices.plans) == {"team"}
-    plans.write_text("plans: {team: {card: gone}}\n")
-    await first.look()
-    assert first.publishing.prices.plans["team"].card == "basic"
-    assert "there is no card 'gone'" in first.publishing.files.read.refused[0]
-
-
 async def audited(database: Database) -> list[tuple[str, Any, Any]]:
     """What was done, in order: the resource, before and after."""
     rows = await database.finance.fetch("SELECT * FROM ledger.audit ORDER BY number")
@@ -236,52 +221,27 @@ async def audited(database: Database) -> list[tuple[str, Any, Any]]:
 
 
 async def test_what_is_taken_from_files_is_audited(start: Start, database: Database) -> None:
-    """Versions by whoever publishes them, plans where they are others than those that a server took last."""
+    """Versions of cards, of the cost book and of plans, by whoever publishes them."""
     first = await start()
     begun = await audited(database)
-    assert [resource for resource, _, _ in begun] == ["costs", "rateCards/basic", "plans"]
+    assert [resource for resource, _, _ in begun] == ["costs", "rateCards/basic"]
     assert all(before is None for _, before, _ in begun)
-    assert begun[2][2].keys() == BUILT_IN.keys()
-    assert begun[2][2]["overdraft"] == {
-        "card": None,
-        "over_capture": "ALLOW_WITH_OVERDRAFT",
-        "overdraft_limit_micros": 100_000_000,
-        "default_ttl_seconds": 300,
-        "max_ttl_seconds": 86_400,
-        "unpriced": "BOOK",
-        "low_balance_micros": 0,
-    }
     second = await start("second")
     await second.look()
     assert await audited(database) == begun
 
     for replica in (first, second):
-        (replica.directory / "plans.yaml").write_text("plans: {team: {card: basic, max_ttl: 1h}}\n")
+        write_plans(replica, 1, "team: {card: basic, max_ttl: 1h}")
         await replica.look()
     [*_, changed] = after = await audited(database)
     assert after[:-1] == begun
-    assert (changed[0], changed[1]) == ("plans", begun[2][2])
-    assert changed[2]["team"]["max_ttl_seconds"] == 3_600
+    assert changed[:2] == ("plans", None)
+    assert (changed[2]["number"], changed[2]["revision"], changed[2]["source"]) == (1, 1, "FILE")
 
     write_card(first.directory, 2, "2")
-    (first.directory / "plans.yaml").write_text("plans: {team: {card: gone}}\n")
+    write_plans(first, 2, "team: {card: gone}")
     await first.look()
     assert await audited(database) == after
-
-
-async def test_plans_that_cannot_be_audited_are_not_taken(start: Start, database_url: str) -> None:
-    """Nobody goes by plans of which there is no row."""
-    first = await start()
-    owner = await asyncpg.connect(database_url)
-    await owner.execute("ALTER TABLE ledger.audit ADD CONSTRAINT no_more CHECK (false) NOT VALID")
-    (first.directory / "plans.yaml").write_text("plans: {team: {card: basic}}\n")
-    with pytest.raises(asyncpg.CheckViolationError):
-        await first.look()
-    assert first.publishing.prices.plans == BUILT_IN
-    await owner.execute("ALTER TABLE ledger.audit DROP CONSTRAINT no_more")
-    await owner.close()
-    await first.look()
-    assert set(first.publishing.prices.plans) == {"team"}
 
 
 async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start: Start) -> None:
@@ -292,31 +252,11 @@ async def test_a_plan_falls_back_on_what_is_published_not_on_an_older_file(start
     write_card(first.directory, 1)
     card = first.directory / "cards" / "basic.yaml"
     card.write_text(card.read_text() + "fallback: {units: pages}\n")
-    (first.directory / "plans.yaml").write_text("plans: {team: {card: basic, unpriced: FALLBACK}}\n")
+    write_plans(first, 1, "team: {card: basic, unpriced: FALLBACK}")
     await first.look()
     (problem,) = first.publishing.files.read.refused
     assert "the card 'basic' names no rule to fall back on" in problem
-    assert "team" not in first.publishing.prices.plans
-
-
-async def test_plans_outlive_their_file(start: Start) -> None:
-    """No customer changes its limits because a file is gone; the file is missed until it is back."""
-    first = await start()
-    assert first.publishing.prices.plans is BUILT_IN
-    plans = first.directory / "plans.yaml"
-    plans.write_text("plans: {team: {card: basic}}\n")
-    await first.look()
-    plans.unlink()
-    await first.look()
-    assert set(first.publishing.prices.plans) == {"team"}
-    assert first.publishing.files.read.refused == (
-        f"{plans}: is gone (put it back: its plans stay in force until then, or until a restart)",
-    )
-    assert (first.gauge("price_files_refused"), first.gauge("price_files_match")) == (1, 0)
-    plans.write_text("plans: {crew: {card: basic}}\n")
-    await first.look()
-    assert set(first.publishing.prices.plans) == {"crew"}
-    assert first.publishing.files.read.match
+    assert "team" not in plans_of(first)
 
 
 async def test_a_card_and_the_cost_book_hold_together(start: Start, tmp_path: Path) -> None:
@@ -344,8 +284,10 @@ async def test_a_catalog_that_has_changed(start: Start) -> None:
     newer = pricing.CostBook.from_document(costs.document.replace('"input":"3"', '"input":"4"'))
     cards = {"basic": pricing.RateCard.from_document((first.directory / "cards" / "basic.yaml").read_text())}
     files = {"": "costs.yaml", "basic": "cards/basic.yaml"}
-    await first.publishing.publisher.publish_files(pricing.Config(costs, cards, files, text), ACT)
-    read = await first.publishing.publisher.publish_files(pricing.Config(newer, cards, files, text), ACT)
+    await first.publishing.publisher.publish_files(pricing.Config(costs, cards, files, text), None, ACT)
+    read = await first.publishing.publisher.publish_files(
+        pricing.Config(newer, cards, files, text), None, ACT
+    )
     [problem] = read.refused
     assert problem == (
         "costs.yaml: cost book: revision 2 is published with other prices of the catalog,"

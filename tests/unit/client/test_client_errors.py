@@ -25,6 +25,7 @@ BACK_OFFICE = {
     RefusalReason.TOO_MANY_WEBHOOKS,
     RefusalReason.KEY_NOT_FOUND,
     RefusalReason.MARGIN_BELOW_FLOOR,
+    RefusalReason.PLANS_IN_USE,
     RefusalReason.RATE_REVISION_PASSED,
     RefusalReason.RATE_REVISION_TAKEN,
     RefusalReason.RATE_VERSION_NOT_FOUND,

@@ -1,12 +1,10 @@
 """`plans.yaml`: what it says of work without a price, and what is refused of that."""
 
-from pathlib import Path
-
 import pytest
 
 import pricing
-from ledger.books.model import Unpriced
-from ledger.prices.plans import load_plans
+from ledger.books.model import OverCapture, Unpriced
+from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
 
 CARD = """\
 card: basic
@@ -22,14 +20,14 @@ def _cards(extra: str = "") -> dict[str, pricing.RateCard]:
     return {"basic": pricing.RateCard.from_document(CARD.format(extra=extra))}
 
 
-def test_a_plan_says_what_work_without_a_price_is_charged(tmp_path: Path) -> None:
+def test_a_plan_says_what_work_without_a_price_is_charged() -> None:
     """Nothing, unless it says otherwise; on its card's fallback where that names one."""
-    (tmp_path / "plans.yaml").write_text(
+    text = (
         "plans:\n  a: {card: basic}\n  b: {card: basic, unpriced: CHARGE_HOLD}\n"
         "  c: {card: basic, unpriced: FALLBACK}\n  d: {unpriced: FALLBACK}\n"
     )
-    plans = load_plans(tmp_path, _cards("fallback: {tokens: dearest}\n"))
-    assert [plan.unpriced for plan in plans.values()] == [
+    book = read_plans_text(text, _cards("fallback: {tokens: dearest}\n"))
+    assert [plan.unpriced for plan in book.plans.values()] == [
         *(Unpriced.BOOK, Unpriced.CHARGE_HOLD, Unpriced.FALLBACK, Unpriced.FALLBACK)
     ]
 
@@ -51,9 +49,46 @@ def test_a_plan_says_what_work_without_a_price_is_charged(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_in_its_place(tmp_path: Path, plan: str, problem: str) -> None:
+def test_a_policy_that_cannot_be_is_refused_in_its_place(plan: str, problem: str) -> None:
     """File, line and column, and what to write instead."""
-    (tmp_path / "plans.yaml").write_text(f"plans:\n  a: {plan}\n")
     with pytest.raises(pricing.ConfigError) as caught:
-        load_plans(tmp_path, _cards())
-    assert [str(each) for each in caught.value.problems] == [f"{tmp_path / 'plans.yaml'}:{problem}"]
+        read_plans_text(f"plans:\n  a: {plan}\n", _cards(), "plans.yaml")
+    assert [str(each) for each in caught.value.problems] == [f"plans.yaml:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("revision: 0\nplans: {a: {}}", "1:11: 'revision': should be greater than or equal to 1"),
+        (f"plans: {{{'a' * 129}: {{}}}}", "1:9: is no name of a plan (write 1 to 128 printable characters)"),
+        ('plans: {"a\\tb": {}}', "1:9: is no name of a plan (write 1 to 128 printable characters)"),
+        ("revision: 2", "1:1: the key 'plans' is missing"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused_in_their_place(text: str, problem: str) -> None:
+    """A name that no customer can state is none; a version has a revision, and plans."""
+    with pytest.raises(pricing.ConfigError) as caught:
+        PlanBook.from_document(text)
+    assert [str(each) for each in caught.value.problems] == [f"<plans>:{problem}"]
+
+
+def test_plans_are_a_version_by_what_they_say() -> None:
+    """A comment makes no other one, a revision does; without a revision it is the first."""
+    book, commented, next_one = (
+        PlanBook.from_document(text)
+        for text in ("plans: {a: {}}", "# same\nplans: {a: {}}", "revision: 2\nplans: {a: {}}")
+    )
+    assert (book.revision, next_one.revision) == (1, 2)
+    assert book.version == commented.version != next_one.version
+    assert book.effective_from.year == 1970
+
+
+def test_the_plans_that_are_built_in_name_no_card() -> None:
+    """Where nothing is published each customer names its own."""
+    assert {name: plan.over_capture for name, plan in BUILT_IN.plans.items()} == {
+        "standard": OverCapture.ALLOW_IF_AVAILABLE,
+        "capped": OverCapture.CAP,
+        "overdraft": OverCapture.ALLOW_WITH_OVERDRAFT,
+    }
+    assert BUILT_IN.plans["overdraft"].overdraft_limit_micros == 100_000_000
+    assert {plan.card for plan in BUILT_IN.plans.values()} == {None}

@@ -27,7 +27,7 @@ FLOW = f"credit: c, credit_price_usd: '1', {RULES}}}"
 def test_a_card_keeps_its_words(before, after):
     """But for the revision the text stays as it was written, comments and all."""
     card = pricing.RateCard.from_document(before)
-    revised = pricing.revised_card(card, 12)
+    revised = pricing.RateCard.from_document(pricing.revised_text(before, 12))
     assert revised.document == (after or "  revision: 12\n" + before)
     assert (card.revision, revised.revision) == (3 if "revision" in before else 1, 12)
     assert pricing.differing_cards(card, revised) == ()
