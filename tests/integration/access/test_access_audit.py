@@ -159,6 +159,18 @@ async def roll_back_costs(service: Guarded) -> tuple[Fields, str]:
     return {"number": latest.number}, "costs"
 
 
+async def publish_plans(service: Guarded) -> tuple[Fields, str]:
+    document = (await done(service, "GetPlans", number=1)).response.document
+    versions = (await done(service, "ListPlanVersions")).response.versions
+    return {"document": f"revision: {versions[0].revision + 1}\n{document}"}, "plans"
+
+
+async def roll_back_plans(service: Guarded) -> tuple[Fields, str]:
+    [latest, *_] = (await done(service, "ListPlanVersions")).response.versions
+    await done(service, "PublishPlans", **(await publish_plans(service))[0])
+    return {"number": latest.number}, "plans"
+
+
 async def create_key(_: Guarded) -> tuple[Fields, str]:
     return {"request_id": fresh(), "name": "app", "scopes": ["backend"]}, "keys/"
 
@@ -221,6 +233,8 @@ REQUESTS: dict[str, Callable[[Guarded], Awaitable[tuple[Fields, str]]]] = {
     "PublishCosts": publish_costs,
     "RollbackRateCard": roll_back_rate_card,
     "RollbackCosts": roll_back_costs,
+    "PublishPlans": publish_plans,
+    "RollbackPlans": roll_back_plans,
     "CreateKey": create_key,
     "RevokeKey": revoke_key,
     "RotateKey": rotate_key,

@@ -275,7 +275,9 @@ async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
     )
     first = await world.admin.CreateCustomer(create)
     second = await world.admin.UpdateCustomer(update)
-    own.prices.plans = {}
+    request = admin.PublishPlansRequest(document="revision: 2\nplans: {other: {}}\n", force=True)
+    await world.admin.PublishPlans(request)
+    own.ahead = timedelta(seconds=5)
     assert (await world.admin.CreateCustomer(create)).customer == first.customer
     assert (await world.admin.UpdateCustomer(update)).sequence == second.sequence
     create.request_id = update.request_id = fresh()

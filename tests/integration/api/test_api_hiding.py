@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -26,6 +27,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.errors import OVERLOADED, TABLE
 from ledger.api.messages.limits import USAGE_ITEMS_MAX
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
@@ -131,6 +133,12 @@ BEHIND_THE_DOOR = {
     RefusalReason.TOO_MANY_GRANTS.value,
 }
 """Reasons that no public method has."""
+
+
+async def are_in_force(world: World, number: int) -> bool:
+    """Whether the plans of a version are."""
+    answer = await world.admin.GetPlans(admin.GetPlansRequest())
+    return bool(answer.version.number == number)
 
 
 @dataclass
@@ -496,12 +504,12 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
     methods = {name for stub in (CreditServiceStub, WalletServiceStub) for name in vars(stub(world.public))}
     assert overheard.methods == methods
 
-    plans = config / "plans.yaml"
-    plans.write_text(
-        plans.read_text().replace("  brief:", "  other:").replace("strict: {card: metered, ", "strict: {")
-    )
+    plans = (config / "plans.yaml").read_text().replace("  brief:", "  other:")
+    plans = "revision: 2\n" + plans.replace("strict: {card: metered, ", "strict: {")
     with serve(database_urls, config) as served:
         async with spying(served, owner, overheard) as world:
+            await world.admin.PublishPlans(admin.PublishPlansRequest(document=plans, force=True))
+            await until(partial(are_in_force, world, 2))
             for card in CARDS:
                 world.customer_id = f"customer of {card}"
                 for call in (

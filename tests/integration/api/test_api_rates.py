@@ -122,6 +122,48 @@ async def test_the_cost_book(rates):
     assert [each.number for each in versions] == [before.number]
 
 
+async def test_the_plans(shop, rates):
+    """The same life: compared plan by plan, numbered, shown as written, and never without their customers."""
+    await shop.new_customer("of the plans", "strict")
+    before = await rates.GetPlans(pb.GetPlansRequest())
+    assert (before.version.number, before.version.in_force) == (1, True)
+    text = "revision: 4 # ours\n" + before.document + "  extra: {card: metered, max_ttl: 1h}\n"
+    diff = await rates.DiffRates(pb.DiffRatesRequest(plans=text))
+    [one] = diff.differences
+    assert (diff.before.number, one.kind, one.rule) == (1, pb.DIFFERENCE_KIND_RULE_ADDED, "extra")
+    assert one.after == '{"card": "metered", "max_ttl": "1h"}'
+    done = await rates.PublishPlans(pb.PublishPlansRequest(document=text))
+    assert (done.version.number, done.version.revision, done.version.in_force) == (2, 4, False)
+    assert (await rates.PublishPlans(pb.PublishPlansRequest(document=text))).replayed
+
+    without = text.replace("revision: 4", "revision: 5").replace("  strict:", "  lenient:")
+    refused = await refusal(rates.PublishPlans(pb.PublishPlansRequest(document=without)))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PLANS_IN_USE")
+    assert refused.metadata == {"plans": "strict", "customers": "1"}
+    checked = await rates.CheckRates(
+        pb.CheckRatesRequest(plans=pb.RateDocument(name="plans.yaml", text=without))
+    )
+    [problem] = checked.problems
+    assert (problem.document, problem.message.partition(": ")[2]) == ("plans.yaml", "strict (1)")
+    wrong = await refusal(rates.PublishPlans(pb.PublishPlansRequest(document="plans: {a: {card: no}}")))
+    assert wrong.fields["document"].startswith("<plans>:1:19: there is no card 'no'")
+    low = await refusal(rates.PublishPlans(pb.PublishPlansRequest(document=before.document)))
+    assert low.reason == "RATE_REVISION_PASSED"
+
+    back = await rates.RollbackPlans(pb.RollbackPlansRequest(number=1))
+    assert (back.version.number, back.version.revision, back.version.restores) == (3, 5, 1)
+    undone = await rates.DiffRates(pb.DiffRatesRequest(plans_number=3))
+    assert [each.kind for each in undone.differences] == [pb.DIFFERENCE_KIND_RULE_REMOVED]
+    shown = await rates.GetPlans(pb.GetPlansRequest(number=2))
+    assert (shown.document, shown.version.number) == (text, 2)
+    request, numbers = pb.ListPlanVersionsRequest(page_size=2), []
+    while not numbers or request.page_token:
+        page = await rates.ListPlanVersions(request)
+        numbers += [each.number for each in page.versions]
+        request.page_token = page.next_page_token
+    assert numbers == [3, 2, 1]
+
+
 async def test_check(rates, name):
     """All that is wrong with all documents, each with its place; nothing is published."""
     request = pb.CheckRatesRequest(
@@ -197,6 +239,9 @@ async def test_refusals(rates, name):
     for call in (
         rates.GetRateCard(pb.GetRateCardRequest(name=name, number=9)),
         rates.GetCosts(pb.GetCostsRequest(number=99)),
+        rates.GetPlans(pb.GetPlansRequest(number=99)),
+        rates.RollbackPlans(pb.RollbackPlansRequest(number=99)),
+        rates.DiffRates(pb.DiffRatesRequest(plans_number=99)),
         rates.DiffRates(pb.DiffRatesRequest(rate_card=card_text(name), with_number=9)),
         rates.RollbackRateCard(pb.RollbackRateCardRequest(name=name, number=9)),
         rates.RollbackCosts(pb.RollbackCostsRequest(number=99)),

@@ -123,4 +123,30 @@ def test_a_card_from_file_to_rollback(server: Server, files: Path) -> None:
     assert "per_hour: '5'" in rates("show", "lent", "--version", 2, *target).stdout
     assert '"h100"' in rates("show", "--costs", *target).stdout
     for wrong in (("show",), ("show", "lent", "--costs"), ("rollback", "--version", 1)):
-        assert "one of the two" in rates(*wrong, *target, status=2).stderr
+        assert "one of the three" in rates(*wrong, *target, status=2).stderr
+
+
+def test_plans_from_file_to_rollback(server: Server, files: Path) -> None:
+    """Compared, published, listed, shown and taken back as cards are; what is in use stays."""
+    target = ("--target", server.back_office)
+    plans = files / "plans.yaml"
+    plans.write_text("plans: {lent: {card: lent}}\n")
+    assert "plans" in rates("check", files).stdout
+    text = rates("show", "--plans", *target).stdout
+    text += "  lent: {card: lent}\n"
+    plans.write_text(text.replace("revision: 1", "revision: 2"))
+    rates("publish", files, *target)
+    assert "unchanged" in rates("publish", plans, *target).stdout
+    plans.write_text(
+        text.replace("revision: 1", "revision: 3").replace("card: lent", "card: lent, max_ttl: 1h")
+    )
+    assert f"{plans} against the plans, version 2 (revision 2)" in " ".join(
+        rates("diff", plans, *target).stdout.split()
+    )
+    assert "max_ttl" in rates("diff", plans, *target).stdout
+    back = rates("rollback", "--plans", "--version", 1, *target)
+    assert back.stdout.startswith("the plans, version 3 (revision 3), in force from")
+    listed = json.loads(rates("list", "--json", *target).stdout)["plans"]["versions"]
+    assert [(each["number"], each["restores"]) for each in listed] == [(3, 1), (2, 0), (1, 0)]
+    assert "(plans)" in rates("list", *target).stdout
+    assert "lent: {card: lent}" in rates("show", "--plans", "--version", 2, *target).stdout

@@ -129,9 +129,7 @@ async def test_a_card_keeps_what_a_plan_falls_back_on(start: Start, tmp_path: Pa
     write_card(tmp_path / "text", 2)
     text = (tmp_path / "text" / "cards" / "basic.yaml").read_text()
     with pytest.raises(pricing.ConfigError, match=asks):
-        await first.publishing.publisher.publish_card(
-            (tmp_path / "text" / "cards" / "basic.yaml").read_text(), OPS
-        )
+        await first.publishing.publisher.publish_card(text, OPS)
     write_card(first.directory, 2)
     (first.directory / "plans.yaml").unlink()
     await first.look()

@@ -57,6 +57,7 @@ async def test_a_session_of_its_own_url_can_become_no_other_role(database):
 
 @pytest.mark.parametrize("table", [f"{CELL}.{table}" for table in DOLLAR_TABLES] + [
     "ledger.price_versions",
+    "ledger.plan_versions",
     "ledger.price_generation",
 ])  # fmt: skip
 async def test_the_reader_sees_no_dollars(by_either_way, table):

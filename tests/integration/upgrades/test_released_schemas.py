@@ -24,7 +24,7 @@ from tests.serving import serving
 RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
 NEW = [
-    *("ledger: shared_0002", "ledger: shared_0003"),
+    *("ledger: shared_0002", "ledger: shared_0003", "ledger: shared_0004"),
     *("cell_00: cell_0002", "cell_00: cell_0003", "cell_00: cell_0004", "cell_00: cell_0005"),
 ]
 """What a database of the release has not."""

@@ -167,7 +167,7 @@ def test_the_example_prices_are_taken(tmp_path: Path) -> None:
         placed = tmp_path / item["path"]
         placed.parent.mkdir(exist_ok=True)
         placed.write_text(files[item["key"]].read_text())
-    assert list(check(tmp_path).cards) == ["agents"]
+    assert list(check(tmp_path).config.cards) == ["agents"]
 
 
 def test_what_is_mounted_of_the_repository_is_there() -> None:
