@@ -66,16 +66,11 @@ class EventFollower:
 
     async def step(self) -> bool:
         """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""
+        plans = self._prices.plans(self._clock())
         thresholds = {
-            name: plan.low_balance_micros
-            for name, plan in self._prices.plans(self._clock()).items()
-            if plan.low_balance_micros
+            name: plan.low_balance_micros for name, plan in plans.items() if plan.low_balance_micros
         }
-        below = {
-            name: plan.top_up.below_micros
-            for name, plan in self._prices.plans.items()
-            if plan.top_up is not None
-        }
+        below = {name: plan.top_up.below_micros for name, plan in plans.items() if plan.top_up is not None}
         lag_seconds, is_behind = 0.0, False
         for cell in self._cells:
             step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)

@@ -26,6 +26,8 @@ from ledger.store.events.top_up_needs import DUE_MAX, due_needs
 from ledger.store.events.top_ups import TopUpSteps
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ledger.store.postgres.database import Database
 
 PERIOD_SECONDS: Final = 1.0
@@ -44,16 +46,23 @@ class TopUpFollower:
     """One per process; its cells one after the other."""
 
     def __init__(
-        self, database: Database, cells: Sequence[str], prices: PriceBook, ids: PublicIds, carry_out: CarryOut
+        self,
+        database: Database,
+        cells: Sequence[str],
+        prices: PriceBook,
+        ids: PublicIds,
+        clock: Callable[[], datetime],
+        carry_out: CarryOut,
     ) -> None:
         self._writer = database.writer
         self._prices = prices
+        self._clock = clock
         self._carry_out = carry_out
         report = partial(of_top_up, ids=ids)
         self._steps = {cell: TopUpSteps(database.writer, cell, self._rules_of, report) for cell in cells}
 
     def _rules_of(self, plan: str) -> TopUpRules | None:
-        found = self._prices.plans.get(plan)
+        found = self._prices.plans(self._clock()).get(plan)
         return found.top_up if found is not None else None
 
     async def run(self) -> None:

@@ -191,7 +191,7 @@ class PriceBook:
         self, plan: str, override: str | None, multiplier_nanos: int, now: datetime
     ) -> Ground | Refusal:
         """What new work of a customer of a plan rests on now, with a card of its own or not."""
-        policies = self.plans.get(plan)
+        policies = self.plans(now).get(plan)
         if policies is None:
             return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
         card = self.card_for(plan, override, now)

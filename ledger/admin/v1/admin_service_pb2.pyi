@@ -1094,7 +1094,7 @@ Global___GetRateCardResponse: _TypeAlias = GetRateCardResponse  # noqa: Y015
 
 @_typing.final
 class PriceVersion(_message.Message):
-    """A published version of a card or of the cost book. Immutable."""
+    """A published version of a card, of the cost book or of the plans. Immutable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1111,7 +1111,7 @@ class PriceVersion(_message.Message):
     IN_FORCE_FIELD_NUMBER: _builtins.int
     PUBLISHED_BY_KEY_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Of the card; empty for the cost book."""
+    """Of the card; empty for the cost book and the plans."""
     number: _builtins.int
     """1, 2, 3 … of this name."""
     revision: _builtins.int
@@ -1126,7 +1126,7 @@ class PriceVersion(_message.Message):
     restores: _builtins.int
     """Of a rollback: the version whose content it is."""
     forced: _builtins.bool
-    """Published in spite of the card's margin floor."""
+    """Published in spite of the card's margin floor, or of customers that the plans leave out."""
     in_force: _builtins.bool
     published_by_key_id: _builtins.str
     """Names may be others' too: the id of the key. Empty, if it was done with none."""
@@ -1226,21 +1226,27 @@ class CheckRatesRequest(_message.Message):
 
     RATE_CARDS_FIELD_NUMBER: _builtins.int
     COSTS_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rate_cards(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateDocument]: ...
     @_builtins.property
     def costs(self) -> Global___RateDocument:
         """The cost book that the cards are to be priced by; the latest published one, if unset."""
 
+    @_builtins.property
+    def plans(self) -> Global___RateDocument:
+        """May name the cards above, and those that are published."""
+
     def __init__(
         self,
         *,
         rate_cards: _abc.Iterable[Global___RateDocument] | None = ...,
         costs: Global___RateDocument | None = ...,
+        plans: Global___RateDocument | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "plans", b"plans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "rate_cards", b"rate_cards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "plans", b"plans", "rate_cards", b"rate_cards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1284,12 +1290,19 @@ class DiffRatesRequest(_message.Message):
     COSTS_FIELD_NUMBER: _builtins.int
     RATE_CARD_NUMBER_FIELD_NUMBER: _builtins.int
     COST_NUMBER_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    PLANS_NUMBER_FIELD_NUMBER: _builtins.int
     WITH_NUMBER_FIELD_NUMBER: _builtins.int
     rate_card: _builtins.str
     """A card's document (YAML)."""
     costs: _builtins.str
     """A cost book's document (YAML)."""
     cost_number: _builtins.int
+    plans: _builtins.str
+    """The document of the plans (YAML), or one of their versions. Where none are published it is compared with the
+    plans that are built in.
+    """
+    plans_number: _builtins.int
     with_number: _builtins.int
     """What it is compared with; the version before it of a version, the latest one of a document, if unset."""
     @_builtins.property
@@ -1303,13 +1316,15 @@ class DiffRatesRequest(_message.Message):
         costs: _builtins.str = ...,
         rate_card_number: Global___RateCardNumber | None = ...,
         cost_number: _builtins.int = ...,
+        plans: _builtins.str = ...,
+        plans_number: _builtins.int = ...,
         with_number: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "plans", b"plans", "plans_number", b"plans_number", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number", "with_number", b"with_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "cost_number", b"cost_number", "costs", b"costs", "plans", b"plans", "plans_number", b"plans_number", "rate_card", b"rate_card", "rate_card_number", b"rate_card_number", "with_number", b"with_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["rate_card", "costs", "rate_card_number", "cost_number"]  # noqa: Y015
+    _WhichOneofReturnType_changed: _TypeAlias = _typing.Literal["rate_card", "costs", "rate_card_number", "cost_number", "plans", "plans_number"]  # noqa: Y015
     _WhichOneofArgType_changed: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_changed) -> _WhichOneofReturnType_changed | None: ...
 
@@ -1349,7 +1364,7 @@ class Difference(_message.Message):
     CHANGE_PERCENT_FIELD_NUMBER: _builtins.int
     kind: Global___DifferenceKind.ValueType
     rule: _builtins.str
-    """Empty for what stands outside of rules."""
+    """The name of a rule, or of a plan; empty for what stands outside of them."""
     before: _builtins.str
     """Empty: it was not there."""
     after: _builtins.str
@@ -1386,7 +1401,7 @@ class DiffRatesResponse(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Of the card; empty for the cost book."""
+    """Of the card; empty for the cost book and the plans."""
     @_builtins.property
     def before(self) -> Global___PriceVersion:
         """What it was compared with; unset, if nothing of that name has been published."""
@@ -1761,6 +1776,193 @@ class RollbackCostsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RollbackCostsResponse: _TypeAlias = RollbackCostsResponse  # noqa: Y015
+
+@_typing.final
+class PublishPlansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """YAML, as plans.yaml."""
+    force: _builtins.bool
+    """Publish in spite of customers that the plans leave without one, or without a card. It is recorded."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "force", b"force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishPlansRequest: _TypeAlias = PublishPlansRequest  # noqa: Y015
+
+@_typing.final
+class PublishPlansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishPlansResponse: _TypeAlias = PublishPlansResponse  # noqa: Y015
+
+@_typing.final
+class ListPlanVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlanVersionsRequest: _TypeAlias = ListPlanVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPlanVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___PriceVersion] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlanVersionsResponse: _TypeAlias = ListPlanVersionsResponse  # noqa: Y015
+
+@_typing.final
+class GetPlansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """A version; the one in force, if unset."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlansRequest: _TypeAlias = GetPlansRequest  # noqa: Y015
+
+@_typing.final
+class GetPlansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """As it was published (YAML)."""
+    @_builtins.property
+    def version(self) -> Global___PriceVersion:
+        """Unset for the plans that are built in: none were published yet."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlansResponse: _TypeAlias = GetPlansResponse  # noqa: Y015
+
+@_typing.final
+class RollbackPlansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    force: _builtins.bool
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackPlansRequest: _TypeAlias = RollbackPlansRequest  # noqa: Y015
+
+@_typing.final
+class RollbackPlansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    TO_COME_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def to_come(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceVersion]: ...
+    def __init__(
+        self,
+        *,
+        version: Global___PriceVersion | None = ...,
+        replayed: _builtins.bool = ...,
+        to_come: _abc.Iterable[Global___PriceVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "to_come", b"to_come", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackPlansResponse: _TypeAlias = RollbackPlansResponse  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):

@@ -145,6 +145,26 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.FromString,
                 _registered_method=True)
+        self.PublishPlans = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/PublishPlans',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansResponse.FromString,
+                _registered_method=True)
+        self.ListPlanVersions = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ListPlanVersions',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsResponse.FromString,
+                _registered_method=True)
+        self.GetPlans = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/GetPlans',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansResponse.FromString,
+                _registered_method=True)
+        self.RollbackPlans = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/RollbackPlans',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansResponse.FromString,
+                _registered_method=True)
         self.CreateKey = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/CreateKey',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
@@ -361,6 +381,35 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishPlans(self, request, context):
+        """Makes a document the next version of the plans, as above. Plans that leave customers without one, or without a
+        card, are refused unless forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlanVersions(self, request, context):
+        """The versions of the plans, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlans(self, request, context):
+        """The plans: what is in force, or a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackPlans(self, request, context):
+        """Publishes the content of an older version of the plans as the next one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateKey(self, request, context):
         """Makes a key for callers. It is shown in the answer, and never again.
         """
@@ -559,6 +608,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RollbackCosts,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.SerializeToString,
+            ),
+            'PublishPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishPlans,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansResponse.SerializeToString,
+            ),
+            'ListPlanVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlanVersions,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsResponse.SerializeToString,
+            ),
+            'GetPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlans,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansResponse.SerializeToString,
+            ),
+            'RollbackPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackPlans,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansResponse.SerializeToString,
             ),
             'CreateKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateKey,
@@ -1216,6 +1285,114 @@ class AdminService:
             '/ledger.admin.v1.AdminService/RollbackCosts',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/PublishPlans',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.PublishPlansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlanVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ListPlanVersions',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListPlanVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/GetPlans',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.GetPlansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/RollbackPlans',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RollbackPlansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,6 +73,16 @@ class AdminServiceStub:
     """Publishes the content of an older version as the next one. A repeat has no effect."""
     RollbackCosts: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]
     """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+    PublishPlans: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PublishPlansRequest, _admin_service_pb2.PublishPlansResponse]
+    """Makes a document the next version of the plans, as above. Plans that leave customers without one, or without a
+    card, are refused unless forced.
+    """
+    ListPlanVersions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListPlanVersionsRequest, _admin_service_pb2.ListPlanVersionsResponse]
+    """The versions of the plans, the latest first."""
+    GetPlans: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetPlansRequest, _admin_service_pb2.GetPlansResponse]
+    """The plans: what is in force, or a version."""
+    RollbackPlans: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackPlansRequest, _admin_service_pb2.RollbackPlansResponse]
+    """Publishes the content of an older version of the plans as the next one."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]
     """Makes a key for callers. It is shown in the answer, and never again."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
@@ -148,6 +158,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Publishes the content of an older version as the next one. A repeat has no effect."""
     RollbackCosts: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackCostsRequest, _admin_service_pb2.RollbackCostsResponse]  # type: ignore[assignment]
     """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+    PublishPlans: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PublishPlansRequest, _admin_service_pb2.PublishPlansResponse]  # type: ignore[assignment]
+    """Makes a document the next version of the plans, as above. Plans that leave customers without one, or without a
+    card, are refused unless forced.
+    """
+    ListPlanVersions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListPlanVersionsRequest, _admin_service_pb2.ListPlanVersionsResponse]  # type: ignore[assignment]
+    """The versions of the plans, the latest first."""
+    GetPlans: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetPlansRequest, _admin_service_pb2.GetPlansResponse]  # type: ignore[assignment]
+    """The plans: what is in force, or a version."""
+    RollbackPlans: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackPlansRequest, _admin_service_pb2.RollbackPlansResponse]  # type: ignore[assignment]
+    """Publishes the content of an older version of the plans as the next one."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
     """Makes a key for callers. It is shown in the answer, and never again."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
@@ -352,6 +372,40 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RollbackCostsResponse, _abc.Awaitable[_admin_service_pb2.RollbackCostsResponse]]:
         """Publishes the content of an older version of the cost book, with its catalog prices, as the next one."""
+
+    @_abc_1.abstractmethod
+    def PublishPlans(
+        self,
+        request: _admin_service_pb2.PublishPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PublishPlansResponse, _abc.Awaitable[_admin_service_pb2.PublishPlansResponse]]:
+        """Makes a document the next version of the plans, as above. Plans that leave customers without one, or without a
+        card, are refused unless forced.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPlanVersions(
+        self,
+        request: _admin_service_pb2.ListPlanVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListPlanVersionsResponse, _abc.Awaitable[_admin_service_pb2.ListPlanVersionsResponse]]:
+        """The versions of the plans, the latest first."""
+
+    @_abc_1.abstractmethod
+    def GetPlans(
+        self,
+        request: _admin_service_pb2.GetPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetPlansResponse, _abc.Awaitable[_admin_service_pb2.GetPlansResponse]]:
+        """The plans: what is in force, or a version."""
+
+    @_abc_1.abstractmethod
+    def RollbackPlans(
+        self,
+        request: _admin_service_pb2.RollbackPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RollbackPlansResponse, _abc.Awaitable[_admin_service_pb2.RollbackPlansResponse]]:
+        """Publishes the content of an older version of the plans as the next one."""
 
     @_abc_1.abstractmethod
     def CreateKey(

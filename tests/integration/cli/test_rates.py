@@ -133,12 +133,12 @@ def test_plans_from_file_to_rollback(server: Server, files: Path) -> None:
     plans.write_text("plans: {lent: {card: lent}}\n")
     assert "plans" in rates("check", files).stdout
     text = rates("show", "--plans", *target).stdout
-    text += "  lent: {card: lent}\n"
+    text += "  lent: {card: resolved}\n"
     plans.write_text(text.replace("revision: 1", "revision: 2"))
-    rates("publish", files, *target)
+    rates("publish", plans, *target)
     assert "unchanged" in rates("publish", plans, *target).stdout
     plans.write_text(
-        text.replace("revision: 1", "revision: 3").replace("card: lent", "card: lent, max_ttl: 1h")
+        text.replace("revision: 1", "revision: 3").replace("resolved}", "resolved, max_ttl: 1h}")
     )
     assert f"{plans} against the plans, version 2 (revision 2)" in " ".join(
         rates("diff", plans, *target).stdout.split()
@@ -149,4 +149,4 @@ def test_plans_from_file_to_rollback(server: Server, files: Path) -> None:
     listed = json.loads(rates("list", "--json", *target).stdout)["plans"]["versions"]
     assert [(each["number"], each["restores"]) for each in listed] == [(3, 1), (2, 0), (1, 0)]
     assert "(plans)" in rates("list", *target).stdout
-    assert "lent: {card: lent}" in rates("show", "--plans", "--version", 2, *target).stdout
+    assert "lent: {card: resolved}" in rates("show", "--plans", "--version", 2, *target).stdout
