@@ -164,6 +164,13 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.FAILED_PRECONDITION,
         "The grant is not pending payment: there is none to confirm or to give up.",
     ),
+    RefusalReason.REFUND_EXCEEDS_GRANT: Wording(
+        StatusCode.FAILED_PRECONDITION,
+        "The refund is more than nobody holds of the grant, or more than is left of what was paid for it.",
+    ),
+    RefusalReason.WRITE_OFF_EXCEEDS_CLAIM: Wording(
+        StatusCode.FAILED_PRECONDITION, "More is to be written off than is owed."
+    ),
     RefusalReason.TOO_MANY_GRANTS: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The customer has credits left of as many grants as it may have at a time.",
@@ -191,6 +198,8 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.GRANT_NOT_FOUND,
         RefusalReason.GRANT_CLOSED,
         RefusalReason.GRANT_NOT_PENDING_PAYMENT,
+        RefusalReason.REFUND_EXCEEDS_GRANT,
+        RefusalReason.WRITE_OFF_EXCEEDS_CLAIM,
         RefusalReason.CHARGE_NOT_REVERSIBLE,
         RefusalReason.REVERSAL_TOO_LARGE,
         RefusalReason.REVERSAL_NOT_EXACT,

@@ -24,10 +24,13 @@ from ledger.books.commands import (
     ExtendGrant,
     IssueGrant,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.books.model import Entry, Refusal, RefusalReason
 from ledger.engine.command import Asked, Committed, Pending
@@ -81,7 +84,23 @@ EXTEND_GRANT: Final = Method(
     ExtendGrant, decode.extend_grant, encode.nothing_of_its_own, admin.ExtendGrantResponse
 )
 
-OF_GRANTS: Final[tuple[Method[Any, Any, Any], ...]] = (ISSUE_GRANT, CONFIRM_GRANT, VOID_GRANT, EXTEND_GRANT)
+REFUND_GRANT: Final = Method(RefundGrant, decode.refund_grant, encode.paid_back, admin.RefundGrantResponse)
+WRITE_OFF_GRANT: Final = Method(
+    WriteOffGrant, decode.write_off_grant, encode.nothing_of_its_own, admin.WriteOffGrantResponse
+)
+WRITE_OFF_DEBT: Final = Method(
+    WriteOffDebt, decode.write_off_debt, encode.nothing_of_its_own, admin.WriteOffDebtResponse
+)
+
+OF_GRANTS: Final[tuple[Method[Any, Any, Any], ...]] = (
+    ISSUE_GRANT,
+    CONFIRM_GRANT,
+    VOID_GRANT,
+    EXTEND_GRANT,
+    REFUND_GRANT,
+    WRITE_OFF_GRANT,
+    WRITE_OFF_DEBT,
+)
 """Those of the back office that join the line of commands with others."""
 
 OF_BATCH: Final[dict[str, Method[Any, Any, Any]]] = {

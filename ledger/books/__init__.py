@@ -17,12 +17,15 @@ from ledger.books.commands import (
     Fill,
     IssueGrant,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     UpdateCustomer,
     UsedCredits,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.books.customers import create
 from ledger.books.decisions import decide
@@ -102,6 +105,7 @@ __all__ = [
     "Priced",
     "PricedLine",
     "Refund",
+    "RefundGrant",
     "Refusal",
     "RefusalReason",
     "Release",
@@ -120,6 +124,8 @@ __all__ = [
     "UsedCredits",
     "VoidGrant",
     "Wallet",
+    "WriteOffDebt",
+    "WriteOffGrant",
     "apportion",
     "burn_order",
     "create",

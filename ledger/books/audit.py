@@ -138,7 +138,7 @@ def _lots_conserved(history: Books) -> Found:
     issued_lots = _subjects(history.entries, EntryKind.GRANT)
     stated_lots = _subjects(history.entries, EntryKind.GRANT_PENDING_PAYMENT)
     moving = {entry.sequence for entry in history.entries if entry.kind in _MOVE_CREDITS}
-    drawn = _drawn(history.entries)
+    drawn, refunded = _drawn(history.entries), _refunded(history.entries)
     granted = ended = 0
     for lot in history.lots:
         if not 0 <= lot.held_micros <= lot.remaining_micros <= lot.amount_micros:
@@ -150,11 +150,11 @@ def _lots_conserved(history: Books) -> Found:
             yield Invariant.CONSERVED, f"lot {lot.key}: no entry has made it"
         # A lot that credits came back to was granted nothing: they came from other lots.
         issued = lot.amount_micros if lot.key in issued_lots else 0
-        gone = issued - drawn[lot.key] - lot.remaining_micros
+        gone = issued - drawn[lot.key] - refunded[lot.key] - lot.remaining_micros
         if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):
             yield Invariant.CONSERVED, f"lot {lot.key}: {gone} is gone, and it is {lot.status}"
         granted += issued
-        ended += gone
+        ended += gone + refunded[lot.key]
     balances = history.wallet.balances
     if granted != -balances.issued:
         yield Invariant.CONSERVED, f"lots of {granted} were granted, {-balances.issued} was issued"
@@ -416,6 +416,15 @@ def _drawn(entries: Iterable[Entry]) -> Counter[LotKey]:
         for draw in entry.money.draws if entry.money else ():
             drawn[draw.lot] += draw.micros
     return drawn
+
+
+def _refunded(entries: Iterable[Entry]) -> Counter[LotKey]:
+    """Adds up what was taken back of each lot for money."""
+    refunded: Counter[LotKey] = Counter()
+    for entry in entries:
+        if entry.kind is EntryKind.GRANT_REFUNDED:
+            refunded[LotKey(entry.subject or 0, entry.subject_n or 0)] += entry.credits.refunded
+    return refunded
 
 
 def _dollars(entries: Iterable[Entry]) -> Dollars:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_args
 
 from ledger.books.model import NOTHING, GrantKind, LotKey
 
@@ -165,6 +165,37 @@ class ExtendGrant(NamedTuple):
     """None: as it is."""
 
 
+class RefundGrant(NamedTuple):
+    """Takes credits of a grant back for money: `amount_micros`, or if None all that nobody holds."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    reason: str
+    amount_micros: int | None = None
+    paid_back_nanousd: int | None = None
+    """What is to be paid back; None: the value that the credits have in the books."""
+
+
+class WriteOffGrant(NamedTuple):
+    """What a grant was sold for will never be paid: `amount_nanousd`, or if None all but what is left."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    reason: str
+    amount_nanousd: int | None = None
+
+
+class WriteOffDebt(NamedTuple):
+    """What the customer owes will never be paid: `amount_micros`, or if None all of it."""
+
+    request_id: str
+    fingerprint: bytes
+    reason: str
+    amount_micros: int | None = None
+
+
 class UpdateCustomer(NamedTuple):
     """Names and policies of a customer; None leaves a field as it is, an empty card removes it."""
 
@@ -177,13 +208,16 @@ class UpdateCustomer(NamedTuple):
     multiplier_nanos: int | None = None
 
 
+OfGrant: TypeAlias = ConfirmGrant | VoidGrant | ExtendGrant | RefundGrant | WriteOffGrant
+"""The commands that name a grant."""
+OF_GRANT: tuple[type[OfGrant], ...] = get_args(OfGrant)
+
 Command: TypeAlias = (
     CreateCustomer
     | UpdateCustomer
     | IssueGrant
-    | ConfirmGrant
-    | VoidGrant
-    | ExtendGrant
+    | OfGrant
+    | WriteOffDebt
     | Reserve
     | Extend
     | Commit

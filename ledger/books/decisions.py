@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger.books import charges, customers, grants, reservations
+from ledger.books import charges, customers, grants, money_back, reservations
 from ledger.books.commands import (
     Charge,
     Command,
@@ -17,12 +17,16 @@ from ledger.books.commands import (
     Extend,
     ExtendGrant,
     IssueGrant,
+    OfGrant,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     UpdateCustomer,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.books.model import Decision, Facts, Plan, Priced, Refusal, Terms, Wallet
 from ledger.books.returns import refunds, reversals
@@ -64,7 +68,15 @@ def decide(
             decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
         case Reverse() | Refund():
             decision = _give_back(wallet, command, now=now, plan=plan, facts=facts)
-        case IssueGrant() | ConfirmGrant() | VoidGrant() | ExtendGrant():
+        case (
+            IssueGrant()
+            | ConfirmGrant()
+            | VoidGrant()
+            | ExtendGrant()
+            | RefundGrant()
+            | WriteOffGrant()
+            | WriteOffDebt()
+        ):
             decision = _grant(wallet, command, now=now, plan=plan, facts=facts)
         case UpdateCustomer():
             decision = customers.update(wallet, command, now=now, plan=plan)
@@ -83,7 +95,7 @@ def _give_back(
 
 def _grant(
     wallet: Wallet,
-    command: IssueGrant | ConfirmGrant | VoidGrant | ExtendGrant,
+    command: IssueGrant | OfGrant | WriteOffDebt,
     *,
     now: datetime,
     plan: Plan,
@@ -98,3 +110,22 @@ def _grant(
             return grants.void(wallet, command, now=now, plan=plan, facts=facts)
         case ExtendGrant():
             return grants.extend(wallet, command, now=now, plan=plan, facts=facts)
+        case RefundGrant() | WriteOffGrant() | WriteOffDebt():
+            return _money_back(wallet, command, now=now, plan=plan, facts=facts)
+
+
+def _money_back(
+    wallet: Wallet,
+    command: RefundGrant | WriteOffGrant | WriteOffDebt,
+    *,
+    now: datetime,
+    plan: Plan,
+    facts: Facts,
+) -> Decision | Refusal:
+    match command:
+        case RefundGrant():
+            return money_back.refund(wallet, command, now=now, plan=plan, facts=facts)
+        case WriteOffGrant():
+            return money_back.write_off(wallet, command, now=now, plan=plan, facts=facts)
+        case WriteOffDebt():
+            return money_back.write_off_debt(wallet, command, now=now, plan=plan)

@@ -53,7 +53,7 @@ def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> 
     """
     effective_at = command.effective_at or now
     refusal = (
-        _refuse_amounts(wallet, command.amount_micros, command.paid_total_nanousd)
+        refuse_amounts(wallet, command.amount_micros, command.paid_total_nanousd)
         or _refuse_promo(command)
         or _refuse_window(command, effective_at, now)
     )
@@ -91,15 +91,17 @@ def confirm(
     wallet: Wallet, command: ConfirmGrant, *, now: datetime, plan: Plan, facts: Facts
 ) -> Decision | Refusal:
     """Issues a grant whose payment was pending, at what was really paid."""
-    lot = _named(wallet, command.lot, facts)
+    lot = named(wallet, command.lot, facts)
     if lot is None:
         return refusals.GRANT_NOT_FOUND
     if lot.status is not LotStatus.PENDING_PAYMENT:
         return refusals.not_pending_payment(lot.status)
     if lot.expires_at is not None and lot.expires_at <= now:
         return refusals.grant_closed(LotStatus.EXPIRED)
-    paid_nanousd = facts.paid_nanousd if command.paid_total_nanousd is None else command.paid_total_nanousd
-    refusal = _refuse_amounts(wallet, lot.amount_micros, paid_nanousd or 0)
+    paid_nanousd = command.paid_total_nanousd
+    if paid_nanousd is None:
+        paid_nanousd = facts.record.paid_nanousd
+    refusal = refuse_amounts(wallet, lot.amount_micros, paid_nanousd or 0)
     if refusal:
         return refusal
     if len(wallet.lots) >= LOTS_MAX:
@@ -116,7 +118,7 @@ def void(
     wallet: Wallet, command: VoidGrant, *, now: datetime, plan: Plan, facts: Facts
 ) -> Decision | Refusal:
     """Takes back what nobody holds of a grant; its used credits stay paid, or are owed from now on."""
-    lot = _named(wallet, command.lot, facts)
+    lot = named(wallet, command.lot, facts)
     if lot is None:
         return refusals.GRANT_NOT_FOUND
     becomes_debt = command.used is UsedCredits.BECOME_DEBT
@@ -125,8 +127,10 @@ def void(
     is_issued = lot.status is not LotStatus.PENDING_PAYMENT
     if is_issued and command.only_pending_payment:
         return refusals.not_pending_payment(lot.status)
-    used_micros = lot.amount_micros - lot.remaining_micros if becomes_debt and is_issued else 0
-    used_nanousd = (facts.paid_nanousd or 0) - lot.value_nanousd if used_micros else 0
+    used_micros = used_nanousd = 0
+    if becomes_debt and is_issued:
+        used_micros = lot.amount_micros - lot.remaining_micros - facts.record.ended_micros
+        used_nanousd = claim_left(lot, facts) if used_micros else 0
     refusal = _refuse_debt(wallet, used_micros, used_nanousd, facts) if used_micros else None
     if refusal:
         return refusal
@@ -148,7 +152,7 @@ def extend(
     wallet: Wallet, command: ExtendGrant, *, now: datetime, plan: Plan, facts: Facts
 ) -> Decision | Refusal:
     """Gives a grant that has not ended another expiry, which is to come, or another priority."""
-    lot = _named(wallet, command.lot, facts)
+    lot = named(wallet, command.lot, facts)
     if lot is None:
         return refusals.GRANT_NOT_FOUND
     if lot.status in _ENDED:
@@ -192,9 +196,18 @@ _ENDED = (LotStatus.EXPIRED, LotStatus.VOIDED)
 """What is in no order to be changed: it may still have credits that are held."""
 
 
-def _named(wallet: Wallet, key: LotKey, facts: Facts) -> Lot | None:
+def named(wallet: Wallet, key: LotKey, facts: Facts) -> Lot | None:
     """The lot that a command names, as it stands now."""
     return next((lot for lot in (*wallet.lots, *facts.lots) if lot.key == key), None)
+
+
+def claim_left(lot: Lot, facts: Facts) -> int:
+    """What of the total paid is that of credits which are used or expired, in nano-dollars; never below 0.
+
+    That is what nothing has been taken off for yet, less the value of what is left.
+    """
+    record = facts.record
+    return max(0, (record.paid_nanousd or 0) - record.taken_off_nanousd - lot.value_nanousd)
 
 
 def _issue(draft: Draft, stated: Lot, paid_nanousd: int) -> None:
@@ -210,7 +223,8 @@ def _issue(draft: Draft, stated: Lot, paid_nanousd: int) -> None:
         draft.repay(lot.key)
 
 
-def _refuse_amounts(wallet: Wallet, amount_micros: int, paid_nanousd: int) -> Refusal | None:
+def refuse_amounts(wallet: Wallet, amount_micros: int, paid_nanousd: int) -> Refusal | None:
+    """Refuses a grant that the books cannot hold, by itself or with all others of the customer."""
     if not 0 < amount_micros <= MAX_AMOUNT:
         return refusals.invalid(
             "amount_micros", f"must be 1 to {MAX_AMOUNT} micro-credits, got {amount_micros}"
@@ -240,7 +254,7 @@ def _refuse_promo(command: IssueGrant) -> Refusal | None:
 
 def _refuse_debt(wallet: Wallet, micros: int, value_nanousd: int, facts: Facts) -> Refusal | None:
     """Refuses what cannot be owed: credits that were not granted, amounts that the books cannot hold."""
-    if facts.paid_nanousd is None:
+    if facts.record.paid_nanousd is None:
         return refusals.invalid("used", "these credits came back: void the grant that they came from")
     if max(micros - wallet.balances.debt, value_nanousd - wallet.unbilled_nanousd) > MAX_AMOUNT:
         return refusals.invalid("used", f"the customer would owe more than {MAX_AMOUNT} micro-credits")

@@ -123,7 +123,11 @@ class GrantRecord(NamedTuple):
     note: str | None = None
     """For the back office alone."""
     ended_micros: int = 0
-    """What expired of it, or was voided."""
+    """What expired of it, was voided, or was refunded in money."""
+    refunded_micros: int = 0
+    """What of that was refunded."""
+    taken_off_nanousd: int = 0
+    """What of the total paid was credited with what was voided, was paid back, or was written off."""
 
     def plus(self, more: GrantRecord) -> GrantRecord:
         """What is known with what an entry adds to it."""
@@ -132,9 +136,12 @@ class GrantRecord(NamedTuple):
             self.external_reference or more.external_reference,
             self.note or more.note,
             self.ended_micros + more.ended_micros,
+            self.refunded_micros + more.refunded_micros,
+            self.taken_off_nanousd + more.taken_off_nanousd,
         )
 
 
+NO_RECORD = GrantRecord()
 NO_RECORDS: Mapping[LotKey, GrantRecord] = MappingProxyType({})
 
 
@@ -423,6 +430,10 @@ class EntryKind(StrEnum):
     GRANT_EXPIRED = "GRANT_EXPIRED"
     GRANT_VOIDED = "GRANT_VOIDED"
     GRANT_EXTENDED = "GRANT_EXTENDED"
+    GRANT_REFUNDED = "GRANT_REFUNDED"
+    """Credits of it are taken back for money, which is to be paid back."""
+    GRANT_WRITTEN_OFF = "GRANT_WRITTEN_OFF"
+    """What it was sold for, or a part of that, will never be paid. No credits move."""
     RESERVE = "RESERVE"
     EXTEND = "EXTEND"
     COMMIT = "COMMIT"
@@ -559,11 +570,11 @@ class Facts(NamedTuple):
     is_exact: bool = True
     """Reverse: what the others of a period amount to without `charges` is known exactly: `states` has it."""
     lots: tuple[Lot, ...] = ()
-    """Reverse, Refund: the lots that `charges` and `later` drew. ConfirmGrant, VoidGrant, ExtendGrant: that
-    which is named. Those in the wallet count as they stand there."""
-    paid_nanousd: int | None = None
-    """VoidGrant, ConfirmGrant: what was paid for the lot, or stated; None: it was not granted, but made of
-    credits that came back."""
+    """Reverse, Refund: the lots that `charges` and `later` drew. Of a grant's command: that which is named.
+    Those in the wallet count as they stand there."""
+    record: GrantRecord = NO_RECORD
+    """Of a grant's command: what is known of the lot. For one that was not granted, but made of credits that
+    came back, nothing is known to have been paid (None)."""
     states: Mapping[str, State] = STATELESS
     """Reverse: the states that `charges` changed, as they are without them. Refund: as they are."""
     freed: Mapping[str, State] = STATELESS
@@ -631,6 +642,10 @@ class RefusalReason(StrEnum):
     """It has expired, was voided, or has nothing left that could be taken back."""
     GRANT_NOT_PENDING_PAYMENT = "GRANT_NOT_PENDING_PAYMENT"
     """There is no payment to confirm."""
+    REFUND_EXCEEDS_GRANT = "REFUND_EXCEEDS_GRANT"
+    """More credits than nobody holds of it, or more money than is left of what was paid for it."""
+    WRITE_OFF_EXCEEDS_CLAIM = "WRITE_OFF_EXCEEDS_CLAIM"
+    """More than is owed; or nothing is."""
     TOO_MANY_GRANTS = "TOO_MANY_GRANTS"
     """The customer has credits left of as many grants as it may have at a time."""
     NOT_ENTITLED = "NOT_ENTITLED"

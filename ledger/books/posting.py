@@ -141,7 +141,7 @@ class Draft:
         self._move(PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE, VOIDED, micros)
         self._pay(DEFERRED, RECEIVABLE, value)
         self._replace(lot, -micros, 0, -value, LotStatus.VOIDED)
-        self._end(key, micros)
+        self._end(key, micros, taken_off_nanousd=value)
 
     def owe(self, key: LotKey, micros: int, value_nanousd: int) -> None:
         """Books that used credits of a voided lot are owed: debt -> voided, unbilled -> receivable.
@@ -151,7 +151,35 @@ class Draft:
         self._move(DEBT, VOIDED, micros)
         self._pay(UNBILLED, RECEIVABLE, value_nanousd)
         self._draws.append(Draw(key, -micros, -value_nanousd))
-        self._end(key, micros)
+        self._end(key, micros, taken_off_nanousd=value_nanousd)
+
+    def refund(self, key: LotKey, micros: int, paid_back_nanousd: int) -> None:
+        """Books that credits which nobody holds are taken back for money: pending or available -> refunded.
+
+        Their value leaves deferred: refund_payable gets what is to be paid back, revenue the difference.
+        """
+        lot = self.lots[key]
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        self._move(PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE, REFUNDED, micros)
+        self._pay(DEFERRED, REFUND_PAYABLE, paid_back_nanousd)
+        self._pay(DEFERRED, REVENUE, value - paid_back_nanousd)
+        self._replace(lot, -micros, 0, -value, lot.status if micros < lot.remaining_micros else DEPLETED)
+        self._end(key, micros, refunded_micros=micros, taken_off_nanousd=paid_back_nanousd)
+
+    def write_off(self, key: LotKey, nanousd: int) -> None:
+        """Books that what a grant was sold for will not be paid: write_off -> receivable."""
+        self._pay(WRITE_OFF, RECEIVABLE, nanousd)
+        self._end(key, 0, taken_off_nanousd=nanousd)
+
+    def write_off_debt(self, lot: Lot) -> None:
+        """Books that a debt is given up, by a lot that pays it: issued -> debt, write_off -> unbilled."""
+        micros = lot.amount_micros
+        billed = share(-self.wallet.unbilled_nanousd, micros, -self.wallet.balances.debt)
+        self._move(ISSUED, DEBT, micros)
+        self._pay(WRITE_OFF, UNBILLED, billed)
+        self._debt_value_nanousd += billed
+        self._draws.append(Draw(lot.key, micros, 0))
+        self.place(lot)
 
     def record(self, key: LotKey, record: GrantRecord) -> None:
         """Takes note of what becomes known of a lot, which no posting says."""
@@ -160,10 +188,17 @@ class Draft:
         known = self._records.get(key)
         self._records[key] = record if known is None else known.plus(record)
 
-    def _end(self, key: LotKey, micros: int) -> None:
-        """Counts what has ended of a lot: it expired, or was voided."""
-        if micros:
-            self.record(key, GrantRecord(ended_micros=micros))
+    def _end(self, key: LotKey, micros: int, *, refunded_micros: int = 0, taken_off_nanousd: int = 0) -> None:
+        """Counts what has ended of a lot, and what was taken off its price."""
+        if micros or taken_off_nanousd:
+            self.record(
+                key,
+                GrantRecord(
+                    ended_micros=micros,
+                    refunded_micros=refunded_micros,
+                    taken_off_nanousd=taken_off_nanousd,
+                ),
+            )
 
     def repay(self, key: LotKey) -> None:
         """Pays what the customer owes from a lot that has just become active.
@@ -209,7 +244,7 @@ class Draft:
             self._move(HELD, EXPIRED if expired else VOIDED, micros)
             self._pay(DEFERRED, BREAKAGE if expired else RECEIVABLE, value)
             self._replace(lot, -micros, -micros, -value, lot.status)
-            self._end(key, micros)
+            self._end(key, micros, taken_off_nanousd=0 if expired else value)
 
     # Charges
 

@@ -38,6 +38,29 @@ def not_pending_payment(status: LotStatus) -> Refusal:
     return Refusal(RefusalReason.GRANT_NOT_PENDING_PAYMENT, {"status": status})
 
 
+def dollars(nanousd: int) -> str:
+    """An amount, not below 0, as a decimal string of nine places."""
+    return f"{nanousd // 10**9}.{nanousd % 10**9:09d}"
+
+
+def refund_exceeds_grant(left_micros: int, left_nanousd: int) -> Refusal:
+    """Refuses to take back more credits of a grant than nobody holds, or to pay back more than was paid."""
+    return Refusal(
+        RefusalReason.REFUND_EXCEEDS_GRANT,
+        {"left_micros": str(left_micros), "left_usd": dollars(left_nanousd)},
+    )
+
+
+def write_off_exceeds_claim(owed_micros: int | None = None, owed_nanousd: int | None = None) -> Refusal:
+    """Refuses to give up more than is owed: of a debt in credits, of a grant in money."""
+    detail = {}
+    if owed_micros is not None:
+        detail["owed_micros"] = str(owed_micros)
+    if owed_nanousd is not None:
+        detail["owed_usd"] = dollars(owed_nanousd)
+    return Refusal(RefusalReason.WRITE_OFF_EXCEEDS_CLAIM, detail)
+
+
 def insufficient(available_micros: int, required_micros: int) -> Refusal:
     """Refuses for want of credits; `available_micros` is what this very command could have had."""
     return Refusal(

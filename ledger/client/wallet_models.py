@@ -61,6 +61,8 @@ class TransactionType(StrEnum):
     """What a period had charged beyond what its usage amounts to went back."""
     GRANT_VOIDED = "grant_voided"
     """A grant was taken back; what was used of it may have become debt."""
+    GRANT_REFUNDED = "grant_refunded"
+    """Credits of a grant were taken back for money."""
     UNKNOWN = "unknown"
     """A type that this version of the client does not know."""
 
@@ -148,13 +150,15 @@ class Grant:
     status: GrantStatus
     amount_micros: int
     remaining_micros: int
-    """Neither used, expired nor voided; held credits included."""
+    """Neither used, expired, voided nor refunded; held credits included."""
     held_micros: int
     consumed_micros: int
     """What it has paid of use and of debt, less what came back to it."""
     expired_micros: int
     voided_micros: int
     """What was taken back, used credits that became debt included."""
+    refunded_micros: int
+    """What was taken back for money."""
     effective_at: datetime
     expires_at: datetime | None
     """None: never."""
@@ -188,6 +192,10 @@ class Grant:
     @property
     def voided(self) -> Decimal:
         return credits_of(self.voided_micros)
+
+    @property
+    def refunded(self) -> Decimal:
+        return credits_of(self.refunded_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +414,7 @@ def grant_of(message: wallet.Grant) -> Grant:
         message.consumed_micros,
         message.expired_micros,
         message.voided_micros,
+        message.refunded_micros,
         instant_of(message.effective_at),
         instant_of(message.expires_at) if message.HasField("expires_at") else None,
         message.priority,

@@ -15,18 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pricing
 from ledger import calls
-from ledger.books.commands import (
-    Command,
-    Commit,
-    ConfirmGrant,
-    Extend,
-    ExtendGrant,
-    Refund,
-    Release,
-    Reserve,
-    Reverse,
-    VoidGrant,
-)
+from ledger.books.commands import OF_GRANT, Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Entry, Facts, Refusal
 from ledger.clock import boot_seconds
 from ledger.errors import LedgerError, NotNowError
@@ -77,7 +66,7 @@ Answer = Committed | Refusal | None
 """None answers a look at what is due by the clock."""
 
 _NO_KEYS: frozenset[str] = frozenset()
-_NEED_FACTS = (Reverse, Refund, ConfirmGrant, VoidGrant, ExtendGrant)
+_NEED_FACTS = (Reverse, Refund, *OF_GRANT)
 
 
 class Outcome(Protocol):

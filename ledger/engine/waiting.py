@@ -20,10 +20,13 @@ from ledger.books.commands import (
     Extend,
     ExtendGrant,
     Refund,
+    RefundGrant,
     Reserve,
     Reverse,
     UpdateCustomer,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.clock import boot_seconds
 from ledger.engine.command import Asked, OverloadedError, Underway
@@ -88,6 +91,9 @@ _URGENCIES: Final[Mapping[type[Command], Urgency]] = {
     UpdateCustomer: Urgency.ANY_TIME,
     VoidGrant: Urgency.ANY_TIME,
     ExtendGrant: Urgency.ANY_TIME,
+    RefundGrant: Urgency.ANY_TIME,
+    WriteOffGrant: Urgency.ANY_TIME,
+    WriteOffDebt: Urgency.ANY_TIME,
 }
 
 

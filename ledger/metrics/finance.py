@@ -63,6 +63,21 @@ GAUGES = (
         "acu_ledger_deferred_revenue_usd", "Value of credits not used yet, dollars.", "deferred", NANOUSD, ()
     ),
     _Gauge("acu_ledger_unbilled_usd", "Price of credits owed, dollars.", "unbilled", NANOUSD, (), -1),
+    _Gauge(
+        "acu_ledger_refunded_usd",
+        "To be paid back, or paid back, for credits taken back, dollars.",
+        "refund_payable",
+        NANOUSD,
+        ("plan",),
+    ),
+    _Gauge(
+        "acu_ledger_write_off_usd",
+        "Invoices and debts given up, dollars.",
+        "write_off",
+        NANOUSD,
+        ("plan",),
+        -1,
+    ),
 )
 
 Amounts = Mapping[tuple[str, str, str, str, str], int]

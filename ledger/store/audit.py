@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, VoidGrant
+from ledger.books.commands import (
+    OF_GRANT,
+    ConfirmGrant,
+    ExtendGrant,
+    IssueGrant,
+    RefundGrant,
+    VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
+)
+from ledger.books.model import Dollars
 from ledger.store.lists import page_of, sized_page
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ledger.books.commands import Command
+    from ledger.books.commands import Command, OfGrant
     from ledger.books.model import Decision, Entry, Facts, Lot, Wallet
     from ledger.store.postgres.database import Pool, PooledConnection
 
@@ -126,15 +136,17 @@ def listing(wanted: Wanted, before: tuple[datetime, int], limit: int) -> tuple[s
 
 def audited(act: Act, wallet: Wallet, command: Command, decision: Decision, facts: Facts | None) -> Audited:
     """What an act has made of a customer, whose wallet it met, and of what it names (`facts`)."""
-    match command:
-        case IssueGrant():
-            return Audited(act, decision.entry, None, _grant_image(command, decision.entry))
-        case ConfirmGrant() | VoidGrant() | ExtendGrant():
-            lots = (*wallet.lots, *(facts.lots if facts is not None else ()))
-            before = next(lot for lot in lots if lot.key == command.lot)
-            [after] = decision.lots
-            asked = _changes(command, decision)
-            return Audited(act, decision.entry, _lot_image(before), _lot_image(after) | asked)
+    if isinstance(command, IssueGrant):
+        return Audited(act, decision.entry, None, _grant_image(command, decision.entry))
+    if isinstance(command, WriteOffDebt):
+        given_up = {"amount_micros": -decision.entry.credits.issued, "reason": command.reason}
+        return Audited(act, decision.entry, None, given_up)
+    if isinstance(command, OF_GRANT):
+        lots = (*wallet.lots, *(facts.lots if facts is not None else ()))
+        before = next(lot for lot in lots if lot.key == command.lot)
+        [after] = decision.lots
+        asked = _changes(command, decision)
+        return Audited(act, decision.entry, _lot_image(before), _lot_image(after) | asked)
     return Audited(act, decision.entry, customer_image(wallet), customer_image(decision.wallet))
 
 
@@ -175,13 +187,19 @@ def _lot_image(lot: Lot) -> Image:
     }
 
 
-def _changes(command: ConfirmGrant | VoidGrant | ExtendGrant, decision: Decision) -> Image:
+def _changes(command: OfGrant, decision: Decision) -> Image:
     """What an act on a grant states beside what became of it."""
+    dollars = decision.entry.money.dollars if decision.entry.money is not None else Dollars()
     match command:
         case ConfirmGrant():
             return {"paid_total_nanousd": decision.records[command.lot].paid_nanousd}
         case VoidGrant():
             return {"reason": command.reason, "used": command.used}
+        case RefundGrant():
+            refunded = {"refunded_micros": decision.entry.credits.refunded}
+            return {"reason": command.reason, "paid_back_nanousd": dollars.refund_payable} | refunded
+        case WriteOffGrant():
+            return {"reason": command.reason, "written_off_nanousd": -dollars.write_off}
         case ExtendGrant():
             return {}
 

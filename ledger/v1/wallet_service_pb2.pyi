@@ -92,6 +92,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """What a period has charged beyond what its usage comes to goes back when it closes."""
     TRANSACTION_TYPE_GRANT_VOIDED: _TransactionType.ValueType  # 13
     """A grant was taken back; what was used of it may have become debt."""
+    TRANSACTION_TYPE_GRANT_REFUNDED: _TransactionType.ValueType  # 14
+    """Credits of a grant were taken back for money."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper): ...
 
@@ -112,6 +114,8 @@ TRANSACTION_TYPE_PERIOD_CLOSED: TransactionType.ValueType  # 12
 """What a period has charged beyond what its usage comes to goes back when it closes."""
 TRANSACTION_TYPE_GRANT_VOIDED: TransactionType.ValueType  # 13
 """A grant was taken back; what was used of it may have become debt."""
+TRANSACTION_TYPE_GRANT_REFUNDED: TransactionType.ValueType  # 14
+"""Credits of a grant were taken back for money."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 class _StatementLineType:
@@ -323,12 +327,13 @@ class Grant(_message.Message):
     EXPIRED_MICROS_FIELD_NUMBER: _builtins.int
     VOIDED_MICROS_FIELD_NUMBER: _builtins.int
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     kind: Global___GrantKind.ValueType
     amount_micros: _builtins.int
     remaining_micros: _builtins.int
-    """Neither used, expired nor voided; held credits included. amount_micros is the sum of it and of what was
-    consumed, expired and voided.
+    """Neither used, expired, voided nor refunded; held credits included. amount_micros is the sum of it and of what
+    was consumed, expired, voided and refunded.
     """
     held_micros: _builtins.int
     priority: _builtins.int
@@ -345,6 +350,8 @@ class Grant(_message.Message):
     """What was taken back, used credits that became debt included."""
     external_reference: _builtins.str
     """The seller's own, an invoice's number say."""
+    refunded_micros: _builtins.int
+    """What was taken back for money."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -368,10 +375,11 @@ class Grant(_message.Message):
         expired_micros: _builtins.int = ...,
         voided_micros: _builtins.int = ...,
         external_reference: _builtins.str = ...,
+        refunded_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "consumed_micros", b"consumed_micros", "effective_at", b"effective_at", "expired_micros", b"expired_micros", "expires_at", b"expires_at", "external_reference", b"external_reference", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "remaining_micros", b"remaining_micros", "scope", b"scope", "status", b"status", "voided_micros", b"voided_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "consumed_micros", b"consumed_micros", "effective_at", b"effective_at", "expired_micros", b"expired_micros", "expires_at", b"expires_at", "external_reference", b"external_reference", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "refunded_micros", b"refunded_micros", "remaining_micros", b"remaining_micros", "scope", b"scope", "status", b"status", "voided_micros", b"voided_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -679,6 +679,223 @@ class ExtendGrantResponse(_message.Message):
 Global___ExtendGrantResponse: _TypeAlias = ExtendGrantResponse  # noqa: Y015
 
 @_typing.final
+class RefundGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    REFUND_USD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    amount_micros: _builtins.int
+    """All that nobody holds, if unset."""
+    refund_usd: _builtins.str
+    """What is to be paid back, in dollars, as a decimal string above 0: at most what is left of what was paid for the
+    grant, less what the credits that stay are worth. If empty, the value that the credits have in the books.
+    """
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        amount_micros: _builtins.int | None = ...,
+        refund_usd: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros", "customer_id", b"customer_id", "grant_id", b"grant_id", "reason", b"reason", "refund_usd", b"refund_usd", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount_micros: _TypeAlias = _typing.Literal["amount_micros"]  # noqa: Y015
+    _WhichOneofArgType__amount_micros: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_micros) -> _WhichOneofReturnType__amount_micros | None: ...
+
+Global___RefundGrantRequest: _TypeAlias = RefundGrantRequest  # noqa: Y015
+
+@_typing.final
+class RefundGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
+    REFUND_USD_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    refunded_micros: _builtins.int
+    refund_usd: _builtins.str
+    """What is to be paid back."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        refunded_micros: _builtins.int = ...,
+        refund_usd: _builtins.str = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "refund_usd", b"refund_usd", "refunded_micros", b"refunded_micros", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundGrantResponse: _TypeAlias = RefundGrantResponse  # noqa: Y015
+
+@_typing.final
+class WriteOffGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_USD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    amount_usd: _builtins.str
+    """In dollars, as a decimal string above 0; if empty, all that was paid for its used and expired credits."""
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        amount_usd: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_usd", b"amount_usd", "customer_id", b"customer_id", "grant_id", b"grant_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOffGrantRequest: _TypeAlias = WriteOffGrantRequest  # noqa: Y015
+
+@_typing.final
+class WriteOffGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_USD_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    written_off_usd: _builtins.str
+    """What was given up."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        written_off_usd: _builtins.str = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "replayed", b"replayed", "sequence", b"sequence", "written_off_usd", b"written_off_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOffGrantResponse: _TypeAlias = WriteOffGrantResponse  # noqa: Y015
+
+@_typing.final
+class WriteOffDebtRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    amount_micros: _builtins.int
+    """All that is owed, if unset."""
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        amount_micros: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros", "amount_micros", b"amount_micros", "customer_id", b"customer_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount_micros: _TypeAlias = _typing.Literal["amount_micros"]  # noqa: Y015
+    _WhichOneofArgType__amount_micros: _TypeAlias = _typing.Literal["_amount_micros", b"_amount_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_micros) -> _WhichOneofReturnType__amount_micros | None: ...
+
+Global___WriteOffDebtRequest: _TypeAlias = WriteOffDebtRequest  # noqa: Y015
+
+@_typing.final
+class WriteOffDebtResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_USD_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    written_off_usd: _builtins.str
+    """What was given up."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """What paid the debt, as it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        written_off_usd: _builtins.str = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "replayed", b"replayed", "sequence", b"sequence", "written_off_usd", b"written_off_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteOffDebtResponse: _TypeAlias = WriteOffDebtResponse  # noqa: Y015
+
+@_typing.final
 class ListCustomerGrantsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2293,7 +2510,7 @@ class AuditEvent(_message.Message):
     sequence: _builtins.int
     """Of a customer's entry in the journal, as the answer had it."""
     grant_id: _builtins.str
-    """Of IssueGrant, ConfirmGrant, VoidGrant and ExtendGrant."""
+    """Of the grant that the act has made or changed."""
     before: _builtins.str
     """JSON: what the resource was; empty, if it was not there. A version of prices stands for its document."""
     after: _builtins.str

@@ -75,6 +75,21 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.FromString,
                 _registered_method=True)
+        self.RefundGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/RefundGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.FromString,
+                _registered_method=True)
+        self.WriteOffGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/WriteOffGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantResponse.FromString,
+                _registered_method=True)
+        self.WriteOffDebt = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/WriteOffDebt',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtResponse.FromString,
+                _registered_method=True)
         self.ListCustomerGrants = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/ListCustomerGrants',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ListCustomerGrantsRequest.SerializeToString,
@@ -278,6 +293,29 @@ class AdminServiceServicer:
 
     def ExtendGrant(self, request, context):
         """Another expiry or priority of a grant that has neither expired nor been voided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundGrant(self, request, context):
+        """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
+        stands in refund_payable; paying it is the payment system's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteOffGrant(self, request, context):
+        """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
+        back by VoidGrant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteOffDebt(self, request, context):
+        """What a customer owes will never be paid: a grant of as many credits, which nobody pays for, pays it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -538,6 +576,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ExtendGrant,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.SerializeToString,
+            ),
+            'RefundGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.SerializeToString,
+            ),
+            'WriteOffGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteOffGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantResponse.SerializeToString,
+            ),
+            'WriteOffDebt': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteOffDebt,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtResponse.SerializeToString,
             ),
             'ListCustomerGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCustomerGrants,
@@ -907,6 +960,87 @@ class AdminService:
             '/ledger.admin.v1.AdminService/ExtendGrant',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.ExtendGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/RefundGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteOffGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/WriteOffGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteOffDebt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/WriteOffDebt',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffDebtResponse.FromString,
             options,
             channel_credentials,
             insecure,

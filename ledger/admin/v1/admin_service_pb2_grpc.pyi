@@ -45,6 +45,16 @@ class AdminServiceStub:
     """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released."""
     ExtendGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ExtendGrantRequest, _admin_service_pb2.ExtendGrantResponse]
     """Another expiry or priority of a grant that has neither expired nor been voided."""
+    RefundGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RefundGrantRequest, _admin_service_pb2.RefundGrantResponse]
+    """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
+    stands in refund_payable; paying it is the payment system's.
+    """
+    WriteOffGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffGrantRequest, _admin_service_pb2.WriteOffGrantResponse]
+    """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
+    back by VoidGrant.
+    """
+    WriteOffDebt: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffDebtRequest, _admin_service_pb2.WriteOffDebtResponse]
+    """What a customer owes will never be paid: a grant of as many credits, which nobody pays for, pays it."""
     ListCustomerGrants: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]
     """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
     ListTopUps: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListTopUpsRequest, _admin_service_pb2.ListTopUpsResponse]
@@ -130,6 +140,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes back what nobody holds of a grant. What is held can still be used, and is taken back once it is released."""
     ExtendGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ExtendGrantRequest, _admin_service_pb2.ExtendGrantResponse]  # type: ignore[assignment]
     """Another expiry or priority of a grant that has neither expired nor been voided."""
+    RefundGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RefundGrantRequest, _admin_service_pb2.RefundGrantResponse]  # type: ignore[assignment]
+    """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
+    stands in refund_payable; paying it is the payment system's.
+    """
+    WriteOffGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffGrantRequest, _admin_service_pb2.WriteOffGrantResponse]  # type: ignore[assignment]
+    """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
+    back by VoidGrant.
+    """
+    WriteOffDebt: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffDebtRequest, _admin_service_pb2.WriteOffDebtResponse]  # type: ignore[assignment]
+    """What a customer owes will never be paid: a grant of as many credits, which nobody pays for, pays it."""
     ListCustomerGrants: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomerGrantsRequest, _admin_service_pb2.ListCustomerGrantsResponse]  # type: ignore[assignment]
     """Grants of a customer, the newest first; or of all, by external reference or by what expires first."""
     ListTopUps: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListTopUpsRequest, _admin_service_pb2.ListTopUpsResponse]  # type: ignore[assignment]
@@ -260,6 +280,34 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ExtendGrantResponse, _abc.Awaitable[_admin_service_pb2.ExtendGrantResponse]]:
         """Another expiry or priority of a grant that has neither expired nor been voided."""
+
+    @_abc_1.abstractmethod
+    def RefundGrant(
+        self,
+        request: _admin_service_pb2.RefundGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RefundGrantResponse, _abc.Awaitable[_admin_service_pb2.RefundGrantResponse]]:
+        """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
+        stands in refund_payable; paying it is the payment system's.
+        """
+
+    @_abc_1.abstractmethod
+    def WriteOffGrant(
+        self,
+        request: _admin_service_pb2.WriteOffGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.WriteOffGrantResponse, _abc.Awaitable[_admin_service_pb2.WriteOffGrantResponse]]:
+        """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
+        back by VoidGrant.
+        """
+
+    @_abc_1.abstractmethod
+    def WriteOffDebt(
+        self,
+        request: _admin_service_pb2.WriteOffDebtRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.WriteOffDebtResponse, _abc.Awaitable[_admin_service_pb2.WriteOffDebtResponse]]:
+        """What a customer owes will never be paid: a grant of as many credits, which nobody pays for, pays it."""
 
     @_abc_1.abstractmethod
     def ListCustomerGrants(

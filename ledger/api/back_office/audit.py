@@ -13,6 +13,7 @@ from ledger.access.caller import current
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.messages import encode, ids, limits, paging, validation
 from ledger.api.messages.validation import EPOCH, Problems
+from ledger.books.commands import OF_GRANT, IssueGrant, WriteOffDebt
 from ledger.books.model import LotKey
 from ledger.store.audit import CUSTOMERS, Act, AuditEvent, Wanted, list_events
 from ledger.store.postgres.database import Pool
@@ -21,8 +22,9 @@ from ledger.store.reading.reads import NEWEST
 _MICROSECOND: Final = timedelta(microseconds=1)
 LAST_MICROS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 """The last instant that there may be, since 1970."""
-_ISSUE_GRANT: Final = "IssueGrant"
-_OF_GRANTS: Final = ("ConfirmGrant", "VoidGrant", "ExtendGrant")
+_MAKE_GRANTS: Final = (IssueGrant.__name__, WriteOffDebt.__name__)
+_OF_GRANTS: Final = tuple(command.__name__ for command in OF_GRANT)
+"""The methods have the names of their commands."""
 
 
 def act_of(request: Message) -> Act:
@@ -82,8 +84,8 @@ def _event(event: AuditEvent) -> pb.AuditEvent:
 
 
 def _grant_id(event: AuditEvent) -> str:
-    """Of the grant that was issued, whose lot is the first of the entry, or that was changed."""
-    if event.method == _ISSUE_GRANT and event.sequence is not None:
+    """Of the grant that was changed, or that was made, whose lot is the first of the entry."""
+    if event.method in _MAKE_GRANTS and event.sequence is not None:
         lot = LotKey(event.sequence, 0)
     elif event.method in _OF_GRANTS:
         lot = LotKey(*json.loads(event.after)["lot"])

@@ -1,4 +1,4 @@
-"""The part of AdminService about grants: issued, confirmed, voided, extended, listed."""
+"""The part of AdminService about grants: issued, confirmed, taken back, paid back, given up, listed."""
 # ruff: noqa: N802, ARG002 -- the names and arguments of the methods are gRPC's
 
 from __future__ import annotations
@@ -12,16 +12,27 @@ from ledger.api.back_office.audit import LAST_MICROS, act_of
 from ledger.api.messages import encode, ids, paging, validation
 from ledger.api.messages.validation import EPOCH, Problems
 from ledger.api.writes import Method, Writes
-from ledger.books.model import LotKey
+from ledger.books.model import Dollars, LotKey
+from ledger.store.directory import Directory
+from ledger.store.finance.reads import posted_dollars
+from ledger.store.postgres.database import Pool
 from ledger.store.reading.grants import GrantFilter, GrantPlace, ListedGrant
-from ledger.store.reading.reads import NEWEST, Reads
+from ledger.store.reading.reads import NEWEST, CustomerNotFoundError, Reads
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NEWEST_LOT: Final = (NEWEST, NEWEST)
 _LAST_PLACE: Final = (NEWEST, NEWEST, NEWEST)
 _LAST_EXPIRY: Final = (LAST_MICROS, NEWEST, NEWEST, NEWEST)
 
-Changed = TypeVar("Changed", pb.ConfirmGrantResponse, pb.VoidGrantResponse, pb.ExtendGrantResponse)
+Changed = TypeVar(
+    "Changed",
+    pb.ConfirmGrantResponse,
+    pb.VoidGrantResponse,
+    pb.ExtendGrantResponse,
+    pb.RefundGrantResponse,
+    pb.WriteOffGrantResponse,
+    pb.WriteOffDebtResponse,
+)
 
 
 class GrantMethods:
@@ -29,6 +40,8 @@ class GrantMethods:
 
     _reads: Reads
     _writes: Writes
+    _writer: Pool
+    _directory: Directory
 
     async def IssueGrant(self, request: pb.IssueGrantRequest, context: object) -> pb.IssueGrantResponse:
         """Gives credits to a customer, or states what it is to be given once that is paid."""
@@ -46,13 +59,47 @@ class GrantMethods:
         """Gives a grant another expiry or priority."""
         return await self._changed(writes.EXTEND_GRANT, request)
 
+    async def RefundGrant(self, request: pb.RefundGrantRequest, context: object) -> pb.RefundGrantResponse:
+        """Takes credits of a grant back for money."""
+        response = await self._changed(writes.REFUND_GRANT, request)
+        dollars = await self._posted(request.customer_id, response.sequence)
+        response.refund_usd = encode.decimal(dollars.refund_payable)
+        return response
+
+    async def WriteOffGrant(
+        self, request: pb.WriteOffGrantRequest, context: object
+    ) -> pb.WriteOffGrantResponse:
+        """Gives up what a grant was sold for."""
+        response = await self._changed(writes.WRITE_OFF_GRANT, request)
+        dollars = await self._posted(request.customer_id, response.sequence)
+        response.written_off_usd = encode.decimal(-dollars.write_off)
+        return response
+
+    async def WriteOffDebt(self, request: pb.WriteOffDebtRequest, context: object) -> pb.WriteOffDebtResponse:
+        """Gives up what a customer owes."""
+        response = await self._writes.answer(writes.WRITE_OFF_DEBT, request, act_of(request))
+        await self._show_grant(response, request.customer_id, LotKey(response.sequence, 0))
+        dollars = await self._posted(request.customer_id, response.sequence)
+        response.written_off_usd = encode.decimal(-dollars.write_off)
+        return response
+
     async def _changed(self, method: Method[Any, Any, Changed], request: Any) -> Changed:
         """The answer to a write, with the grant as it stands now: its entry does not tell all of it."""
         response = await self._writes.answer(method, request, act_of(request))
         lot = ids.grant_lot(request.customer_id, request.grant_id)
-        [found] = await self._reads.grants(request.customer_id, _before(lot), 1)
-        response.grant.CopyFrom(encode.grant(request.customer_id, found.lot, found.record))
+        await self._show_grant(response, request.customer_id, lot)
         return response
+
+    async def _show_grant(self, response: Changed, customer_id: str, lot: LotKey) -> None:
+        [found] = await self._reads.grants(customer_id, _before(lot), 1)
+        response.grant.CopyFrom(encode.grant(customer_id, found.lot, found.record))
+
+    async def _posted(self, customer_id: str, sequence: int) -> Dollars:
+        """The dollars of an entry: no answer that is made of an entry tells them."""
+        key = await self._directory.find(customer_id)
+        if key is None:
+            raise CustomerNotFoundError(customer_id)
+        return await posted_dollars(self._writer, key, sequence)
 
     async def ListCustomerGrants(
         self, request: pb.ListCustomerGrantsRequest, context: object

@@ -32,12 +32,15 @@ from ledger.books.commands import (
     Fill,
     IssueGrant,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     UpdateCustomer,
     UsedCredits,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.making import make
@@ -297,6 +300,63 @@ def extend_grant(request: admin.ExtendGrantRequest, now: datetime) -> Write[Exte
         priority=request.priority if request.HasField("priority") else None,
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def refund_grant(request: admin.RefundGrantRequest, now: datetime) -> Write[RefundGrant]:  # noqa: ARG001 -- one shape for all
+    """Credits of a grant that are taken back for money."""
+    problems = Problems()
+    command = RefundGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        amount_micros=_part(problems, request),
+        paid_back_nanousd=_sum_of(problems, "refund_usd", request.refund_usd),
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def write_off_grant(request: admin.WriteOffGrantRequest, now: datetime) -> Write[WriteOffGrant]:  # noqa: ARG001 -- one shape for all
+    """What a grant was sold for, given up."""
+    problems = Problems()
+    command = WriteOffGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        amount_nanousd=_sum_of(problems, "amount_usd", request.amount_usd),
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def write_off_debt(request: admin.WriteOffDebtRequest, now: datetime) -> Write[WriteOffDebt]:  # noqa: ARG001 -- one shape for all
+    """What a customer owes, given up."""
+    problems = Problems()
+    command = WriteOffDebt(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        amount_micros=_part(problems, request),
+    )
+    return _write(problems, request.customer_id, command)
+
+
+def _part(problems: Problems, request: admin.RefundGrantRequest | admin.WriteOffDebtRequest) -> int | None:
+    """A number of credits; None: all that there are."""
+    if not request.HasField("amount_micros"):
+        return None
+    return validation.amount(problems, "amount_micros", request.amount_micros, least=1)
+
+
+def _sum_of(problems: Problems, field: str, value: str) -> int | None:
+    """A sum of money above 0, in nano-dollars; None: what it amounts to."""
+    if not value:
+        return None
+    nanousd = validation.decimal_nanos(problems, field, value)
+    if not 0 < nanousd <= limits.PAID_NANOUSD_MAX:
+        most = limits.PAID_NANOUSD_MAX // validation.NANOS
+        problems.add(field, f"is {value}; above 0 and at most {most} is allowed")
+    return nanousd
 
 
 def _lot(problems: Problems, customer_id: str, value: str) -> LotKey:

@@ -21,7 +21,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
 from ledger.api.messages.validation import EPOCH, INTERNAL, NAMED_LABELS, NANOS
-from ledger.books.commands import Charge, Commit, IssueGrant, Refund, Reverse, VoidGrant
+from ledger.books.commands import Charge, Commit, IssueGrant, Refund, RefundGrant, Reverse, VoidGrant
 from ledger.books.model import (
     Credits,
     Entry,
@@ -50,6 +50,7 @@ OF_NO_CREDITS: Final = (
     EntryKind.CUSTOMER_UPDATED,
     EntryKind.GRANT_PENDING_PAYMENT,
     EntryKind.GRANT_EXTENDED,
+    EntryKind.GRANT_WRITTEN_OFF,
 )
 """They move none, and stand in no statement."""
 _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
@@ -71,6 +72,7 @@ _GRANTS: Final = (
     EntryKind.GRANT_STARTED,
     EntryKind.GRANT_EXPIRED,
     EntryKind.GRANT_VOIDED,
+    EntryKind.GRANT_REFUNDED,
 )
 
 
@@ -155,6 +157,11 @@ def voided(into: admin.VoidGrantResponse, _: Write[VoidGrant], entry: Entry) -> 
     """What `VoidGrant` answers, beside the grant as it stands."""
     into.owed_micros = -entry.credits.debt
     into.taken_back_micros = entry.credits.voided - into.owed_micros
+
+
+def paid_back(into: admin.RefundGrantResponse, _: Write[RefundGrant], entry: Entry) -> None:
+    """What `RefundGrant` answers, beside the grant as it stands and the money."""
+    into.refunded_micros = entry.credits.refunded
 
 
 def nothing_of_its_own(into: Any, write: Write[Any], entry: Entry) -> None:
@@ -253,7 +260,7 @@ def grant(customer_id: str, lot: Lot, record: GrantRecord) -> wallet.Grant:
     """
     is_stated = lot.status is LotStatus.PENDING_PAYMENT
     remaining_micros = lot.amount_micros if is_stated else lot.remaining_micros
-    ended_micros = record.ended_micros
+    ended_micros = record.ended_micros - record.refunded_micros
     is_voided = lot.status is LotStatus.VOIDED
     return wallet.Grant(
         grant_id=ids.grant_id(customer_id, lot.key),
@@ -261,9 +268,10 @@ def grant(customer_id: str, lot: Lot, record: GrantRecord) -> wallet.Grant:
         amount_micros=lot.amount_micros,
         remaining_micros=remaining_micros,
         held_micros=lot.held_micros,
-        consumed_micros=lot.amount_micros - remaining_micros - ended_micros,
+        consumed_micros=lot.amount_micros - remaining_micros - record.ended_micros,
         expired_micros=0 if is_voided else ended_micros,
         voided_micros=ended_micros if is_voided else 0,
+        refunded_micros=record.refunded_micros,
         external_reference=record.external_reference or "",
         effective_at=timestamp(lot.effective_at),
         expires_at=timestamp(lot.expires_at),

@@ -23,6 +23,7 @@ grants = typer.Typer(no_args_is_help=True, help="Grants of credits, on a running
 PAGE_SIZE = 1_000
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_Reason = Annotated[str, typer.Option(help="A sentence for whoever audits it.")]
 _GrantId = Annotated[str, typer.Argument(help="As `issue` and `list` print it.")]
 
 
@@ -95,7 +96,7 @@ def confirm(
 def void(
     customer_id: str,
     grant_id: _GrantId,
-    reason: Annotated[str, typer.Option(help="A sentence for whoever audits it.")],
+    reason: _Reason,
     used: Annotated[
         Literal["STAY_PAID", "BECOME_DEBT"],
         typer.Option(help="Used credits: their payment stays, or was taken back (a chargeback)."),
@@ -148,6 +149,91 @@ def extend(
     if never_expires:
         request.never_expires = True
     _show(run(_answer(target, "ExtendGrant", request)), customer_id, as_json=as_json)
+
+
+# An amount below 0 is no option: it is reported as what it is.
+@grants.command("refund", context_settings={"ignore_unknown_options": True})
+@at_server
+def refund(
+    customer_id: str,
+    grant_id: _GrantId,
+    reason: _Reason,
+    amount: Annotated[
+        str, typer.Option(help="Credits, with at most 6 decimal places; all that nobody holds, if not given.")
+    ] = "",
+    refund_usd: Annotated[
+        str, typer.Option(help="To be paid back, in dollars; what the credits are worth, if not given.")
+    ] = "",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Take credits of a grant back for money, which you pay back by your payment system."""
+    request = pb.RefundGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        amount_micros=_amount_micros(amount) if amount else None,
+        refund_usd=refund_usd,
+        reason=reason,
+    )
+    answer = run(_answer(target, "RefundGrant", request))
+    _show(answer, customer_id, as_json=as_json)
+    if not as_json:
+        note(f"{show_credits(answer.refunded_micros)} credits are taken back: pay ${answer.refund_usd} back.")
+
+
+@grants.command("write-off")
+@at_server
+def write_off(
+    customer_id: str,
+    grant_id: _GrantId,
+    reason: _Reason,
+    amount_usd: Annotated[
+        str,
+        typer.Option(help="In dollars; all that its used and expired credits were sold for, if not given."),
+    ] = "",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Give up what a grant was sold for: nobody will pay it."""
+    request = pb.WriteOffGrantRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        amount_usd=amount_usd,
+        reason=reason,
+    )
+    _given_up(run(_answer(target, "WriteOffGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("write-off-debt", context_settings={"ignore_unknown_options": True})
+@at_server
+def write_off_debt(
+    customer_id: str,
+    reason: _Reason,
+    amount: Annotated[
+        str, typer.Option(help="Credits, with at most 6 decimal places; all that is owed, if not given.")
+    ] = "",
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Give up what a customer owes: a grant that nobody pays for pays it."""
+    request = pb.WriteOffDebtRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        amount_micros=_amount_micros(amount) if amount else None,
+        reason=reason,
+    )
+    _given_up(run(_answer(target, "WriteOffDebt", request)), customer_id, as_json=as_json)
+
+
+def _given_up(answer: Any, customer_id: str, *, as_json: bool) -> None:
+    _show(answer, customer_id, as_json=as_json)
+    if not as_json:
+        note(f"${answer.written_off_usd} is written off.")
 
 
 @grants.command("list")
@@ -216,7 +302,7 @@ def _show(answer: Any, customer_id: str, *, as_json: bool) -> None:
 
 
 def _table(found: list[tuple[str, Grant, str]]) -> Table:
-    figures = ("credits", "left", "held", "consumed", "expired", "voided")
+    figures = ("credits", "left", "held", "consumed", "expired", "voided", "refunded")
     texts = ("reference", "note")
     made = table(
         "Grants", "id", "customer", "status", "expires (UTC)", *texts, *figures, numbers=len(figures)
@@ -238,6 +324,7 @@ def _table(found: list[tuple[str, Grant, str]]) -> Table:
             show_credits(grant.consumed_micros),
             show_credits(grant.expired_micros),
             show_credits(grant.voided_micros),
+            show_credits(grant.refunded_micros),
         )
     return made
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import structlog
 
-from ledger.books.commands import ConfirmGrant, ExtendGrant, Refund, Reverse, VoidGrant
+from ledger.books.commands import OF_GRANT, Refund, Reverse
 from ledger.books.model import Reservation, Wallet
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
@@ -210,19 +210,18 @@ class Loader:
         if head is None:
             return
         cell, command = self._customers.cell, head.command
-        match command:
-            case ConfirmGrant() | VoidGrant() | ExtendGrant():
-                facts = await load_grant(connection, cell, member.customer, command.lot)
-            case Reverse() | Refund():
-                facts = await load_reversal(
-                    connection,
-                    cell,
-                    member.customer,
-                    charge=command.charge,
-                    reservation=command.reservation if isinstance(command, Reverse) else None,
-                )
-            case _:
-                return
+        if isinstance(command, OF_GRANT):
+            facts = await load_grant(connection, cell, member.customer, command.lot)
+        elif isinstance(command, Reverse | Refund):
+            facts = await load_reversal(
+                connection,
+                cell,
+                member.customer,
+                charge=command.charge,
+                reservation=command.reservation if isinstance(command, Reverse) else None,
+            )
+        else:
+            return
         head.take_facts(facts)
 
 

@@ -203,10 +203,10 @@ LOT_EXTENDED = Columns.of(
 )
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
 GRANT = Columns.of(
-    "grant_sent",
+    "grant_refunded_sent",
     """
     customer bigint, sequence bigint, n integer, paid_nanousd bigint, external_reference text, note text,
-    ended bigint
+    ended bigint, refunded bigint, taken_off_nanousd bigint
 """,
 )
 STATE = Columns.of(

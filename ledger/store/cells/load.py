@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.burn_down import burn_order
 from ledger.books.due_entries import NO_CLOSINGS, Closings
 from ledger.books.limits import LINES_UNDONE_MAX
-from ledger.books.model import Facts
+from ledger.books.model import Facts, GrantRecord
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
 from ledger.store.postgres.outcomes import told_outcomes
@@ -187,13 +187,19 @@ async def load_reversal(
 
 
 async def load_grant(connection: Connection, cell: str, customer: int, key: LotKey) -> Facts:
-    """A lot, whatever has become of it, and what was paid for it. Errors as in `load`."""
+    """A lot, whatever has become of it, and what is known of its payment and its end. Errors as in `load`."""
     with told_outcomes(connection):
         row = await connection.fetchrow(LOAD_GRANT.format(cell=cell), customer, *key)
     if row is None:
         return Facts()
     lot = rows_in.lot_of(row, _value_of(row["value_nanousd"]))
-    return Facts(lots=(lot,), paid_nanousd=row["paid_nanousd"])
+    record = GrantRecord(
+        paid_nanousd=row["paid_nanousd"],
+        ended_micros=row["ended"],
+        refunded_micros=row["refunded"],
+        taken_off_nanousd=row["taken_off_nanousd"],
+    )
+    return Facts(lots=(lot,), record=record)
 
 
 async def find_entries(

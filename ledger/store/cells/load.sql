@@ -162,7 +162,9 @@ SELECT 'beyond', ROW(s.is_beyond) FROM size s WHERE s.is_beyond
 -- name: load_grant
 -- $1 customer; $2 and $3 the lot. One without a record of what was paid has it with the dollars of its entry.
 SELECT {lot_columns}, v.value_nanousd,
-       coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd
+       coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd,
+       coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded,
+       coalesce(g.taken_off_nanousd, 0) AS taken_off_nanousd
 FROM {cell}.lots t
 JOIN {cell}.entries e ON e.customer = t.customer AND e.sequence = t.sequence
 LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n

@@ -201,7 +201,8 @@ def grant_row(customer: int, key: LotKey, record: GrantRecord) -> str:
     paid_nanousd = record.paid_nanousd
     return (
         f"({customer},{key.sequence},{key.n},{'' if paid_nanousd is None else paid_nanousd},"
-        f"{_text(record.external_reference)},{_text(record.note)},{record.ended_micros})"
+        f"{_text(record.external_reference)},{_text(record.note)},{record.ended_micros},"
+        f"{record.refunded_micros},{record.taken_off_nanousd})"
     )
 
 

@@ -115,6 +115,7 @@ WHERE m.house_sequence = 0 AND (e.booked_at, e.xid) IS DISTINCT FROM (m.booked_a
 WITH rests AS MATERIALIZED (
     SELECT l.customer, l.sequence, l.n, l.status, l.amount, l.remaining, coalesce(d.drawn, 0) AS drawn,
            i.issued + l.moved_in - l.moved_out - coalesce(d.drawn, 0) - l.remaining AS gone, i.issued,
+           coalesce(b.refunded, 0) AS refunded,
            CASE WHEN i.issued > 0 OR e.kind <> 'GRANT_PENDING_PAYMENT' THEN g.ended END AS ended
     FROM {cell}.lots l
     LEFT JOIN {cell}.entries e USING (customer, sequence)
@@ -124,12 +125,15 @@ WITH rests AS MATERIALIZED (
     LEFT JOIN (SELECT customer, (d->>0)::bigint AS sequence, (d->>1)::integer AS n,
                       sum((d->>2)::bigint) AS drawn
                FROM {cell}.money, json_array_elements(draws) AS d
-               GROUP BY 1, 2, 3) d USING (customer, sequence, n),
+               GROUP BY 1, 2, 3) d USING (customer, sequence, n)
+    LEFT JOIN (SELECT customer, subject AS sequence, subject_n AS n, sum(refunded) AS refunded
+               FROM {cell}.entries WHERE kind = 'GRANT_REFUNDED' GROUP BY 1, 2, 3) b
+        USING (customer, sequence, n),
          LATERAL (SELECT CASE WHEN c.customer IS NOT NULL THEN l.amount ELSE 0 END AS issued) i
 )
-SELECT customer, format('lot %s.%s (%s) of %s: %s drawn and %s remain', sequence, n, status, amount,
-                        drawn, remaining) AS description
-FROM rests WHERE gone < 0 OR (gone > 0 AND status NOT IN ('EXPIRED', 'VOIDED'))
+SELECT customer, format('lot %s.%s (%s) of %s: %s drawn, %s refunded and %s remain', sequence, n, status, amount,
+                        drawn, refunded, remaining) AS description
+FROM rests WHERE gone < refunded OR (gone > refunded AND status NOT IN ('EXPIRED', 'VOIDED'))
 UNION ALL
 SELECT customer, format('lot %s.%s (%s): %s is known to have ended, %s is gone', sequence, n, status, ended, gone)
 FROM rests WHERE ended > gone

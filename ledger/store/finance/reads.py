@@ -38,6 +38,7 @@ _SQL = statements_of(
     money_columns=MONEY.select("m"),
     credit_sums=_sums(Credits._fields),
     dollar_sums=_sums(Dollars._fields),
+    dollars=", ".join(Dollars._fields),
 )
 CREDIT_BALANCES = _SQL["credit_balances"]
 DOLLAR_BALANCES = _SQL["dollar_balances"]
@@ -45,6 +46,7 @@ MARGINS = _SQL["margins"]
 AS_OF = _SQL["as_of"]
 CHARGE = _SQL["charge"]
 GIVEN_BACK = _SQL["given_back"]
+POSTED_DOLLARS = _SQL["posted_dollars"]
 
 
 class Dimension(StrEnum):
@@ -176,6 +178,12 @@ async def margin_report(
             instants.append(await connection.fetchval(AS_OF.format(cell=cell)))
     known = [instant for instant in instants if instant is not None]
     return MarginReport(groups, min(known) if len(known) == len(instants) else None)
+
+
+async def posted_dollars(pool: Pool, key: CustomerKey, sequence: int) -> Dollars:
+    """What an entry has posted, in nano-dollars."""
+    row = await pool.fetchrow(POSTED_DOLLARS.format(cell=key.cell), key.customer, sequence)
+    return Dollars(*row) if row is not None else Dollars()
 
 
 async def find_charge(pool: Pool, key: CustomerKey, sequence: int) -> FoundCharge | None:

@@ -23,6 +23,9 @@ LIMIT $4
 -- name: as_of
 SELECT as_of FROM {cell}.tailer
 
+-- name: posted_dollars
+SELECT {dollars} FROM {cell}.money WHERE customer = $1 AND sequence = $2 AND house_sequence = 0
+
 -- fragment: with_money
 SELECT {entry_columns}, {money_columns}
 FROM {cell}.entries e LEFT JOIN {cell}.money m USING (customer, sequence)

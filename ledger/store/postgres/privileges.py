@@ -57,7 +57,7 @@ CELL: Final[Mapping[str, Relation]] = {
     "reservation_costs": Relation(_CHANGE),
     "lots": Relation(_CHANGE, ALL),
     "lot_values": Relation(_CHANGE),
-    "grants": Relation(_CHANGE, "customer sequence n external_reference note ended"),
+    "grants": Relation(_CHANGE, "customer sequence n external_reference note ended refunded"),
     "states": Relation(_CHANGE),
     "rollup_lines": Relation(_CHANGE),
     "rollup_accounts": Relation(_CHANGE),

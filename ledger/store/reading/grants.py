@@ -92,7 +92,7 @@ def _listed(rows: list[asyncpg.Record]) -> list[ListedGrant]:
         ListedGrant(
             row["customer"],
             lot_of(row, value_nanousd=0),
-            GrantRecord(None, row["external_reference"], row["note"], row["ended"]),
+            GrantRecord(None, row["external_reference"], row["note"], row["ended"], row["refunded"]),
         )
         for row in rows
     ]

@@ -18,7 +18,7 @@ NEW_LIFE_MINUTES = 30 * 24 * 60
 
 @dataclass(eq=False)
 class Credit:
-    """One micro-credit: unpaid, pending, available, held, consumed, expired, voided."""
+    """One micro-credit: unpaid, pending, available, held, consumed, expired, voided, refunded."""
 
     lot: ModelLot
     state: str
@@ -133,8 +133,9 @@ class Model:
 
     def _start(self, lot: ModelLot) -> None:
         lot.status = "ACTIVE"
-        paid = lot.credits[: self.debt] if lot.scope is None else []
-        for credit in lot.credits:
+        pending = [credit for credit in lot.credits if credit.state == "pending"]
+        paid = pending[: self.debt] if lot.scope is None else []
+        for credit in pending:
             credit.state = "consumed" if credit in paid else "available"
         self.debt -= len(paid)
         if paid:
@@ -198,6 +199,31 @@ class Model:
                 credit.state = "voided"
         self.debt += used
         self.voided_as_used += used
+        return "ok"
+
+    def pay_back(self, lot: ModelLot, amount: int | None) -> str:
+        """Take credits that nobody holds back for money."""
+        if lot.status not in ("PENDING", "ACTIVE") or lot.is_used_up:
+            return "GRANT_CLOSED"
+        free = [credit for credit in lot.credits if credit.state in ("available", "pending")]
+        if not 0 < (len(free) if amount is None else amount) <= len(free):
+            return "REFUND_EXCEEDS_GRANT"
+        for credit in free[:amount]:
+            credit.state = "refunded"
+        if not lot.count("available", "pending", "held"):
+            lot.status = "ACTIVE"
+        return "ok"
+
+    def write_off_debt(self, amount: int | None) -> str:
+        """Give debt up: a lot is born that has paid it."""
+        given_up = self.debt if amount is None else amount
+        if not 0 < given_up <= self.debt:
+            return "WRITE_OFF_EXCEEDS_CLAIM"
+        lot = ModelLot((0, True, NEVER, 0, self.minute, len(self.lots)), None, self.minute, NEVER, "ACTIVE")
+        lot.credits = [Credit(lot, "consumed") for _ in range(given_up)]
+        self.lots.append(lot)
+        self.debt -= given_up
+        self.payments.append(ModelPayment(lot, list(lot.credits)))
         return "ok"
 
     def prolong(self, lot: ModelLot, expires: int | None, priority: int | None) -> str:

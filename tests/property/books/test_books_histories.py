@@ -33,11 +33,14 @@ from ledger.books import (
     OverCapture,
     Priced,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     UsedCredits,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from tests.build import START, line, priced
 
@@ -117,6 +120,29 @@ class Histories(RuleBasedStateMachine):
         key, lot = self.lot(pick)
         owed = used is UsedCredits.BECOME_DEBT
         self.expect(self.run(VoidGrant, key, "why", used), self.model.void(lot, owed=owed))
+
+    @rule(pick=PICK, amount=st.one_of(st.none(), AMOUNTS))
+    def pay_back(self, pick: int, amount: int | None) -> None:
+        """Take credits of a grant back for money, those that nobody holds or some, at what they are worth."""
+        key, lot = self.lot(pick)
+        outcome = self.run(RefundGrant, key, "why", amount)
+        # What is paid back is the audit's affair: the model knows no dollars.
+        refused = getattr(outcome, "reason", None) == "REFUND_EXCEEDS_GRANT"
+        if not refused or lot.count("available", "pending") < (amount or 1):
+            self.expect(outcome, self.model.pay_back(lot, amount))
+
+    @rule(pick=PICK)
+    def write_off(self, pick: int) -> None:
+        """Give up what a grant was sold for: no credit moves."""
+        key, _ = self.lot(pick)
+        balances = self.world.wallet.balances
+        self.run(WriteOffGrant, key, "why")
+        assert self.world.wallet.balances == balances
+
+    @rule(amount=st.one_of(st.none(), AMOUNTS))
+    def write_off_debt(self, amount: int | None) -> None:
+        """Give up what the customer owes, or a part of it."""
+        self.expect(self.run(WriteOffDebt, "why", amount), self.model.write_off_debt(amount))
 
     @rule(
         pick=PICK,
@@ -234,7 +260,7 @@ class Histories(RuleBasedStateMachine):
             assert stored.held_micros == lot.count("held"), key
             assert stored.remaining_micros == lot.count("held", "available", "pending"), key
         balances = self.world.wallet.balances
-        for account in ("pending", "available", "held", "expired"):
+        for account in ("pending", "available", "held", "expired", "refunded"):
             assert getattr(balances, account) == sum(lot.count(account) for lot in self.model.lots), account
         voided = sum(lot.count("voided") for lot in self.model.lots)
         assert balances.voided == voided + self.model.voided_as_used

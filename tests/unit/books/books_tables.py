@@ -18,6 +18,8 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     confirm  G1 1.00 (or without an amount: what was stated)       of grant G1 100 PAID 1.00 pending_payment
     void     G1 debt (or without: what was used stays paid) only_pending_payment
     prolong  G1 expires=3d priority=2 (expires=never)
+    payback  G1 50 usd=45 (or without: all that nobody holds, at what it is worth)
+    writeoff G1 10 (or debt 10; or without an amount: all that is owed)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
 
@@ -50,7 +52,6 @@ from ledger.books import (
     ExtendGrant,
     Fill,
     GrantKind,
-    GrantRecord,
     IssueGrant,
     LotKey,
     OverCapture,
@@ -58,6 +59,7 @@ from ledger.books import (
     Priced,
     PricedLine,
     Refund,
+    RefundGrant,
     Refusal,
     Release,
     Reserve,
@@ -68,7 +70,10 @@ from ledger.books import (
     UpdateCustomer,
     UsedCredits,
     VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
+from ledger.books.model import NO_RECORD
 from tests import build
 from tests.build import CREDIT, DOLLAR, START
 
@@ -178,6 +183,25 @@ class Table:
         )
         return self.run("", command)
 
+    def do_payback(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *amount = words
+        command = RefundGrant(
+            *self.request(),
+            self.lot_key(name),
+            "why",
+            amount_micros=_micros(amount[0]) if amount else None,
+            paid_back_nanousd=_nanousd(options["usd"]) if "usd" in options else None,
+        )
+        return self.run("", command)
+
+    def do_writeoff(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        name, *amount = words
+        if name == "debt":
+            micros = _micros(amount[0]) if amount else None
+            return self.run(options.get("as", ""), WriteOffDebt(*self.request(), "why", micros))
+        nanousd = _nanousd(amount[0]) if amount else None
+        return self.run("", WriteOffGrant(*self.request(), self.lot_key(name), "why", nanousd))
+
     def do_reserve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
         fill = Fill.UP_TO if "up_to" in rest else Fill.ALL_OR_NOTHING
@@ -239,6 +263,7 @@ class Table:
 
     def do_lot(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         lot = self.world.lots[self.lot_key(words[0])]
+        record = self.world.records.get(lot.key, NO_RECORD)
         return {
             "amount": _credits(lot.amount_micros),
             "remaining": _credits(lot.remaining_micros),
@@ -250,7 +275,9 @@ class Table:
             "priority": str(lot.priority),
             "starts": _when(lot.effective_at),
             "expires": _when(lot.expires_at),
-            "ended": _credits(self.world.records.get(lot.key, GrantRecord()).ended_micros),
+            "ended": _credits(record.ended_micros),
+            "back": _credits(record.refunded_micros),
+            "taken_off": _dollars(record.taken_off_nanousd),
         }
 
     def do_reservation(self, words: list[str], options: dict[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -9,12 +10,10 @@ from ledger.books import (
     Closings,
     Command,
     Commit,
-    ConfirmGrant,
     Decision,
     Entry,
     EntryKind,
     Extend,
-    ExtendGrant,
     Facts,
     GrantRecord,
     Lot,
@@ -30,12 +29,13 @@ from ledger.books import (
     ReservationState,
     Reverse,
     State,
-    VoidGrant,
     create,
     decide,
     due,
 )
 from ledger.books.audit import audit
+from ledger.books.commands import OF_GRANT
+from ledger.books.model import NO_RECORD
 from tests.build import DOLLAR, START, terms
 
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
@@ -110,7 +110,7 @@ class World:
         """Give what the command names, as a store reads it back."""
         if isinstance(command, (Extend, Commit, Release)):
             return Facts(reservation=self.stored_reservation(command.reservation))
-        if isinstance(command, (ConfirmGrant, VoidGrant, ExtendGrant)):
+        if isinstance(command, OF_GRANT):
             return self.facts_of_grant(command.lot)
         if not isinstance(command, (Reverse, Refund)):
             return Facts()
@@ -144,10 +144,9 @@ class World:
         )
 
     def facts_of_grant(self, key: LotKey) -> Facts:
-        """Give a lot, and what was paid for it."""
+        """Give a lot, and what is known of it."""
         lot = self.lots.get(key)
-        record = self.records.get(key)
-        return Facts(lots=(lot,) if lot else (), paid_nanousd=record.paid_nanousd if record else None)
+        return Facts(lots=(lot,) if lot else (), record=self.records.get(key, NO_RECORD))
 
     def undone_states(self, undone: Iterable[Entry]) -> dict[str, State]:
         """Give the states that charges counted in, as prices see them without those: here, the same text."""
@@ -172,7 +171,7 @@ class World:
             self.reservations[decision.reservation.sequence] = decision.reservation
         self.states.update(decision.states)
         for key, more in decision.records.items():
-            self.records[key] = self.records.get(key, GrantRecord()).plus(more)
+            self.records[key] = self.records.get(key, NO_RECORD).plus(more)
         self.check()
 
     def check(self) -> None:
@@ -196,6 +195,16 @@ class World:
         assert sum(ended.values()) == balances.expired + balances.voided + balances.refunded + unpaid
         for key, lot in self.lots.items():
             assert 0 <= ended.get(key, 0) <= lot.amount_micros - lot.remaining_micros, key
+        assert sum(record.refunded_micros for record in self.records.values()) == balances.refunded
+        paid_back: Counter[LotKey] = Counter()
+        for entry in self.entries:
+            if entry.kind is EntryKind.GRANT_REFUNDED and entry.money:
+                paid_back[LotKey(entry.subject or 0, entry.subject_n or 0)] += (
+                    entry.money.dollars.refund_payable
+                )
+        for key, nanousd in paid_back.items():
+            paid = self.records[key].paid_nanousd
+            assert paid is None or 0 < nanousd <= paid, key
 
     def is_unpaid(self, lot: Lot) -> bool:
         """Tell whether a lot's payment was never confirmed: no entry has issued it."""
