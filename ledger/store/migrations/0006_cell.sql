@@ -1,7 +1,7 @@
 -- What was taken back of grants for money, and what was taken off the total paid for each.
 
 ALTER TABLE grants
-    -- What of `ended` was refunded.
+    -- What was refunded; `ended` counts it too.
     ADD COLUMN refunded bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0),
     -- What was credited with what was voided, was paid back, or was written off. Closed to the reader.
     ADD COLUMN taken_off_nanousd bigint NOT NULL DEFAULT 0 CHECK (taken_off_nanousd >= 0);

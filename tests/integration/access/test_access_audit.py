@@ -133,6 +133,34 @@ async def retry_top_up(service: Guarded) -> tuple[Fields, str]:
     return {"customer_id": "cus_a"}, "customers/cus_a"
 
 
+async def paid_grant(service: Guarded) -> Fields:
+    """The names of a grant that is paid, and of which some is used."""
+    fields, _ = await issue_grant(service)
+    made = await done(service, "IssueGrant", **fields, paid_total_usd="1", priority=-next(_numbers))
+    backend = await service.make("backend")
+    used = await service.call(
+        "Charge", backend, request_id=fresh(), customer_id="cus_a", amount_micros=CREDIT // 2
+    )
+    assert used.code is grpc.StatusCode.OK, used
+    named = {"customer_id": "cus_a", "grant_id": made.response.grant.grant_id}
+    return {"request_id": fresh(), **named, "reason": "asked for"}
+
+
+async def refund_grant(service: Guarded) -> tuple[Fields, str]:
+    return await paid_grant(service), "customers/cus_a"
+
+
+async def write_off_grant(service: Guarded) -> tuple[Fields, str]:
+    return await paid_grant(service), "customers/cus_a"
+
+
+async def write_off_debt(service: Guarded) -> tuple[Fields, str]:
+    used = pb.USED_CREDITS_BECOME_DEBT
+    await done(service, "VoidGrant", **await paid_grant(service), used=used)
+    asked = {"customer_id": "cus_a", "reason": "never paid"}
+    return {"request_id": fresh(), **asked}, "customers/cus_a"
+
+
 async def publish_rate_card(_: Guarded) -> tuple[Fields, str]:
     name = f"card-{next(_numbers)}"
     return {"document": CARD.format(name=name, revision=1, each=1)}, f"rateCards/{name}"
@@ -229,6 +257,9 @@ REQUESTS: dict[str, Callable[[Guarded], Awaitable[tuple[Fields, str]]]] = {
     "VoidGrant": void_grant,
     "ExtendGrant": extend_grant,
     "RetryTopUp": retry_top_up,
+    "RefundGrant": refund_grant,
+    "WriteOffGrant": write_off_grant,
+    "WriteOffDebt": write_off_debt,
     "PublishRateCard": publish_rate_card,
     "PublishCosts": publish_costs,
     "RollbackRateCard": roll_back_rate_card,

@@ -77,7 +77,8 @@ async def grants(world: World, **fields) -> list[wallet.Grant]:
     request = wallet.ListGrantsRequest(customer_id=world.customer_id, **fields)
     found = [*(await world.wallet.ListGrants(request)).grants]
     for grant in found:
-        parts = (grant.remaining_micros, grant.consumed_micros, grant.expired_micros, grant.voided_micros)
+        ended = (grant.expired_micros, grant.voided_micros, grant.refunded_micros)
+        parts = (grant.remaining_micros, grant.consumed_micros, *ended)
         assert sum(parts) == grant.amount_micros
         assert min(parts) >= 0
     return found

@@ -93,6 +93,28 @@ def test_the_life_of_a_grant(back_office: str) -> None:
     assert "voided" in acu_ledger("grants", "void", *named, "--reason", "a mistake", *target).stdout
 
 
+def test_money_goes_back_by_hand(back_office: str) -> None:
+    """Credits are paid back and what nobody pays is given up: what is to be paid is said."""
+    target = ("--target", back_office)
+    why = ("--reason", "asked for")
+    acu_ledger("customers", "create", "paid-back", "--card", "images", *target)
+    issued = acu_ledger(
+        "grants", "issue", "paid-back", "8", "--paid-total-usd", "4", "--json", *target
+    ).json()
+    named = ("paid-back", issued["grant"]["grant_id"])
+    ran = acu_ledger("grants", "refund", *named, "--amount", "2", *why, *target)
+    assert "pay $1 back" in ran.stderr + ran.stdout
+    asked = ("--amount", "1", "--refund-usd", "0.25", "--json")
+    stated = acu_ledger("grants", "refund", *named, *asked, *why, *target).json()
+    assert (stated["refund_usd"], stated["grant"]["refunded_micros"]) == ("0.25", "3000000")
+    assert (
+        "WRITE_OFF_EXCEEDS_CLAIM" in acu_ledger("grants", "write-off-debt", "paid-back", *why, *target).stderr
+    )
+    assert (
+        acu_ledger("grants", "write-off", *named, *why, "--json", *target).json()["written_off_usd"] == "0.25"
+    )
+
+
 def test_usage_of_a_customer_is_shown(server: Server) -> None:
     """What was used, by label and kind, as a table and as one object; what it cannot show is a refusal."""
     options = ("--card", "resolved", "--run-id", "used", "--limit", 5)
