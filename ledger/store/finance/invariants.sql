@@ -115,7 +115,7 @@ WHERE m.house_sequence = 0 AND (e.booked_at, e.xid) IS DISTINCT FROM (m.booked_a
 WITH rests AS MATERIALIZED (
     SELECT l.customer, l.sequence, l.n, l.status, l.amount, l.remaining, coalesce(d.drawn, 0) AS drawn,
            i.issued + l.moved_in - l.moved_out - coalesce(d.drawn, 0) - l.remaining AS gone, i.issued,
-           coalesce(b.refunded, 0) AS refunded,
+           coalesce(b.refunded, 0) AS refunded, coalesce(g.refunded, 0) AS known_refunded,
            CASE WHEN i.issued > 0 OR e.kind <> 'GRANT_PENDING_PAYMENT' THEN g.ended END AS ended
     FROM {cell}.lots l
     LEFT JOIN {cell}.entries e USING (customer, sequence)
@@ -137,6 +137,9 @@ FROM rests WHERE gone < refunded OR (gone > refunded AND status NOT IN ('EXPIRED
 UNION ALL
 SELECT customer, format('lot %s.%s (%s): %s is known to have ended, %s is gone', sequence, n, status, ended, gone)
 FROM rests WHERE ended > gone
+UNION ALL
+SELECT customer, format('lot %s.%s: %s is known to be refunded, entries say %s', sequence, n, known_refunded, refunded)
+FROM rests WHERE known_refunded <> refunded
 UNION ALL
 SELECT customer, format('%s issued, grants of %s; %s expired, voided or refunded, %s gone from lots',
                         booked_issued, issued, booked_gone, gone)

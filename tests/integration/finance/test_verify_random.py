@@ -20,13 +20,19 @@ from ledger.books import (
     EntryKind,
     GrantKind,
     IssueGrant,
+    LotKey,
     OverCapture,
     Plan,
     Refund,
+    RefundGrant,
     Release,
     Reserve,
     Reverse,
     Treatment,
+    UsedCredits,
+    VoidGrant,
+    WriteOffDebt,
+    WriteOffGrant,
 )
 from ledger.books.model import NOTHING, Reservation
 from ledger.followers.tailer import Tailer
@@ -63,7 +69,7 @@ class RandomWorld(World):
         stated = dice.choice([None, None, dice.randrange(1, 30)])
         usage = usage if stated is None else None
         named = dice.randrange(1, self.wallet.sequence + 1)
-        match dice.randrange(8):
+        match dice.randrange(9):
             case 0 | 1:
                 kind, paid = dice.choice([(GrantKind.PROMO, 0), (GrantKind.PAID, dice.randrange(200))])
                 return IssueGrant(*request, dice.randrange(1, 60), kind, paid, **self.random_validity()), None
@@ -74,6 +80,8 @@ class RandomWorld(World):
                 return Commit(*request, reservation, stated, dice.random() < 0.5), usage
             case 6:
                 return Charge(*request, stated, already_used=True), usage
+            case 7:
+                return self.random_money_back(request), None
             case _:
                 reservation = dice.choice([*self.reservations, named])
                 return dice.choice(
@@ -85,6 +93,19 @@ class RandomWorld(World):
                         Reverse(*request, None, reservation, "why"),
                     ]
                 ), None
+
+    def random_money_back(self, request: tuple[str, bytes]) -> Command:
+        dice = self.dice
+        lot = dice.choice([LotKey(1, 0), *self.lots])
+        some = dice.choice([None, None, 1, 5])
+        return dice.choice(
+            [
+                RefundGrant(*request, lot, "why", some, dice.choice([None, None, 1])),
+                WriteOffGrant(*request, lot, "why", some),
+                WriteOffDebt(*request, "why", some),
+                VoidGrant(*request, lot, "why", dice.choice(list(UsedCredits))),
+            ]
+        )
 
     def random_charge(self) -> int:
         charges = [e.sequence for e in self.entries if e.kind in (EntryKind.CHARGE, EntryKind.COMMIT)]
@@ -124,6 +145,8 @@ async def store(owner: Connection, customer: int, world: World) -> None:
     await insert(owner, "lots", columns.LOT, rows, shared)
     rows = [rows_out.lot_value_row(customer, lot) for lot in lots]
     await insert(owner, "lot_values", columns.LOT_VALUE, rows, shared)
+    rows = [rows_out.grant_row(customer, *record) for record in world.records.items()]
+    await insert(owner, "grants", columns.GRANT, rows, shared)
     rows = [rows_out.debt_row(customer, wallet.unbilled_nanousd)]
     await insert(owner, "debts", columns.DEBT, rows, shared)
     await owner.executemany(_RESERVATION, [reservation_values(customer, each) for each in reservations])
