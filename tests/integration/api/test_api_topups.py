@@ -6,7 +6,11 @@ import asyncio
 import json
 import os
 import shutil
+import sys
+import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -14,14 +18,23 @@ import grpc
 import pytest
 import pytest_asyncio
 from api_world import CONFIG, CREDIT, World, fresh, refusal, served
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.followers import event_follower, top_up_follower
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
+from ledger.webhooks import delivery
 from tests.databases import new_database
-from tests.serving import settings_on
+from tests.serving import REPOSITORY, settings_on
 from tests.waiting import until
+
+sys.path.insert(0, str(REPOSITORY / "deploy" / "stripe"))
+
+import receiver as stripe
+from recorded import RecordedStripe
+from stripe_api import StripeCustomer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -63,9 +76,9 @@ async def shops(
     """Two servers of one database, whose followers look often."""
     config = _config(tmp_path_factory.mktemp("topups") / "config")
     urls = await new_database(postgres, f"topups_{os.getpid()}_{next(_numbers)}")
-    settings = settings_on(urls, config_dir=config)
+    settings = settings_on(urls, config_dir=config, webhooks_private=True)
     with pytest.MonkeyPatch.context() as patch:
-        for follower in (event_follower, top_up_follower):
+        for follower in (event_follower, top_up_follower, delivery):
             patch.setattr(follower, "PERIOD_SECONDS", 0.05)
         async with served(settings) as first, served(settings) as second:
             yield first, second
@@ -271,3 +284,112 @@ async def test_what_a_server_began_that_died_is_ended_by_another(shop: World) ->
     assert asked["amount_micros"] == "7000000"
     await confirm(shop, customer, asked["grant_id"])
     await reported(shop, customer, "requested", "succeeded")
+
+
+# -- the receiver of deploy/stripe ---------------------------------------------------------------
+
+STRIPE_SECRET = "whsec_of_stripe"  # noqa: S105 -- of nobody
+PAYS, DECLINES, SILENT = "pm_card_visa", "pm_card_chargeDeclined", "pm_none"
+
+
+@dataclass
+class Paying:
+    """A receiver that runs, and Stripe as it was recorded."""
+
+    world: World
+    recorded: RecordedStripe
+    customers: dict[str, StripeCustomer]
+
+    def pays_with(self, customer_id: str, card: str) -> None:
+        self.customers[customer_id] = StripeCustomer("cus_stripe", card)
+
+    async def post(self, event_type: str, customer_id: str, grant_id: str, cents: int = 100) -> int:
+        """Sends one of Stripe's events again, or out of turn; the status that it is answered with."""
+        body = self.recorded.event(f"payment_intent.{event_type}", customer_id, grant_id, cents)
+        return await asyncio.to_thread(self.recorded.post, body)
+
+    async def available(self, customer_id: str) -> int:
+        self.world.customer_id = customer_id
+        return await self.world.available()
+
+
+@asynccontextmanager
+async def paying(world: World, customers: dict[str, str]) -> AsyncIterator[Paying]:
+    """A receiver in a thread of its own that the ledger's events go to, of customers with these cards."""
+    made = await world.admin.CreateWebhook(
+        admin.CreateWebhookRequest(
+            request_id=fresh(),
+            url="http://127.0.0.1:9/",
+            types=["topup.requested", "topup.failed"],
+            customer_ids=list(customers),
+        )
+    )
+    cards = {each: StripeCustomer("cus_stripe", card) for each, card in customers.items()}
+    recorded = RecordedStripe("", STRIPE_SECRET, cards)
+    with grpc.insecure_channel(world.stack.back_office_target) as channel:
+        ledger = stripe.Ledger(AdminServiceStub(channel))
+        taker = stripe.Receiver(ledger, recorded, made.secret, STRIPE_SECRET)
+        with stripe.listening(taker, 0) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            at = f"http://127.0.0.1:{server.server_port}"
+            recorded.url = f"{at}/stripe"
+            webhook = admin.Webhook(endpoint_id=made.webhook.endpoint_id, url=f"{at}/ledger")
+            mask = FieldMask(paths=["url"])
+            await world.admin.UpdateWebhook(admin.UpdateWebhookRequest(webhook=webhook, update_mask=mask))
+            try:
+                yield Paying(world, recorded, cards)
+            finally:
+                deleted = admin.DeleteWebhookRequest(endpoint_id=made.webhook.endpoint_id)
+                await world.admin.DeleteWebhook(deleted)
+                await asyncio.to_thread(recorded.close)
+                await asyncio.to_thread(server.shutdown)
+                thread.join()
+
+
+async def test_stripe_pays_once_whatever_it_sends_again(shop: World) -> None:
+    """From the crossing to the credits; an event again, and a decline that comes after, change nothing."""
+    customer = f"top_{next(_numbers)}"
+    async with paying(shop, {customer: PAYS}) as payments:
+        await shop.new_customer(customer, "reloaded")
+        await spend(shop, customer, 90)
+        asked, _ = await reported(shop, customer, "requested", "succeeded")
+        assert await payments.available(customer) == 110 * CREDIT
+        entries = len(await shop.journal())
+        for event in ("succeeded", "succeeded", "payment_failed", "canceled"):
+            assert await payments.post(event, customer, asked["grant_id"]) == 204
+        assert len(await shop.journal()) == entries
+        assert await payments.available(customer) == 110 * CREDIT
+
+
+async def test_a_card_that_is_declined_may_pay_the_next_attempt(shop: World) -> None:
+    """Each attempt is a payment of its own; money that comes for the first one after all is not lost."""
+    customer = f"top_{next(_numbers)}"
+    async with paying(shop, {customer: DECLINES}) as payments:
+        await shop.new_customer(customer, "declined")
+        await spend(shop, customer, 90)
+        first, *_ = await reported(shop, customer, "requested", "failed", "requested", "failed")
+        payments.pays_with(customer, PAYS)
+        await shop.admin.RetryTopUp(admin.RetryTopUpRequest(customer_id=customer))
+        await reported(shop, customer, *("requested", "failed") * 2, "requested", "succeeded")
+        assert await payments.available(customer) == 110 * CREDIT
+        for _ in range(2):
+            assert await payments.post("succeeded", customer, first["grant_id"]) == 204
+        assert await payments.available(customer) == 210 * CREDIT
+        late = (await shop.journal())[-1]
+        assert (late["kind"], late["request_id"].endswith(":late")) == ("GRANT", True)
+
+
+async def test_what_nobody_signed_is_believed_by_nobody(shop: World) -> None:
+    """An event with another signature, an old one, or none is refused, and is not acted on."""
+    customer = f"top_{next(_numbers)}"
+    async with paying(shop, {customer: SILENT}) as payments:
+        await shop.new_customer(customer, "reloaded")
+        await spend(shop, customer, 90)
+        [asked] = await reported(shop, customer, "requested")
+        forged = RecordedStripe(payments.recorded.url, "whsec_of_others", payments.customers)
+        body = forged.event("payment_intent.succeeded", customer, asked["grant_id"], 100)
+        assert await asyncio.to_thread(forged.post, body) == 400
+        at_ledger = RecordedStripe(payments.recorded.url.replace("/stripe", "/ledger"), STRIPE_SECRET, {})
+        assert await asyncio.to_thread(at_ledger.post, body) == 400
+        assert await payments.available(customer) == 10 * CREDIT
