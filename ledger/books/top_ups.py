@@ -1,6 +1,6 @@
 """Top-ups: when credits are bought anew for a customer, how many at what price, and what comes of each.
 
-A customer *needs* one from the entry that leaves fewer credits than its plan's threshold until as many are
+A customer *needs* one from the usage that leaves fewer credits than its plan's threshold until as many are
 left again. Meanwhile one at a time is requested: its grant is stated, pending payment, and the product's
 payment system confirms or gives it up. One that is not paid is tried again after a pause that doubles, up to
 the attempts of the plan; then nothing more is requested until credits come from elsewhere, or somebody asks.

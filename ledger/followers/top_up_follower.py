@@ -91,6 +91,8 @@ class TopUpFollower:
                     await self._go_on(steps, customer)
                 except NotNowError as error:
                     _log.info("top_ups.later", customer=customer, error=repr(error))
+                except Exception as error:  # noqa: BLE001 -- one customer keeps nobody else waiting
+                    _log.warning("top_ups.not_taken", customer=customer, exc_info=error)
         return most
 
     async def _go_on(self, steps: TopUpSteps, customer: int) -> None:

@@ -3,12 +3,13 @@
 SELECT * FROM {cell}.entries WHERE xid >= $1::text::xid8 AND xid < $2::text::xid8
 
 -- name: note
--- $3, $4: plans, and below how many credits left a top-up is needed. A customer that was just made has lost none.
--- The row of one whose need ends at this very instant is waited for, and written anew.
+-- $3, $4: plans, and below how many credits left a top-up is needed. Usage alone makes a need: nobody is to pay again
+-- for credits that expired, or that a chargeback took back. The row of a customer whose need ends at this very instant
+-- is waited for, and written anew.
 INSERT INTO {cell}.top_up_needs (customer)
 SELECT DISTINCT e.customer
 FROM ({chunk}) e JOIN unnest($3::text[], $4::bigint[]) AS t (plan, below) ON t.plan = e.plan
-WHERE (e.available + e.held < 0 OR e.debt < 0) AND e.available_after + e.held_after < t.below
+WHERE e.kind IN ('CHARGE', 'COMMIT', 'PERIOD_CLOSED') AND (e.available + e.held < 0 OR e.debt < 0) AND e.available_after + e.held_after < t.below
 ORDER BY e.customer
 ON CONFLICT (customer) DO UPDATE SET look_at = now() WHERE false
 

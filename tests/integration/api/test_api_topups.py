@@ -256,13 +256,18 @@ async def test_a_month_has_no_room_for_more_than_its_cap(shop: World) -> None:
     await reported(shop, customer, "requested", "succeeded", "failed")
 
 
-async def test_who_has_lost_no_credits_needs_none(shop: World) -> None:
-    """A customer that was just made has no credits yet, and nothing is bought for it."""
+async def test_who_has_used_no_credits_needs_none(shop: World) -> None:
+    """Nothing is bought for who was just made, or lost its credits by a chargeback."""
     made = await shop.new_customer(f"top_{next(_numbers)}", "reloaded", granted=0)
+    voided = await shop.new_customer(f"top_{next(_numbers)}", "reloaded", granted=0)
+    grant_id = (await shop.grant(100 * CREDIT)).grant.grant_id
+    void = admin.VoidGrantRequest(request_id=fresh(), customer_id=voided, grant_id=grant_id, reason="why")
+    await shop.admin.VoidGrant(void)
     other = await needy(shop, "reloaded")
     await reported(shop, other, "requested")
-    found = await top_ups(shop, made)
-    assert (len(found.top_ups), found.needed) == (0, False)
+    for each in (made, voided):
+        found = await top_ups(shop, each)
+        assert (len(found.top_ups), found.needed) == (0, False)
     retried = await shop.admin.RetryTopUp(admin.RetryTopUpRequest(customer_id=made))
     assert not retried.needed
 
