@@ -182,6 +182,14 @@ TARGETS = (
         1.0,
     ),
     Target(
+        "events delivered to one receiver, another one dead",
+        "events_per_s",
+        "events/s",
+        "the target",
+        1_000.0,
+        1.0,
+    ),
+    Target(
         "simulate, 100,000 charges",
         "simulate_100k_s",
         "s",

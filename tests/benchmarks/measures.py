@@ -11,7 +11,7 @@ from statistics import linear_regression, median, quantiles
 from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
-from tests.benchmarks import expiry, keys, load, overload, prices, processor, simulation, workload
+from tests.benchmarks import events, expiry, keys, load, overload, prices, processor, simulation, workload
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
 from tests.benchmarks.counts import counts_of_pair
 from tests.benchmarks.load import BATCH, BATCH_IN_FLIGHT, SPREAD, UNARY_IN_FLIGHT, Calls, Window
@@ -56,6 +56,7 @@ class Measures:
         await self._trust()
         await self._balances()
         await self._expiry()
+        await self._events()
         await self._simulation()
         await self._open_loop()
         await self._overload()
@@ -224,6 +225,12 @@ class Measures:
         await self._stage.settle()
         log = self._stage.logs / "expiry.log"
         self._note("grants_due_per_s", await expiry.grants_per_second(self._stage.due_books, log))
+
+    async def _events(self) -> None:
+        """What has expired, delivered to a receiver beside one that never answers."""
+        await self._stage.settle()
+        log = self._stage.logs / "events.log"
+        self._note("events_per_s", await events.events_per_second(self._stage.due_books, log))
 
     async def _simulation(self) -> None:
         """Charges of the long journal priced anew, beside servers that rest."""
