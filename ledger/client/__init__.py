@@ -4,6 +4,7 @@ from ledger.client.checks import Check, CheckedItem
 from ledger.client.credits import Credits
 from ledger.client.errors import (
     BooksDoNotVerify,
+    CallerRefused,
     ChargeNotFound,
     ChargeNotReversible,
     ClientClosed,
@@ -84,6 +85,7 @@ from ledger.client.watching import Watched
 __all__ = [
     "Balance",
     "BooksDoNotVerify",
+    "CallerRefused",
     "Charge",
     "ChargeLine",
     "ChargeNotFound",

@@ -16,6 +16,7 @@ from random import random
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from ledger.client.errors import (
+    CallerRefused,
     ClientClosed,
     CreditsError,
     InternalFault,
@@ -23,7 +24,7 @@ from ledger.client.errors import (
     Refused,
     RequestIdReused,
 )
-from ledger.client.outbox import Outbox, Settling
+from ledger.client.outbox import NOT_THE_WRITE, Outbox, Settling
 from ledger.client.outstanding import Write, charge_as
 from ledger.v1.credit_service_pb2 import BatchItem, BatchResult, ChargeRequest
 
@@ -66,6 +67,8 @@ class Delivery:
         """Whether work goes on while the service is away."""
         self.is_away = False
         """The last call had no answer."""
+        self._is_shut_out = False
+        """The service did not let the last call in."""
         self._carry_out = carry_out
         self._timeout_seconds = min(timeout_seconds, PATIENCE_SECONDS) if self.goes_on else timeout_seconds
         self._left: deque[list[Settling]] = deque()
@@ -86,11 +89,18 @@ class Delivery:
         except AWAY:
             self.is_away = True
             raise
-        except CreditsError:
+        except CreditsError as error:
             self.is_away = False
+            self._note(error)
             raise
-        self.is_away = False
+        self.is_away = self._is_shut_out = False
         return answer
+
+    def _note(self, error: CreditsError) -> None:
+        """Logs once that the service does not let this client in: what waits has nobody to tell."""
+        was_shut_out, self._is_shut_out = self._is_shut_out, isinstance(error, CallerRefused)
+        if self._is_shut_out and not was_shut_out:
+            _log.warning("the service does not let this client in; usage waits until it does: %s", error)
 
     async def charge(self, request: ChargeRequest) -> BatchResult | None:
         """Charges work that is done; None where that has no answer yet: it is stored, and sent until it has.
@@ -113,13 +123,14 @@ class Delivery:
             return None
         try:
             answer = await self.send(write.message(), min(self._timeout_seconds, PATIENCE_SECONDS))
+        except (*AWAY, *NOT_THE_WRITE):
+            self.send_on([Settling(self.outbox, write)])
+            return None
         except (Refused, ClientClosed):
             self.outbox.drop(write)
             raise
-        except CreditsError as error:
+        except CreditsError:
             self.send_on([Settling(self.outbox, write)])
-            if isinstance(error, AWAY):
-                return None
             raise
         self.outbox.drop(write)
         return answer

@@ -15,6 +15,10 @@
         QueueFull
         Refused
             BooksDoNotVerify
+            CallerRefused
+                ScopeRequired
+                TlsFailed
+                Unauthenticated
             ChargeNotFound
             ChargeNotReversible
             CustomerNotFound
@@ -32,11 +36,8 @@
             ReservationOpen
             ReversalNotExact
             ReversalTooLarge
-            ScopeRequired
-            TlsFailed
             TooManyGrants
             TooManyRefunds
-            Unauthenticated
             UnpricedUsage
         UsageError
 
@@ -326,19 +327,26 @@ class InsufficientCredits(Refused):
     short_micros = _number("short_micros")
 
 
-class Unauthenticated(Refused):
+class CallerRefused(Refused):
+    """The service does not let this client in, whatever it asks for: nobody has judged the request.
+
+    Work that is done is to be sent again, with a key that may.
+    """
+
+
+class Unauthenticated(CallerRefused):
     """No key or token was sent, or none that may be used."""
 
     reason = "UNAUTHENTICATED"
 
 
-class TlsFailed(Refused):
+class TlsFailed(CallerRefused):
     """The two sides do not agree on TLS, and no repeat mends that."""
 
     reason = "TLS_FAILED"
 
 
-class ScopeRequired(Refused):
+class ScopeRequired(CallerRefused):
     """The key may not do this."""
 
     reason = "SCOPE_REQUIRED"

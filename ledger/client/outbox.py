@@ -13,6 +13,7 @@ from typing import Final
 
 from ledger.client.errors import (
     BooksDoNotVerify,
+    CallerRefused,
     InsufficientCredits,
     InvalidArgument,
     JournalError,
@@ -43,6 +44,9 @@ from ledger.v1.usage_pb2 import UsageItem
 Send = Callable[[BatchItem], Awaitable[BatchResult]]
 """Carries out one write, repeated while that may help. Raises CreditsError."""
 
+NOT_THE_WRITE: Final = (BooksDoNotVerify, CallerRefused)
+"""Refusals that pass, or are mended, and say nothing of the write: what has been done is sent until it is
+answered otherwise."""
 _LATER: Final = (ReservationClosed, ReservationNotFound, InsufficientCredits, NotEntitled, UnpricedUsage)
 """What a request for usage that has happened is refused for, and a charge of work that is done is not."""
 _GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
@@ -185,8 +189,7 @@ class Settling:
             write = self.waiting[0]
             try:
                 answer = await send(write.message())
-            except BooksDoNotVerify:
-                # It passes: what has been done is to be sent until it is answered otherwise.
+            except NOT_THE_WRITE:
                 raise
             except Refused as error:
                 self.waiting[:1] = self._instead(write, error)

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from ledger.client.amounts import credits_of
 from ledger.client.delivery import Delivery, again_seconds, log_refused
-from ledger.client.errors import ClientClosed, CreditsError, JournalError, NotNow, Refused
+from ledger.client.errors import CallerRefused, ClientClosed, CreditsError, JournalError, NotNow, Refused
 from ledger.client.journal import Journal, left_in
 from ledger.client.outbox import Outbox, Settling
 from ledger.client.outstanding import Write
@@ -73,7 +73,7 @@ class _Pass:
         self.is_left = False
         """Something of this process's own sessions has no answer."""
         self.is_away = False
-        """Nobody answers: what is not sent yet is not to be tried."""
+        """Nobody answers, or nobody lets this client in: what is not sent yet is not to be tried."""
         self.damage: JournalError | None = None
 
     @property
@@ -129,7 +129,7 @@ class _Pass:
             except ClientClosed:
                 raise
             except CreditsError as error:
-                self.is_away |= isinstance(error, NotNow)
+                self.is_away |= isinstance(error, NotNow | CallerRefused)
                 return False
             finally:
                 for settling in turn:

@@ -13,7 +13,7 @@ from ledger.cli.importing.requests import ImportKind, granted_micros, paid_nanou
 from ledger.cli.importing.row_files import BrokenLine, TextRow
 from ledger.cli.services import Ledger, call
 from ledger.client import CreditsError
-from ledger.client.errors import NotNow, RequestIdReused, ScopeRequired, TlsFailed, Unauthenticated
+from ledger.client.errors import CallerRefused, NotNow, RequestIdReused
 
 IN_FLIGHT: Final = 96
 """Rows: a connection has 100 calls at a time."""
@@ -32,7 +32,7 @@ _COLUMNS: Final = {
 _REHEARSAL: Final = "dry-run"
 """Has no effect, so that it takes no request id."""
 
-_ENDS_ALL: Final = (NotNow, ScopeRequired, TlsFailed, Unauthenticated)
+_ENDS_ALL: Final = (NotNow, CallerRefused)
 """Failures that say nothing of the row: the next one would fail alike."""
 
 

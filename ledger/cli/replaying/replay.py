@@ -20,14 +20,12 @@ from ledger.cli.replaying.csv_records import Record, Skipped
 from ledger.cli.replaying.customers import ReplayedCustomers
 from ledger.cli.services import Ledger, call
 from ledger.client import (
+    CallerRefused,
     Charge,
     CreditsError,
     InsufficientCredits,
     NotNow,
     Reservation,
-    ScopeRequired,
-    TlsFailed,
-    Unauthenticated,
 )
 from ledger.finance.v1.finance_service_pb2 import ExplainChargeRequest, ExplainChargeResponse
 
@@ -35,7 +33,7 @@ Answer = TypeVar("Answer")
 BATCH_RECORDS = 500
 _EXPLAINED_IN_FLIGHT = 32
 _TOP_UPS_MAX = 3
-_OF_THE_SERVER = (NotNow, ScopeRequired, TlsFailed, Unauthenticated)
+_OF_THE_SERVER = (NotNow, CallerRefused)
 """What ends a run: the records that follow would fare no better."""
 
 Observer = Callable[[Record, Charge, ExplainChargeResponse], None]
