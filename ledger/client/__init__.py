@@ -64,6 +64,8 @@ from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert
 from ledger.client.wallet_models import (
     CustomerToken,
+    Event,
+    EventPage,
     Grant,
     GrantKind,
     GrantStatus,
@@ -100,6 +102,8 @@ __all__ = [
     "CustomerNotFound",
     "CustomerToken",
     "DeadlineExceeded",
+    "Event",
+    "EventPage",
     "FieldViolation",
     "Grant",
     "GrantKind",

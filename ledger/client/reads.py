@@ -18,6 +18,7 @@ from ledger.client.models import Charge, Quote, Reservation, ReservationState
 from ledger.client.usage_report import added_up
 from ledger.client.wallet_models import (
     CustomerToken,
+    EventPage,
     Grant,
     PriceList,
     Statement,
@@ -138,11 +139,17 @@ class Reads(ABC):
         request = wallet.GetBalanceRequest(customer_id=customer_id, as_of=_timestamp(as_of))
         return wallet_models.wallet_balance_of(await self._read(lambda wire: wire.wallet.GetBalance, request))
 
-    def list_grants(self, customer_id: str) -> Listed[Grant]:
-        """A customer's grants, newest first."""
+    def list_grants(self, customer_id: str, *, expires_before: datetime | None = None) -> Listed[Grant]:
+        """A customer's grants, newest first; or only those with credits left that expire before an instant.
+
+        Raises ValueError for an instant without a time zone.
+        """
+        before = _timestamp(expires_before)
 
         async def read(token: str) -> Page[Grant]:
-            request = wallet.ListGrantsRequest(customer_id=customer_id, page_size=PAGE_SIZE, page_token=token)
+            request = wallet.ListGrantsRequest(
+                customer_id=customer_id, expires_before=before, page_size=PAGE_SIZE, page_token=token
+            )
             answer = await self._read(lambda wire: wire.wallet.ListGrants, request)
             return Page([wallet_models.grant_of(each) for each in answer.grants], answer.next_page_token)
 
@@ -160,6 +167,19 @@ class Reads(ABC):
             return Page(lines, answer.next_page_token)
 
         return Listed(read)
+
+    async def events_since(
+        self, customer_id: str, cursor: str = "", *, types: Collection[str] = ()
+    ) -> EventPage:
+        """What has happened to a customer's credits since a cursor, from the first on if there is none.
+
+        Oldest first, and of these types alone, if given: with the same ones the page's cursor leads on.
+        """
+        request = wallet.ListEventsRequest(
+            customer_id=customer_id, types=types, page_size=PAGE_SIZE, page_token=cursor
+        )
+        answer = await self._read(lambda wire: wire.wallet.ListEvents, request)
+        return wallet_models.event_page_of(answer)
 
     async def usage_report(
         self,

@@ -5,12 +5,13 @@ Amounts and instants are as those of `ledger.client.models`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ledger.client.amounts import credits_of
 from ledger.client.models import Balance, balance_of, instant_of, labels_of
@@ -196,6 +197,32 @@ class Grant:
     @property
     def refunded(self) -> Decimal:
         return credits_of(self.refunded_micros)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to a customer's credits."""
+
+    event_id: str
+    """The same in a webhook: whoever has met it before need do nothing."""
+    number: int
+    """1, 2, 3 … of the customer's, in the order in which they happened."""
+    type: str
+    """`credit.balance.low` and others (docs/events.md). There may be more one day: pass over them."""
+    customer_id: str
+    occurred_at: datetime
+    data: Mapping[str, Any]
+    """By the type. Amounts are micro-credits: integers, as texts."""
+
+
+class EventPage(NamedTuple):
+    """Some events."""
+
+    events: tuple[Event, ...]
+    cursor: str
+    """Leads to what comes after them, now or later: whoever stores it misses none and meets none twice."""
+    is_last: bool
+    """There are no more for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +447,21 @@ def grant_of(message: wallet.Grant) -> Grant:
         message.priority,
         message.scope,
         message.external_reference,
+    )
+
+
+def event_page_of(answer: wallet.ListEventsResponse) -> EventPage:
+    return EventPage(tuple(map(_event_of, answer.events)), answer.cursor, not answer.next_page_token)
+
+
+def _event_of(event: wallet.Event) -> Event:
+    return Event(
+        event.event_id,
+        event.number,
+        event.type,
+        event.customer_id,
+        instant_of(event.occurred_at),
+        json.loads(event.data),
     )
 
 

@@ -13,6 +13,7 @@ from client_world import Shop, sandbox, searches
 from ledger.client import (
     Credits,
     CustomerNotFound,
+    Event,
     GrantKind,
     GrantStatus,
     ReservationState,
@@ -21,6 +22,7 @@ from ledger.client import (
     TransactionType,
 )
 from ledger.client.lists import PAGE_SIZE
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -86,6 +88,11 @@ async def test_the_wallet(credits: Credits, customer: str) -> None:
     assert (grant.amount, grant.remaining, grant.held) == (100, 100, 40)
     assert (grant.consumed, grant.expired, grant.voided, grant.external_reference) == (0, 0, 0, "")
 
+    ends = [each async for each in credits.list_grants(customer, expires_before=datetime.now(UTC))]
+    assert ends == []  # it never expires
+    with pytest.raises(ValueError, match="time zone"):
+        credits.list_grants(customer, expires_before=datetime(2026, 1, 1))  # noqa: DTZ001 -- on purpose
+
     before = datetime.now(UTC) - timedelta(hours=1)
     past = await credits.balance(customer, as_of=before)
     assert (past.available, past.by_kind, past.next_expiry, past.as_of) == (0, (), None, before)
@@ -95,6 +102,28 @@ async def test_the_wallet(credits: Credits, customer: str) -> None:
     prices = await credits.price_list(customer)
     hours = next(each for each in prices.items if "sandbox" in each.names)
     assert (hours.kind, [(rate.per, rate.price) for rate in hours.rates]) == ("compute", [("hour", 4)])
+
+
+async def test_events_by_a_cursor(credits: Credits, customer: str) -> None:
+    """Each is read once, in its order, by whoever comes early too; or those of a type alone."""
+    found: list[Event] = []
+    cursor = ""
+
+    async def has_read(number: int) -> bool:
+        nonlocal cursor
+        page = await credits.events_since(customer, cursor)
+        found.extend(page.events)
+        cursor = page.cursor
+        return page.is_last and len(found) >= number
+
+    await until(lambda: has_read(2))
+    await credits.charge(customer, amount=100)
+    await until(lambda: has_read(3))
+    types = ["grant.issued", "credit.balance.recovered", "credit.balance.depleted"]
+    assert [(each.number, each.type) for each in found] == [*enumerate(types, 1)]
+    assert (found[0].customer_id, found[0].data["amount_micros"]) == (customer, "100000000")
+    page = await credits.events_since(customer, types=["credit.balance.depleted"])
+    assert (page.events, page.is_last) == ((found[2],), True)
 
 
 async def test_the_usage_report(credits: Credits, customer: str) -> None:

@@ -23,6 +23,7 @@ LOOP_LINES_MAX = 30
 FASTAPI = "A service that streams, with FastAPI"
 LITELLM = "A callback of LiteLLM"
 PROXY = "A proxy that speaks as OpenAI does"
+STREAMING_PROXY = "A proxy that streams"
 RUNS = {
     FASTAPI: """
 import calling, recipe
@@ -54,6 +55,18 @@ async def ask(name):
     return status, text
 calling.run(recipe.app, lambda: ask("acme"), lambda: ask("nearly-out"))
 """,
+    STREAMING_PROXY: """
+import os
+import calling, recipe
+from ledger.client import Credits
+async def ask(name):
+    status, text = await calling.post(recipe.app, "/v1/chat/completions", body={"model": "gpt-5"}, key=name)
+    return status, " … ".join(line for line in text.split("\\n\\n") if line and "usage" not in line)
+async def charged():
+    async with Credits(os.environ["LEDGER"]) as credits:
+        return 100 - (await credits.balance("streamed")).available, "credits"
+calling.run(recipe.app, lambda: ask("streamed"), lambda: ask("nearly-out"), charged)
+""",
 }
 """What is called, of those that are called; the others run by themselves."""
 
@@ -81,7 +94,7 @@ RECIPES = list(_recipes())
 @pytest.fixture(scope="session")
 def customers(shop: Shop) -> None:
     """Those of the page."""
-    for customer_id, amount in (("acme", 1_000), ("nearly-out", 1), ("logged", 100)):
+    for customer_id, amount in (("acme", 1_000), ("nearly-out", 1), ("logged", 100), ("streamed", 100)):
         shop.customer(amount, customer_id)
 
 
@@ -95,6 +108,7 @@ def test_the_page_has_the_recipes() -> None:
         FASTAPI,
         LITELLM,
         PROXY,
+        STREAMING_PROXY,
     ]
     lines = {recipe.name: len(recipe.code.strip().splitlines()) for recipe in RECIPES}
     assert max(lines.values()) < LINES_MAX

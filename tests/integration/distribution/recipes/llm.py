@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -77,3 +78,12 @@ async def forward(body: dict[str, Any]) -> dict[str, Any]:
         "choices": [],
         "usage": USAGE,
     }
+
+
+async def forward_stream(body: dict[str, Any]) -> AsyncIterator[tuple[str, dict[str, int]]]:
+    """Lines of an answer, each with what was used so far."""
+    for written, content in enumerate(("mended", None), 1):
+        chunk = {"choices": [{"delta": {"content": content}}]} if content else {"choices": [], "usage": USAGE}
+        used = USAGE if content is None else {"prompt_tokens": 0, "completion_tokens": written}
+        yield f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n", used
+    yield "data: [DONE]\n\n", USAGE
