@@ -179,6 +179,9 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.FAILED_PRECONDITION, "The customer's plan or rate card does not allow this usage."
     ),
     RefusalReason.UNPRICED_USAGE: Wording(StatusCode.FAILED_PRECONDITION, "The usage cannot be priced."),
+    RefusalReason.BUDGET_EXCEEDED: Wording(
+        StatusCode.FAILED_PRECONDITION, "A budget leaves fewer credits in its window than this needs."
+    ),
     RefusalReason.OVER_CAPTURE: Wording(
         StatusCode.FAILED_PRECONDITION, "The commit is above the hold, and the customer's plan rejects that."
     ),

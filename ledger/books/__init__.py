@@ -31,6 +31,9 @@ from ledger.books.customers import create
 from ledger.books.decisions import decide
 from ledger.books.due_entries import Closings, due
 from ledger.books.model import (
+    AtLimit,
+    Budget,
+    BudgetWindow,
     Credits,
     Decision,
     Dollars,
@@ -71,7 +74,10 @@ from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, app
 __all__ = [
     "MAX_AMOUNT",
     "MICROS_PER_CREDIT",
+    "AtLimit",
     "BooksError",
+    "Budget",
+    "BudgetWindow",
     "Charge",
     "Closings",
     "Command",

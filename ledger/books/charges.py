@@ -24,7 +24,7 @@ from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
-from ledger.books import refusals
+from ledger.books import budgets, refusals
 from ledger.books.absorbed_cost import accrue, fits, settle
 from ledger.books.billing import (
     Bill,
@@ -43,6 +43,7 @@ from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
     STATELESS,
+    BudgetCounter,
     Decision,
     EntryKind,
     EntryLine,
@@ -112,13 +113,13 @@ def commit(
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(before.terms.card, NO_TALLY))
     if plan.unpriced is _CHARGE_HOLD:
         bill = _with_lapsed(bill, before.lapsed_micros) if late else _with_hold(bill, held)
-    payment = _pay(wallet, bill, pools, held, plan, before.terms, no_hold=late)
+    payment = _pay(wallet, bill, pools, held, plan, before.terms, facts.counters, no_hold=late)
     if before.priced_micros + payment.priced_micros > MAX_AMOUNT:
         return refusals.price_too_large("usage" if priced else "amount_micros")
     rejects = payment.uncollected_micros and priced is None and not late
     if rejects and plan.over_capture is OverCapture.REJECT:
         return refusals.over_capture(payment.charged_micros, payment.priced_micros)
-    return _take_part(draft, command, before, plan, priced, payment, late=late)
+    return _take_part(draft, command, before, plan, priced, payment, facts.counters, late=late)
 
 
 def _take_part(
@@ -128,6 +129,7 @@ def _take_part(
     plan: Plan,
     priced: Priced | None,
     payment: _Payment,
+    counters: Sequence[BudgetCounter],
     *,
     late: bool,
 ) -> Decision:
@@ -138,6 +140,8 @@ def _take_part(
         draft.unpin(rest)
         rest = ()
     after = _after_commit(before, payment, priced, booked.costs, rest, final=command.final)
+    if counters:
+        draft.count(counters, payment.counted_micros + after.held_micros - before.held_micros)
     if command.final or late:
         settled, absorbed = settle_reservation(after)
         if any(absorbed):
@@ -169,8 +173,9 @@ def charge(
     plan: Plan,
     priced: Priced | None,
     terms: Terms | None,
+    facts: Facts,
 ) -> Decision | Refusal:
-    """Charges work without a reservation: refused unless available credits cover it in full.
+    """Charges work without a reservation: refused unless budgets and available credits cover it in full.
 
     Work already done is charged as a late commit is: nothing is refused.
     """
@@ -183,12 +188,17 @@ def charge(
         return refusal
     priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
-    payment = _pay(wallet, bill, pools, [], plan, terms, no_hold=True, borrows=command.already_used)
+    counters = facts.counters
+    payment = _pay(wallet, bill, pools, [], plan, terms, counters, no_hold=True, borrows=command.already_used)
     if payment.priced_micros > MAX_AMOUNT:
         return refusals.price_too_large("usage" if priced else "amount_micros")
     if payment.uncollected_micros and not command.already_used:
-        return refusals.insufficient(payment.charged_micros, payment.priced_micros)
-    return _take_charge(Draft(wallet, now), command, plan, priced, terms, payment)
+        refusal = budgets.refuse_beyond(counters, payment.bill.micros)
+        return refusal or refusals.insufficient(payment.charged_micros, payment.priced_micros)
+    draft = Draft(wallet, now)
+    if counters:
+        draft.count(counters, payment.counted_micros, begins=True)
+    return _take_charge(draft, command, plan, priced, terms, payment)
 
 
 def _take_charge(
@@ -285,6 +295,11 @@ class _Payment(NamedTuple):
         """What of the price is collected."""
         return self.priced_micros - self.uncollected_micros
 
+    @property
+    def counted_micros(self) -> int:
+        """What of that counts in budgets: all but what pools pay."""
+        return self.bill.micros - self.uncollected_micros
+
 
 def _pay(
     wallet: Wallet,
@@ -293,19 +308,26 @@ def _pay(
     held: list[Source],
     plan: Plan,
     terms: Terms,
+    counters: Sequence[BudgetCounter],
     *,
     no_hold: bool,
     borrows: bool = True,
 ) -> _Payment:
     """Finds the credits for a bill; what is carried into it waits where they cover all but that.
 
-    `no_hold`: there is none that could have limited it. `borrows`: it may make debt, if the plan lets it.
+    Beyond the hold no more is taken, or borrowed, than budgets leave. `no_hold`: there is none that could
+    have limited it. `borrows`: it may make debt, if the plan lets it.
     """
     goes_beyond = no_hold or plan.over_capture in _GOES_BEYOND_THE_HOLD
 
     def pay(bill: Bill) -> _Payment:
         taken, uncovered = cover(bill, chain(held, free_sources(wallet.lots)) if goes_beyond else iter(held))
-        debt = min(uncovered, overdraft_left(wallet, plan, terms)) if uncovered and borrows else 0
+        debt_max = uncovered
+        if counters:
+            taken, left = budgets.within(counters, taken)
+            uncovered = bill.micros - sum([micros for _, micros, _ in taken])
+            debt_max = uncovered if left is None else min(uncovered, left)
+        debt = min(debt_max, overdraft_left(wallet, plan, terms)) if debt_max and borrows else 0
         return make(_Payment, (bill, pools, bill.micros + pools.total_micros, taken, debt, uncovered - debt))
 
     payment = pay(bill)
@@ -456,5 +478,6 @@ def _after_commit(
             before.own_run if own_run is None else own_run,
             costs,
             max(0, before.lapsed_micros - payment.bill.micros) if before.lapsed_micros else 0,
+            before.counters,
         ),
     )

@@ -1,7 +1,7 @@
 """The one door of the books: a command and a wallet in, a decision or a refusal out.
 
 Refusals are looked for in the order of `RefusalReason`: the shape of the command, what it names, the
-state of that, the price of its usage, the credits.
+state of that, the price of its usage, the budgets, the credits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def decide(
     decision: Decision | Refusal
     match command:
         case Reserve():
-            decision = reservations.reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+            decision = reservations.reserve(
+                wallet, command, now=now, plan=plan, priced=priced, terms=terms, facts=facts
+            )
         case Commit():
             decision = charges.commit(wallet, command, now=now, plan=plan, priced=priced, facts=facts)
         case Release():
@@ -65,7 +67,9 @@ def decide(
         case Extend():
             decision = reservations.extend(wallet, command, now=now, plan=plan, facts=facts)
         case Charge():
-            decision = charges.charge(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+            decision = charges.charge(
+                wallet, command, now=now, plan=plan, priced=priced, terms=terms, facts=facts
+            )
         case Reverse() | Refund():
             decision = _give_back(wallet, command, now=now, plan=plan, facts=facts)
         case (

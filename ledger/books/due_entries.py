@@ -48,6 +48,7 @@ def due(
     reservations: Sequence[Reservation],
     next_reservation_due_at: datetime | None,
     closings: Closings = NO_CLOSINGS,
+    states: Mapping[str, State | None] = STATELESS,
     *,
     now: datetime,
     plan: Plan,
@@ -55,7 +56,8 @@ def due(
     """Decides all that is due up to `now`, and recomputes the wallet's `next_due_at` exactly.
 
     `reservations` are open ones that are due, the earliest; `next_reservation_due_at` is the earliest
-    expiry among the other open ones; `closings` tells the same of periods. Where what is not at hand is not
+    expiry among the other open ones; `closings` tells the same of periods; `states` has those of the budgets'
+    counters that the reservations count in. Where what is not at hand is not
     after `now` there is more to come: nothing of a later place in the order is written, and `next_due_at`
     says when to call again (at once).
     """
@@ -70,17 +72,18 @@ def due(
         )
         if at is not None
     ]
-    left = dict(closings.states)
+    left, counted = dict(closings.states), {**states}
     for at, event, key, name in sorted(_events(wallet, reservations, closings)):
         if at > now or any(first < (at, event) for first in missing):
             break
         if event is _Event.PERIOD_CLOSES:
             decision = close(wallet, name, left.pop(name), now=now, plan=plan)
         else:
-            decision = _decide(wallet, event, key, by_sequence, now=now, plan=plan)
+            decision = _decide(wallet, event, key, by_sequence, counted, now=now, plan=plan)
         if decision is not None:
             decisions.append(decision)
             wallet = decision.wallet
+            counted.update(decision.states)
     instants = [at for at, _ in missing]
     instants += [state.closes_at for state in left.values() if state.closes_at is not None]
     instants += [at for lot in wallet.lots for at, _, _, _ in _events_of(lot)]
@@ -95,12 +98,13 @@ def _decide(
     event: _Event,
     key: LotKey,
     reservations: dict[int, Reservation],
+    states: Mapping[str, State | None],
     *,
     now: datetime,
     plan: Plan,
 ) -> Decision | None:
     if event is _Event.HOLD_EXPIRES:
-        return expire_hold(wallet, reservations[key.sequence], now=now, plan=plan)
+        return expire_hold(wallet, reservations[key.sequence], states, now=now, plan=plan)
     lot = next((lot for lot in wallet.lots if lot.key == key), None)
     if lot is None:
         return None  # Emptied by what was due before it.

@@ -14,6 +14,7 @@ from ledger.books.commands import Reserve
 from ledger.books.model import (
     UNSCALED,
     Credits,
+    Facts,
     GrantKind,
     Lot,
     LotKey,
@@ -43,7 +44,7 @@ def foresee_refusal(
     """
     command = Reserve("", b"", amount_micros, labels=labels)
     wallet = _wallet(free_micros, plan, now)
-    outcome = reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms)
+    outcome = reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms, facts=Facts())
     return outcome if isinstance(outcome, Refusal) else None
 
 

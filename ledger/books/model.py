@@ -178,8 +178,9 @@ class Terms(NamedTuple):
 class State(NamedTuple):
     """What prices remember under one key of the customer's: a run, a counter of a period, a mark.
 
-    The text is pricing's. What the books know of a state is the surplus that is due when it closes, and what
-    the lines that count in it have booked (secret, as revenue is).
+    The text is pricing's, or the count of a budget's counter, whose window ends at `closes_at`. What the
+    books know of a state is the surplus that is due when it closes, and what the lines that count in it have
+    booked (secret, as revenue is).
     """
 
     text: str
@@ -277,6 +278,8 @@ class Reservation(NamedTuple):
     costs: ReservationCosts = NO_COSTS
     lapsed_micros: int = 0
     """What it held when it expired, less what late commits have been charged; never below 0."""
+    counters: tuple[str, ...] = ()
+    """The keys of the budgets' counters in which all its work counts."""
 
     @property
     def held_micros(self) -> int:
@@ -340,6 +343,83 @@ class PlanEntitlements(NamedTuple):
     deny: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+class BudgetWindow(StrEnum):
+    """How long a budget counts, by the clock of the customer's zone."""
+
+    HOUR = "HOUR"
+    DAY = "DAY"
+    WEEK = "WEEK"
+    """From Monday."""
+    MONTH = "MONTH"
+    TOTAL = "TOTAL"
+    """All time."""
+
+
+class AtLimit(StrEnum):
+    """What becomes of a hold that asks for more than a budget leaves. Charges are refused either way."""
+
+    THROTTLE = "THROTTLE"
+    """`UP_TO` holds what is left."""
+    BLOCK = "BLOCK"
+    """It is refused, `UP_TO` too."""
+
+
+class Budget(NamedTuple):
+    """How many credits work may take in a window; `budgets.py` says how they count."""
+
+    name: str
+    limit_micros: int
+    window: BudgetWindow
+    by: tuple[str, ...] = ()
+    """Labels: each combination of their values has a count of its own. None: the customer has one."""
+    where: tuple[tuple[str, str], ...] = ()
+    """It counts work with these labels and values alone."""
+    notify_percents: tuple[int, ...] = ()
+    """Of the limit: where the count reaches one, or falls below it again, that is an event."""
+    at_limit: AtLimit = AtLimit.THROTTLE
+
+
+class BudgetCounter(NamedTuple):
+    """What one budget counts in one window, for one combination of labels."""
+
+    key: str
+    """Of its state."""
+    budget: Budget | None
+    """As the plan has it now; None: it has it no more, or not so."""
+    labels: Mapping[str, str]
+    """Those that it counts by."""
+    used_micros: int
+    """Held by open reservations or charged."""
+    ends_at: datetime | None
+
+    @property
+    def left_micros(self) -> int:
+        """What the budget leaves; only of one that has a limit."""
+        return max(0, self.budget.limit_micros - self.used_micros) if self.budget is not None else 0
+
+
+class BudgetCrossing(NamedTuple):
+    """A threshold of a budget that an entry has crossed."""
+
+    budget: str
+    labels: Mapping[str, str]
+    percent: int
+    used_micros: int
+    """After the entry."""
+    limit_micros: int
+    ends_at: datetime | None
+    is_recovery: bool
+    """The count has fallen below it."""
+
+
+class EntryBudgets(NamedTuple):
+    """What an entry did to budgets, as far as that is to be known later."""
+
+    counters: tuple[str, ...] = ()
+    """RESERVE, CHARGE: the keys of the counters in which its work counts."""
+    crossings: tuple[BudgetCrossing, ...] = ()
+
+
 class Plan(NamedTuple):
     """A customer's policies, as the configuration states them."""
 
@@ -356,6 +436,7 @@ class Plan(NamedTuple):
     """None: whatever the customer's card lets it begin."""
     top_up: TopUpRules | None = None
     """When credits are bought anew; None: never by itself."""
+    budgets: tuple[Budget, ...] = ()
 
 
 class Treatment(StrEnum):
@@ -544,6 +625,8 @@ class Entry(NamedTuple):
     lines: tuple[EntryLine, ...] = ()
     money: Money | None = None
     """None where no dollars move and there is no memo."""
+    budgets: EntryBudgets | None = None
+    """None where that would say nothing."""
 
     @property
     def charged_micros(self) -> int:
@@ -579,6 +662,9 @@ class Facts(NamedTuple):
     """Reverse: the states that `charges` changed, as they are without them. Refund: as they are."""
     freed: Mapping[str, State] = STATELESS
     """Refund: the marks that are freed if it is in full."""
+    counters: tuple[BudgetCounter, ...] = ()
+    """Reserve, Charge: of the plan's budgets that its work counts in. Extend, Commit, Release: of the
+    reservation's. Reverse: of what is undone."""
 
 
 class Decision(NamedTuple):
@@ -650,6 +736,8 @@ class RefusalReason(StrEnum):
     """The customer has credits left of as many grants as it may have at a time."""
     NOT_ENTITLED = "NOT_ENTITLED"
     UNPRICED_USAGE = "UNPRICED_USAGE"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    """A budget leaves less than this needs."""
     OVER_CAPTURE = "OVER_CAPTURE"
     INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
 

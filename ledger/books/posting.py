@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import add
 
+from ledger.books.budgets import count
 from ledger.books.burn_down import Source, burn_order
 from ledger.books.commands import Command
 from ledger.books.making import make
@@ -21,11 +22,13 @@ from ledger.books.model import (
     NO_REMAINDERS,
     NOTHING,
     STATELESS,
+    BudgetCounter,
     Credits,
     Decision,
     Dollars,
     Draw,
     Entry,
+    EntryBudgets,
     EntryKind,
     EntryLine,
     GrantRecord,
@@ -91,6 +94,8 @@ class Draft:
         self._tallies: dict[str, Tally] = {}
         self._remainders: dict[str, Ratio] = {}
         self._records: dict[LotKey, GrantRecord] | None = None
+        self._counted: Mapping[str, State] = STATELESS
+        self._budgets: EntryBudgets | None = None
         self._due_at = wallet.next_due_at
 
     @property
@@ -279,6 +284,13 @@ class Draft:
         if more[0]:
             self._remainders[key] = more
 
+    def count(self, counters: Sequence[BudgetCounter], micros: int, *, begins: bool = False) -> None:
+        """Counts in budgets what is held and charged more, below 0: less; once an entry. A memo, no posting.
+
+        `begins`: this work counts there from now on.
+        """
+        self._counted, self._budgets = count(counters, micros, begins=begins)
+
     # Returns
 
     def forgive(self, micros: int) -> None:
@@ -343,6 +355,8 @@ class Draft:
         """Makes the decision: the entry with its captions (as `Entry` names them), and all that changed."""
         if states:
             self._due_closings(states.values())
+        if self._counted:
+            states = {**states, **self._counted}
         before = self.wallet
         postings = _filled(Credits, self._credits)
         balances = _filled(Credits, map(add, before.balances, postings))
@@ -372,6 +386,7 @@ class Draft:
                 labels,
                 lines,
                 self._money(money_lines),
+                self._budgets,
             ),
         )
         wallet = self._wallet_with(balances)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
-from ledger.books.model import LotStatus, Refusal, RefusalReason
-from ledger.books.rounding import MAX_AMOUNT
+from ledger.books.model import BudgetCounter, LotStatus, Refusal, RefusalReason
+from ledger.books.rounding import MAX_AMOUNT, BooksError
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)
 CHARGE_NOT_FOUND = Refusal(RefusalReason.CHARGE_NOT_FOUND)
@@ -71,6 +73,26 @@ def insufficient(available_micros: int, required_micros: int) -> Refusal:
             "short_micros": str(required_micros - available_micros),
         },
     )
+
+
+def budget_exceeded(counter: BudgetCounter, required_micros: int) -> Refusal:
+    """Refuses what a budget leaves too little for: which, in which window, for which labels (JSON)."""
+    budget = counter.budget
+    if budget is None:
+        raise BooksError(f"{counter.key}: a budget that is no more refuses nothing")
+    detail = {
+        "budget": budget.name,
+        "window": str(budget.window),
+        "limit_micros": str(budget.limit_micros),
+        "used_micros": str(counter.used_micros),
+        "left_micros": str(counter.left_micros),
+        "required_micros": str(required_micros),
+    }
+    if counter.labels:
+        detail["labels"] = json.dumps({**counter.labels}, ensure_ascii=False, separators=(",", ":"))
+    if counter.ends_at is not None:
+        detail["window_ends_at"] = counter.ends_at.isoformat()
+    return Refusal(RefusalReason.BUDGET_EXCEEDED, detail)
 
 
 def over_capture(held_micros: int, required_micros: int) -> Refusal:

@@ -7,10 +7,10 @@ commit draws from its front, a release frees it from its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from ledger.books import refusals
+from ledger.books import budgets, refusals
 from ledger.books.absorbed_cost import Absorbed, settle
 from ledger.books.billing import (
     make_bill,
@@ -25,6 +25,8 @@ from ledger.books.making import make
 from ledger.books.model import (
     NO_COSTS,
     NO_TALLY,
+    STATELESS,
+    BudgetCounter,
     Decision,
     EntryKind,
     Facts,
@@ -37,6 +39,7 @@ from ledger.books.model import (
     Reservation,
     ReservationCosts,
     ReservationState,
+    State,
     Terms,
     Wallet,
 )
@@ -61,10 +64,12 @@ def reserve(
     plan: Plan,
     priced: Priced | None,
     terms: Terms | None,
+    facts: Facts,
 ) -> Decision | Refusal:
     """Holds credits: a stated amount from lots without scope, usage also from lots that admit its kinds.
 
-    `UP_TO` holds what there is of what was asked, refused below min(`minimum_micros`, what was asked).
+    `UP_TO` holds what there is of what was asked, and what budgets leave of that, refused below
+    min(`minimum_micros`, what was asked).
     """
     if terms is None:
         raise BooksError("a reserve pins terms: none were given")
@@ -74,18 +79,23 @@ def reserve(
     bill = make_hold(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
     if bill.micros > MAX_AMOUNT:
         return refusals.price_too_large("usage")
+    counters = facts.counters
     taken, uncovered = cover(bill, free_sources(wallet.lots))
-    if uncovered:
+    if uncovered or (counters and budgets.refuse_beyond(counters, bill.micros)):
         bill = without_carried(bill)
         taken, uncovered = cover(bill, free_sources(wallet.lots))
     asked = bill.micros
-    held = asked - uncovered
     required = asked if command.fill is _ALL_OR_NOTHING else min(command.minimum_micros, asked)
-    if held < required:
-        return refusals.insufficient(held, required)
+    if counters and (refusal := budgets.refuse_hold(counters, asked, required)):
+        return refusal
+    if asked - uncovered < required:
+        return refusals.insufficient(asked - uncovered, required)
 
     # The hold is granted.
     draft = Draft(wallet, now)
+    if counters:
+        taken, _ = budgets.within(counters, taken)
+        draft.count(counters, sum([micros for _, micros, _ in taken]), begins=True)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
     draft.due(expires_at)
@@ -94,7 +104,9 @@ def reserve(
         _RESERVE,
         plan.name,
         command=command,
-        reservation=_opened(draft, command, terms, taken, expires_at, has_outcome_rule=has_outcome_rule),
+        reservation=_opened(
+            draft, command, terms, taken, expires_at, facts, has_outcome_rule=has_outcome_rule
+        ),
         terms=terms,
         labels=command.labels,
     )
@@ -117,6 +129,7 @@ def _opened(
     terms: Terms,
     taken: Iterable[Source],
     expires_at: datetime,
+    facts: Facts,
     *,
     has_outcome_rule: bool,
 ) -> Reservation:
@@ -139,6 +152,7 @@ def _opened(
             None,
             NO_COSTS,
             0,
+            tuple([counter.key for counter in facts.counters]) if facts.counters else (),
         ),
     )
 
@@ -156,6 +170,8 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
     refusal = refuse_not_open(before)
     if refusal or before is None:
         return refusal or refusals.RESERVATION_NOT_FOUND
+    if refusal := budgets.refuse_beyond(facts.counters, command.amount_micros):
+        return refusal
     taken, uncovered = cover(make_bill(command.amount_micros, None), free_sources(wallet.lots))
     if uncovered:
         return refusals.insufficient(command.amount_micros - uncovered, command.amount_micros)
@@ -163,6 +179,7 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
     # The hold is extended.
     draft = Draft(wallet, now)
     draft.pin(taken)
+    draft.count(facts.counters, command.amount_micros)
     expires_at = before.expires_at
     if command.ttl is not None:
         expires_at = min(max(expires_at, now + command.ttl), before.created_at + MAX_LIFE)
@@ -188,7 +205,7 @@ def release(
     if refusal or before is None:
         return refusal or refusals.RESERVATION_NOT_FOUND
     draft = Draft(wallet, now)
-    after = _close(draft, before, ReservationState.RELEASED)
+    after = _close(draft, before, ReservationState.RELEASED, facts.counters)
     return draft.finish(
         EntryKind.RELEASE,
         plan.name,
@@ -199,10 +216,22 @@ def release(
     )
 
 
-def expire_hold(wallet: Wallet, before: Reservation, *, now: datetime, plan: Plan) -> Decision:
-    """Gives a hold back by the clock, at the instant when it expired; late commits are still taken."""
+def expire_hold(
+    wallet: Wallet,
+    before: Reservation,
+    states: Mapping[str, State | None] = STATELESS,
+    *,
+    now: datetime,
+    plan: Plan,
+) -> Decision:
+    """Gives a hold back by the clock, at the instant when it expired; late commits are still taken.
+
+    `states` are those of the budgets' counters that it counts in.
+    """
     draft = Draft(wallet, now, effective_at=before.expires_at)
-    after = _close(draft, before, ReservationState.EXPIRED)._replace(lapsed_micros=before.held_micros)
+    counters = budgets.read(budgets.places_of_reservation(before, plan.budgets), states)
+    after = _close(draft, before, ReservationState.EXPIRED, counters)
+    after = after._replace(lapsed_micros=before.held_micros)
     return draft.finish(
         EntryKind.RESERVATION_EXPIRED,
         plan.name,
@@ -247,8 +276,12 @@ def with_changes(
     )
 
 
-def _close(draft: Draft, before: Reservation, state: ReservationState) -> Reservation:
+def _close(
+    draft: Draft, before: Reservation, state: ReservationState, counters: Sequence[BudgetCounter]
+) -> Reservation:
     draft.unpin(before.pins)
+    if counters:
+        draft.count(counters, -before.held_micros)
     costs, absorbed = settle_reservation(before)
     draft.absorb(*absorbed)
     return with_changes(before, state, (), costs=costs)

@@ -4,6 +4,7 @@ from ledger.client.checks import Check, CheckedItem
 from ledger.client.credits import Credits
 from ledger.client.errors import (
     BooksDoNotVerify,
+    BudgetExceeded,
     CallerRefused,
     ChargeNotFound,
     ChargeNotReversible,
@@ -87,6 +88,7 @@ from ledger.client.watching import Watched
 __all__ = [
     "Balance",
     "BooksDoNotVerify",
+    "BudgetExceeded",
     "CallerRefused",
     "Charge",
     "ChargeLine",

@@ -15,6 +15,7 @@
         QueueFull
         Refused
             BooksDoNotVerify
+            BudgetExceeded
             CallerRefused
                 ScopeRequired
                 TlsFailed
@@ -47,7 +48,9 @@ reason that this version of the client does not know is a Refused with that `rea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -166,6 +169,10 @@ def _number(name: str) -> Variable[int]:
 
 def _credits(name: str) -> Variable[Decimal]:
     return Variable(name, lambda said: credits_of(int(said)))
+
+
+def _labels(said: str) -> Mapping[str, str]:
+    return MappingProxyType(json.loads(said))
 
 
 # -- what a request is refused for -----------------------------------------------------------------
@@ -303,6 +310,27 @@ class UnpricedUsage(Refused):
     """Its index, from 0."""
     kind = _text("kind")
     name = _text("name")
+
+
+class BudgetExceeded(Refused):
+    """A budget of the customer's plan leaves less in its window than this needs."""
+
+    reason = "BUDGET_EXCEEDED"
+    budget = _text("budget")
+    window = _text("window")
+    """HOUR, DAY, WEEK, MONTH or TOTAL."""
+    labels: Variable[Mapping[str, str]] = Variable("labels", _labels)
+    """Whose count it is, where the budget counts by labels."""
+    limit = _credits("limit_micros")
+    limit_micros = _number("limit_micros")
+    used = _credits("used_micros")
+    used_micros = _number("used_micros")
+    left = _credits("left_micros")
+    left_micros = _number("left_micros")
+    required = _credits("required_micros")
+    required_micros = _number("required_micros")
+    window_ends_at = Variable("window_ends_at", datetime.fromisoformat)
+    """Not of a budget in all."""
 
 
 class OverCapture(Refused):

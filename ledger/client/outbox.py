@@ -13,6 +13,7 @@ from typing import Final
 
 from ledger.client.errors import (
     BooksDoNotVerify,
+    BudgetExceeded,
     CallerRefused,
     InsufficientCredits,
     InvalidArgument,
@@ -47,7 +48,14 @@ Send = Callable[[BatchItem], Awaitable[BatchResult]]
 NOT_THE_WRITE: Final = (BooksDoNotVerify, CallerRefused)
 """Refusals that pass, or are mended, and say nothing of the write: what has been done is sent until it is
 answered otherwise."""
-_LATER: Final = (ReservationClosed, ReservationNotFound, InsufficientCredits, NotEntitled, UnpricedUsage)
+_LATER: Final = (
+    ReservationClosed,
+    ReservationNotFound,
+    InsufficientCredits,
+    BudgetExceeded,
+    NotEntitled,
+    UnpricedUsage,
+)
 """What a request for usage that has happened is refused for, and a charge of work that is done is not."""
 _GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
 """What a release is refused for where nothing is held any more."""

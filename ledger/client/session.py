@@ -30,10 +30,10 @@ from ledger.client import forks, models
 from ledger.client.amounts import credits_of, micros_of, shown
 from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
+    BudgetExceeded,
     ClientClosed,
     CreditsError,
     DeadlineExceeded,
-    InsufficientCredits,
     JournalError,
     QueueFull,
     ReservationClosed,
@@ -44,7 +44,7 @@ from ledger.client.errors import (
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, charge_of, commit_of, release_of
-from ledger.client.session_book import SessionBook, UsedLine
+from ledger.client.session_book import SHORT, SessionBook, Shortage, UsedLine
 from ledger.client.usage import Result, Work, convert
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1.usage_pb2 import UsageItem, UsageList
@@ -187,7 +187,7 @@ class Session:
         if self._task is not None:
             await asyncio.shield(self._task)
         problem = self._problem()
-        if problem is None or isinstance(problem, InsufficientCredits):
+        if problem is None or isinstance(problem, SHORT):
             return
         if error is None:
             raise problem
@@ -228,9 +228,9 @@ class Session:
     def check(self) -> None:
         """Raises what the work is to stop for.
 
-        InsufficientCredits: an extension was refused, or what was used could not be collected. Unavailable,
-        DeadlineExceeded, with `on_outage="refuse"`: the last commit had no answer. Any other: usage was
-        refused.
+        InsufficientCredits, BudgetExceeded: an extension was refused, or what was used could not be
+        collected. Unavailable, DeadlineExceeded, with `on_outage="refuse"`: the last commit had no answer.
+        Any other: usage was refused.
         """
         if self._task is not None and self._task.done() and not self._is_leaving:
             self._task.result()
@@ -241,7 +241,7 @@ class Session:
     async def flush(self) -> None:
         """Commits what was added at once, and returns when that was tried; raises as `check` does.
 
-        Afterwards the hold is what the next step of the work needs, or InsufficientCredits was raised.
+        Afterwards the hold is what the next step of the work needs, or what it is short of was raised.
         """
         forks.check()
         if self._task is not None and not self._task.done():
@@ -462,7 +462,7 @@ class Session:
         """Takes a hold where there is none. A refusal for want of credits ends the work."""
         try:
             await self._reserve()
-        except InsufficientCredits as error:
+        except SHORT as error:
             self._book.shortage = error
 
     async def _extend(self) -> None:
@@ -473,15 +473,17 @@ class Session:
             return
         try:
             await self._ask(release, micros)
-        except InsufficientCredits as error:
+        except SHORT as error:
             await self._ask_for_what_there_is(release, error)
         except _GONE:
             self._lose()
 
-    async def _ask_for_what_there_is(self, release: Write, error: InsufficientCredits) -> None:
+    async def _ask_for_what_there_is(self, release: Write, error: Shortage) -> None:
         """After a refusal: if it is enough for the next part, the work goes on."""
-        with suppress(*_GONE, InsufficientCredits):
-            await self._ask(release, error.available_micros)
+        with suppress(*_GONE, *SHORT):
+            await self._ask(
+                release, error.left_micros if isinstance(error, BudgetExceeded) else error.available_micros
+            )
         if self._book.extension_micros():
             self._book.shortage = error
 

@@ -22,7 +22,7 @@ from fractions import Fraction
 from math import inf
 from typing import Final, NamedTuple
 
-from ledger.client.errors import InsufficientCredits
+from ledger.client.errors import BudgetExceeded, InsufficientCredits
 from ledger.client.models import Charge, ChargeLine, Reservation
 from ledger.v1.usage_pb2 import ComputeUsage, TokenUsage, UsageItem
 
@@ -34,6 +34,9 @@ _NANOS: Final = 1_000_000_000
 PAUSE_SECONDS: Final = 0.5
 """Between two extensions of a hold that cannot live much longer."""
 
+Shortage = InsufficientCredits | BudgetExceeded
+SHORT: Final = (InsufficientCredits, BudgetExceeded)
+"""What a hold or its extension is refused for that could be smaller."""
 Key = tuple[str, str]
 """A kind of usage, and a name: a model, a resource, a meter, an outcome."""
 
@@ -73,7 +76,7 @@ class SessionBook:
         self.charged_micros = 0
         self.uncollected_micros = 0
         self.lines: dict[tuple[str, str, str], UsedLine] = {}
-        self.shortage: InsufficientCredits | None = None
+        self.shortage: Shortage | None = None
         """Why no more is to be used."""
         self._estimate_micros = 0
         self._largest_micros = 0

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pricing
 from ledger import calls
+from ledger.books.budgets import CounterPlace
 from ledger.books.commands import OF_GRANT, Command, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import Entry, Facts, Refusal
 from ledger.clock import boot_seconds
@@ -161,6 +162,7 @@ class Pending:
         "keys",
         "needs_facts",
         "past",
+        "places",
         "reservation",
         "usage",
         "work",
@@ -188,6 +190,8 @@ class Pending:
         """It may need to know what prices remember: an estimate has no past."""
         self.keys = _NO_KEYS
         """The states that it needs, once the terms of its price are known."""
+        self.places: tuple[CounterPlace, ...] = ()
+        """Of the budgets' counters that it counts in, once it is known what that depends on."""
         self.work = len(usage) if usage else 1
         """How much it is to decide and to write: itself, or the lines that it books or undoes."""
         self.asked = asked

@@ -6,6 +6,7 @@ plans:
   capped: {card: agents, over_capture: CAP, unpriced: CHARGE_HOLD}
   overdraft: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: "100", default_ttl: 5m, max_ttl: 24h}
   watched: {card: agents, low_balance: "50"}
+  budgeted: {card: agents, budgets: {daily: {limit: "500", window: DAY}}}
   reloaded: {card: agents, topup: {below: "20", add: "100", credit_price_usd: "0.01", monthly_cap: "1000"}}
 """
 
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.model import OverCapture, Plan, Unpriced
+from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_topup import TopUpModel
 from ledger.prices.plan_values import Amount
@@ -95,6 +97,7 @@ class _PlanModel(Strict):
     low_balance: Amount = 0
     entitlements: EntitlementsDoc | None = None
     topup: TopUpModel | None = None
+    budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -175,6 +178,7 @@ def _plan(name: str, stated: _PlanModel) -> Plan:
         stated.low_balance,
         entitlements_of(stated.entitlements),
         stated.topup.rules() if stated.topup is not None else None,
+        budgets=budgets_of(stated.budgets),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ledger.books import refusals
+from ledger.books.budgets import counted_micros
 from ledger.books.commands import Reverse
 from ledger.books.model import (
     NO_AMOUNT,
@@ -60,6 +61,8 @@ def reverse(
     parts = [rest.micros for rest in rests]
     lines, money_lines = take_back(rests, parts, draft.revenue_nanousd, cost=True)
     uncollected_micros = sum(entry.uncollected_micros for entry in undone)
+    if facts.counters:
+        draft.count(facts.counters, -sum([counted_micros(entry) for entry in undone]))
     given_micros, states = take_off(facts.states, undone, facts.refunds)
     return draft.finish(
         EntryKind.REVERSAL,
@@ -123,4 +126,5 @@ def _undo(before: Reservation, given_micros: int) -> Reservation:
         outcome_charged=False,
         own_run=None,
         costs=NO_COSTS,
+        counters=before.counters,
     )

@@ -7,15 +7,17 @@ reservations and the states of prices in use, and the commands that wait for som
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import pricing
-from ledger.books import decide
-from ledger.books.commands import Charge, Commit, Refund, Reserve, Reverse
+from ledger.books import budgets, decide
+from ledger.books.budgets import CounterPlace
+from ledger.books.commands import Charge, Commit, Extend, Refund, Release, Reserve, Reverse
 from ledger.books.model import (
     STATELESS,
+    Budget,
     Decision,
     Effect,
     Facts,
@@ -120,7 +122,7 @@ class Member:
         return not self.parts and not self.waiting and not self.loading
 
     def keys_in_memory(self, pending: Pending, prices: PriceBook, now: datetime) -> frozenset[str] | None:
-        """The keys of the states that a command needs.
+        """The keys of the states of prices that a command needs; also finds where it counts in budgets.
 
         None: something that it needs is not in memory, or it must wait for what is due.
         """
@@ -132,12 +134,14 @@ class Member:
         named = pending.reservation
         if named is not None and named not in self.reservations and named not in self.absent:
             return None
-        if not pending.past:
-            return _NO_KEYS
         if pending.facts is None and pending.needs_facts:
             return None
-        keys = keys_of(pending, wallet, self.reservations, prices, now)
-        return keys if self.states.keys() >= keys else None
+        pending.places = places_of(pending, wallet, self.reservations, prices, now)
+        keys = keys_of(pending, wallet, self.reservations, prices, now) if pending.past else _NO_KEYS
+        has_all = not keys or self.states.keys() >= keys
+        if pending.places:
+            has_all = has_all and all(place.key in self.states for place in pending.places)
+        return keys if has_all else None
 
     def keep(self, decision: Decision) -> None:
         """Memory as the decision leaves it."""
@@ -176,6 +180,8 @@ def decide_in_memory(
     elif isinstance(command, Commit) and reservation is not None and pending.usage is not None:
         priced = _price_part(member, pending, pending.usage, reservation, prices, plan, now)
     facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
+    if pending.places:
+        facts = facts._replace(counters=budgets.read(pending.places, member.states))
     if pending.keys and isinstance(command, Reverse):
         facts = unwound(facts, effects_of(facts), _known(member, pending), now)
     elif isinstance(command, Refund):
@@ -275,6 +281,34 @@ def keys_of(
         case Reverse() | Refund() if pending.facts is not None:
             return frozenset(effect.key for effect in effects_of(pending.facts))
     return _NO_KEYS
+
+
+def places_of(
+    pending: Pending,
+    wallet: Wallet,
+    reservations: Mapping[int, Reservation],
+    prices: PriceBook,
+    now: datetime,
+) -> tuple[CounterPlace, ...]:
+    """Where a command counts in budgets: new work in those of the plan, what has begun where it began."""
+    command = pending.command
+    match command:
+        case Reserve() | Charge():
+            stated = _stated_budgets(wallet, prices, now)
+            return budgets.places_of_new(stated, command.labels, now, wallet.zone) if stated else ()
+        case Commit() | Extend() | Release():
+            reservation = reservations.get(command.reservation)
+            if reservation is not None and reservation.counters:
+                return budgets.places_of_reservation(reservation, _stated_budgets(wallet, prices, now))
+        case Reverse() if pending.facts is not None:
+            stated = _stated_budgets(wallet, prices, now)
+            return budgets.places_undone(pending.facts, stated, is_charge=command.charge is not None)
+    return ()
+
+
+def _stated_budgets(wallet: Wallet, prices: PriceBook, now: datetime) -> Sequence[Budget]:
+    plan = prices.plans(now).get(wallet.plan)
+    return plan.budgets if plan is not None else ()
 
 
 def effects_of(facts: Facts) -> list[Effect]:

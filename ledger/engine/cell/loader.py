@@ -18,7 +18,7 @@ from ledger.books.commands import OF_GRANT, Refund, Reverse
 from ledger.books.model import Reservation, Wallet
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
-from ledger.engine.cell.customer import Member, keys_of
+from ledger.engine.cell.customer import Member, keys_of, places_of
 from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.decider import WORK_AT_ONCE
 from ledger.engine.cell.loads import Loads
@@ -129,7 +129,7 @@ class Loader:
     async def _load_states(
         self, connection: Connection, fetched: list[Fetched], now: datetime
     ) -> list[Fetched]:
-        """The states that prices need of customers of whom too little was known to ask for them at once.
+        """The states that are needed of customers of whom too little was known to ask for them at once.
 
         Read after the wallet, as what a reversal undoes is.
         """
@@ -140,7 +140,9 @@ class Loader:
                 complete.append((member, asked, loaded))
                 continue
             known = {**member.reservations, **loaded.reservations}
-            keys = self._keys(member, loaded.wallet, known, now) - {*asked.states}
+            keys = self._keys(member, loaded.wallet, known, now)
+            keys |= {key for reservation in loaded.due for key in reservation.counters}
+            keys -= {*asked.states}
             missing.extend((member.customer, key) for key in sorted(keys))
             complete.append((member, replace(asked, states=(*asked.states, *keys)), loaded))
         if missing:
@@ -155,11 +157,13 @@ class Loader:
     def _keys(
         self, member: Member, wallet: Wallet, reservations: Mapping[int, Reservation], now: datetime
     ) -> frozenset[str]:
-        """The states that the commands which wait need."""
+        """The states that the commands which wait need: of prices, and of budgets."""
         keys = _NO_KEYS
         for pending in member.waiting:
             if pending.past:
                 keys |= keys_of(pending, wallet, reservations, self._prices, now)
+            if places := places_of(pending, wallet, reservations, self._prices, now):
+                keys |= {place.key for place in places}
         return keys
 
     def _request(self, member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:

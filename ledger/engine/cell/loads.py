@@ -127,7 +127,13 @@ class Loads:
         now = max(due_at, wallet.last_instant)
         plan = self._prices.plans(now).get(wallet.plan) or Plan(wallet.plan, None)
         decisions, after = due(
-            wallet, loaded.due, loaded.next_reservation_due_at, loaded.closings, now=now, plan=plan
+            wallet,
+            loaded.due,
+            loaded.next_reservation_due_at,
+            loaded.closings,
+            member.states,
+            now=now,
+            plan=plan,
         )
         part = self._batches.part_of(member, len(decisions), alone=False)
         for decision in decisions:

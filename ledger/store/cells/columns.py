@@ -216,6 +216,7 @@ STATE = Columns.of(
     uncollected bigint, revenue_nanousd bigint, terms terms
 """,
 )
+BUDGETED = Columns.of("budgeted_sent", "customer bigint, sequence bigint, counters json, crossings json")
 DEBT = Columns.of("debt_row", "customer bigint, unbilled_nanousd bigint")
 AUDIT = Columns.of(
     "audit_row",
@@ -237,6 +238,7 @@ ROW_TYPES = (
     LOT_VALUE,
     GRANT,
     STATE,
+    BUDGETED,
     DEBT,
     AUDIT,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.burn_down import burn_order
 from ledger.books.due_entries import NO_CLOSINGS, Closings
 from ledger.books.limits import LINES_UNDONE_MAX
-from ledger.books.model import Facts, GrantRecord
+from ledger.books.model import EntryBudgets, Facts, GrantRecord
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
 from ledger.store.postgres.outcomes import told_outcomes
@@ -166,8 +166,8 @@ async def load_reversal(
 
     `charges` are the entries to undo with their money, oldest first; of a reservation also the entry that
     closed it without a charge. A charge that does not exist leaves them empty, as does a reservation that is
-    too large to be undone, or has been. `later` are the newest 1,000 entries that drew on lots since then, if
-    the charges made debt. Errors as in `load`.
+    too large to be undone, or has been. A `Charge` has the budgets' counters that it counts in. `later` are
+    the newest 1,000 entries that drew on lots since then, if the charges made debt. Errors as in `load`.
     """
     with told_outcomes(connection):
         records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
@@ -175,9 +175,13 @@ async def load_reversal(
     for kind, fields in records:
         rows[kind].append(fields)
     found = [_reservation_of(row) for row in rows["reservation"]]
+    charges = await _with_money(rows["charge"])
+    if charges and rows["counted"]:
+        [counters] = rows["counted"][0]
+        charges = (charges[0]._replace(budgets=EntryBudgets(tuple(counters))), *charges[1:])
     return Facts(
         reservation=found[0] if found else None,
-        charges=await _with_money(rows["charge"]),
+        charges=charges,
         refunds=await _with_money(rows["refund"]),
         later=await _with_money(rows["later"]),
         reversed=bool(rows["reversed"]),
@@ -268,7 +272,7 @@ def _closings(rows: dict[str, list[Fields]]) -> Closings:
 
 
 def _reservation_of(row: Fields) -> Reservation:
-    return rows_in.reservation_of(row, row[_RESERVATION_WIDTH:])
+    return rows_in.reservation_of(row, row[_RESERVATION_WIDTH:-1], row[-1])
 
 
 def _lots_of(rows: Iterable[Fields]) -> tuple[Lot, ...]:

@@ -1,10 +1,11 @@
 -- fragment: reservation_row
-ROW({reservation_columns}, {reservation_costs_columns})
+ROW({reservation_columns}, {reservation_costs_columns}, b.counters)
 
--- fragment: costs_of_r
--- What a closed reservation's parts cost stands in its entries.
+-- fragment: with_r
+-- What a closed reservation's parts cost stands in its entries. In which budgets it counts stands with its own.
 LEFT JOIN {cell}.reservation_costs c
     ON c.customer = r.customer AND c.sequence = r.sequence AND r.state IN ('OPEN', 'EXPIRED')
+LEFT JOIN {cell}.budgeted b ON b.customer = r.customer AND b.sequence = r.sequence
 
 -- name: load
 -- $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
@@ -25,7 +26,7 @@ UNION ALL
 SELECT 'reservation', {reservation_row}
 FROM unnest($3::bigint[], $4::bigint[]) AS x(customer, sequence)
 JOIN {cell}.reservations r ON r.customer = x.customer AND r.sequence = x.sequence
-{costs_of_r}
+{with_r}
 UNION ALL
 SELECT 'state', ROW({state_columns})
 FROM unnest($5::bigint[], $6::text[]) AS x(customer, key)
@@ -41,7 +42,7 @@ CROSS JOIN LATERAL (
     SELECT o.* FROM {cell}.reservations o
     WHERE o.customer = x.customer AND o.state = 'OPEN' AND o.expires_at <= x.due_at
     ORDER BY o.expires_at, o.sequence LIMIT {due_max} + 1) AS r
-{costs_of_r}
+{with_r}
 UNION ALL
 SELECT 'next', ROW(x.customer, r.expires_at)
 FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
@@ -152,8 +153,11 @@ CROSS JOIN LATERAL (
 LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
 UNION ALL
 SELECT 'reservation', {reservation_row}
-FROM {cell}.reservations r {costs_of_r}
+FROM {cell}.reservations r {with_r}
 WHERE r.customer = $1 AND r.sequence = $3::bigint
+UNION ALL
+SELECT 'counted', ROW(b.counters)
+FROM {cell}.budgeted b WHERE b.customer = $1 AND b.sequence = $2::bigint AND b.counters IS NOT NULL
 UNION ALL
 SELECT 'reversed', ROW(u.sequence) FROM undone u
 UNION ALL

@@ -146,8 +146,10 @@ def money_of(row: Fields) -> Money | None:
     )
 
 
-def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
-    """A reservation of its row, and its row of costs where it has one that is not NULL."""
+def reservation_of(
+    row: Fields, costs: Fields | None = None, counters: Sequence[str] | None = None
+) -> Reservation:
+    """A reservation of its row, that of its costs where this is not NULL, and the counters it is in."""
     reservation = _reservation(row)
     return Reservation(
         sequence=reservation.sequence,
@@ -164,6 +166,7 @@ def reservation_of(row: Fields, costs: Fields | None = None) -> Reservation:
         own_run=reservation.own_run,
         lapsed_micros=reservation.lapsed,
         costs=_costs_of(costs) if costs is not None and costs[0] is not None else NO_COSTS,
+        counters=tuple(counters or ()),
     )
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.model import (
+        BudgetCrossing,
         Entry,
+        EntryBudgets,
         EntryLine,
         GrantRecord,
         Lot,
@@ -217,6 +219,12 @@ def state_row(customer: int, key: str, state: State, shared: Shared) -> str:
     )
 
 
+def budgeted_row(entry: Entry, budgets: EntryBudgets) -> str:
+    counters = _json([*budgets.counters]) if budgets.counters else ""
+    crossings = _json([*map(_crossing, budgets.crossings)]) if budgets.crossings else ""
+    return f"({entry.customer},{entry.sequence},{counters},{crossings})"
+
+
 def debt_row(customer: int, unbilled_nanousd: int) -> str:
     return f"({customer},{unbilled_nanousd})"
 
@@ -322,6 +330,15 @@ def _money_line(line: MoneyLine) -> dict[str, object]:
     if line.pool is not None:
         stored |= {"pool": line.pool, "pool_micros": line.pool_micros}
     return stored
+
+
+def _crossing(crossing: BudgetCrossing) -> dict[str, object]:
+    ends_at = crossing.ends_at
+    return {
+        **crossing._asdict(),
+        "labels": {**crossing.labels},
+        "ends_at": None if ends_at is None else ends_at.isoformat(),
+    }
 
 
 def _hidden(said: Mapping[str, object], own: frozenset[str]) -> ValueError:

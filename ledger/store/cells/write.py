@@ -16,6 +16,7 @@ from ledger.books.model import NO_COSTS, NOTHING, EntryKind
 from ledger.store.cells import rows_out
 from ledger.store.cells.write_statement import (
     AUDIT,
+    BUDGETED,
     CHECK,
     COSTS,
     DEBTS,
@@ -217,6 +218,8 @@ async def _add_entries(rows: dict[StatementPart, list[str]], batch: Batch, share
             rows[ENTRIES].append(rows_out.entry_row(entry, shared, _stored_labels(batch, entry)))
         if entry.money is not None:
             rows[DOLLARS].append(rows_out.money_row(entry, entry.money, shared))
+        if entry.budgets is not None:
+            rows[BUDGETED].append(rows_out.budgeted_row(entry, entry.budgets))
         turns.left -= 1 + len(entry.lines)
         if turns.left <= 0:
             await turns.give()

@@ -116,6 +116,7 @@ VALUES_BORN = StatementPart("values_born", columns.LOT_VALUE, _insert("lot_value
 VALUES_CHANGED = StatementPart("values_changed", columns.LOT_VALUE, _SQL["values_changed"])
 GRANTS = StatementPart("grants", columns.GRANT, f"{_insert('grants', columns.GRANT)} {_SQL['grant_stands']}")
 STATES = StatementPart("states", columns.STATE, f"{_insert('states', columns.STATE)} {_SQL['state_stands']}")
+BUDGETED = StatementPart("budgeted", columns.BUDGETED, _insert("budgeted", columns.BUDGETED))
 DEBTS = StatementPart("debts", columns.DEBT, f"{_insert('debts', columns.DEBT)} {_SQL['debt_stands']}")
 AUDIT = StatementPart("audit", columns.AUDIT, _SQL["audit"])
 PARTS = (
@@ -132,6 +133,7 @@ PARTS = (
     VALUES_CHANGED,
     GRANTS,
     STATES,
+    BUDGETED,
     DEBTS,
     AUDIT,
 )

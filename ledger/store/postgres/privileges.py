@@ -59,6 +59,7 @@ CELL: Final[Mapping[str, Relation]] = {
     "lot_values": Relation(_CHANGE),
     "grants": Relation(_CHANGE, "customer sequence n external_reference note ended refunded"),
     "states": Relation(_CHANGE),
+    "budgeted": Relation(_APPEND, ALL),
     "rollup_lines": Relation(_CHANGE),
     "rollup_accounts": Relation(_CHANGE),
     "tailer": Relation(_ADVANCE),

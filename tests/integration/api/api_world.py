@@ -249,6 +249,7 @@ class World:
             "lot_values",
             "grants",
             "states",
+            "budgeted",
             "debts",
         )
         found = [

@@ -32,6 +32,10 @@ rules:
 """
 
 
+PLANS = ""
+"""Of `plans.yaml`; empty: the plans that are built in."""
+
+
 def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
@@ -40,6 +44,8 @@ def write_config(directory: Path, each: str = "1", revision: int = 1) -> Path:
     (directory / "cards").mkdir(parents=True, exist_ok=True)
     (directory / "costs.yaml").write_text(COSTS)
     (directory / "cards" / "basic.yaml").write_text(CARD % (revision, each))
+    if PLANS:
+        (directory / "plans.yaml").write_text(PLANS)
     return directory
 
 

@@ -17,6 +17,7 @@ from ledger.books.model import (
     Draw,
     Effect,
     Entry,
+    EntryBudgets,
     EntryKind,
     EntryLine,
     GrantKind,
@@ -109,6 +110,7 @@ MONEY = st.builds(
     AMOUNTS,
     st.dictionaries(TEXTS, RATIOS, max_size=2),
 )
+COUNTED = st.lists(TEXTS, min_size=1, max_size=2).map(lambda keys: EntryBudgets(tuple(keys)))
 IMAGES = st.builds(
     ReservationImage, st.integers(1, 2**40), st.sampled_from(ReservationState), AMOUNTS, AMOUNTS, INSTANTS
 )
@@ -160,6 +162,7 @@ def entries(draw, customer, sequence, booked_at):
         labels=draw(LABELS),
         lines=draw(st.lists(pooled(ENTRY_LINES), max_size=3).map(tuple)),
         money=None if reserves else draw(st.none() | MONEY),
+        budgets=draw(st.none() | COUNTED),
     )
 
 
@@ -167,7 +170,11 @@ def entries(draw, customer, sequence, booked_at):
 def reservations_of(draw, entry):
     """What the entry reserves, in any state."""
     return draw(RESERVATIONS)._replace(
-        sequence=entry.sequence, terms=entry.terms, labels=entry.labels, created_at=entry.effective_at
+        sequence=entry.sequence,
+        terms=entry.terms,
+        labels=entry.labels,
+        created_at=entry.effective_at,
+        counters=entry.budgets.counters if entry.budgets else (),
     )
 
 
@@ -250,7 +257,7 @@ async def _assert_read_as_written(connection, batch, customer, sequences):
         facts = await load_reversal(connection, CELL, customer, charge=entry.sequence, reservation=None)
         assert facts.charges == (entry,)
     found = await find_entries(connection, CELL, [(customer, str(entry.request_id)) for entry in drawn])
-    assert [*found.values()] == [entry._replace(money=None) for entry in drawn]
+    assert [*found.values()] == [entry._replace(money=None, budgets=None) for entry in drawn]
 
 
 ATTRIBUTES = """

@@ -76,6 +76,19 @@ async def test_the_reader_sees_the_credits(by_either_way):
     await by_either_way.reader.fetch("SELECT * FROM ledger.customers")
 
 
+async def test_the_reader_sees_of_states_what_budgets_count_alone(by_either_way):
+    """By a door of its own: not what prices remember, which tells revenue, whatever key it asks for."""
+    await by_either_way.writer.execute(
+        f"INSERT INTO {CELL}.states (customer, key, state, surplus, collected, uncollected, revenue_nanousd)"
+        " VALUES (7, 'budget:all:TOTAL:', '42', 0, 0, 0, 0), (7, 'run/1', '1', 0, 0, 0, 0),"
+        " (8, 'budget:all:TOTAL:', '43', 0, 0, 0, 0)"
+    )
+    rows = await by_either_way.reader.fetch(
+        f"SELECT * FROM {CELL}.budget_counts(7, ARRAY['budget:all:TOTAL:', 'run/1', 'budget:none'])"
+    )
+    assert [tuple(row) for row in rows] == [("budget:all:TOTAL:", 42)]
+
+
 async def test_the_reader_does_not_see_what_rounding_left_over(by_either_way):
     """An exact price under `cost_plus` is a cost, to more digits than any charge tells."""
     with pytest.raises(DENIED):

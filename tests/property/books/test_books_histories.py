@@ -19,6 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ledger.books import (
     MICROS_PER_CREDIT,
+    Budget,
+    BudgetWindow,
     Charge,
     Command,
     Commit,
@@ -53,6 +55,9 @@ SPENT = st.one_of(AMOUNTS, USAGE)
 POLICIES = st.sampled_from([OverCapture.ALLOW_WITH_OVERDRAFT, *OverCapture])
 LIMITS = st.integers(0, 40)
 PICK = st.integers(0, 10**6)
+
+AMPLE = Budget("ample", 10**9, BudgetWindow.HOUR)
+"""Limits nothing; the world holds what it counts against the journal."""
 
 Spent = int | list[tuple[str, int]]
 
@@ -249,7 +254,9 @@ class Histories(RuleBasedStateMachine):
     @rule(policy=POLICIES, limit=LIMITS)
     def change_policy(self, policy: OverCapture, limit: int) -> None:
         """Put the customer on another plan."""
-        self.world.plan = self.world.plan._replace(over_capture=policy, overdraft_limit_micros=limit)
+        self.world.plan = self.world.plan._replace(
+            over_capture=policy, overdraft_limit_micros=limit, budgets=(AMPLE,)
+        )
         self.model.over_capture, self.model.limit = policy.value, limit
 
     @invariant()

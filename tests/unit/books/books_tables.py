@@ -5,6 +5,8 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
 `10:00` or `2d`, counted from the start of the case; durations `90s`, `5m`, `24h`, `30d`.
 
     plan     over_capture=CAP overdraft=50 unpriced=CHARGE_HOLD ttl=10m max_ttl=1h   policies from here on
+    budget   daily 10 DAY by=agent,run notify=50,100 where=team:a at_limit=BLOCK    one more from here on
+    budget   daily gone                                                             not from here on
     card     price=2.25 round=0.01/up outcomes                     credit price, rounding, outcome rule
     grant    G1 100 PAID 1.00 starts=10:00 expires=2d priority=1 scope=tokens
     reserve  R1 60 ttl=5m up_to minimum=10       or usage: reserve R1 tokens:60
@@ -22,9 +24,11 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     writeoff G1 10 (or debt 10; or without an amount: all that is owed)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     balance | books | lot G1 | reservation R1 | order              what is kept
+    counts                                                         of budgets, by name, by date or hour
 
-A usage item is kind:credits:cost:treatment:result:pool; a result `charged` is an outcome that is charged for;
-a pool `dbcu/3` is 3 credits of the pool dbcu, while they last, instead of the credits.
+Work may have labels: `team=a`; a reservation has its name as `agent` besides. A usage item is
+kind:credits:cost:treatment:result:pool; a result `charged` is an outcome that is charged for; a pool
+`dbcu/3` is 3 credits of the pool dbcu, while they last, instead of the credits.
 After `->` stands `ok` or a refusal's reason, and fields that must be so (those of `_entry_view` and its
 neighbours); what is not named is not looked at, but the audit runs after each step.
 """
@@ -40,6 +44,9 @@ from pathlib import Path
 from books_world import World
 
 from ledger.books import (
+    AtLimit,
+    Budget,
+    BudgetWindow,
     Charge,
     Command,
     Commit,
@@ -121,7 +128,7 @@ class Table:
             assert [decision.entry.kind for decision in outcome] == right.split()
         elif outcome is not None:
             expected = right.split()
-            if verb not in ("balance", "books", "lot", "reservation"):
+            if verb not in ("balance", "books", "counts", "lot", "reservation"):
                 assert expected, f"{line}: say what comes of it"
                 head, *expected = expected
                 assert head == outcome.pop("outcome"), outcome
@@ -136,6 +143,29 @@ class Table:
             max_ttl=_duration(options["max_ttl"]) if "max_ttl" in options else plan.max_ttl,
             unpriced=Unpriced(options.get("unpriced", plan.unpriced)),
         )
+
+    def do_budget(self, words: list[str], options: dict[str, str]) -> None:
+        name, *more = words
+        kept = [budget for budget in self.world.plan.budgets if budget.name != name]
+        if more != ["gone"]:
+            limit, window = more
+            budget = Budget(
+                name,
+                _micros(limit),
+                BudgetWindow(window),
+                tuple(options["by"].split(",")) if "by" in options else (),
+                (options["where"].partition(":")[::2],) if "where" in options else (),
+                tuple(int(percent) for percent in options.get("notify", "").split(",") if percent),
+                AtLimit(options.get("at_limit", "THROTTLE")),
+            )
+            kept.append(budget)
+        self.world.plan = self.world.plan._replace(budgets=tuple(kept))
+
+    def do_counts(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        counts: dict[str, list[str]] = {}
+        for key, state in sorted(self.world.states.items()):
+            counts.setdefault(key.split(":")[1], []).append(_credits(int(state.text)))
+        return {name: "+".join(values) for name, values in counts.items()}
 
     def do_card(self, words: list[str], options: dict[str, str]) -> None:
         self.outcomes = "outcomes" in words
@@ -204,11 +234,12 @@ class Table:
 
     def do_reserve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
+        labels = {"agent": name} | _labels(options)
         fill = Fill.UP_TO if "up_to" in rest else Fill.ALL_OR_NOTHING
         amount, priced = self.spent([word for word in rest if word != "up_to"])
         minimum = _micros(options["minimum"]) if "minimum" in options else 1
         ttl = _duration(options["ttl"]) if "ttl" in options else None
-        return self.run(name, Reserve(*self.request(), amount, fill, minimum, ttl, {"agent": name}), priced)
+        return self.run(name, Reserve(*self.request(), amount, fill, minimum, ttl, labels), priced)
 
     def do_extend(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
@@ -225,7 +256,8 @@ class Table:
     def do_charge(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
         amount, priced = self.spent([word for word in rest if word != "used"])
-        return self.run(name, Charge(*self.request(), amount, already_used="used" in rest), priced)
+        labels = _labels(options)
+        return self.run(name, Charge(*self.request(), amount, "used" in rest, labels), priced)
 
     def do_release(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         return self.run("", Release(*self.request(), self.number(words[0])))
@@ -339,6 +371,10 @@ class Table:
                 "revenues": ",".join(_dollars(line.revenue_nanousd) for line in money.lines),
                 "costs": ",".join(_dollars(line.cost_nanousd) for line in money.lines),
             }
+        crossings = entry.budgets.crossings if entry.budgets else ()
+        view["crossed"] = ",".join(
+            f"{c.budget}:{'below' if c.is_recovery else ''}{c.percent}%" for c in crossings
+        )
         if entry.reservation is not None:
             view |= {"state": entry.reservation.state, "expires": _when(entry.reservation.expires_at)}
         return view
@@ -387,6 +423,10 @@ def _line(
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     options = dict(word.split("=", 1) for word in words if "=" in word)
     return [word for word in words if "=" not in word], options
+
+
+def _labels(options: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if name in ("agent", "run", "team")}
 
 
 def _hold(view: dict[str, str], expected: Iterable[str]) -> None:

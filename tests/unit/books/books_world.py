@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from ledger.books import (
+    Charge,
     Closings,
     Command,
     Commit,
@@ -27,8 +28,10 @@ from ledger.books import (
     Reservation,
     ReservationCosts,
     ReservationState,
+    Reserve,
     Reverse,
     State,
+    budgets,
     create,
     decide,
     due,
@@ -68,7 +71,7 @@ class World:
             plan=self.plan,
             priced=priced,
             terms=self.terms,
-            facts=self.facts(command),
+            facts=self.facts_with_counters(command),
         )
         if isinstance(outcome, Decision):
             self.keep(outcome)
@@ -90,7 +93,9 @@ class World:
             late = [r for r in open_ones if r.expires_at <= self.now][: self.due_batch]
             rest = open_ones[len(late) :]
             next_at = rest[0].expires_at if rest else None
-            decisions, wallet = due(self.wallet, late, next_at, self.closings(), now=self.now, plan=self.plan)
+            decisions, wallet = due(
+                self.wallet, late, next_at, self.closings(), self.states, now=self.now, plan=self.plan
+            )
             for decision in decisions:
                 self.keep(decision)
             self.wallet = wallet
@@ -143,6 +148,40 @@ class World:
             states=self.undone_states(undone),
         )
 
+    def facts_with_counters(self, command: Command) -> Facts:
+        """Give what the command names, and the counters of budgets that it counts in."""
+        facts, stated = self.facts(command), self.plan.budgets
+        places: tuple[budgets.CounterPlace, ...] = ()
+        match command:
+            case Reserve() | Charge():
+                places = budgets.places_of_new(stated, command.labels, self.now, self.wallet.zone)
+            case Extend() | Commit() | Release():
+                places = budgets.places_of_reservation(facts.reservation, stated)
+            case Reverse():
+                places = budgets.places_undone(facts, stated, is_charge=command.charge is not None)
+        return facts._replace(counters=budgets.read(places, self.states))
+
+    def recounted(self) -> dict[str, int]:
+        """Count in budgets what the journal says, from its beginning."""
+        counted_in: dict[int, tuple[str, ...]] = {}
+        charged: dict[int, int] = {}
+        counts: Counter[str] = Counter()
+        for entry in self.entries:
+            subject = entry.reservation.sequence if entry.reservation else entry.sequence
+            if entry.budgets and entry.budgets.counters:
+                counted_in[entry.sequence] = entry.budgets.counters
+            micros = entry.credits.held
+            if entry.kind in (EntryKind.COMMIT, EntryKind.CHARGE):
+                taken = entry.charged_micros - sum(line.pool_micros for line in entry.lines)
+                charged[subject] = charged.get(subject, 0) + taken
+                micros += taken
+            if entry.kind is EntryKind.REVERSAL and entry.subject is not None:
+                subject = entry.subject
+                micros -= charged.get(subject, 0)
+            for key in counted_in.get(subject, ()):
+                counts[key] += micros
+        return dict(counts)
+
     def facts_of_grant(self, key: LotKey) -> Facts:
         """Give a lot, and what is known of it."""
         lot = self.lots.get(key)
@@ -184,6 +223,8 @@ class World:
             self.states,
         )
         assert violations == []
+        counts = {key: int(state.text) for key, state in self.states.items() if key.startswith("budget:")}
+        assert counts == self.recounted()
         self.check_ended()
 
     def check_ended(self) -> None:

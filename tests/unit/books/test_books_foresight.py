@@ -8,7 +8,7 @@ from ledger.books import create
 from ledger.books.burn_down import burn_order
 from ledger.books.commands import Reserve
 from ledger.books.foresight import foresee_refusal
-from ledger.books.model import Credits, Lot, Plan, Priced, Refusal, Treatment
+from ledger.books.model import Credits, Facts, Lot, Plan, Priced, Refusal, Treatment
 from ledger.books.reservations import reserve
 from tests.build import START, line, lot, priced, terms
 
@@ -43,7 +43,7 @@ def test_it_is_what_the_reserve_is_refused_for() -> None:
             lots=tuple(sorted(lots, key=burn_order)), balances=Credits(issued=-total, available=total)
         )
         asked = {"now": START, "plan": plan, "priced": usage, "terms": terms()}
-        outcome = reserve(wallet, Reserve("r", b"", amount), **asked)
+        outcome = reserve(wallet, Reserve("r", b"", amount), facts=Facts(), **asked)
         free: dict[str | None, int] = {}
         for each in lots:
             free[each.scope] = free.get(each.scope, 0) + each.remaining_micros

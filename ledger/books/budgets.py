@@ -1,0 +1,220 @@
+"""Budgets: how many credits work may take in a window.
+
+A reserve counts what it holds, a charge what it collects, each in one counter of every budget of the plan
+that is for its labels; the tightest wins. What a reservation is charged replaces what it held, what it gives
+back is counted no more. All work of a reservation counts in the counters that its reserve counted in,
+whenever it comes: so a count is always what open reservations hold of those made in the window, and what
+they and the charges of the window were charged. A budget counts, and limits, what began after the plan had
+it; one that the plan has no more limits nothing, and counts on what has begun.
+
+Refused is what asks for more than is left: reserves, extensions, charges. What a commit or a charge of work
+already done takes beyond its hold is not collected beyond what is left. Within the hold nothing is limited.
+A refund leaves counts as they are, for the work was done; a reversal takes off what was charged. What a pool
+pays is not counted: its lots are for one purpose, and are a limit themselves.
+
+A counter is a state of the customer's. Its key says the budget's name, the window and the labels' values,
+never the limit: that may change within a window.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import NamedTuple
+
+from ledger.books import refusals
+from ledger.books.budget_windows import span_of
+from ledger.books.burn_down import Source
+from ledger.books.model import (
+    AtLimit,
+    Budget,
+    BudgetCounter,
+    BudgetCrossing,
+    Entry,
+    EntryBudgets,
+    Facts,
+    Refusal,
+    Reservation,
+    State,
+)
+
+KEY_PREFIX = "budget:"
+"""What the keys of counters begin with, and no state of prices does."""
+
+_DIGEST_BYTES = 16
+
+
+class CounterPlace(NamedTuple):
+    """Where work counts: a counter before anybody has looked what stands in it."""
+
+    key: str
+    budget: Budget | None
+    labels: Mapping[str, str]
+    ends_at: datetime | None
+
+
+def places_of_new(
+    budgets: Sequence[Budget], labels: Mapping[str, str], at: datetime, zone: str
+) -> tuple[CounterPlace, ...]:
+    """Where work with these labels counts that begins at an instant; without those of a budget, nowhere."""
+    places: list[CounterPlace] = []
+    for budget in budgets:
+        if not _is_for(budget, labels):
+            continue
+        starts_at, ends_at = span_of(budget.window, at, zone)
+        start = "" if starts_at is None else f"{starts_at:%Y-%m-%dT%H.%M}"
+        values = {label: labels[label] for label in budget.by}
+        places.append(CounterPlace(_key(budget, start, values), budget, values, ends_at))
+    return tuple(places)
+
+
+def places_of_reservation(
+    reservation: Reservation | None, budgets: Sequence[Budget]
+) -> tuple[CounterPlace, ...]:
+    """Where a reservation counts, if it is there."""
+    if reservation is None or not reservation.counters:
+        return ()
+    return _places_of(reservation.counters, budgets, reservation.labels)
+
+
+def places_undone(facts: Facts, budgets: Sequence[Budget], *, is_charge: bool) -> tuple[CounterPlace, ...]:
+    """Where that counts which a reversal undoes, a `Charge` or a reservation."""
+    if not is_charge:
+        return places_of_reservation(facts.reservation, budgets)
+    charge = facts.charges[0] if facts.charges else None
+    if charge is None or charge.budgets is None:
+        return ()
+    return _places_of(charge.budgets.counters, budgets, charge.labels)
+
+
+def _places_of(
+    keys: Sequence[str], budgets: Sequence[Budget], labels: Mapping[str, str]
+) -> tuple[CounterPlace, ...]:
+    """Where work counts that has begun, with the budgets as they are now."""
+    by_name = {budget.name: budget for budget in budgets}
+    places: list[CounterPlace] = []
+    for key in keys:
+        _, name, _, start, *_ = key.split(":")
+        budget = by_name.get(name)
+        values = {label: labels.get(label, "") for label in budget.by} if budget is not None else {}
+        if budget is not None and _key(budget, start, values) != key:
+            budget = None
+        places.append(CounterPlace(key, budget, values, None))
+    return tuple(places)
+
+
+def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> tuple[BudgetCounter, ...]:
+    """The counters at places as their states leave them; one without a state has counted nothing."""
+    counters: list[BudgetCounter] = []
+    for key, budget, labels, ends_at in places:
+        state = states.get(key)
+        if state is None:
+            counters.append(BudgetCounter(key, budget, labels, 0, ends_at))
+        else:
+            counters.append(BudgetCounter(key, budget, labels, int(state.text), state.closes_at))
+    return tuple(counters)
+
+
+def tightest(counters: Sequence[BudgetCounter]) -> BudgetCounter | None:
+    """The counter of the budget that leaves least, of several the first; None: none has a limit."""
+    limited = [counter for counter in counters if counter.budget is not None]
+    return min(limited, key=lambda counter: counter.left_micros, default=None)
+
+
+def refuse_hold(counters: Sequence[BudgetCounter], asked_micros: int, required_micros: int) -> Refusal | None:
+    """Refuses a hold of which budgets leave less than it needs; where one blocks, that is all it asks."""
+    least = tightest([counter for counter in counters if _blocks(counter)])
+    if least is not None and least.left_micros < asked_micros:
+        return refusals.budget_exceeded(least, asked_micros)
+    return refuse_beyond(counters, required_micros)
+
+
+def refuse_beyond(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
+    """Refuses what needs more than the tightest budget leaves."""
+    least = tightest(counters)
+    if least is None or least.left_micros >= required_micros:
+        return None
+    return refusals.budget_exceeded(least, required_micros)
+
+
+def within(counters: Sequence[BudgetCounter], taken: list[Source]) -> tuple[list[Source], int | None]:
+    """What budgets let be taken of lots: what is held of it whole, of the rest what is left, the first first.
+
+    Gives also what they leave beside that, in micro-credits; None: they limit nothing.
+    """
+    least = tightest(counters)
+    if least is None:
+        return taken, None
+    left_micros, kept = least.left_micros, []
+    for lot, micros, held in taken:
+        part = micros if held else min(micros, left_micros)
+        left_micros -= 0 if held else part
+        if part:
+            kept.append((lot, part, held))
+    return kept, left_micros
+
+
+def count(
+    counters: Sequence[BudgetCounter], micros: int, *, begins: bool
+) -> tuple[Mapping[str, State], EntryBudgets | None]:
+    """Adds to counters what an entry holds and charges more, below 0: less; gives what changes, and its memo.
+
+    `begins`: the work counts here from now on.
+    """
+    if not (micros or begins):
+        return {}, None
+    states: dict[str, State] = {}
+    crossings: list[BudgetCrossing] = []
+    for counter in counters:
+        used_micros = max(0, counter.used_micros + micros)
+        states[counter.key] = State(str(used_micros), counter.ends_at)
+        crossings += _crossings(counter, used_micros)
+    keys = tuple([counter.key for counter in counters]) if begins else ()
+    return states, EntryBudgets(keys, tuple(crossings)) if keys or crossings else None
+
+
+def counted_micros(entry: Entry) -> int:
+    """What a commit or a charge has counted as charged: all that it collected, but what pools paid."""
+    return entry.charged_micros - sum([line.pool_micros for line in entry.lines])
+
+
+def _crossings(counter: BudgetCounter, used_micros: int) -> Iterator[BudgetCrossing]:
+    """The thresholds that lie between the count before and after."""
+    budget = counter.budget
+    if budget is None:
+        return
+    for percent in budget.notify_percents:
+        least = budget.limit_micros * percent
+        was_reached, is_reached = counter.used_micros * 100 >= least, used_micros * 100 >= least
+        if was_reached is not is_reached:
+            yield BudgetCrossing(
+                budget=budget.name,
+                labels=counter.labels,
+                percent=percent,
+                used_micros=used_micros,
+                limit_micros=budget.limit_micros,
+                ends_at=counter.ends_at,
+                is_recovery=was_reached,
+            )
+
+
+def _blocks(counter: BudgetCounter) -> bool:
+    return counter.budget is not None and counter.budget.at_limit is AtLimit.BLOCK
+
+
+def _is_for(budget: Budget, labels: Mapping[str, str]) -> bool:
+    """Whether work with these labels counts in a budget: it has each that this counts by."""
+    return all(label in labels for label in budget.by) and all(
+        labels.get(label) == value for label, value in budget.where
+    )
+
+
+def _key(budget: Budget, start: str, values: Mapping[str, str]) -> str:
+    """The key of a counter; values of labels may be long, so it has their digest."""
+    key = f"{KEY_PREFIX}{budget.name}:{budget.window}:{start}"
+    if not (values or budget.where):
+        return key
+    text = json.dumps([values, budget.where], sort_keys=True).encode()
+    return f"{key}:{blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"

@@ -1,0 +1,104 @@
+"""The section `budgets` of a plan: how many credits its customers' work may take in a window.
+
+plans:
+  team:
+    card: agents
+    budgets:
+      daily: {limit: "500", window: DAY, notify: [50, 80, 100]}
+      each-agent: {by: [agent], limit: "20", window: HOUR, at_limit: BLOCK}
+      research: {where: {project: research}, limit: "2000", window: MONTH}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from ledger.books.model import AtLimit, Budget, BudgetWindow
+from ledger.prices.plan_values import Amount
+from pricing.documents.validate import RefusedError, Strict
+
+BUDGETS_MAX: Final = 16
+"""Of one plan: each work looks at them all, and counts in those that are for it."""
+
+LABELS_MAX: Final = 4
+"""By which one budget counts."""
+
+THRESHOLDS_MAX: Final = 8
+"""At which one budget notifies."""
+
+PERCENT_MAX: Final = 100
+
+_NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
+_LABEL_MAX = 63
+
+Value = TypeVar("Value", str, int)
+Label = Annotated[str, Field(min_length=1, max_length=_LABEL_MAX)]
+
+
+def _window(value: object) -> BudgetWindow:
+    if not isinstance(value, str) or value not in list(BudgetWindow):
+        raise RefusedError("is no window of a budget", "write " + ", ".join(BudgetWindow))
+    return BudgetWindow(value)
+
+
+def _at_limit(value: object) -> AtLimit:
+    if not isinstance(value, str) or value not in list(AtLimit):
+        raise RefusedError("is no way to treat a hold beyond the limit", "write " + ", ".join(AtLimit))
+    return AtLimit(value)
+
+
+def _above_zero(limit_micros: int) -> int:
+    if limit_micros == 0:
+        raise RefusedError("lets no work be done", 'write a limit above "0"')
+    return limit_micros
+
+
+def _distinct(values: list[Value]) -> list[Value]:
+    if len(set(values)) < len(values):
+        raise RefusedError("says something twice", "write each once")
+    return values
+
+
+Labels = Annotated[list[Label], Field(max_length=LABELS_MAX), AfterValidator(_distinct)]
+Thresholds = Annotated[
+    list[Annotated[int, Field(ge=1, le=PERCENT_MAX)]],
+    Field(max_length=THRESHOLDS_MAX),
+    AfterValidator(_distinct),
+]
+"""Percent of the limit."""
+
+
+class BudgetDoc(Strict):
+    """One budget."""
+
+    limit: Annotated[Amount, AfterValidator(_above_zero)]
+    window: Annotated[BudgetWindow, BeforeValidator(_window)]
+    by: Labels = Field(default_factory=list[str])
+    where: Annotated[dict[Label, str], Field(max_length=LABELS_MAX)] = Field(default_factory=dict[str, str])
+    notify: Thresholds = Field(default_factory=list[int])
+    at_limit: Annotated[AtLimit, BeforeValidator(_at_limit)] = AtLimit.THROTTLE
+
+
+Budgets = Annotated[
+    dict[Annotated[str, Field(pattern=f"^{_NAME}$")], BudgetDoc], Field(max_length=BUDGETS_MAX)
+]
+"""Budgets by their names."""
+
+
+def budgets_of(stated: Mapping[str, BudgetDoc]) -> tuple[Budget, ...]:
+    """A plan's section as its plan carries it, in the document's order."""
+    return tuple(
+        Budget(
+            name,
+            budget.limit,
+            budget.window,
+            tuple(budget.by),
+            tuple(budget.where.items()),
+            tuple(sorted(budget.notify)),
+            budget.at_limit,
+        )
+        for name, budget in stated.items()
+    )

@@ -1,0 +1,147 @@
+"""Budgets on a real database: counted with the wallet, so no race of servers overruns one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+import pytest
+from engine_world import World, fingerprint
+
+from ledger import books
+from ledger.books import RefusalReason
+from ledger.engine.command import Committed, all_done
+from ledger.store.finance.verify import verify_journal
+
+CREDIT = 1_000_000
+TRIES = 10_000
+AT_ONCE = 250
+PLANS = """
+plans:
+  standard: {budgets: {all: {limit: "1000.000001", window: TOTAL}}}
+  agents:
+    budgets:
+      team: {limit: "100", window: TOTAL}
+      each: {by: [agent], limit: "0.5", window: TOTAL}
+"""
+Start = Callable[..., Awaitable[World]]
+Outcome = Committed | books.Refusal
+
+
+@pytest.fixture(autouse=True)
+def plans_with_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the customers' plans budgets."""
+    monkeypatch.setattr("engine_world.PLANS", PLANS)
+
+
+def reserve(request_id: str, micros: int, agent: str = "", *, up_to: bool = False) -> books.Reserve:
+    fill = books.Fill.UP_TO if up_to else books.Fill.ALL_OR_NOTHING
+    labels = {"agent": agent} if agent else {}
+    return books.Reserve(request_id, fingerprint(request_id), micros, fill, labels=labels)
+
+
+async def tried(world: World, customer: str, commands: Sequence[books.Command]) -> list[Outcome]:
+    """What comes of commands, many at once."""
+    outcomes: list[Outcome] = []
+    for first in range(0, len(commands), AT_ONCE):
+        asked = [world.engine.begin(customer, command, None) for command in commands[first:][:AT_ONCE]]
+        await all_done(asked)
+        outcomes += [pending.result() for pending in asked]
+    return outcomes
+
+
+def taken(outcomes: Sequence[Outcome]) -> list[books.Entry]:
+    """The entries of those that had an effect; the others are refused for the budget."""
+    refused = {outcome.reason for outcome in outcomes if isinstance(outcome, books.Refusal)}
+    assert refused <= {RefusalReason.BUDGET_EXCEEDED}
+    return [outcome.entry for outcome in outcomes if isinstance(outcome, Committed)]
+
+
+async def counts(world: World) -> dict[str, int]:
+    """What is stored of each budget, of all its counters together."""
+    rows = await world.database.finance.fetch(
+        "SELECT split_part(key, ':', 2) AS name, sum(state::bigint)::bigint AS used FROM cell_00.states"
+        " WHERE key LIKE 'budget:%' GROUP BY 1"
+    )
+    return {row["name"]: row["used"] for row in rows}
+
+
+async def assert_books_hold(world: World) -> None:
+    found = await verify_journal(world.database.finance, ("cell_00",))
+    assert found.violations == ()
+
+
+async def test_four_servers_never_overrun_a_budget(world: World, start: Start) -> None:
+    """Of 10,000 tries that race as many are taken as the budget has room for, to the micro-credit."""
+    servers = [world, *[await start() for _ in range(3)]]
+    acme = await world.customer("acme", 1_000_000 * CREDIT)
+    lines = [
+        [reserve(f"{side}-{n}", CREDIT, up_to=n == TRIES // 4 - 1) for n in range(TRIES // 4)]
+        for side in range(4)
+    ]
+    raced = await asyncio.gather(
+        *(tried(server, acme, line) for server, line in zip(servers, lines, strict=True))
+    )
+    held = [entry.credits.held for outcomes in raced for entry in taken(outcomes)]
+    assert sum(held) == 1_000 * CREDIT + 1
+    assert sorted(held) == [1, *[CREDIT] * 1_000]
+    assert await counts(world) == {"all": 1_000 * CREDIT + 1}
+    await assert_books_hold(world)
+
+
+async def test_a_runaway_agent_is_stopped_at_its_limit(world: World, start: Start) -> None:
+    """However many reserves it makes, whatever server takes them; and other agents go on."""
+    other = await start()
+    acme = await world.customer("acme", 1_000_000 * CREDIT, plan="agents")
+    asked = [reserve(f"{n}", 700 + n, "runaway", up_to=True) for n in range(2_000)]
+    raced = await asyncio.gather(tried(world, acme, asked[::2]), tried(other, acme, asked[1::2]))
+    held = [entry.credits.held for outcomes in raced for entry in taken(outcomes)]
+    assert sum(held) == CREDIT // 2
+    [good] = await tried(other, acme, [reserve("good", CREDIT // 4, "good")])
+    assert isinstance(good, Committed)
+    assert await counts(world) == {"each": 3 * CREDIT // 4, "team": 3 * CREDIT // 4}
+
+
+async def test_what_one_server_counted_another_gives_back(world: World, start: Start) -> None:
+    """Parts, releases, reversals, and holds that expire: the count is what is held or charged."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT, plan="agents")
+    asked = [reserve(f"{n}", CREDIT // 10, "a") for n in range(5)]
+    committed, released, reversed_, expired, kept = taken(await tried(world, acme, asked))
+    brief = books.Extend("ttl", fingerprint("ttl"), expired.sequence, 0, timedelta(hours=1))
+    charge = books.Charge("charge", fingerprint("charge"), CREDIT, labels={"agent": "b"}, already_used=True)
+    [_, charged] = taken(await tried(other, acme, [brief, charge]))
+    assert (charged.charged_micros, charged.uncollected_micros) == (CREDIT // 2, CREDIT // 2)
+    done = [
+        books.Commit("part", fingerprint("part"), committed.sequence, 30_000, final=True),
+        books.Commit("whole", fingerprint("whole"), reversed_.sequence, 100_000, final=True),
+        books.Release("release", fingerprint("release"), released.sequence),
+        books.Extend("more", fingerprint("more"), kept.sequence, 100_000),
+    ]
+    assert len(taken(await tried(other, acme, done))) == len(done)
+    assert await counts(world) == {"each": 930_000, "team": 930_000}
+    undone = [
+        books.Reverse("undo", fingerprint("undo"), None, reversed_.sequence, "it did not happen"),
+        books.Reverse("undo charge", fingerprint("undo charge"), charged.sequence, None, "nor did this"),
+    ]
+    assert len(taken(await tried(world, acme, undone))) == len(undone)
+    assert await counts(world) == {"each": 330_000, "team": 330_000}
+    await assert_books_hold(world)
+
+
+async def test_a_hold_that_expires_is_counted_no_more(world: World, start: Start) -> None:
+    """By whichever server books that."""
+    other = await start()
+    acme = await world.customer("acme", 1_000 * CREDIT, plan="agents")
+    command = books.Reserve(
+        "brief", fingerprint("brief"), CREDIT // 2, ttl=timedelta(seconds=1), labels={"agent": "a"}
+    )
+    assert len(taken(await tried(world, acme, [command]))) == 1
+    deadline = asyncio.get_running_loop().time() + 60
+    for n in range(10_000):
+        if taken(await tried(other, acme, [reserve(f"again-{n}", CREDIT // 2, "a")])):
+            break
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    assert await counts(world) == {"each": CREDIT // 2, "team": CREDIT // 2}
