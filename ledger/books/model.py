@@ -437,6 +437,8 @@ class Plan(NamedTuple):
     top_up: TopUpRules | None = None
     """When credits are bought anew; None: never by itself."""
     budgets: tuple[Budget, ...] = ()
+    expiring_notice: timedelta | None = None
+    """How long before it expires a grant is reported, which is an event; None: never."""
 
 
 class Treatment(StrEnum):

@@ -33,6 +33,8 @@ class EventType(StrEnum):
     RESERVATION_OVER_CAPTURED = "reservation.over_captured"
     """A commit amounted to more than its hold."""
     GRANT_ISSUED = "grant.issued"
+    GRANT_EXPIRING = "grant.expiring"
+    """What is left of it will expire, as long ahead as the customer's plan has it: once for each expiry."""
     GRANT_EXPIRED = "grant.expired"
     GRANT_VOIDED = "grant.voided"
     """What nobody held of it was taken back; what was used may be owed from now on."""
@@ -83,6 +85,18 @@ class BookedFact(NamedTuple):
     granted: IssuedGrant | None = None
 
 
+class ExpiringGrant(NamedTuple):
+    """A grant that will expire, and when that is reported."""
+
+    customer: int
+    customer_id: str
+    lot: LotKey
+    remaining_micros: int
+    held_micros: int
+    expires_at: datetime
+    at: datetime
+
+
 class Event(NamedTuple):
     """What is reported, as it is stored."""
 
@@ -108,6 +122,17 @@ def events_of(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
     if happened is not None:
         yield from happened(fact, ids)
     yield from _of_balance(fact)
+
+
+def of_expiring(grant: ExpiringGrant, ids: PublicIds) -> Event:
+    """What is reported of a grant before it expires."""
+    data: dict[str, str | int | datetime | None] = {
+        "grant_id": ids.grant(grant.customer_id, grant.lot),
+        "remaining_micros": grant.remaining_micros,
+        "held_micros": grant.held_micros,
+        "expires_at": grant.expires_at,
+    }
+    return Event(grant.customer, grant.customer_id, EventType.GRANT_EXPIRING, grant.at, _data(data))
 
 
 def of_top_up(whose: TopUpCustomer, top_up: TopUp, step: Step, at: datetime, ids: PublicIds) -> Event:

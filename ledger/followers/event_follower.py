@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ledger.events.derive import PublicIds, events_of
+from ledger.events.derive import PublicIds, events_of, of_expiring
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
-from ledger.store.events.outbox import report_published, take_step
+from ledger.store.events.outbox import report_expiring, report_published, take_step
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +47,7 @@ class EventFollower:
         self._prices = prices
         self._clock = clock
         self._derive = partial(events_of, ids=ids)
+        self._report = partial(of_expiring, ids=ids)
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -71,12 +72,16 @@ class EventFollower:
             name: plan.low_balance_micros for name, plan in plans.items() if plan.low_balance_micros
         }
         below = {name: plan.top_up.below_micros for name, plan in plans.items() if plan.top_up is not None}
+        notices = {
+            name: plan.expiring_notice for name, plan in plans.items() if plan.expiring_notice is not None
+        }
         lag_seconds, is_behind = 0.0, False
         for cell in self._cells:
             step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)
             if step is not None:
                 lag_seconds = max(lag_seconds, step.lag_seconds)
                 is_behind |= step.behind
+            is_behind |= await report_expiring(self._database.writer, cell, notices, self._report)
         await report_published(self._database.writer)
         self._metrics.events(lag_seconds)
         return is_behind

@@ -26,7 +26,7 @@ from ledger.books.model import OverCapture, Plan, Unpriced
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_topup import TopUpModel
-from ledger.prices.plan_values import Amount
+from ledger.prices.plan_values import Amount, duration_within
 from pricing.cards.entitlements import EntitlementsDoc
 from pricing.cards.rate_card import RateCard
 from pricing.directory import Config, load
@@ -87,6 +87,9 @@ Ttl = Annotated[
 ]
 
 
+Notice = Annotated[timedelta, *duration_within("1h", "30d")]
+
+
 class _PlanModel(Strict):
     card: str | None = None
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
@@ -98,6 +101,7 @@ class _PlanModel(Strict):
     entitlements: EntitlementsDoc | None = None
     topup: TopUpModel | None = None
     budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
+    expiring_notice: Notice | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -179,6 +183,7 @@ def _plan(name: str, stated: _PlanModel) -> Plan:
         entitlements_of(stated.entitlements),
         stated.topup.rules() if stated.topup is not None else None,
         budgets=budgets_of(stated.budgets),
+        expiring_notice=stated.expiring_notice,
     )
 
 

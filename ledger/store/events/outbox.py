@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from ledger.books.model import Credits, LotKey
-from ledger.events.derive import BookedFact, Event, EventType, IssuedGrant
+from ledger.events.derive import BookedFact, Event, EventType, ExpiringGrant, IssuedGrant
+from ledger.store.events.expiry_notices import OF_NO_LOT, expiring_grants, note_expiries
 from ledger.store.events.top_up_needs import note_needs
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     import asyncpg
 
     from ledger.store.postgres.database import Database, Pool, PooledConnection
 
-_SQL = statements_of(__name__)
+_SQL = statements_of(__name__, of_no_lot=OF_NO_LOT)
 
 HOUSE = 0
 """The customer of events that are no customer's."""
@@ -68,6 +70,8 @@ async def take_step(
         events = [each for row in rows if row["kind"] for each in derive(_fact(row))]
         if first["looked_at"]:
             await note_needs(writer, cell, here["cursor"], first["upto"], top_ups_below)
+        if first["has_lots"]:
+            await note_expiries(writer, cell, here["cursor"], first["upto"])
         if events:
             await write_events(writer, events)
         if first["looked_at"]:
@@ -90,6 +94,20 @@ async def report_published(pool: Pool) -> int:
         last = versions[-1]["generation"] if versions else newest
         await connection.execute(_SQL["generation_reported"], max(last, newest))
     return len(versions)
+
+
+async def report_expiring(
+    pool: Pool, cell: str, notices: Mapping[str, timedelta], derive: Callable[[ExpiringGrant], Event]
+) -> bool:
+    """Makes events of the grants that will expire; True if there are more to look at.
+
+    `notices`: how long before its expiry a grant is reported, by plan.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        grants, is_behind = await expiring_grants(connection, cell, notices)
+        if grants:
+            await write_events(connection, [derive(grant) for grant in grants])
+    return is_behind
 
 
 async def write_events(connection: PooledConnection, events: Sequence[Event]) -> None:

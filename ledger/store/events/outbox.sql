@@ -40,6 +40,7 @@ WITH here AS MATERIALIZED (
        OR ({left_before} >= e.threshold) <> ({left_after} >= e.threshold)
 )
 SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) FROM chunk) AS looked_at,
+       EXISTS (SELECT FROM chunk WHERE kind NOT IN ({of_no_lot})) AS has_lots,
        (SELECT min(booked_at) FROM chunk) AS oldest_booked_at, now() AS clock,
        e.customer, c.customer_id, e.sequence, e.kind, e.effective_at, e.issued, e.pending, e.available, e.held,
        e.consumed, e.expired, e.voided, e.refunded, e.debt, e.issued_after, e.pending_after, e.available_after,

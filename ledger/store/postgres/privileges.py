@@ -66,6 +66,7 @@ CELL: Final[Mapping[str, Relation]] = {
     "event_cursor": Relation(_ADVANCE),
     "top_ups": Relation(_CHANGE),
     "top_up_needs": Relation(_ALL),
+    "expiry_notices": Relation(_ALL),
     "findings": Relation(_CHANGE),
     "watch": Relation(_ADVANCE),
     "journal": Relation(reader=ALL),

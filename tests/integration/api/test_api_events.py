@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import UTC, datetime
 from importlib.resources import files
 
 import fastjsonschema
 import pytest
 from api_world import CREDIT, fresh, refusal, searches, tokens, usage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 import ledger.events
 from ledger.admin.v1 import admin_service_pb2 as admin
@@ -117,6 +119,61 @@ async def test_a_voided_grant(world):
         "taken_back_micros": str(20 * CREDIT),
         "owed_micros": "0",
     }
+
+
+def hours_from_now(hours: int) -> Timestamp:
+    return Timestamp(seconds=int(datetime.now(UTC).timestamp()) + hours * 3_600)
+
+
+async def expiring(world):
+    """Grants of the customer that were reported to expire, once all that is to be by now is among them."""
+    mark = (await world.grant(1, expires_at=hours_from_now(2))).grant.grant_id
+
+    async def is_there():
+        return any(data_of(each)["grant_id"] == mark for each in await events_of(world, "grant.expiring"))
+
+    await until(is_there)
+    found = [data_of(each) for each in await after_all(world, "grant.expiring")]
+    return [each for each in found if each["remaining_micros"] != "1"]
+
+
+async def extend(world, grant_id, **fields):
+    request = admin.ExtendGrantRequest(customer_id=world.customer_id, grant_id=grant_id, **fields)
+    request.request_id = fresh()
+    await world.admin.ExtendGrant(request)
+
+
+async def test_a_grant_that_will_expire_is_reported_ahead(world):
+    """As long ahead as the plan has it, once for each expiry; what starts later too."""
+    await world.new_customer(fresh(), plan="watched", granted=0)
+    soon = (await world.grant(30 * CREDIT, expires_at=hours_from_now(12))).grant
+    later = (await world.grant(20 * CREDIT, expires_at=hours_from_now(40 * 24))).grant.grant_id
+    await world.grant(10 * CREDIT)
+    pending = {"effective_at": hours_from_now(1), "expires_at": hours_from_now(20)}
+    pending = (await world.grant(5 * CREDIT, **pending)).grant.grant_id
+    await world.reservation(amount_micros=7 * CREDIT)
+    found = await expiring(world)
+    assert [each["grant_id"] for each in found] == [soon.grant_id, pending]
+    assert found[0]["remaining_micros"] == str(30 * CREDIT)
+    assert datetime.fromisoformat(found[0]["expires_at"]) == soon.expires_at.ToDatetime(tzinfo=UTC)
+
+    await extend(world, soon.grant_id, priority=3)
+    await extend(world, later, expires_at=hours_from_now(30 * 24))
+    assert await expiring(world) == found, "of the same expiry, or of one that is far"
+    await extend(world, soon.grant_id, expires_at=hours_from_now(13))
+    await extend(world, later, expires_at=hours_from_now(14))
+    again = (await expiring(world))[len(found) :]
+    assert [each["grant_id"] for each in again] == [soon.grant_id, later]
+    assert [each["held_micros"] for each in again] == [str(7 * CREDIT), "0"]
+
+
+async def test_a_customer_of_another_plan_is_looked_at_anew(world):
+    """Under a plan without a notice nothing is reported; under the next one what will expire is."""
+    await world.new_customer(fresh(), granted=0)
+    soon = (await world.grant(30 * CREDIT, expires_at=hours_from_now(12))).grant.grant_id
+    assert not await events_of(world, "grant.expiring")
+    await world.update(plan="watched")
+    assert [each["grant_id"] for each in await expiring(world)] == [soon]
 
 
 async def test_pages_and_the_cursor(world):
