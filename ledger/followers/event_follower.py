@@ -6,16 +6,14 @@ dies is not missed: what it had begun is rolled back, and the next step does it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from ledger.events.derive import PublicIds, events_of, of_expiring
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
+from ledger.rounds import rounds
 from ledger.store.events.outbox import report_expiring, report_published, take_step
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 PERIOD_SECONDS: Final = 1.0
 STEP_ENTRIES_MAX: Final = 2_000
 """Entries of one step: a few tens of milliseconds of the database's time."""
-
-_log = structlog.get_logger(__name__)
 
 
 class EventFollower:
@@ -52,18 +48,7 @@ class EventFollower:
 
     async def run(self) -> None:
         """Step until cancelled; while the database is away the lag tells."""
-        is_away = False
-        while True:
-            is_behind = False
-            try:
-                is_behind = await self.step()
-                is_away = False
-            except Exception as error:  # noqa: BLE001 -- no step that fails may end the steps
-                if not is_away:
-                    _log.warning("events.not_written", exc_info=error)
-                is_away = True
-            if not is_behind:
-                await asyncio.sleep(PERIOD_SECONDS)
+        await rounds(self.step, PERIOD_SECONDS, "events.not_written")
 
     async def step(self) -> bool:
         """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""

@@ -6,14 +6,12 @@ the database, whoever stepped: so none is special, and one that dies is not miss
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from ledger.metrics.finance import FinanceFigures, FinanceMetrics
+from ledger.rounds import rounds
 from ledger.store.finance.rollups import AmountKey, Progress, advance, totals
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 PERIOD_SECONDS = 1.0
 STEP_ENTRIES_MAX = 2_000
 """Entries of one step: a few tens of milliseconds of the database's time."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Tailer:
@@ -34,19 +30,12 @@ class Tailer:
 
     async def run(self) -> None:
         """Step and show until cancelled; while the database is away the lag tells."""
-        is_away = False
-        while True:
-            is_behind = False
-            try:
-                is_behind = await self.step_all()
-                await self.show()
-                is_away = False
-            except Exception as error:  # noqa: BLE001 -- no round that fails may end the rounds
-                if not is_away:
-                    _log.warning("rollups_not_moved", exc_info=error)
-                is_away = True
-            if not is_behind:
-                await asyncio.sleep(PERIOD_SECONDS)
+        await rounds(self._step_and_show, PERIOD_SECONDS, "rollups.not_moved")
+
+    async def _step_and_show(self) -> bool:
+        is_behind = await self.step_all()
+        await self.show()
+        return is_behind
 
     async def step_all(self) -> bool:
         """Takes one chunk of every cell's journal; True if more can be taken at once."""

@@ -7,7 +7,6 @@ once whoever dies. Nothing here knows who collects payments: that listens to eve
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -21,6 +20,7 @@ from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, TopUpRu
 from ledger.errors import NotNowError
 from ledger.events.derive import PublicIds, of_top_up
 from ledger.prices.price_book import PriceBook
+from ledger.rounds import rounds
 from ledger.store.audit import Act
 from ledger.store.events.top_up_needs import DUE_MAX, due_needs
 from ledger.store.events.top_ups import TopUpSteps
@@ -67,21 +67,10 @@ class TopUpFollower:
 
     async def run(self) -> None:
         """Look until cancelled; while the database is away nothing is requested."""
-        is_away = False
-        while True:
-            looked_at = 0
-            try:
-                looked_at = await self.look()
-                is_away = False
-            except Exception as error:  # noqa: BLE001 -- no look that fails may end the looks
-                if not is_away:
-                    _log.warning("top_ups.not_looked_at", exc_info=error)
-                is_away = True
-            if looked_at < DUE_MAX:
-                await asyncio.sleep(PERIOD_SECONDS)
+        await rounds(self.look, PERIOD_SECONDS, "top_ups.not_looked_at")
 
-    async def look(self) -> int:
-        """Takes the customers that are due as far as they go; says how many of a cell there were."""
+    async def look(self) -> bool:
+        """Takes the customers that are due as far as they go; True if a cell may have more of them."""
         most = 0
         for cell, steps in self._steps.items():
             due = await due_needs(self._writer, cell)
@@ -93,7 +82,7 @@ class TopUpFollower:
                     _log.info("top_ups.later", customer=customer, error=repr(error))
                 except Exception as error:  # noqa: BLE001 -- one customer keeps nobody else waiting
                     _log.warning("top_ups.not_taken", customer=customer, exc_info=error)
-        return most
+        return most >= DUE_MAX
 
     async def _go_on(self, steps: TopUpSteps, customer: int) -> None:
         """Takes a customer from step to step, up to one that waits."""

@@ -20,6 +20,7 @@ import structlog
 
 from ledger.clock import boot_seconds
 from ledger.metrics.operations import OperationsMetrics
+from ledger.rounds import rounds
 from ledger.store.events.webhooks import (
     LeasedEndpoint,
     QueuedEvent,
@@ -68,30 +69,22 @@ class WebhookDelivery:
 
     async def run(self) -> None:
         """Delivers until cancelled; while the database is away the queues stand."""
-        is_away = False
         try:
-            while True:
-                try:
-                    await self._begin()
-                    is_away = False
-                except Exception as error:  # noqa: BLE001 -- no look that fails may end the looks
-                    if not is_away:
-                        _log.warning("webhooks.not_looked_at", exc_info=error)
-                    is_away = True
-                await asyncio.sleep(PERIOD_SECONDS)
+            await rounds(self._begin, PERIOD_SECONDS, "webhooks.not_looked_at")
         finally:
             tasks = [*self._at_work.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin(self) -> None:
-        """Begins with the endpoints that have work, each in a task of its own."""
+    async def _begin(self) -> bool:
+        """Begins with the endpoints that have work, each in a task of its own, all that there are."""
         for endpoint_id in await endpoints_with_work(self._writer, self._holder):
             if endpoint_id not in self._at_work:
                 task = asyncio.create_task(self._work_off(endpoint_id), name=f"webhooks of {endpoint_id}")
                 self._at_work[endpoint_id] = task
                 task.add_done_callback(partial(self._done, endpoint_id))
+        return False
 
     def _done(self, endpoint_id: str, _: object) -> None:
         del self._at_work[endpoint_id]

@@ -28,7 +28,15 @@ DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 OF_CLIENTS = (access.KEY, access.CA, access.CLIENT_CERTIFICATE, access.CLIENT_CERTIFICATE_KEY)
 GENERATED = {"ledger.v1", "ledger.admin", "ledger.finance"}
-LOWEST = {"ledger.calls", "ledger.clock", "ledger.errors", "ledger.logs", "ledger.sample", "ledger.turns"}
+LOWEST = {
+    "ledger.calls",
+    "ledger.clock",
+    "ledger.errors",
+    "ledger.logs",
+    "ledger.rounds",
+    "ledger.sample",
+    "ledger.turns",
+}
 """Modules that may be imported by all, and know none of the layers."""
 _VARIABLE = re.compile(r"\bACU_LEDGER_[A-Z_]*[A-Z]\b")
 
