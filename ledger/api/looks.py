@@ -1,8 +1,8 @@
 """Messages of batches that are read although holds are refused: what they ask for may be work that is done.
 
 Nobody knows before. A flood of holds would have each of its messages read to be refused, and that takes from
-what is carried out: so the items that are read in vain have a rate, kept as one instant, when all of them are
-made up for. Items that are taken cost nothing here.
+what is carried out: so the items that are read in vain have a rate, held as one instant, when all of them
+are made up for. Items that are taken cost nothing here.
 """
 
 from __future__ import annotations

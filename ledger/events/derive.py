@@ -138,20 +138,20 @@ def of_expiring(grant: ExpiringGrant, ids: PublicIds) -> Event:
 def of_top_up(whose: TopUpCustomer, top_up: TopUp, step: Step, at: datetime, ids: PublicIds) -> Event:
     """What a step of a top-up is reported as: one that asks for it, or that ends it."""
     event_type = _OF_TOP_UPS[type(step)]
-    told: dict[str, str | int | datetime | None] = {
+    data: dict[str, str | int | datetime | None] = {
         "amount_micros": top_up.amount_micros,
         "attempt": top_up.attempt,
     }
     if top_up.grant_sequence is not None:
-        told["grant_id"] = ids.grant(whose.customer_id, LotKey(top_up.grant_sequence, 0))
+        data["grant_id"] = ids.grant(whose.customer_id, LotKey(top_up.grant_sequence, 0))
     match step:
         case Announce():
-            told["answer_by"] = top_up.answer_by
+            data["answer_by"] = top_up.answer_by
         case Fail():
-            told |= {"reason": step.failure, "next_attempt_at": step.next_attempt_at}
+            data |= {"reason": step.failure, "next_attempt_at": step.next_attempt_at}
         case ReportCap():
-            told["reason"] = TopUpFailure.MONTHLY_CAP
-    return Event(whose.customer, whose.customer_id, event_type, at, _data(told))
+            data["reason"] = TopUpFailure.MONTHLY_CAP
+    return Event(whose.customer, whose.customer_id, event_type, at, _data(data))
 
 
 _OF_TOP_UPS: Final[Mapping[type, EventType]] = {

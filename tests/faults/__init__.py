@@ -1,4 +1,4 @@
-"""Faults injected into running servers, and an exact comparison of the books with what the clients were told.
+"""Faults injected into running servers, and an exact comparison of the books with what their clients know.
 
 `make faults` runs it; it is no part of `make test`.
 """

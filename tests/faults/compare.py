@@ -1,8 +1,8 @@
 """The exact, two-sided comparison of the database's journal with the clients' own.
 
-Every acknowledged write has one entry, which says what the client was told; every refused one has none; and
-there is no other entry, but for what is due by the clock. Nothing of the service takes part: entries are read
-with SQL by a superuser, and balances are added up here.
+Every acknowledged write has one entry, which says what its client was answered; every refused one has none;
+and there is no other entry, but for what is due by the clock. Nothing of the service takes part: entries are
+read with SQL by a superuser, and balances are added up here.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _WALLETS = f"""
     FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
 """
 
-# How long each meter of a run has run: as kept, and as the lines of charges say that they added to it.
-# Amounts, which are kept beside the times, and what was undone have other keys.
+# How long each meter of a run has run: as stored, and as the lines of charges say that they added to it.
+# Amounts, which are stored beside the times, and what was undone have other keys.
 _RUNS = """
     SELECT c.customer_id, s.key, r.key AS meter, r.value::numeric AS nanos
     FROM cell_00.states s JOIN ledger.customers c USING (customer)
@@ -150,7 +150,7 @@ def _compare_replies(findings: Findings, record: Record, entry: asyncpg.Record) 
         findings.doubled.append(f"{reported}: answered as new more than once")
     for reply in record.replies:
         if reply.sequence != entry["sequence"]:
-            findings.doubled.append(f"{reported}: told that it is entry {reply.sequence}")
+            findings.doubled.append(f"{reported}: reported to be entry {reply.sequence}")
             continue
         findings.other += [f"{reported}: {problem}" for problem in _differences(record.method, reply, entry)]
 
@@ -158,7 +158,7 @@ def _compare_replies(findings: Findings, record: Record, entry: asyncpg.Record) 
 def _differences(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[str]:
     for name, reported, booked in _facts(method, reply, entry):
         if reported != booked:
-            yield f"{name}: told {reported}, booked {booked}"
+            yield f"{name}: reported {reported}, booked {booked}"
 
 
 def _facts(method: str, reply: Any, entry: asyncpg.Record) -> Iterable[tuple[str, object, object]]:
@@ -247,7 +247,7 @@ def _replay_customer(
             balances[name] += entry[name]
             if balances[name] != entry[f"{name}_after"]:
                 findings.other.append(
-                    f"{customer_id} entry {number}: {name} is {balances[name]}, kept {entry[f'{name}_after']}"
+                    f"{customer_id} entry {number}: {name} is {balances[name]}, not {entry[f'{name}_after']}"
                 )
                 return
     stored = {name: wallet[name] for name in ACCOUNTS}

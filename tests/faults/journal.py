@@ -1,4 +1,4 @@
-"""What the clients know: every write that they sent, under its request id, and all that they were told of it.
+"""What the clients know: every write that they sent, under its request id, and all that was reported of it.
 
 A write is *acknowledged* when one attempt was answered with an entry, *refused* when the last word on it is a
 refusal that no attempt of unknown outcome precedes or outlives, and *unknown* until then.
@@ -29,7 +29,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A definite refusal of one attempt; nothing is told of other attempts under the same id."""
+    """A definite refusal of one attempt; nothing is said of other attempts under the same id."""
 
     reason: str
 

@@ -64,7 +64,7 @@ def _no_look_at_the_sequence() -> None:
 
 
 def _nothing_is_forgotten() -> None:
-    """The sequence alone is compared, and no history of the database is told from another."""
+    """The sequence alone is compared, and histories of the database are not told apart."""
     token, any_token = "AND w.token = x.token", "AND x.token IS NOT NULL"
     _say_instead(token, any_token)
     _replace(write, "CHECK", _instead(write.CHECK, token, any_token))
@@ -84,7 +84,7 @@ async def _only_renew(writer: Writer, batch: OpenBatch, _: Exception) -> None:
 
 
 def _no_look_at_the_history() -> None:
-    """Tokens are compared, and what is known is kept for ever."""
+    """Tokens are compared, and what is known stays for ever."""
     _replace(History, "at_a_turn", lambda *_: None)
 
 

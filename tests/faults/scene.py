@@ -217,7 +217,7 @@ class Scene:
                     if reported == booked:
                         break
                 else:
-                    findings.other.append(f"{customer_id}: GetBalance told {reported}, booked {booked}")
+                    findings.other.append(f"{customer_id}: GetBalance reported {reported}, booked {booked}")
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ START_SECONDS = 60.0
 
 
 class Server:
-    """One server; a name for its log, which is kept over restarts."""
+    """One server; a name for its log, which goes on over restarts."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class WatchedCredits(Credits):
         self._by_key: dict[tuple[str, str], Record] = {}
 
     async def write(self, item: BatchItem, *, timeout_seconds: float | None = None) -> BatchResult:
-        """Enters the write, and what it comes to."""
+        """Enters the write, and what it amounts to."""
         field = item.WhichOneof("write") or ""
         record = self._record(_METHODS[field], getattr(item, field))
         outcome: Outcome = Unknown("CANCELLED", "the caller went away")
@@ -112,7 +112,7 @@ class Agents:
         self.added: Counter[Key] = Counter()
         """What was taken, each once."""
         self.refused = 0
-        """How often somebody was told that the service is away."""
+        """How often it was reported to somebody that the service is away."""
         self.refused_seconds_max = 0.0
         """The longest that anybody waited for that."""
 
@@ -147,7 +147,7 @@ class Agents:
             self._refuses()
 
     async def _is_told(self, step: Any) -> bool:
-        """Whether it was told that the service is away, in its time."""
+        """Whether it was reported in its time that the service is away."""
         began = monotonic()
         try:
             await step
@@ -156,7 +156,7 @@ class Agents:
             seconds = monotonic() - began
             self.refused_seconds_max = max(self.refused_seconds_max, seconds)
             in_time = seconds <= CALL_SECONDS + BUSY_SECONDS
-            expect(self._findings, in_time, f"told after {seconds:.1f} s that the service is away")
+            expect(self._findings, in_time, f"reported after {seconds:.1f} s that the service is away")
             return True
         return False
 

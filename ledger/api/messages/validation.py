@@ -253,11 +253,11 @@ def label_filter(problems: Problems, path: str, value: pb.Labels) -> Mapping[str
     """Labels that a list is asked for by: none is internal, for what comes back would tell of it."""
     found = labels(problems, path, value)
     for key in found:
-        told_label(problems, f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]', key)
+        reportable_label(problems, f'{path}.other["{key[: limits.LABEL_KEY_LENGTH_MAX]}"]', key)
     return found
 
 
-def told_label(problems: Problems, path: str, key: str) -> str:
+def reportable_label(problems: Problems, path: str, key: str) -> str:
     """The key of a label that may be reported to a customer."""
     if key.startswith(INTERNAL):
         problems.add(path, f"begins with {INTERNAL!r}: such labels are not reported")

@@ -50,7 +50,7 @@ def label_keys(
     for index, key in enumerate(keys[: limits.USAGE_LABEL_KEYS_MAX]):
         path = f"label_keys[{index}]"
         validation.name(problems, path, key, limits.LABEL_KEY_LENGTH_MAX)
-        validation.told_label(problems, path, key)
+        validation.reportable_label(problems, path, key)
         if key in keys[:index]:
             problems.add(path, "is named before")
     return keys

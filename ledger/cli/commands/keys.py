@@ -1,6 +1,6 @@
 """`acu-ledger keys`: who may call a server.
 
-A key goes to stdout alone, all that is said of it to stderr, so that it can be piped into where it is kept.
+A key goes to stdout alone, all that is said of it to stderr, so that it can be piped into where it is stored.
 """
 
 from __future__ import annotations

@@ -411,8 +411,8 @@ class _PublishedFile(NamedTuple):
 
     def as_dict(self) -> dict[str, object]:
         if self.refused is not None:
-            told = {"reason": self.refused.reason, "message": str(self.refused)}
-            return {"file": str(self.path), "refused": told}
+            refused = {"reason": self.refused.reason, "message": str(self.refused)}
+            return {"file": str(self.path), "refused": refused}
         return {
             "file": str(self.path),
             "version": _as_dict(self.version),

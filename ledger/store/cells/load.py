@@ -16,7 +16,7 @@ from ledger.books.limits import LINES_UNDONE_MAX
 from ledger.books.model import EntryBudgets, Facts, GrantRecord
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
-from ledger.store.postgres.outcomes import told_outcomes
+from ledger.store.postgres.outcomes import as_write_errors
 from ledger.store.statements import statements_of
 from ledger.turns import LINES_AT_ONCE, Turns
 
@@ -121,7 +121,7 @@ async def load(connection: Connection, cell: str, requests: Sequence[LoadRequest
     reservations = [(r.customer, sequence) for r in requests for sequence in r.reservations]
     states = [(r.customer, key) for r in requests for key in r.states]
     request_ids = [(r.customer, request_id) for r in requests for request_id in r.request_ids]
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         records = await connection.fetch(
             LOAD.format(cell=cell),
             [r.customer for r in requests],
@@ -143,14 +143,14 @@ async def load_states(
     connection: Connection, cell: str, keys: Iterable[tuple[int, str]]
 ) -> dict[tuple[int, str], State]:
     """The states of (customer, key) that exist. Errors as in `load`."""
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         records = await connection.fetch(LOAD_STATES.format(cell=cell), *_pair(keys))
     return {(record[0], record[1]): rows_in.state_of(record) for record in records}
 
 
 async def lock_wallets(connection: Connection, cell: str, customers: Sequence[int]) -> None:
     """Locks wallets, in order of customer, until the transaction ends. Errors as in `load`."""
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         await connection.fetch(LOCK_WALLETS.format(cell=cell), customers)
 
 
@@ -169,7 +169,7 @@ async def load_reversal(
     too large to be undone, or has been. A `Charge` has the budgets' counters that it counts in. `later` are
     the newest 1,000 entries that drew on lots since then, if the charges made debt. Errors as in `load`.
     """
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         records = await connection.fetch(LOAD_REVERSAL.format(cell=cell), customer, charge, reservation)
     rows: defaultdict[str, list[Fields]] = defaultdict(list)
     for kind, fields in records:
@@ -192,7 +192,7 @@ async def load_reversal(
 
 async def load_grant(connection: Connection, cell: str, customer: int, key: LotKey) -> Facts:
     """A lot, whatever has become of it, and what is known of its payment and its end. Errors as in `load`."""
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         row = await connection.fetchrow(LOAD_GRANT.format(cell=cell), customer, *key)
     if row is None:
         return Facts()
@@ -210,7 +210,7 @@ async def find_entries(
     connection: Connection | PooledConnection, cell: str, ids: Sequence[tuple[int, str]]
 ) -> dict[tuple[int, str], Entry]:
     """The entries of (customer, request id) that exist, without their money. Errors as in `load`."""
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         records = await connection.fetch(FIND_ENTRIES.format(cell=cell), *_pair(ids))
     entries = [rows_in.entry_of(record) for record in records]
     return {(entry.customer, entry.request_id): entry for entry in entries if entry.request_id is not None}

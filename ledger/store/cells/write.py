@@ -41,7 +41,7 @@ from ledger.store.postgres.outcomes import (
     UnknownOutcomeError,
     WriteError,
     WriteRefusedError,
-    told_outcomes,
+    as_write_errors,
 )
 from ledger.turns import LINES_AT_ONCE, Turns
 
@@ -134,7 +134,7 @@ async def write(connection: Connection, cell: str, batch: Batch, *, probe: bool 
     except (TypeError, ValueError) as error:
         raise WriteRefusedError(f"nothing was sent: {error}") from error
     text = write_statement(cell, tuple(rows), probe=probe)
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         record = await connection.fetchrow(text, *_head(batch), *shared.parameters(), *rows.values())
     if record is None:
         raise UnknownOutcomeError("the statement gave no answer")
@@ -154,7 +154,7 @@ async def check(
     One decided too far off the database's clock proves nothing. Raises WriteRefusedError and
     UnknownOutcomeError; either way nothing has changed.
     """
-    with told_outcomes(connection):
+    with as_write_errors(connection):
         record = await connection.fetchrow(CHECK.format(cell=cell), *_standings(before))
     if record is None:
         raise UnknownOutcomeError("the statement gave no answer")

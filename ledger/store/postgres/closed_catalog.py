@@ -38,7 +38,7 @@ ALLOWED: Final = (
 )
 HIDDEN_COLUMNS: Final = ("relpages", "reltuples", "relallvisible", "relallfrozen")
 """Of pg_class: sizes of relations."""
-TOLD_MAX: Final = 5
+NAMED_MAX: Final = 5
 """Functions that a warning names; it says how many there are."""
 
 _SQL = statements_of(__name__)
@@ -80,7 +80,7 @@ async def close_catalog(connection: Connection, schemas: Sequence[str]) -> None:
             "privileges.callable",
             role=READER,
             count=len(left),
-            some=left[:TOLD_MAX],
+            some=left[:NAMED_MAX],
             why="they tell sizes of rows that the role cannot select",
             mend="run acu-ledger migrate once with a superuser's DATABASE_URL",
         )

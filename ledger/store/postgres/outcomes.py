@@ -39,7 +39,7 @@ class UnknownOutcomeError(WriteError):
 
 
 @contextmanager
-def told_outcomes(connection: Connection | PooledConnection) -> Iterator[None]:
+def as_write_errors(connection: Connection | PooledConnection) -> Iterator[None]:
     """Turns the driver's errors into WriteErrors.
 
     A cancelled wait passes as it is: its outcome is unknown too.

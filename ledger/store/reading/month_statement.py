@@ -2,7 +2,7 @@
 
 The month is of the customer's time zone, and its entries are those that take effect in it: work that is
 reported late stands in the month in which it was booked. The totals are differences of the balances that
-entries carry, whatever lies between; what was used is told line by line, in parts, as a usage report is.
+entries carry, whatever lies between; what was used is reported line by line, in parts, as a usage report is.
 """
 
 from __future__ import annotations

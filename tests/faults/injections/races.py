@@ -76,7 +76,7 @@ async def _race(stage: Scene, records: list[Record]) -> None:
 
 
 async def _last_credits(stage: Scene, customer: str) -> None:
-    """As many charges succeed as there are credits for, and the others are told that there are none."""
+    """As many charges succeed as there are credits for, and the others are refused for want of them."""
     records = [
         stage.journal.open(
             "Charge",

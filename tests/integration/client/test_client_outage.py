@@ -1,4 +1,4 @@
-"""The service is away: with `refuse` callers are told, with `allow` work goes on."""
+"""The service is away: with `refuse` it is reported to callers, with `allow` work goes on."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ async def under_load_and_killed(world: World, url: str) -> list[int]:
 
 
 async def test_killed_backends_lose_and_double_nothing(world: World, database_url: str) -> None:
-    """Every command takes effect once, and its caller is told of that."""
+    """Every command takes effect once, and that is reported to its caller."""
     assert await under_load_and_killed(world, database_url) == list(range(3, 403))
     assert await sequences(world.database) == list(range(1, 403))
 
@@ -476,7 +476,7 @@ async def test_what_comes_during_a_load_is_not_taken_for_absent(world: World, st
 
 
 async def test_a_customer_at_fault_stops_nobody_else(world: World, start: Start, database_url: str) -> None:
-    """A hold on a lot that is not there cannot expire: its customer is told, and the others are served."""
+    """A hold on a lot that is not there cannot expire: its customer is at fault, and others are served."""
     acme, beta = await world.customer("acme", 10 * CREDIT), await world.customer("beta", 10 * CREDIT)
     await world.reserve(acme, "r", CREDIT)
     await world.engine.drain()

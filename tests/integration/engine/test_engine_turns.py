@@ -43,7 +43,7 @@ def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pendin
 
 
 def committed(pending: Pending) -> Committed:
-    """What a command that has been booked was told."""
+    """What a command that has been booked was answered."""
     outcome = pending.result()
     assert isinstance(outcome, Committed), outcome
     return outcome

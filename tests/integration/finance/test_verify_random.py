@@ -127,7 +127,7 @@ class RandomWorld(World):
 
 
 async def store(owner: Connection, customer: int, world: World) -> None:
-    """Writes all that the world has kept as the rows that the service would write."""
+    """Writes all that the world has stored as the rows that the service would write."""
     entries = [entry._replace(customer=customer) for entry in world.entries]
     wallet = world.wallet._replace(customer=customer)
     lots, reservations = world.lots.values(), world.reservations.values()

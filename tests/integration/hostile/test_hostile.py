@@ -1,6 +1,6 @@
 """Hostile input: whatever is sent, the service answers, keeps its books, and is never at fault.
 
-`HOSTILE_CALLS` sets how many calls are made (20,000 unless told) and `HOSTILE_SEED` from where they start.
+`HOSTILE_CALLS` sets how many calls are made (20,000 by default) and `HOSTILE_SEED` from where they start.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ async def sent(target: str, data: bytes) -> int | None:
 
 
 async def test_no_message_is_taken_from_whoever_shows_no_key() -> None:
-    """The answer comes when the header fields have: of a message of 4 MiB nothing is kept."""
+    """The answer comes when the header fields have: of a message of 4 MiB nothing is stored."""
     guard = Guard()
     guard.open = False
     async with guarded(guard) as target:

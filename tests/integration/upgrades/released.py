@@ -214,7 +214,7 @@ class Work:
         return UsageList(items=dice.sample(items, dice.choice([1, 1, 2])))
 
     async def period(self) -> None:
-        """What comes to less than it was charged, once its month ends."""
+        """What amounts to less than it was charged, once its month ends."""
         for letters in ("100", "50"):
             items = [UsageItem(units=UnitUsage(meter="letter", quantity=letters))]
             await self._send("Charge", usage=UsageList(items=items))

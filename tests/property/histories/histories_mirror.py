@@ -94,7 +94,7 @@ class Mirror:
         else:
             expected = self._HANDLERS[type(request)](self, request, outcome)
         if isinstance(expected, Refusal):
-            assert isinstance(outcome, Refusal), f"{expected} was to be told, not {outcome}"
+            assert isinstance(outcome, Refusal), f"{expected} was to be answered, not {outcome}"
             assert outcome.reason == expected.reason
             assert expected.metadata.items() <= outcome.metadata.items(), outcome
             return
@@ -318,7 +318,7 @@ class Mirror:
         )
 
     def _heir(self, lot: ModelLot) -> wallet.Grant:
-        """Give a grant that a reversal or a refund has made: its id and its instants are not told."""
+        """Give a grant that a reversal or a refund has made: its id and its instants are not known."""
         old = self.account.heirs[lot]
         of = self.grants[self.account.lots.index(old)] if old else None
         return wallet.Grant(

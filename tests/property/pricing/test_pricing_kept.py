@@ -76,7 +76,7 @@ items = st.one_of([st.builds(kind, **values) for kind, values in FIELDS.items()]
 
 
 def test_every_field_of_usage_is_tried():
-    """The test below knows all fields that an item has: one that is added is to be kept, too."""
+    """The test below knows all fields that an item has: one that is added is to be stored, too."""
     for kind, known in FIELDS.items():
         stated = kind._fields if hasattr(kind, "_fields") else [field.name for field in fields(kind)]
         assert set(known) == set(stated)
@@ -91,7 +91,7 @@ def test_usage_is_made_of_its_line_again(item):
 
 
 def test_what_is_as_usual_takes_no_room():
-    """Of plain usage nothing is kept beside its line."""
+    """Of plain usage nothing is stored beside its line."""
     plain = [Tokens("a/b", {"input": 1}), Compute("m", 1), Units("u", 1)]
     quote = price(plain, {}, compile_terms(CARD, COSTS), Memory(), now=NOW)
     assert all("usage" not in line.internal for line in quote.lines)

@@ -1,4 +1,4 @@
-"""Prices that count over a period, against what the whole period comes to: sums that a person can check.
+"""Prices that count over a period, against what the whole period amounts to: sums that a person can check.
 
 However usage is ordered, and cut into items and calls, a period's charges less its surplus are what its
 totals come to. The model shares no code with what it checks.

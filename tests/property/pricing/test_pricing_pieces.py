@@ -28,7 +28,7 @@ class Lines:
         self.lines, self.last = {}, {}
 
     def total(self):
-        """Add up what each line comes to where it lies."""
+        """Add up what each line amounts to where it lies."""
         position, reached = 0, {}
         for number, (_, _, used, _) in self.lines.items():
             position += used
@@ -43,7 +43,7 @@ class Lines:
 
 
 def add(state, lines, bounds, used, prices):
-    """Append a line to both; return what the period comes to more."""
+    """Append a line to both; return by how much the period amounts to more."""
     more = pieces.append(state, bounds, used, prices)
     place = pieces.place_of(state, bounds)
     lines.lines[state["last"]] = place, bounds, used, prices
@@ -52,7 +52,7 @@ def add(state, lines, bounds, used, prices):
 
 
 def take(state, lines, number):
-    """Take a line out of both; what that takes away is what the period comes to less."""
+    """Take a line out of both; what that takes away is by how much the period amounts to less."""
     before = pieces.total(state)
     place, _, used, prices = lines.lines.pop(number)
     assert pieces.take_away(state, number, place, used, prices) == before - pieces.total(state)

@@ -59,7 +59,7 @@ def _terms(rules):
 
 
 def _whole(state, meters):
-    """What all of a run comes to, as rate x time x count."""
+    """What all of a run amounts to, as rate x time x count."""
     amounts, stacks = {}, {}
     for key, duration in state.items():
         if key.startswith("["):

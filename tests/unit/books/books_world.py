@@ -46,7 +46,7 @@ UNDONE_WITH_A_RESERVATION = (EntryKind.COMMIT, EntryKind.RELEASE, EntryKind.RESE
 
 
 class World:
-    """The customer's wallet, and all that was ever kept of it."""
+    """The customer's wallet, and all that was ever stored of it."""
 
     def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = DOLLAR) -> None:
         self.plan = plan or Plan("standard", None)
@@ -214,7 +214,7 @@ class World:
         self.check()
 
     def check(self) -> None:
-        """Hold all invariants against all that was kept."""
+        """Hold all invariants against all that was stored."""
         violations = audit(
             self.wallet,
             list(self.lots.values()),

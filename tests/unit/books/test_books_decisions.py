@@ -418,7 +418,7 @@ def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> 
 
 @pytest.mark.parametrize("memo", ["saved_exact_nanousd", "own_key_exact_nanousd"])
 def test_a_memo_beyond_the_books_is_not_posted_either(world: World, memo: str) -> None:
-    """What was saved and what was paid on own keys are kept in numbers of the same size."""
+    """What was saved and what was paid on own keys are stored in numbers of the same size."""
     usage = tokens(5, 7)
     lines = tuple(line._replace(**{memo: (MAX_AMOUNT + 1, 1)}) for line in usage.lines)
     entry = decided(world.run(Charge("c", b"", None, already_used=True), usage._replace(lines=lines))).entry

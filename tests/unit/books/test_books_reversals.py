@@ -78,7 +78,7 @@ def test_the_reversal_of_a_reservation_names_the_reservation_and_carries_its_lab
 
 
 def test_each_line_is_undone_under_its_kind_its_treatment_and_its_rule(world: World) -> None:
-    """Credits, revenue and cost are negated line by line; what the line was is kept."""
+    """Credits, revenue and cost are negated line by line; what the line was stays."""
     charged = usage(("tokens", Treatment.CHARGED, 30, 7), ("compute", Treatment.INCLUDED, 0, 5))
     charge = run(world, Charge("charge", b"c", None), charged).entry
     money = run(world, Reverse("undo", b"u", charge.sequence, None, "why")).entry.money

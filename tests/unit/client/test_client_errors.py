@@ -66,7 +66,7 @@ def test_a_refusal_is_its_class(reason: RefusalReason) -> None:
 
 
 def test_variables_are_attributes_of_their_type() -> None:
-    """Credits exact, in both units; what a server did not send is told, and is no silent zero."""
+    """Credits exact, in both units; what a server did not send is reported so, and is no silent zero."""
     detail = {"available_micros": "1", "required_micros": "2500001", "short_micros": "2500000"}
     error = error_of_status(server.refusal_status(Refusal(RefusalReason.INSUFFICIENT_CREDITS, detail)))
     assert isinstance(error, errors.InsufficientCredits)

@@ -152,7 +152,7 @@ def full_after(bytes_left: int, write: Write = os.pwrite) -> Write:
 def test_a_full_disk_takes_a_record_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the room ends: the caller is told, what was stored stays, and later there is room again."""
+    """Wherever the room ends: it is reported, what was stored stays, and later there is room again."""
     for room in range(len(framed(b"refused"))):
         journal = Journal.create(tmp_path)
         journal.append(b"stored")

@@ -1,4 +1,4 @@
-"""The pieces of a usage report's rows add up to what one row would have told."""
+"""The pieces of a usage report's rows add up to what one row would have reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_pieces_add_up_exactly():
 
 
 def test_what_comes_to_nothing_is_left_out():
-    """A charge in one piece and its reversal in the next are no usage; a quantity of 0 is not told."""
+    """A charge in one piece and its reversal in the next are no usage; a quantity of 0 is not reported."""
     done = row(items=1, credits_micros=5, quantities={"quantity": "2.50"})
     undone = row(items=-1, credits_micros=-5, quantities={"quantity": "-2.5"})
     assert added_up([done, undone]) == []

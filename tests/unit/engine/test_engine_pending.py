@@ -55,7 +55,7 @@ async def test_who_goes_away_ends_its_own_wait_alone():
 
 
 async def test_the_first_outcome_counts():
-    """What was told stays told."""
+    """What was reported stays."""
     command = pending()
     command.answer(REFUSED)
     command.fail(RuntimeError("too late"))
@@ -64,7 +64,7 @@ async def test_the_first_outcome_counts():
 
 
 async def test_called_back_at_once():
-    """An outcome is told where it comes about, and at once to who asks after it."""
+    """An outcome is reported where it comes about, and at once to who asks after it."""
     command, reported = pending(), []
     command.add_done_callback(reported.append)
     command.answer(None)

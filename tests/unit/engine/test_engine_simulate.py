@@ -1,4 +1,4 @@
-"""The replay itself: what counts, what is left out, and how changes are told."""
+"""The replay itself: what counts, what is left out, and how changes are reported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ rules:
         volume: [{up_to: 10, price: {each: "2"}}, {price: {each: "%s"}}]
 """
 CLOSE = datetime(2027, 1, 1, tzinfo=UTC)
-"""When November's usage gives its surplus back: it may be told until December ends."""
+"""When November's usage gives its surplus back: it may be reported until December ends."""
 
 
 class Fixed:
@@ -114,7 +114,7 @@ def test_a_session_in_parts_costs_what_it_costs_in_one(parts):
 
 @given(st.lists(st.tuples(st.integers(1, 3), pages), max_size=8))
 def test_customers_and_names_add_up_to_the_whole(work):
-    """What is told of each customer, and of each name, is what is told of all."""
+    """What is reported of each customer, and of each name, is what is reported of all."""
     entries = [booked(n, part, customer=customer) for n, (customer, part) in enumerate(sorted(work), 1)]
     found = report(*entries)
     for side in (0, 1):
@@ -137,7 +137,7 @@ def test_a_reversal_takes_back_what_its_charge_came_to():
 
 
 def test_what_is_from_before_does_not_count():
-    """A charge from before the time is on neither side; the reversal of one that was not read is told."""
+    """A charge from before the time is on neither side; the reversal of one that was not read is reported."""
     old = booked(2, 10**9, booked_at=NOW - timedelta(days=1))
     back = booked(3, None, kind=EntryKind.REVERSAL, subject=1, priced_micros=-5)
     found = report(old, back, since=NOW)

@@ -1,4 +1,4 @@
-"""What vendors publish, as tables that a person can read: usage in words, and what it comes to.
+"""What vendors publish, as tables that a person can read: usage in words, and what it amounts to.
 
     usage                                                     | credits  | at    | price
     warehouse/xs 10s run=a; warehouse/xs 10s run=b            | 0.033333 | $2.00 | $0.07
@@ -49,7 +49,7 @@ def table(text: str) -> list[Case]:
 
 @dataclass(frozen=True)
 class Priced:
-    """What usage comes to."""
+    """What usage amounts to."""
 
     lines: Sequence[Line]
 

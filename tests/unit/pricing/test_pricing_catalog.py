@@ -210,7 +210,7 @@ def test_a_document_restores_the_book(tmp_path):
 
 
 def test_look_ups_are_remembered_but_not_for_ever(book):
-    """Names come from callers: what is kept of them is bounded."""
+    """Names come from callers: what is stored of them is bounded."""
     for number in range(10_000):
         book.costs.model(f"nobody/{number}", "")
         book.rules["tokens"].first(tokens(f"nobody/{number}"), ())

@@ -69,7 +69,7 @@ def test_the_runs_of_the_guide(guide):
 
 
 def test_the_units_and_periods_of_the_guide(guide):
-    """What is measured, drawn from a pool, counted in blocks and in steps comes to what the page says."""
+    """What is measured, drawn from a pool, counted in blocks and in steps amounts to what the page says."""
     terms = compile_terms(guide.cards["measured"], guide.costs)
     (job,) = priced(terms, compute("h100", 3600), labels={"workload": "jobs"}).lines
     assert (job.measured.quantity, job.exact_micros) == (48, 7_200_000)

@@ -101,7 +101,7 @@ def test_order_decides_among_hundreds_of_rules(tmp_path):
 
 
 def test_matches_are_remembered_by_the_labels_that_rules_look_at(tmp_path):
-    """Labels come from callers: what is kept of them is bounded, and nothing where no rule asks for them."""
+    """Labels come from callers: what is stored of them is bounded, nothing where no rule asks for them."""
     made = terms(
         tmp_path,
         f"match: {{compute: spot, labels: {{session: 's*'}}}}, {HOUR}",

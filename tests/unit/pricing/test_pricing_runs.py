@@ -168,7 +168,7 @@ def test_what_a_part_that_is_undone_has_paid_for_others_is_charged_with_the_next
 
 
 def test_what_others_were_charged_is_carried_against_what_comes_next(tmp_path):
-    """20 s, 30 s and 20 s at 60, 0 and 10: without the second the run comes to 60, and has paid 70."""
+    """20 s, 30 s and 20 s at 60, 0 and 10: without the second the run amounts to 60, and has paid 70."""
     made = terms(tmp_path, MINUTE)
     memory, effects = Memory(), []
     for seconds in (20, 30, 20):
