@@ -145,6 +145,10 @@ class Writes:
         await asked.all_done()
         return committed(write, outcome) if outcome is not None else await self.untimely(write)
 
+    async def write_due(self, customer_id: str, at: datetime) -> None:
+        """Writes what a customer's write has made due at its instant, which readers then find."""
+        await self._engine.write_due(customer_id, at)
+
     def ask(self) -> Asked:
         """What the writes of a call are begun with."""
         return self._engine.waiting.ask()

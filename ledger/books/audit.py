@@ -90,8 +90,8 @@ class Books:
 Found = Iterator[tuple[Invariant, str]]
 _CHARGES = (EntryKind.COMMIT, EntryKind.CHARGE)
 _RETURNS = (EntryKind.REVERSAL, EntryKind.REFUND)
-_MOVE_CREDITS = (*_RETURNS, EntryKind.PERIOD_CLOSED)
-"""Entries that may make lots of credits that come back."""
+_MOVE_CREDITS = (*_RETURNS, EntryKind.PERIOD_CLOSED, EntryKind.ROLLOVER)
+"""Entries that may make lots of credits that come back, or move on."""
 
 
 def audit(
@@ -148,7 +148,7 @@ def _lots_conserved(history: Books) -> Found:
             )
         if not (lot.key in issued_lots or lot.key in stated_lots or lot.key.sequence in moving):
             yield Invariant.CONSERVED, f"lot {lot.key}: no entry has made it"
-        # A lot that credits came back to was granted nothing: they came from other lots.
+        # A lot that credits came back to, or moved to, was granted nothing: they came from other lots.
         issued = lot.amount_micros if lot.key in issued_lots else 0
         gone = issued - drawn[lot.key] - refunded[lot.key] - lot.remaining_micros
         if gone < 0 or (gone and lot.status not in (LotStatus.EXPIRED, LotStatus.VOIDED)):

@@ -206,6 +206,8 @@ class UpdateCustomer(NamedTuple):
     card: str | None = None
     zone: str | None = None
     multiplier_nanos: int | None = None
+    is_granted: bool = False
+    """The plan named has recurring grants, which begin by the clock, at once."""
 
 
 OfGrant: TypeAlias = ConfirmGrant | VoidGrant | ExtendGrant | RefundGrant | WriteOffGrant

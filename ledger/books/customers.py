@@ -7,6 +7,7 @@ from datetime import datetime
 from ledger.books.commands import CreateCustomer, UpdateCustomer
 from ledger.books.model import UNSCALED, Credits, Decision, EntryKind, Plan, Wallet
 from ledger.books.posting import Draft
+from ledger.books.renewals import comes_to
 
 
 def create(
@@ -19,8 +20,13 @@ def create(
     fingerprint: bytes,
     now: datetime,
     multiplier_nanos: int = UNSCALED,
+    *,
+    is_granted: bool = False,
 ) -> Decision:
-    """Makes a customer: entry 1, with an empty wallet. `plan` is the name of one."""
+    """Makes a customer: entry 1, with an empty wallet. `plan` is the name of one.
+
+    `is_granted`: the plan has recurring grants, which begin by the clock, at once.
+    """
     wallet = Wallet(
         customer=customer,
         sequence=0,
@@ -35,8 +41,9 @@ def create(
         next_due_at=None,
         last_instant=now,
     )
-    return Draft(wallet, now).finish(
-        EntryKind.CUSTOMER_CREATED, plan, command=CreateCustomer(request_id, fingerprint)
+    command = CreateCustomer(request_id, fingerprint)
+    return _come_to(
+        Draft(wallet, now), EntryKind.CUSTOMER_CREATED, plan, command, plan if is_granted else None
     )
 
 
@@ -51,4 +58,16 @@ def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan
         if command.multiplier_nanos is None
         else command.multiplier_nanos,
     )
-    return Draft(changed, now).finish(EntryKind.CUSTOMER_UPDATED, plan.name, command=command)
+    new_plan = changed.plan if command.is_granted else None
+    return _come_to(Draft(changed, now), EntryKind.CUSTOMER_UPDATED, plan.name, command, new_plan)
+
+
+def _come_to(
+    draft: Draft, kind: EntryKind, plan: str, command: CreateCustomer | UpdateCustomer, granting: str | None
+) -> Decision:
+    """The entry; with it the customer comes to the plan that is `granting`, if there is one."""
+    if granting is None:
+        return draft.finish(kind, plan, command=command)
+    draft.due(draft.effective_at)
+    decision = draft.finish(kind, plan, command=command)
+    return decision._replace(renewals=comes_to(granting, draft.effective_at))

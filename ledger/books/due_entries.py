@@ -1,20 +1,37 @@
-"""What is due by the clock: holds that expire, lots that start and expire, periods that close.
+"""What is due by the clock: holds expire, lots start and expire, grants recur, periods close.
 
 Each is an entry with `effective_at` = the instant when it was due, written in the order in which they were
-due. At one instant holds expire first, then lots start, then lots expire, then periods close: what a hold
-gives back to a lot that ends at that instant expires with it. Within one kind the order is that of the keys.
+due. At one instant holds expire first, then lots start, then grants recur, then lots expire, then periods
+close: what a hold gives back to a lot that ends at that instant rolls over or expires with it. Within one
+kind the order is that of the keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import NamedTuple
+from heapq import heapify, heappop, heappush
+from typing import Final, NamedTuple
 
 from ledger.books.grants import expire, start
-from ledger.books.model import STATELESS, Decision, Lot, LotKey, LotStatus, Plan, Reservation, State, Wallet
+from ledger.books.limits import DUE_ENTRIES_MAX
+from ledger.books.model import (
+    NO_RENEWALS,
+    STATELESS,
+    Decision,
+    Lot,
+    LotKey,
+    LotStatus,
+    Plan,
+    Renewal,
+    RenewalKey,
+    Reservation,
+    State,
+    Wallet,
+)
 from ledger.books.period_close import close
+from ledger.books.renewals import renew
 from ledger.books.reservations import expire_hold
 
 
@@ -23,12 +40,17 @@ class _Event(IntEnum):
 
     HOLD_EXPIRES = 0
     LOT_STARTS = 1
-    LOT_EXPIRES = 2
-    PERIOD_CLOSES = 3
+    GRANT_RECURS = 2
+    LOT_EXPIRES = 3
+    PERIOD_CLOSES = 4
 
 
-_Due = tuple[datetime, _Event, LotKey, str]
-"""A reservation's key is written as that of a lot: its sequence, and 0. The last is that of a state."""
+_OF_LOTS: Final = (_Event.LOT_STARTS, _Event.LOT_EXPIRES)
+"""What the wallet's lots say of themselves, as they are by then."""
+
+_Due = tuple[datetime, _Event, LotKey, tuple[str, ...]]
+"""A reservation's key is written as that of a lot: its sequence, and 0. The last is the key of a state, or of
+what recurs."""
 
 _NO_LOT = LotKey(0, 0)
 
@@ -43,27 +65,37 @@ class Closings(NamedTuple):
 NO_CLOSINGS = Closings()
 
 
+class Due(NamedTuple):
+    """What was due, decided."""
+
+    decisions: list[Decision]
+    wallet: Wallet
+    renewals: Mapping[RenewalKey, Renewal]
+    """Those that changed, with an entry or without."""
+
+
 def due(
     wallet: Wallet,
     reservations: Sequence[Reservation],
     next_reservation_due_at: datetime | None,
     closings: Closings = NO_CLOSINGS,
     states: Mapping[str, State | None] = STATELESS,
+    renewals: Mapping[RenewalKey, Renewal] = NO_RENEWALS,
     *,
     now: datetime,
     plan: Plan,
-) -> tuple[list[Decision], Wallet]:
+    plan_at: Callable[[datetime], Plan | None],
+) -> Due:
     """Decides all that is due up to `now`, and recomputes the wallet's `next_due_at` exactly.
 
     `reservations` are open ones that are due, the earliest; `next_reservation_due_at` is the earliest
     expiry among the other open ones; `closings` tells the same of periods; `states` has those of the budgets'
-    counters that the reservations count in. Where what is not at hand is not
-    after `now` there is more to come: nothing of a later place in the order is written, and `next_due_at`
-    says when to call again (at once).
+    counters that the reservations count in; `renewals` are all that recur, by the customer's plan as it is at
+    their instants (`plan_at`; None where it is not known). Where what is not at hand is not after `now`, or
+    there are more than `DUE_ENTRIES_MAX` entries, there is more to come: nothing of a later place in the
+    order is written, and `next_due_at` says when to call again (at once).
     """
-    by_sequence = {reservation.sequence: reservation for reservation in reservations}
-    decisions: list[Decision] = []
-    decision: Decision | None
+    walk = _Walk(wallet, reservations, closings, states, renewals, now, plan, plan_at)
     missing = [
         (at, event)
         for at, event in (
@@ -72,60 +104,116 @@ def due(
         )
         if at is not None
     ]
-    left, counted = dict(closings.states), {**states}
-    for at, event, key, name in sorted(_events(wallet, reservations, closings)):
+    while walk.events and len(walk.decisions) < DUE_ENTRIES_MAX:
+        at, event, _, _ = walk.events[0]
         if at > now or any(first < (at, event) for first in missing):
             break
-        if event is _Event.PERIOD_CLOSES:
-            decision = close(wallet, name, left.pop(name), now=now, plan=plan)
-        else:
-            decision = _decide(wallet, event, key, by_sequence, counted, now=now, plan=plan)
-        if decision is not None:
-            decisions.append(decision)
-            wallet = decision.wallet
-            counted.update(decision.states)
+        walk.write(heappop(walk.events))
     instants = [at for at, _ in missing]
-    instants += [state.closes_at for state in left.values() if state.closes_at is not None]
-    instants += [at for lot in wallet.lots for at, _, _, _ in _events_of(lot)]
-    wallet = wallet._replace(next_due_at=min(instants, default=None))
-    if decisions:
-        decisions[-1] = decisions[-1]._replace(wallet=wallet)
-    return decisions, wallet
+    instants += [at for at, event, _, _ in walk.events if event not in _OF_LOTS]
+    instants += [at for lot in walk.wallet.lots for at, _, _, _ in _events_of(lot)]
+    wallet = walk.wallet._replace(next_due_at=min(instants, default=None))
+    if walk.decisions:
+        walk.decisions[-1] = walk.decisions[-1]._replace(wallet=wallet)
+    return Due(walk.decisions, wallet, walk.changed)
 
 
-def _decide(
+class _Walk:
+    """Goes through what the clock does to a customer, in order; what it makes may be due itself."""
+
+    def __init__(
+        self,
+        wallet: Wallet,
+        reservations: Sequence[Reservation],
+        closings: Closings,
+        states: Mapping[str, State | None],
+        renewals: Mapping[RenewalKey, Renewal],
+        now: datetime,
+        plan: Plan,
+        plan_at: Callable[[datetime], Plan | None],
+    ) -> None:
+        self.wallet = wallet
+        self.decisions: list[Decision] = []
+        self.changed: dict[RenewalKey, Renewal] = {}
+        self._reservations = {reservation.sequence: reservation for reservation in reservations}
+        self._closings = closings.states
+        self._states = {**states}
+        self._renewals = dict(renewals)
+        self._now = now
+        self._plan = plan
+        self._plan_at = plan_at
+        self.events = list(_events(wallet, reservations, closings, self._renewals))
+        """What is still to come, as a heap."""
+        heapify(self.events)
+
+    def write(self, due: _Due) -> None:
+        """Writes what is due."""
+        at, event, lot, key = due
+        if event is _Event.GRANT_RECURS:
+            self._renew(at, RenewalKey(*key))
+            return
+        decision = self._decide(event, lot, key)
+        if decision is not None:
+            self._keep(decision)
+
+    def _renew(self, at: datetime, key: RenewalKey) -> None:
+        renewed = renew(self.wallet, key, self._renewals, now=self._now, plan=self._plan_at(at))
+        for decision in renewed.decisions:
+            self._keep(decision)
+            for lot in decision.lots:
+                if lot.key.sequence == decision.entry.sequence:
+                    self._push(_events_of(lot))
+        self._renewals.update(renewed.renewals)
+        self.changed.update(renewed.renewals)
+        self._push(_recurs(renewed.renewals))
+
+    def _decide(self, event: _Event, key: LotKey, state: tuple[str, ...]) -> Decision | None:
+        wallet, now, plan = self.wallet, self._now, self._plan
+        if event is _Event.HOLD_EXPIRES:
+            return expire_hold(wallet, self._reservations[key.sequence], self._states, now=now, plan=plan)
+        if event is _Event.PERIOD_CLOSES:
+            return close(wallet, state[0], self._closings[state[0]], now=now, plan=plan)
+        lot = next((lot for lot in wallet.lots if lot.key == key), None)
+        if lot is None:
+            return None  # Emptied by what was due before it.
+        return (start if event is _Event.LOT_STARTS else expire)(wallet, lot, now=now, plan=plan)
+
+    def _keep(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        self._states.update(decision.states)
+        self.wallet = decision.wallet
+
+    def _push(self, events: Iterable[_Due]) -> None:
+        for event in events:
+            heappush(self.events, event)
+
+
+def _events(
     wallet: Wallet,
-    event: _Event,
-    key: LotKey,
-    reservations: dict[int, Reservation],
-    states: Mapping[str, State | None],
-    *,
-    now: datetime,
-    plan: Plan,
-) -> Decision | None:
-    if event is _Event.HOLD_EXPIRES:
-        return expire_hold(wallet, reservations[key.sequence], states, now=now, plan=plan)
-    lot = next((lot for lot in wallet.lots if lot.key == key), None)
-    if lot is None:
-        return None  # Emptied by what was due before it.
-    decide = start if event is _Event.LOT_STARTS else expire
-    return decide(wallet, lot, now=now, plan=plan)
-
-
-def _events(wallet: Wallet, reservations: Sequence[Reservation], closings: Closings) -> Iterator[_Due]:
+    reservations: Sequence[Reservation],
+    closings: Closings,
+    renewals: Mapping[RenewalKey, Renewal],
+) -> Iterator[_Due]:
     """What the clock will do to what is at hand."""
     for reservation in reservations:
-        yield reservation.expires_at, _Event.HOLD_EXPIRES, LotKey(reservation.sequence, 0), ""
+        yield reservation.expires_at, _Event.HOLD_EXPIRES, LotKey(reservation.sequence, 0), ()
     for name, state in closings.states.items():
         if state.closes_at is not None:
-            yield state.closes_at, _Event.PERIOD_CLOSES, _NO_LOT, name
+            yield state.closes_at, _Event.PERIOD_CLOSES, _NO_LOT, (name,)
     for lot in wallet.lots:
         yield from _events_of(lot)
+    yield from _recurs(renewals)
+
+
+def _recurs(renewals: Mapping[RenewalKey, Renewal]) -> Iterator[_Due]:
+    for key, renewal in renewals.items():
+        if renewal.next_at is not None:
+            yield renewal.next_at, _Event.GRANT_RECURS, _NO_LOT, key
 
 
 def _events_of(lot: Lot) -> Iterable[_Due]:
     """What the clock will do to a lot."""
     if lot.status is LotStatus.PENDING_START:
-        yield lot.effective_at, _Event.LOT_STARTS, lot.key, ""
+        yield lot.effective_at, _Event.LOT_STARTS, lot.key, ()
     if lot.expires_at is not None and lot.status in (LotStatus.PENDING_START, LotStatus.ACTIVE):
-        yield lot.expires_at, _Event.LOT_EXPIRES, lot.key, ""
+        yield lot.expires_at, _Event.LOT_EXPIRES, lot.key, ()

@@ -24,6 +24,7 @@ from ledger.books.model import (
     LotKey,
     LotStatus,
     Plan,
+    RecurringGrant,
     Refusal,
     Wallet,
 )
@@ -65,19 +66,7 @@ def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> 
     # The grant is issued, or stated.
     draft = Draft(wallet, now)
     key = LotKey(draft.sequence, 0)
-    lot = Lot(
-        key=key,
-        kind=command.kind,
-        amount_micros=command.amount_micros,
-        remaining_micros=0,
-        held_micros=0,
-        value_nanousd=0,
-        priority=command.priority,
-        scope=command.scope,
-        effective_at=effective_at,
-        expires_at=command.expires_at,
-        status=LotStatus.PENDING_PAYMENT,
-    )
+    lot = _stated(key, command, effective_at, command.expires_at)
     record = GrantRecord(command.paid_total_nanousd, command.external_reference, command.note)
     draft.record(key, record)
     if command.pending_payment:
@@ -85,6 +74,23 @@ def issue(wallet: Wallet, command: IssueGrant, *, now: datetime, plan: Plan) -> 
         return draft.finish(EntryKind.GRANT_PENDING_PAYMENT, plan.name, command=command, subject=key)
     _issue(draft, lot, command.paid_total_nanousd)
     return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=key)
+
+
+def issue_recurring(
+    wallet: Wallet, terms: RecurringGrant, at: datetime, next_at: datetime, *, now: datetime, plan: Plan
+) -> list[Decision]:
+    """Issues what a plan grants at an instant that is due, until the next; nothing, if it amounts to nothing.
+
+    Nor what the books cannot hold beside what the customer has.
+    """
+    if refuse_amounts(wallet, terms.amount_micros, terms.paid_total_nanousd):
+        return []
+    draft = Draft(wallet, now, effective_at=at)
+    key = LotKey(draft.sequence, 0)
+    expires_at = next_at if terms.life is None else at + terms.life
+    draft.record(key, GrantRecord(terms.paid_total_nanousd, recurring=terms.name))
+    _issue(draft, _stated(key, terms, at, expires_at), terms.paid_total_nanousd)
+    return [draft.finish(EntryKind.GRANT, plan.name, subject=key)]
 
 
 def confirm(
@@ -208,6 +214,25 @@ def claim_left(lot: Lot, facts: Facts) -> int:
     """
     record = facts.record
     return max(0, (record.paid_nanousd or 0) - record.taken_off_nanousd - lot.value_nanousd)
+
+
+def _stated(
+    key: LotKey, terms: IssueGrant | RecurringGrant, effective_at: datetime, expires_at: datetime | None
+) -> Lot:
+    """A lot as it is stated, before it is issued."""
+    return Lot(
+        key=key,
+        kind=terms.kind,
+        amount_micros=terms.amount_micros,
+        remaining_micros=0,
+        held_micros=0,
+        value_nanousd=0,
+        priority=terms.priority,
+        scope=terms.scope,
+        effective_at=effective_at,
+        expires_at=expires_at,
+        status=LotStatus.PENDING_PAYMENT,
+    )
 
 
 def _issue(draft: Draft, stated: Lot, paid_nanousd: int) -> None:

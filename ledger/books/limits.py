@@ -17,6 +17,9 @@ REFUNDS_MAX: Final = 100
 REFUND_LINES_MAX: Final = 5_000
 """Lines of all refunds of one charge: each has as many as the charge."""
 
+DUE_ENTRIES_MAX: Final = 1_000
+"""Entries due by the clock that are decided without a pause, or a renewal more; the next follow at once."""
+
 LOTS_MAX: Final = 500
 """Lots with credits in them, past which a customer is granted no more: each of its commands goes through
 them all. More than a grant a day for a year."""

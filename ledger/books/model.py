@@ -12,7 +12,7 @@ every charge has one, else a `Fraction`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
@@ -128,6 +128,10 @@ class GrantRecord(NamedTuple):
     """What of that was refunded."""
     taken_off_nanousd: int = 0
     """What of the total paid was credited with what was voided, was paid back, or was written off."""
+    rolled_over_micros: int = 0
+    """What of it was moved to another lot at a renewal."""
+    recurring: str | None = None
+    """The recurring grant of a plan that it is of, by the plan's name for it."""
 
     def plus(self, more: GrantRecord) -> GrantRecord:
         """What is known with what an entry adds to it."""
@@ -138,6 +142,8 @@ class GrantRecord(NamedTuple):
             self.ended_micros + more.ended_micros,
             self.refunded_micros + more.refunded_micros,
             self.taken_off_nanousd + more.taken_off_nanousd,
+            self.rolled_over_micros + more.rolled_over_micros,
+            self.recurring or more.recurring,
         )
 
 
@@ -420,6 +426,46 @@ class EntryBudgets(NamedTuple):
     crossings: tuple[BudgetCrossing, ...] = ()
 
 
+class Every(StrEnum):
+    """How often a grant recurs."""
+
+    DAY = "DAY"
+    WEEK = "WEEK"
+    MONTH = "MONTH"
+
+
+class Rollover(NamedTuple):
+    """What of a period's unused credits the next one takes over."""
+
+    min_micros: int = 0
+    """Of less nothing rolls over."""
+    max_micros: int | None = None
+    """Of more only so much does; None: all."""
+    life: timedelta | None = None
+    """Of what has rolled over; None: until the next renewal."""
+
+
+class RecurringGrant(NamedTuple):
+    """What a plan grants again and again."""
+
+    name: str
+    amount_micros: int
+    paid_total_nanousd: int
+    """What is paid for each of them."""
+    kind: GrantKind
+    every: Every
+    day: int | None = None
+    """MONTH: the day on which it recurs, or the last one of a shorter month. None: that on which the customer
+    came to the plan."""
+    priority: int = 0
+    scope: str | None = None
+    life: timedelta | None = None
+    """None: until the next renewal."""
+    rollover: Rollover | None = None
+    prorated: bool = False
+    """Who comes to the plan within a period is granted the rest of it, by time; else the next comes first."""
+
+
 class Plan(NamedTuple):
     """A customer's policies, as the configuration states them."""
 
@@ -439,6 +485,31 @@ class Plan(NamedTuple):
     budgets: tuple[Budget, ...] = ()
     expiring_notice: timedelta | None = None
     """How long before it expires a grant is reported, which is an event; None: never."""
+    grants: tuple[RecurringGrant, ...] = ()
+    """What recurs."""
+
+
+class RenewalKey(NamedTuple):
+    """A recurring grant of a plan."""
+
+    plan: str
+    grant: str
+    """Its name; '' for the customer's coming to the plan, by which the others begin."""
+
+
+class Renewal(NamedTuple):
+    """Where a customer stands with a recurring grant."""
+
+    next_at: datetime | None
+    """When it is due again; None: never."""
+    every: Every = Every.MONTH
+    anchor: date = date.min
+    """A day on which it recurs, in the customer's zone: the others are counted from it."""
+    lots: tuple[LotKey, ...] = ()
+    """What ends at the next renewal, and may roll over then."""
+
+
+NO_RENEWALS: Mapping[RenewalKey, Renewal] = MappingProxyType({})
 
 
 class Treatment(StrEnum):
@@ -506,7 +577,8 @@ class EntryKind(StrEnum):
     CUSTOMER_CREATED = "CUSTOMER_CREATED"
     CUSTOMER_UPDATED = "CUSTOMER_UPDATED"
     GRANT = "GRANT"
-    """A lot is issued: one of the entry's own, or one whose payment is confirmed (its `subject`)."""
+    """A lot is issued: one of the entry's own, or one whose payment is confirmed (its `subject`). Without a
+    request it recurs."""
     GRANT_PENDING_PAYMENT = "GRANT_PENDING_PAYMENT"
     """A grant is stated that is issued once it is paid."""
     GRANT_STARTED = "GRANT_STARTED"
@@ -517,6 +589,8 @@ class EntryKind(StrEnum):
     """Credits of it are taken back for money, which is to be paid back."""
     GRANT_WRITTEN_OFF = "GRANT_WRITTEN_OFF"
     """What it was sold for, or a part of that, will never be paid. No credits move."""
+    ROLLOVER = "ROLLOVER"
+    """Unused credits of lots that end move on to a new one, with their value: no posting."""
     RESERVE = "RESERVE"
     EXTEND = "EXTEND"
     COMMIT = "COMMIT"
@@ -681,6 +755,8 @@ class Decision(NamedTuple):
     """Those that changed, by key."""
     records: Mapping[LotKey, GrantRecord] = NO_RECORDS
     """What becomes known of lots, beside what is known already."""
+    renewals: Mapping[RenewalKey, Renewal] = NO_RENEWALS
+    """Those that changed, by key."""
 
 
 class RefusalReason(StrEnum):

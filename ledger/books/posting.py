@@ -20,6 +20,7 @@ from ledger.books.making import make
 from ledger.books.model import (
     NO_RECORDS,
     NO_REMAINDERS,
+    NO_RENEWALS,
     NOTHING,
     STATELESS,
     BudgetCounter,
@@ -134,6 +135,21 @@ class Draft:
         self._pay(DEFERRED, BREAKAGE, value)
         self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED)
         self._end(key, micros)
+
+    def roll_over(self, key: LotKey, micros: int, into: LotKey) -> None:
+        """Moves credits that nobody holds from a lot that ends to another, with their value: no posting.
+
+        Two draws, so that each lot's draws tell what it gave and got. What was paid for them is taken off the
+        one, and what was paid for the other.
+        """
+        lot = self.lots[key]
+        value = share(lot.value_nanousd, micros, lot.remaining_micros)
+        self._draws.append(Draw(key, micros, value))
+        self._draws.append(Draw(into, -micros, -value))
+        is_empty = micros == lot.remaining_micros
+        self._replace(lot, -micros, 0, -value, LotStatus.EXPIRED if is_empty else lot.status)
+        self._replace(self.lots[into], micros, 0, value, ACTIVE)
+        self.record(key, GrantRecord(rolled_over_micros=micros, taken_off_nanousd=value))
 
     def void(self, key: LotKey) -> None:
         """Books that a lot is taken back: what is not held goes pending or available -> voided.
@@ -391,7 +407,7 @@ class Draft:
         )
         wallet = self._wallet_with(balances)
         changed, records = tuple(self._changed.values()), self._records or NO_RECORDS
-        return make(Decision, (entry, wallet, changed, reservation, states, records))
+        return make(Decision, (entry, wallet, changed, reservation, states, records, NO_RENEWALS))
 
     def _wallet_with(self, balances: Credits) -> Wallet:
         """The wallet as the entry leaves it."""

@@ -151,7 +151,7 @@ class Grant:
     status: GrantStatus
     amount_micros: int
     remaining_micros: int
-    """Neither used, expired, voided nor refunded; held credits included."""
+    """Neither used, expired, voided, refunded nor rolled over; held credits included."""
     held_micros: int
     consumed_micros: int
     """What it has paid of use and of debt, less what came back to it."""
@@ -169,6 +169,10 @@ class Grant:
     """All that it pays for: a kind of usage, or a pool as pool:NAME; any usage, if empty."""
     external_reference: str
     """The seller's own, an invoice's number say."""
+    recurring: str
+    """The plan's name for what recurs, of which this is one, or has rolled over from one; else empty."""
+    rolled_over_micros: int
+    """What moved on to another grant at a renewal."""
 
     @property
     def amount(self) -> Decimal:
@@ -338,6 +342,8 @@ class Statement:
     """Of grants taken back."""
     refunded_micros: int
     """Taken back for money."""
+    rolled_over_micros: int
+    """What of the credits left moved on from grants that ended to new ones: of no other total."""
     lines: tuple[StatementLine, ...]
 
     @property
@@ -447,6 +453,8 @@ def grant_of(message: wallet.Grant) -> Grant:
         message.priority,
         message.scope,
         message.external_reference,
+        message.recurring,
+        message.rolled_over_micros,
     )
 
 
@@ -504,6 +512,7 @@ def statement_of(message: wallet.GetStatementResponse, lines: Iterable[wallet.St
         message.expired_micros,
         message.voided_micros,
         message.refunded_micros,
+        message.rolled_over_micros,
         tuple(map(_statement_line, lines)),
     )
 

@@ -14,7 +14,7 @@ from ledger.books.model import Refusal
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.cell.sweeper import Sweeper
-from ledger.engine.command import Committed
+from ledger.engine.command import Asked, Committed, Pending, Underway
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
 from ledger.engine.waiting import Waiting
@@ -83,6 +83,20 @@ class Engine:
         pending = self.begin(customer_id, command, None, act, asked)
         await asked.all_done()
         return pending.result()
+
+    async def write_due(self, customer_id: str, at: datetime) -> None:
+        """Writes what is due for a customer by the clock, up to an instant, ahead of the sweeper.
+
+        It waits for the database as a command does, and what cannot be written now is left to the sweeper.
+        Raises the driver's errors where the customer is looked up.
+        """
+        key = await self.directory.find(customer_id)
+        if key is None:
+            return
+        await asyncio.sleep(max(0.0, (at - self._clock.now()).total_seconds()))
+        look = Asked(Underway())
+        self._cells[key.cell].arrive(Pending(key.customer, None, None, look), look.arrived_at)
+        await look.all_done()
 
     def _forget(self, now: datetime) -> None:
         """The database is on another history: nothing that was known of it has to be so.

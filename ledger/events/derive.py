@@ -61,6 +61,8 @@ class IssuedGrant(NamedTuple):
     expires_at: datetime | None
     priority: int
     scope: str
+    recurring: str | None = None
+    """The plan's name for what recurs, of which it is one."""
 
 
 class BookedFact(NamedTuple):
@@ -198,6 +200,7 @@ def _of_grant(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
             expires_at=granted.expires_at,
             priority=granted.priority,
             scope=granted.scope,
+            recurring=granted.recurring,
         )
 
 

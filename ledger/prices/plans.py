@@ -25,6 +25,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from ledger.books.model import OverCapture, Plan, Unpriced
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
+from ledger.prices.plan_grants import GrantModel, Recurring, grants_of
 from ledger.prices.plan_topup import TopUpModel
 from ledger.prices.plan_values import Amount, duration_within
 from pricing.cards.entitlements import EntitlementsDoc
@@ -102,6 +103,7 @@ class _PlanModel(Strict):
     topup: TopUpModel | None = None
     budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
     expiring_notice: Notice | None = None
+    grants: Recurring = Field(default_factory=dict[str, GrantModel])
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -184,6 +186,7 @@ def _plan(name: str, stated: _PlanModel) -> Plan:
         stated.topup.rules() if stated.topup is not None else None,
         budgets=budgets_of(stated.budgets),
         expiring_notice=stated.expiring_notice,
+        grants=grants_of(stated.grants),
     )
 
 

@@ -78,6 +78,11 @@ class PriceBook:
         found = self.published.plans(instant)
         return found.content if found is not None else BUILT_IN
 
+    def plan_then(self, name: str, instant: datetime) -> Plan | None:
+        """What a plan was at an instant that has passed; None: there was none of that name."""
+        found = self.published.plans_then(instant)
+        return (found.content if found is not None else BUILT_IN).plans.get(name)
+
     def plans(self, instant: datetime) -> Mapping[str, Plan]:
         """The plans in force at an instant, by name."""
         return self.plan_book(instant).plans

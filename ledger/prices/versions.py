@@ -141,9 +141,9 @@ class Published:
     async def refresh(self, database: Database, now: datetime) -> None:
         """Takes in what was published since the last look.
 
-        What is not in force any more at `now` is left out, but for cost books within the reach of usage. A
-        version that this program cannot read is in `unreadable`; the one before it stays in force here, and
-        the generation stays behind. Raises the driver's errors.
+        What is not in force any more at `now` is left out, but for cost books and plans within the reach of
+        usage. A version that this program cannot read is in `unreadable`; the one before it stays in force
+        here, and the generation stays behind. Raises the driver's errors.
         """
         async with self._refreshing:
             asked_at = boot_seconds()
@@ -275,6 +275,10 @@ class Published:
                 return each
         return None
 
+    def plans_then(self, instant: datetime) -> InForce[PlanBook] | None:
+        """The plans that were in force at an instant. The first that are known reach back for ever."""
+        return self.plans(instant) or (self._plans[-1] if self._plans else None)
+
     def plans_from(self, instant: datetime) -> list[PlanBook]:
         """The plans in force at an instant, and those to come, what takes effect last first."""
         return [each.content for each in _from(self._plans, instant)]
@@ -307,11 +311,14 @@ def _when(version: Version) -> tuple[datetime, int]:
 
 
 def _of_use(found: Sequence[Version], now: datetime) -> Iterator[Version]:
-    """Of each name what is or will be in force, cost books that usage may reach, and the highest number."""
+    """Of each name what is or will be in force, cost books that usage may reach, and the highest number.
+
+    Plans as far back as cost books: what recurs goes by those of its instant, whenever it is written.
+    """
     by_name: dict[tuple[Kind, str], list[Version]] = {}
     for version in found:
         by_name.setdefault((version.kind, version.name), []).append(version)
     for (kind, _), versions in by_name.items():
-        since = now - USAGE_REACH if kind is Kind.COSTS else now
+        since = now if kind is Kind.CARD else now - USAGE_REACH
         past = max((each for each in versions if each.effective_from <= since), key=_when, default=None)
         yield from (each for each in versions if each.effective_from > since or each in (past, versions[-1]))

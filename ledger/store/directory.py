@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger.errors import NotNowError, RequestError
 from ledger.store.audit import CUSTOMERS, customer_image, note
 from ledger.store.cells import rows_out
-from ledger.store.cells.columns import ENTRY, WALLET, instant_of, shared_types
+from ledger.store.cells.columns import ENTRY, RENEWAL, WALLET, instant_of, shared_types
 from ledger.store.cells.load import find_entries
 from ledger.store.cells.write import new_token
 from ledger.store.statements import statements_of
@@ -38,12 +38,16 @@ _SQL = statements_of(
     created_at=instant_of("x", "last_instant", 4),
     entry_columns=", ".join(ENTRY.names),
     entry_values=ENTRY.values(4),
+    shared_with_renewals=shared_types(2),
+    renewal_columns=", ".join(RENEWAL.names),
+    renewal_values=RENEWAL.values(2),
 )
 FIND = _SQL["find"]
 IDS_OF = _SQL["ids_of"]
 ENTER = _SQL["enter"]
 DUE = _SQL["due"]
 _BORN = _SQL["born"]
+_COMES_TO_PLAN = _SQL["comes_to_plan"]
 
 
 class CustomerKey(NamedTuple):
@@ -182,11 +186,24 @@ async def create_customer(
         entry = rows_out.joined([rows_out.entry_row(decision.entry, shared)])
         born = _BORN.format(cell=cell, wallet_rows=WALLET.rows(cell, 1), entry_rows=ENTRY.rows(cell, 2))
         await connection.execute(born, wallet, entry, new_token(), *shared.parameters())
+        if decision.renewals:
+            await _come_to_plan(connection, cell, decision)
         made, image = decision.entry, customer_image(decision.wallet)
         await note(
             connection, by, f"{CUSTOMERS}{customer_id}", None, image, request_id=made.request_id, entry=made
         )
     return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
+
+
+async def _come_to_plan(connection: PooledConnection, cell: str, decision: Decision) -> None:
+    """Notes that what recurs by the customer's plan is to begin."""
+    shared = rows_out.Shared()
+    customer = decision.entry.customer
+    rows = rows_out.joined(
+        [rows_out.renewal_row(customer, key, renewal, shared) for key, renewal in decision.renewals.items()]
+    )
+    text = _COMES_TO_PLAN.format(cell=cell, renewal_rows=RENEWAL.rows(cell, 1))
+    await connection.execute(text, rows, *shared.parameters())
 
 
 async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:

@@ -22,3 +22,8 @@ WITH shared AS (SELECT {shared}), born AS (
     SELECT {wallet_values}, {created_at}, $3 FROM {wallet_rows}
 )
 INSERT INTO {cell}.entries ({entry_columns}) SELECT {entry_values} FROM {entry_rows}
+
+-- name: comes_to_plan
+-- What recurs by a new customer's plan; what its rows share from $2 on.
+WITH shared AS (SELECT {shared_with_renewals})
+INSERT INTO {cell}.renewals ({renewal_columns}) SELECT {renewal_values} FROM {renewal_rows}

@@ -328,12 +328,14 @@ class Grant(_message.Message):
     VOIDED_MICROS_FIELD_NUMBER: _builtins.int
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     REFUNDED_MICROS_FIELD_NUMBER: _builtins.int
+    RECURRING_FIELD_NUMBER: _builtins.int
+    ROLLED_OVER_MICROS_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     kind: Global___GrantKind.ValueType
     amount_micros: _builtins.int
     remaining_micros: _builtins.int
-    """Neither used, expired, voided nor refunded; held credits included. amount_micros is the sum of it and of what
-    was consumed, expired, voided and refunded.
+    """Neither used, expired, voided, refunded nor rolled over; held credits included. amount_micros is the sum of it
+    and of what was consumed, expired, voided, refunded and rolled over.
     """
     held_micros: _builtins.int
     priority: _builtins.int
@@ -352,6 +354,10 @@ class Grant(_message.Message):
     """The seller's own, an invoice's number say."""
     refunded_micros: _builtins.int
     """What was taken back for money."""
+    recurring: _builtins.str
+    """The plan's name for what recurs, of which this is one, or has rolled over from one."""
+    rolled_over_micros: _builtins.int
+    """What moved on to another grant at a renewal."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -376,10 +382,12 @@ class Grant(_message.Message):
         voided_micros: _builtins.int = ...,
         external_reference: _builtins.str = ...,
         refunded_micros: _builtins.int = ...,
+        recurring: _builtins.str = ...,
+        rolled_over_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "consumed_micros", b"consumed_micros", "effective_at", b"effective_at", "expired_micros", b"expired_micros", "expires_at", b"expires_at", "external_reference", b"external_reference", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "refunded_micros", b"refunded_micros", "remaining_micros", b"remaining_micros", "scope", b"scope", "status", b"status", "voided_micros", b"voided_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "consumed_micros", b"consumed_micros", "effective_at", b"effective_at", "expired_micros", b"expired_micros", "expires_at", b"expires_at", "external_reference", b"external_reference", "grant_id", b"grant_id", "held_micros", b"held_micros", "kind", b"kind", "priority", b"priority", "recurring", b"recurring", "refunded_micros", b"refunded_micros", "remaining_micros", b"remaining_micros", "rolled_over_micros", b"rolled_over_micros", "scope", b"scope", "status", b"status", "voided_micros", b"voided_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -822,6 +830,7 @@ class GetStatementResponse(_message.Message):
     CLOSING_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ROLLED_OVER_MICROS_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     """The customer's time zone, by which the month is told."""
     granted_micros: _builtins.int
@@ -834,6 +843,8 @@ class GetStatementResponse(_message.Message):
     refunded_micros: _builtins.int
     """Taken back for money."""
     next_page_token: _builtins.str
+    rolled_over_micros: _builtins.int
+    """What of the credits left moved on from grants that ended to new ones: granted before, and of no other total."""
     @_builtins.property
     def begins_at(self) -> _timestamp_pb2.Timestamp:
         """The month: from its first instant to before that of the next."""
@@ -870,10 +881,11 @@ class GetStatementResponse(_message.Message):
         closing: _credit_service_pb2.Balance | None = ...,
         lines: _abc.Iterable[Global___StatementLine] | None = ...,
         next_page_token: _builtins.str = ...,
+        rolled_over_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "begins_at", b"begins_at", "closing", b"closing", "ends_at", b"ends_at", "opening", b"opening"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "begins_at", b"begins_at", "closing", b"closing", "ends_at", b"ends_at", "expired_micros", b"expired_micros", "granted_micros", b"granted_micros", "lines", b"lines", "next_page_token", b"next_page_token", "opening", b"opening", "refunded_micros", b"refunded_micros", "used_micros", b"used_micros", "voided_micros", b"voided_micros", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "begins_at", b"begins_at", "closing", b"closing", "ends_at", b"ends_at", "expired_micros", b"expired_micros", "granted_micros", b"granted_micros", "lines", b"lines", "next_page_token", b"next_page_token", "opening", b"opening", "refunded_micros", b"refunded_micros", "rolled_over_micros", b"rolled_over_micros", "used_micros", b"used_micros", "voided_micros", b"voided_micros", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

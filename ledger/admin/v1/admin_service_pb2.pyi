@@ -338,20 +338,62 @@ class GetCustomerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CUSTOMER_FIELD_NUMBER: _builtins.int
+    UPCOMING_GRANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def customer(self) -> Global___Customer: ...
+    @_builtins.property
+    def upcoming_grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpcomingGrant]:
+        """What the customer's plan grants next, the earliest first."""
+
     def __init__(
         self,
         *,
         customer: Global___Customer | None = ...,
+        upcoming_grants: _abc.Iterable[Global___UpcomingGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "upcoming_grants", b"upcoming_grants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCustomerResponse: _TypeAlias = GetCustomerResponse  # noqa: Y015
+
+@_typing.final
+class UpcomingGrant(_message.Message):
+    """A grant that recurs, as the plan has it now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MICROS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAID_TOTAL_USD_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """By the plan's name for it."""
+    amount_micros: _builtins.int
+    kind: _wallet_service_pb2.GrantKind.ValueType
+    paid_total_usd: _builtins.str
+    """What is to be paid for it, in dollars, a decimal string."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        amount_micros: _builtins.int = ...,
+        kind: _wallet_service_pb2.GrantKind.ValueType = ...,
+        paid_total_usd: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micros", b"amount_micros", "at", b"at", "kind", b"kind", "name", b"name", "paid_total_usd", b"paid_total_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpcomingGrant: _TypeAlias = UpcomingGrant  # noqa: Y015
 
 @_typing.final
 class ListCustomersRequest(_message.Message):

@@ -104,6 +104,7 @@ class AdminService(
                 command.fingerprint,
                 now,
                 decode.multiplier(customer),
+                is_granted=self._grants(customer.plan),
             )
 
         try:
@@ -114,6 +115,8 @@ class AdminService(
             raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
         except RequestIdReusedError:
             raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
+        if self._grants(customer.plan):
+            await self._writes.write_due(write.customer_id, created.entry.effective_at)
         return Committed(created.entry, created.replayed)
 
     async def UpdateCustomer(
@@ -130,12 +133,20 @@ class AdminService(
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
+            is_granted = command.plan is not None and self._grants(plan)
+            write = write._replace(command=command._replace(is_granted=is_granted))
             done = await self._writes.carry_out(write, act_of(request))
+            if is_granted:
+                await self._writes.write_due(write.customer_id, done.entry.effective_at)
         return pb.UpdateCustomerResponse(
             customer=_customer(await self._reads.profile(write.customer_id)),
             sequence=done.entry.sequence,
             replayed=done.replayed,
         )
+
+    def _grants(self, plan: str) -> bool:
+        """Whether a plan grants something that recurs."""
+        return bool(self._prices.plans(self._clock())[plan].grants)
 
     def _require_prices(self, plan: str, card: str) -> None:
         """A customer's plan exists, and so does a card to price its usage by."""
@@ -164,7 +175,19 @@ class AdminService(
         problems = Problems()
         customer_id = validation.identifier(problems, "customer_id", request.customer_id)
         problems.raise_if_any()
-        return pb.GetCustomerResponse(customer=_customer(await self._reads.profile(customer_id)))
+        profile = await self._reads.profile(customer_id)
+        return pb.GetCustomerResponse(
+            customer=_customer(profile), upcoming_grants=await self._upcoming(profile)
+        )
+
+    async def _upcoming(self, profile: Profile) -> list[pb.UpcomingGrant]:
+        """What the customer's plan grants next, as it has it now."""
+        plan = self._prices.plans(self._clock()).get(profile.plan)
+        if plan is None or not plan.grants:
+            return []
+        terms = {grant.name: grant for grant in plan.grants}
+        upcoming = await self._reads.upcoming(profile.customer_id)
+        return [encode.upcoming_grant(terms[name], at) for name, at in upcoming.items() if name in terms]
 
     async def ListCustomers(
         self, request: pb.ListCustomersRequest, context: object

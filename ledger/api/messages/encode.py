@@ -30,6 +30,7 @@ from ledger.books.model import (
     Lot,
     LotKey,
     LotStatus,
+    RecurringGrant,
     Reservation,
     ReservationState,
     Treatment,
@@ -51,8 +52,9 @@ OF_NO_CREDITS: Final = (
     EntryKind.GRANT_PENDING_PAYMENT,
     EntryKind.GRANT_EXTENDED,
     EntryKind.GRANT_WRITTEN_OFF,
+    EntryKind.ROLLOVER,
 )
-"""They move none, and stand in no statement."""
+"""They add none and take none, and are no transactions."""
 _TYPES: Final[Mapping[EntryKind, wallet.TransactionType.ValueType]] = {
     kind: wallet.TransactionType.Value(f"TRANSACTION_TYPE_{kind.value}")
     for kind in EntryKind
@@ -268,16 +270,32 @@ def grant(customer_id: str, lot: Lot, record: GrantRecord) -> wallet.Grant:
         amount_micros=lot.amount_micros,
         remaining_micros=remaining_micros,
         held_micros=lot.held_micros,
-        consumed_micros=lot.amount_micros - remaining_micros - record.ended_micros,
+        consumed_micros=lot.amount_micros
+        - remaining_micros
+        - record.ended_micros
+        - record.rolled_over_micros,
         expired_micros=0 if is_voided else ended_micros,
         voided_micros=ended_micros if is_voided else 0,
         refunded_micros=record.refunded_micros,
         external_reference=record.external_reference or "",
+        recurring=record.recurring or "",
+        rolled_over_micros=record.rolled_over_micros,
         effective_at=timestamp(lot.effective_at),
         expires_at=timestamp(lot.expires_at),
         priority=lot.priority,
         scope=lot.scope or "",
         status=_STATUSES[lot.status],
+    )
+
+
+def upcoming_grant(terms: RecurringGrant, at: datetime) -> admin.UpcomingGrant:
+    """What a plan grants next."""
+    return admin.UpcomingGrant(
+        name=terms.name,
+        at=timestamp(at),
+        amount_micros=terms.amount_micros,
+        kind=_KINDS[terms.kind],
+        paid_total_usd=decimal(terms.paid_total_nanousd),
     )
 
 
@@ -341,6 +359,7 @@ def month_statement(page: StatementPage, label_keys: Sequence[str]) -> wallet.Ge
         expired_micros=change.expired,
         voided_micros=change.voided,
         refunded_micros=change.refunded,
+        rolled_over_micros=page.rolled_over_micros,
         lines=[_stated(line, label_keys) for line in page.lines],
     )
     balance(stated.opening, page.opening)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -126,19 +127,22 @@ class Loads:
             return
         now = max(due_at, wallet.last_instant)
         plan = self._prices.plans(now).get(wallet.plan) or Plan(wallet.plan, None)
-        decisions, after = due(
+        decisions, after, renewals = due(
             wallet,
             loaded.due,
             loaded.next_reservation_due_at,
             loaded.closings,
             member.states,
+            loaded.renewals,
             now=now,
             plan=plan,
+            plan_at=partial(self._prices.plan_then, wallet.plan),
         )
         part = self._batches.part_of(member, len(decisions), alone=False)
         for decision in decisions:
             part.apply(decision)
             member.keep(decision)
+        part.renewals.update(renewals)
         part.wallet = member.wallet = after
         part.changed, member.token = True, part.token
         if decisions:

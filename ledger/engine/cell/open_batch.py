@@ -11,7 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger.books.model import Decision, Entry, GrantRecord, Lot, LotKey, Refusal, Reservation, State, Wallet
+from ledger.books.model import (
+    Decision,
+    Entry,
+    GrantRecord,
+    Lot,
+    LotKey,
+    Refusal,
+    Renewal,
+    RenewalKey,
+    Reservation,
+    State,
+    Wallet,
+)
 from ledger.calls import Call
 from ledger.engine.command import Answer, Pending
 from ledger.store.audit import Audited
@@ -33,6 +45,7 @@ class CustomerPart:
     entries: list[Entry] = field(default_factory=list)
     lots: dict[LotKey, tuple[Lot, bool]] = field(default_factory=dict)
     records: dict[LotKey, GrantRecord] = field(default_factory=dict)
+    renewals: dict[RenewalKey, Renewal] = field(default_factory=dict)
     reservations: dict[int, tuple[Reservation, bool]] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     debt_nanousd: int | None = None
@@ -54,6 +67,8 @@ class CustomerPart:
             for key, more in decision.records.items():
                 stated = self.records.get(key)
                 self.records[key] = more if stated is None else stated.plus(more)
+        if decision.renewals:
+            self.renewals.update(decision.renewals)
         reservation = decision.reservation
         if reservation is not None:
             known = self.reservations.get(reservation.sequence)
@@ -116,6 +131,7 @@ class OpenBatch:
             entries=[],
             lots={},
             records={},
+            renewals={},
             reservations={},
             states={},
             debts={},
@@ -135,6 +151,8 @@ def _add_rows(batch: Batch, customer: int, part: CustomerPart) -> None:
         batch.lots[customer, key] = lot
     for key, record in part.records.items():
         batch.records[customer, key] = record
+    for renewal_key, renewal in part.renewals.items():
+        batch.renewals[customer, renewal_key] = renewal
     for sequence, reservation in part.reservations.items():
         batch.reservations[customer, sequence] = reservation
     for name, state in part.states.items():

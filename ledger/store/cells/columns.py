@@ -203,10 +203,16 @@ LOT_EXTENDED = Columns.of(
 )
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
 GRANT = Columns.of(
-    "grant_refunded_sent",
+    "grant_known_sent",
     """
     customer bigint, sequence bigint, n integer, paid_nanousd bigint, external_reference text, note text,
-    ended bigint, refunded bigint, taken_off_nanousd bigint
+    ended bigint, refunded bigint, taken_off_nanousd bigint, rolled_over bigint, recurring text
+""",
+)
+RENEWAL = Columns.of(
+    "renewal_sent",
+    """
+    customer bigint, plan text, recurring text, next_at instant, every text, anchor date, lots json
 """,
 )
 STATE = Columns.of(
@@ -237,6 +243,7 @@ ROW_TYPES = (
     LOT_EXTENDED,
     LOT_VALUE,
     GRANT,
+    RENEWAL,
     STATE,
     BUDGETED,
     DEBT,

@@ -15,7 +15,16 @@ from ledger.books.due_entries import NO_CLOSINGS, Closings
 from ledger.books.limits import LINES_UNDONE_MAX
 from ledger.books.model import EntryBudgets, Facts, GrantRecord
 from ledger.store.cells import rows_in
-from ledger.store.cells.columns import ENTRY, LOT, MONEY, RESERVATION, RESERVATION_COSTS, STATE, WALLET
+from ledger.store.cells.columns import (
+    ENTRY,
+    LOT,
+    MONEY,
+    RENEWAL,
+    RESERVATION,
+    RESERVATION_COSTS,
+    STATE,
+    WALLET,
+)
 from ledger.store.postgres.outcomes import as_write_errors
 from ledger.store.statements import statements_of
 from ledger.turns import LINES_AT_ONCE, Turns
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, LotKey, Reservation, State, Wallet
+    from ledger.books.model import Entry, Lot, LotKey, Renewal, RenewalKey, Reservation, State, Wallet
     from ledger.store.cells.rows_in import Fields
     from ledger.store.postgres.database import Connection, PooledConnection
 
@@ -62,6 +71,8 @@ class Loaded:
     """The earliest expiry of the open reservations that are not in `due`."""
     closings: Closings = NO_CLOSINGS
     """States with a surplus and closes_at <= due_at, at most 200; when the next of the others closes."""
+    renewals: dict[RenewalKey, Renewal] = field(default_factory=dict)
+    """All that recur: few, for a plan names few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ _SQL = statements_of(
     lot_columns=LOT.select("t"),
     reservation_columns=RESERVATION.select("r"),
     reservation_costs_columns=RESERVATION_COSTS.select("c"),
+    renewal_columns=RENEWAL.select("n"),
     state_columns=STATE.select("u"),
     entry_columns=ENTRY.select("e"),
     entry_without_lines=ENTRY.select("e", without="lines"),
@@ -257,6 +269,7 @@ def _loaded(rows: dict[str, list[Fields]]) -> Loaded:
         due=tuple(due[:DUE_MAX]),
         next_reservation_due_at=following[0] if following else None,
         closings=_closings(rows),
+        renewals=dict(rows_in.renewal_of(row) for row in rows.get("renewal", ())),
     )
 
 

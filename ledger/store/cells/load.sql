@@ -66,6 +66,10 @@ CROSS JOIN LATERAL (
     WHERE o.customer = x.customer AND o.surplus <> 0
       AND o.closes_at > coalesce(x.due_at, '-infinity'::timestamptz)
     ORDER BY o.closes_at LIMIT 1) AS u
+UNION ALL
+SELECT 'renewal', ROW({renewal_columns})
+FROM unnest($1::bigint[]) AS x(customer)
+JOIN {cell}.renewals n ON n.customer = x.customer AND n.next_at IS NOT NULL
 
 -- fragment: subject
 -- What is to be undone: $2 the charge's sequence or $3 the reservation's, the other is NULL.

@@ -17,6 +17,7 @@ from ledger.books.model import (
     Entry,
     EntryKind,
     EntryLine,
+    Every,
     GrantKind,
     Lot,
     LotKey,
@@ -25,6 +26,8 @@ from ledger.books.model import (
     MoneyLine,
     Pin,
     Ratio,
+    Renewal,
+    RenewalKey,
     Reservation,
     ReservationCosts,
     ReservationImage,
@@ -41,6 +44,7 @@ from ledger.store.cells.columns import (
     LOT,
     MONEY,
     MONEY_LINE_OWN,
+    RENEWAL,
     RESERVATION,
     RESERVATION_COSTS,
     STATE,
@@ -58,7 +62,7 @@ Fields: TypeAlias = "Sequence[Any] | asyncpg.Record"
 
 _wallet, _entry, _money = WALLET.reader(), ENTRY.reader(), MONEY.reader()
 _reservation, _costs = RESERVATION.reader(), RESERVATION_COSTS.reader()
-_lot, _state = LOT.reader(), STATE.reader()
+_lot, _state, _renewal = LOT.reader(), STATE.reader(), RENEWAL.reader()
 _credits, _dollars, _terms = (
     attrgetter(*Credits._fields),
     attrgetter(*Dollars._fields),
@@ -199,6 +203,16 @@ def state_of(row: Fields) -> State:
         uncollected_micros=state.uncollected,
         revenue_nanousd=state.revenue_nanousd,
         terms=_terms_of(state),
+    )
+
+
+def renewal_of(row: Fields) -> tuple[RenewalKey, Renewal]:
+    renewal = _renewal(row)
+    return RenewalKey(renewal.plan, renewal.recurring), Renewal(
+        next_at=renewal.next_at,
+        every=Every(renewal.every),
+        anchor=renewal.anchor,
+        lots=tuple(LotKey(*key) for key in renewal.lots),
     )
 
 

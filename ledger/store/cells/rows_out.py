@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         Money,
         MoneyLine,
         Ratio,
+        Renewal,
+        RenewalKey,
         Reservation,
         ReservationCosts,
         State,
@@ -204,7 +206,15 @@ def grant_row(customer: int, key: LotKey, record: GrantRecord) -> str:
     return (
         f"({customer},{key.sequence},{key.n},{'' if paid_nanousd is None else paid_nanousd},"
         f"{_text(record.external_reference)},{_text(record.note)},{record.ended_micros},"
-        f"{record.refunded_micros},{record.taken_off_nanousd})"
+        f"{record.refunded_micros},{record.taken_off_nanousd},{record.rolled_over_micros},{_text(record.recurring)})"
+    )
+
+
+def renewal_row(customer: int, key: RenewalKey, renewal: Renewal, shared: Shared) -> str:
+    lots = ",".join([f"[{sequence},{n}]" for sequence, n in renewal.lots])
+    return (
+        f"({customer},{_name(key.plan)},{_text(key.grant)},{shared.instants[renewal.next_at]},{renewal.every},"
+        f'{renewal.anchor},"[{lots}]")'
     )
 
 

@@ -29,6 +29,7 @@ from ledger.store.cells.write_statement import (
     LOTS_CHANGED,
     LOTS_EXTENDED,
     PARTS,
+    RENEWALS,
     RESERVATIONS_CHANGED,
     STATES,
     VALUES_BORN,
@@ -49,7 +50,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from ledger.books.model import Entry, GrantRecord, Lot, LotKey, Reservation, State, Wallet
+    from ledger.books.model import (
+        Entry,
+        GrantRecord,
+        Lot,
+        LotKey,
+        Renewal,
+        RenewalKey,
+        Reservation,
+        State,
+        Wallet,
+    )
     from ledger.store.audit import Audited
     from ledger.store.cells.rows_out import Shared
     from ledger.store.cells.write_statement import StatementPart
@@ -98,6 +109,7 @@ class Batch:
     """With whether it is born in this batch, as for reservations."""
     records: dict[tuple[int, LotKey], GrantRecord] = field(default_factory=dict)
     """What becomes known of lots, beside what is stored."""
+    renewals: dict[tuple[int, RenewalKey], Renewal] = field(default_factory=dict)
     reservations: dict[tuple[int, int], tuple[Reservation, bool]] = field(default_factory=dict)
     states: dict[tuple[int, str], State] = field(default_factory=dict)
     debts: dict[int, int] = field(default_factory=dict)
@@ -204,6 +216,7 @@ async def _rows(batch: Batch, shared: Shared) -> dict[StatementPart, str]:
     _add_reservations(rows, batch, shared)
     _add_lots(rows, batch, shared)
     rows[GRANTS] = [rows_out.grant_row(*key, record) for key, record in batch.records.items()]
+    rows[RENEWALS] = [rows_out.renewal_row(*key, renewal, shared) for key, renewal in batch.renewals.items()]
     return {part: rows_out.joined(texts) for part, texts in rows.items() if texts}
 
 

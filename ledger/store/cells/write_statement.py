@@ -115,6 +115,9 @@ LOTS_EXTENDED = StatementPart("lots_extended", columns.LOT_EXTENDED, _SQL["lots_
 VALUES_BORN = StatementPart("values_born", columns.LOT_VALUE, _insert("lot_values", columns.LOT_VALUE))
 VALUES_CHANGED = StatementPart("values_changed", columns.LOT_VALUE, _SQL["values_changed"])
 GRANTS = StatementPart("grants", columns.GRANT, f"{_insert('grants', columns.GRANT)} {_SQL['grant_stands']}")
+RENEWALS = StatementPart(
+    "renewals", columns.RENEWAL, f"{_insert('renewals', columns.RENEWAL)} {_SQL['renewal_stands']}"
+)
 STATES = StatementPart("states", columns.STATE, f"{_insert('states', columns.STATE)} {_SQL['state_stands']}")
 BUDGETED = StatementPart("budgeted", columns.BUDGETED, _insert("budgeted", columns.BUDGETED))
 DEBTS = StatementPart("debts", columns.DEBT, f"{_insert('debts', columns.DEBT)} {_SQL['debt_stands']}")
@@ -132,6 +135,7 @@ PARTS = (
     VALUES_BORN,
     VALUES_CHANGED,
     GRANTS,
+    RENEWALS,
     STATES,
     BUDGETED,
     DEBTS,

@@ -105,11 +105,17 @@ FROM {rows}
 WHERE t.customer = x.customer AND t.sequence = x.sequence AND t.n = x.n AND {applies} RETURNING 1
 
 -- fragment: grant_stands
--- What has ended, and what is taken off, is added up; the rest is said once, but for what is paid in the end.
+-- What has ended, is taken off or rolled over is added up; the rest is said once, but for what is paid in the end.
 ON CONFLICT (customer, sequence, n) DO UPDATE SET
     paid_nanousd = coalesce(excluded.paid_nanousd, grants.paid_nanousd),
     ended = grants.ended + excluded.ended, refunded = grants.refunded + excluded.refunded,
-    taken_off_nanousd = grants.taken_off_nanousd + excluded.taken_off_nanousd
+    taken_off_nanousd = grants.taken_off_nanousd + excluded.taken_off_nanousd,
+    rolled_over = grants.rolled_over + excluded.rolled_over,
+    recurring = coalesce(grants.recurring, excluded.recurring)
+
+-- fragment: renewal_stands
+ON CONFLICT (customer, plan, recurring) DO UPDATE SET
+    next_at = excluded.next_at, every = excluded.every, anchor = excluded.anchor, lots = excluded.lots
 
 -- fragment: values_changed
 -- A hold takes no value: most rows stay as they are, so their number tells nothing. The lot itself is

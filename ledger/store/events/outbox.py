@@ -156,6 +156,7 @@ def _fact(row: asyncpg.Record) -> BookedFact:
             row["lot_expires_at"],
             row["lot_priority"],
             row["lot_scope"],
+            row["recurring"],
         )
         if row["lot_kind"]
         else None,

@@ -48,12 +48,13 @@ SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) 
        e.threshold, e.reservation, e.reservation_charged, e.reservation_expires_at, e.priced, e.uncollected,
        e.late, e.subject, e.subject_n, l.kind AS lot_kind, l.amount AS lot_amount,
        l.effective_at AS lot_effective_at, l.expires_at AS lot_expires_at, l.priority AS lot_priority,
-       coalesce(l.scope, '') AS lot_scope
+       coalesce(l.scope, '') AS lot_scope, g.recurring
 FROM bounds b
 LEFT JOIN found e ON true
 LEFT JOIN ledger.customers c ON c.customer = e.customer
 LEFT JOIN {cell}.lots l
        ON e.kind = 'GRANT' AND l.customer = e.customer AND l.sequence = e.subject AND l.n = e.subject_n
+LEFT JOIN {cell}.grants g ON g.customer = l.customer AND g.sequence = l.sequence AND g.n = l.n
 -- A customer's entries in their order, and what others did meanwhile about when they did it.
 ORDER BY e.booked_at, e.customer, e.sequence
 

@@ -57,7 +57,10 @@ CELL: Final[Mapping[str, Relation]] = {
     "reservation_costs": Relation(_CHANGE),
     "lots": Relation(_CHANGE, ALL),
     "lot_values": Relation(_CHANGE),
-    "grants": Relation(_CHANGE, "customer sequence n external_reference note ended refunded"),
+    "grants": Relation(
+        _CHANGE, "customer sequence n external_reference note ended refunded rolled_over recurring"
+    ),
+    "renewals": Relation(_CHANGE, ALL),
     "states": Relation(_CHANGE),
     "budgeted": Relation(_APPEND, ALL),
     "rollup_lines": Relation(_CHANGE),

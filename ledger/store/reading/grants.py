@@ -92,7 +92,15 @@ def _listed(rows: list[asyncpg.Record]) -> list[ListedGrant]:
         ListedGrant(
             row["customer"],
             lot_of(row, value_nanousd=0),
-            GrantRecord(None, row["external_reference"], row["note"], row["ended"], row["refunded"]),
+            GrantRecord(
+                None,
+                row["external_reference"],
+                row["note"],
+                row["ended"],
+                row["refunded"],
+                rolled_over_micros=row["rolled_over"],
+                recurring=row["recurring"],
+            ),
         )
         for row in rows
     ]

@@ -1,5 +1,6 @@
 -- fragment: columns
-{lot_columns}, g.external_reference, g.note, coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded
+{lot_columns}, g.external_reference, g.note, coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded,
+coalesce(g.rolled_over, 0) AS rolled_over, g.recurring
 
 -- fragment: record
 LEFT JOIN {cell}.grants g ON g.customer = l.customer AND g.sequence = l.sequence AND g.n = l.n

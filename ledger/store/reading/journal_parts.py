@@ -6,16 +6,12 @@ range is the same for ever. A part of it ends where enough entries were looked a
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ledger.errors import RequestError
 from ledger.store.lists import LINES_BYTES, LOOKED_AT_MAX
 from ledger.store.reading.milestones import first_after, last_before
 from ledger.store.statements import fill, statements_of
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 ADDED_UP_MAX: Final = 4_000
 """Entries added up for one page: some 150 ms."""
@@ -47,11 +43,6 @@ PART: Final = _SQL["part"]
 
 class ReportOutdatedError(RequestError):
     """The customer's time zone has changed since the report's first page: its days are others now."""
-
-
-def day_begins(day: date, zone: ZoneInfo) -> datetime:
-    """The instant at which a day begins in a zone."""
-    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
 
 
 def added_up(*, entry_key: str, line_key: str, line_parts: int) -> str:

@@ -16,9 +16,10 @@ from operator import sub
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from ledger.books.calendar import day_begins
 from ledger.books.model import Credits
 from ledger.errors import RequestError
-from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up, day_begins
+from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _SQL = statements_of(
 _CUSTOMER = _SQL["customer"]
 _BALANCES = _SQL["balances"]
 _LINES = _SQL["lines"]
+_ROLLED_OVER = _SQL["rolled_over"]
 
 
 class MonthNotBegunError(RequestError):
@@ -126,6 +128,7 @@ class StatementPage:
     as_of: datetime | None
     opening: Credits
     closing: Credits
+    rolled_over_micros: int
     lines: list[StatedLine]
     next: StatementPlace | None
     """None: there is no other page."""
@@ -168,8 +171,11 @@ async def month_statement(
         as_of = None if _is_final(customer, query, ends_at) else customer["as_of"]
         place = StatementPlace(zone, as_of, begin, span["through"], begin, 0)
     opening, closing = await _balances(connection, key, place)
+    rolled_over = await connection.fetchval(
+        _ROLLED_OVER.format(cell=key.cell), key.customer, place.begin, place.through
+    )
     lines, after = await _lines(connection, key, query, place, size)
-    return StatementPage(zone, begins_at, ends_at, place.as_of, opening, closing, lines, after)
+    return StatementPage(zone, begins_at, ends_at, place.as_of, opening, closing, rolled_over, lines, after)
 
 
 def _is_final(customer: asyncpg.Record, query: StatementQuery, ends_at: datetime) -> bool:

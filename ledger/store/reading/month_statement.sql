@@ -8,6 +8,12 @@ SELECT e.sequence, e.issued_after AS issued, e.pending_after AS pending, e.avail
        e.voided_after AS voided, e.refunded_after AS refunded, e.debt_after AS debt
 FROM {cell}.entries e WHERE e.customer = $1 AND e.sequence IN ($2, $3)
 
+-- name: rolled_over
+-- What moved on to lots that entries $2 to $3 made.
+SELECT coalesce(sum(l.amount), 0)::bigint FROM {cell}.lots l
+JOIN {cell}.entries e ON e.customer = l.customer AND e.sequence = l.sequence
+WHERE l.customer = $1 AND l.sequence BETWEEN $2 AND $3 AND e.kind = 'ROLLOVER'
+
 -- name: lines
 -- What was not collected is taken off again; grants stand beside what was used.
 {added_up}, not_collected AS (

@@ -50,6 +50,7 @@ _SQL = statements_of(
     after_instant=first_after("$2"),
 )
 _PROFILE = _SQL["profile"]
+_UPCOMING = _SQL["upcoming"]
 _PROFILES = _SQL["profiles"]
 _CUSTOMERS = _SQL["customers"]
 _BALANCE = _SQL["balance"]
@@ -186,6 +187,12 @@ class Reads:
         if row is None:
             raise CustomerNotFoundError(customer_id)
         return Profile(customer_id=customer_id, **row)
+
+    async def upcoming(self, customer_id: str) -> dict[str, datetime]:
+        """When what recurs by the customer's plan does so next, by its name; the earliest first."""
+        async with self._at(customer_id) as (connection, key):
+            rows = await connection.fetch(_UPCOMING.format(cell=key.cell), key.customer)
+        return {row["recurring"]: row["next_at"] for row in rows}
 
     async def profiles(self, after: str, limit: int) -> list[Profile]:
         """Customers in the order of their ids, those beyond `after` ('' for the first)."""

@@ -2,6 +2,11 @@
 SELECT display_name, plan, card, zone, multiplier_nanos, created_at
 FROM {cell}.wallets WHERE customer = $1
 
+-- name: upcoming
+SELECT n.recurring, n.next_at FROM {cell}.renewals n
+JOIN {cell}.wallets w ON w.customer = n.customer AND w.plan = n.plan
+WHERE n.customer = $1 AND n.recurring <> '' AND n.next_at IS NOT NULL ORDER BY n.next_at, n.recurring
+
 -- name: profiles
 SELECT customer, display_name, plan, card, zone, multiplier_nanos, created_at
 FROM {cell}.wallets WHERE customer = ANY($1::bigint[])

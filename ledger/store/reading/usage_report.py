@@ -15,7 +15,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up, day_begins
+from ledger.books.calendar import day_begins
+from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:

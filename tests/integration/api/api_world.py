@@ -248,6 +248,7 @@ class World:
             "lots",
             "lot_values",
             "grants",
+            "renewals",
             "states",
             "budgeted",
             "debts",

@@ -159,8 +159,14 @@ class Bookkeeper:
     async def pass_time(self, now: datetime) -> Wallet:
         """Books what is due by the clock."""
         found = (await load(self.connection, CELL, [LoadRequest(self.customer, due_at=now)]))[self.customer]
-        decisions, wallet = due(
-            found.wallet, found.due, found.next_reservation_due_at, found.closings, now=now, plan=self.plan
+        decisions, wallet, _ = due(
+            found.wallet,
+            found.due,
+            found.next_reservation_due_at,
+            found.closings,
+            now=now,
+            plan=self.plan,
+            plan_at=lambda _: self.plan,
         )
         if decisions:
             await self.write(Standing(found.wallet.sequence, found.token), decisions)

@@ -118,8 +118,13 @@ async def test_what_is_due_can_be_written_and_loaded_again(world, connection):
     await write(connection, CELL, world.take())
     world.tick(seconds=4)
     [loaded] = (await load(connection, CELL, [LoadRequest(customer, due_at=world.now)])).values()
-    decisions, wallet = books.due(
-        loaded.wallet, loaded.due, loaded.next_reservation_due_at, now=world.now, plan=PLAN
+    decisions, wallet, _ = books.due(
+        loaded.wallet,
+        loaded.due,
+        loaded.next_reservation_due_at,
+        now=world.now,
+        plan=PLAN,
+        plan_at=lambda _: PLAN,
     )
     assert [decision.entry.kind for decision in decisions] == [
         EntryKind.RESERVATION_EXPIRED,

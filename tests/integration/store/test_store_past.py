@@ -31,7 +31,9 @@ async def test_a_balance_waits_for_what_is_due(database, connection):
     assert await reads.balance_at("acme", expiry - MICROSECOND) == Credits(available=5 * CREDIT)
 
     world.tick(seconds=2)
-    decisions, _ = books.due(world.wallets[customer], [], None, now=world.now, plan=PLAN)
+    decisions, *_ = books.due(
+        world.wallets[customer], [], None, now=world.now, plan=PLAN, plan_at=lambda _: PLAN
+    )
     for decision in decisions:
         world.apply(decision)
     await write(connection, CELL, world.take())

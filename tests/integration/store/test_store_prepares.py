@@ -10,7 +10,7 @@ import pytest
 from store_world import CELL
 
 import ledger.store
-from ledger.store.cells.columns import ENTRY, WALLET
+from ledger.store.cells.columns import ENTRY, RENEWAL, WALLET
 
 STORE = Path(ledger.store.__file__).parent
 FILES = sorted(file for file in STORE.rglob("*.sql") if "migrations" not in file.parts)
@@ -21,6 +21,7 @@ GIVEN = {
     "entry_rows": ENTRY.rows(CELL, 2),
     "groups": "plan",
     "invariant": "held_is_pins",
+    "renewal_rows": RENEWAL.rows(CELL, 1),
     "role": "acu_reader",
     "table": "money",
     "wallet_rows": WALLET.rows(CELL, 1),

@@ -133,5 +133,6 @@ def test_every_entry_that_moves_credits_has_a_type():
         EntryKind.GRANT_PENDING_PAYMENT,
         EntryKind.GRANT_EXTENDED,
         EntryKind.GRANT_WRITTEN_OFF,
+        EntryKind.ROLLOVER,
     }
     assert {*_TYPES} == {*EntryKind} - never

@@ -17,12 +17,17 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     reverse  V1 C1 (or R1)
     refund   V1 C1 10 (or without an amount: all that is left)
     update   plan=other card=own
+    unknown | known                                                the plan is not, or is, to be found
+    ends     the plan names no grant that recurs any more
     confirm  G1 1.00 (or without an amount: what was stated)       of grant G1 100 PAID 1.00 pending_payment
     void     G1 debt (or without: what was used stays paid) only_pending_payment
     prolong  G1 expires=3d priority=2 (expires=never)
     payback  G1 50 usd=45 (or without: all that nobody holds, at what it is worth)
     writeoff G1 10 (or debt 10; or without an amount: all that is owed)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
+    zone     Europe/Berlin                                         of the customer
+    recurs   monthly 100 PAID 9.00 every=MONTH day=31 prorated life=60d rollover=10/50/30d     of the plan
+    comes    other (or without: to the same plan again)            the customer comes to a plan
     balance | books | lot G1 | reservation R1 | order              what is kept
     counts                                                         of budgets, by name, by date or hour
 
@@ -30,7 +35,8 @@ Work may have labels: `team=a`; a reservation has its name as `agent` besides. A
 kind:credits:cost:treatment:result:pool; a result `charged` is an outcome that is charged for; a pool
 `dbcu/3` is 3 credits of the pool dbcu, while they last, instead of the credits.
 After `->` stands `ok` or a refusal's reason, and fields that must be so (those of `_entry_view` and its
-neighbours); what is not named is not looked at, but the audit runs after each step.
+neighbours); what is not named is not looked at, but the audit runs after each step. Grants that recur are
+named M1, M2, … in their order, what rolls over O1, O2, ….
 """
 
 from __future__ import annotations
@@ -55,6 +61,7 @@ from ledger.books import (
     Dollars,
     Entry,
     EntryKind,
+    Every,
     Extend,
     ExtendGrant,
     Fill,
@@ -65,12 +72,14 @@ from ledger.books import (
     PoolPart,
     Priced,
     PricedLine,
+    RecurringGrant,
     Refund,
     RefundGrant,
     Refusal,
     Release,
     Reserve,
     Reverse,
+    Rollover,
     Rounding,
     Treatment,
     Unpriced,
@@ -281,7 +290,56 @@ class Table:
         return outcome | {"name": wallet.display_name, "plan": wallet.plan, "card": str(wallet.card)}
 
     def do_tick(self, words: list[str], options: dict[str, str]) -> list[Decision]:
-        return self.world.pass_time(_duration(words[0]))
+        written = self.world.pass_time(_duration(words[0]))
+        for decision in written:
+            entry = decision.entry
+            if entry.kind in (EntryKind.GRANT, EntryKind.ROLLOVER):
+                letter = "M" if entry.kind is EntryKind.GRANT else "O"
+                number = 1 + sum(name.startswith(letter) for name in self.names)
+                self.names[f"{letter}{number}"] = entry.sequence
+        return written
+
+    def do_zone(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return self.run("", UpdateCustomer(*self.request(), zone=words[0]))
+
+    def do_recurs(self, words: list[str], options: dict[str, str]) -> None:
+        name, amount, kind, paid, *more = words
+        least, most, life = (options.get("rollover", "0//") + "//").split("/")[:3]
+        rollover = Rollover(
+            _micros(least), _micros(most) if most else None, _duration(life) if life else None
+        )
+        grant = RecurringGrant(
+            name,
+            _micros(amount),
+            _nanousd(paid),
+            GrantKind(kind),
+            Every(options.get("every", "MONTH")),
+            day=int(options["day"]) if "day" in options else None,
+            priority=int(options.get("priority", 0)),
+            scope=options.get("scope"),
+            life=_duration(options["life"]) if "life" in options else None,
+            rollover=rollover if "rollover" in options else None,
+            prorated="prorated" in more,
+        )
+        plan = self.world.plan
+        others = tuple(each for each in plan.grants or () if each.name != name)
+        self.world.plan = plan._replace(grants=(*others, grant))
+
+    def do_unknown(self, words: list[str], options: dict[str, str]) -> None:
+        self.world.plan_is_known = False
+
+    def do_known(self, words: list[str], options: dict[str, str]) -> None:
+        self.world.plan_is_known = True
+
+    def do_ends(self, words: list[str], options: dict[str, str]) -> None:
+        self.world.plan = self.world.plan._replace(grants=())
+
+    def do_comes(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        plan = words[0] if words else self.world.plan.name
+        outcome = self.run("", UpdateCustomer(*self.request(), plan=plan, is_granted=True))
+        self.world.plan = self.world.plan._replace(name=plan, grants=() if words else self.world.plan.grants)
+        self.world.plan_is_known = True
+        return outcome
 
     def do_due_batch(self, words: list[str], options: dict[str, str]) -> None:
         self.world.due_batch = int(words[0])
@@ -310,6 +368,8 @@ class Table:
             "ended": _credits(record.ended_micros),
             "back": _credits(record.refunded_micros),
             "taken_off": _dollars(record.taken_off_nanousd),
+            "rolled_over": _credits(record.rolled_over_micros),
+            "recurring": str(record.recurring),
         }
 
     def do_reservation(self, words: list[str], options: dict[str, str]) -> dict[str, str]:

@@ -25,6 +25,8 @@ from ledger.books import (
     Refund,
     Refusal,
     Release,
+    Renewal,
+    RenewalKey,
     Reservation,
     ReservationCosts,
     ReservationState,
@@ -51,6 +53,7 @@ class World:
     def __init__(self, plan: Plan | None = None, credit_price_nanousd: int = DOLLAR) -> None:
         self.plan = plan or Plan("standard", None)
         self.terms = terms(credit_price_nanousd=credit_price_nanousd)
+        self.plan_is_known = True
         self.now = START
         self.due_batch = 1000
         self.entries: list[Entry] = []
@@ -58,6 +61,7 @@ class World:
         self.records: dict[LotKey, GrantRecord] = {}
         self.reservations: dict[int, Reservation] = {}
         self.states: dict[str, State] = {}
+        self.renewals: dict[RenewalKey, Renewal] = {}
         self.keep(create(1, "Ada", self.plan.name, None, "UTC", "create", b"", START))
 
     def run(self, command: Command, priced: Priced | None = None) -> Decision | Refusal:
@@ -93,14 +97,24 @@ class World:
             late = [r for r in open_ones if r.expires_at <= self.now][: self.due_batch]
             rest = open_ones[len(late) :]
             next_at = rest[0].expires_at if rest else None
-            decisions, wallet = due(
-                self.wallet, late, next_at, self.closings(), self.states, now=self.now, plan=self.plan
+            decisions, wallet, renewals = due(
+                self.wallet,
+                late,
+                next_at,
+                self.closings(),
+                self.states,
+                self.renewals,
+                now=self.now,
+                plan=self.plan,
+                plan_at=lambda _: self.plan if self.plan_is_known else None,
             )
             for decision in decisions:
                 self.keep(decision)
+            self.renewals.update(renewals)
             self.wallet = wallet
             written += decisions
             self.check()
+            self.check_renewals()
         return written
 
     def closings(self) -> Closings:
@@ -209,6 +223,7 @@ class World:
         if decision.reservation is not None:
             self.reservations[decision.reservation.sequence] = decision.reservation
         self.states.update(decision.states)
+        self.renewals.update(decision.renewals)
         for key, more in decision.records.items():
             self.records[key] = self.records.get(key, NO_RECORD).plus(more)
         self.check()
@@ -226,6 +241,13 @@ class World:
         counts = {key: int(state.text) for key, state in self.states.items() if key.startswith("budget:")}
         assert counts == self.recounted()
         self.check_ended()
+
+    def check_renewals(self) -> None:
+        """Hold that the clock looks at the customer before anything recurs."""
+        for renewal in self.renewals.values():
+            if renewal.next_at is not None:
+                assert self.wallet.next_due_at is not None
+                assert self.wallet.next_due_at <= renewal.next_at
 
     def check_ended(self) -> None:
         """Hold what is known to have ended of each lot against the balances, and what is left of it."""
