@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-
-def boot_seconds() -> float:
-    """Seconds on a clock that is never set and that counts while the machine sleeps."""
-    return time.clock_gettime(_BOOT_CLOCK)
+boot_seconds: Final = partial(time.clock_gettime, _BOOT_CLOCK)
+"""Seconds on a clock that is never set and that counts while the machine sleeps."""
 
 
 class DatabaseClock:
