@@ -59,15 +59,15 @@ def places_of_new(
     budgets: Sequence[Budget], labels: Mapping[str, str], at: datetime, zone: str
 ) -> tuple[CounterPlace, ...]:
     """Where work with these labels counts that begins at an instant; without those of a budget, nowhere."""
-    places: list[CounterPlace] = []
-    for budget in budgets:
-        if not _is_for(budget, labels):
-            continue
-        starts_at, ends_at = span_of(budget.window, at, zone)
-        start = "" if starts_at is None else f"{starts_at:%Y-%m-%dT%H.%M}"
-        values = {label: labels[label] for label in budget.by}
-        places.append(CounterPlace(_key(budget, start, values), budget, values, ends_at))
-    return tuple(places)
+    return tuple([place_of(budget, labels, at, zone) for budget in budgets if _is_for(budget, labels)])
+
+
+def place_of(budget: Budget, labels: Mapping[str, str], at: datetime, zone: str) -> CounterPlace:
+    """Where a budget counts work with these labels, of which it has all that it counts by."""
+    starts_at, ends_at = span_of(budget.window, at, zone)
+    start = "" if starts_at is None else f"{starts_at:%Y-%m-%dT%H.%M}"
+    values = {label: labels[label] for label in budget.by}
+    return CounterPlace(_key(budget, start, values), budget, values, ends_at)
 
 
 def places_of_reservation(

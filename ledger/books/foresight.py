@@ -13,6 +13,7 @@ from ledger.books.burn_down import burn_order
 from ledger.books.commands import Reserve
 from ledger.books.model import (
     UNSCALED,
+    BudgetCounter,
     Credits,
     Facts,
     GrantKind,
@@ -37,14 +38,18 @@ def foresee_refusal(
     plan: Plan,
     priced: Priced | None,
     terms: Terms,
+    counters: tuple[BudgetCounter, ...] = (),
 ) -> Refusal | None:
     """Refuses what a reserve of the whole amount, or of the usage, would be refused for by the books.
 
-    `free_micros` is what is available in lots of each scope; None stands for those without.
+    `free_micros` is what is available in lots of each scope; None stands for those without; `counters`
+    are those of the budgets that the reserve would count in.
     """
     command = Reserve("", b"", amount_micros, labels=labels)
     wallet = _wallet(free_micros, plan, now)
-    outcome = reserve(wallet, command, now=now, plan=plan, priced=priced, terms=terms, facts=Facts())
+    outcome = reserve(
+        wallet, command, now=now, plan=plan, priced=priced, terms=terms, facts=Facts(counters=counters)
+    )
     return outcome if isinstance(outcome, Refusal) else None
 
 

@@ -29,6 +29,9 @@ where it is stored. Those that are said to be reduced may be compared by `==`.""
 NO_AMOUNT: Ratio = (0, 1)
 """An exact amount of nothing, reduced."""
 
+INTERNAL_LABEL = "internal."
+"""Labels that begin so are stored, and leave by no public door: neither returned nor filtered by."""
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 """No labels, no details."""
 

@@ -64,6 +64,8 @@ from ledger.client.sync import SyncCredits, SyncListed, SyncWatched
 from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert
 from ledger.client.wallet_models import (
+    Budget,
+    BudgetWindow,
     CustomerToken,
     Event,
     EventPage,
@@ -88,7 +90,9 @@ from ledger.client.watching import Watched
 __all__ = [
     "Balance",
     "BooksDoNotVerify",
+    "Budget",
     "BudgetExceeded",
+    "BudgetWindow",
     "CallerRefused",
     "Charge",
     "ChargeLine",

@@ -17,6 +17,7 @@ from ledger.client.lists import PAGE_SIZE, Listed, Page
 from ledger.client.models import Charge, Quote, Reservation, ReservationState
 from ledger.client.usage_report import added_up
 from ledger.client.wallet_models import (
+    Budget,
     CustomerToken,
     EventPage,
     Grant,
@@ -167,6 +168,12 @@ class Reads(ABC):
             return Page(lines, answer.next_page_token)
 
         return Listed(read)
+
+    async def budgets(self, customer_id: str, labels: Mapping[str, str] | None = None) -> tuple[Budget, ...]:
+        """The customer's budgets, and what they have counted; with labels, of those that count by these."""
+        request = wallet.GetBudgetsRequest(customer_id=customer_id, labels=models.labels_asked(labels))
+        answer = await self._read(lambda wire: wire.wallet.GetBudgets, request)
+        return tuple(map(wallet_models.budget_of, answer.budgets))
 
     async def events_since(
         self, customer_id: str, cursor: str = "", *, types: Collection[str] = ()

@@ -181,6 +181,7 @@ class SyncCredits:
     list_charges = _listing(Credits.list_charges)
     list_grants = _listing(Credits.list_grants)
     list_transactions = _listing(Credits.list_transactions)
+    budgets = _waiting(Credits.budgets)
     events_since = _waiting(Credits.events_since)
     usage_report = _waiting(Credits.usage_report)
     statement = _waiting(Credits.statement)

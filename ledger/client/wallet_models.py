@@ -86,6 +86,18 @@ class StatementLineType(StrEnum):
     """A type that this version of the client does not know."""
 
 
+class BudgetWindow(StrEnum):
+    """How long a budget counts, by the clock of the customer's zone."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+    UNKNOWN = "unknown"
+    """A window that this version of the client does not know."""
+
+
 def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> dict[int, str]:
     """Values by the numbers that the service has for them."""
     return {
@@ -98,6 +110,7 @@ def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> d
 _KINDS: Final = _members(GrantKind, dict(wallet.GrantKind.items()), "GRANT_KIND_")
 _STATUSES: Final = _members(GrantStatus, dict(wallet.GrantStatus.items()), "GRANT_STATUS_")
 _LINES: Final = _members(StatementLineType, dict(wallet.StatementLineType.items()), "STATEMENT_LINE_TYPE_")
+_WINDOWS: Final = _members(BudgetWindow, dict(wallet.BudgetWindow.items()), "BUDGET_WINDOW_")
 _TYPES: Final = _members(TransactionType, dict(wallet.TransactionType.items()), "TRANSACTION_TYPE_")
 
 
@@ -367,6 +380,38 @@ class Statement:
         return credits_of(self.refunded_micros)
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many credits work may take in a window, and has taken in that which it is now."""
+
+    name: str
+    limit_micros: int
+    window: BudgetWindow
+    by: tuple[str, ...]
+    """Labels: each combination of their values has a count of its own."""
+    where: Mapping[str, str]
+    """Only work with these labels is counted."""
+    blocks: bool
+    """An UP_TO hold of more than is left is refused; else it holds what is left."""
+    notify_percents: tuple[int, ...]
+    used_micros: int | None
+    """Held or charged; None where it is not said whose count is meant."""
+    left_micros: int | None
+    window_ends_at: datetime | None
+
+    @property
+    def limit(self) -> Decimal:
+        return credits_of(self.limit_micros)
+
+    @property
+    def used(self) -> Decimal | None:
+        return None if self.used_micros is None else credits_of(self.used_micros)
+
+    @property
+    def left(self) -> Decimal | None:
+        return None if self.left_micros is None else credits_of(self.left_micros)
+
+
 class PriceRate(NamedTuple):
     """What one measure of something costs."""
 
@@ -455,6 +500,21 @@ def grant_of(message: wallet.Grant) -> Grant:
         message.external_reference,
         message.recurring,
         message.rolled_over_micros,
+    )
+
+
+def budget_of(message: wallet.Budget) -> Budget:
+    return Budget(
+        message.name,
+        message.limit_micros,
+        BudgetWindow(_WINDOWS.get(message.window, BudgetWindow.UNKNOWN)),
+        tuple(message.by),
+        dict(message.where),
+        message.at_limit == wallet.BUDGET_AT_LIMIT_BLOCK,
+        tuple(message.notify_percents),
+        message.used_micros if message.HasField("used_micros") else None,
+        message.left_micros if message.HasField("left_micros") else None,
+        instant_of(message.window_ends_at) if message.HasField("window_ends_at") else None,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ledger.books.model import AtLimit, Budget, BudgetWindow
+from ledger.books.model import INTERNAL_LABEL, AtLimit, Budget, BudgetWindow
 from ledger.prices.plan_values import Amount
 from pricing.documents.validate import RefusedError, Strict
 
@@ -35,7 +35,6 @@ _NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
 _LABEL_MAX = 63
 
 Value = TypeVar("Value", str, int)
-Label = Annotated[str, Field(min_length=1, max_length=_LABEL_MAX)]
 
 
 def _window(value: object) -> BudgetWindow:
@@ -56,12 +55,19 @@ def _above_zero(limit_micros: int) -> int:
     return limit_micros
 
 
+def _public(label: str) -> str:
+    if label.startswith(INTERNAL_LABEL):
+        raise RefusedError("is hidden from customers, whom budgets are shown", "name another label")
+    return label
+
+
 def _distinct(values: list[Value]) -> list[Value]:
     if len(set(values)) < len(values):
         raise RefusedError("says something twice", "write each once")
     return values
 
 
+Label = Annotated[str, Field(min_length=1, max_length=_LABEL_MAX), AfterValidator(_public)]
 Labels = Annotated[list[Label], Field(max_length=LABELS_MAX), AfterValidator(_distinct)]
 Thresholds = Annotated[
     list[Annotated[int, Field(ge=1, le=PERCENT_MAX)]],

@@ -65,6 +65,11 @@ class WalletServiceStub:
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.GetBudgets = channel.unary_unary(
+                '/ledger.v1.WalletService/GetBudgets',
+                request_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/ledger.v1.WalletService/ListEvents',
                 request_serializer=ledger_dot_v1_dot_wallet__service__pb2.ListEventsRequest.SerializeToString,
@@ -126,6 +131,13 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBudgets(self, request, context):
+        """How much the customer's work may take, and has taken, in the windows that it is now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """What happened to the customer's credits, oldest first, a second or so after it did.
         """
@@ -172,6 +184,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.FromString,
                     response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'GetBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudgets,
+                    request_deserializer=ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -347,6 +364,33 @@ class WalletService:
             '/ledger.v1.WalletService/GetStatement',
             ledger_dot_v1_dot_wallet__service__pb2.GetStatementRequest.SerializeToString,
             ledger_dot_v1_dot_wallet__service__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.v1.WalletService/GetBudgets',
+            ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsRequest.SerializeToString,
+            ledger_dot_v1_dot_wallet__service__pb2.GetBudgetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

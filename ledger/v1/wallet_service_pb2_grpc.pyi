@@ -51,6 +51,8 @@ class WalletServiceStub:
     """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
     pages as those of a usage report do.
     """
+    GetBudgets: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBudgetsRequest, _wallet_service_pb2.GetBudgetsResponse]
+    """How much the customer's work may take, and has taken, in the windows that it is now."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEventsRequest, _wallet_service_pb2.ListEventsResponse]
     """What happened to the customer's credits, oldest first, a second or so after it did."""
     GetPriceList: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]
@@ -79,6 +81,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
     pages as those of a usage report do.
     """
+    GetBudgets: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBudgetsRequest, _wallet_service_pb2.GetBudgetsResponse]  # type: ignore[assignment]
+    """How much the customer's work may take, and has taken, in the windows that it is now."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEventsRequest, _wallet_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """What happened to the customer's credits, oldest first, a second or so after it did."""
     GetPriceList: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetPriceListRequest, _wallet_service_pb2.GetPriceListResponse]  # type: ignore[assignment]
@@ -140,6 +144,14 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """What a month began with, what came and went in it, and what was left. Every page has all totals; lines come in
         pages as those of a usage report do.
         """
+
+    @_abc_1.abstractmethod
+    def GetBudgets(
+        self,
+        request: _wallet_service_pb2.GetBudgetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.GetBudgetsResponse, _abc.Awaitable[_wallet_service_pb2.GetBudgetsResponse]]:
+        """How much the customer's work may take, and has taken, in the windows that it is now."""
 
     @_abc_1.abstractmethod
     def ListEvents(

@@ -20,9 +20,10 @@ import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
-from ledger.api.messages.validation import EPOCH, INTERNAL, NAMED_LABELS, NANOS
+from ledger.api.messages.validation import EPOCH, NAMED_LABELS, NANOS
 from ledger.books.commands import Charge, Commit, IssueGrant, Refund, RefundGrant, Reverse, VoidGrant
 from ledger.books.model import (
+    INTERNAL_LABEL,
     Credits,
     Entry,
     EntryKind,
@@ -437,7 +438,7 @@ def labels(into: pb.Labels, stored: Mapping[str, str]) -> None:
     for key, value in stored.items():
         if key in NAMED_LABELS:
             setattr(into, key, value)
-        elif not key.startswith(INTERNAL):
+        elif not key.startswith(INTERNAL_LABEL):
             into.other[key] = value
 
 

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.access.keys import PREFIX, holds_one
 from ledger.api.messages import limits
+from ledger.books.model import INTERNAL_LABEL
 from ledger.errors import RequestError
 from ledger.v1 import credit_service_pb2 as pb
 from pricing.exact import format_nanos
@@ -28,9 +29,6 @@ UTC_ZONE: Final = "UTC"
 
 NAMED_LABELS: Final = ("project", "user", "agent", "session")
 """The labels that have fields of their own."""
-
-INTERNAL: Final = "internal."
-"""Labels that begin so are stored, and leave by no public door: neither returned nor filtered by."""
 
 _SECOND: Final = timedelta(seconds=1)
 _INT64_MAX: Final = 2**63 - 1
@@ -259,8 +257,8 @@ def label_filter(problems: Problems, path: str, value: pb.Labels) -> Mapping[str
 
 def reportable_label(problems: Problems, path: str, key: str) -> str:
     """The key of a label that may be reported to a customer."""
-    if key.startswith(INTERNAL):
-        problems.add(path, f"begins with {INTERNAL!r}: such labels are not reported")
+    if key.startswith(INTERNAL_LABEL):
+        problems.add(path, f"begins with {INTERNAL_LABEL!r}: such labels are not reported")
     return key
 
 

@@ -10,7 +10,7 @@ from ledger.api.errors import StatusError, refusal_status
 from ledger.api.messages import encode
 from ledger.api.messages.decode import Foreseen
 from ledger.books.foresight import foresee_refusal
-from ledger.books.model import Priced, Refusal, Rounding
+from ledger.books.model import BudgetCounter, Priced, Refusal, Rounding
 from ledger.books.refusals import price_too_large
 from ledger.books.rounding import MAX_AMOUNT, apportion, over_one, round_ratio
 from ledger.prices.plan_entitlements import denied_items
@@ -30,7 +30,11 @@ def shares_micros(card: pricing.RateCard, lines: Sequence[pricing.Line]) -> tupl
 
 
 async def checked(
-    prices: PriceBook, spendable: Spendable, asked: Foreseen, now: datetime
+    prices: PriceBook,
+    spendable: Spendable,
+    asked: Foreseen,
+    counters: tuple[BudgetCounter, ...],
+    now: datetime,
 ) -> pb.CheckResponse:
     """What a reserve of what is asked about would meet now.
 
@@ -59,6 +63,7 @@ async def checked(
             plan=ground.plan,
             priced=priced,
             terms=ground.terms,
+            counters=counters,
         )
     response.allowed = refusal is None
     if refusal is not None:

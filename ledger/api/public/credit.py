@@ -16,6 +16,7 @@ from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.messages import decode, encode, ids, limits, paging, validation
 from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.public import budgets
 from ledger.api.public.checks import checked, shares_micros
 from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Method, Writes, committed
@@ -90,7 +91,11 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         """Whether a reserve would be taken; no effect."""
         asked = decode.check(request, self._clock())
         spendable = await self._reads.spendable(asked.customer_id)
-        return await checked(self._prices, spendable, asked, self._clock())
+        now, plan = self._clock(), spendable.plan
+        counters = await budgets.counters_of(
+            self._prices, self._reads, asked.customer_id, plan, asked.labels, now
+        )
+        return await checked(self._prices, spendable, asked, counters, now)
 
     def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:
         """Holds credits."""

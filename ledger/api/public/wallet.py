@@ -10,7 +10,7 @@ from datetime import datetime
 from ledger.api.errors import refused
 from ledger.api.messages import encode, events, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.api.public import month_statements, usage_reports
+from ledger.api.public import budgets, month_statements, usage_reports
 from ledger.api.public.balance_watch import BalanceWatch
 from ledger.books.model import LotKey, RefusalReason
 from ledger.events.derive import OF_CUSTOMERS
@@ -118,6 +118,14 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
             transactions=[encode.transaction(customer_id, row) for row in page.rows],
             next_page_token=paging.token_below(request, page.next_before),
         )
+
+    async def GetBudgets(self, request: pb.GetBudgetsRequest, context: object) -> pb.GetBudgetsResponse:
+        """The customer's budgets, and what they have counted."""
+        problems = Problems()
+        customer_id = validation.identifier(problems, "customer_id", request.customer_id)
+        labels = validation.labels(problems, "labels", request.labels)
+        problems.raise_if_any()
+        return await budgets.answer(self._prices, self._reads, customer_id, labels, self._clock())
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: object) -> pb.ListEventsResponse:
         """What happened to the customer's credits, oldest first."""

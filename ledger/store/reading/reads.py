@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from ledger.books.model import Credits, Entry, LotKey, Reservation, ReservationState
+from ledger.books.budgets import CounterPlace
+from ledger.books.model import BudgetCounter, Credits, Entry, LotKey, Reservation, ReservationState
 from ledger.errors import NotNowError, RequestError
 from ledger.store.cells.columns import ENTRY, RESERVATION
 from ledger.store.cells.rows_in import entry_of, reservation_of
@@ -56,6 +57,8 @@ _CUSTOMERS = _SQL["customers"]
 _BALANCE = _SQL["balance"]
 _BALANCES = _SQL["balances"]
 _SPENDABLE = _SQL["spendable"]
+_BUDGETED = _SQL["budgeted"]
+_COUNTS = _SQL["counts"]
 BALANCE_AT = _SQL["balance_at"]
 _NAMES = _SQL["names"]
 # A line of the statement tells no lines of usage.
@@ -152,6 +155,14 @@ class Spendable:
     as_of: datetime
 
 
+class BudgetCounts(NamedTuple):
+    """What budgets have counted; all that was committed before `as_of` is in it."""
+
+    counters: Mapping[str, BudgetCounter]
+    """By key."""
+    as_of: datetime
+
+
 class Booked(NamedTuple):
     """What a commit or a charge booked, whether it was undone, and how much of it was refunded."""
 
@@ -242,6 +253,21 @@ class Reads:
                     key = CustomerKey(row["customer"], cell)
                     found[key] = BalanceSeen(_credits_of(row), row["as_of"])
         return found
+
+    async def budget_counts(
+        self, customer_id: str, places_of: Callable[[str, str, datetime], Sequence[CounterPlace]]
+    ) -> BudgetCounts:
+        """What stands in budgets' counters, at the places that a plan, a zone and this instant lead to."""
+        async with self._at(customer_id) as (connection, key):
+            row = await connection.fetchrow(_BUDGETED.format(cell=key.cell), key.customer)
+            if row is None:
+                raise CustomerNotFoundError(customer_id)
+            places = places_of(row["plan"], row["zone"], row["as_of"])
+            keys = [place.key for place in places]
+            counts = await connection.fetch(_COUNTS.format(cell=key.cell), key.customer, keys) if keys else ()
+        used = dict.fromkeys(keys, 0) | {count["key"]: count["used"] for count in counts}
+        counters = {place.key: BudgetCounter(*place[:3], used[place.key], place.ends_at) for place in places}
+        return BudgetCounts(counters, row["as_of"])
 
     async def spendable(self, customer_id: str) -> Spendable:
         """The customer's policies, and what it may spend, by scope."""

@@ -57,6 +57,13 @@ CROSS JOIN (
 ) scopes
 WHERE w.customer = $1
 
+-- name: budgeted
+-- What says which counters of budgets are meant.
+SELECT now() AS as_of, plan, zone FROM {cell}.wallets WHERE customer = $1
+
+-- name: counts
+SELECT key, used FROM {cell}.budget_counts($1, $2::text[])
+
 -- name: balance_at
 -- What is due takes effect at its own instant, and is written a moment later.
 SELECT w.next_due_at, e.*

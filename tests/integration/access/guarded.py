@@ -230,6 +230,7 @@ OF_A_CUSTOMER: Mapping[str, dict[str, Any]] = {
     "WatchBalance": {},
     "ListGrants": {},
     "ListTransactions": {},
+    "GetBudgets": {},
     "ListEvents": {},
     "GetUsageReport": {"first_day": "2026-11-01", "last_day": "2026-11-02"},
     "GetStatement": {"month": "2026-11"},

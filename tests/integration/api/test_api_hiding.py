@@ -274,6 +274,7 @@ async def drive(world):
         break
     await world.wallet.ListGrants(wallet.ListGrantsRequest(**given))
     await world.wallet.ListTransactions(wallet.ListTransactionsRequest(**given))
+    await world.wallet.GetBudgets(wallet.GetBudgetsRequest(labels=LABELS, **given))
     await world.wallet.ListEvents(wallet.ListEventsRequest(**given))
     await world.wallet.GetPriceList(wallet.GetPriceListRequest(**given))
     today = datetime.now(UTC).date()

@@ -248,6 +248,7 @@ READS = [
     ("wallet", "GetBalance", wallet.GetBalanceRequest(as_of=Timestamp(seconds=1))),
     ("wallet", "ListGrants", wallet.ListGrantsRequest()),
     ("wallet", "ListTransactions", wallet.ListTransactionsRequest()),
+    ("wallet", "GetBudgets", wallet.GetBudgetsRequest()),
     ("wallet", "ListEvents", wallet.ListEventsRequest()),
     ("wallet", "GetPriceList", wallet.GetPriceListRequest()),
 ]

@@ -38,6 +38,8 @@ def test_a_plan_has_budgets_in_their_order() -> None:
         ('a: {limit: "5", window: YEAR}', "is no window of a budget"),
         ('a: {limit: "5", window: DAY, at_limit: STOP}', "is no way to treat a hold beyond the limit"),
         ('a: {limit: "5", window: DAY, by: [x, x]}', "says something twice"),
+        ('a: {limit: "5", window: DAY, by: [internal.host]}', "is hidden from customers"),
+        ('a: {limit: "5", window: DAY, where: {internal.host: a}}', "is hidden from customers"),
         ('a: {limit: "5", window: DAY, notify: [0]}', "greater than or equal to 1"),
         ('a: {limit: "5", window: DAY, notify: [101]}', "less than or equal to 100"),
         ('a: {limit: "5", window: DAY, notify: [50, 50]}', "says something twice"),

@@ -1,0 +1,63 @@
+"""What a customer's budgets are, and what they have counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ledger.api.messages import encode
+from ledger.books.budgets import CounterPlace, place_of, places_of_new
+from ledger.books.model import Budget, BudgetCounter
+from ledger.prices.price_book import PriceBook
+from ledger.store.reading.reads import Reads
+from ledger.v1 import wallet_service_pb2 as pb
+
+
+async def answer(
+    prices: PriceBook, reads: Reads, customer_id: str, labels: Mapping[str, str], now: datetime
+) -> pb.GetBudgetsResponse:
+    """The budgets of the customer's plan, with their counts where the labels say whose these are."""
+    shown: list[tuple[Budget, CounterPlace | None]] = []
+
+    def places(plan: str, zone: str, at: datetime) -> Sequence[CounterPlace]:
+        stated = prices.plans(now).get(plan)
+        for budget in stated.budgets if stated is not None else ():
+            is_known = all(label in labels for label in budget.by)
+            shown.append((budget, place_of(budget, labels, at, zone) if is_known else None))
+        return [place for _, place in shown if place is not None]
+
+    counts = await reads.budget_counts(customer_id, places)
+    response = pb.GetBudgetsResponse(as_of=encode.timestamp(counts.as_of))
+    for budget, place in shown:
+        _put(response.budgets.add(), budget, counts.counters[place.key] if place is not None else None)
+    return response
+
+
+async def counters_of(
+    prices: PriceBook, reads: Reads, customer_id: str, plan: str, labels: Mapping[str, str], now: datetime
+) -> tuple[BudgetCounter, ...]:
+    """What a reserve with these labels would count in; no look at the database where the plan has none."""
+    policies = prices.plans(now).get(plan)
+    stated = policies.budgets if policies is not None else ()
+    if not stated:
+        return ()
+    counts = await reads.budget_counts(
+        customer_id, lambda _, zone, at: places_of_new(stated, labels, at, zone)
+    )
+    return tuple(counts.counters.values())
+
+
+def _put(into: pb.Budget, budget: Budget, counter: BudgetCounter | None) -> None:
+    into.name = budget.name
+    into.limit_micros = budget.limit_micros
+    into.window = pb.BudgetWindow.Value(f"BUDGET_WINDOW_{budget.window}")
+    into.by.extend(budget.by)
+    into.where.update(budget.where)
+    into.at_limit = pb.BudgetAtLimit.Value(f"BUDGET_AT_LIMIT_{budget.at_limit}")
+    into.notify_percents.extend(budget.notify_percents)
+    if counter is not None:
+        into.used_micros = counter.used_micros
+        into.left_micros = counter.left_micros
+        ends_at = encode.timestamp(counter.ends_at)
+        if ends_at is not None:
+            into.window_ends_at.CopyFrom(ends_at)
