@@ -16,6 +16,7 @@ from pricing.documents.field_types import CREDIT_PRICE_MAX_NANOUSD
 from pricing.documents.revised import revised_text
 from pricing.documents.validate import ConfigError, Problem, load_model
 from pricing.planning.doubts import doubts_of_card, doubts_of_costs
+from pricing.planning.entitlement_doubts import doubts_of_entitlements
 from pricing.rating.price import memory_keys, price
 from pricing.rating.quote import Line, Quote, Treatment
 from pricing.rating.reversal import free_marks, unwind
@@ -61,6 +62,7 @@ __all__ = [
     "differing_sections",
     "doubts_of_card",
     "doubts_of_costs",
+    "doubts_of_entitlements",
     "free_marks",
     "item_of",
     "load",

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+import pricing
 from ledger.books.model import OverCapture, Plan, Unpriced
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
@@ -151,6 +152,11 @@ class PlanBook:
         self.stated = located.plain
         self.plans = {name: _plan(name, stated) for name, stated in located.model.plans.items()}
         self.file = located.places.file
+        self._entitlements = {
+            name: stated.entitlements
+            for name, stated in located.model.plans.items()
+            if stated.entitlements is not None
+        }
         self._places = located.places
 
     @classmethod
@@ -170,6 +176,16 @@ class PlanBook:
                 message = f"the card {plan.card!r} names no rule to fall back on"
                 hint = "write fallback: {tokens: <name of a rule>} in the card, or unpriced: CHARGE_HOLD"
                 yield self._places.problem(("plans", name, "unpriced"), message, hint)
+
+    def doubts(self, cards: Mapping[str, RateCard]) -> list[Problem]:
+        """What is likely to be a mistake, though it can be published: entitlements to what has no price."""
+        found = []
+        for name, stated in self._entitlements.items():
+            card = cards.get(self.plans[name].card or "")
+            for doubt in pricing.doubts_of_entitlements(stated, card.rules) if card is not None else ():
+                at = ("plans", name, "entitlements", *doubt.at)
+                found.append(self._places.problem(at, doubt.message, doubt.hint))
+        return found
 
 
 def _plan(name: str, stated: _PlanModel) -> Plan:

@@ -55,7 +55,6 @@ _UNIT_MIXED_UP = 100_000
 """A price so many times under its cost was most likely written for another number of tokens."""
 _STANDARD_STANDS = "that of the standard one stands in as the cost"
 _SHORTER_STAND = "that of cache_write stands in as the cost"
-_NO_EFFECT = "correct it, or leave it out"
 _STATE_COSTS = "write what they cost under models, in costs.yaml"
 _HOUR_NANOS = 3600 * BILLION
 _MILLION = 10**6
@@ -80,7 +79,7 @@ def doubts_of_card(text: str, costs: CostBook, file: str, now: datetime) -> list
 def _without_effect(card: Located[CardDoc]) -> Iterator[Problem]:
     stated = card.model.entitlements
     for doubt in doubts_of_entitlements(stated, card.model.rules) if stated is not None else ():
-        yield card.places.problem(("entitlements", *doubt.at), doubt.message, _NO_EFFECT)
+        yield card.places.problem(("entitlements", *doubt.at), doubt.message, doubt.hint)
 
 
 def doubts_of_costs(text: str, costs: CostBook, file: str) -> list[Problem]:

@@ -20,6 +20,7 @@ class EntitlementDoubt(NamedTuple):
     at: Loc
     """Below the section."""
     message: str
+    hint: str = "correct it, or leave it out"
 
 
 def doubts_of_entitlements(stated: EntitlementsDoc, rules: Sequence[RuleDoc]) -> Iterator[EntitlementDoubt]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
@@ -191,23 +191,29 @@ class RateMethods:
         read = await in_reader(self._read_all, request)
         warnings: list[pricing.Problem] = []
         if not read.problems:
+            cards = self._cards_beside(read)
             for name, document in read.contents.items():
                 taken = self._publisher.refuse_revision(document, name)
                 read.problems.extend([taken] if taken is not None else [])
-                warnings += await self._doubts(document, request.costs.text, read.costs, name)
+                warnings += await self._doubts(document, request.costs.text, read.costs, cards, name)
                 read.problems += await self._left_out(document, name)
         return pb.CheckRatesResponse(
             problems=map(_problem, read.problems), warnings=map(_problem, sorted(warnings))
         )
 
     async def _doubts(
-        self, content: Content, text: str, costs: pricing.CostBook, name: str
+        self,
+        content: Content,
+        text: str,
+        costs: pricing.CostBook,
+        cards: Mapping[str, pricing.RateCard],
+        name: str,
     ) -> list[pricing.Problem]:
-        """What is doubtful in a card under a cost book, or in a cost book, of which the text is taken."""
+        """What is doubtful in a card under a cost book, in plans, or in a cost book, which its text is of."""
         if isinstance(content, pricing.RateCard):
             return await self._publisher.doubts_of_card(content.document, costs, name)
         if isinstance(content, PlanBook):
-            return []
+            return content.doubts(cards)
         return await self._publisher.doubts_of_costs(text, content, name)
 
     async def _left_out(self, content: Content, name: str) -> list[pricing.Problem]:
@@ -241,11 +247,10 @@ class RateMethods:
 
     def _read_plans(self, request: pb.CheckRatesRequest, read: _ReadDocuments) -> None:
         """Reads the plans beside the cards that are read; without any, the cards beside those published."""
-        cards = {each.name: each for each in read.contents.values() if isinstance(each, pricing.RateCard)}
         where = request.plans.name or "plans"
         if request.HasField("plans"):
-            known = {**self._published.newest_cards(), **cards}
             try:
+                known = self._cards_beside(read)
                 read.contents[where] = read_plans_text(request.plans.text, known, where)
             except pricing.ConfigError as error:
                 read.problems += error.problems
@@ -254,6 +259,11 @@ class RateMethods:
             if isinstance(content, pricing.RateCard):
                 problem = self._publisher.without_fallback(content, name)
                 read.problems += [problem] if problem is not None else []
+
+    def _cards_beside(self, read: _ReadDocuments) -> Mapping[str, pricing.RateCard]:
+        """The newest cards published, and in their place those that are read."""
+        cards = {each.name: each for each in read.contents.values() if isinstance(each, pricing.RateCard)}
+        return {**self._published.newest_cards(), **cards}
 
     async def DiffRates(self, request: pb.DiffRatesRequest, context: object) -> pb.DiffRatesResponse:
         """What a document or a version changes, rate by rate."""

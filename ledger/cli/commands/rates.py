@@ -82,6 +82,7 @@ def check(
     except ConfigError as error:
         _refuse_files(error.problems, [], as_json=as_json)
     warnings = config.doubts(datetime.now(UTC))
+    warnings += plans.doubts(config.cards) if plans is not None else []
     problems = run(_refused_by(target, _documents([directory]))) if target else []
     if problems or (strict and warnings):
         _refuse_files(problems, warnings, as_json=as_json)

@@ -92,3 +92,15 @@ def test_the_plans_that_are_built_in_name_no_card() -> None:
     }
     assert BUILT_IN.plans["overdraft"].overdraft_limit_micros == 100_000_000
     assert {plan.card for plan in BUILT_IN.plans.values()} == {None}
+
+
+def test_entitlements_of_which_the_card_prices_nothing_are_doubted() -> None:
+    """Of the plan's own card; each at its place. A plan without one is not judged."""
+    text = (
+        "plans:\n  a: {card: basic, entitlements: {allow: {tokens: acme/*}, deny: {compute: 'gpu-*'}}}\n"
+        "  b: {entitlements: {deny: {units: nothing}}}\n"
+    )
+    doubts = read_plans_text(text, _cards(), "plans.yaml").doubts(_cards())
+    assert [str(each) for each in doubts] == [
+        "plans.yaml:2:76: the card prices no compute of 'gpu-*' (correct it, or leave it out)"
+    ]
