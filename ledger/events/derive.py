@@ -9,12 +9,13 @@ give them back: an alarm that each `Reserve` raises and each commit ends would b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from ledger.books.model import Credits, EntryKind, LotKey
+from ledger.books.model import BudgetCrossing, Credits, EntryKind, LotKey
 from ledger.books.top_ups import Announce, Fail, ReportCap, Step, Succeed, TopUp, TopUpCustomer, TopUpFailure
 
 
@@ -43,6 +44,10 @@ class EventType(StrEnum):
     TOPUP_SUCCEEDED = "topup.succeeded"
     TOPUP_FAILED = "topup.failed"
     """It was not paid, or not requested for the cap of the month."""
+    BUDGET_CROSSED = "budget.threshold_crossed"
+    """What a budget counts has reached a threshold of it."""
+    BUDGET_RECOVERED = "budget.threshold_recovered"
+    """It has fallen below that again within its window."""
     RATE_CARD_PUBLISHED = "rate_card.published"
 
 
@@ -85,6 +90,7 @@ class BookedFact(NamedTuple):
     late: bool = False
     lot: LotKey | None = None
     granted: IssuedGrant | None = None
+    crossings: tuple[BudgetCrossing, ...] = ()
 
 
 class ExpiringGrant(NamedTuple):
@@ -124,6 +130,7 @@ def events_of(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
     if happened is not None:
         yield from happened(fact, ids)
     yield from _of_balance(fact)
+    yield from _of_budgets(fact)
 
 
 def of_expiring(grant: ExpiringGrant, ids: PublicIds) -> Event:
@@ -184,6 +191,21 @@ def _of_balance(fact: BookedFact) -> Iterator[Event]:
             held_micros=fact.after.held,
             debt_micros=-fact.after.debt,
             threshold_micros=fact.threshold_micros,
+        )
+
+
+def _of_budgets(fact: BookedFact) -> Iterator[Event]:
+    """What was crossed was decided with the entry, under its wallet's lock."""
+    for crossing in fact.crossings:
+        yield _event(
+            fact,
+            EventType.BUDGET_RECOVERED if crossing.is_recovery else EventType.BUDGET_CROSSED,
+            budget=crossing.budget,
+            labels=json.dumps({**crossing.labels}, ensure_ascii=False, separators=(",", ":")),
+            percent=crossing.percent,
+            used_micros=crossing.used_micros,
+            limit_micros=crossing.limit_micros,
+            window_ends_at=crossing.ends_at,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from fractions import Fraction
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,6 +11,7 @@ from ledger.books.model import (
     NO_COSTS,
     NO_REMAINDERS,
     NO_TALLIES,
+    BudgetCrossing,
     Credits,
     Dollars,
     Draw,
@@ -214,6 +216,12 @@ def renewal_of(row: Fields) -> tuple[RenewalKey, Renewal]:
         anchor=renewal.anchor,
         lots=tuple(LotKey(*key) for key in renewal.lots),
     )
+
+
+def crossing_of(stated: Mapping[str, Any]) -> BudgetCrossing:
+    """A threshold that an entry crossed."""
+    ends_at = stated["ends_at"]
+    return BudgetCrossing(**{**stated, "ends_at": datetime.fromisoformat(ends_at) if ends_at else None})
 
 
 def _terms_of(row: Any) -> Terms | None:

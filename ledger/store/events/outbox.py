@@ -13,6 +13,7 @@ import orjson
 
 from ledger.books.model import Credits, LotKey
 from ledger.events.derive import BookedFact, Event, EventType, ExpiringGrant, IssuedGrant
+from ledger.store.cells.rows_in import crossing_of
 from ledger.store.events.expiry_notices import OF_NO_LOT, expiring_grants, note_expiries
 from ledger.store.events.top_up_needs import note_needs
 from ledger.store.statements import statements_of
@@ -149,6 +150,7 @@ def _fact(row: asyncpg.Record) -> BookedFact:
         uncollected_micros=row["uncollected"],
         late=row["late"],
         lot=lot,
+        crossings=tuple(crossing_of(stated) for stated in row["crossings"] or ()),
         granted=IssuedGrant(
             row["lot_kind"],
             row["lot_amount"],

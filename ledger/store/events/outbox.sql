@@ -28,9 +28,11 @@ WITH here AS MATERIALIZED (
                r.oldest_open)) AS upto
     FROM reach r
 ), chunk AS MATERIALIZED (
-    SELECT e.*, coalesce(t.threshold, 0) AS threshold
+    SELECT e.*, coalesce(t.threshold, 0) AS threshold, d.crossings
     FROM bounds b
     JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
+    LEFT JOIN {cell}.budgeted d
+           ON d.customer = e.customer AND d.sequence = e.sequence AND d.crossings IS NOT NULL
     LEFT JOIN unnest($4::text[], $5::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
 ), found AS MATERIALIZED (
     SELECT e.* FROM chunk e
@@ -38,6 +40,7 @@ WITH here AS MATERIALIZED (
        OR e.kind = 'COMMIT' AND (e.late OR e.uncollected > 0 OR e.available < 0 OR e.debt < 0)
        OR ({left_before} > 0) <> ({left_after} > 0)
        OR ({left_before} >= e.threshold) <> ({left_after} >= e.threshold)
+       OR e.crossings IS NOT NULL
 )
 SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) FROM chunk) AS looked_at,
        EXISTS (SELECT FROM chunk WHERE kind NOT IN ({of_no_lot})) AS has_lots,
@@ -46,7 +49,7 @@ SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) 
        e.consumed, e.expired, e.voided, e.refunded, e.debt, e.issued_after, e.pending_after, e.available_after,
        e.held_after, e.consumed_after, e.expired_after, e.voided_after, e.refunded_after, e.debt_after,
        e.threshold, e.reservation, e.reservation_charged, e.reservation_expires_at, e.priced, e.uncollected,
-       e.late, e.subject, e.subject_n, l.kind AS lot_kind, l.amount AS lot_amount,
+       e.late, e.subject, e.subject_n, e.crossings, l.kind AS lot_kind, l.amount AS lot_amount,
        l.effective_at AS lot_effective_at, l.expires_at AS lot_expires_at, l.priority AS lot_priority,
        coalesce(l.scope, '') AS lot_scope, g.recurring
 FROM bounds b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -115,3 +117,33 @@ async def test_a_check_foresees_what_budgets_refuse(budgeted):
     assert (checked.allowed, foreseen.reason, foreseen.metadata) == (False, refused.reason, refused.metadata)
     assert (await budgeted.credit.Check(pb.CheckRequest(amount_micros=12 * CREDIT, **asked))).allowed
     assert (await left(budgeted, agent="a7"))["each"] == (12, 0)
+
+
+async def test_thresholds_are_events_once_each_way(budgeted):
+    """By the entry that brings the count there, in the order of entries; a refusal and a repeat are none."""
+    hold = await budgeted.reservation(amount_micros=15 * CREDIT)
+    await refusal(budgeted.reserve(amount_micros=16 * CREDIT))
+    await budgeted.release(hold)
+    charged = {"request_id": fresh(), "amount_micros": 30 * CREDIT}
+    await budgeted.charge(**charged)
+    assert (await budgeted.charge(**charged)).replayed
+    types = ["budget.threshold_crossed", "budget.threshold_recovered"]
+    request = wallet.ListEventsRequest(customer_id=budgeted.customer_id, types=[*types, "grant.issued"])
+    mark = (await budgeted.grant(1)).grant.grant_id
+
+    async def has_mark():
+        return any(mark in event.data for event in (await budgeted.wallet.ListEvents(request)).events)
+
+    await until(has_mark)
+    found = [
+        (event.type, json.loads(event.data))
+        for event in (await budgeted.wallet.ListEvents(request)).events
+        if event.type in types
+    ]
+    assert [(name, data["percent"], data["used_micros"]) for name, data in found] == [
+        ("budget.threshold_crossed", "50", str(15 * CREDIT)),
+        ("budget.threshold_recovered", "50", "0"),
+        ("budget.threshold_crossed", "50", str(30 * CREDIT)),
+        ("budget.threshold_crossed", "100", str(30 * CREDIT)),
+    ]
+    assert {data["budget"] for _, data in found} == {"all"}

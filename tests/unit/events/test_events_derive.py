@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import ledger.events
 from ledger.api.messages import ids
-from ledger.books.model import Credits, LotKey
+from ledger.books.model import BudgetCrossing, Credits, LotKey
 from ledger.events.derive import BookedFact, Event, EventType, IssuedGrant, PublicIds, events_of
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -212,3 +212,28 @@ def test_a_grant_is_reported_without_what_was_paid(expires_at):
 def test_the_schema_knows_every_type():
     """And no other."""
     assert {each["properties"]["type"]["const"] for each in SCHEMA["oneOf"]} == set(EventType)
+
+
+@pytest.mark.parametrize(
+    ("is_recovery", "expected"), [(False, EventType.BUDGET_CROSSED), (True, EventType.BUDGET_RECOVERED)]
+)
+def test_a_threshold_of_a_budget_is_an_event_of_the_entry_that_crossed_it(is_recovery, expected):
+    """One for each threshold; what an entry without any did to budgets is none."""
+    crossing = BudgetCrossing("each", {"agent": "a"}, 50, 6, 10, NOW, is_recovery)
+    whole = crossing._replace(labels={}, percent=100, ends_at=None)
+    crossed = reported(fact(crossings=(crossing, whole)))
+    counts = {"used_micros": "6", "limit_micros": "10"}
+    assert [(event.type, event.data) for event in crossed] == [
+        (
+            expected,
+            {
+                "budget": "each",
+                "labels": '{"agent":"a"}',
+                "percent": "50",
+                **counts,
+                "window_ends_at": NOW.isoformat(),
+            },
+        ),
+        (expected, {"budget": "each", "labels": "{}", "percent": "100", **counts}),
+    ]
+    assert reported(fact()) == []
