@@ -30,6 +30,7 @@ from tests.faults.injections import (
     outage,
     postgres_killed,
     races,
+    receiver_failing,
     restore,
     rolling_restart,
     same_request,
@@ -71,6 +72,7 @@ FAULTS = {
     "history_lost": Fault(failover.run_lossy, 5, 50),
     "failover": Fault(failover.run_lossless, 5, 50),
     "restore": Fault(restore.run, 4, 50),
+    "receiver_failing": Fault(receiver_failing.run, 3, 50),
     "rolling_restart": Fault(rolling_restart.run, 3, 50),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -31,6 +31,7 @@ SETTLE_SECONDS = 120.0
 BALANCE_READS_MAX = 3
 """A hold may expire between the two looks, and another."""
 _CUSTOMER_CREDITS = 1_000_000
+_NO_SETTINGS: Mapping[str, str] = {}
 _BALANCE = """
     SELECT w.available, w.held, -w.debt FROM cell_00.wallets w JOIN ledger.customers c USING (customer)
     WHERE c.customer_id = $1
@@ -91,12 +92,14 @@ class Scene:
 
     # -- servers ---------------------------------------------------------------------------------
 
-    async def serve(self, count: int = 1, *, arguments: Sequence[str] = ()) -> Server:
-        """Starts so many servers, one after the other; the first of all."""
+    async def serve(
+        self, count: int = 1, *, arguments: Sequence[str] = (), settings: Mapping[str, str] = _NO_SETTINGS
+    ) -> Server:
+        """Starts so many servers, one after the other, with these settings too; the first of all."""
         for _ in range(count):
             server = Server(
                 f"server-{len(self.servers)}",
-                self.urls.environment,
+                {**self.urls.environment, **settings},
                 self.world.build / self.name,
                 command=self.command(arguments),
             )

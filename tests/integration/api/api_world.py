@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import grpc
@@ -33,9 +34,15 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.waiting import PAUSE_SECONDS
 
 CONFIG = Path(__file__).parent / "config"
 CREDIT = 1_000_000
+
+Answer = TypeVar("Answer")
+
+PATIENCE_SECONDS: Final = 60
+"""Longer than a server is overloaded by what a test sends."""
 
 _numbers = count(1)
 
@@ -105,6 +112,18 @@ class Refused:
         fields = {each.field: each.description for each in bad.field_violations}
         raw = status.SerializeToString()
         return cls(code, status.message, info.reason, dict(info.metadata), fields, raw)
+
+
+async def patient(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """A call that is made again while the server is overloaded, which takes no id and changes nothing."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                return await call()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def refusal(call: Awaitable[Any]) -> Refused:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from itertools import count
-from typing import TypeVar
 
 import grpc
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal, served
+from api_world import CONFIG, CREDIT, World, fresh, patient, refusal, served
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as pb
@@ -19,7 +17,7 @@ from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.databases import new_database
 from tests.serving import settings_on
-from tests.waiting import PAUSE_SECONDS, until
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,7 +28,6 @@ DEBT = pb.USED_CREDITS_BECOME_DEBT
 SERVERS_SECONDS = 60
 
 _numbers = count(1)
-Answer = TypeVar("Answer")
 
 
 async def new_customer(world: World, plan: str = "standard") -> str:
@@ -58,18 +55,6 @@ async def void(world: World, grant_id: str, **fields) -> pb.VoidGrantResponse:
 
 async def extend(world: World, grant_id: str, **fields) -> pb.ExtendGrantResponse:
     return await world.admin.ExtendGrant(pb.ExtendGrantRequest(**named(world, grant_id, **fields)))
-
-
-async def patient(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """A call that is made again while the server is overloaded, which takes no id and changes nothing."""
-    async with asyncio.timeout(SERVERS_SECONDS):
-        while True:
-            try:
-                return await call()
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def grants(world: World, **fields) -> list[wallet.Grant]:
