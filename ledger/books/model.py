@@ -18,7 +18,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from ledger.books.top_ups import TopUpRules
+from ledger.books.top_up_rules import TopUpRules
 
 ZERO = Fraction(0)
 

@@ -17,11 +17,12 @@ from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
-CENT_NANOUSD: Final = 10_000_000
-CREDIT_MICROS: Final = 1_000_000
+from ledger.books.calendar import day_begins, recurrence
+from ledger.books.model import Every
+from ledger.books.top_up_rules import TopUpRules
 
-LOOKED_BACK: Final = timedelta(days=32)
-"""How far back top-ups count: a month, in any zone. No cool-down and no wait for an answer is longer."""
+LOOKED_BACK: Final = timedelta(days=62)
+"""How far back top-ups count: the longest wait for an answer and the longest cool-down, and so a month."""
 LOOK_EVERY: Final = timedelta(days=1)
 """A need that waits is looked at this often in any case: its plan may be another one by then."""
 IN_HAND: Final = timedelta(seconds=30)
@@ -48,48 +49,6 @@ class TopUpFailure(StrEnum):
     """The books do not take its grant."""
     MONTHLY_CAP = "MONTHLY_CAP"
     """It was not requested: it would be more than the plan allows in a month."""
-
-
-class TopUpRules(NamedTuple):
-    """What a plan says of top-ups."""
-
-    below_micros: int
-    """Where fewer credits than these are left, a top-up is needed."""
-    add_micros: int | None
-    """How many are added; None: up to `up_to_micros`."""
-    up_to_micros: int | None
-    """How many are to be left after it, what is owed being paid; None: `add_micros` are added."""
-    credit_price_nanousd: int
-    """What the customer pays for a credit."""
-    monthly_cap_micros: int
-    """Requested in a month of the customer's zone, what has failed left out."""
-    expires_after: timedelta | None = None
-    """Life of the grant from the request on; None: for ever."""
-    answer_within: timedelta = timedelta(hours=24)
-    """A payment that is neither confirmed nor given up by then has failed."""
-    cool_down: timedelta = timedelta(minutes=10)
-    """From a top-up that succeeded to the next request."""
-    attempts_max: int = 3
-    """Requests that fail one after the other."""
-    back_off: timedelta = timedelta(hours=1)
-    """After the first that fails; it doubles with each."""
-
-    def amount_micros(self, left_micros: int, debt_micros: int) -> int:
-        """What is requested; what is missing to a target is rounded up to whole credits."""
-        if self.add_micros is not None:
-            return self.add_micros
-        missing_micros = (self.up_to_micros or 0) - left_micros + debt_micros
-        return -(-missing_micros // CREDIT_MICROS) * CREDIT_MICROS
-
-    def price_nanousd(self, amount_micros: int) -> int:
-        """What the customer pays for an amount, rounded up to a cent: payment systems take no less."""
-        return -(-amount_micros * self.credit_price_nanousd // (CREDIT_MICROS * CENT_NANOUSD)) * CENT_NANOUSD
-
-    def pause(self, failed_attempts: int) -> timedelta | None:
-        """How long to wait after so many attempts that failed; None: for ever."""
-        if failed_attempts >= self.attempts_max:
-            return None
-        return self.back_off * (1 << (failed_attempts - 1))
 
 
 class TopUpCustomer(NamedTuple):
@@ -247,7 +206,7 @@ def _within_cap(standing: TopUpStanding, rules: TopUpRules, now: datetime) -> Re
         expires_at=None if rules.expires_after is None else now + rules.expires_after,
         answer_by=now + rules.answer_within,
     )
-    begun_at, next_month = month_of(now, standing.zone)
+    begun_at, next_month = _month_of(now, standing.zone)
     this_month = [each for each in standing.top_ups if each.requested_at >= begun_at]
     used_micros = sum(each.amount_micros for each in this_month if each.state is not TopUpState.FAILED)
     if used_micros + amount_micros <= rules.monthly_cap_micros:
@@ -283,7 +242,8 @@ def _fail(standing: TopUpStanding, top_up: TopUp, failure: TopUpFailure, now: da
     return Fail(top_up, failure, None if pause is None else now + pause)
 
 
-def month_of(now: datetime, zone: str) -> tuple[datetime, datetime]:
+def _month_of(now: datetime, zone: str) -> tuple[datetime, datetime]:
     """When the month of an instant began in a zone, and when the next one does."""
-    first = now.astimezone(ZoneInfo(zone)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return first, (first + timedelta(days=31)).replace(day=1)
+    here = ZoneInfo(zone)
+    first = now.astimezone(here).date().replace(day=1)
+    return day_begins(first, here), day_begins(recurrence(Every.MONTH, first, 1), here)

@@ -16,7 +16,8 @@ import structlog
 
 from ledger.books.commands import IssueGrant, VoidGrant
 from ledger.books.model import GrantKind, LotKey, Refusal
-from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, TopUpRules, Wait
+from ledger.books.top_up_rules import TopUpRules
+from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, Wait
 from ledger.errors import NotNowError
 from ledger.events.derive import PublicIds, of_top_up
 from ledger.prices.price_book import PriceBook

@@ -19,7 +19,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ledger.books.top_ups import CENT_NANOUSD, TopUpRules
+from ledger.books.top_up_rules import CENT_NANOUSD, TopUpRules
 from ledger.prices.plan_values import Amount, duration_within
 from pricing.documents.field_types import CreditPrice
 from pricing.documents.validate import RefusedError, Strict

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from ledger.books.top_ups import TopUpRules
+    from ledger.books.top_up_rules import TopUpRules
     from ledger.events.derive import Event
     from ledger.store.audit import Act
     from ledger.store.directory import CustomerKey

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from books_tables import Case, read_cases
 
+from ledger.books.top_up_rules import TopUpRules
 from ledger.books.top_ups import (
     Announce,
     Fail,
@@ -21,7 +22,6 @@ from ledger.books.top_ups import (
     TakeBack,
     TopUp,
     TopUpFailure,
-    TopUpRules,
     TopUpStanding,
     TopUpState,
     Wait,

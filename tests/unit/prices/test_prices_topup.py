@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pricing
-from ledger.books.top_ups import TopUpRules
+from ledger.books.top_up_rules import TopUpRules
 from ledger.prices.plan_topup import TopUpModel
 from pricing.documents.validate import load_model
 
