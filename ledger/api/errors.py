@@ -164,6 +164,9 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
         StatusCode.FAILED_PRECONDITION,
         "The grant is not pending payment: there is none to confirm or to give up.",
     ),
+    RefusalReason.GRANT_NOT_DISPUTED: Wording(
+        StatusCode.FAILED_PRECONDITION, "The grant is not disputed: there is nothing to resolve."
+    ),
     RefusalReason.REFUND_EXCEEDS_GRANT: Wording(
         StatusCode.FAILED_PRECONDITION,
         "The refund is more than nobody holds of the grant, or more than is left of what was paid for it.",
@@ -201,6 +204,7 @@ _OF_A_SUBJECT: Final = frozenset(
         RefusalReason.GRANT_NOT_FOUND,
         RefusalReason.GRANT_CLOSED,
         RefusalReason.GRANT_NOT_PENDING_PAYMENT,
+        RefusalReason.GRANT_NOT_DISPUTED,
         RefusalReason.REFUND_EXCEEDS_GRANT,
         RefusalReason.WRITE_OFF_EXCEEDS_CLAIM,
         RefusalReason.CHARGE_NOT_REVERSIBLE,

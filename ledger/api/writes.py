@@ -20,6 +20,7 @@ from ledger.books.commands import (
     Command,
     Commit,
     ConfirmGrant,
+    DisputeGrant,
     Extend,
     ExtendGrant,
     IssueGrant,
@@ -27,6 +28,7 @@ from ledger.books.commands import (
     RefundGrant,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     VoidGrant,
     WriteOffDebt,
@@ -84,6 +86,10 @@ EXTEND_GRANT: Final = Method(
     ExtendGrant, decode.extend_grant, encode.nothing_of_its_own, admin.ExtendGrantResponse
 )
 
+DISPUTE_GRANT: Final = Method(DisputeGrant, decode.dispute_grant, encode.disputed, admin.DisputeGrantResponse)
+RESOLVE_DISPUTE: Final = Method(
+    ResolveDispute, decode.resolve_dispute, encode.voided, admin.ResolveDisputeResponse
+)
 REFUND_GRANT: Final = Method(RefundGrant, decode.refund_grant, encode.paid_back, admin.RefundGrantResponse)
 WRITE_OFF_GRANT: Final = Method(
     WriteOffGrant, decode.write_off_grant, encode.nothing_of_its_own, admin.WriteOffGrantResponse
@@ -97,6 +103,8 @@ OF_GRANTS: Final[tuple[Method[Any, Any, Any], ...]] = (
     CONFIRM_GRANT,
     VOID_GRANT,
     EXTEND_GRANT,
+    DISPUTE_GRANT,
+    RESOLVE_DISPUTE,
     REFUND_GRANT,
     WRITE_OFF_GRANT,
     WRITE_OFF_DEBT,

@@ -336,6 +336,7 @@ def live(history: Books) -> Found:
         yield Invariant.LIVE, f"the wallet holds lots {keys[0]}, {keys[1]} have credits, in this order"
     by_status = {status: [lot for lot in history.lots if lot.status is status] for status in LotStatus}
     pending = sum(lot.remaining_micros for lot in by_status[LotStatus.PENDING_START])
+    pending += sum(lot.remaining_micros - lot.held_micros for lot in by_status[LotStatus.DISPUTED])
     free = sum(lot.remaining_micros - lot.held_micros for lot in by_status[LotStatus.ACTIVE])
     if (pending, free) != (wallet.balances.pending, wallet.balances.available):
         yield Invariant.LIVE, f"lots have {pending} pending and {free} available: {wallet.balances}"

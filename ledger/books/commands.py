@@ -165,6 +165,27 @@ class ExtendGrant(NamedTuple):
     """None: as it is."""
 
 
+class DisputeGrant(NamedTuple):
+    """The payment of a grant is disputed: what nobody holds of it waits until that is decided."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    reason: str
+
+
+class ResolveDispute(NamedTuple):
+    """A dispute is decided: the payment stands, or it was taken back and the grant is voided."""
+
+    request_id: str
+    fingerprint: bytes
+    lot: LotKey
+    reason: str
+    is_won: bool
+    used: UsedCredits = UsedCredits.BECOME_DEBT
+    """If it is lost: what becomes of the grant's used credits."""
+
+
 class RefundGrant(NamedTuple):
     """Takes credits of a grant back for money: `amount_micros`, or if None all that nobody holds."""
 
@@ -210,7 +231,9 @@ class UpdateCustomer(NamedTuple):
     """The plan named has recurring grants, which begin by the clock, at once."""
 
 
-OfGrant: TypeAlias = ConfirmGrant | VoidGrant | ExtendGrant | RefundGrant | WriteOffGrant
+OfGrant: TypeAlias = (
+    ConfirmGrant | VoidGrant | ExtendGrant | DisputeGrant | ResolveDispute | RefundGrant | WriteOffGrant
+)
 """The commands that name a grant."""
 OF_GRANT: tuple[type[OfGrant], ...] = get_args(OfGrant)
 

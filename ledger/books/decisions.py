@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger.books import charges, customers, grants, money_back, reservations
+from ledger.books import charges, customers, disputes, grants, money_back, reservations
 from ledger.books.commands import (
     Charge,
     Command,
     Commit,
     ConfirmGrant,
+    DisputeGrant,
     Extend,
     ExtendGrant,
     IssueGrant,
@@ -22,6 +23,7 @@ from ledger.books.commands import (
     RefundGrant,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     UpdateCustomer,
     VoidGrant,
@@ -77,6 +79,8 @@ def decide(
             | ConfirmGrant()
             | VoidGrant()
             | ExtendGrant()
+            | DisputeGrant()
+            | ResolveDispute()
             | RefundGrant()
             | WriteOffGrant()
             | WriteOffDebt()
@@ -114,19 +118,23 @@ def _grant(
             return grants.void(wallet, command, now=now, plan=plan, facts=facts)
         case ExtendGrant():
             return grants.extend(wallet, command, now=now, plan=plan, facts=facts)
-        case RefundGrant() | WriteOffGrant() | WriteOffDebt():
+        case DisputeGrant():
+            return disputes.dispute(wallet, command, now=now, plan=plan, facts=facts)
+        case _:
             return _money_back(wallet, command, now=now, plan=plan, facts=facts)
 
 
 def _money_back(
     wallet: Wallet,
-    command: RefundGrant | WriteOffGrant | WriteOffDebt,
+    command: ResolveDispute | RefundGrant | WriteOffGrant | WriteOffDebt,
     *,
     now: datetime,
     plan: Plan,
     facts: Facts,
 ) -> Decision | Refusal:
     match command:
+        case ResolveDispute():
+            return disputes.resolve(wallet, command, now=now, plan=plan, facts=facts)
         case RefundGrant():
             return money_back.refund(wallet, command, now=now, plan=plan, facts=facts)
         case WriteOffGrant():

@@ -85,6 +85,8 @@ class LotStatus(StrEnum):
     DEPLETED = "DEPLETED"
     EXPIRED = "EXPIRED"
     VOIDED = "VOIDED"
+    DISPUTED = "DISPUTED"
+    """Its payment is disputed: until that is decided what nobody holds is pending, for no clock."""
 
 
 class LotKey(NamedTuple):
@@ -313,7 +315,7 @@ class Wallet(NamedTuple):
     """What the customer has negotiated: its prices are multiplied by it, in billionths."""
     balances: Credits
     lots: tuple[Lot, ...]
-    """Lots that are pending, active, or still held by a reservation after their expiry; in burn order."""
+    """Lots that are pending, active, disputed, or held by a reservation after their expiry; in burn order."""
     unbilled_nanousd: int
     """The price of the debt."""
     next_due_at: datetime | None
@@ -588,6 +590,9 @@ class EntryKind(StrEnum):
     GRANT_EXPIRED = "GRANT_EXPIRED"
     GRANT_VOIDED = "GRANT_VOIDED"
     GRANT_EXTENDED = "GRANT_EXTENDED"
+    GRANT_DISPUTED = "GRANT_DISPUTED"
+    GRANT_DISPUTE_WON = "GRANT_DISPUTE_WON"
+    """Its payment stands. One that is lost is GRANT_VOIDED."""
     GRANT_REFUNDED = "GRANT_REFUNDED"
     """Credits of it are taken back for money, which is to be paid back."""
     GRANT_WRITTEN_OFF = "GRANT_WRITTEN_OFF"
@@ -809,6 +814,8 @@ class RefusalReason(StrEnum):
     """It has expired, was voided, or has nothing left that could be taken back."""
     GRANT_NOT_PENDING_PAYMENT = "GRANT_NOT_PENDING_PAYMENT"
     """There is no payment to confirm."""
+    GRANT_NOT_DISPUTED = "GRANT_NOT_DISPUTED"
+    """There is no dispute to resolve."""
     REFUND_EXCEEDS_GRANT = "REFUND_EXCEEDS_GRANT"
     """More credits than nobody holds of it, or more money than is left of what was paid for it."""
     WRITE_OFF_EXCEEDS_CLAIM = "WRITE_OFF_EXCEEDS_CLAIM"

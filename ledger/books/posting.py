@@ -64,7 +64,7 @@ _filled = tuple.__new__
 """Makes a named tuple of a list of all its fields; its `_make` counts them too, and takes twice the time."""
 
 # By names of their own: to look a member up in its enumeration costs as much as a call.
-ACTIVE, DEPLETED = LotStatus.ACTIVE, LotStatus.DEPLETED
+ACTIVE, DEPLETED, DISPUTED = LotStatus.ACTIVE, LotStatus.DEPLETED, LotStatus.DISPUTED
 
 
 class Draft:
@@ -152,14 +152,14 @@ class Draft:
         self.record(key, GrantRecord(rolled_over_micros=micros, taken_off_nanousd=value))
 
     def void(self, key: LotKey) -> None:
-        """Books that a lot is taken back: what is not held goes pending or available -> voided.
+        """Books that a lot is taken back: what nobody holds goes pending or available -> voided.
 
         With its value: deferred -> receivable.
         """
         lot = self.lots[key]
         micros = lot.remaining_micros - lot.held_micros
         value = share(lot.value_nanousd, micros, lot.remaining_micros) if micros else 0
-        self._move(PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE, VOIDED, micros)
+        self._move(_where(lot.status), VOIDED, micros)
         self._pay(DEFERRED, RECEIVABLE, value)
         self._replace(lot, -micros, 0, -value, LotStatus.VOIDED)
         self._end(key, micros, taken_off_nanousd=value)
@@ -174,6 +174,27 @@ class Draft:
         self._draws.append(Draw(key, -micros, -value_nanousd))
         self._end(key, micros, taken_off_nanousd=value_nanousd)
 
+    def dispute(self, key: LotKey) -> None:
+        """Books that a lot's payment is disputed: what nobody holds waits, available -> pending."""
+        lot = self.lots[key]
+        self._move(_where(lot.status), PENDING, lot.remaining_micros - lot.held_micros)
+        self._replace(lot, 0, 0, 0, DISPUTED)
+
+    def win(self, key: LotKey) -> None:
+        """Books that the payment of a disputed lot stands: pending -> available, or -> expired if it has."""
+        lot = self.lots[key]
+        if lot.effective_at > self.booked_at:
+            self._replace(lot, 0, 0, 0, LotStatus.PENDING_START)
+            self.due(lot.effective_at)
+            return
+        self._move(PENDING, AVAILABLE, lot.remaining_micros - lot.held_micros)
+        self._replace(lot, 0, 0, 0, ACTIVE)
+        if lot.expires_at is not None and lot.expires_at <= self.booked_at:
+            self.expire(key)
+        else:
+            self.due(lot.expires_at)
+            self.repay(key)
+
     def refund(self, key: LotKey, micros: int, paid_back_nanousd: int) -> None:
         """Books that credits which nobody holds are taken back for money: pending or available -> refunded.
 
@@ -181,7 +202,7 @@ class Draft:
         """
         lot = self.lots[key]
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
-        self._move(PENDING if lot.status is LotStatus.PENDING_START else AVAILABLE, REFUNDED, micros)
+        self._move(_where(lot.status), REFUNDED, micros)
         self._pay(DEFERRED, REFUND_PAYABLE, paid_back_nanousd)
         self._pay(DEFERRED, REVENUE, value - paid_back_nanousd)
         self._replace(lot, -micros, 0, -value, lot.status if micros < lot.remaining_micros else DEPLETED)
@@ -222,14 +243,14 @@ class Draft:
             )
 
     def repay(self, key: LotKey) -> None:
-        """Pays what the customer owes from a lot that has just become active.
+        """Pays what the customer owes from a lot that has just become active, with what nobody holds of it.
 
         available -> debt; of the lot's value deferred -> unbilled at the debt's price, the difference
         to revenue.
         """
         lot = self.lots[key]
         owed = -self.wallet.balances.debt
-        micros = min(owed, lot.remaining_micros)
+        micros = min(owed, lot.remaining_micros - lot.held_micros)
         if lot.scope is not None or micros == 0:
             return
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
@@ -252,12 +273,17 @@ class Draft:
     def unpin(self, pins: Sequence[Pin]) -> None:
         """Gives a hold back, the last pinned first: held -> available.
 
-        Credits whose lot has expired or was voided under the hold go there at once, with their value.
+        Credits whose lot has expired or was voided under the hold go there at once, with their value; those
+        of a disputed one wait with it.
         """
         for key, micros in reversed(pins):
             lot = self.lots[key]
             if lot.status is ACTIVE:
                 self._move(HELD, AVAILABLE, micros)
+                self._replace(lot, 0, -micros, 0, lot.status)
+                continue
+            if lot.status is DISPUTED:
+                self._move(HELD, PENDING, micros)
                 self._replace(lot, 0, -micros, 0, lot.status)
                 continue
             value = share(lot.value_nanousd, micros, lot.remaining_micros)
@@ -319,20 +345,22 @@ class Draft:
     def give_back(self, lot: Lot, micros: int, value_nanousd: int, moved_from: LotKey | None = None) -> None:
         """Returns consumed credits to a lot as it is, or to a new and empty one.
 
-        consumed -> available, revenue -> deferred. Credits that have a lot, and cannot stay in it, come back
-        to it and move on: three draws, so that each lot's draws tell what it gave.
+        consumed -> available (-> pending, where the lot is disputed), revenue -> deferred. Credits that have
+        a lot, and cannot stay in it, come back to it and move on: three draws, so that each lot's draws tell
+        what it gave.
 
         All lots together are never worth more than `MAX_AMOUNT`, so that what one entry does with them has
         64 bits: value beyond that does not come back, and stays revenue.
         """
         value_nanousd = min(value_nanousd, MAX_AMOUNT - self._worth())
-        self._move(CONSUMED, AVAILABLE, micros)
+        status = DISPUTED if lot.status is DISPUTED else ACTIVE
+        self._move(CONSUMED, _where(status), micros)
         self._pay(REVENUE, DEFERRED, value_nanousd)
         if moved_from is not None:
             self._draws.append(Draw(moved_from, -micros, -value_nanousd))
             self._draws.append(Draw(moved_from, micros, value_nanousd))
         self._draws.append(Draw(lot.key, -micros, -value_nanousd))
-        self._replace(lot, micros, 0, value_nanousd, LotStatus.ACTIVE)
+        self._replace(lot, micros, 0, value_nanousd, status)
         self.due(lot.expires_at)
 
     def _worth(self) -> int:
@@ -493,6 +521,11 @@ class Draft:
                 status,
             ),
         )
+
+
+def _where(status: LotStatus) -> int:
+    """The account of what nobody holds of a lot."""
+    return PENDING if status in (LotStatus.PENDING_START, DISPUTED) else AVAILABLE
 
 
 def image(reservation: Reservation) -> ReservationImage:

@@ -40,6 +40,11 @@ def not_pending_payment(status: LotStatus) -> Refusal:
     return Refusal(RefusalReason.GRANT_NOT_PENDING_PAYMENT, {"status": status})
 
 
+def not_disputed(status: LotStatus) -> Refusal:
+    """Refuses to resolve a dispute that there is not."""
+    return Refusal(RefusalReason.GRANT_NOT_DISPUTED, {"status": status})
+
+
 def dollars(nanousd: int) -> str:
     """An amount, not below 0, as a decimal string of nine places."""
     return f"{nanousd // 10**9}.{nanousd % 10**9:09d}"

@@ -40,6 +40,8 @@ class GrantStatus(StrEnum):
     VOIDED = "voided"
     PENDING_PAYMENT = "pending_payment"
     """Stated, and not paid yet: nobody can draw it."""
+    DISPUTED = "disputed"
+    """Its payment is disputed: what nobody holds of it is pending until that is decided."""
     UNKNOWN = "unknown"
     """A status that this version of the client does not know."""
 
@@ -64,6 +66,10 @@ class TransactionType(StrEnum):
     """A grant was taken back; what was used of it may have become debt."""
     GRANT_REFUNDED = "grant_refunded"
     """Credits of a grant were taken back for money."""
+    GRANT_DISPUTED = "grant_disputed"
+    """The payment of a grant is disputed: what nobody holds of it is pending."""
+    GRANT_DISPUTE_WON = "grant_dispute_won"
+    """It stands. One that is lost is GRANT_VOIDED."""
     UNKNOWN = "unknown"
     """A type that this version of the client does not know."""
 

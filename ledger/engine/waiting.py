@@ -17,11 +17,13 @@ from typing import Final, NamedTuple
 
 from ledger.books.commands import (
     Command,
+    DisputeGrant,
     Extend,
     ExtendGrant,
     Refund,
     RefundGrant,
     Reserve,
+    ResolveDispute,
     Reverse,
     UpdateCustomer,
     VoidGrant,
@@ -91,6 +93,8 @@ _URGENCIES: Final[Mapping[type[Command], Urgency]] = {
     UpdateCustomer: Urgency.ANY_TIME,
     VoidGrant: Urgency.ANY_TIME,
     ExtendGrant: Urgency.ANY_TIME,
+    DisputeGrant: Urgency.ANY_TIME,
+    ResolveDispute: Urgency.ANY_TIME,
     RefundGrant: Urgency.ANY_TIME,
     WriteOffGrant: Urgency.ANY_TIME,
     WriteOffDebt: Urgency.ANY_TIME,

@@ -39,6 +39,8 @@ class EventType(StrEnum):
     GRANT_EXPIRED = "grant.expired"
     GRANT_VOIDED = "grant.voided"
     """What nobody held of it was taken back; what was used may be owed from now on."""
+    GRANT_REFUNDED = "grant.refunded"
+    """Credits of it were taken back for money."""
     TOPUP_REQUESTED = "topup.requested"
     """Credits are to be bought anew: whoever collects payments is asked to."""
     TOPUP_SUCCEEDED = "topup.succeeded"
@@ -243,6 +245,12 @@ def _of_grant_voided(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
         )
 
 
+def _of_grant_refunded(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
+    if fact.lot is not None:
+        grant_id = ids.grant(fact.customer_id, fact.lot)
+        yield _event(fact, EventType.GRANT_REFUNDED, grant_id=grant_id, refunded_micros=fact.posted.refunded)
+
+
 def _of_reservation_expired(fact: BookedFact, ids: PublicIds) -> Iterator[Event]:
     if fact.reservation is not None:
         yield _event(
@@ -281,6 +289,7 @@ _HAPPENED: Final[Mapping[str, Callable[[BookedFact, PublicIds], Iterator[Event]]
     EntryKind.GRANT: _of_grant,
     EntryKind.GRANT_EXPIRED: _of_grant_expired,
     EntryKind.GRANT_VOIDED: _of_grant_voided,
+    EntryKind.GRANT_REFUNDED: _of_grant_refunded,
     EntryKind.RESERVATION_EXPIRED: _of_reservation_expired,
     EntryKind.COMMIT: _of_commit,
 }

@@ -17,6 +17,7 @@ from ledger.books.commands import (
     ExtendGrant,
     IssueGrant,
     RefundGrant,
+    ResolveDispute,
     VoidGrant,
     WriteOffDebt,
     WriteOffGrant,
@@ -190,18 +191,20 @@ def _lot_image(lot: Lot) -> Image:
 def _changes(command: OfGrant, decision: Decision) -> Image:
     """What an act on a grant states beside what became of it."""
     dollars = decision.entry.money.dollars if decision.entry.money is not None else Dollars()
+    said: Image = {} if isinstance(command, ConfirmGrant | ExtendGrant) else {"reason": command.reason}
     match command:
         case ConfirmGrant():
-            return {"paid_total_nanousd": decision.records[command.lot].paid_nanousd}
+            said["paid_total_nanousd"] = decision.records[command.lot].paid_nanousd
         case VoidGrant():
-            return {"reason": command.reason, "used": command.used}
+            said["used"] = command.used
+        case ResolveDispute():
+            said |= {"is_won": True} if command.is_won else {"is_won": False, "used": command.used}
         case RefundGrant():
-            refunded = {"refunded_micros": decision.entry.credits.refunded}
-            return {"reason": command.reason, "paid_back_nanousd": dollars.refund_payable} | refunded
+            said["refunded_micros"] = decision.entry.credits.refunded
+            said["paid_back_nanousd"] = dollars.refund_payable
         case WriteOffGrant():
-            return {"reason": command.reason, "written_off_nanousd": -dollars.write_off}
-        case ExtendGrant():
-            return {}
+            said["written_off_nanousd"] = -dollars.write_off
+    return said
 
 
 def instant(value: datetime | None) -> str | None:

@@ -56,6 +56,8 @@ class _GrantStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantStat
     GRANT_STATUS_VOIDED: _GrantStatus.ValueType  # 5
     GRANT_STATUS_PENDING_PAYMENT: _GrantStatus.ValueType  # 6
     """Stated, and not paid yet: nobody can draw it."""
+    GRANT_STATUS_DISPUTED: _GrantStatus.ValueType  # 7
+    """Its payment is disputed: what nobody holds of it is pending until that is decided."""
 
 class GrantStatus(_GrantStatus, metaclass=_GrantStatusEnumTypeWrapper): ...
 
@@ -67,6 +69,8 @@ GRANT_STATUS_EXPIRED: GrantStatus.ValueType  # 4
 GRANT_STATUS_VOIDED: GrantStatus.ValueType  # 5
 GRANT_STATUS_PENDING_PAYMENT: GrantStatus.ValueType  # 6
 """Stated, and not paid yet: nobody can draw it."""
+GRANT_STATUS_DISPUTED: GrantStatus.ValueType  # 7
+"""Its payment is disputed: what nobody holds of it is pending until that is decided."""
 Global___GrantStatus: _TypeAlias = GrantStatus  # noqa: Y015
 
 class _TransactionType:
@@ -94,6 +98,10 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """A grant was taken back; what was used of it may have become debt."""
     TRANSACTION_TYPE_GRANT_REFUNDED: _TransactionType.ValueType  # 14
     """Credits of a grant were taken back for money."""
+    TRANSACTION_TYPE_GRANT_DISPUTED: _TransactionType.ValueType  # 15
+    """The payment of a grant is disputed: what nobody holds of it is pending."""
+    TRANSACTION_TYPE_GRANT_DISPUTE_WON: _TransactionType.ValueType  # 16
+    """It stands. One that is lost is GRANT_VOIDED."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper): ...
 
@@ -116,6 +124,10 @@ TRANSACTION_TYPE_GRANT_VOIDED: TransactionType.ValueType  # 13
 """A grant was taken back; what was used of it may have become debt."""
 TRANSACTION_TYPE_GRANT_REFUNDED: TransactionType.ValueType  # 14
 """Credits of a grant were taken back for money."""
+TRANSACTION_TYPE_GRANT_DISPUTED: TransactionType.ValueType  # 15
+"""The payment of a grant is disputed: what nobody holds of it is pending."""
+TRANSACTION_TYPE_GRANT_DISPUTE_WON: TransactionType.ValueType  # 16
+"""It stands. One that is lost is GRANT_VOIDED."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 class _StatementLineType:

@@ -48,6 +48,27 @@ USED_CREDITS_BECOME_DEBT: UsedCredits.ValueType  # 2
 """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
 Global___UsedCredits: _TypeAlias = UsedCredits  # noqa: Y015
 
+class _DisputeOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisputeOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisputeOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPUTE_OUTCOME_UNSPECIFIED: _DisputeOutcome.ValueType  # 0
+    DISPUTE_OUTCOME_WON: _DisputeOutcome.ValueType  # 1
+    """The payment stands."""
+    DISPUTE_OUTCOME_LOST: _DisputeOutcome.ValueType  # 2
+    """The payment was taken back."""
+
+class DisputeOutcome(_DisputeOutcome, metaclass=_DisputeOutcomeEnumTypeWrapper): ...
+
+DISPUTE_OUTCOME_UNSPECIFIED: DisputeOutcome.ValueType  # 0
+DISPUTE_OUTCOME_WON: DisputeOutcome.ValueType  # 1
+"""The payment stands."""
+DISPUTE_OUTCOME_LOST: DisputeOutcome.ValueType  # 2
+"""The payment was taken back."""
+Global___DisputeOutcome: _TypeAlias = DisputeOutcome  # noqa: Y015
+
 class _TopUpState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -799,6 +820,147 @@ class RefundGrantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefundGrantResponse: _TypeAlias = RefundGrantResponse  # noqa: Y015
+
+@_typing.final
+class DisputeGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeGrantRequest: _TypeAlias = DisputeGrantRequest  # noqa: Y015
+
+@_typing.final
+class DisputeGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    DISPUTED_MICROS_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    disputed_micros: _builtins.int
+    """What was set aside."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        disputed_micros: _builtins.int = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "disputed_micros", b"disputed_micros", "grant", b"grant", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeGrantResponse: _TypeAlias = DisputeGrantResponse  # noqa: Y015
+
+@_typing.final
+class ResolveDisputeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    customer_id: _builtins.str
+    grant_id: _builtins.str
+    outcome: Global___DisputeOutcome.ValueType
+    used: Global___UsedCredits.ValueType
+    """If it is lost; BECOME_DEBT, if unset."""
+    reason: _builtins.str
+    """1 to 256 characters, for whoever audits it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        outcome: Global___DisputeOutcome.ValueType = ...,
+        used: Global___UsedCredits.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "grant_id", b"grant_id", "outcome", b"outcome", "reason", b"reason", "request_id", b"request_id", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDisputeRequest: _TypeAlias = ResolveDisputeRequest  # noqa: Y015
+
+@_typing.final
+class ResolveDisputeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    TAKEN_BACK_MICROS_FIELD_NUMBER: _builtins.int
+    OWED_MICROS_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    taken_back_micros: _builtins.int
+    """If it is lost: what nobody held of it, and was taken back."""
+    owed_micros: _builtins.int
+    """If it is lost: of its used credits, what the customer owes from now on."""
+    sequence: _builtins.int
+    replayed: _builtins.bool
+    @_builtins.property
+    def grant(self) -> _wallet_service_pb2.Grant:
+        """As it stands now."""
+
+    @_builtins.property
+    def balance(self) -> _credit_service_pb2.Balance: ...
+    def __init__(
+        self,
+        *,
+        grant: _wallet_service_pb2.Grant | None = ...,
+        taken_back_micros: _builtins.int = ...,
+        owed_micros: _builtins.int = ...,
+        balance: _credit_service_pb2.Balance | None = ...,
+        sequence: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "grant", b"grant", "owed_micros", b"owed_micros", "replayed", b"replayed", "sequence", b"sequence", "taken_back_micros", b"taken_back_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveDisputeResponse: _TypeAlias = ResolveDisputeResponse  # noqa: Y015
 
 @_typing.final
 class WriteOffGrantRequest(_message.Message):

@@ -80,6 +80,16 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.FromString,
                 _registered_method=True)
+        self.DisputeGrant = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/DisputeGrant',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantResponse.FromString,
+                _registered_method=True)
+        self.ResolveDispute = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/ResolveDispute',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeResponse.FromString,
+                _registered_method=True)
         self.WriteOffGrant = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/WriteOffGrant',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.WriteOffGrantRequest.SerializeToString,
@@ -301,6 +311,20 @@ class AdminServiceServicer:
     def RefundGrant(self, request, context):
         """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
         stands in refund_payable; paying it is the payment system's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisputeGrant(self, request, context):
+        """The payment of a grant is disputed: what nobody holds of it is pending, and neither starts nor expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveDispute(self, request, context):
+        """A dispute is decided: the grant is given back, or voided as by VoidGrant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -581,6 +605,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RefundGrant,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.SerializeToString,
+            ),
+            'DisputeGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisputeGrant,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantResponse.SerializeToString,
+            ),
+            'ResolveDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDispute,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeResponse.SerializeToString,
             ),
             'WriteOffGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.WriteOffGrant,
@@ -987,6 +1021,60 @@ class AdminService:
             '/ledger.admin.v1.AdminService/RefundGrant',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.RefundGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisputeGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/DisputeGrant',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.DisputeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/ResolveDispute',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ResolveDisputeResponse.FromString,
             options,
             channel_credentials,
             insecure,

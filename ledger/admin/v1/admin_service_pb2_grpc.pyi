@@ -49,6 +49,10 @@ class AdminServiceStub:
     """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
     stands in refund_payable; paying it is the payment system's.
     """
+    DisputeGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DisputeGrantRequest, _admin_service_pb2.DisputeGrantResponse]
+    """The payment of a grant is disputed: what nobody holds of it is pending, and neither starts nor expires."""
+    ResolveDispute: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ResolveDisputeRequest, _admin_service_pb2.ResolveDisputeResponse]
+    """A dispute is decided: the grant is given back, or voided as by VoidGrant."""
     WriteOffGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffGrantRequest, _admin_service_pb2.WriteOffGrantResponse]
     """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
     back by VoidGrant.
@@ -144,6 +148,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
     stands in refund_payable; paying it is the payment system's.
     """
+    DisputeGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DisputeGrantRequest, _admin_service_pb2.DisputeGrantResponse]  # type: ignore[assignment]
+    """The payment of a grant is disputed: what nobody holds of it is pending, and neither starts nor expires."""
+    ResolveDispute: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResolveDisputeRequest, _admin_service_pb2.ResolveDisputeResponse]  # type: ignore[assignment]
+    """A dispute is decided: the grant is given back, or voided as by VoidGrant."""
     WriteOffGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.WriteOffGrantRequest, _admin_service_pb2.WriteOffGrantResponse]  # type: ignore[assignment]
     """What a grant was sold for will never be paid: as far as its credits are used or expired. The others are taken
     back by VoidGrant.
@@ -290,6 +298,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes credits of a grant back that nobody holds, for money: in parts, or all of them. What is to be paid back
         stands in refund_payable; paying it is the payment system's.
         """
+
+    @_abc_1.abstractmethod
+    def DisputeGrant(
+        self,
+        request: _admin_service_pb2.DisputeGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DisputeGrantResponse, _abc.Awaitable[_admin_service_pb2.DisputeGrantResponse]]:
+        """The payment of a grant is disputed: what nobody holds of it is pending, and neither starts nor expires."""
+
+    @_abc_1.abstractmethod
+    def ResolveDispute(
+        self,
+        request: _admin_service_pb2.ResolveDisputeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ResolveDisputeResponse, _abc.Awaitable[_admin_service_pb2.ResolveDisputeResponse]]:
+        """A dispute is decided: the grant is given back, or voided as by VoidGrant."""
 
     @_abc_1.abstractmethod
     def WriteOffGrant(

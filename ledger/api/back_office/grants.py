@@ -29,6 +29,8 @@ Changed = TypeVar(
     pb.ConfirmGrantResponse,
     pb.VoidGrantResponse,
     pb.ExtendGrantResponse,
+    pb.DisputeGrantResponse,
+    pb.ResolveDisputeResponse,
     pb.RefundGrantResponse,
     pb.WriteOffGrantResponse,
     pb.WriteOffDebtResponse,
@@ -58,6 +60,16 @@ class GrantMethods:
     async def ExtendGrant(self, request: pb.ExtendGrantRequest, context: object) -> pb.ExtendGrantResponse:
         """Gives a grant another expiry or priority."""
         return await self._changed(writes.EXTEND_GRANT, request)
+
+    async def DisputeGrant(self, request: pb.DisputeGrantRequest, context: object) -> pb.DisputeGrantResponse:
+        """Sets aside what nobody holds of a grant whose payment is disputed."""
+        return await self._changed(writes.DISPUTE_GRANT, request)
+
+    async def ResolveDispute(
+        self, request: pb.ResolveDisputeRequest, context: object
+    ) -> pb.ResolveDisputeResponse:
+        """Gives a disputed grant back, or voids it."""
+        return await self._changed(writes.RESOLVE_DISPUTE, request)
 
     async def RefundGrant(self, request: pb.RefundGrantRequest, context: object) -> pb.RefundGrantResponse:
         """Takes credits of a grant back for money."""

@@ -27,6 +27,7 @@ from ledger.books.commands import (
     Commit,
     ConfirmGrant,
     CreateCustomer,
+    DisputeGrant,
     Extend,
     ExtendGrant,
     Fill,
@@ -35,6 +36,7 @@ from ledger.books.commands import (
     RefundGrant,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     UpdateCustomer,
     UsedCredits,
@@ -66,6 +68,8 @@ _USED: Final = {
     admin.USED_CREDITS_STAY_PAID: UsedCredits.STAY_PAID,
     admin.USED_CREDITS_BECOME_DEBT: UsedCredits.BECOME_DEBT,
 }
+_USED_IF_LOST: Final = {**_USED, admin.USED_CREDITS_UNSPECIFIED: UsedCredits.BECOME_DEBT}
+_IS_WON: Final = {admin.DISPUTE_OUTCOME_WON: True, admin.DISPUTE_OUTCOME_LOST: False}
 UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier")
 """What `update_mask` may name."""
 
@@ -298,6 +302,39 @@ def extend_grant(request: admin.ExtendGrantRequest, now: datetime) -> Write[Exte
         expires_at=validation.instant(problems, "expires_at", request.expires_at) if ends else None,
         never_expires=request.never_expires,
         priority=request.priority if request.HasField("priority") else None,
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def dispute_grant(request: admin.DisputeGrantRequest, now: datetime) -> Write[DisputeGrant]:  # noqa: ARG001 -- one shape for all
+    """A grant whose payment is disputed."""
+    problems = Problems()
+    command = DisputeGrant(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
+    return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
+
+
+def resolve_dispute(request: admin.ResolveDisputeRequest, now: datetime) -> Write[ResolveDispute]:  # noqa: ARG001 -- one shape for all
+    """A dispute that is decided."""
+    problems = Problems()
+    is_won, used = _IS_WON.get(request.outcome), _USED_IF_LOST.get(request.used)
+    if is_won is None:
+        problems.add("outcome", f"is {request.outcome}; WON or LOST is required")
+    if used is None:
+        problems.add("used", f"is {request.used}; {' or '.join(UsedCredits)} is allowed")
+    elif is_won and request.used:
+        problems.add("used", "goes with LOST only; leave it unset")
+    command = ResolveDispute(
+        request_id=validation.identifier(problems, "request_id", request.request_id),
+        fingerprint=fingerprint(request),
+        lot=_lot(problems, request.customer_id, request.grant_id),
+        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        is_won=bool(is_won),
+        used=used or UsedCredits.BECOME_DEBT,
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
 

@@ -21,7 +21,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
 from ledger.api.messages.validation import EPOCH, NAMED_LABELS, NANOS
-from ledger.books.commands import Charge, Commit, IssueGrant, Refund, RefundGrant, Reverse, VoidGrant
+from ledger.books.commands import Charge, Commit, DisputeGrant, IssueGrant, Refund, RefundGrant, Reverse
 from ledger.books.model import (
     INTERNAL_LABEL,
     Credits,
@@ -76,6 +76,8 @@ _GRANTS: Final = (
     EntryKind.GRANT_EXPIRED,
     EntryKind.GRANT_VOIDED,
     EntryKind.GRANT_REFUNDED,
+    EntryKind.GRANT_DISPUTED,
+    EntryKind.GRANT_DISPUTE_WON,
 )
 
 
@@ -156,10 +158,17 @@ def granted(into: admin.IssueGrantResponse, write: Write[IssueGrant], entry: Ent
     into.paid_total_usd = decimal(command.paid_total_nanousd)
 
 
-def voided(into: admin.VoidGrantResponse, _: Write[VoidGrant], entry: Entry) -> None:
-    """What `VoidGrant` answers, beside the grant as it stands."""
+def voided(into: admin.VoidGrantResponse | admin.ResolveDisputeResponse, _: Write[Any], entry: Entry) -> None:
+    """What `VoidGrant` and `ResolveDispute` answer, beside the grant as it stands."""
+    if entry.kind is not EntryKind.GRANT_VOIDED:
+        return
     into.owed_micros = -entry.credits.debt
     into.taken_back_micros = entry.credits.voided - into.owed_micros
+
+
+def disputed(into: admin.DisputeGrantResponse, _: Write[DisputeGrant], entry: Entry) -> None:
+    """What `DisputeGrant` answers, beside the grant as it stands."""
+    into.disputed_micros = entry.credits.pending
 
 
 def paid_back(into: admin.RefundGrantResponse, _: Write[RefundGrant], entry: Entry) -> None:

@@ -205,7 +205,7 @@ def _add(returned: Returned, draws: Iterable[Draw], start: int, end: int) -> Non
 
 
 def _takes_back(lot: Lot, now: datetime) -> bool:
-    if lot.status not in (LotStatus.ACTIVE, LotStatus.DEPLETED):
+    if lot.status not in (LotStatus.ACTIVE, LotStatus.DEPLETED, LotStatus.DISPUTED):
         return False
     return lot.expires_at is None or lot.expires_at > now
 

@@ -183,6 +183,52 @@ def refund(
         note(f"{show_credits(answer.refunded_micros)} credits are taken back: pay ${answer.refund_usd} back.")
 
 
+@grants.command("dispute")
+@at_server
+def dispute(
+    customer_id: str,
+    grant_id: _GrantId,
+    reason: _Reason,
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Set aside what nobody holds of a grant whose payment is disputed, until `resolve`."""
+    request = pb.DisputeGrantRequest(
+        request_id=_id(request_id), customer_id=customer_id, grant_id=grant_id, reason=reason
+    )
+    _show(run(_answer(target, "DisputeGrant", request)), customer_id, as_json=as_json)
+
+
+@grants.command("resolve")
+@at_server
+def resolve(
+    customer_id: str,
+    grant_id: _GrantId,
+    outcome: Annotated[
+        Literal["WON", "LOST"], typer.Argument(help="The payment stands, or it was taken back.")
+    ],
+    reason: _Reason,
+    used: Annotated[
+        Literal["STAY_PAID", "BECOME_DEBT"] | None,
+        typer.Option(help="Used credits of one that is lost; they become debt, if not given."),
+    ] = None,
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Give a disputed grant back, or take it back as `void` does."""
+    request = pb.ResolveDisputeRequest(
+        request_id=_id(request_id),
+        customer_id=customer_id,
+        grant_id=grant_id,
+        outcome=pb.DisputeOutcome.Value(f"DISPUTE_OUTCOME_{outcome}"),
+        used=pb.UsedCredits.Value(f"USED_CREDITS_{used}") if used else pb.USED_CREDITS_UNSPECIFIED,
+        reason=reason,
+    )
+    _show(run(_answer(target, "ResolveDispute", request)), customer_id, as_json=as_json)
+
+
 @grants.command("write-off")
 @at_server
 def write_off(

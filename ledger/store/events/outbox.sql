@@ -36,7 +36,7 @@ WITH here AS MATERIALIZED (
     LEFT JOIN unnest($4::text[], $5::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
 ), found AS MATERIALIZED (
     SELECT e.* FROM chunk e
-    WHERE e.kind IN ('GRANT', 'GRANT_EXPIRED', 'GRANT_VOIDED', 'RESERVATION_EXPIRED')
+    WHERE e.kind IN ('GRANT', 'GRANT_EXPIRED', 'GRANT_VOIDED', 'GRANT_REFUNDED', 'RESERVATION_EXPIRED')
        OR e.kind = 'COMMIT' AND (e.late OR e.uncollected > 0 OR e.available < 0 OR e.debt < 0)
        OR ({left_before} > 0) <> ({left_after} > 0)
        OR ({left_before} >= e.threshold) <> ({left_after} >= e.threshold)

@@ -53,8 +53,8 @@ WHERE stored IS DISTINCT FROM replayed
 SELECT customer, format('pending, available and held are %s; the lots make %s', stored, lots) AS description
 FROM (SELECT customer, ARRAY[pending, available, held]::numeric[] AS stored FROM {cell}.wallets) w
 LEFT JOIN (SELECT customer, ARRAY[
-               coalesce(sum(remaining) FILTER (WHERE status = 'PENDING_START'), 0),
-               coalesce(sum(remaining - held) FILTER (WHERE status <> 'PENDING_START'), 0),
+               coalesce(sum(remaining - held) FILTER (WHERE status IN ('PENDING_START', 'DISPUTED')), 0),
+               coalesce(sum(remaining - held) FILTER (WHERE status NOT IN ('PENDING_START', 'DISPUTED')), 0),
                sum(held)] AS lots
            FROM {cell}.lots GROUP BY customer) l USING (customer)
 WHERE stored <> coalesce(lots, ARRAY[0, 0, 0]::numeric[])

@@ -146,6 +146,17 @@ async def paid_grant(service: Guarded) -> Fields:
     return {"request_id": fresh(), **named, "reason": "asked for"}
 
 
+async def dispute_grant(service: Guarded) -> tuple[Fields, str]:
+    return await paid_grant(service), "customers/cus_a"
+
+
+async def resolve_dispute(service: Guarded) -> tuple[Fields, str]:
+    fields = await paid_grant(service)
+    await done(service, "DisputeGrant", **fields)
+    outcome = pb.DISPUTE_OUTCOME_WON
+    return {**fields, "request_id": fresh(), "outcome": outcome}, "customers/cus_a"
+
+
 async def refund_grant(service: Guarded) -> tuple[Fields, str]:
     return await paid_grant(service), "customers/cus_a"
 
@@ -257,6 +268,8 @@ REQUESTS: dict[str, Callable[[Guarded], Awaitable[tuple[Fields, str]]]] = {
     "VoidGrant": void_grant,
     "ExtendGrant": extend_grant,
     "RetryTopUp": retry_top_up,
+    "DisputeGrant": dispute_grant,
+    "ResolveDispute": resolve_dispute,
     "RefundGrant": refund_grant,
     "WriteOffGrant": write_off_grant,
     "WriteOffDebt": write_off_debt,

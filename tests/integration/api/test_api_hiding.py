@@ -128,6 +128,7 @@ BEHIND_THE_DOOR = {
     RefusalReason.GRANT_NOT_FOUND.value,
     RefusalReason.GRANT_CLOSED.value,
     RefusalReason.GRANT_NOT_PENDING_PAYMENT.value,
+    RefusalReason.GRANT_NOT_DISPUTED.value,
     RefusalReason.REFUND_EXCEEDS_GRANT.value,
     RefusalReason.WRITE_OFF_EXCEEDS_CLAIM.value,
     RefusalReason.WEBHOOK_NOT_FOUND.value,

@@ -84,6 +84,39 @@ async def test_credits_are_paid_back_in_parts_up_to_the_whole(service):
     await verified(service)
 
 
+async def test_a_disputed_grant_is_set_aside_until_that_is_decided(service):
+    """Nobody draws it meanwhile; won, it is back, and lost, what was used is owed. A repeat is one."""
+    await new_customer(service)
+    kept, lost = [await issued(service, priority=each) for each in (1, 2)]
+    await service.charge(amount_micros=130 * CREDIT)
+    disputed = [pb.DisputeGrantRequest(**named(service, each, **WHY)) for each in (kept, lost)]
+    done = [await service.admin.DisputeGrant(request) for request in disputed]
+    assert [each.disputed_micros for each in done] == [0, 70 * CREDIT]
+    assert {each.grant.status for each in done} == {wallet.GRANT_STATUS_DISPUTED}
+    assert (await service.admin.DisputeGrant(disputed[1])).replayed
+    assert done[1].balance == credit.Balance(pending_micros=70 * CREDIT)
+    assert (await refusal(service.reserve(amount_micros=1))).reason == "INSUFFICIENT_CREDITS"
+    assert (await refusal(service.admin.RefundGrant(refund_of(service, lost)))).reason == "GRANT_CLOSED"
+
+    async def resolve(grant_id: str, outcome, **fields) -> pb.ResolveDisputeResponse:
+        asked = named(service, grant_id, outcome=outcome, **{**WHY, **fields})
+        return await service.admin.ResolveDispute(pb.ResolveDisputeRequest(**asked))
+
+    won = await resolve(kept, pb.DISPUTE_OUTCOME_WON)
+    assert (won.grant.status, won.balance.pending_micros) == (DEPLETED, 70 * CREDIT)
+    taken = await resolve(lost, pb.DISPUTE_OUTCOME_LOST)
+    assert (taken.taken_back_micros, taken.owed_micros) == (70 * CREDIT, 30 * CREDIT)
+    assert taken.balance == credit.Balance(debt_micros=30 * CREDIT)
+    for grant_id, status in ((kept, "DEPLETED"), (lost, "VOIDED")):
+        refused = await refusal(resolve(grant_id, pb.DISPUTE_OUTCOME_WON))
+        assert (refused.reason, refused.metadata["status"]) == ("GRANT_NOT_DISPUTED", status)
+    for fields in ({}, {"outcome": 9}, {"outcome": pb.DISPUTE_OUTCOME_WON, "used": 1}):
+        asked = named(service, kept, **WHY, **fields)
+        call = service.admin.ResolveDispute(pb.ResolveDisputeRequest(**asked))
+        assert len((await refusal(call)).fields) == 1
+    await verified(service)
+
+
 async def test_what_nobody_pays_is_given_up(service):
     """An invoice as far as it is used; the credits that are left are taken back first. No credit moves."""
     await new_customer(service)

@@ -17,6 +17,7 @@ from ledger.books import (
     Charge,
     Command,
     Commit,
+    DisputeGrant,
     EntryKind,
     GrantKind,
     IssueGrant,
@@ -27,6 +28,7 @@ from ledger.books import (
     RefundGrant,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     Treatment,
     UsedCredits,
@@ -103,6 +105,8 @@ class RandomWorld(World):
                 RefundGrant(*request, lot, "why", some, dice.choice([None, None, 1])),
                 WriteOffGrant(*request, lot, "why", some),
                 WriteOffDebt(*request, "why", some),
+                DisputeGrant(*request, lot, "why"),
+                ResolveDispute(*request, lot, "why", dice.random() < 0.5),
                 VoidGrant(*request, lot, "why", dice.choice(list(UsedCredits))),
             ]
         )

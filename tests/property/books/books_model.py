@@ -145,9 +145,12 @@ class Model:
         for lot in self.lots:
             for credit in lot.credits:
                 if credit.state == "held" and credit.holder is hold:
-                    credit.state = {"ACTIVE": "available", "EXPIRED": "expired", "VOIDED": "voided"}[
-                        lot.status
-                    ]
+                    credit.state = {
+                        "ACTIVE": "available",
+                        "EXPIRED": "expired",
+                        "VOIDED": "voided",
+                        "DISPUTED": "pending",
+                    }[lot.status]
                     credit.holder = None
 
     # Commands
@@ -199,6 +202,38 @@ class Model:
                 credit.state = "voided"
         self.debt += used
         self.voided_as_used += used
+        return "ok"
+
+    def dispute(self, lot: ModelLot) -> str:
+        """Set aside what nobody holds."""
+        if lot.status not in ("PENDING", "ACTIVE"):
+            return "GRANT_CLOSED"
+        lot.status = "DISPUTED"
+        for credit in lot.credits:
+            if credit.state == "available":
+                credit.state = "pending"
+        return "ok"
+
+    def resolve(self, lot: ModelLot, *, is_won: bool, owed: bool) -> str:
+        """Give what was set aside back, where the clock has left it; or take it back."""
+        if lot.status != "DISPUTED":
+            return "GRANT_NOT_DISPUTED"
+        if not is_won:
+            return self.void(lot, owed=owed)
+        if lot.starts > self.minute:
+            lot.status = "PENDING"
+            return "ok"
+        if lot.expires <= self.minute:
+            # What is left of one that is used up is nothing, but for what is held: no clock looks at it.
+            lot.status = "EXPIRED"
+            for credit in lot.credits:
+                if credit.state == "pending":
+                    credit.state = "expired"
+            return "ok"
+        payments = len(self.payments)
+        self._start(lot)
+        # Refunds do not find this payment: what they give back of that debt makes a new lot.
+        del self.payments[payments:]
         return "ok"
 
     def pay_back(self, lot: ModelLot, amount: int | None) -> str:
@@ -353,9 +388,9 @@ class Model:
         return found
 
     def _return(self, back: list[Credit], lot: ModelLot) -> None:
-        if lot.status == "ACTIVE" and lot.expires > self.minute:
+        if lot.status in ("ACTIVE", "DISPUTED") and lot.expires > self.minute:
             for credit in back:
-                credit.state = "available"
+                credit.state = "available" if lot.status == "ACTIVE" else "pending"
         else:
             for credit in back:
                 lot.credits.remove(credit)

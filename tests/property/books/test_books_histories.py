@@ -26,6 +26,7 @@ from ledger.books import (
     Commit,
     ConfirmGrant,
     Decision,
+    DisputeGrant,
     Extend,
     ExtendGrant,
     Fill,
@@ -38,6 +39,7 @@ from ledger.books import (
     RefundGrant,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     UsedCredits,
     VoidGrant,
@@ -125,6 +127,24 @@ class Histories(RuleBasedStateMachine):
         key, lot = self.lot(pick)
         owed = used is UsedCredits.BECOME_DEBT
         self.expect(self.run(VoidGrant, key, "why", used), self.model.void(lot, owed=owed))
+
+    @rule(pick=PICK)
+    def dispute(self, pick: int) -> None:
+        """Contest the payment of a grant."""
+        key, lot = self.lot(pick)
+        self.expect(self.run(DisputeGrant, key, "why"), self.model.dispute(lot))
+
+    @rule(pick=PICK, is_won=st.booleans(), used=st.sampled_from(UsedCredits))
+    def resolve(self, pick: int, is_won: bool, used: UsedCredits) -> None:
+        """Decide a dispute: of those that there are, so that most tries are of one."""
+        disputed = [each for each in sorted(self.world.lots) if self.world.lots[each].status == "DISPUTED"]
+        key, lot = self.lot(pick)
+        if disputed:
+            key = disputed[pick % len(disputed)]
+            lot = dict(zip(sorted(self.world.lots), self.model.lots, strict=True))[key]
+        owed = used is UsedCredits.BECOME_DEBT
+        outcome = self.run(ResolveDispute, key, "why", is_won, used)
+        self.expect(outcome, self.model.resolve(lot, is_won=is_won, owed=owed))
 
     @rule(pick=PICK, amount=st.one_of(st.none(), AMOUNTS))
     def pay_back(self, pick: int, amount: int | None) -> None:

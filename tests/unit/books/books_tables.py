@@ -23,6 +23,8 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     void     G1 debt (or without: what was used stays paid) only_pending_payment
     prolong  G1 expires=3d priority=2 (expires=never)
     payback  G1 50 usd=45 (or without: all that nobody holds, at what it is worth)
+    dispute  G1
+    resolve  G1 won (or lost; or lost paid: what was used stays paid)
     writeoff G1 10 (or debt 10; or without an amount: all that is owed)
     tick     6m -> RESERVATION_EXPIRED GRANT_EXPIRED               what the clock has written, in order
     zone     Europe/Berlin                                         of the customer
@@ -58,6 +60,7 @@ from ledger.books import (
     Commit,
     ConfirmGrant,
     Decision,
+    DisputeGrant,
     Dollars,
     Entry,
     EntryKind,
@@ -78,6 +81,7 @@ from ledger.books import (
     Refusal,
     Release,
     Reserve,
+    ResolveDispute,
     Reverse,
     Rollover,
     Rounding,
@@ -221,6 +225,14 @@ class Table:
             priority=int(options["priority"]) if "priority" in options else None,
         )
         return self.run("", command)
+
+    def do_dispute(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        return self.run("", DisputeGrant(*self.request(), self.lot_key(words[0]), "why"))
+
+    def do_resolve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
+        used = UsedCredits.STAY_PAID if "paid" in words else UsedCredits.BECOME_DEBT
+        is_won = "won" in words
+        return self.run("", ResolveDispute(*self.request(), self.lot_key(words[0]), "why", is_won, used))
 
     def do_payback(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *amount = words

@@ -29,6 +29,7 @@ BACK_OFFICE = {
     RefusalReason.RATE_REVISION_PASSED,
     RefusalReason.RATE_REVISION_TAKEN,
     RefusalReason.RATE_VERSION_NOT_FOUND,
+    RefusalReason.GRANT_NOT_DISPUTED,
     RefusalReason.REFUND_EXCEEDS_GRANT,
     RefusalReason.WRITE_OFF_EXCEEDS_CLAIM,
 }

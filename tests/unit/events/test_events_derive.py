@@ -192,6 +192,15 @@ def test_a_voided_grant():
     assert depleted.type is DEPLETED
 
 
+def test_a_grant_that_is_paid_back():
+    """How many of its credits were taken back, and nothing of the money."""
+    posted = Credits(available=-40, refunded=40)
+    event, depleted = reported(fact("GRANT_REFUNDED", posted=posted, lot=LotKey(2, 0)))
+    assert (event.type, event.data["refunded_micros"]) == (EventType.GRANT_REFUNDED, "40")
+    assert event.data.keys() == {"grant_id", "refunded_micros"}
+    assert depleted.type is DEPLETED
+
+
 @pytest.mark.parametrize("expires_at", [None, NOW])
 def test_a_grant_is_reported_without_what_was_paid(expires_at):
     """Its terms, and no more; one that never expires has no field that says when."""
