@@ -183,6 +183,9 @@ class Draft:
     def win(self, key: LotKey) -> None:
         """Books that the payment of a disputed lot stands: pending -> available, or -> expired if it has."""
         lot = self.lots[key]
+        if lot.remaining_micros == 0:
+            self._replace(lot, 0, 0, 0, DEPLETED)
+            return
         if lot.effective_at > self.booked_at:
             self._replace(lot, 0, 0, 0, LotStatus.PENDING_START)
             self.due(lot.effective_at)

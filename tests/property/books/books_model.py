@@ -220,11 +220,13 @@ class Model:
             return "GRANT_NOT_DISPUTED"
         if not is_won:
             return self.void(lot, owed=owed)
+        if not lot.count("pending", "held"):
+            lot.status = "ACTIVE"
+            return "ok"
         if lot.starts > self.minute:
             lot.status = "PENDING"
             return "ok"
         if lot.expires <= self.minute:
-            # What is left of one that is used up is nothing, but for what is held: no clock looks at it.
             lot.status = "EXPIRED"
             for credit in lot.credits:
                 if credit.state == "pending":
