@@ -38,6 +38,8 @@ class ModelLot:
     credits: list[Credit] = field(default_factory=list)
     returners: set[ModelCharge] = field(default_factory=set)
     """Charges of which anything has come back to it."""
+    moved_on: int = 0
+    """Credits of it that came back and are in another lot now: it has given them."""
     born: bool = False
     """Of credits that came back: nobody has granted it."""
 
@@ -193,7 +195,7 @@ class Model:
         """Take back what is not held; what was used is owed, if it is to be."""
         if lot.status in ("EXPIRED", "VOIDED") or (lot.is_used_up and not owed):
             return "GRANT_CLOSED"
-        used = lot.count("consumed") if owed else 0
+        used = lot.count("consumed") + lot.moved_on if owed else 0
         if used and lot.born:
             return "INVALID_ARGUMENT"
         lot.status = "VOIDED"
@@ -396,6 +398,7 @@ class Model:
         else:
             for credit in back:
                 lot.credits.remove(credit)
+            lot.moved_on += len(back)
             self._born_of_reversal(lot.order[:2], len(back), lot)
 
     def _born_of_reversal(self, order: tuple[object, ...], amount: int, old: ModelLot | None) -> None:
