@@ -14,7 +14,7 @@ from ledger.events.derive import PublicIds, events_of, of_expiring
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
 from ledger.rounds import rounds
-from ledger.store.events.outbox import report_expiring, report_published, take_step
+from ledger.store.events.outbox import EventStep, report_expiring, report_published, take_step
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,13 +60,15 @@ class EventFollower:
         notices = {
             name: plan.expiring_notice for name, plan in plans.items() if plan.expiring_notice is not None
         }
-        lag_seconds, is_behind = 0.0, False
+        steps: list[EventStep | None] = []
+        are_left = False
         for cell in self._cells:
-            step = await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)
-            if step is not None:
-                lag_seconds = max(lag_seconds, step.lag_seconds)
-                is_behind |= step.behind
-            is_behind |= await report_expiring(self._database.writer, cell, notices, self._report)
+            steps.append(
+                await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)
+            )
+            are_left |= await report_expiring(self._database.writer, cell, notices, self._report)
         await report_published(self._database.writer)
-        self._metrics.events(lag_seconds)
-        return is_behind
+        made = [step for step in steps if step is not None]
+        if len(made) == len(steps):
+            self._metrics.events(max(step.lag_seconds for step in made))
+        return are_left or any(step.behind for step in made)
