@@ -1,4 +1,4 @@
-"""Values that the sections of a plan have in common: amounts of credits, and long durations."""
+"""Values that the sections of a plan have in common: amounts of credits, and durations."""
 
 from __future__ import annotations
 

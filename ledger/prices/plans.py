@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 import pricing
 from ledger.books.model import OverCapture, Plan, Unpriced
@@ -46,22 +45,6 @@ from pricing.documents.validate import (
 PLANS_FILE: Final = "plans.yaml"
 NAME_LENGTH_MAX: Final = 128
 """Of a plan: customers name it, by a field of that length."""
-MICROS = 1_000_000
-TTL_MIN = timedelta(seconds=1)
-TTL_MAX = timedelta(hours=24)
-
-_DURATION = re.compile(r"(\d{1,6})(s|m|h)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-def _duration(value: object) -> timedelta:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise RefusedError("is no duration", "write a whole number of s, m or h, e.g. 5m")
-    ttl = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-    if not TTL_MIN <= ttl <= TTL_MAX:
-        raise RefusedError("is no time to live of a reservation", "write 1s to 24h")
-    return ttl
 
 
 def _plan_name(value: object) -> str:
@@ -82,13 +65,7 @@ def _unpriced(value: object) -> Unpriced:
     return Unpriced(value)
 
 
-Ttl = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    WithJsonSchema({"description": "1s to 24h.", "type": "string", "pattern": f"^{_DURATION.pattern}$"}),
-]
-
-
+Ttl = Annotated[timedelta, *duration_within("1s", "24h")]
 Notice = Annotated[timedelta, *duration_within("1h", "30d")]
 
 
@@ -97,7 +74,7 @@ class _PlanModel(Strict):
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
     overdraft_limit: Amount = 0
     default_ttl: Ttl = timedelta(minutes=5)
-    max_ttl: Ttl = TTL_MAX
+    max_ttl: Ttl = timedelta(hours=24)
     unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
     low_balance: Amount = 0
     entitlements: EntitlementsDoc | None = None
