@@ -24,7 +24,6 @@ from ledger.books.commands import (
     ResolveDispute,
     Reverse,
     UpdateCustomer,
-    UsedCredits,
     VoidGrant,
     WriteOffDebt,
     WriteOffGrant,
@@ -74,6 +73,7 @@ from ledger.books.model import (
     Terms,
     Treatment,
     Unpriced,
+    UsedCredits,
     Wallet,
 )
 from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact

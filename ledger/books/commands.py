@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias, get_args
 
-from ledger.books.model import NOTHING, GrantKind, LotKey
+from ledger.books.model import NOTHING, GrantKind, LotKey, UsedCredits
 
 
 class Fill(StrEnum):
@@ -131,15 +131,6 @@ class ConfirmGrant(NamedTuple):
     """What was paid for the whole grant; None: what was stated."""
 
 
-class UsedCredits(StrEnum):
-    """What becomes of the used credits of a grant that is voided."""
-
-    STAY_PAID = "STAY_PAID"
-    """They stay consumed, and paid for: the customer loses what is left alone."""
-    BECOME_DEBT = "BECOME_DEBT"
-    """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
-
-
 class VoidGrant(NamedTuple):
     """Takes back what nobody holds of a grant; what is held goes the same way when it is released."""
 
@@ -147,7 +138,8 @@ class VoidGrant(NamedTuple):
     fingerprint: bytes
     lot: LotKey
     reason: str
-    used: UsedCredits = UsedCredits.STAY_PAID
+    used: UsedCredits | None = None
+    """None: as the customer's plan has it."""
     only_pending_payment: bool = False
     """It is taken back only while nobody has paid for it."""
 

@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 
 from ledger.books import refusals
-from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, UsedCredits, VoidGrant
+from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, VoidGrant
 from ledger.books.limits import LOTS_MAX
 from ledger.books.model import (
     POOL_SCOPE,
@@ -26,6 +26,7 @@ from ledger.books.model import (
     Plan,
     RecurringGrant,
     Refusal,
+    UsedCredits,
     Wallet,
 )
 from ledger.books.posting import Draft
@@ -127,7 +128,7 @@ def void(
     lot = named(wallet, command.lot, facts)
     if lot is None:
         return refusals.GRANT_NOT_FOUND
-    becomes_debt = command.used is UsedCredits.BECOME_DEBT
+    becomes_debt = (command.used or plan.used_when_voided) is UsedCredits.BECOME_DEBT
     if lot.status in _ENDED or (lot.status is LotStatus.DEPLETED and not becomes_debt):
         return refusals.grant_closed(lot.status)
     is_issued = lot.status is not LotStatus.PENDING_PAYMENT

@@ -335,6 +335,15 @@ class OverCapture(StrEnum):
     ALLOW_WITH_OVERDRAFT = "ALLOW_WITH_OVERDRAFT"
 
 
+class UsedCredits(StrEnum):
+    """What becomes of the used credits of a grant that is voided."""
+
+    STAY_PAID = "STAY_PAID"
+    """They stay consumed, and paid for: the customer loses what is left alone."""
+    BECOME_DEBT = "BECOME_DEBT"
+    """Their payment was taken back (a chargeback): the customer owes them, at what was paid for them."""
+
+
 class Unpriced(StrEnum):
     """What work that is done is charged, if it has no price. It is flagged in any case."""
 
@@ -492,6 +501,8 @@ class Plan(NamedTuple):
     """How long before it expires a grant is reported, which is an event; None: never."""
     grants: tuple[RecurringGrant, ...] = ()
     """What recurs."""
+    used_when_voided: UsedCredits = UsedCredits.STAY_PAID
+    """Of a grant that is voided, where whoever voids it does not say."""
 
 
 class RenewalKey(NamedTuple):

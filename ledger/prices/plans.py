@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 import pricing
-from ledger.books.model import OverCapture, Plan, Unpriced
+from ledger.books.model import OverCapture, Plan, Unpriced, UsedCredits
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_grants import GrantModel, Recurring, grants_of
@@ -65,6 +65,13 @@ def _unpriced(value: object) -> Unpriced:
     return Unpriced(value)
 
 
+def _used_when_voided(value: object) -> UsedCredits:
+    if not isinstance(value, str) or value not in list(UsedCredits):
+        message = "is nothing that used credits of a voided grant become"
+        raise RefusedError(message, "write " + ", ".join(UsedCredits))
+    return UsedCredits(value)
+
+
 Ttl = Annotated[timedelta, *duration_within("1s", "24h")]
 Notice = Annotated[timedelta, *duration_within("1h", "30d")]
 
@@ -81,6 +88,7 @@ class _PlanModel(Strict):
     topup: TopUpModel | None = None
     budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
     expiring_notice: Notice | None = None
+    used_when_voided: Annotated[UsedCredits, BeforeValidator(_used_when_voided)] = UsedCredits.STAY_PAID
     grants: Recurring = Field(default_factory=dict[str, GrantModel])
 
     @model_validator(mode="after")
@@ -179,6 +187,7 @@ def _plan(name: str, stated: _PlanModel) -> Plan:
         stated.topup.rules() if stated.topup is not None else None,
         budgets=budgets_of(stated.budgets),
         expiring_notice=stated.expiring_notice,
+        used_when_voided=stated.used_when_voided,
         grants=grants_of(stated.grants),
     )
 

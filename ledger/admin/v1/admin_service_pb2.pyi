@@ -31,7 +31,7 @@ class _UsedCredits:
 class _UsedCreditsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsedCredits.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     USED_CREDITS_UNSPECIFIED: _UsedCredits.ValueType  # 0
-    """STAY_PAID."""
+    """As the customer's plan has it; STAY_PAID, if that says nothing."""
     USED_CREDITS_STAY_PAID: _UsedCredits.ValueType  # 1
     """They stay consumed, and paid for."""
     USED_CREDITS_BECOME_DEBT: _UsedCredits.ValueType  # 2
@@ -41,7 +41,7 @@ class UsedCredits(_UsedCredits, metaclass=_UsedCreditsEnumTypeWrapper):
     """What becomes of the used credits of a grant that is voided."""
 
 USED_CREDITS_UNSPECIFIED: UsedCredits.ValueType  # 0
-"""STAY_PAID."""
+"""As the customer's plan has it; STAY_PAID, if that says nothing."""
 USED_CREDITS_STAY_PAID: UsedCredits.ValueType  # 1
 """They stay consumed, and paid for."""
 USED_CREDITS_BECOME_DEBT: UsedCredits.ValueType  # 2

@@ -39,14 +39,13 @@ from ledger.books.commands import (
     ResolveDispute,
     Reverse,
     UpdateCustomer,
-    UsedCredits,
     VoidGrant,
     WriteOffDebt,
     WriteOffGrant,
 )
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.making import make
-from ledger.books.model import NOTHING, GrantKind, LotKey
+from ledger.books.model import NOTHING, GrantKind, LotKey, UsedCredits
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -64,7 +63,7 @@ GRANT_KINDS: Final = {
     wallet.GRANT_KIND_ADJUSTMENT: GrantKind.ADJUSTMENT,
 }
 _USED: Final = {
-    admin.USED_CREDITS_UNSPECIFIED: UsedCredits.STAY_PAID,
+    admin.USED_CREDITS_UNSPECIFIED: None,
     admin.USED_CREDITS_STAY_PAID: UsedCredits.STAY_PAID,
     admin.USED_CREDITS_BECOME_DEBT: UsedCredits.BECOME_DEBT,
 }
@@ -272,15 +271,14 @@ def confirm_grant(request: admin.ConfirmGrantRequest, now: datetime) -> Write[Co
 def void_grant(request: admin.VoidGrantRequest, now: datetime) -> Write[VoidGrant]:  # noqa: ARG001 -- one shape for all
     """A grant that is taken back."""
     problems = Problems()
-    used = _USED.get(request.used)
-    if used is None:
+    if request.used not in _USED:
         problems.add("used", f"is {request.used}; {' or '.join(UsedCredits)} is allowed")
     command = VoidGrant(
         request_id=validation.identifier(problems, "request_id", request.request_id),
         fingerprint=fingerprint(request),
         lot=_lot(problems, request.customer_id, request.grant_id),
         reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
-        used=used or UsedCredits.STAY_PAID,
+        used=_USED.get(request.used),
         only_pending_payment=request.only_pending_payment,
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))

@@ -98,9 +98,12 @@ def void(
     grant_id: _GrantId,
     reason: _Reason,
     used: Annotated[
-        Literal["STAY_PAID", "BECOME_DEBT"],
-        typer.Option(help="Used credits: their payment stays, or was taken back (a chargeback)."),
-    ] = "STAY_PAID",
+        Literal["STAY_PAID", "BECOME_DEBT"] | None,
+        typer.Option(
+            help="Used credits: their payment stays, or was taken back (a chargeback); as the customer's plan"
+            " has it, if not given."
+        ),
+    ] = None,
     only_pending_payment: Annotated[
         bool, typer.Option("--only-pending-payment", help="Not if it has been paid for meanwhile.")
     ] = False,
@@ -114,7 +117,7 @@ def void(
         customer_id=customer_id,
         grant_id=grant_id,
         reason=reason,
-        used=pb.UsedCredits.Value(f"USED_CREDITS_{used}"),
+        used=pb.UsedCredits.Value(f"USED_CREDITS_{used or 'UNSPECIFIED'}"),
         only_pending_payment=only_pending_payment,
     )
     _show(run(_answer(target, "VoidGrant", request)), customer_id, as_json=as_json)

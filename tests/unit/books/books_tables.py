@@ -20,7 +20,7 @@ its words, and after `->` what must come of it. Credits and dollars are decimals
     unknown | known                                                the plan is not, or is, to be found
     ends     the plan names no grant that recurs any more
     confirm  G1 1.00 (or without an amount: what was stated)       of grant G1 100 PAID 1.00 pending_payment
-    void     G1 debt (or without: what was used stays paid) only_pending_payment
+    void     G1 debt (or paid; or without: as the plan has it) only_pending_payment
     prolong  G1 expires=3d priority=2 (expires=never)
     payback  G1 50 usd=45 (or without: all that nobody holds, at what it is worth)
     dispute  G1
@@ -155,6 +155,7 @@ class Table:
             default_ttl=_duration(options["ttl"]) if "ttl" in options else plan.default_ttl,
             max_ttl=_duration(options["max_ttl"]) if "max_ttl" in options else plan.max_ttl,
             unpriced=Unpriced(options.get("unpriced", plan.unpriced)),
+            used_when_voided=UsedCredits(options.get("used_when_voided", plan.used_when_voided)),
         )
 
     def do_budget(self, words: list[str], options: dict[str, str]) -> None:
@@ -211,9 +212,10 @@ class Table:
         )
 
     def do_void(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
-        used = UsedCredits.BECOME_DEBT if "debt" in words else UsedCredits.STAY_PAID
+        used = {"debt": UsedCredits.BECOME_DEBT, "paid": UsedCredits.STAY_PAID}
+        said = next((used[word] for word in words if word in used), None)
         pending = "only_pending_payment" in words
-        return self.run("", VoidGrant(*self.request(), self.lot_key(words[0]), "why", used, pending))
+        return self.run("", VoidGrant(*self.request(), self.lot_key(words[0]), "why", said, pending))
 
     def do_prolong(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         expires = options.get("expires")

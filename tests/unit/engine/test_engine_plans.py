@@ -3,7 +3,7 @@
 import pytest
 
 import pricing
-from ledger.books.model import OverCapture, Unpriced
+from ledger.books.model import OverCapture, Unpriced, UsedCredits
 from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
 
 CARD = """\
@@ -104,3 +104,14 @@ def test_entitlements_of_which_the_card_prices_nothing_are_doubted() -> None:
     assert [str(each) for each in doubts] == [
         "plans.yaml:2:76: the card prices no compute of 'gpu-*' (correct it, or leave it out)"
     ]
+
+
+def test_a_plan_says_what_becomes_of_used_credits_of_a_voided_grant() -> None:
+    """They stay paid, unless it says otherwise; anything else is refused in its place."""
+    text = "plans: {a: {used_when_voided: BECOME_DEBT}, b: {}}"
+    used = {name: plan.used_when_voided for name, plan in read_plans_text(text, {}).plans.items()}
+    assert used == {"a": UsedCredits.BECOME_DEBT, "b": UsedCredits.STAY_PAID}
+    with pytest.raises(
+        pricing.ConfigError, match="1:31: is nothing that used credits of a voided grant become"
+    ):
+        read_plans_text("plans: {a: {used_when_voided: CONSUMED}}", {})
