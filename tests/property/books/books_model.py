@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 NEVER = 10**9
+DAY_MINUTES = 24 * 60
 DEBT_PRICE = 5
 """Nano-dollars a micro-credit; dearer than any lot, so that no two prices are close."""
 NEW_LIFE_MINUTES = 30 * 24 * 60
@@ -97,6 +98,19 @@ class ModelHold:
         return sum(charge.left for charge in self.charges)
 
 
+@dataclass(frozen=True)
+class ModelDaily:
+    """Credits that recur at midnight, and how many of the unused ones roll over."""
+
+    amount: int
+    price: int
+    priority: int
+    least: int
+    most: int
+    rolled_minutes: int | None
+    """The life of what has rolled over; None: until midnight."""
+
+
 Needs = dict[str | None, int]
 
 
@@ -110,15 +124,19 @@ class Model:
         self.payments: list[ModelPayment] = []
         self.debt = 0
         self.voided_as_used = 0
+        self.daily: ModelDaily | None = None
+        self.of_the_day: list[ModelLot] = []
+        """What ends at the next renewal, and may roll over."""
         self.over_capture = "ALLOW_IF_AVAILABLE"
         self.limit = 0
 
     # The clock
 
     def pass_minutes(self, minutes: int) -> None:
-        """Let holds expire, lots start and lots expire, minute by minute."""
-        for _ in range(minutes):
-            self.minute += 1
+        """Let holds expire, lots start, credits recur and lots expire, each at its minute."""
+        end = self.minute + minutes
+        while self.minute < end:
+            self.minute = min(end, *self._minutes_to_come())
             for hold in self.holds:
                 if hold.state == "OPEN" and hold.expires == self.minute:
                     self._give_up(hold)
@@ -126,12 +144,65 @@ class Model:
             for lot in self.lots:
                 if lot.status == "PENDING" and lot.starts == self.minute:
                     self._start(lot)
-            for lot in self.lots:
-                if lot.status == "ACTIVE" and lot.expires == self.minute and not lot.is_used_up:
-                    lot.status = "EXPIRED"
-                    for credit in lot.credits:
-                        if credit.state == "available":
-                            credit.state = "expired"
+            if self.daily is not None and self.minute % DAY_MINUTES == 0:
+                self._renew(self.daily)
+            self._let_lots_expire()
+
+    def _minutes_to_come(self) -> list[int]:
+        """The minutes at which something may happen."""
+        midnight = self.minute - self.minute % DAY_MINUTES + DAY_MINUTES
+        minutes = [hold.expires for hold in self.holds]
+        minutes += [minute for lot in self.lots for minute in (lot.starts, lot.expires)]
+        return [midnight, *(minute for minute in minutes if minute > self.minute)]
+
+    def _let_lots_expire(self) -> None:
+        for lot in self.lots:
+            if lot.status == "ACTIVE" and lot.expires == self.minute and not lot.is_used_up:
+                lot.status = "EXPIRED"
+                for credit in lot.credits:
+                    if credit.state == "available":
+                        credit.state = "expired"
+
+    def begin_daily(self, daily: ModelDaily) -> None:
+        """Grant credits from today on: those of today at once."""
+        self.daily = daily
+        self.of_the_day = [self._of_today(daily)]
+
+    def _renew(self, daily: ModelDaily) -> None:
+        """What is free of the credits that end moves on, the last to burn first; then there are new ones."""
+        ending = [lot for lot in self._ordered() if lot in self.of_the_day and self._ends(lot)]
+        free = [c for lot in reversed(ending) for c in lot.credits if c.state == "available"]
+        self.of_the_day = []
+        if free and len(free) >= daily.least and daily.most:
+            self._roll_over(daily, free[: daily.most])
+        self.of_the_day.append(self._of_today(daily))
+
+    def _ends(self, lot: ModelLot) -> bool:
+        return lot.status == "ACTIVE" and lot.expires == self.minute
+
+    def _roll_over(self, daily: ModelDaily, moving: list[Credit]) -> None:
+        """To one lot for each priority: somebody may have changed that of some."""
+        olds = list(dict.fromkeys(credit.lot for credit in moving))
+        lives = DAY_MINUTES if daily.rolled_minutes is None else daily.rolled_minutes
+        expires = self.minute + lives
+        for priority in dict.fromkeys(old.order[0] for old in olds):
+            order = (priority, True, expires, daily.price, self.minute, len(self.lots))
+            new = ModelLot(order, None, self.minute, expires, "ACTIVE")
+            self.lots.append(new)
+            for credit in [credit for credit in moving if credit.lot.order[0] == priority]:
+                credit.lot.credits.remove(credit)
+                credit.lot = new
+                new.credits.append(credit)
+            if daily.rolled_minutes is None:
+                self.of_the_day.append(new)
+        for old in olds:
+            if not old.count("held", "available"):
+                old.status = "EXPIRED"
+
+    def _of_today(self, daily: ModelDaily) -> ModelLot:
+        midnight = self.minute - self.minute % DAY_MINUTES + DAY_MINUTES
+        self.grant(daily.amount, daily.price, daily.priority, None, self.minute, midnight)
+        return self.lots[-1]
 
     def _start(self, lot: ModelLot) -> None:
         lot.status = "ACTIVE"

@@ -11,7 +11,16 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from books_model import DEBT_PRICE, NEVER, Model, ModelCharge, ModelHold, ModelLot
+from books_model import (
+    DAY_MINUTES,
+    DEBT_PRICE,
+    NEVER,
+    Model,
+    ModelCharge,
+    ModelDaily,
+    ModelHold,
+    ModelLot,
+)
 from books_world import World
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -27,6 +36,7 @@ from ledger.books import (
     ConfirmGrant,
     Decision,
     DisputeGrant,
+    Every,
     Extend,
     ExtendGrant,
     Fill,
@@ -35,12 +45,15 @@ from ledger.books import (
     LotKey,
     OverCapture,
     Priced,
+    RecurringGrant,
     Refund,
     RefundGrant,
     Release,
     Reserve,
     ResolveDispute,
     Reverse,
+    Rollover,
+    UpdateCustomer,
     UsedCredits,
     VoidGrant,
     WriteOffDebt,
@@ -263,6 +276,41 @@ class Histories(RuleBasedStateMachine):
         self.world.due_batch = batch
         self.world.pass_time(timedelta(minutes=minutes))
         self.model.pass_minutes(minutes)
+
+    @precondition(lambda self: self.model.daily is None)
+    @rule(
+        amount=AMOUNTS,
+        price=st.integers(0, 3),
+        priority=st.integers(0, 1),
+        least=st.sampled_from([0, 0, 5]),
+        most=st.sampled_from([10**6, 15, 4]),
+        life=st.sampled_from([None, None, 5, 2 * DAY_MINUTES]),
+    )
+    def recur(self, amount: int, price: int, priority: int, least: int, most: int, life: int | None) -> None:
+        """Let credits recur each day from now on, and roll over what is unused of them."""
+        rollover = Rollover(least, most, None if life is None else timedelta(minutes=life))
+        daily = RecurringGrant(
+            "daily",
+            amount,
+            amount * price,
+            GrantKind.SUBSCRIPTION,
+            Every.DAY,
+            priority=priority,
+            rollover=rollover,
+        )
+        self.world.plan = self.world.plan._replace(grants=(daily,))
+        self.run(UpdateCustomer, plan=self.world.plan.name, is_granted=True)
+        self.world.write_due()
+        self.model.begin_daily(ModelDaily(amount, price, priority, least, most, life))
+
+    @precondition(lambda self: self.model.daily is not None)
+    @rule(before=st.integers(0, 3))
+    def come_to_midnight(self, before: int) -> None:
+        """Let the clock run until midnight, or minutes before it."""
+        minutes = DAY_MINUTES - self.model.minute % DAY_MINUTES - before
+        if minutes > 0:
+            self.world.pass_time(timedelta(minutes=minutes))
+            self.model.pass_minutes(minutes)
 
     @initialize(policy=POLICIES, limit=LIMITS, amounts=st.lists(AMOUNTS, min_size=1, max_size=3))
     def begin(self, policy: OverCapture, limit: int, amounts: list[int]) -> None:
