@@ -318,6 +318,31 @@ def list_grants(
         note(f"There is more: these are the first {limit}. --limit shows more.")
 
 
+@grants.command("upcoming")
+@at_server
+def upcoming(customer_id: str, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+    """Show what a customer's plan grants next, and when."""
+    answer = run(_answer(target, "GetCustomer", pb.GetCustomerRequest(customer_id=customer_id)))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(upcoming_table(answer))
+
+
+def upcoming_table(answer: pb.GetCustomerResponse) -> Table:
+    """What a customer's plan grants next, a row each."""
+    made = table("Upcoming", "name", "at (UTC)", "kind", "credits", "dollars", numbers=2)
+    for each in answer.upcoming_grants:
+        made.add_row(
+            each.name,
+            f"{each.at.ToDatetime():%Y-%m-%d %H:%M:%S}",
+            GrantKind.Name(each.kind).removeprefix("GRANT_KIND_"),
+            show_credits(each.amount_micros),
+            each.paid_total_usd,
+        )
+    return made
+
+
 def _id(request_id: str | None) -> str:
     return request_id or secrets.token_hex(16)
 
@@ -351,8 +376,8 @@ def _show(answer: Any, customer_id: str, *, as_json: bool) -> None:
 
 
 def _table(found: list[tuple[str, Grant, str]]) -> Table:
-    figures = ("credits", "left", "held", "consumed", "expired", "voided", "refunded")
-    texts = ("reference", "note")
+    figures = ("credits", "left", "held", "consumed", "expired", "voided", "refunded", "rolled over")
+    texts = ("recurs as", "reference", "note")
     made = table(
         "Grants", "id", "customer", "status", "expires (UTC)", *texts, *figures, numbers=len(figures)
     )
@@ -365,6 +390,7 @@ def _table(found: list[tuple[str, Grant, str]]) -> Table:
             customer_id,
             _status(grant),
             expires,
+            grant.recurring or "-",
             grant.external_reference or "-",
             remark or "-",
             show_credits(grant.amount_micros),
@@ -374,6 +400,7 @@ def _table(found: list[tuple[str, Grant, str]]) -> Table:
             show_credits(grant.expired_micros),
             show_credits(grant.voided_micros),
             show_credits(grant.refunded_micros),
+            show_credits(grant.rolled_over_micros),
         )
     return made
 

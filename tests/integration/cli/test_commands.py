@@ -88,6 +88,9 @@ def test_the_life_of_a_grant(back_office: str) -> None:
     extended = acu_ledger("grants", "extend", *named, "--expires-at", soon, "--json", *target).json()
     assert extended["grant"]["expires_at"].startswith(soon)
     asked = ("--reference", "INV-7", "--expires-within-days", "4")
+    assert (
+        acu_ledger("grants", "upcoming", "lived", "--json", *target).json()["customer"]["plan"] == "standard"
+    )
     listed = acu_ledger("grants", "list", *asked, "--json", *target).json()["grants"]
     assert [(each["grant"]["grant_id"], each["note"]) for each in listed] == [(named[1], "by hand")]
     assert "voided" in acu_ledger("grants", "void", *named, "--reason", "a mistake", *target).stdout
