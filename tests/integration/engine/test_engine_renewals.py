@@ -14,9 +14,11 @@ from engine_world import World, fingerprint
 
 from ledger import books
 from ledger.engine.command import Committed
-from ledger.store.directory import create_customer
+from ledger.store.directory import Directory, create_customer
 from ledger.store.finance.verify import verify_journal
 from ledger.store.postgres.database import Database
+from ledger.store.reading.month_statement import StatementQuery
+from ledger.store.reading.reads import Reads
 from tests.acts import ACT
 from tests.waiting import until
 
@@ -82,6 +84,11 @@ async def assert_renewed_once(database: Database, instants: list[datetime]) -> N
     value = await database.finance.fetchval("SELECT sum(value_nanousd) FROM cell_00.lot_values")
     assert value == 13 * DOLLAR
     assert list((await verify_journal(database.finance, ["cell_00"])).violations) == []
+    reads = Reads(database.reader, database.reports, Directory(database.reader))
+    query = StatementQuery(instants[2].date().replace(day=1), (), instants[-1])
+    month = await reads.month("acme", query, None, 10)
+    stated = (-month.change.issued, month.change.expired, month.rolled_over_micros)
+    assert stated == (100 * CREDIT, 100 * CREDIT, 30 * CREDIT)
 
 
 async def test_who_has_slept_gets_each_renewal_once_though_two_servers_write(
