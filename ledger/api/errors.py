@@ -111,7 +111,7 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
     ),
     RefusalReason.PLANS_IN_USE: Wording(
         StatusCode.FAILED_PRECONDITION,
-        "Customers would be left without a plan, or without a card; it is published only if that is forced.",
+        "Customers would be left without their plan, card or own terms; it is published only if forced.",
     ),
     RefusalReason.KEY_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such key."),
     RefusalReason.KEY_ENDED: Wording(

@@ -219,6 +219,7 @@ class UpdateCustomer(NamedTuple):
     card: str | None = None
     zone: str | None = None
     multiplier_nanos: int | None = None
+    plan_overrides: str | None = None
     is_granted: bool = False
     """The plan named has recurring grants, which begin by the clock, at once."""
 

@@ -20,6 +20,7 @@ def create(
     fingerprint: bytes,
     now: datetime,
     multiplier_nanos: int = UNSCALED,
+    plan_overrides: str | None = None,
     *,
     is_granted: bool = False,
 ) -> Decision:
@@ -40,6 +41,7 @@ def create(
         unbilled_nanousd=0,
         next_due_at=None,
         last_instant=now,
+        plan_overrides=plan_overrides,
     )
     command = CreateCustomer(request_id, fingerprint)
     return _come_to(
@@ -48,7 +50,10 @@ def create(
 
 
 def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan) -> Decision:
-    """Changes what the command names; an empty card removes the customer's own. The names are valid."""
+    """Changes what the command names; an empty card, or empty overrides, remove the customer's own.
+
+    The names are valid.
+    """
     changed = wallet._replace(
         display_name=wallet.display_name if command.display_name is None else command.display_name,
         plan=wallet.plan if command.plan is None else command.plan,
@@ -57,6 +62,9 @@ def update(wallet: Wallet, command: UpdateCustomer, *, now: datetime, plan: Plan
         multiplier_nanos=wallet.multiplier_nanos
         if command.multiplier_nanos is None
         else command.multiplier_nanos,
+        plan_overrides=wallet.plan_overrides
+        if command.plan_overrides is None
+        else command.plan_overrides or None,
     )
     new_plan = changed.plan if command.is_granted else None
     return _come_to(Draft(changed, now), EntryKind.CUSTOMER_UPDATED, plan.name, command, new_plan)

@@ -324,6 +324,8 @@ class Wallet(NamedTuple):
     """The instant of the newest entry: instants of a customer never go back."""
     tallies: Mapping[str, Tally] = NO_TALLIES
     """What rounding has left over, by card and by pool (`tallies` says how); the longest unused first."""
+    plan_overrides: str | None = None
+    """JSON: the fields of its plan that the customer has its own of, as `plans.yaml` writes them."""
 
 
 class OverCapture(StrEnum):

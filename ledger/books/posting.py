@@ -459,6 +459,7 @@ class Draft:
                 self._due_at,
                 self.booked_at,
                 replaced(before.tallies, self._tallies) if self._tallies else before.tallies,
+                before.plan_overrides,
             ),
         )
 

@@ -76,8 +76,9 @@ Ttl = Annotated[timedelta, *duration_within("1s", "24h")]
 Notice = Annotated[timedelta, *duration_within("1h", "30d")]
 
 
-class _PlanModel(Strict):
-    card: str | None = None
+class PlanPolicies(Strict):
+    """What a plan states, and a customer may have its own of."""
+
     over_capture: Annotated[OverCapture, BeforeValidator(_over_capture)] = OverCapture.ALLOW_IF_AVAILABLE
     overdraft_limit: Amount = 0
     default_ttl: Ttl = timedelta(minutes=5)
@@ -85,23 +86,46 @@ class _PlanModel(Strict):
     unpriced: Annotated[Unpriced, BeforeValidator(_unpriced)] = Unpriced.BOOK
     low_balance: Amount = 0
     entitlements: EntitlementsDoc | None = None
-    topup: TopUpModel | None = None
     budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
+
+
+class _PlanModel(PlanPolicies):
+    card: str | None = None
+    topup: TopUpModel | None = None
     expiring_notice: Notice | None = None
     used_when_voided: Annotated[UsedCredits, BeforeValidator(_used_when_voided)] = UsedCredits.STAY_PAID
     grants: Recurring = Field(default_factory=dict[str, GrantModel])
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.default_ttl > self.max_ttl:
-            raise RefusedError("default_ttl is longer than max_ttl", "shorten it", ("default_ttl",))
-        if self.overdraft_limit and self.over_capture is not OverCapture.ALLOW_WITH_OVERDRAFT:
-            raise RefusedError(
-                "an overdraft_limit that over_capture does not use",
-                "write over_capture: ALLOW_WITH_OVERDRAFT, or leave the limit out",
-                ("overdraft_limit",),
-            )
+        refuse_contradictions(self)
         return self
+
+
+def refuse_contradictions(stated: PlanPolicies) -> None:
+    """Raises RefusedError where one policy goes against another."""
+    if stated.default_ttl > stated.max_ttl:
+        raise RefusedError("default_ttl is longer than max_ttl", "shorten it", ("default_ttl",))
+    if stated.overdraft_limit and stated.over_capture is not OverCapture.ALLOW_WITH_OVERDRAFT:
+        raise RefusedError(
+            "an overdraft_limit that over_capture does not use",
+            "write over_capture: ALLOW_WITH_OVERDRAFT, or leave the limit out",
+            ("overdraft_limit",),
+        )
+
+
+def policies_of(stated: PlanPolicies) -> dict[str, Any]:
+    """What is stated, by the fields of `Plan`; what is not is its default."""
+    return {
+        "over_capture": stated.over_capture,
+        "overdraft_limit_micros": stated.overdraft_limit,
+        "default_ttl": stated.default_ttl,
+        "max_ttl": stated.max_ttl,
+        "unpriced": stated.unpriced,
+        "low_balance_micros": stated.low_balance,
+        "entitlements": entitlements_of(stated.entitlements),
+        "budgets": budgets_of(stated.budgets),
+    }
 
 
 class PlansModel(Strict):
@@ -137,17 +161,19 @@ class PlanBook:
         self.stated = located.plain
         self.plans = {name: _plan(name, stated) for name, stated in located.model.plans.items()}
         self.file = located.places.file
-        self._entitlements = {
-            name: stated.entitlements
-            for name, stated in located.model.plans.items()
-            if stated.entitlements is not None
-        }
+        self._models = located.model.plans
         self._places = located.places
 
     @classmethod
     def from_document(cls, text: str) -> Self:
         """Restores a version from its document. Raises ConfigError if the text is not one."""
         return cls(read_text(text, PlansModel, "<plans>"))
+
+    def merged(self, plan: str, own: PlanPolicies) -> PlanPolicies:
+        """The policies of a plan, with those that a customer states of its own."""
+        return self._models[plan].model_copy(
+            update={each: getattr(own, each) for each in own.model_fields_set}
+        )
 
     def disagreements(self, cards: Mapping[str, RateCard]) -> Iterator[Problem]:
         """What plans ask of cards, and these do not have."""
@@ -165,27 +191,23 @@ class PlanBook:
     def doubts(self, cards: Mapping[str, RateCard]) -> list[Problem]:
         """What is likely to be a mistake, though it can be published: entitlements to what has no price."""
         found = []
-        for name, stated in self._entitlements.items():
-            card = cards.get(self.plans[name].card or "")
-            for doubt in pricing.doubts_of_entitlements(stated, card.rules) if card is not None else ():
+        for name, stated in self._models.items():
+            card = cards.get(stated.card or "")
+            if card is None or stated.entitlements is None:
+                continue
+            for doubt in pricing.doubts_of_entitlements(stated.entitlements, card.rules):
                 at = ("plans", name, "entitlements", *doubt.at)
                 found.append(self._places.problem(at, doubt.message, doubt.hint))
         return found
 
 
 def _plan(name: str, stated: _PlanModel) -> Plan:
+    top_up = stated.topup.rules() if stated.topup is not None else None
     return Plan(
         name,
         stated.card,
-        stated.over_capture,
-        stated.overdraft_limit,
-        stated.default_ttl,
-        stated.max_ttl,
-        stated.unpriced,
-        stated.low_balance,
-        entitlements_of(stated.entitlements),
-        stated.topup.rules() if stated.topup is not None else None,
-        budgets=budgets_of(stated.budgets),
+        **policies_of(stated),
+        top_up=top_up,
         expiring_notice=stated.expiring_notice,
         used_when_voided=stated.used_when_voided,
         grants=grants_of(stated.grants),

@@ -34,6 +34,7 @@ from ledger.books.model import (
     Unpriced,
 )
 from ledger.books.model import Terms as PinnedTerms
+from ledger.prices.plan_overrides import overridden
 from ledger.prices.plans import BUILT_IN, PlanBook
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce, Published
@@ -86,6 +87,11 @@ class PriceBook:
     def plans(self, instant: datetime) -> Mapping[str, Plan]:
         """The plans in force at an instant, by name."""
         return self.plan_book(instant).plans
+
+    def plan_for(self, plan: str, overrides: str | None, instant: datetime) -> Plan | None:
+        """What a customer's plan says at an instant, with the customer's own fields; None: there is none."""
+        found = self.plans(instant).get(plan)
+        return found if found is None or overrides is None else overridden(found, overrides)
 
     def plans_that_fall_back(self, instant: datetime) -> frozenset[str]:
         """The plans under which what has no price costs what its card's fallback amounts to."""
@@ -182,7 +188,7 @@ class PriceBook:
         now: datetime,
     ) -> tuple[pricing.RateCard, pricing.Quote] | Refusal:
         """What usage would cost a customer of a plan, with a card of its own or not; no effect."""
-        ground = self.ground_of(plan, override, multiplier_nanos, now)
+        ground = self.ground_of(plan, None, override, multiplier_nanos, now)
         if isinstance(ground, Refusal):
             return ground
         quote = self.estimate(items, labels, ground.terms, now)
@@ -193,10 +199,10 @@ class PriceBook:
         return ground.card, quote
 
     def ground_of(
-        self, plan: str, override: str | None, multiplier_nanos: int, now: datetime
+        self, plan: str, overrides: str | None, override: str | None, multiplier_nanos: int, now: datetime
     ) -> Ground | Refusal:
-        """What new work of a customer of a plan rests on now, with a card of its own or not."""
-        policies = self.plans(now).get(plan)
+        """What new work of a customer of a plan rests on now, with fields and a card of its own or not."""
+        policies = self.plan_for(plan, overrides, now)
         if policies is None:
             return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
         card = self.card_for(plan, override, now)

@@ -7,6 +7,7 @@ may not leave out what customers are on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,12 +21,13 @@ import structlog
 import pricing
 from ledger.books.model import Unpriced
 from ledger.errors import NotNowError, RequestError
+from ledger.prices.plan_overrides import go_with
 from ledger.prices.plans import PlanBook, read_plans_text, refuse_disagreements
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader
 from ledger.store.audit import Act
 from ledger.store.postgres.database import Database
-from ledger.store.prices.plans import customers_affected
+from ledger.store.prices.plans import customers_affected, overrides_in_use
 from ledger.store.prices.versions import (
     COST_BOOK,
     PLANS,
@@ -99,14 +101,15 @@ class MarginBelowFloorError(RequestError):
 
 
 class PlansInUseError(RequestError):
-    """Plans that would leave customers without a plan, or without a card."""
+    """Plans that would leave customers without a plan or a card, or go against their own fields of it."""
 
     def __init__(self, customers: Mapping[str, int]) -> None:
         self.plans = sorted(customers)
         self.customers = sum(customers.values())
         left = ", ".join(f"{name} ({customers[name]})" for name in self.plans)
         super().__init__(
-            f"customers are on plans that would be gone, or whose card, their only one, would be: {left}"
+            "customers are on plans that would be gone, or whose card, their only one, would be, or that go"
+            f" against what they have their own of: {left}"
         )
 
 
@@ -210,7 +213,8 @@ class Publisher:
     async def customers_left_out(self, plans: PlanBook) -> Mapping[str, int]:
         """By plan, the customers that these plans leave without one, or without a card; none if not newer.
 
-        What is or will be in force has to have had it: whom an earlier version has left out is left out.
+        Or with fields of their own that go against the plan. What is or will be in force has to have had it:
+        whom an earlier version has left out is left out.
         """
         if not self._is_newer(plans):
             return {}
@@ -220,9 +224,14 @@ class Publisher:
         carded = {name for book in before for name, plan in book.plans.items() if plan.card is not None}
         dropped = named.keys() - plans.plans.keys()
         without_card = {name for name in carded - dropped if plans.plans[name].card is None}
-        if not dropped and not without_card:
-            return {}
-        return await customers_affected(self._database.writer, self._cells, dropped, without_card)
+        pool, left_out = self._database.writer, Counter[str]()
+        if dropped or without_card:
+            left_out.update(await customers_affected(pool, self._cells, dropped, without_card))
+        for (name, overrides), customers in (await overrides_in_use(pool, self._cells)).items():
+            if name in named and name in plans.plans and not go_with(overrides, plans, name):
+                gone_with = all(go_with(overrides, book, name) for book in before if name in book.plans)
+                left_out[name] += customers if gone_with else 0
+        return +left_out
 
     async def roll_back(self, kind: Kind, name: str, number: int, by: By) -> Publication:
         """Publishes the content of an older version again, as the next one.

@@ -159,6 +159,7 @@ def customer_image(wallet: Wallet) -> Image:
         "rate_card": wallet.card or "",
         "zone": wallet.zone,
         "multiplier_nanos": wallet.multiplier_nanos,
+        "plan_overrides": wallet.plan_overrides or "",
     }
 
 

@@ -192,6 +192,7 @@ class Customer(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MULTIPLIER_FIELD_NUMBER: _builtins.int
+    PLAN_OVERRIDES_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The caller's own: 1 to 128 characters."""
     display_name: _builtins.str
@@ -203,6 +204,10 @@ class Customer(_message.Message):
     multiplier: _builtins.str
     """What the customer has negotiated: its prices are multiplied by it. A decimal above 0, at most 1000, such
     as "0.9"; 1, if unset.
+    """
+    plan_overrides: _builtins.str
+    """The customer's own fields of its plan (YAML, as a plan in plans.yaml): over_capture, overdraft_limit, default_ttl,
+    max_ttl, unpriced, low_balance, entitlements, budgets. Each replaces the plan's whole. Answers have them as JSON.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -216,10 +221,11 @@ class Customer(_message.Message):
         zone: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         multiplier: _builtins.str = ...,
+        plan_overrides: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "customer_id", b"customer_id", "display_name", b"display_name", "multiplier", b"multiplier", "plan", b"plan", "rate_card", b"rate_card", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "customer_id", b"customer_id", "display_name", b"display_name", "multiplier", b"multiplier", "plan", b"plan", "plan_overrides", b"plan_overrides", "rate_card", b"rate_card", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,7 +298,7 @@ class UpdateCustomerRequest(_message.Message):
     def customer(self) -> Global___Customer: ...
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """display_name, plan, rate_card, zone, multiplier."""
+        """display_name, plan, rate_card, zone, multiplier, plan_overrides."""
 
     def __init__(
         self,

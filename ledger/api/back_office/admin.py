@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import pricing
 from ledger import books
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
@@ -27,6 +28,7 @@ from ledger.books.model import Decision, RefusalReason, Unpriced
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
 from ledger.events.derive import EventType
+from ledger.prices.plan_overrides import overridden, refuse_overrides
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
@@ -72,8 +74,9 @@ class AdminService(
         """Makes a customer, on a plan and maybe a card of its own."""
         write = decode.create_customer(request)
         customer = request.customer
+        overrides = decode.plan_overrides(Problems(), customer)
         try:
-            self._require_prices(customer.plan, customer.rate_card)
+            self._require_prices(customer.plan, customer.rate_card, overrides)
         except (StatusError, InvalidArgumentError) as error:
             if request.validate_only:
                 raise
@@ -104,6 +107,7 @@ class AdminService(
                 command.fingerprint,
                 now,
                 decode.multiplier(customer),
+                decode.plan_overrides(Problems(), customer) or None,
                 is_granted=self._grants(customer.plan),
             )
 
@@ -128,8 +132,10 @@ class AdminService(
         before = await self._reads.profile(write.customer_id)
         plan = before.plan if command.plan is None else command.plan
         card = before.card if command.card is None else command.card
+        stated = command.plan_overrides
+        overrides = before.plan_overrides if stated is None else stated
         try:
-            self._require_prices(plan, card or "")
+            self._require_prices(plan, card or "", overrides or "")
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
@@ -148,12 +154,18 @@ class AdminService(
         """Whether a plan grants something that recurs."""
         return bool(self._prices.plans(self._clock())[plan].grants)
 
-    def _require_prices(self, plan: str, card: str) -> None:
-        """A customer's plan exists, and so does a card to price its usage by."""
+    def _require_prices(self, plan: str, card: str, overrides: str) -> None:
+        """A customer's plan exists and goes with its own fields, and there is a card to price usage by."""
         now = self._clock()
         plans = self._prices.plans(now)
         if plan not in plans:
             raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
+        if overrides:
+            try:
+                refuse_overrides(self._prices.plan_book(now), plan, overrides)
+            except pricing.ConfigError as error:
+                wrong = [("customer.plan_overrides", str(problem)) for problem in error.problems]
+                raise InvalidArgumentError(wrong) from error
         cards = self._prices.cards(now)
         allowed = some_of(cards)
         if card and card not in cards:
@@ -162,7 +174,8 @@ class AdminService(
         if priced_by is None:
             description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
             raise InvalidArgumentError([("customer.rate_card", description)])
-        if plans[plan].unpriced is Unpriced.FALLBACK and not priced_by.content.fallback:
+        policies = overridden(plans[plan], overrides) if overrides else plans[plan]
+        if policies.unpriced is Unpriced.FALLBACK and not priced_by.content.fallback:
             name = priced_by.version.name
             description = (
                 f"is {name}, which names no rule to fall back on, as plan {plan} asks: write"
@@ -226,6 +239,7 @@ def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:
         rate_card=customer.rate_card,
         zone=customer.zone or validation.UTC_ZONE,
         multiplier=encode.decimal(decode.multiplier(customer)),
+        plan_overrides=decode.plan_overrides(Problems(), customer),
         created_at=encode.timestamp(created_at),
     )
 
@@ -238,5 +252,6 @@ def _customer(profile: Profile) -> pb.Customer:
         rate_card=profile.card or "",
         zone=profile.zone,
         multiplier=encode.decimal(profile.multiplier_nanos),
+        plan_overrides=profile.plan_overrides or "",
         created_at=encode.timestamp(profile.created_at),
     )

@@ -46,6 +46,7 @@ from ledger.books.commands import (
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.making import make
 from ledger.books.model import NOTHING, GrantKind, LotKey, UsedCredits
+from ledger.prices.plan_overrides import read_overrides
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -69,7 +70,7 @@ _USED: Final = {
 }
 _USED_IF_LOST: Final = {**_USED, admin.USED_CREDITS_UNSPECIFIED: UsedCredits.BECOME_DEBT}
 _IS_WON: Final = {admin.DISPUTE_OUTCOME_WON: True, admin.DISPUTE_OUTCOME_LOST: False}
-UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier")
+UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier", "plan_overrides")
 """What `update_mask` may name."""
 
 
@@ -428,6 +429,7 @@ def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Writ
         card=customer.rate_card if "rate_card" in paths else None,
         zone=(customer.zone or validation.UTC_ZONE) if "zone" in paths else None,
         multiplier_nanos=multiplier(customer) if "multiplier" in paths else None,
+        plan_overrides=plan_overrides(problems, customer) if "plan_overrides" in paths else None,
     )
     problems.raise_if_any()
     return Write(customer.customer_id, command)
@@ -459,6 +461,23 @@ def _named(problems: Problems, customer: admin.Customer) -> None:
     validation.text(problems, "customer.rate_card", customer.rate_card, limits.NAME_LENGTH_MAX)
     validation.zone(problems, "customer.zone", customer.zone)
     validation.multiplier_nanos(problems, "customer.multiplier", customer.multiplier)
+    plan_overrides(problems, customer)
+
+
+def plan_overrides(problems: Problems, customer: admin.Customer) -> str:
+    """A customer's own fields of its plan, as they are stored; each is right by itself."""
+    text, field = customer.plan_overrides, "customer.plan_overrides"
+    if len(text) > limits.PLAN_OVERRIDES_LENGTH_MAX:
+        problems.add(
+            field, f"has {len(text)} characters; {limits.PLAN_OVERRIDES_LENGTH_MAX} at most are allowed"
+        )
+        return ""
+    try:
+        return read_overrides(text)
+    except pricing.ConfigError as error:
+        for problem in error.problems:
+            problems.add(field, str(problem))
+        return ""
 
 
 def quote(request: pb.QuoteRequest, now: datetime) -> tuple[tuple[pricing.Item, ...], Mapping[str, str]]:

@@ -183,6 +183,9 @@ DISPLAY_NAME_LENGTH_MAX: Final = 256
 REFERENCE_LENGTH_MAX: Final = ID_LENGTH_MAX
 """Characters of a grant's external reference: an id of another system, which an index keeps."""
 
+PLAN_OVERRIDES_LENGTH_MAX: Final = 4_096
+"""Characters of a customer's own fields of its plan: they lie in memory with its wallet, and in its row."""
+
 NOTE_LENGTH_MAX: Final = 1_000
 """Characters of a grant's note: a paragraph for the back office."""
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ledger.api.messages import encode
 from ledger.books.budgets import CounterPlace, place_of, places_of_new
-from ledger.books.model import Budget, BudgetCounter
+from ledger.books.model import Budget, BudgetCounter, Plan
 from ledger.prices.price_book import PriceBook
 from ledger.store.reading.reads import Reads
 from ledger.v1 import wallet_service_pb2 as pb
@@ -19,8 +19,8 @@ async def answer(
     """The budgets of the customer's plan, with their counts where the labels say whose these are."""
     shown: list[tuple[Budget, CounterPlace | None]] = []
 
-    def places(plan: str, zone: str, at: datetime) -> Sequence[CounterPlace]:
-        stated = prices.plans(now).get(plan)
+    def places(plan: str, overrides: str | None, zone: str, at: datetime) -> Sequence[CounterPlace]:
+        stated = prices.plan_for(plan, overrides, now)
         for budget in stated.budgets if stated is not None else ():
             is_known = all(label in labels for label in budget.by)
             shown.append((budget, place_of(budget, labels, at, zone) if is_known else None))
@@ -34,15 +34,14 @@ async def answer(
 
 
 async def counters_of(
-    prices: PriceBook, reads: Reads, customer_id: str, plan: str, labels: Mapping[str, str], now: datetime
+    reads: Reads, customer_id: str, policies: Plan | None, labels: Mapping[str, str]
 ) -> tuple[BudgetCounter, ...]:
     """What a reserve with these labels would count in; no look at the database where the plan has none."""
-    policies = prices.plans(now).get(plan)
     stated = policies.budgets if policies is not None else ()
     if not stated:
         return ()
     counts = await reads.budget_counts(
-        customer_id, lambda _, zone, at: places_of_new(stated, labels, at, zone)
+        customer_id, lambda _, __, zone, at: places_of_new(stated, labels, at, zone)
     )
     return tuple(counts.counters.values())
 

@@ -40,7 +40,9 @@ async def checked(
 
     Raises StatusError where the customer's plan or card is not there, and for a price beyond any wallet.
     """
-    ground = prices.ground_of(spendable.plan, spendable.card, spendable.multiplier_nanos, now)
+    ground = prices.ground_of(
+        spendable.plan, spendable.plan_overrides, spendable.card, spendable.multiplier_nanos, now
+    )
     if isinstance(ground, Refusal):
         raise StatusError(refusal_status(ground))
     response = pb.CheckResponse(rate_card=ground.card.name, as_of=encode.timestamp(spendable.as_of))

@@ -91,10 +91,9 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         """Whether a reserve would be taken; no effect."""
         asked = decode.check(request, self._clock())
         spendable = await self._reads.spendable(asked.customer_id)
-        now, plan = self._clock(), spendable.plan
-        counters = await budgets.counters_of(
-            self._prices, self._reads, asked.customer_id, plan, asked.labels, now
-        )
+        now = self._clock()
+        policies = self._prices.plan_for(spendable.plan, spendable.plan_overrides, now)
+        counters = await budgets.counters_of(self._reads, asked.customer_id, policies, asked.labels)
         return await checked(self._prices, spendable, asked, counters, now)
 
     def Reserve(self, request: pb.ReserveRequest, context: object) -> Awaitable[pb.ReserveResponse]:

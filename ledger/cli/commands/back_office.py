@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import UTC
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
@@ -55,6 +57,47 @@ def create(
 async def _create(target: str, request: pb.CreateCustomerRequest) -> pb.CreateCustomerResponse:
     async with reach(target) as ledger:
         return await call(ledger.admin.CreateCustomer, request)
+
+
+@customers.command("override")
+@at_server
+def override(
+    customer_id: str,
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(help="FIELD=VALUE, as plans.yaml writes them. None: back to all of the plan's."),
+    ] = None,
+    request_id: RequestId = None,
+    target: AdminTarget = "127.0.0.1:50052",
+    as_json: AsJson = False,
+) -> None:
+    """Give a customer its own of single fields of its plan, in place of those that it has."""
+    request = pb.UpdateCustomerRequest(
+        request_id=request_id or secrets.token_hex(16),
+        customer=pb.Customer(customer_id=customer_id, plan_overrides=_overrides(fields or [])),
+        update_mask=FieldMask(paths=["plan_overrides"]),
+    )
+    answer = run(_update(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"{customer_id}: {answer.customer.plan_overrides or 'all as its plan has it'}")
+
+
+def _overrides(fields: list[str]) -> str:
+    """The fields as a text of YAML. What is a list or a mapping is written as one; all else is text."""
+    lines = []
+    for field in fields:
+        name, is_stated, value = field.partition("=")
+        if not is_stated:
+            fail(f"{field}: write FIELD=VALUE", USAGE)
+        lines.append(f"{name}: {value if value.startswith(('{', '[')) else json.dumps(value)}")
+    return "\n".join(lines)
+
+
+async def _update(target: str, request: pb.UpdateCustomerRequest) -> pb.UpdateCustomerResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.admin.UpdateCustomer, request)
 
 
 @customers.command("list")

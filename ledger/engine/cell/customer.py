@@ -167,7 +167,7 @@ def decide_in_memory(
         raise AssertionError("a command is decided against a wallet in memory")
     named = pending.reservation
     reservation = member.reservations.get(named) if named is not None else None
-    plan = prices.plans(now).get(wallet.plan)
+    plan = prices.plan_for(wallet.plan, wallet.plan_overrides, now)
     terms: Terms | None = None
     priced: Priced | None = None
     if isinstance(command, (Reserve, Charge)):
@@ -307,7 +307,7 @@ def places_of(
 
 
 def _stated_budgets(wallet: Wallet, prices: PriceBook, now: datetime) -> Sequence[Budget]:
-    plan = prices.plans(now).get(wallet.plan)
+    plan = prices.plan_for(wallet.plan, wallet.plan_overrides, now)
     return plan.budgets if plan is not None else ()
 
 

@@ -126,7 +126,8 @@ class Loads:
         if wallet.next_due_at is None or wallet.next_due_at > due_at:
             return
         now = max(due_at, wallet.last_instant)
-        plan = self._prices.plans(now).get(wallet.plan) or Plan(wallet.plan, None)
+        found = self._prices.plan_for(wallet.plan, wallet.plan_overrides, now)
+        plan = found or Plan(wallet.plan, None)
         decisions, after, renewals = due(
             wallet,
             loaded.due,

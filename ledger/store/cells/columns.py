@@ -116,12 +116,12 @@ class Columns(NamedTuple):
 
 
 WALLET = Columns.of(
-    "wallet_sent",
+    "wallet_overridden_sent",
     """
     customer bigint, sequence bigint, display_name text, plan text, card text, zone text,
-    multiplier_nanos bigint, issued bigint, pending bigint, available bigint, held bigint, consumed bigint,
-    expired bigint, voided bigint, refunded bigint, debt bigint, next_due_at instant,
-    last_instant instant, tallies json
+    multiplier_nanos bigint, plan_overrides text, issued bigint, pending bigint, available bigint,
+    held bigint, consumed bigint, expired bigint, voided bigint, refunded bigint, debt bigint,
+    next_due_at instant, last_instant instant, tallies json
 """,
 )
 ENTRY = Columns.of(

@@ -92,6 +92,7 @@ def wallet_of(row: Fields, unbilled_nanousd: int, lots: Iterable[Lot]) -> Wallet
         tallies={key: Tally(_ratio_of(exact), billed) for key, (exact, billed) in wallet.tallies.items()}
         if wallet.tallies
         else NO_TALLIES,
+        plan_overrides=wallet.plan_overrides,
     )
 
 

@@ -90,11 +90,11 @@ def numbers(values: Iterable[int]) -> str:
 
 def wallet_row(wallet: Wallet, shared: Shared, *, with_profile: bool) -> str:
     """Without its name and policies where these stay as they are."""
-    profile = ",,,,"
+    profile = ",,,,,"
     if with_profile:
         profile = (
             f"{_text(wallet.display_name)},{_name(wallet.plan)},{_name(wallet.card)},{_name(wallet.zone)},"
-            f"{wallet.multiplier_nanos}"
+            f"{wallet.multiplier_nanos},{_text(wallet.plan_overrides)}"
         )
     return (
         f"({wallet.customer},{wallet.sequence},{profile},{_NINE % wallet.balances},"

@@ -50,6 +50,7 @@ UPDATE {cell}.wallets w SET
     display_name = coalesce(x.display_name, w.display_name), plan = coalesce(x.plan, w.plan),
     card = CASE WHEN x.plan IS NULL THEN w.card ELSE x.card END, zone = coalesce(x.zone, w.zone),
     multiplier_nanos = coalesce(x.multiplier_nanos, w.multiplier_nanos),
+    plan_overrides = CASE WHEN x.plan IS NULL THEN w.plan_overrides ELSE x.plan_overrides END,
     issued = x.issued, pending = x.pending, available = x.available, held = x.held,
     consumed = x.consumed, expired = x.expired, voided = x.voided, refunded = x.refunded, debt = x.debt,
     next_due_at = {next_due_at}, last_instant = {last_instant}, tallies = x.tallies,

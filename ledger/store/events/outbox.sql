@@ -12,7 +12,7 @@ FROM {cell}.event_cursor FOR UPDATE SKIP LOCKED
 
 -- name: facts
 -- $1: the cursor; $2: the oldest open transaction; $3: entries to look at; $4, $5: plans, and the thresholds of
--- their balances. The bounds are found as `step` of the rollups finds its own. Of the entries only those come
+-- their balances, which a customer may have its own of. The bounds are found as `step` of the rollups finds its own. Of the entries only those come
 -- that are an event: of a flood of commits that is none.
 WITH here AS MATERIALIZED (
     SELECT $1::text::xid8 AS cursor, $2::text::xid8 AS oldest_open
@@ -28,11 +28,13 @@ WITH here AS MATERIALIZED (
                r.oldest_open)) AS upto
     FROM reach r
 ), chunk AS MATERIALIZED (
-    SELECT e.*, coalesce(t.threshold, 0) AS threshold, d.crossings
+    SELECT e.*, coalesce(trunc((w.plan_overrides::json ->> 'low_balance')::numeric * 1000000)::bigint,
+                         t.threshold, 0) AS threshold, d.crossings
     FROM bounds b
     JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
     LEFT JOIN {cell}.budgeted d
            ON d.customer = e.customer AND d.sequence = e.sequence AND d.crossings IS NOT NULL
+    LEFT JOIN {cell}.wallets w ON w.customer = e.customer AND w.plan_overrides IS NOT NULL
     LEFT JOIN unnest($4::text[], $5::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
 ), found AS MATERIALIZED (
     SELECT e.* FROM chunk e

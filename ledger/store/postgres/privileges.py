@@ -46,8 +46,8 @@ ALL: Final = "ALL"
 CELL: Final[Mapping[str, Relation]] = {
     "wallets": Relation(
         _CHANGE,
-        "customer sequence display_name plan card zone multiplier_nanos issued pending available held"
-        " consumed expired voided refunded debt next_due_at last_instant created_at",
+        "customer sequence display_name plan card zone multiplier_nanos plan_overrides issued pending"
+        " available held consumed expired voided refunded debt next_due_at last_instant created_at",
     ),
     # The journal takes inserts and nothing else, from nobody.
     "entries": Relation(_APPEND, ALL),

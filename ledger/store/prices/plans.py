@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SQL = statements_of(__name__)
 AFFECTED: Final = _SQL["affected"]
+OVERRIDES: Final = _SQL["overrides"]
 
 
 async def customers_affected(
@@ -27,4 +28,13 @@ async def customers_affected(
     for cell in cells:
         for row in await pool.fetch(AFFECTED.format(cell=cell), list(dropped), list(without_card)):
             found[row["plan"]] += row["customers"]
+    return found
+
+
+async def overrides_in_use(pool: Pool, cells: Iterable[str]) -> Mapping[tuple[str, str], int]:
+    """By plan and the fields that customers have their own of (JSON), how many customers have them."""
+    found: Counter[tuple[str, str]] = Counter()
+    for cell in cells:
+        for row in await pool.fetch(OVERRIDES.format(cell=cell)):
+            found[row["plan"], row["plan_overrides"]] += row["customers"]
     return found

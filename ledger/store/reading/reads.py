@@ -107,6 +107,7 @@ class Profile:
     card: str | None
     zone: str
     multiplier_nanos: int
+    plan_overrides: str | None
     created_at: datetime
 
 
@@ -149,6 +150,7 @@ class Spendable:
     plan: str
     card: str | None
     multiplier_nanos: int
+    plan_overrides: str | None
     credits: Credits
     free_micros: Mapping[str | None, int]
     """What is available in lots of each scope; None stands for those without."""
@@ -255,14 +257,17 @@ class Reads:
         return found
 
     async def budget_counts(
-        self, customer_id: str, places_of: Callable[[str, str, datetime], Sequence[CounterPlace]]
+        self, customer_id: str, places_of: Callable[[str, str | None, str, datetime], Sequence[CounterPlace]]
     ) -> BudgetCounts:
-        """What stands in budgets' counters, at the places that a plan, a zone and this instant lead to."""
+        """What stands in budgets' counters.
+
+        Where: a plan, the customer's own fields of it, a zone and this instant lead there.
+        """
         async with self._at(customer_id) as (connection, key):
             row = await connection.fetchrow(_BUDGETED.format(cell=key.cell), key.customer)
             if row is None:
                 raise CustomerNotFoundError(customer_id)
-            places = places_of(row["plan"], row["zone"], row["as_of"])
+            places = places_of(row["plan"], row["plan_overrides"], row["zone"], row["as_of"])
             keys = [place.key for place in places]
             counts = await connection.fetch(_COUNTS.format(cell=key.cell), key.customer, keys) if keys else ()
         used = dict.fromkeys(keys, 0) | {count["key"]: count["used"] for count in counts}
@@ -279,6 +284,7 @@ class Reads:
             plan=row["plan"],
             card=row["card"],
             multiplier_nanos=row["multiplier_nanos"],
+            plan_overrides=row["plan_overrides"],
             credits=_credits_of(row),
             free_micros=dict(row["free"]),
             as_of=row["as_of"],

@@ -396,7 +396,7 @@ async def test_rows_say_what_changed(service):
     reported = [(json.loads(row["before"] or "null"), json.loads(row["after"])) for row in rows]
     created, updated, grant, card, newer, made, replaced, revoked = reported
     policies = {"display_name": "B", "plan": "standard", "rate_card": "", "zone": "UTC"}
-    assert created == (None, {**policies, "multiplier_nanos": 900_000_000})
+    assert created == (None, {**policies, "multiplier_nanos": 900_000_000, "plan_overrides": ""})
     assert updated == (created[1], {**created[1], "plan": "capped"})
     assert grant[0] is None
     figures = ("kind", "amount_micros", "paid_total_nanousd", "expires_at")

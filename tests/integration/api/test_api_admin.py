@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from api_world import CREDIT, fresh, refusal, tokens, usage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -257,3 +258,82 @@ async def test_rate_cards(world):
     refused = await refusal(world.admin.GetRateCard(pb.GetRateCardRequest(name="nobody")))
     assert refused.reason == "RATE_CARD_NOT_FOUND"
     assert "name" in (await refusal(world.admin.GetRateCard(pb.GetRateCardRequest()))).fields
+
+
+async def test_a_customer_has_its_own_fields_of_its_plan(world):
+    """They are in force with the next command, beside the rest of the plan; without any it is the plan's."""
+    own = "over_capture: ALLOW_WITH_OVERDRAFT\noverdraft_limit: '7' # agreed on"
+    made = await world.admin.CreateCustomer(create(plan="capped", plan_overrides=own))
+    world.customer_id = made.customer.customer_id
+    stated = '{"over_capture": "ALLOW_WITH_OVERDRAFT", "overdraft_limit": "7"}'
+    assert made.customer.plan_overrides == stated
+    await world.grant(CREDIT)
+    named = await world.reservation(amount_micros=CREDIT)
+    answer = await world.commit(named, amount_micros=20 * CREDIT, final=True)
+    assert answer.balance == credit.Balance(debt_micros=7 * CREDIT)
+
+    await world.grant(107 * CREDIT)
+    changed = await world.update(plan_overrides="{max_ttl: 30s, default_ttl: 10s}")
+    assert changed.customer.plan_overrides == '{"default_ttl": "10s", "max_ttl": "30s"}'
+    refused = await refusal(world.reservation(amount_micros=CREDIT, ttl=Duration(seconds=31)))
+    assert refused.fields.keys() == {"ttl"}
+    named = await world.reservation(amount_micros=CREDIT, ttl=Duration(seconds=30))
+    committed = await world.commit(named, amount_micros=20 * CREDIT, final=True)
+    assert committed.charge.charged_micros == CREDIT
+
+    assert (await world.update(plan_overrides="")).customer.plan_overrides == ""
+    await world.reservation(amount_micros=CREDIT, ttl=Duration(seconds=31))
+    denied = await world.update(plan_overrides="entitlements: {deny: {tokens: 'acme/*'}}")
+    assert denied.customer.plan == "capped"
+    assert (await refusal(world.reserve(usage=usage(tokens())))).reason == "NOT_ENTITLED"
+    checked = await world.credit.Check(
+        credit.CheckRequest(customer_id=world.customer_id, usage=usage(tokens()))
+    )
+    assert not checked.allowed
+
+    await world.update(plan_overrides="budgets: {in_all: {limit: '3', window: TOTAL}}")
+    assert (await refusal(world.reserve(amount_micros=4 * CREDIT))).reason == "BUDGET_EXCEEDED"
+    budgets = await world.wallet.GetBudgets(wallet.GetBudgetsRequest(customer_id=world.customer_id))
+    assert [(each.name, each.left_micros) for each in budgets.budgets] == [("in_all", 3 * CREDIT)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "own", "problem"),
+    [
+        ("standard", "overdraft_limit: 5", "<overrides>:1:18: is no amount of credits"),
+        ("standard", "card: metered", "<overrides>:1:1: unknown key 'card'"),
+        (
+            "standard",
+            '{overdraft_limit: "5"}',
+            "<overrides>:1:21: an overdraft_limit that over_capture does not",
+        ),
+        ("overdraft", "over_capture: CAP", "<overrides>:1:1: an overdraft_limit that over_capture does not"),
+        ("standard", "unpriced: FALLBACK", "is metered, which names no rule to fall back on"),
+        ("standard", "#" * 4_097, "has 4097 characters; 4096 at most are allowed"),
+    ],
+)
+async def test_own_fields_that_cannot_be(world, plan, own, problem):
+    """Neither a new customer nor one that there is gets them; what is wrong is said of the field."""
+    await world.update(plan=plan)
+    new = create(plan=plan, plan_overrides=own)
+    given = {"customer_id": world.customer_id, "plan_overrides": own}
+    change = pb.UpdateCustomerRequest(
+        request_id=fresh(),
+        customer=pb.Customer(**given),
+        update_mask=FieldMask(paths=["plan_overrides"]),
+    )
+    for call in (world.admin.CreateCustomer(new), world.admin.UpdateCustomer(change)):
+        refused = await refusal(call)
+        [(field, said)] = refused.fields.items()
+        assert field in ("customer.plan_overrides", "customer.rate_card")
+        assert problem in said
+
+
+async def test_own_fields_go_with_the_plan_that_comes(world):
+    """A change of plan is refused while they do not, and both change together."""
+    await world.update(plan="overdraft")
+    await world.update(plan_overrides='{"overdraft_limit": "50"}')
+    refused = await refusal(world.update(plan="capped"))
+    assert refused.fields.keys() == {"customer.plan_overrides"}
+    changed = await world.update(plan="capped", plan_overrides="default_ttl: 1m")
+    assert (changed.customer.plan, changed.customer.plan_overrides) == ("capped", '{"default_ttl": "1m"}')

@@ -229,6 +229,19 @@ async def test_a_race_crosses_a_threshold_once(world):
     assert found == ["credit.balance.recovered", "credit.balance.low", "credit.balance.recovered"]
 
 
+async def test_a_customer_has_a_threshold_of_its_own(world):
+    """In place of its plan's, to the micro-credit: one below it is low, with one more it recovers."""
+    await world.new_customer(fresh(), plan="watched", granted=0)
+    await world.update(plan_overrides="low_balance: '3.000001'")
+    await world.grant(100 * CREDIT)
+    await world.charge(amount_micros=96 * CREDIT)
+    await world.charge(amount_micros=CREDIT)
+    found = [(each.type, data_of(each)) for each in await after_all(world) if each.type in OF_BALANCE]
+    recovered = "credit.balance.recovered"
+    assert [each for each, _ in found] == [recovered, "credit.balance.low", recovered]
+    assert {data["threshold_micros"] for _, data in found} == {"3000001"}
+
+
 async def test_no_event_has_a_dollar(world):
     """What was paid, and what usage cost, is in no byte of what any door says of events."""
     await world.new_customer(fresh(), plan="watched", granted=0)

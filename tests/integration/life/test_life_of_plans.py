@@ -23,9 +23,11 @@ from tests.acts import ACT
 OPS = By(ACT, Source.API)
 
 
-async def make_customer(database: Database, customer_id: str, plan: str, card: str | None) -> None:
+async def make_customer(
+    database: Database, customer_id: str, plan: str, card: str | None = None, own: str | None = None
+) -> None:
     def make(number: int, now: datetime) -> books.Decision:
-        return books.create(number, "", plan, card, "UTC", "created", b"", now)
+        return books.create(number, "", plan, card, "UTC", "created", b"", now, plan_overrides=own)
 
     await create_customer(database.writer, customer_id, DEFAULT_CELLS[0], make, ACT)
 
@@ -96,10 +98,27 @@ async def test_plans_may_not_leave_out_customers(start: Start, database: Databas
     [problem] = first.publishing.files.read.refused
     assert problem == (
         f"{first.directory}/plans.yaml: plans: customers are on plans that would be gone, or whose card,"
-        " their only one, would be: a (2), b (1) (acu-ledger rates publish --force publishes it all the same)"
+        " their only one, would be, or that go against what they have their own of: a (2), b (1)"
+        " (acu-ledger rates publish --force publishes it all the same)"
     )
     done = await publisher.publish_plans(text, replace(OPS, forced=True))
     assert (done.version.number, done.version.forced) == (2, True)
+
+
+async def test_plans_may_not_go_against_customers_own_fields(start: Start, database: Database) -> None:
+    """What a customer has its own of goes with its plan; where it did not, it is no reason to refuse."""
+    first = await start()
+    write_plans(first, 1, "a: {over_capture: ALLOW_WITH_OVERDRAFT}, b: {max_ttl: 1h}")
+    await first.look()
+    await make_customer(database, "owes", "a", own='{"overdraft_limit": "50"}')
+    await make_customer(database, "has gone wrong", "b", own='{"default_ttl": "2h"}')
+    publisher = first.publishing.publisher
+    with pytest.raises(PlansInUseError) as refused:
+        await publisher.publish_plans("revision: 2\nplans: {a: {over_capture: CAP}, b: {max_ttl: 1h}}", OPS)
+    assert (refused.value.plans, refused.value.customers) == (["a"], 1)
+    text = "revision: 2\nplans: {a: {over_capture: ALLOW_WITH_OVERDRAFT, max_ttl: 1h}, b: {max_ttl: 30m}}"
+    done = await publisher.publish_plans(text, OPS)
+    assert (done.version.number, done.version.forced) == (2, False)
 
 
 async def test_plans_are_rolled_back(start: Start) -> None:

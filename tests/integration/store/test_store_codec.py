@@ -228,6 +228,7 @@ async def test_rows_hold_every_field(world, connection, data, together):
         next_due_at=data.draw(st.none() | INSTANTS),
         last_instant=data.draw(INSTANTS),
         tallies=data.draw(st.dictionaries(TEXTS, st.builds(Tally, RATIOS, COUNTS), max_size=2)),
+        plan_overrides=data.draw(st.none() | TEXTS),
     )
     updated = (customer, sequences[-1], EntryKind.CUSTOMER_UPDATED, None, None, Credits(), Credits())
     batch.entries.append(Entry(*updated, effective_at=batch.decided_at, booked_at=batch.decided_at))

@@ -167,15 +167,23 @@ async def test_name_and_policies_change_with_the_entry_that_says_so(world, conne
     customer = next(iter(world.wallets))
     for chosen in ("first", card):
         update = books.UpdateCustomer(
-            world.request_id(), b"f", display_name="Bo", card=chosen, multiplier_nanos=2, zone="UTC"
+            world.request_id(),
+            b"f",
+            display_name="Bo",
+            card=chosen,
+            multiplier_nanos=2,
+            zone="UTC",
+            plan_overrides=chosen,
         )
         world.do(customer, update)
         await write(connection, CELL, world.take())
         await assert_as_in_memory(world, connection)
         assert world.wallets[customer].card == (chosen or None)
+        assert world.wallets[customer].plan_overrides == (chosen or None)
     world.reserve(customer)
     batch = world.take()
     other = {"display_name": "", "plan": "", "card": "no", "zone": "", "multiplier_nanos": 9}
+    other["plan_overrides"] = "no"
     batch.wallets[customer] = batch.wallets[customer]._replace(**other)
     await write(connection, CELL, batch)
     await assert_as_in_memory(world, connection)

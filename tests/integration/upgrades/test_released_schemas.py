@@ -25,7 +25,7 @@ RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
 NEW = [
     *("ledger: shared_0002", "ledger: shared_0003", "ledger: shared_0004"),
-    *(f"cell_00: cell_{number:04}" for number in range(2, 10)),
+    *(f"cell_00: cell_{number:04}" for number in range(2, 11)),
 ]
 """What a database of the release has not."""
 REVERSED = 5
@@ -179,9 +179,9 @@ async def _verify(service: Doors) -> None:
 async def test_a_server_of_the_version_before_is_told(released: DatabaseUrls) -> None:
     """Where the schema is newer than a program it does not start, and says which it is of and what to run."""
     await migrate(released.owner)
-    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0010'")
+    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0011'")
     with pytest.raises(
-        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0010;.*cell_0009\)"
+        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0011;.*cell_0010\)"
     ):
         await migrate(released.owner)
 

@@ -1,0 +1,106 @@
+"""A customer's own fields of its plan: written as the plan writes them, checked alone and with the rest."""
+
+from datetime import timedelta
+
+import pytest
+
+from ledger.books.model import OverCapture, Plan, Unpriced
+from ledger.prices.plan_overrides import overridden, read_overrides, refuse_overrides
+from ledger.prices.plans import PlanBook, PlanPolicies
+from pricing.documents.validate import ConfigError
+
+BOOK = PlanBook.from_document(
+    "plans:\n"
+    "  plain: {card: basic, max_ttl: 1h, low_balance: '7'}\n"
+    "  owing: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: '5'}\n"
+)
+AMOUNT_HINT = 'write a quoted decimal with at most 6 places, e.g. "100"'
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("", ""),
+        ("  \n", ""),
+        ("{}", ""),
+        ('overdraft_limit: "50"', '{"overdraft_limit": "50"}'),
+        ("max_ttl: 2h\nlow_balance: '0.5' # half", '{"low_balance": "0.5", "max_ttl": "2h"}'),
+        ("entitlements: {deny: {compute: ü}}", '{"entitlements": {"deny": {"compute": "ü"}}}'),
+    ],
+)
+def test_what_is_stated_is_stored_as_json(text: str, stated: str) -> None:
+    """In one order, without comments, and once read the same when it is read again."""
+    assert read_overrides(text) == stated
+    assert read_overrides(stated) == stated
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("overdraft_limit: 50", f"1:18: is no amount of credits ({AMOUNT_HINT})"),
+        ("max_ttl: 25h", "1:10: is too short or too long (write 1s to 24h)"),
+        ("unpriced: FREE", "1:11: is no way to charge what has no price (write BOOK, CHARGE_HOLD, FALLBACK)"),
+        ("card: agents", f"1:1: unknown key 'card' (allowed here: {', '.join(PlanPolicies.model_fields)})"),
+        ("- 50", "1:1: the document: must be a mapping (write over_capture: ..., each in a line of its own)"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused_in_its_place(text: str, problem: str) -> None:
+    """As in a plan: line, column, and what to write instead. Its card a customer has by another field."""
+    with pytest.raises(ConfigError) as caught:
+        read_overrides(text)
+    assert [str(each) for each in caught.value.problems] == [f"<overrides>:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "text", "message"),
+    [
+        ("plain", '{"overdraft_limit": "50"}', "an overdraft_limit that over_capture does not use"),
+        ("owing", '{"over_capture": "CAP"}', "an overdraft_limit that over_capture does not use"),
+        ("owing", '{"overdraft_limit": "50"}', ""),
+        ("plain", '{"default_ttl": "2h"}', "default_ttl is longer than max_ttl"),
+        ("owing", '{"default_ttl": "2h"}', ""),
+    ],
+)
+def test_own_fields_go_with_the_rest_of_the_plan(plan: str, text: str, message: str) -> None:
+    """What contradicts under one plan may be right under another."""
+    if not message:
+        refuse_overrides(BOOK, plan, text)
+        return
+    with pytest.raises(ConfigError, match=message):
+        refuse_overrides(BOOK, plan, text)
+
+
+def test_own_fields_replace_the_plans_and_the_rest_stays() -> None:
+    """Each whole, in micro-credits and durations as the books have them."""
+    text = read_overrides(
+        "{over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: '50', default_ttl: 1m, unpriced: CHARGE_HOLD}"
+    )
+    assert overridden(BOOK.plans["plain"], text) == Plan(
+        "plain",
+        "basic",
+        OverCapture.ALLOW_WITH_OVERDRAFT,
+        50_000_000,
+        timedelta(minutes=1),
+        timedelta(hours=1),
+        Unpriced.CHARGE_HOLD,
+        7_000_000,
+    )
+
+
+def test_every_field_can_be_a_customers_own() -> None:
+    """Whatever is added to what plans state, beside the card and top-ups, is read by its name."""
+    values = {
+        "over_capture": "REJECT",
+        "overdraft_limit": "1",
+        "default_ttl": "1s",
+        "max_ttl": "2s",
+        "unpriced": "FALLBACK",
+        "low_balance": "3",
+        "entitlements": {"allow": {"tokens": "*"}},
+        "budgets": {"daily": {"limit": "5", "window": "DAY"}},
+    }
+    assert values.keys() == PlanPolicies.model_fields.keys()
+    text = read_overrides(str(values))
+    before, after = BOOK.plans["plain"], overridden(BOOK.plans["plain"], text)
+    changed = [each for each in Plan._fields if getattr(before, each) != getattr(after, each)]
+    assert len(changed) == len(values)
