@@ -8,9 +8,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
@@ -76,6 +77,44 @@ def list_webhooks(target: AdminTarget = _TARGET, as_json: AsJson = False) -> Non
 async def _list(target: str) -> pb.ListWebhooksResponse:
     async with reach(target) as ledger:
         return await call(ledger.admin.ListWebhooks, pb.ListWebhooksRequest())
+
+
+@webhooks.command("update")
+@at_server
+def update(
+    endpoint_id: EndpointId,
+    url: Annotated[str | None, typer.Option(help="https, and an address that is public.")] = None,
+    event_type: Annotated[
+        list[str] | None, typer.Option("--type", help="Of events, instead of those so far; may be repeated.")
+    ] = None,
+    all_types: Annotated[bool, typer.Option("--all-types", help="All that customers may see.")] = False,
+    customer: Annotated[
+        list[str] | None, typer.Option(help="The only ones, instead of those so far; may be repeated.")
+    ] = None,
+    all_customers: Annotated[bool, typer.Option("--all-customers")] = False,
+    description: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
+    target: AdminTarget = _TARGET,
+) -> None:
+    """Change where an endpoint leads, and what for; what is not given stays as it is."""
+    if (event_type and all_types) or (customer and all_customers):
+        fail("Name types or --all-types, and customers or --all-customers: not both", REFUSED)
+    changes: dict[str, Any] = {
+        "url": url,
+        "description": description,
+        "types": [] if all_types else event_type,
+        "customer_ids": [] if all_customers else customer,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    request = pb.UpdateWebhookRequest(
+        webhook=pb.Webhook(endpoint_id=endpoint_id, **changes), update_mask=FieldMask(paths=list(changes))
+    )
+    run(_update(target, request))
+    note(f"Endpoint {endpoint_id} is changed.")
+
+
+async def _update(target: str, request: pb.UpdateWebhookRequest) -> pb.UpdateWebhookResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.admin.UpdateWebhook, request)
 
 
 @webhooks.command("delete")

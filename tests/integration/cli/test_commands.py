@@ -118,6 +118,26 @@ def test_money_goes_back_by_hand(back_office: str) -> None:
     )
 
 
+def test_an_endpoint_of_webhooks_is_changed(back_office: str) -> None:
+    """What is named is changed, all else stays; nothing named, or both of a list and all, is refused."""
+    target = ("--target", back_office)
+    house = ("--type", "rate_card.published")
+    made = acu_ledger(
+        "webhooks", "create", "https://1.1.1.1/a", *house, "--customer", "acme", "--json", *target
+    )
+    endpoint = made.json()["webhook"]["endpoint_id"]
+    update = ("webhooks", "update", endpoint)
+    assert acu_ledger(*update, "--url", "https://1.1.1.1/b", "--all-customers", *target).status == 0
+    (found,) = acu_ledger("webhooks", "list", "--json", *target).json()["webhooks"]
+    assert (found["url"], found["types"]) == ("https://1.1.1.1/b", ["rate_card.published"])
+    assert not found.get("customer_ids")
+    refused = acu_ledger(*update, *target)
+    assert (refused.status, "update_mask" in refused.stderr) == (1, True)
+    both = acu_ledger(*update, *house, "--all-types", *target)
+    assert (both.status, "not both" in both.stderr) == (1, True)
+    assert acu_ledger("webhooks", "delete", endpoint, *target).status == 0
+
+
 def test_usage_of_a_customer_is_shown(server: Server) -> None:
     """What was used, by label and kind, as a table and as one object; what it cannot show is a refusal."""
     options = ("--card", "resolved", "--run-id", "used", "--limit", 5)
