@@ -372,6 +372,9 @@ async def be_refused(world):
     denied = usage(sandbox(60, served_by="hushed-host"))
     await ignore(world.charge(usage=denied, labels=LABELS))
     await world.credit.Check(pb.CheckRequest(usage=denied, labels=LABELS, **given))
+    await world.update(plan="budgeted")
+    await ignore(world.reserve(amount_micros=31 * CREDIT, labels=LABELS))
+    await world.wallet.GetBudgets(wallet.GetBudgetsRequest(labels=LABELS, **given))
     await world.update(plan="strict")
 
 
