@@ -51,9 +51,11 @@ class EventType(StrEnum):
     BUDGET_RECOVERED = "budget.threshold_recovered"
     """It has fallen below that again within its window."""
     RATE_CARD_PUBLISHED = "rate_card.published"
+    MARGIN_FLOOR_BREACHED = "margin.floor_breached"
+    """The work of a day on a card has left less of its revenue than the card's floor."""
 
 
-OF_THE_HOUSE: Final = frozenset({EventType.RATE_CARD_PUBLISHED})
+OF_THE_HOUSE: Final = frozenset({EventType.RATE_CARD_PUBLISHED, EventType.MARGIN_FLOOR_BREACHED})
 """Reported to the back office alone."""
 
 OF_CUSTOMERS: Final = frozenset(EventType) - OF_THE_HOUSE

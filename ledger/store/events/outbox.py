@@ -20,7 +20,7 @@ from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import date, datetime, timedelta
 
     import asyncpg
 
@@ -40,6 +40,15 @@ class EventStep(NamedTuple):
     """More can be taken at once."""
     lag_seconds: float
     """Age of the oldest entry that it met; 0: there was none."""
+
+
+class BreachedFloor(NamedTuple):
+    """A card whose work of a day (UTC) has left less than it is to leave."""
+
+    day: date
+    card: str
+    floor_percent: str
+    """Of its revenue."""
 
 
 async def take_step(
@@ -95,6 +104,19 @@ async def report_published(pool: Pool) -> int:
         last = versions[-1]["generation"] if versions else newest
         await connection.execute(_SQL["generation_reported"], max(last, newest))
     return len(versions)
+
+
+async def report_breaches(pool: Pool, breached: Sequence[BreachedFloor]) -> int:
+    """Makes events of those that are none yet, of a card and a day once; says how many."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_SQL["lock"])
+        days = sorted({each.day.isoformat() for each in breached})
+        reported = {tuple(row) for row in await connection.fetch(_SQL["breaches"], days)}
+        new = [each for each in breached if (each.day.isoformat(), each.card) not in reported]
+        if new:
+            now = await connection.fetchval("SELECT now()")
+            await _append(connection, [_breach(each, now) for each in new])
+    return len(new)
 
 
 async def report_expiring(
@@ -163,6 +185,15 @@ def _fact(row: asyncpg.Record) -> BookedFact:
         if row["lot_kind"]
         else None,
     )
+
+
+def _breach(breached: BreachedFloor, at: datetime) -> Event:
+    data = {
+        "rate_card": breached.card,
+        "day": breached.day.isoformat(),
+        "margin_floor_percent": breached.floor_percent,
+    }
+    return Event(HOUSE, "", EventType.MARGIN_FLOOR_BREACHED, at, data)
 
 
 def _publication(version: asyncpg.Record) -> Event:

@@ -92,6 +92,11 @@ FROM log, given g JOIN before USING (customer)
 SELECT generation, name, number, revision, effective_from, published_at FROM ledger.price_versions
 WHERE kind = 'CARD' AND generation > $1 ORDER BY generation
 
+-- name: breaches
+-- The house's events are few: cards that are published, and one of a card and a day.
+SELECT data ->> 'day' AS day, data ->> 'rate_card' AS card FROM ledger.events
+WHERE customer = 0 AND type = 'margin.floor_breached' AND data ->> 'day' = ANY($1::text[])
+
 -- name: generation_reported
 UPDATE ledger.event_log SET price_generation = $1
 
