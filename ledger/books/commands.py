@@ -174,8 +174,8 @@ class ResolveDispute(NamedTuple):
     lot: LotKey
     reason: str
     is_won: bool
-    used: UsedCredits = UsedCredits.BECOME_DEBT
-    """If it is lost: what becomes of the grant's used credits."""
+    used: UsedCredits | None = None
+    """If it is lost: what becomes of the grant's used credits. None: as the customer's plan has it."""
 
 
 class RefundGrant(NamedTuple):

@@ -907,7 +907,7 @@ class ResolveDisputeRequest(_message.Message):
     grant_id: _builtins.str
     outcome: Global___DisputeOutcome.ValueType
     used: Global___UsedCredits.ValueType
-    """If it is lost; BECOME_DEBT, if unset."""
+    """If it is lost, as in VoidGrant."""
     reason: _builtins.str
     """1 to 256 characters, for whoever audits it."""
     def __init__(

@@ -68,7 +68,6 @@ _USED: Final = {
     admin.USED_CREDITS_STAY_PAID: UsedCredits.STAY_PAID,
     admin.USED_CREDITS_BECOME_DEBT: UsedCredits.BECOME_DEBT,
 }
-_USED_IF_LOST: Final = {**_USED, admin.USED_CREDITS_UNSPECIFIED: UsedCredits.BECOME_DEBT}
 _IS_WON: Final = {admin.DISPUTE_OUTCOME_WON: True, admin.DISPUTE_OUTCOME_LOST: False}
 UPDATABLE: Final = ("display_name", "plan", "rate_card", "zone", "multiplier", "plan_overrides")
 """What `update_mask` may name."""
@@ -275,10 +274,7 @@ def void_grant(request: admin.VoidGrantRequest, now: datetime) -> Write[VoidGran
     if request.used not in _USED:
         problems.add("used", f"is {request.used}; {' or '.join(UsedCredits)} is allowed")
     command = VoidGrant(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        lot=_lot(problems, request.customer_id, request.grant_id),
-        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        *_act_on_grant(problems, request),
         used=_USED.get(request.used),
         only_pending_payment=request.only_pending_payment,
     )
@@ -309,10 +305,7 @@ def dispute_grant(request: admin.DisputeGrantRequest, now: datetime) -> Write[Di
     """A grant whose payment is disputed."""
     problems = Problems()
     command = DisputeGrant(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        lot=_lot(problems, request.customer_id, request.grant_id),
-        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        *_act_on_grant(problems, request),
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
 
@@ -320,20 +313,17 @@ def dispute_grant(request: admin.DisputeGrantRequest, now: datetime) -> Write[Di
 def resolve_dispute(request: admin.ResolveDisputeRequest, now: datetime) -> Write[ResolveDispute]:  # noqa: ARG001 -- one shape for all
     """A dispute that is decided."""
     problems = Problems()
-    is_won, used = _IS_WON.get(request.outcome), _USED_IF_LOST.get(request.used)
+    is_won = _IS_WON.get(request.outcome)
     if is_won is None:
         problems.add("outcome", f"is {request.outcome}; WON or LOST is required")
-    if used is None:
+    if request.used not in _USED:
         problems.add("used", f"is {request.used}; {' or '.join(UsedCredits)} is allowed")
     elif is_won and request.used:
         problems.add("used", "goes with LOST only; leave it unset")
     command = ResolveDispute(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        lot=_lot(problems, request.customer_id, request.grant_id),
-        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        *_act_on_grant(problems, request),
         is_won=bool(is_won),
-        used=used or UsedCredits.BECOME_DEBT,
+        used=_USED.get(request.used),
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
 
@@ -342,10 +332,7 @@ def refund_grant(request: admin.RefundGrantRequest, now: datetime) -> Write[Refu
     """Credits of a grant that are taken back for money."""
     problems = Problems()
     command = RefundGrant(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        lot=_lot(problems, request.customer_id, request.grant_id),
-        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        *_act_on_grant(problems, request),
         amount_micros=_part(problems, request),
         paid_back_nanousd=_sum_of(problems, "refund_usd", request.refund_usd),
     )
@@ -356,10 +343,7 @@ def write_off_grant(request: admin.WriteOffGrantRequest, now: datetime) -> Write
     """What a grant was sold for, given up."""
     problems = Problems()
     command = WriteOffGrant(
-        request_id=validation.identifier(problems, "request_id", request.request_id),
-        fingerprint=fingerprint(request),
-        lot=_lot(problems, request.customer_id, request.grant_id),
-        reason=validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+        *_act_on_grant(problems, request),
         amount_nanousd=_sum_of(problems, "amount_usd", request.amount_usd),
     )
     return _write(problems, request.customer_id, command, None, ("grant_id", request.grant_id))
@@ -375,6 +359,25 @@ def write_off_debt(request: admin.WriteOffDebtRequest, now: datetime) -> Write[W
         amount_micros=_part(problems, request),
     )
     return _write(problems, request.customer_id, command)
+
+
+def _act_on_grant(
+    problems: Problems,
+    request: (
+        admin.VoidGrantRequest
+        | admin.DisputeGrantRequest
+        | admin.ResolveDisputeRequest
+        | admin.RefundGrantRequest
+        | admin.WriteOffGrantRequest
+    ),
+) -> tuple[str, bytes, LotKey, str]:
+    """What commands on a grant that have a reason begin with: request id, fingerprint, lot, reason."""
+    return (
+        validation.identifier(problems, "request_id", request.request_id),
+        fingerprint(request),
+        _lot(problems, request.customer_id, request.grant_id),
+        validation.name(problems, "reason", request.reason, limits.REASON_LENGTH_MAX),
+    )
 
 
 def _part(problems: Problems, request: admin.RefundGrantRequest | admin.WriteOffDebtRequest) -> int | None:

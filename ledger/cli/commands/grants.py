@@ -214,7 +214,7 @@ def resolve(
     reason: _Reason,
     used: Annotated[
         Literal["STAY_PAID", "BECOME_DEBT"] | None,
-        typer.Option(help="Used credits of one that is lost; they become debt, if not given."),
+        typer.Option(help="Used credits of one that is lost; as its plan has it, if not given."),
     ] = None,
     request_id: RequestId = None,
     target: AdminTarget = "127.0.0.1:50052",

@@ -115,13 +115,13 @@ class Refused:
 
 
 async def patient(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """A call that is made again while the server is overloaded, which takes no id and changes nothing."""
+    """A call that is made again while the server cannot come to it, which takes no id and changes nothing."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 return await call()
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED):
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
 

@@ -7,8 +7,8 @@ from itertools import count
 
 import grpc
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal, served
-from test_api_grants import dollars, grants, issued, named, patient, void
+from api_world import CONFIG, CREDIT, World, fresh, patient, refusal, served
+from test_api_grants import dollars, grants, issued, named, void
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
@@ -104,7 +104,7 @@ async def test_a_disputed_grant_is_set_aside_until_that_is_decided(service):
 
     won = await resolve(kept, pb.DISPUTE_OUTCOME_WON)
     assert (won.grant.status, won.balance.pending_micros) == (DEPLETED, 70 * CREDIT)
-    taken = await resolve(lost, pb.DISPUTE_OUTCOME_LOST)
+    taken = await resolve(lost, pb.DISPUTE_OUTCOME_LOST, used=pb.USED_CREDITS_BECOME_DEBT)
     assert (taken.taken_back_micros, taken.owed_micros) == (70 * CREDIT, 30 * CREDIT)
     assert taken.balance == credit.Balance(debt_micros=30 * CREDIT)
     for grant_id, status in ((kept, "DEPLETED"), (lost, "VOIDED")):
