@@ -205,6 +205,7 @@ class Reads:
         """When what recurs by the customer's plan does so next, by its name; the earliest first."""
         async with self._at(customer_id) as (connection, key):
             rows = await connection.fetch(_UPCOMING.format(cell=key.cell), key.customer)
+        rows.sort(key=lambda row: (row["next_at"], row["recurring"]))
         return {row["recurring"]: row["next_at"] for row in rows}
 
     async def profiles(self, after: str, limit: int) -> list[Profile]:

@@ -5,7 +5,7 @@ FROM {cell}.wallets WHERE customer = $1
 -- name: upcoming
 SELECT n.recurring, n.next_at FROM {cell}.renewals n
 JOIN {cell}.wallets w ON w.customer = n.customer AND w.plan = n.plan
-WHERE n.customer = $1 AND n.recurring <> '' AND n.next_at IS NOT NULL ORDER BY n.next_at, n.recurring
+WHERE n.customer = $1 AND n.recurring <> '' AND n.next_at IS NOT NULL
 
 -- name: profiles
 SELECT customer, display_name, plan, card, zone, multiplier_nanos, plan_overrides, created_at
