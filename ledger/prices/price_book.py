@@ -90,7 +90,8 @@ class PriceBook:
 
     def plan_for(self, plan: str, overrides: str | None, instant: datetime) -> Plan | None:
         """What a customer's plan says at an instant, with the customer's own fields; None: there is none."""
-        found = self.plans(instant).get(plan)
+        stated = self.published.plans(instant)
+        found = (stated.content if stated is not None else BUILT_IN).plans.get(plan)
         return found if found is None or overrides is None else overridden(found, overrides)
 
     def plans_that_fall_back(self, instant: datetime) -> frozenset[str]:
@@ -104,10 +105,11 @@ class PriceBook:
         found = {name: self.published.card(name, now) for name in self.published.names()}
         return {name: card for name, card in found.items() if card is not None}
 
-    def card_for(self, plan: str, override: str | None, now: datetime) -> InForce[pricing.RateCard] | None:
+    def card_for(
+        self, plan: Plan | None, override: str | None, now: datetime
+    ) -> InForce[pricing.RateCard] | None:
         """The card of a customer on a plan: its own, else the plan's; None if there is none in force."""
-        policies = self.plans(now).get(plan)
-        name = override or (policies.card if policies else None)
+        name = override or (plan.card if plan is not None else None)
         return self.published.card(name, now) if name else None
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
@@ -205,7 +207,7 @@ class PriceBook:
         policies = self.plan_for(plan, overrides, now)
         if policies is None:
             return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
-        card = self.card_for(plan, override, now)
+        card = self.card_for(policies, override, now)
         if card is None:
             return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})
         return Ground(policies, card.content, self.pin(card, now, multiplier_nanos))

@@ -170,7 +170,7 @@ class AdminService(
         allowed = some_of(cards)
         if card and card not in cards:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=card, allowed=allowed)
-        priced_by = self._prices.card_for(plan, card or None, now)
+        priced_by = self._prices.card_for(plans[plan], card or None, now)
         if priced_by is None:
             description = f"is required, as plan {plan} has no card in force; one of {allowed} is allowed"
             raise InvalidArgumentError([("customer.rate_card", description)])

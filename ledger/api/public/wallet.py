@@ -189,7 +189,8 @@ class WalletService(wallet_service_pb2_grpc.WalletServiceServicer):
         customer_id = validation.identifier(problems, "customer_id", request.customer_id)
         problems.raise_if_any()
         profile = await self._reads.profile(customer_id)
-        card = self._prices.card_for(profile.plan, profile.card, self._clock())
+        now = self._clock()
+        card = self._prices.card_for(self._prices.plans(now).get(profile.plan), profile.card, now)
         if card is None:
             raise refused(RefusalReason.RATE_CARD_NOT_FOUND, rate_card=profile.card or "")
         response = pb.GetPriceListResponse(rate_card=card.version.name, credit_name=card.content.credit_name)

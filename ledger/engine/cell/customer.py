@@ -211,7 +211,7 @@ def _terms_of_now(
     """
     if plan is None:
         return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": wallet.plan})
-    card = prices.card_for(wallet.plan, wallet.card, now)
+    card = prices.card_for(plan, wallet.card, now)
     if card is None:
         return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": wallet.card or plan.card or ""})
     if usage is not None and not (isinstance(command, Charge) and command.already_used):
@@ -274,7 +274,8 @@ def keys_of(
             if reservation is not None:
                 return prices.memory_keys(usage, reservation.labels, reservation.terms, now)
         case Charge() if usage is not None:
-            card = prices.card_for(wallet.plan, wallet.card, now)
+            plan = prices.plan_for(wallet.plan, wallet.plan_overrides, now)
+            card = prices.card_for(plan, wallet.card, now)
             if card is not None:
                 terms = prices.pin(card, now, wallet.multiplier_nanos)
                 return prices.memory_keys(usage, command.labels, terms, now)

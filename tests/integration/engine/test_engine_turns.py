@@ -182,7 +182,7 @@ async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
     await world.publishing.step()
     monkeypatch.setattr(pricing, "compile_terms", lambda *_: pytest.fail("compiled"))
     prices = world.engine.prices
-    card = prices.card_for("standard", "basic", version.effective_from)
+    card = prices.card_for(None, "basic", version.effective_from)
     assert card is not None
     assert card.version.number == 2
     quote = prices.estimate(
