@@ -26,6 +26,7 @@ from collector import collecting
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from structlog.testing import capture_logs
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.errors import OVERLOADED, TABLE
@@ -35,13 +36,16 @@ from ledger.books.model import RefusalReason
 from ledger.engine import waiting as waiting_module
 from ledger.engine.waiting import Bound, Urgency
 from ledger.finance.v1 import finance_service_pb2 as finance
-from ledger.store.postgres.database import ROLES
+from ledger.followers.watch import Watch
+from ledger.metrics.operations import OperationsMetrics
+from ledger.store.postgres.database import ROLES, Database
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from pricing.rating.pieces import PIECES_MAX
+from tests.databases import DatabaseUrls
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -378,20 +382,32 @@ async def be_refused(world):
     await world.update(plan="strict")
 
 
-async def be_stopped(world):
-    """A customer whose dollars were tampered with takes no writes, and goes on when they are mended."""
+async def be_stopped(world, urls: DatabaseUrls) -> str:
+    """A customer whose dollars were tampered with takes no writes, and goes on when they are mended.
+
+    Returns what a watch has logged of the books: the server's own takes its time.
+    """
+    database = await Database.open(
+        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+    )
+    watch = Watch(database, ("cell_00",), OperationsMetrics())
     tamper = """UPDATE cell_00.money SET cost = cost - $2, provider_payable = provider_payable + $2
                 FROM ledger.customers c
                 WHERE c.customer_id = $1 AND money.customer = c.customer AND cost <> 0"""
-    stands = "SELECT EXISTS (SELECT FROM cell_00.findings WHERE stops AND ended_at IS NULL)"
+    stops = "SELECT EXISTS (SELECT FROM cell_00.findings WHERE stops AND ended_at IS NULL)"
     await world.owner.execute(tamper, world.customer_id, 1)
-    await until(lambda: world.owner.fetchval(stands))
+    with capture_logs() as logs:
+        await watch.verify_all()
+    assert await world.owner.fetchval(stops)
     for call in (world.reserve(amount_micros=1), world.charge(usage=HIDDEN, labels=LABELS)):
         assert (await refusal(call)).reason == "BOOKS_DO_NOT_VERIFY"
     await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=world.customer_id))
     await world.owner.execute(tamper, world.customer_id, -1)
-    await until(lambda: world.owner.fetchval(f"SELECT NOT ({stands})"))
+    await watch.verify_all()
+    assert not await world.owner.fetchval(stops)
     await world.charge(usage=HIDDEN, labels=LABELS)
+    await database.close()
+    return repr([line for line in logs if line.get("part") == "BOOKS"])
 
 
 async def be_failed(world):
@@ -502,7 +518,7 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
                 await drive(world)
                 await be_refused(world)
                 needles += await needles_of(world)
-            await be_stopped(world)
+            said.append(await be_stopped(world, database_urls))
             await be_failed(world)
             await world.update(plan="brief")
             world.customer_id = f"customer of {CARDS[0]}"
@@ -531,7 +547,8 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
     reasons = {reason.value for reason in TABLE} - BEHIND_THE_DOOR | {"UNAVAILABLE", "INTERNAL"}
     assert overheard.reasons == reasons
     for event in ("rpc.fault", "write.refused", "database.away"):
-        assert event in said[0], "what has gone wrong is logged"
+        assert event in said[1], "what has gone wrong is logged"
+    assert any("books.do_not_verify" in text for text in said[:2]), "what a watch has found is logged"
     spans = collector.spans()
     assert {span.name.rpartition("/")[2] for span in spans} >= {*methods, "write"} - {"WatchBalance"}
     assert {span.status.code for span in spans if span.name == "write"} >= {0, 2}, "of faults too"
