@@ -155,7 +155,7 @@ async def test_a_token_calls_the_methods_of_a_wallet_and_no_other(service, token
         assert mine.code is grpc.StatusCode.OK
         assert of_another.reason == "CUSTOMER_NOT_FOUND"
         assert of_another.status.replace(ANOTHERS.encode(), NOBODYS.encode()) == of_nobody.status
-    assert len(called) == 8
+    assert len(called) == 9
 
 
 async def test_a_token_lasts_as_long_as_was_asked(service):
