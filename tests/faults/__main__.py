@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.injections import (
+    budget_race,
     client_gone,
     clock_apart,
     connection_cut,
@@ -64,6 +65,7 @@ FAULTS = {
     "connection_cut": Fault(connection_cut.run, 50, 1_000),
     "same_request": Fault(same_request.run, 100, 5_000),
     "races": Fault(races.run, 200, 10_000),
+    "budget_race": Fault(budget_race.run, 20, 1_000),
     "client_gone": Fault(client_gone.run, 200, 5_000),
     "outage": Fault(outage.run, 2, 20),
     "database_away": Fault(database_away.run, 10, 100),
