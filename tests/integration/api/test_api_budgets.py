@@ -10,6 +10,7 @@ import pytest_asyncio
 from api_world import CREDIT, Refused, fresh, refusal, tokens, usage
 from google.protobuf.json_format import MessageToDict
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.waiting import until
@@ -147,3 +148,33 @@ async def test_thresholds_are_events_once_each_way(budgeted):
         ("budget.threshold_crossed", "100", str(30 * CREDIT)),
     ]
     assert {data["budget"] for _, data in found} == {"all"}
+
+
+@pytest.mark.parametrize("plan", ["budgeted", "standard"])
+async def test_a_customers_own_budgets_are_in_place_of_its_plans(world, plan):
+    """With what they have counted by their name; without them the plan's are in force again."""
+    customer_id = await world.new_customer(fresh(), plan=plan)
+    await world.charge(amount_micros=2 * CREDIT)
+    own = '{"budgets": {"all": {"limit": "9", "window": "MONTH"}}}'
+    await world.update(plan_overrides=own)
+    got = await world.admin.GetCustomer(admin.GetCustomerRequest(customer_id=customer_id))
+    assert got.customer.plan_overrides == own
+    used = 2 if plan == "budgeted" else 0
+    assert await left(world, agent="a7") == {"all": (9 - used, used)}
+    above, whole = [{"amount_micros": (9 - used) * CREDIT + more} for more in (1, 0)]
+    for call in (world.reserve(**above), world.charge(**above)):
+        refused = await refusal(call)
+        assert (refused.reason, refused.metadata["budget"]) == ("BUDGET_EXCEEDED", "all")
+        assert refused.metadata["limit_micros"] == str(9 * CREDIT)
+    checks = [
+        await world.credit.Check(pb.CheckRequest(customer_id=customer_id, **asked))
+        for asked in (above, whole)
+    ]
+    assert [checked.allowed for checked in checks] == [False, True]
+    assert (Refused.of(checks[0].refusal).metadata) == refused.metadata
+    await world.reserve(**whole)
+    assert await left(world) == {"all": (0, 9)}
+    await world.update(plan_overrides="")
+    back = {"all": (21, 9), "each": None, "team": (5, 0)} if plan == "budgeted" else {}
+    assert await left(world) == back
+    await world.reserve(amount_micros=CREDIT)

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 from api_world import CREDIT, Refused, fresh, refusal, sandbox, searches, tokens, usage
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -65,3 +66,28 @@ async def test_a_repeat_gets_its_answer_under_another_plan(starter):
     again = await starter.reserve(**asked)
     assert (again.replayed, again.reservation) == (True, first.reservation)
     assert (await refusal(starter.reserve(usage=asked["usage"]))).reason == "NOT_ENTITLED"
+
+
+@pytest.mark.parametrize("plan", ["starter", "standard"])
+async def test_a_customers_own_entitlements_are_in_place_of_its_plans(world, plan):
+    """Before the work, for whoever checks, reserves or charges; without them the plan's are in force again."""
+    customer_id = await world.new_customer(fresh(), plan=plan)
+    own = '{"entitlements": {"deny": {"tokens": "acme/*"}}}'
+    await world.update(plan_overrides=own)
+    got = await world.admin.GetCustomer(admin.GetCustomerRequest(customer_id=customer_id))
+    assert got.customer.plan_overrides == own
+    denied, allowed = usage(tokens()), usage(sandbox(60))
+    metadata = {"item": "0", "kind": "tokens", "name": "acme/large", "list": "plan.deny"}
+    for call in (world.reserve(usage=denied), world.charge(usage=denied)):
+        refused = await refusal(call)
+        assert (refused.reason, refused.metadata) == ("NOT_ENTITLED", metadata)
+    checks = [
+        await world.credit.Check(pb.CheckRequest(customer_id=customer_id, usage=asked))
+        for asked in (denied, allowed)
+    ]
+    assert [checked.allowed for checked in checks] == [False, True]
+    assert Refused.of(checks[0].refusal).metadata == metadata
+    await world.reserve(usage=allowed)
+    await world.charge(usage=allowed)
+    await world.update(plan_overrides="")
+    await world.reserve(usage=denied)
