@@ -79,10 +79,10 @@ class TopUpFollower:
             for customer in due:
                 try:
                     await self._go_on(steps, customer)
-                except NotNowError as error:
-                    _log.info("top_ups.later", customer=customer, error=repr(error))
                 except Exception as error:  # noqa: BLE001 -- one customer keeps nobody else waiting
-                    _log.warning("top_ups.not_taken", customer=customer, exc_info=error)
+                    _report(customer, error)
+                    # Else those that fail would be the first ones due for ever, and others never would be.
+                    await steps.put_off(customer)
         return most >= DUE_MAX
 
     async def _go_on(self, steps: TopUpSteps, customer: int) -> None:
@@ -104,6 +104,13 @@ class TopUpFollower:
                 case TakeBack(top_up):
                     # Refused where it has been paid or given up meanwhile, which the next step finds.
                     await self._carry_out(customer_id, _taking_back(top_up), Act("", BY_PLAN, "VoidGrant"))
+
+
+def _report(customer: int, error: Exception) -> None:
+    if isinstance(error, NotNowError):
+        _log.info("top_ups.later", customer=customer, error=repr(error))
+    else:
+        _log.warning("top_ups.not_taken", customer=customer, exc_info=error)
 
 
 def _statement(top_up: TopUp) -> IssueGrant:

@@ -7,6 +7,7 @@ in the books comes between two steps, under a request id of the top-up's own: do
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.books.model import LotStatus
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from ledger.store.directory import CustomerKey
     from ledger.store.postgres.database import Pool, PooledConnection
 
+PUT_OFF: Final = timedelta(seconds=30)
+"""After a step that failed: what a fault of one customer takes of the followers' time stays small."""
 _SQL: Final = statements_of(__name__)
 
 
@@ -128,6 +131,10 @@ class TopUpSteps:
             if reported is not None:
                 await write_events(connection, [self._report(own, reported, step, now)])
         return Looked(own, step)
+
+    async def put_off(self, customer: int) -> None:
+        """Has nobody look at a customer for a while: its step has failed."""
+        await self._pool.execute(self._sql["put_off"], customer, PUT_OFF)
 
     async def _payment(
         self, connection: PooledConnection, customer: int, request_id: str

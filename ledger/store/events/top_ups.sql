@@ -52,6 +52,9 @@ UPDATE {cell}.top_ups SET state = $3, failure = $4, ended_at = now() WHERE custo
 -- name: look_at
 UPDATE {cell}.top_up_needs SET look_at = $2 WHERE customer = $1
 
+-- name: put_off
+UPDATE {cell}.top_up_needs SET look_at = greatest(look_at, now() + $2::interval) WHERE customer = $1
+
 -- name: attempts
 UPDATE {cell}.top_up_needs SET failed_attempts = $2, not_before = $3, look_at = now() WHERE customer = $1
 

@@ -70,7 +70,7 @@ async def test_a_repeat_gets_its_answer_under_another_plan(starter):
 
 @pytest.mark.parametrize("plan", ["starter", "standard"])
 async def test_a_customers_own_entitlements_are_in_place_of_its_plans(world, plan):
-    """Before the work, for whoever checks, reserves or charges; without them the plan's are in force again."""
+    """For whoever checks, reserves or charges; without them the plan's are in force again."""
     customer_id = await world.new_customer(fresh(), plan=plan)
     own = '{"entitlements": {"deny": {"tokens": "acme/*"}}}'
     await world.update(plan_overrides=own)

@@ -23,6 +23,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.followers import event_follower, top_up_follower
+from ledger.store.events.top_up_needs import DUE_MAX
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -291,6 +292,24 @@ async def test_what_a_server_began_that_died_is_ended_by_another(shop: World) ->
     assert asked["amount_micros"] == "7000000"
     await confirm(shop, customer, asked["grant_id"])
     await reported(shop, customer, "requested", "succeeded")
+
+
+async def test_customers_whose_steps_fail_keep_nobody_waiting(shop: World) -> None:
+    """However many they are, and due before all others: they are put off, and the others have their turn."""
+    failing = [-number for number in range(1, 2 * DUE_MAX + 1)]
+    try:
+        await shop.owner.execute(
+            "INSERT INTO cell_00.top_up_needs (customer, look_at)"
+            " SELECT customer, now() - interval '1 hour' FROM unnest($1::bigint[]) AS t (customer)",
+            failing,  # They have no wallets.
+        )
+        await reported(shop, await needy(shop, "reloaded"), "requested")
+        due = await shop.owner.fetchval(
+            "SELECT count(*) FROM cell_00.top_up_needs WHERE customer < 0 AND look_at < now()"
+        )
+        assert due == 0
+    finally:
+        await shop.owner.execute("DELETE FROM cell_00.top_up_needs WHERE customer < 0")
 
 
 # -- the receiver of deploy/stripe ---------------------------------------------------------------
