@@ -105,8 +105,9 @@ class Delivery:
     async def charge(self, request: ChargeRequest) -> BatchResult | None:
         """Charges work that is done; None where that has no answer yet: it is stored, and sent until it has.
 
-        A caller that is cancelled has charged it. Raises Refused (and RequestIdReused where another charge
-        under its request id waits for its answer), JournalError: nothing is left of it.
+        A caller that is cancelled has charged it. CallerRefused and BooksDoNotVerify are no answer: they say
+        nothing of the charge. Raises any other Refused (RequestIdReused too where another charge under its
+        request id waits for its answer), ClientClosed, JournalError: nothing is left of it.
         """
         write = charge_as(request)
         before = self.outbox.find(write.request_id)

@@ -26,9 +26,19 @@ PROXY = "A proxy that speaks as OpenAI does"
 STREAMING_PROXY = "A proxy that streams"
 RUNS = {
     FASTAPI: """
+import asyncio, os
 import calling, recipe
-ask = lambda name: lambda: calling.post(recipe.app, "/answers", f"customer_id={name}&question=why")
-calling.run(recipe.app, ask("acme"), ask("nearly-out"))
+from ledger.client import Credits
+asked = lambda name: (recipe.app, "/answers", f"customer_id={name}&question=why")
+async def run():
+    async with calling.started(recipe.app), Credits(os.environ["LEDGER"]) as credits:
+        for name in ("acme", "nearly-out"):
+            print(*await calling.post(*asked(name)))
+        await calling.hang_up(*asked("hung-up"))
+        while (await credits.balance("hung-up")).held:
+            await asyncio.sleep(0.05)
+        print(100 - (await credits.balance("hung-up")).available, "credits")
+asyncio.run(run())
 """,
     LITELLM: """
 import asyncio, os
@@ -94,7 +104,13 @@ RECIPES = list(_recipes())
 @pytest.fixture(scope="session")
 def customers(shop: Shop) -> None:
     """Those of the page."""
-    for customer_id, amount in (("acme", 1_000), ("nearly-out", 1), ("logged", 100), ("streamed", 100)):
+    for customer_id, amount in (
+        ("acme", 1_000),
+        ("nearly-out", 1),
+        ("logged", 100),
+        ("streamed", 100),
+        ("hung-up", 100),
+    ):
         shop.customer(amount, customer_id)
 
 

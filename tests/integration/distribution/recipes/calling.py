@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
+
+from starlette.requests import ClientDisconnect
+
+Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -26,6 +30,32 @@ async def started(app: Any):
 
 async def post(app: Any, path: str, query: str = "", *, body: Any = None, key: str = "") -> tuple[int, str]:
     """Status and text of the answer."""
+    sent: list[Mapping[str, Any]] = []
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message)
+
+    await _call(app, path, query, body, key, send)
+    status = next(each["status"] for each in sent if each["type"] == "http.response.start")
+    return status, b"".join(each.get("body", b"") for each in sent).decode()
+
+
+async def hang_up(app: Any, path: str, query: str) -> None:
+    """Takes the first part of an answer, and no other."""
+    is_taken = False
+
+    async def send(message: Mapping[str, Any]) -> None:
+        nonlocal is_taken
+        if is_taken:
+            raise OSError("the connection is closed")
+        is_taken = bool(message.get("body"))
+
+    with suppress(ClientDisconnect):
+        await _call(app, path, query, None, "", send)
+    assert is_taken
+
+
+async def _call(app: Any, path: str, query: str, body: Any, key: str, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {key}".encode())]
     scope = {
         "type": "http",
@@ -41,18 +71,12 @@ async def post(app: Any, path: str, query: str = "", *, body: Any = None, key: s
         "client": ("127.0.0.1", 1),
     }
     asked = iter([{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}])
-    sent: list[Mapping[str, Any]] = []
 
     async def receive() -> Mapping[str, Any]:
         found = next(asked, None)
         return found if found is not None else await asyncio.Event().wait()
 
-    async def send(message: Mapping[str, Any]) -> None:
-        sent.append(message)
-
     await app(scope, receive, send)
-    status = next(each["status"] for each in sent if each["type"] == "http.response.start")
-    return status, b"".join(each.get("body", b"") for each in sent).decode()
 
 
 def run(app: Any, *calls: Callable[[], Any]) -> None:

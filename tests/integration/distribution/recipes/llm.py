@@ -31,10 +31,11 @@ async def run_tool(tool: str) -> tuple[str, float]:
     return f"{tool}: 1 failed", 12.5
 
 
-async def stream(model: str, question: str) -> AsyncIterator[Answer]:
-    for word in ("It ", "is ", "mended."):
-        yield Answer(word, usage=None)
-    yield Answer("")
+async def stream(model: str, question: str) -> AsyncIterator[tuple[Answer, dict[str, int]]]:
+    """Chunks of an answer, each with what was used so far."""
+    for written, word in enumerate(("It ", "is ", "mended."), 1):
+        yield Answer(word, usage=None), {"prompt_tokens": 9000, "completion_tokens": written}
+    yield Answer(""), USAGE
 
 
 class Job:
