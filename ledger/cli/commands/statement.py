@@ -52,7 +52,7 @@ def statement(
     if sheet.off_micros:
         fail(f"the rows and the balances differ by {sheet.off_micros} micro-credits: say so", REFUSED)
     if form == "text":
-        out().print(_table(sheet))
+        out().print(statement_table(sheet))
     else:
         typer.echo(statement_csv(sheet) if form == "csv" else statement_html(sheet), nl=False)
 
@@ -67,7 +67,8 @@ async def _pages(target: str, request: wallet.GetStatementRequest) -> list[walle
     return pages
 
 
-def _table(sheet: StatementSheet) -> Table:
+def statement_table(sheet: StatementSheet) -> Table:
+    """A row an amount, between the opening and the closing balance."""
     figures = ("items", "credits")
     title = f"Statement of {sheet.customer_id}, {sheet.month} ({sheet.zone}). {sheet.state}"
     made = table(

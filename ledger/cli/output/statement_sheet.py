@@ -132,6 +132,10 @@ def _totals(statement: wallet.GetStatementResponse) -> Iterator[SheetRow]:
     ):
         if amount_micros:
             yield SheetRow(section, -amount_micros)
+    # It left grants that ended, and is in new ones: both, so that rows add up to the balance.
+    if statement.rolled_over_micros:
+        yield SheetRow("Rolled over from grants that ended", -statement.rolled_over_micros)
+        yield SheetRow("Rolled over to new grants", statement.rolled_over_micros)
 
 
 def _net(balance: Balance) -> int:

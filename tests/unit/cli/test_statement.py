@@ -10,7 +10,9 @@ from decimal import Decimal
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
 
+from ledger.cli.commands.statement import statement_table
 from ledger.cli.output.statement_csv import harmless, statement_csv
 from ledger.cli.output.statement_html import statement_html
 from ledger.cli.output.statement_sheet import StatementSheet, sheet_of
@@ -80,6 +82,22 @@ def test_rows_lead_from_the_opening_to_the_closing_balance():
     }
     assert stated.off_micros == 0
     assert sheet().off_micros == 12 * CREDIT
+
+
+def test_what_rolled_over_left_a_grant_and_came_to_another():
+    """Two rows in every form, which leave the balance as it is; none where nothing did."""
+    stated = sheet(USED, rolled_over_micros=3 * CREDIT)
+    assert stated.sections.items() >= {
+        ("Rolled over from grants that ended", -3 * CREDIT),
+        ("Rolled over to new grants", 3 * CREDIT),
+    }
+    assert stated.off_micros == 0
+    printed = Console(width=200)
+    with printed.capture() as text:
+        printed.print(statement_table(stated))
+    for form in (statement_csv(stated), statement_html(stated), text.get()):
+        assert "Rolled over to new grants" in form
+    assert not any(section.startswith("Rolled over") for section in sheet(USED).sections)
 
 
 def test_csv_adds_up():
