@@ -18,6 +18,7 @@ from ledger.cli.output.console import USAGE, fail, out, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
 from ledger.cli.run import run
 from ledger.cli.services import call
+from ledger.client import models
 from ledger.client.usage_report import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -174,6 +175,62 @@ def usage_table(rows: list[wallet.UsageRow], keys: list[str]) -> Table:
             show_quantities(row.quantities) or "-",
             f"{row.measured} {row.unit}" if row.unit else "-",
             show_credits(row.credits_micros),
+        )
+    return made
+
+
+@customers.command("budgets")
+@at_server
+def budgets(
+    customer_id: str,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="NAME=VALUE, of whose counts are shown; may be repeated."),
+    ] = None,
+    target: PublicTarget = "127.0.0.1:50051",
+    as_json: AsJson = False,
+) -> None:
+    """Show a customer's budgets, what each has counted and what it leaves."""
+    request = wallet.GetBudgetsRequest(customer_id=customer_id)
+    models.put_labels(request.labels, _labels(labels or []))
+    answer = run(_budgets(target, request))
+    if as_json:
+        print_json(answer)
+    else:
+        out().print(budgets_table(answer))
+
+
+def _labels(stated: list[str]) -> dict[str, str]:
+    labels = {}
+    for each in stated:
+        name, is_stated, value = each.partition("=")
+        if not is_stated:
+            fail(f"{each}: write NAME=VALUE", USAGE)
+        labels[name] = value
+    return labels
+
+
+async def _budgets(target: str, request: wallet.GetBudgetsRequest) -> wallet.GetBudgetsResponse:
+    async with reach(target) as ledger:
+        return await call(ledger.wallet.GetBudgets, request)
+
+
+def budgets_table(answer: wallet.GetBudgetsResponse) -> Table:
+    """A row a budget; a dash for the counts of one by labels that were not asked for."""
+    figures = ("limit", "used", "left")
+    made = table("Budgets", "name", "window", "by", "where", "ends (UTC)", *figures, numbers=len(figures))
+    for budget in answer.budgets:
+        is_counted = budget.HasField("used_micros")
+        has_end = budget.HasField("window_ends_at")
+        made.add_row(
+            budget.name,
+            wallet.BudgetWindow.Name(budget.window).removeprefix("BUDGET_WINDOW_"),
+            ", ".join(budget.by) or "-",
+            ", ".join(f"{name}={value}" for name, value in sorted(budget.where.items())) or "-",
+            f"{budget.window_ends_at.ToDatetime():%Y-%m-%d %H:%M:%S}" if has_end else "-",
+            show_credits(budget.limit_micros),
+            show_credits(budget.used_micros) if is_counted else "-",
+            show_credits(budget.left_micros) if is_counted else "-",
         )
     return made
 

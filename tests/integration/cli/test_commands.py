@@ -155,6 +155,20 @@ def test_usage_of_a_customer_is_shown(server: Server) -> None:
     assert "first_day" in refused.stderr
 
 
+def test_budgets_of_a_customer_are_shown(server: Server) -> None:
+    """Of the labels that are named; a label without a value is a usage error."""
+    back_office = ("--target", server.back_office)
+    acu_ledger("customers", "create", "budgeted", "--card", "images", *back_office)
+    own = "budgets={each: {by: [agent, team], limit: '2', window: DAY}}"
+    assert acu_ledger("customers", "override", "budgeted", own, *back_office).status == 0
+    asked = ("customers", "budgets", "budgeted", "--target", server.public)
+    assert "agent, team" in acu_ledger(*asked).stdout
+    [counted] = acu_ledger(*asked, "--label", "agent=a=7", "--label", "team=t", "--json").json()["budgets"]
+    assert (counted["name"], counted["left_micros"]) == ("each", "2000000")
+    wrong = acu_ledger(*asked, "--label", "agent")
+    assert (wrong.status, "agent: write NAME=VALUE" in wrong.stderr) == (2, True)
+
+
 def test_a_statement_is_printed(server: Server) -> None:
     """As a table, as CSV, as a page and as one object; what is no month is refused, and said."""
     customer = ("stated", "--target", server.back_office)

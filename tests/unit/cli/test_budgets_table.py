@@ -1,0 +1,34 @@
+"""`acu-ledger customers budgets`: what is printed of a customer's budgets."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+
+from ledger.cli.commands.back_office import budgets_table
+from ledger.v1 import wallet_service_pb2 as wallet
+
+
+def test_budgets_are_printed() -> None:
+    """A row each; of one by labels that were not asked for there are no counts, which is not 0."""
+    daily = wallet.Budget(
+        name="daily",
+        limit_micros=500_000_000,
+        window=wallet.BUDGET_WINDOW_DAY,
+        where={"project": "p"},
+        used_micros=1_500_000,
+        left_micros=498_500_000,
+        window_ends_at=Timestamp(seconds=1_796_083_200),
+    )
+    each = wallet.Budget(
+        name="each", limit_micros=1_000_000, window=wallet.BUDGET_WINDOW_TOTAL, by=["agent", "session"]
+    )
+    console = Console(width=160)
+    with console.capture() as printed:
+        console.print(budgets_table(wallet.GetBudgetsResponse(budgets=[daily, each])))
+    rows = [line.strip(" │|").split() for line in printed.get().splitlines()]
+    cells = [[cell for cell in row if cell not in "│┃|"] for row in rows if {"daily", "each"} & {*row}]
+    assert cells == [
+        ["daily", "DAY", "-", "project=p", "2026-12-01", "00:00:00", "500.000000", "1.500000", "498.500000"],
+        ["each", "TOTAL", "agent,", "session", "-", "-", "1.000000", "-", "-"],
+    ]
