@@ -32,6 +32,7 @@ from tests.faults.injections import (
     postgres_killed,
     races,
     receiver_failing,
+    renewal_killed,
     restore,
     rolling_restart,
     same_request,
@@ -75,6 +76,7 @@ FAULTS = {
     "failover": Fault(failover.run_lossless, 5, 50),
     "restore": Fault(restore.run, 4, 50),
     "receiver_failing": Fault(receiver_failing.run, 3, 50),
+    "renewal_killed": Fault(renewal_killed.run, 2, 50),
     "rolling_restart": Fault(rolling_restart.run, 3, 50),
 }
 

@@ -28,7 +28,9 @@ KINDS = {
     "ReverseCharge": "REVERSAL",
     "Refund": "REFUND",
 }
-BY_THE_CLOCK = frozenset({"GRANT_STARTED", "GRANT_EXPIRED", "RESERVATION_EXPIRED", "PERIOD_CLOSED"})
+BY_THE_CLOCK = frozenset(
+    {"GRANT_STARTED", "GRANT_EXPIRED", "RESERVATION_EXPIRED", "PERIOD_CLOSED", "ROLLOVER"}
+)
 ACCOUNTS = ("issued", "pending", "available", "held", "consumed", "expired", "voided", "refunded", "debt")
 CLOSING = frozenset({"RELEASE", "RESERVATION_EXPIRED"})
 
@@ -36,6 +38,8 @@ _ENTRIES = f"""
     SELECT c.customer_id, e.sequence, e.kind, e.request_id, e.reservation, e.reservation_state,
            e.reservation_held, e.reservation_charged, e.final, e.late, e.priced, e.uncollected,
            e.effective_at, e.booked_at, e.subject,
+           EXISTS (SELECT FROM cell_00.grants g WHERE (g.customer, g.sequence) = (e.customer, e.sequence)
+                   AND g.recurring IS NOT NULL) AS recurs,
            {", ".join(f"e.{name}, e.{name}_after" for name in ACCOUNTS)}
     FROM cell_00.entries e JOIN ledger.customers c USING (customer) ORDER BY e.customer, e.sequence
 """
@@ -191,7 +195,7 @@ def _look_for_others(findings: Findings, rows: Sequence[asyncpg.Record], known: 
     for row in rows:
         key = (row["customer_id"], row["request_id"])
         if row["request_id"] is None:
-            if row["kind"] not in BY_THE_CLOCK:
+            if row["kind"] not in BY_THE_CLOCK and not row["recurs"]:
                 findings.other.append(f"{key}: {row['kind']} {row['sequence']} of nobody")
         elif key not in sent:
             findings.other.append(f"{key}: {row['kind']} {row['sequence']}, which no client sent")

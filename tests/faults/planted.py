@@ -127,6 +127,18 @@ def _counts_not_written() -> None:
     _replace(OpenBatch, "rows", uncounted)
 
 
+def _renewals_not_written() -> None:
+    """What was granted is written, and not that it was."""
+    rows: Any = OpenBatch.rows
+
+    def unrenewed(self: OpenBatch) -> Batch:
+        batch: Batch = rows(self)
+        batch.renewals.clear()
+        return batch
+
+    _replace(OpenBatch, "rows", unrenewed)
+
+
 def _say_instead(text: str, other: str) -> None:
     """Changes what the batched write begins with: its locks and its verdict."""
     statement._SQL["head"] = _instead(statement._SQL["head"], text, other)
@@ -164,5 +176,6 @@ BUGS = {
     "nothing forgotten at a restore": Bug("restore", 1, _no_look_at_the_history),
     "the process's own clock": Bug("clock_apart", 2, _own_clock),
     "counts of budgets not written": Bug("budget_race", 5, _counts_not_written),
+    "renewals not written": Bug("renewal_killed", 1, _renewals_not_written),
     FORGOTTEN: Bug("outage", 1, _nothing),
 }
