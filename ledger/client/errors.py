@@ -446,6 +446,10 @@ _MAY_BE_TLS: Final = (
     "a server that speaks TLS is reached with ca, one that asks for a certificate with certificate and"
     " certificate_key"
 )
+_ELSEWHERE: Final = (
+    "It is a method of the server's other port (public API or back office), or of a later version."
+)
+"""What it means where a server does not know a method."""
 
 
 def error_of_status(status: Status) -> CreditsError:
@@ -484,6 +488,8 @@ def error_of_call(error: grpc.aio.AioRpcError) -> CreditsError:
             return TlsFailed(f"{meant} ({message})", code=code)
     if _CLOSED in message:
         message = f"{message}; {_MAY_BE_TLS}"
+    elif code is grpc.StatusCode.UNIMPLEMENTED:
+        message = f"{message} {_ELSEWHERE}"
     return _class_of("", code)(message, code=code, reason=code.name, retry_after_seconds=pushback)
 
 

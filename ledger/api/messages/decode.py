@@ -432,7 +432,7 @@ def update_customer(request: admin.UpdateCustomerRequest, now: datetime) -> Writ
         card=customer.rate_card if "rate_card" in paths else None,
         zone=(customer.zone or validation.UTC_ZONE) if "zone" in paths else None,
         multiplier_nanos=multiplier(customer) if "multiplier" in paths else None,
-        plan_overrides=plan_overrides(problems, customer) if "plan_overrides" in paths else None,
+        plan_overrides=plan_overrides(Problems(), customer) if "plan_overrides" in paths else None,
     )
     problems.raise_if_any()
     return Write(customer.customer_id, command)

@@ -165,6 +165,8 @@ def test_budgets_of_a_customer_are_shown(server: Server) -> None:
     assert "agent, team" in acu_ledger(*asked).stdout
     [counted] = acu_ledger(*asked, "--label", "agent=a=7", "--label", "team=t", "--json").json()["budgets"]
     assert (counted["name"], counted["left_micros"]) == ("each", "2000000")
+    elsewhere = acu_ledger("customers", "budgets", "budgeted", *back_office)
+    assert (elsewhere.status, "a method of the server's other port" in elsewhere.stderr) == (1, True)
     wrong = acu_ledger(*asked, "--label", "agent")
     assert (wrong.status, "agent: write NAME=VALUE" in wrong.stderr) == (2, True)
 

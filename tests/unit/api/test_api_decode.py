@@ -543,6 +543,18 @@ def test_bad_customers():
         assert "update_mask" in violations(request, decode.update_customer)
 
 
+def test_what_is_wrong_is_said_once():
+    """Of a customer's own fields too, which a change reads and checks."""
+    request = admin.UpdateCustomerRequest(
+        request_id="r",
+        customer=admin.Customer(customer_id="c", plan_overrides="budget: {}"),
+        update_mask=FieldMask(paths=["plan_overrides"]),
+    )
+    with pytest.raises(InvalidArgumentError) as caught:
+        decode.update_customer(request, NOW)
+    assert [path for path, _ in caught.value.violations] == ["customer.plan_overrides"]
+
+
 def test_everything_wrong_is_told_at_once():
     """A caller sees all bad fields of a request in one answer, each with what is allowed."""
     bad = use.UsageItem(tokens=use.TokenUsage(input=-5), occurred_at=at(timedelta(hours=1)))
