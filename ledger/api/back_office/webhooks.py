@@ -56,13 +56,13 @@ class WebhookMethods:
                 self._writer, target, request_id, fingerprint(request), act_of(request)
             )
         return pb.CreateWebhookResponse(
-            webhook=_told(made.endpoint), secret=_secret(made), replayed=made.secret is None
+            webhook=await self._shown(made.endpoint), secret=_secret(made), replayed=made.secret is None
         )
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
         """All endpoints, the oldest first."""
         listed = await store.list_endpoints(self._writer)
-        return pb.ListWebhooksResponse(webhooks=[_told(*each) for each in listed])
+        return pb.ListWebhooksResponse(webhooks=[_webhook(*each) for each in listed])
 
     async def UpdateWebhook(
         self, request: pb.UpdateWebhookRequest, context: object
@@ -80,7 +80,7 @@ class WebhookMethods:
         changes: dict[str, Any] = {CHANGEABLE[path]: getattr(target, CHANGEABLE[path]) for path in paths}
         with _refusals(endpoint_id=endpoint_id):
             changed = await store.change_endpoint(self._writer, endpoint_id, changes, act_of(request))
-        return pb.UpdateWebhookResponse(webhook=_told(changed))
+        return pb.UpdateWebhookResponse(webhook=await self._shown(changed))
 
     async def DeleteWebhook(
         self, request: pb.DeleteWebhookRequest, context: object
@@ -106,7 +106,7 @@ class WebhookMethods:
         with _refusals(endpoint_id=endpoint_id):
             made = await store.rotate_secret(self._writer, endpoint_id, request_id, overlap, act_of(request))
         return pb.RotateWebhookSecretResponse(
-            webhook=_told(made.endpoint), secret=_secret(made), replayed=made.secret is None
+            webhook=await self._shown(made.endpoint), secret=_secret(made), replayed=made.secret is None
         )
 
     async def ReplayEvents(self, request: pb.ReplayEventsRequest, context: object) -> pb.ReplayEventsResponse:
@@ -118,6 +118,10 @@ class WebhookMethods:
         with _refusals(endpoint_id=endpoint_id):
             replayed = await store.replay(self._writer, endpoint_id, since, act_of(request))
         return pb.ReplayEventsResponse(events=replayed)
+
+    async def _shown(self, endpoint: StoredEndpoint) -> pb.Webhook:
+        """An endpoint, with how its queue stands."""
+        return _webhook(*await store.with_queue(self._writer, endpoint))
 
     async def _check_url(self, problems: Problems, path: str, url: str) -> None:
         """Notes what is wrong with a URL, or with where it leads to now."""
@@ -153,7 +157,7 @@ def _secret(made: MadeEndpoint) -> str:
     return shown(made.secret) if made.secret is not None else ""
 
 
-def _told(endpoint: StoredEndpoint, waiting: int = 0, dead: int = 0) -> pb.Webhook:
+def _webhook(endpoint: StoredEndpoint, waiting: int, dead: int) -> pb.Webhook:
     return pb.Webhook(
         endpoint_id=endpoint.endpoint_id,
         url=endpoint.url,

@@ -207,6 +207,12 @@ async def list_endpoints(pool: Pool) -> list[ListedEndpoint]:
     ]
 
 
+async def with_queue(pool: Pool, endpoint: StoredEndpoint) -> ListedEndpoint:
+    """An endpoint, with how its queue stands now."""
+    [row] = await pool.fetch(_SQL["queue"], endpoint.endpoint_id)
+    return ListedEndpoint(endpoint, row["waiting"], row["dead"])
+
+
 async def replay(pool: Pool, endpoint_id: str, since: datetime | None, by: Act) -> int:
     """Puts dead letters back into the queue, or (`since`) all events from an instant on; says how many.
 

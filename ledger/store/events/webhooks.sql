@@ -37,6 +37,10 @@ DELETE FROM ledger.webhook_queue WHERE endpoint_id = $1
 UPDATE ledger.webhook_endpoints SET deleted_at = clock_timestamp(), secret = NULL, previous_secret = NULL
 WHERE endpoint_id = $1
 
+-- name: queue
+SELECT count(*) FILTER (WHERE NOT is_dead) AS waiting, count(*) FILTER (WHERE is_dead) AS dead
+FROM ledger.webhook_queue WHERE endpoint_id = $1
+
 -- name: listed
 SELECT {stored},
        (SELECT count(*) FROM ledger.webhook_queue q WHERE q.endpoint_id = w.endpoint_id AND NOT q.is_dead) AS waiting,

@@ -221,6 +221,13 @@ async def test_what_is_given_up_is_replayed(office, receiver):
 
         await until(is_over)
         assert receiver.of(customer)[-1] == 2
+        changed = await office.admin.UpdateWebhook(
+            admin.UpdateWebhookRequest(
+                webhook=admin.Webhook(endpoint_id=endpoint_id, description="dead once"),
+                update_mask=FieldMask(paths=["description"]),
+            )
+        )
+        assert changed.webhook == await webhook_of(office, endpoint_id)
         receiver.answer = lambda _: "204 No Content"
         replay = admin.ReplayEventsRequest(endpoint_id=endpoint_id)
         assert (await office.admin.ReplayEvents(replay)).events == 1
