@@ -175,6 +175,20 @@ class PlanBook:
             update={each: getattr(own, each) for each in own.model_fields_set}
         )
 
+    def changed_by(self, after: PlanBook) -> Iterator[tuple[str, str]]:
+        """Plans that others change, each with the field by its name in the document.
+
+        Of a plan that these do not have the field is empty; plans that they alone have are none.
+        """
+        for name, stated in self._models.items():
+            other = after._models.get(name)
+            if other is None:
+                yield name, ""
+                continue
+            for field in _PlanModel.model_fields:
+                if getattr(stated, field) != getattr(other, field):
+                    yield name, field
+
     def disagreements(self, cards: Mapping[str, RateCard]) -> Iterator[Problem]:
         """What plans ask of cards, and these do not have."""
         for name, plan in self.plans.items():

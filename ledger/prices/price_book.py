@@ -94,12 +94,6 @@ class PriceBook:
         found = (stated.content if stated is not None else BUILT_IN).plans.get(plan)
         return found if found is None or overrides is None else overridden(found, overrides)
 
-    def plans_that_fall_back(self, instant: datetime) -> frozenset[str]:
-        """The plans under which what has no price costs what its card's fallback amounts to."""
-        return frozenset(
-            name for name, plan in self.plans(instant).items() if plan.unpriced is Unpriced.FALLBACK
-        )
-
     def cards(self, now: datetime) -> Mapping[str, InForce[pricing.RateCard]]:
         """The cards in force, by name."""
         found = {name: self.published.card(name, now) for name in self.published.names()}

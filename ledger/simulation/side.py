@@ -36,6 +36,7 @@ from ledger.books.model import (
     Rounding,
     Tally,
     Treatment,
+    Unpriced,
 )
 from ledger.books.rounding import apportion_ratios
 from ledger.books.tallies import beside, carry, due_micros, pool_key, uncarry
@@ -60,6 +61,10 @@ class BookedCharge(NamedTuple):
     """A reversal takes it back, then or later."""
     booked_at: datetime
     plan: str
+    own_card: str | None
+    """The card that the customer has now in place of its plan's."""
+    plan_overrides: str | None
+    """The fields of a plan that the customer has its own of now (JSON)."""
     card: str
     card_version: str
     cost_version: str
@@ -101,8 +106,8 @@ class Scenario(Protocol):
     def terms_of(self, booked: BookedCharge) -> pricing.Terms:
         """What an entry is priced by, the customer's multiplier included."""
 
-    def falls_back(self, booked: BookedCharge) -> bool:
-        """Whether what has no price costs what the card's fallback does, as the customer's plan says."""
+    def unpriced(self, booked: BookedCharge) -> Unpriced:
+        """What the customer's plan has what has no price cost."""
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         """The cost book of an instant."""
@@ -172,6 +177,7 @@ class Side:
         keys = pricing.memory_keys(items, booked.labels, terms, booked.booked_at)
         states = {key: self._states[key] for key in keys if key in self._states} if keys else {}
         memory = pricing.Memory(states, parts.own_run)
+        unpriced = scenario.unpriced(booked)
         quote = pricing.price(
             items,
             booked.labels,
@@ -179,14 +185,15 @@ class Side:
             memory,
             now=booked.booked_at,
             costs_at=scenario.costs_at,
-            falls_back=scenario.falls_back(booked),
+            falls_back=unpriced is Unpriced.FALLBACK,
         )
         self._keep(quote.states, terms, booked.booked_at)
         priced, pools = _priced(quote), NO_DRAWS
         if any(line.pool is not None for line in priced.lines):
             priced, pools = _draw_on_pools(priced, booked, self._tallies)
         bill = make_bill(None, priced, self._tallies.get(terms.card.name, NO_TALLY))
-        bill = bill.with_hold(_taken_of_hold(quote, booked))
+        if unpriced is Unpriced.CHARGE_HOLD:
+            bill = bill.with_hold(_taken_of_hold(quote, booked))
         carried = carry(bill.usage, bill.usage_micros, bill.rounding.quantum_micros)
         remainders = self._carry({**pools.carried, terms.card.name: carried})
         costs = accrue(parts.costs, priced.lines)

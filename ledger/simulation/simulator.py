@@ -20,6 +20,7 @@ import orjson
 import pricing
 from ledger.books.model import UNSCALED, EntryKind
 from ledger.errors import NotNowError
+from ledger.prices.plans import PlanBook
 from ledger.prices.price_book import PriceBook
 from ledger.prices.versions import USAGE_REACH
 from ledger.simulation.figures import Report
@@ -58,6 +59,8 @@ class WhatIf:
 
     card: pricing.RateCard | None = None
     """Prices all usage; None: the cards in force do."""
+    plans: PlanBook | None = None
+    """All customers are on these, and the card prices what is charged by its name; None: those in force."""
     costs: pricing.CostBook | None = None
     """Costs all usage; None: the books in force at the time do."""
     cost_factor: Fraction = Fraction(1)
@@ -94,6 +97,14 @@ class Simulator:
     def cards(self) -> Mapping[str, pricing.RateCard]:
         """The cards in force, by name."""
         return {name: card.content for name, card in self._prices.cards(self._clock()).items()}
+
+    def cards_to_plan(self) -> Mapping[str, pricing.RateCard]:
+        """The cards that plans may name: those in force, and those to come where there is none yet."""
+        return {**self._prices.published.newest_cards(), **self.cards()}
+
+    def plans(self) -> PlanBook:
+        """The plans in force."""
+        return self._prices.plan_book(self._clock())
 
     def costs(self) -> pricing.CostBook:
         """The cost book in force."""
@@ -163,7 +174,7 @@ class Simulator:
         The costs are those in force now. None where there is no revenue.
         """
         now = self._clock()
-        what_if = WhatIf(card, self._prices.costs_at(now))
+        what_if = WhatIf(card, costs=self._prices.costs_at(now))
         query = ChargedUsageQuery(now - timedelta(days=days), None, None, card.name)
         figures = (await self.on_ledger(what_if, query)).all.after
         if not figures.list_nanousd:
@@ -172,7 +183,7 @@ class Simulator:
 
     def _warm_up(self, what_if: WhatIf, now: datetime) -> timedelta:
         costs = self._prices.costs_at(now)
-        cards = [*self.cards().values(), *([what_if.card] if what_if.card else [])]
+        cards = [*self.cards_to_plan().values(), *([what_if.card] if what_if.card else [])]
         if not any(pricing.compile_terms(card, costs).remembers for card in cards):
             return WARM_UP
         # Usage counts in its period or in the one before it.
@@ -189,7 +200,7 @@ class Simulator:
         ends_at: datetime,
     ) -> Job:
         """All that a simulation needs but for its usage, of which the first was booked at `since`."""
-        cards = self.cards()
+        cards = self.cards_to_plan()
         in_force = {name: card.version for name, card in cards.items()}
         costs_since = _reaching_back(await cost_versions(connection), since)
         versions = used.costs | {version for _, version in costs_since}
@@ -200,10 +211,11 @@ class Simulator:
             cards=card_documents | {card.version: card.document for card in cards.values()},
             costs=await documents(connection, versions),
             cards_in_force=in_force,
-            plans_that_fall_back=self._prices.plans_that_fall_back(self._clock()),
+            plans=self.plans().document,
             costs_since=[(micros_of(instant), version) for instant, version in costs_since],
             candidate_card=what_if.card.document if what_if.card else None,
             candidate_costs=what_if.costs.document if what_if.costs else None,
+            candidate_plans=what_if.plans.document if what_if.plans else None,
             cost_factor=str(what_if.cost_factor),
             byok=what_if.byok,
             swaps=what_if.swaps,
@@ -235,6 +247,8 @@ def _row_of(
         False,
         micros_of(now),
         "",
+        None,
+        None,
         card.name,
         card.version,
         costs.version,

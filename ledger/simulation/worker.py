@@ -19,8 +19,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind, Treatment
+from ledger.books.model import UNSCALED, EntryKind, Treatment, Unpriced
+from ledger.prices.plans import PlanBook
 from ledger.simulation.figures import Figures, Report, Sides
+from ledger.simulation.plans import card_under, unpriced_under
 from ledger.simulation.replay import Simulation
 from ledger.simulation.side import BookedCharge, Scenario, Window
 from pricing.planning.fit import Fit, Target
@@ -62,14 +64,16 @@ class Job(BaseModel):
     """Documents by version: of the cards in force, and of all that the usage rests on."""
     cards_in_force: Mapping[str, str]
     """Versions by the card's name."""
-    plans_that_fall_back: frozenset[str]
-    """Plans in force under which what has no price costs what its card's fallback amounts to."""
+    plans: str
+    """The document of the plans in force."""
     costs_since: Sequence[tuple[int, str]]
     """Versions of the cost book by when they came in force (microseconds since 1970), the latest first."""
     candidate_card: str | None = None
     """The document of a card that prices all usage; None: the cards in force do."""
     candidate_costs: str | None = None
     """The document of a cost book that costs all usage; None: those in force at the time do."""
+    candidate_plans: str | None = None
+    """The document of plans that all customers are on; None: those in force."""
     cost_factor: str = "1"
     """What all costs are multiplied by."""
     byok: bool = False
@@ -89,6 +93,7 @@ class _Versions:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self.plans = PlanBook.from_document(job.plans)
         self._cards: dict[str, pricing.RateCard] = {}
         self._costs: dict[str, pricing.CostBook] = {}
 
@@ -131,15 +136,19 @@ class _CardsInForce(Scenario):
         return self._terms[key]
 
     def card_of(self, booked: BookedCharge) -> pricing.RateCard:
+        return self.card_named(booked.card, booked)
+
+    def card_named(self, name: str, booked: BookedCharge) -> pricing.RateCard:
         """The version in force; that which priced the entry, where the card is in force no more."""
-        return self._versions.card(self._job.cards_in_force.get(booked.card, booked.card_version))
+        return self._versions.card(self._job.cards_in_force.get(name, booked.card_version))
 
     def pinned_costs(self, booked: BookedCharge) -> pricing.CostBook:
         """What the price rests on."""
         return self._versions.costs(booked.cost_version)
 
-    def falls_back(self, booked: BookedCharge) -> bool:
-        return booked.plan in self._job.plans_that_fall_back
+    def unpriced(self, booked: BookedCharge) -> Unpriced:
+        plans = self._versions.plans
+        return unpriced_under(plans, plans, booked)
 
     def costs_at(self, instant: datetime) -> pricing.CostBook:
         return self._versions.costs_at(instant)
@@ -156,11 +165,22 @@ class _Candidate(_CardsInForce):
         card, costs = job.candidate_card, job.candidate_costs
         self._card = pricing.RateCard.from_document(card) if card is not None else None
         self._costs = pricing.CostBook.from_document(costs) if costs is not None else None
+        plans = job.candidate_plans
+        self._plans = PlanBook.from_document(plans) if plans is not None else None
         self._factor = Fraction(job.cost_factor)
         self._scaled: dict[str, pricing.CostBook] = {}
 
     def card_of(self, booked: BookedCharge) -> pricing.RateCard:
-        return self._card or super().card_of(booked)
+        if self._plans is None:
+            return self._card or super().card_of(booked)
+        name = card_under(self._versions.plans, self._plans, booked)
+        if self._card is not None and self._card.name == name:
+            return self._card
+        return self.card_named(name, booked)
+
+    def unpriced(self, booked: BookedCharge) -> Unpriced:
+        in_force = self._versions.plans
+        return unpriced_under(in_force, self._plans or in_force, booked)
 
     def pinned_costs(self, booked: BookedCharge) -> pricing.CostBook:
         return self._scale(self._costs or super().pinned_costs(booked))
@@ -206,7 +226,7 @@ def fit(job: Job, target: FitTarget, rows: Iterable[Sequence[Any]]) -> str:
 
 def booked_of(row: Sequence[Any]) -> BookedCharge:
     """An entry of its row."""
-    labels, lines, money_lines = row[16:19]
+    labels, lines, money_lines = row[18:21]
     items: tuple[pricing.Item, ...] = ()
     pools: dict[str, int] = {}
     held_micros: tuple[int, ...] = ()
@@ -220,7 +240,7 @@ def booked_of(row: Sequence[Any]) -> BookedCharge:
     instant = _EPOCH + row[6] * _MICROSECOND
     said_of_it = orjson.loads(labels) if labels is not None else {}
     return BookedCharge._make(
-        (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:16], said_of_it, items, pools, held_micros)
+        (*row[:2], EntryKind(row[2]), *row[3:6], instant, *row[7:18], said_of_it, items, pools, held_micros)
     )
 
 

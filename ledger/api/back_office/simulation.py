@@ -1,10 +1,10 @@
-"""What another card, or another cost, would have made of usage of the past."""
+"""What another card, other plans or another cost would have made of usage of the past."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -20,7 +20,9 @@ from ledger.api.messages.encode import decimal, timestamp
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.books.model import RefusalReason
 from ledger.finance.v1 import simulation_pb2 as pb
+from ledger.prices.plans import PlanBook, read_plans_text
 from ledger.simulation.figures import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, Report, bucket_of
+from ledger.simulation.plans import not_simulated
 from ledger.simulation.simulator import SimulatedWork, Simulator, WhatIf
 from ledger.simulation.worker import FitTarget
 from ledger.store.directory import Directory, customer_ids
@@ -60,16 +62,25 @@ class Simulations:
         swaps = _swaps(problems, request.model_swaps)
         if request.work and (request.usage.HasField("since") or request.usage.HasField("until")):
             problems.add("work", "has no time but now: leave usage.since and usage.until out")
+        if request.work and request.candidate_plans:
+            problems.add(
+                "candidate_plans", "change nothing of work, which is on no plan: leave one of them out"
+            )
         problems.raise_if_any()
         costs = await self._costs(request.candidate_costs)
         card = await self._card(request.candidate_card, costs)
-        what_if = WhatIf(card, costs, factor, request.byok, swaps)
+        plans = await self._plans(request.candidate_plans, card)
+        what_if = WhatIf(card, plans, costs, factor, request.byok, swaps)
         if request.work:
             return await self._on_work(request, what_if)
-        selected = await self._selected(request.usage, card)
+        selected = await self._selected(request.usage, card if plans is None else None)
+        before = simulator.plans()
         report = await simulator.on_ledger(what_if, selected.query, cells=selected.cells)
         names = await customer_ids(self._pool, report.largest_changes(limits.CUSTOMER_CHANGES_MAX))
-        return _response(report, names, selected.query, of_ledger=True)
+        response = _response(report, names, selected.query, of_ledger=True)
+        if plans is not None:
+            response.not_simulated.extend(_not_simulated(before, plans))
+        return response
 
     async def fit(self, request: pb.FitRatesRequest) -> pb.FitRatesResponse:
         """A card that leaves a margin on usage of the past."""
@@ -153,6 +164,22 @@ class Simulations:
             return await asyncio.to_thread(pricing.read_card_for, document, known)
         except pricing.ConfigError as error:
             raise _broken("candidate_card", error) from error
+
+    async def _plans(self, document: str, card: pricing.RateCard | None) -> PlanBook | None:
+        if not document:
+            return None
+        known = {**self._simulator.cards_to_plan(), **({card.name: card} if card is not None else {})}
+        try:
+            return await asyncio.to_thread(read_plans_text, document, known)
+        except pricing.ConfigError as error:
+            raise _broken("candidate_plans", error) from error
+
+
+def _not_simulated(before: PlanBook, after: PlanBook) -> Iterator[pb.PlanChangeNotSimulated]:
+    for field, plans in not_simulated(before, after).items():
+        yield pb.PlanChangeNotSimulated(
+            field=field, plans=plans[: limits.NAMES_TOLD_MAX], plan_count=len(plans)
+        )
 
 
 def _broken(field: str, error: pricing.ConfigError) -> InvalidArgumentError:

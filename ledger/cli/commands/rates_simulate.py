@@ -67,6 +67,9 @@ Card = Annotated[
 Costs = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="A cost book in place of the time's.")
 ]
+Plans = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="Plans in place of those in force.")
+]
 ChargedByCandidate = Annotated[
     str, typer.Option(help="Charges of this card, `*`: of any; if not given, of the card of the same name.")
 ]
@@ -83,6 +86,7 @@ File = Annotated[
 def simulate(
     card: Card = None,
     costs: Costs = None,
+    plans: Plans = None,
     since: Since = None,
     until: Until = None,
     customer: Customer = "",
@@ -105,6 +109,7 @@ def simulate(
     request = pb.SimulateRatesRequest(
         candidate_card=card.read_text(encoding="utf-8") if card else "",
         candidate_costs=costs.read_text(encoding="utf-8") if costs else "",
+        candidate_plans=plans.read_text(encoding="utf-8") if plans else "",
         usage=_selection(since, until, customer, charged_by),
         byok=byok,
         cost_change=cost_change,
@@ -120,11 +125,22 @@ def simulate(
         models = " or ".join(swap.model for swap in request.model_swaps)
         place = f"no usage here was served by {models}, or what would serve in its place costs the same"
         note(f"Nothing changes: {place}")
+    for change in answer.not_simulated:
+        note(_not_simulated(change))
     if as_json:
         print_json(answer)
     else:
         for made in _tables(answer, _title(card, request)):
             out().print(made)
+
+
+def _not_simulated(change: pb.PlanChangeNotSimulated) -> str:
+    """A change of plans that the figures say nothing of, in words."""
+    more = change.plan_count - len(change.plans)
+    plans = ", ".join(change.plans) + (f" and {more:,} more" if more else "")
+    if not change.field:
+        return f"not simulated: the candidate has no plan {plans}"
+    return f"not simulated: {change.field} of {plans} changes"
 
 
 async def _simulate(target: str, request: pb.SimulateRatesRequest) -> pb.SimulateRatesResponse:
@@ -231,6 +247,8 @@ def _work(
 def _title(card: Path | None, request: pb.SimulateRatesRequest) -> str:
     """What is simulated, in words."""
     parts = [f"with {card.name}" if card else "by the cards in force"]
+    if request.candidate_plans:
+        parts.append("on other plans")
     if request.candidate_costs:
         parts.append("at other costs")
     if request.cost_change:

@@ -18,7 +18,7 @@ from ledger.v1 import credit_service_pb2 as ledger_dot_v1_dot_credit__service__p
 from ledger.v1 import usage_pb2 as ledger_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ledger/finance/v1/simulation.proto\x12\x11ledger.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/usage.proto\"\x8e\x01\n\x0eUsageSelection\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\"l\n\rSimulatedWork\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12!\n\x06labels\x18\x02 \x01(\x0b\x32\x11.ledger.v1.Labels\x12#\n\x05usage\x18\x03 \x01(\x0b\x32\x14.ledger.v1.UsageList\"-\n\tModelSwap\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\"\xff\x01\n\x14SimulateRatesRequest\x12\x16\n\x0e\x63\x61ndidate_card\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x61ndidate_costs\x18\x02 \x01(\t\x12\x30\n\x05usage\x18\x03 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\x12.\n\x04work\x18\x04 \x03(\x0b\x32 .ledger.finance.v1.SimulatedWork\x12\x0c\n\x04\x62yok\x18\x05 \x01(\x08\x12\x13\n\x0b\x63ost_change\x18\x06 \x01(\t\x12\x31\n\x0bmodel_swaps\x18\x07 \x03(\x0b\x32\x1c.ledger.finance.v1.ModelSwap\"\x87\x04\n\x15SimulateRatesResponse\x12\x0f\n\x07\x63harges\x18\x01 \x01(\x03\x12\x11\n\tcustomers\x18\x02 \x01(\x03\x12\x33\n\x06\x62ooked\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x33\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12;\n\x10\x63ustomer_changes\x18\x06 \x03(\x0b\x32!.ledger.finance.v1.CustomerChange\x12\x35\n\rusage_changes\x18\x07 \x03(\x0b\x32\x1e.ledger.finance.v1.UsageChange\x12\x32\n\thistogram\x18\x08 \x03(\x0b\x32\x1f.ledger.finance.v1.ChangeBucket\x12\x1b\n\x13unmatched_reversals\x18\t \x01(\x03\x12\x11\n\trate_card\x18\n \x01(\t\x12)\n\x05since\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x10SimulatedFigures\x12\x16\n\x0e\x63redits_micros\x18\x01 \x01(\x03\x12\x18\n\x10list_revenue_usd\x18\x02 \x01(\t\x12\x18\n\x10lots_revenue_usd\x18\x03 \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\t\x12\x19\n\x11list_margin_ratio\x18\x05 \x01(\t\x12\x19\n\x11lots_margin_ratio\x18\x06 \x01(\t\x12\x16\n\x0eunpriced_lines\x18\x07 \x01(\x03\"\x8e\x01\n\x0e\x43ustomerChange\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x33\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\"\x92\x01\n\x0bUsageChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\"\x98\x01\n\x0c\x43hangeBucket\x12\x19\n\x0c\x66rom_percent\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nto_percent\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08was_free\x18\x03 \x01(\x08\x12\x0f\n\x07\x63harges\x18\x04 \x01(\x03\x12\x11\n\tcustomers\x18\x05 \x01(\x03\x42\x0f\n\r_from_percentB\r\n\x0b_to_percent\"\x95\x01\n\x0f\x46itRatesRequest\x12\x11\n\trate_card\x18\x01 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x02 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x03 \x01(\t\x12\x0e\n\x06margin\x18\x04 \x01(\t\x12\x30\n\x05usage\x18\x05 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\"$\n\x10\x46itRatesResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"F\n\x12ImportCostsRequest\x12\x30\n\x05usage\x18\x01 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\":\n\x13ImportCostsResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x11\n\tnot_found\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"ledger/finance/v1/simulation.proto\x12\x11ledger.finance.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eledger/v1/credit_service.proto\x1a\x15ledger/v1/usage.proto\"\x8e\x01\n\x0eUsageSelection\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x03 \x01(\t\x12\x11\n\trate_card\x18\x04 \x01(\t\"l\n\rSimulatedWork\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12!\n\x06labels\x18\x02 \x01(\x0b\x32\x11.ledger.v1.Labels\x12#\n\x05usage\x18\x03 \x01(\x0b\x32\x14.ledger.v1.UsageList\"-\n\tModelSwap\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\"\x98\x02\n\x14SimulateRatesRequest\x12\x16\n\x0e\x63\x61ndidate_card\x18\x01 \x01(\t\x12\x17\n\x0f\x63\x61ndidate_costs\x18\x02 \x01(\t\x12\x30\n\x05usage\x18\x03 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\x12.\n\x04work\x18\x04 \x03(\x0b\x32 .ledger.finance.v1.SimulatedWork\x12\x0c\n\x04\x62yok\x18\x05 \x01(\x08\x12\x13\n\x0b\x63ost_change\x18\x06 \x01(\t\x12\x31\n\x0bmodel_swaps\x18\x07 \x03(\x0b\x32\x1c.ledger.finance.v1.ModelSwap\x12\x17\n\x0f\x63\x61ndidate_plans\x18\x08 \x01(\t\"\xc9\x04\n\x15SimulateRatesResponse\x12\x0f\n\x07\x63harges\x18\x01 \x01(\x03\x12\x11\n\tcustomers\x18\x02 \x01(\x03\x12\x33\n\x06\x62ooked\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x33\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12;\n\x10\x63ustomer_changes\x18\x06 \x03(\x0b\x32!.ledger.finance.v1.CustomerChange\x12\x35\n\rusage_changes\x18\x07 \x03(\x0b\x32\x1e.ledger.finance.v1.UsageChange\x12\x32\n\thistogram\x18\x08 \x03(\x0b\x32\x1f.ledger.finance.v1.ChangeBucket\x12\x1b\n\x13unmatched_reversals\x18\t \x01(\x03\x12\x11\n\trate_card\x18\n \x01(\t\x12)\n\x05since\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12@\n\rnot_simulated\x18\r \x03(\x0b\x32).ledger.finance.v1.PlanChangeNotSimulated\"J\n\x16PlanChangeNotSimulated\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05plans\x18\x02 \x03(\t\x12\x12\n\nplan_count\x18\x03 \x01(\x05\"\xbe\x01\n\x10SimulatedFigures\x12\x16\n\x0e\x63redits_micros\x18\x01 \x01(\x03\x12\x18\n\x10list_revenue_usd\x18\x02 \x01(\t\x12\x18\n\x10lots_revenue_usd\x18\x03 \x01(\t\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\t\x12\x19\n\x11list_margin_ratio\x18\x05 \x01(\t\x12\x19\n\x11lots_margin_ratio\x18\x06 \x01(\t\x12\x16\n\x0eunpriced_lines\x18\x07 \x01(\x03\"\x8e\x01\n\x0e\x43ustomerChange\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x33\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\"\x92\x01\n\x0bUsageChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\x12\x32\n\x05\x61\x66ter\x18\x04 \x01(\x0b\x32#.ledger.finance.v1.SimulatedFigures\"\x98\x01\n\x0c\x43hangeBucket\x12\x19\n\x0c\x66rom_percent\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nto_percent\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x08was_free\x18\x03 \x01(\x08\x12\x0f\n\x07\x63harges\x18\x04 \x01(\x03\x12\x11\n\tcustomers\x18\x05 \x01(\x03\x42\x0f\n\r_from_percentB\r\n\x0b_to_percent\"\x95\x01\n\x0f\x46itRatesRequest\x12\x11\n\trate_card\x18\x01 \x01(\t\x12\x13\n\x0b\x63redit_name\x18\x02 \x01(\t\x12\x18\n\x10\x63redit_price_usd\x18\x03 \x01(\t\x12\x0e\n\x06margin\x18\x04 \x01(\t\x12\x30\n\x05usage\x18\x05 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\"$\n\x10\x46itRatesResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"F\n\x12ImportCostsRequest\x12\x30\n\x05usage\x18\x01 \x01(\x0b\x32!.ledger.finance.v1.UsageSelection\":\n\x13ImportCostsResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x11\n\tnot_found\x18\x02 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,23 +32,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSWAP']._serialized_start=400
   _globals['_MODELSWAP']._serialized_end=445
   _globals['_SIMULATERATESREQUEST']._serialized_start=448
-  _globals['_SIMULATERATESREQUEST']._serialized_end=703
-  _globals['_SIMULATERATESRESPONSE']._serialized_start=706
-  _globals['_SIMULATERATESRESPONSE']._serialized_end=1225
-  _globals['_SIMULATEDFIGURES']._serialized_start=1228
-  _globals['_SIMULATEDFIGURES']._serialized_end=1418
-  _globals['_CUSTOMERCHANGE']._serialized_start=1421
-  _globals['_CUSTOMERCHANGE']._serialized_end=1563
-  _globals['_USAGECHANGE']._serialized_start=1566
-  _globals['_USAGECHANGE']._serialized_end=1712
-  _globals['_CHANGEBUCKET']._serialized_start=1715
-  _globals['_CHANGEBUCKET']._serialized_end=1867
-  _globals['_FITRATESREQUEST']._serialized_start=1870
-  _globals['_FITRATESREQUEST']._serialized_end=2019
-  _globals['_FITRATESRESPONSE']._serialized_start=2021
-  _globals['_FITRATESRESPONSE']._serialized_end=2057
-  _globals['_IMPORTCOSTSREQUEST']._serialized_start=2059
-  _globals['_IMPORTCOSTSREQUEST']._serialized_end=2129
-  _globals['_IMPORTCOSTSRESPONSE']._serialized_start=2131
-  _globals['_IMPORTCOSTSRESPONSE']._serialized_end=2189
+  _globals['_SIMULATERATESREQUEST']._serialized_end=728
+  _globals['_SIMULATERATESRESPONSE']._serialized_start=731
+  _globals['_SIMULATERATESRESPONSE']._serialized_end=1316
+  _globals['_PLANCHANGENOTSIMULATED']._serialized_start=1318
+  _globals['_PLANCHANGENOTSIMULATED']._serialized_end=1392
+  _globals['_SIMULATEDFIGURES']._serialized_start=1395
+  _globals['_SIMULATEDFIGURES']._serialized_end=1585
+  _globals['_CUSTOMERCHANGE']._serialized_start=1588
+  _globals['_CUSTOMERCHANGE']._serialized_end=1730
+  _globals['_USAGECHANGE']._serialized_start=1733
+  _globals['_USAGECHANGE']._serialized_end=1879
+  _globals['_CHANGEBUCKET']._serialized_start=1882
+  _globals['_CHANGEBUCKET']._serialized_end=2034
+  _globals['_FITRATESREQUEST']._serialized_start=2037
+  _globals['_FITRATESREQUEST']._serialized_end=2186
+  _globals['_FITRATESRESPONSE']._serialized_start=2188
+  _globals['_FITRATESRESPONSE']._serialized_end=2224
+  _globals['_IMPORTCOSTSREQUEST']._serialized_start=2226
+  _globals['_IMPORTCOSTSREQUEST']._serialized_end=2296
+  _globals['_IMPORTCOSTSRESPONSE']._serialized_start=2298
+  _globals['_IMPORTCOSTSRESPONSE']._serialized_end=2356
 # @@protoc_insertion_point(module_scope)

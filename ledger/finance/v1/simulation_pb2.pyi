@@ -35,7 +35,7 @@ class UsageSelection(_message.Message):
     """One customer; all, if empty."""
     rate_card: _builtins.str
     """Charged by this card, "*" for any. If empty: by the card of the candidate's name, if there is one in
-    force, else by any.
+    force and no candidate plans, else by any.
     """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
@@ -126,14 +126,21 @@ class SimulateRatesRequest(_message.Message):
     BYOK_FIELD_NUMBER: _builtins.int
     COST_CHANGE_FIELD_NUMBER: _builtins.int
     MODEL_SWAPS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_PLANS_FIELD_NUMBER: _builtins.int
     candidate_card: _builtins.str
-    """The document of a card (YAML) that would price all of it; the cards in force, if empty."""
+    """The document of a card (YAML) that would price all of it; beside candidate plans, what is charged by the card
+    of its name. The cards in force, if empty.
+    """
     candidate_costs: _builtins.str
     """The document of a cost book (YAML) that would cost all of it; those in force at the time, if empty."""
     byok: _builtins.bool
     """As if every customer brought its own keys to the providers of tokens."""
     cost_change: _builtins.str
     """Of all costs, in percent: "-30%", "+12.5%"."""
+    candidate_plans: _builtins.str
+    """The document of the plans (YAML) that customers would be on; those in force, if empty. What they say of `card`
+    and `unpriced` is simulated. Not with `work`, which is on no plan.
+    """
     @_builtins.property
     def usage(self) -> Global___UsageSelection: ...
     @_builtins.property
@@ -152,10 +159,11 @@ class SimulateRatesRequest(_message.Message):
         byok: _builtins.bool = ...,
         cost_change: _builtins.str = ...,
         model_swaps: _abc.Iterable[Global___ModelSwap] | None = ...,
+        candidate_plans: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byok", b"byok", "candidate_card", b"candidate_card", "candidate_costs", b"candidate_costs", "cost_change", b"cost_change", "model_swaps", b"model_swaps", "usage", b"usage", "work", b"work"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byok", b"byok", "candidate_card", b"candidate_card", "candidate_costs", b"candidate_costs", "candidate_plans", b"candidate_plans", "cost_change", b"cost_change", "model_swaps", b"model_swaps", "usage", b"usage", "work", b"work"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,6 +185,7 @@ class SimulateRatesResponse(_message.Message):
     RATE_CARD_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    NOT_SIMULATED_FIELD_NUMBER: _builtins.int
     charges: _builtins.int
     """Charges that count; those that were reversed count twice, once to and once fro."""
     customers: _builtins.int
@@ -212,6 +221,10 @@ class SimulateRatesResponse(_message.Message):
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def not_simulated(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanChangeNotSimulated]:
+        """What else candidate plans change: the figures say nothing of it."""
+
     def __init__(
         self,
         *,
@@ -227,14 +240,45 @@ class SimulateRatesResponse(_message.Message):
         rate_card: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        not_simulated: _abc.Iterable[Global___PlanChangeNotSimulated] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "booked", b"booked", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "booked", b"booked", "charges", b"charges", "customer_changes", b"customer_changes", "customers", b"customers", "histogram", b"histogram", "rate_card", b"rate_card", "since", b"since", "unmatched_reversals", b"unmatched_reversals", "until", b"until", "usage_changes", b"usage_changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "booked", b"booked", "charges", b"charges", "customer_changes", b"customer_changes", "customers", b"customers", "histogram", b"histogram", "not_simulated", b"not_simulated", "rate_card", b"rate_card", "since", b"since", "unmatched_reversals", b"unmatched_reversals", "until", b"until", "usage_changes", b"usage_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulateRatesResponse: _TypeAlias = SimulateRatesResponse  # noqa: Y015
+
+@_typing.final
+class PlanChangeNotSimulated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    PLAN_COUNT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """As plans.yaml names it; empty: the whole plan, which the candidate does not have."""
+    plan_count: _builtins.int
+    """How many plans change it."""
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The plans that change it by name, at most 20 of them."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        plans: _abc.Iterable[_builtins.str] | None = ...,
+        plan_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "plan_count", b"plan_count", "plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanChangeNotSimulated: _TypeAlias = PlanChangeNotSimulated  # noqa: Y015
 
 @_typing.final
 class SimulatedFigures(_message.Message):

@@ -17,7 +17,7 @@ SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
        EXISTS (SELECT FROM {cell}.entries r WHERE r.customer = e.customer AND r.kind = 'REVERSAL'
                AND r.subject = coalesce(e.reservation, e.sequence)) AS undone,
        (extract(epoch FROM e.booked_at) * 1000000)::bigint AS booked_at_micros,
-       e.plan, e.card, p.version AS card_version, b.version AS cost_version,
+       e.plan, w.card AS own_card, w.plan_overrides, e.card, p.version AS card_version, b.version AS cost_version,
        e.credit_price_nanousd, e.multiplier_nanos,
        e.priced + coalesce(g.priced, 0) AS priced,
        coalesce(m.revenue, 0) + coalesce(g.revenue, 0) AS revenue, -coalesce(m.cost, 0) AS cost,
@@ -25,6 +25,7 @@ SELECT e.customer, e.sequence, e.kind, e.reservation, e.subject,
        e.lines::text AS lines, m.lines::text AS money_lines
 FROM {cell}.entries e
 LEFT JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+LEFT JOIN {cell}.wallets w ON w.customer = e.customer
 LEFT JOIN {cell}.reservations r ON r.customer = e.customer AND r.sequence = e.reservation
 LEFT JOIN LATERAL (
     SELECT sum(f.priced)::bigint AS priced, sum(n.revenue)::bigint AS revenue

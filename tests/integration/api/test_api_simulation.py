@@ -10,6 +10,7 @@ from api_world import CREDIT, refusal, sandbox, searches, ticket, tokens, usage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import pricing
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 
@@ -143,6 +144,60 @@ async def test_a_candidate_is_priced_beside_the_card_in_force(world, customer):
     assert (bucket.from_percent, bucket.to_percent, bucket.customers) == (50, 100, 1)
 
 
+DEAR = CARD.replace("card: metered", "card: dear")
+
+
+async def plans_in_force(world) -> str:
+    return (await world.admin.GetPlans(admin.GetPlansRequest())).document
+
+
+async def test_a_plan_with_a_dearer_card_has_its_customers_pay_more(world, customer):
+    """By customer: all on the plan but who has a card of its own; what else the plans change is named."""
+    await world.charge(usage=usage(searches("10")))
+    since = (await world.journal())[-1]["booked_at"]
+    other = await world.new_customer(f"{customer}_brief", "brief")
+    await world.charge(usage=usage(searches("10")))
+    own = await world.new_customer(f"{customer}_own", "capped")
+    await world.update(rate_card="metered")
+    await world.charge(usage=usage(searches("10")))
+    stated = (await plans_in_force(world)).replace("standard: {card: metered}", "standard: {card: following}")
+    plans = stated.replace("capped: {card: metered, over_capture: CAP}", "capped: {card: following}")
+    found = await simulate(world, candidate_plans=plans, usage=pb.UsageSelection(since=since))
+    assert (found.charges, found.rate_card) == (3, "")
+    assert {
+        each.customer_id: (each.before.list_revenue_usd, each.after.list_revenue_usd)
+        for each in found.customer_changes
+    } == {
+        customer: ("0.150000000", "0.200000000"),
+        other: ("0.150000000", "0.150000000"),
+        own: ("0.150000000", "0.150000000"),
+    }
+    assert (found.before.list_revenue_usd, found.after.list_revenue_usd) == ("0.450000000", "0.500000000")
+    assert [(each.field, list(each.plans), each.plan_count) for each in found.not_simulated] == [
+        ("over_capture", ["capped"], 1)
+    ]
+
+
+async def test_a_candidate_card_prices_what_candidate_plans_charge_by_it(world, customer):
+    """A card that is not published yet, and who would be on it; the rest by the cards in force."""
+    await world.charge(usage=usage(tokens(input=CREDIT)))
+    stated = await plans_in_force(world)
+    for plan, credits_micros in (("standard", 20_000_000), ("capped", 10_000_000)):
+        plans = stated.replace(f"{plan}: {{card: metered", f"{plan}: {{card: dear")
+        found = await simulate(world, candidate_card=DEAR, candidate_plans=plans)
+        assert (found.before.credits_micros, found.after.credits_micros) == (10_000_000, credits_micros)
+
+
+async def test_plans_as_they_are_change_nothing(world, customer):
+    """The document in force, given as a candidate."""
+    await work(world, 12)
+    found = await simulate(world, candidate_plans=await plans_in_force(world))
+    assert found.charges > 8
+    assert found.before == found.after
+    assert figures(found.before) == figures(found.booked)
+    assert not found.not_simulated
+
+
 async def test_keys_costs_and_models_that_might_be(world, customer):
     """What if customers brought their keys, costs fell, or another model served: prices and costs."""
     await world.charge(usage=usage(tokens(input=CREDIT)))
@@ -235,6 +290,13 @@ async def test_imported_costs_are_the_catalogs(world, customer):
     [
         ({"candidate_card": "card: x"}, "candidate_card", "missing"),
         ({"candidate_costs": "revision: 0"}, "candidate_costs", "line 1"),
+        (
+            {"candidate_plans": "plans: {a: {card: x}}"},
+            "candidate_plans",
+            "line 1, column 19: there is no card",
+        ),
+        ({"candidate_plans": "plans: {a: {max_ttl: 2}}"}, "candidate_plans", "line 1, column 22"),
+        ({"candidate_plans": "plans: {a: {}}", "work": WORK}, "candidate_plans", "on no plan"),
         ({"cost_change": "-101%"}, "cost_change", "-100%"),
         ({"cost_change": "a third"}, "cost_change", "percentage"),
         ({"cost_change": "-\u0663%"}, "cost_change", "percentage"),

@@ -125,6 +125,31 @@ async def test_a_simulation_of_the_past_is_what_was_booked(lenders, plan):
     assert (of_unpriced > 0) is (plan != "booking")
 
 
+@pytest.mark.parametrize(
+    ("plan", "own", "booked", "unpriced", "after"),
+    [
+        ("booking", "", 0, "FALLBACK", 3 * CREDIT // 10),
+        ("holding", "", CREDIT // 5, "BOOK", 0),
+        ("falling", "unpriced: BOOK", 0, "FALLBACK", 0),
+        ("booking", "unpriced: FALLBACK", 3 * CREDIT // 10, "CHARGE_HOLD", 3 * CREDIT // 10),
+    ],
+)
+async def test_candidate_plans_have_other_prices_of_work_without_one(
+    lenders, plan, own, booked, unpriced, after
+):
+    """What a customer has its own of stays: before is what was booked, and after what it states."""
+    customer = await new_customer(lenders, plan, 100)
+    await lenders.update(plan_overrides=own)
+    hold = await lenders.reservation(amount_micros=CREDIT // 5)
+    await lenders.commit(hold, usage=UNKNOWN, final=True)
+    plans = f"plans: {{{plan}: {{card: following, over_capture: ALLOW_IF_AVAILABLE, unpriced: {unpriced}}}}}"
+    selection = simulation.UsageSelection(customer_id=customer)
+    request = simulation.SimulateRatesRequest(usage=selection, candidate_plans=plans)
+    found = await lenders.finance.SimulateRates(request)
+    figures = (found.booked, found.before, found.after)
+    assert [each.credits_micros for each in figures] == [booked, booked, after]
+
+
 NO_FALLBACK = (
     "is bare, which names no rule to fall back on, as plan falling asks: write"
     " fallback: {tokens: <name of a rule>} in the card, or choose another card or plan"

@@ -58,6 +58,17 @@ def test_swaps_that_change_nothing_are_told(target: tuple[str, str], swap: str, 
     assert (reported in ran.stderr) != changes
 
 
+def test_what_is_not_simulated_of_plans_is_noted(target: tuple[str, str], tmp_path: Path) -> None:
+    """Figures say nothing of what depends on balances, and of plans that are gone."""
+    plans = tmp_path / "plans.yaml"
+    plans.write_text("plans: {standard: {over_capture: CAP, max_ttl: 1h}}")
+    ran = acu_ledger("rates", "simulate", "--plans", plans, "--charged-by", "resolved", *target)
+    assert ran.status == 0, ran.stderr
+    assert "Simulation: by the cards in force, on other plans" in ran.stdout
+    assert "not simulated: over_capture of standard changes" in ran.stderr
+    assert "not simulated: the candidate has no plan capped" in ran.stderr
+
+
 def test_a_file_of_records_is_simulated(target: tuple[str, str], tmp_path: Path) -> None:
     """Records that the ledger does not hold are priced by a card in force beside the candidate."""
     card = tmp_path / "twice.yaml"

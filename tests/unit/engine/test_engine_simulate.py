@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind
+from ledger.books.model import UNSCALED, EntryKind, Unpriced
+from ledger.prices.plans import PlanBook
 from ledger.simulation.figures import BUCKETS, bucket_of
+from ledger.simulation.plans import card_under, not_simulated, unpriced_under
 from ledger.simulation.replay import Simulation
 from ledger.simulation.side import BookedCharge, Window
 
@@ -52,8 +54,8 @@ class Fixed:
     def terms_of(self, booked):
         return self._terms.multiplied(booked.multiplier_nanos)
 
-    def falls_back(self, booked):
-        return booked.plan == self._falling_back
+    def unpriced(self, booked):
+        return Unpriced.FALLBACK if booked.plan == self._falling_back else Unpriced.CHARGE_HOLD
 
     def costs_at(self, instant):
         return COSTS
@@ -73,6 +75,8 @@ def booked(sequence=1, pages=1, **fields):
         "undone": False,
         "booked_at": NOW,
         "plan": "standard",
+        "own_card": None,
+        "plan_overrides": None,
         "card": "basic",
         "card_version": "",
         "cost_version": COSTS.version,
@@ -188,13 +192,16 @@ rules:
 @pytest.mark.parametrize(
     ("fallback", "falling_back", "amount"),
     [
-        ("", "standard", 3 + 2),
+        ("", "standard", 3),
         ("fallback: {units: mails}", "standard", 3 + 5),
         ("fallback: {units: mails}", "other", 3 + 2),
     ],
 )
 def test_what_has_no_price_costs_its_fallback_or_what_it_took_of_its_hold(fallback, falling_back, amount):
-    """Never both; a line that has a price takes nothing of a hold, whatever it took before."""
+    """By the plan: its fallback, or nothing where the card names none; or what it took of its hold.
+
+    A line that has a price takes nothing of a hold, whatever it took before.
+    """
     items = (pricing.Units("page", 10**9), pricing.Units("fax", 10**9))
     entry = booked(2, None, items=items, held_micros=(10**6, 2 * 10**6))
     sides = [Fixed(FALLING_CARD % fallback, falling_back=falling_back) for _ in range(2)]
@@ -291,3 +298,82 @@ def test_buckets_are_in_order(before, afters):
     """Who pays more falls no lower."""
     found = [bucket_of(before, after) for after in sorted(afters)]
     assert all(lower <= upper < BUCKETS - 1 for lower, upper in pairwise(found))
+
+
+PLANS = PlanBook.from_document(
+    """\
+plans:
+  standard: {card: basic, over_capture: CAP}
+  holding: {card: basic, unpriced: CHARGE_HOLD}
+  falling: {card: basic, unpriced: FALLBACK, low_balance: "5"}
+  cardless: {}
+  gone: {card: basic, unpriced: FALLBACK}
+"""
+)
+CANDIDATE = PlanBook.from_document(
+    """\
+plans:
+  standard: {card: dear, over_capture: CAP, unpriced: FALLBACK}
+  holding: {card: basic, unpriced: BOOK, budgets: {all: {limit: "5", window: DAY}}}
+  falling: {unpriced: CHARGE_HOLD, low_balance: "5.0"}
+  cardless: {card: dear, max_ttl: 1h, over_capture: ALLOW_IF_AVAILABLE}
+  new: {card: dear}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "own_card", "charged_by", "card"),
+    [
+        ("standard", None, "basic", "dear"),
+        ("standard", None, "older", "dear"),
+        ("standard", "basic", "basic", "basic"),
+        ("holding", None, "basic", "basic"),
+        ("holding", None, "older", "older"),
+        ("falling", None, "basic", "basic"),
+        ("cardless", "own", "own", "own"),
+        ("cardless", None, "own", "dear"),
+        ("gone", None, "basic", "basic"),
+        ("new", None, "basic", "dear"),
+        ("", None, "basic", "basic"),
+    ],
+)
+def test_a_plan_that_changes_its_card_has_its_customers_pay_by_it(plan, own_card, charged_by, card):
+    """But for those who have a card of their own; where a plan changes no card, or names none, it stays."""
+    entry = booked(plan=plan, own_card=own_card, card=charged_by)
+    assert card_under(PLANS, CANDIDATE, entry) == card
+    assert card_under(PLANS, PLANS, entry) == charged_by
+
+
+@pytest.mark.parametrize(
+    ("plan", "own", "before", "after"),
+    [
+        ("standard", None, Unpriced.BOOK, Unpriced.FALLBACK),
+        ("holding", None, Unpriced.CHARGE_HOLD, Unpriced.BOOK),
+        ("holding", '{"unpriced": "FALLBACK"}', Unpriced.FALLBACK, Unpriced.FALLBACK),
+        ("holding", '{"max_ttl": "30s"}', Unpriced.CHARGE_HOLD, Unpriced.BOOK),
+        ("gone", None, Unpriced.FALLBACK, Unpriced.FALLBACK),
+        ("gone", '{"unpriced": "BOOK"}', Unpriced.BOOK, Unpriced.BOOK),
+        ("", None, Unpriced.CHARGE_HOLD, Unpriced.CHARGE_HOLD),
+    ],
+)
+def test_what_has_no_price_costs_what_the_plan_says_or_the_customers_own_field(plan, own, before, after):
+    """A plan that is gone stays as it is; of one that there never was, it costs what it took of its hold."""
+    entry = booked(plan=plan, plan_overrides=own)
+    found = [unpriced_under(PLANS, plans, entry) for plans in (PLANS, CANDIDATE)]
+    assert found == [before, after]
+
+
+def test_what_plans_change_and_no_figure_shows_is_named():
+    """By field: what depends on balances, a hold that nobody charged, and a card or a plan that is gone.
+
+    What is written otherwise and says the same is no change.
+    """
+    assert not_simulated(PLANS, CANDIDATE) == {
+        "": ["gone"],
+        "budgets": ["holding"],
+        "card": ["falling"],
+        "max_ttl": ["cardless"],
+        "unpriced": ["falling"],
+    }
+    assert not_simulated(PLANS, PLANS) == {}
