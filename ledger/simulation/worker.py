@@ -93,7 +93,6 @@ class _Versions:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.plans = PlanBook.from_document(job.plans)
         self._cards: dict[str, pricing.RateCard] = {}
         self._costs: dict[str, pricing.CostBook] = {}
 
@@ -106,6 +105,11 @@ class _Versions:
         if version not in self._costs:
             self._costs[version] = pricing.CostBook.from_document(self._job.costs[version])
         return self._costs[version]
+
+    @cached_property
+    def plans(self) -> PlanBook:
+        """The plans in force."""
+        return PlanBook.from_document(self._job.plans)
 
     @cached_property
     def costs_since(self) -> Sequence[tuple[datetime, str]]:
