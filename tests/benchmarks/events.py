@@ -32,8 +32,8 @@ async def events_per_second(books: Books, log: Path) -> float:
         service(settings, log) as fresh,
         connected(books.owner) as owner,
         grpc.aio.insecure_channel(fresh.server.back_office_target) as channel,
-        _receiving(answers=True) as live,
-        _receiving(answers=False) as dead,
+        receiving(answers=True) as live,
+        receiving(answers=False) as dead,
     ):
         while await owner.fetchval(_WRITTEN) < books.customers:  # noqa: ASYNC110 -- nothing here is told of it
             await asyncio.sleep(_LOOK_SECONDS)
@@ -57,7 +57,7 @@ async def events_per_second(books: Books, log: Path) -> float:
         return replayed.events / (monotonic() - began)
 
 
-class _Receiver:
+class Receiver:
     """Takes every event as fast as it can, or hears all and never answers."""
 
     def __init__(self, *, answers: bool) -> None:
@@ -87,8 +87,9 @@ class _Receiver:
 
 
 @asynccontextmanager
-async def _receiving(*, answers: bool) -> AsyncIterator[_Receiver]:
-    receiver = _Receiver(answers=answers)
+async def receiving(*, answers: bool) -> AsyncIterator[Receiver]:
+    """A receiver that listens."""
+    receiver = Receiver(answers=answers)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     try:

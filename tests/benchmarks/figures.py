@@ -70,6 +70,15 @@ TARGETS = (
         at_least=False,
     ),
     Target(
+        "Reserve, 1 in flight, p50, with two budgets, a grant that recurs, and events",
+        "reserve_with_budgets_p50_ms",
+        "ms",
+        "without",
+        ("reserve_p50_ms",),
+        1.1,
+        at_least=False,
+    ),
+    Target(
         "Batch, 500 items, 4 in flight, 100 customers",
         _BATCH,
         "pairs/s",

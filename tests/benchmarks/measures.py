@@ -12,6 +12,7 @@ from typing import Self
 
 from ledger.v1.wallet_service_pb2 import GetBalanceRequest
 from tests.benchmarks import events, expiry, keys, load, overload, prices, processor, simulation, workload
+from tests.benchmarks.budgeted import budgeted
 from tests.benchmarks.ceilings import BareInserts, StoreAlone
 from tests.benchmarks.counts import counts_of_pair
 from tests.benchmarks.load import BATCH, BATCH_IN_FLIGHT, SPREAD, UNARY_IN_FLIGHT, Calls, Window
@@ -95,6 +96,8 @@ class Measures:
         single = load.customers(SINGLE)
         insert = await self._inserts.single()
         credit, client = self._stage.empty.credits, self._stage.empty.client
+        books, log = self._stage.budgeted_books, self._stage.logs / "budgeted.log"
+        limited = load.customers(books.numbers)
 
         def p50(call: Callable[[], Awaitable[object]]) -> Measure:
             async def measure() -> float:
@@ -102,14 +105,21 @@ class Measures:
 
             return measure
 
-        await self._in_turns(
-            {
-                "echo_p50_ms": p50(lambda: self._stage.echo(b"")),
-                "insert_p50_ms": p50(insert),
-                "reserve_p50_ms": p50(lambda: credit.Reserve(workload.reserve(next(single)))),
-                "client_reserve_p50_ms": p50(lambda: load.client_reserve(client, next(single))),
-            }
-        )
+        async with budgeted(books, log) as other:
+
+            async def with_budgets() -> float:
+                await other.server.settle()
+                return await p50(lambda: other.credits.Reserve(workload.reserve(next(limited))))()
+
+            await self._in_turns(
+                {
+                    "echo_p50_ms": p50(lambda: self._stage.echo(b"")),
+                    "insert_p50_ms": p50(insert),
+                    "reserve_p50_ms": p50(lambda: credit.Reserve(workload.reserve(next(single)))),
+                    "reserve_with_budgets_p50_ms": with_budgets,
+                    "client_reserve_p50_ms": p50(lambda: load.client_reserve(client, next(single))),
+                }
+            )
         ratio = self.figures["client_reserve_p50_ms"] / self.figures["reserve_p50_ms"]
         self._note("client_lone_call_ratio", ratio)
 

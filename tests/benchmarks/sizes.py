@@ -20,6 +20,8 @@ class Size:
     """Of the full journal, about."""
     cold_customers: int
     """Of the books that do not fit into memory."""
+    budgeted_customers: int
+    """With budgets and a grant that recurs."""
     due_customers: int
     """With a grant each that expires at one instant."""
     memory_pairs: int
@@ -43,6 +45,7 @@ FULL = Size(
     customers=1_000,
     journal_entries=1_000_000,
     cold_customers=100_000,
+    budgeted_customers=100,
     due_customers=20_000,
     memory_pairs=1_000_000,
     cpu_pairs=20_000,
@@ -60,6 +63,7 @@ SMALL = Size(
     customers=400,
     journal_entries=20_000,
     cold_customers=11_000,
+    budgeted_customers=100,
     due_customers=2_000,
     memory_pairs=8_000,
     cpu_pairs=6_000,

@@ -64,6 +64,8 @@ class Stage:
     cold: Service
     """Its customers do not fit into memory."""
     cold_books: Books
+    budgeted_books: Books
+    """Whose customers come to another plan: nobody serves them yet."""
     due_books: Books
     """Whose grants are to expire: nobody serves them yet."""
     keyed: Service
@@ -94,6 +96,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
     full = await make_books(server, "bench_full", size.customers, pairs_each)
     say(f"Making books: {size.cold_customers:,} customers")
     cold = await make_books(server, "bench_cold", size.cold_customers, 0)
+    budgeted = await make_books(server, "bench_budgeted", size.budgeted_customers, 0)
     due = await make_books(server, "bench_due", size.due_customers, 0)
     keyed = await make_books(server, "bench_keyed", size.customers, 0)
     key = await make_access(keyed)
@@ -121,6 +124,7 @@ async def staged(server: EmbeddedPostgres, size: Size, logs: Path, say: Say) -> 
             full_books=full,
             cold=await serve(cold, "cold"),
             cold_books=cold,
+            budgeted_books=budgeted,
             due_books=due,
             keyed=await serve(keyed, "keyed", key),
             keyed_books=keyed,
