@@ -48,7 +48,7 @@ from ledger.environment import OWNER_URL, SettingsError, environment_name
 from ledger.errors import OperatorError, RequestError
 from ledger.events.derive import PublicIds
 from ledger.followers.event_follower import EventFollower
-from ledger.followers.margin_follower import MarginFollower
+from ledger.followers.floor_follower import FloorFollower
 from ledger.followers.tailer import Tailer
 from ledger.followers.top_up_follower import TopUpFollower
 from ledger.followers.watch import Watch
@@ -235,8 +235,8 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         _run(events.run(), life)
         top_ups = TopUpFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, engine.carry_out)
         _run(top_ups.run(), life)
-        margins = MarginFollower(database, DEFAULT_CELLS, lambda: publishing.margin_floors, clock.now)
-        _run(margins.run(), life)
+        floors = FloorFollower(database, DEFAULT_CELLS, lambda: publishing.margin_floors, clock.now)
+        _run(floors.run(), life)
         webhooks = WebhookDelivery(database.writer, operations, private_allowed=settings.webhooks_private)
         _run(webhooks.run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)

@@ -13,6 +13,7 @@ import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1 import usage_pb2 as use
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -220,6 +221,15 @@ async def test_usage_counts_within_its_time(world, customer):
     """What was booked before `since` only leaves its traces; what comes from `until` on is not read."""
     run = {"run_id": "r"}
     await world.charge(usage=usage(sandbox(20, **run)))
+    first_booked_at = (await world.journal())[-1]["booked_at"]
+
+    async def time_has_passed() -> bool:
+        # A server's clock may be some milliseconds behind or ahead: no instant of a customer goes back.
+        return await world.owner.fetchval(
+            "SELECT clock_timestamp() > $1::timestamptz + interval '0.2 s'", first_booked_at
+        )
+
+    await until(time_has_passed)
     await world.charge(usage=usage(sandbox(50, **run)))
     since = Timestamp()
     since.FromDatetime((await world.journal())[-1]["booked_at"])

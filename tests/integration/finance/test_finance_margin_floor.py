@@ -9,10 +9,10 @@ from fractions import Fraction
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line
 
-from ledger.followers.margin_follower import MarginFollower, is_breached
+from ledger.followers.floor_follower import FloorFollower, is_breached
 from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
-from ledger.store.finance.day_margins import Earned
+from ledger.store.finance.card_days import Earned
 
 CARD = "agents"
 FLOORS = {CARD: Fraction(30, 100), "idle": Fraction(50, 100)}
@@ -41,7 +41,7 @@ async def test_a_breach_is_reported_once_a_day(database, writer):
     day = (await customer.now()).date()
     rollups = Tailer(database, [CELL], FinanceMetrics())
     now = await customer.now()
-    followers = [MarginFollower(database, [CELL], lambda: FLOORS, lambda: now) for _ in range(2)]
+    followers = [FloorFollower(database, [CELL], lambda: FLOORS, lambda: now) for _ in range(2)]
 
     async def reported() -> list[tuple[str, ...]]:
         await catch_up(rollups)

@@ -615,7 +615,7 @@ async def test_long_reads_leave_room_for_the_others(finance, owner, table, metho
     """However many of a kind are asked for, one is at work: other reads are answered beside them."""
 
     def asked(name):
-        return getattr(finance, name)(getattr(pb, f"{name}Request")(), timeout=2)
+        return getattr(finance, name)(getattr(pb, f"{name}Request")(), timeout=60)
 
     async with owner.transaction():
         await owner.execute(f"LOCK TABLE {CELL}.{table} IN ACCESS EXCLUSIVE MODE")

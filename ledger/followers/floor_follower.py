@@ -1,4 +1,4 @@
-"""The margin follower: reports a card whose work leaves less than its `margin_floor`, once a day.
+"""The floor follower: reports a card whose work leaves less than its `margin_floor`, once a day.
 
 It goes by the rollups, which are a second or so behind the journal. Every replica runs one; what one has
 reported no other reports again.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.rounds import rounds
 from ledger.store.events.outbox import BreachedFloor, report_breaches
-from ledger.store.finance.day_margins import Earned, day_margins
+from ledger.store.finance.card_days import Earned, earned_by_day
 from pricing.exact import format_percent
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ COST_NANOUSD_MIN: Final = 1_000_000_000
 """Of a day on a card: below a dollar a margin says nothing yet."""
 
 
-class MarginFollower:
+class FloorFollower:
     """One per process."""
 
     def __init__(
@@ -42,7 +42,7 @@ class MarginFollower:
 
     async def run(self) -> None:
         """Step until cancelled."""
-        await rounds(self.step, PERIOD_SECONDS, "margins.not_looked_at")
+        await rounds(self.step, PERIOD_SECONDS, "floors.not_looked_at")
 
     async def step(self) -> bool:
         """Reports what is breached today; and yesterday, for what was booked right before midnight."""
@@ -51,11 +51,11 @@ class MarginFollower:
             return False
         today = self._clock().date()
         days = (today - timedelta(days=1), today)
-        margins = await day_margins(self._database.finance, self._cells, days, floors.keys())
+        earned = await earned_by_day(self._database.finance, self._cells, days, floors.keys())
         breached = [
             BreachedFloor(day, card, format_percent(floors[card]).removesuffix("%"))
-            for (day, card), earned in sorted(margins.items())
-            if is_breached(earned, floors[card])
+            for (day, card), own in sorted(earned.items())
+            if is_breached(own, floors[card])
         ]
         if breached:
             await report_breaches(self._database.writer, breached)

@@ -12,7 +12,7 @@ from ledger.store.statements import statements_of
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool
 
-_DAY_MARGINS = statements_of(__name__)["day_margins"]
+_SQL = statements_of(__name__)
 
 
 class CardDay(NamedTuple):
@@ -29,13 +29,13 @@ class Earned(NamedTuple):
     cost_nanousd: int
 
 
-async def day_margins(
+async def earned_by_day(
     finance: Pool, cells: Collection[str], days: Collection[date], cards: Collection[str]
 ) -> Mapping[CardDay, Earned]:
     """The sums over cells; of what has neither earned nor cost there is nothing."""
     revenue, cost = Counter[CardDay](), Counter[CardDay]()
     for cell in cells:
-        for row in await finance.fetch(_DAY_MARGINS.format(cell=cell), list(days), list(cards)):
+        for row in await finance.fetch(_SQL["earned"].format(cell=cell), list(days), list(cards)):
             place = CardDay(row["day"], row["card"])
             revenue[place] += int(row["revenue"])
             cost[place] += int(row["cost"])
