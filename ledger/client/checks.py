@@ -10,7 +10,7 @@ from decimal import Decimal
 from ledger.client.amounts import credits_of
 from ledger.client.errors import CreditsError, error_of_status
 from ledger.client.models import Balance, ChargeLine, balance_of, instant_of, line_of
-from ledger.client.wallet_models import PriceRate, price_rate_of
+from ledger.client.wallet_models import Budget, PriceRate, budget_of, price_rate_of
 from ledger.v1 import credit_service_pb2 as pb
 
 
@@ -40,6 +40,8 @@ class Check:
     rate_card: str
     balance: Balance
     as_of: datetime
+    budgets: tuple[Budget, ...]
+    """Those that work with these labels counts in, as they stand before it."""
 
     @property
     def credits(self) -> Decimal | None:
@@ -55,6 +57,7 @@ def check_of(message: pb.CheckResponse) -> Check:
         message.rate_card,
         balance_of(message.balance),
         instant_of(message.as_of),
+        tuple(map(budget_of, message.budgets)),
     )
 
 

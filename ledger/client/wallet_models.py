@@ -116,7 +116,7 @@ def _members(known: type[StrEnum], numbers: Mapping[str, int], prefix: str) -> d
 _KINDS: Final = _members(GrantKind, dict(wallet.GrantKind.items()), "GRANT_KIND_")
 _STATUSES: Final = _members(GrantStatus, dict(wallet.GrantStatus.items()), "GRANT_STATUS_")
 _LINES: Final = _members(StatementLineType, dict(wallet.StatementLineType.items()), "STATEMENT_LINE_TYPE_")
-_WINDOWS: Final = _members(BudgetWindow, dict(wallet.BudgetWindow.items()), "BUDGET_WINDOW_")
+_WINDOWS: Final = _members(BudgetWindow, dict(pb.BudgetWindow.items()), "BUDGET_WINDOW_")
 _TYPES: Final = _members(TransactionType, dict(wallet.TransactionType.items()), "TRANSACTION_TYPE_")
 
 
@@ -509,14 +509,14 @@ def grant_of(message: wallet.Grant) -> Grant:
     )
 
 
-def budget_of(message: wallet.Budget) -> Budget:
+def budget_of(message: pb.Budget) -> Budget:
     return Budget(
         message.name,
         message.limit_micros,
         BudgetWindow(_WINDOWS.get(message.window, BudgetWindow.UNKNOWN)),
         tuple(message.by),
         dict(message.where),
-        message.at_limit == wallet.BUDGET_AT_LIMIT_BLOCK,
+        message.at_limit == pb.BUDGET_AT_LIMIT_BLOCK,
         tuple(message.notify_percents),
         message.used_micros if message.HasField("used_micros") else None,
         message.left_micros if message.HasField("left_micros") else None,

@@ -165,53 +165,6 @@ STATEMENT_LINE_TYPE_PERIOD_CLOSED: StatementLineType.ValueType  # 5
 STATEMENT_LINE_TYPE_GRANT: StatementLineType.ValueType  # 6
 Global___StatementLineType: _TypeAlias = StatementLineType  # noqa: Y015
 
-class _BudgetWindow:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _BudgetWindowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetWindow.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    BUDGET_WINDOW_UNSPECIFIED: _BudgetWindow.ValueType  # 0
-    BUDGET_WINDOW_HOUR: _BudgetWindow.ValueType  # 1
-    BUDGET_WINDOW_DAY: _BudgetWindow.ValueType  # 2
-    BUDGET_WINDOW_WEEK: _BudgetWindow.ValueType  # 3
-    """From Monday."""
-    BUDGET_WINDOW_MONTH: _BudgetWindow.ValueType  # 4
-    BUDGET_WINDOW_TOTAL: _BudgetWindow.ValueType  # 5
-
-class BudgetWindow(_BudgetWindow, metaclass=_BudgetWindowEnumTypeWrapper): ...
-
-BUDGET_WINDOW_UNSPECIFIED: BudgetWindow.ValueType  # 0
-BUDGET_WINDOW_HOUR: BudgetWindow.ValueType  # 1
-BUDGET_WINDOW_DAY: BudgetWindow.ValueType  # 2
-BUDGET_WINDOW_WEEK: BudgetWindow.ValueType  # 3
-"""From Monday."""
-BUDGET_WINDOW_MONTH: BudgetWindow.ValueType  # 4
-BUDGET_WINDOW_TOTAL: BudgetWindow.ValueType  # 5
-Global___BudgetWindow: _TypeAlias = BudgetWindow  # noqa: Y015
-
-class _BudgetAtLimit:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _BudgetAtLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetAtLimit.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    BUDGET_AT_LIMIT_UNSPECIFIED: _BudgetAtLimit.ValueType  # 0
-    BUDGET_AT_LIMIT_THROTTLE: _BudgetAtLimit.ValueType  # 1
-    """It holds what is left."""
-    BUDGET_AT_LIMIT_BLOCK: _BudgetAtLimit.ValueType  # 2
-    """It is refused."""
-
-class BudgetAtLimit(_BudgetAtLimit, metaclass=_BudgetAtLimitEnumTypeWrapper):
-    """What becomes of an UP_TO hold of more than is left."""
-
-BUDGET_AT_LIMIT_UNSPECIFIED: BudgetAtLimit.ValueType  # 0
-BUDGET_AT_LIMIT_THROTTLE: BudgetAtLimit.ValueType  # 1
-"""It holds what is left."""
-BUDGET_AT_LIMIT_BLOCK: BudgetAtLimit.ValueType  # 2
-"""It is refused."""
-Global___BudgetAtLimit: _TypeAlias = BudgetAtLimit  # noqa: Y015
-
 @_typing.final
 class GetBalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -982,7 +935,7 @@ class GetBudgetsResponse(_message.Message):
     BUDGETS_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Budget]:
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_credit_service_pb2.Budget]:
         """In the order of the customer's plan."""
 
     @_builtins.property
@@ -992,7 +945,7 @@ class GetBudgetsResponse(_message.Message):
     def __init__(
         self,
         *,
-        budgets: _abc.Iterable[Global___Budget] | None = ...,
+        budgets: _abc.Iterable[_credit_service_pb2.Budget] | None = ...,
         as_of: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
@@ -1002,95 +955,6 @@ class GetBudgetsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBudgetsResponse: _TypeAlias = GetBudgetsResponse  # noqa: Y015
-
-@_typing.final
-class Budget(_message.Message):
-    """How many credits work may take in a window, by the clock of the customer's zone."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class WhereEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    NAME_FIELD_NUMBER: _builtins.int
-    LIMIT_MICROS_FIELD_NUMBER: _builtins.int
-    WINDOW_FIELD_NUMBER: _builtins.int
-    BY_FIELD_NUMBER: _builtins.int
-    WHERE_FIELD_NUMBER: _builtins.int
-    AT_LIMIT_FIELD_NUMBER: _builtins.int
-    NOTIFY_PERCENTS_FIELD_NUMBER: _builtins.int
-    USED_MICROS_FIELD_NUMBER: _builtins.int
-    LEFT_MICROS_FIELD_NUMBER: _builtins.int
-    WINDOW_ENDS_AT_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    limit_micros: _builtins.int
-    window: Global___BudgetWindow.ValueType
-    at_limit: Global___BudgetAtLimit.ValueType
-    used_micros: _builtins.int
-    """Held by open reservations, or charged; unset where the request lacks a label of `by`."""
-    left_micros: _builtins.int
-    """Unset as used_micros is."""
-    @_builtins.property
-    def by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Each combination of the values of these labels has a count of its own; empty: the customer has one."""
-
-    @_builtins.property
-    def where(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only work with these labels is counted."""
-
-    @_builtins.property
-    def notify_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Where the count reaches one of these, or falls below it again, is an event."""
-
-    @_builtins.property
-    def window_ends_at(self) -> _timestamp_pb2.Timestamp:
-        """Unset for a window that does not end."""
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        limit_micros: _builtins.int = ...,
-        window: Global___BudgetWindow.ValueType = ...,
-        by: _abc.Iterable[_builtins.str] | None = ...,
-        where: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        at_limit: Global___BudgetAtLimit.ValueType = ...,
-        notify_percents: _abc.Iterable[_builtins.int] | None = ...,
-        used_micros: _builtins.int | None = ...,
-        left_micros: _builtins.int | None = ...,
-        window_ends_at: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_micros", b"_left_micros", "_used_micros", b"_used_micros", "left_micros", b"left_micros", "used_micros", b"used_micros", "window_ends_at", b"window_ends_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_micros", b"_left_micros", "_used_micros", b"_used_micros", "at_limit", b"at_limit", "by", b"by", "left_micros", b"left_micros", "limit_micros", b"limit_micros", "name", b"name", "notify_percents", b"notify_percents", "used_micros", b"used_micros", "where", b"where", "window", b"window", "window_ends_at", b"window_ends_at"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__left_micros: _TypeAlias = _typing.Literal["left_micros"]  # noqa: Y015
-    _WhichOneofArgType__left_micros: _TypeAlias = _typing.Literal["_left_micros", b"_left_micros"]  # noqa: Y015
-    _WhichOneofReturnType__used_micros: _TypeAlias = _typing.Literal["used_micros"]  # noqa: Y015
-    _WhichOneofArgType__used_micros: _TypeAlias = _typing.Literal["_used_micros", b"_used_micros"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_micros) -> _WhichOneofReturnType__left_micros | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__used_micros) -> _WhichOneofReturnType__used_micros | None: ...
-
-Global___Budget: _TypeAlias = Budget  # noqa: Y015
 
 @_typing.final
 class GetPriceListRequest(_message.Message):

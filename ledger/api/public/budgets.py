@@ -10,12 +10,13 @@ from ledger.books.budgets import CounterPlace, place_of, places_of_new
 from ledger.books.model import Budget, BudgetCounter, Plan
 from ledger.prices.price_book import PriceBook
 from ledger.store.reading.reads import Reads
-from ledger.v1 import wallet_service_pb2 as pb
+from ledger.v1 import credit_service_pb2 as pb
+from ledger.v1 import wallet_service_pb2 as wallet
 
 
 async def answer(
     prices: PriceBook, reads: Reads, customer_id: str, labels: Mapping[str, str], now: datetime
-) -> pb.GetBudgetsResponse:
+) -> wallet.GetBudgetsResponse:
     """The budgets of the customer's plan, with their counts where the labels say whose these are."""
     shown: list[tuple[Budget, CounterPlace | None]] = []
 
@@ -27,9 +28,9 @@ async def answer(
         return [place for _, place in shown if place is not None]
 
     counts = await reads.budget_counts(customer_id, places)
-    response = pb.GetBudgetsResponse(as_of=encode.timestamp(counts.as_of))
+    response = wallet.GetBudgetsResponse(as_of=encode.timestamp(counts.as_of))
     for budget, place in shown:
-        _put(response.budgets.add(), budget, counts.counters[place.key] if place is not None else None)
+        put_budget(response.budgets.add(), budget, counts.counters[place.key] if place is not None else None)
     return response
 
 
@@ -46,7 +47,8 @@ async def counters_of(
     return tuple(counts.counters.values())
 
 
-def _put(into: pb.Budget, budget: Budget, counter: BudgetCounter | None) -> None:
+def put_budget(into: pb.Budget, budget: Budget, counter: BudgetCounter | None) -> None:
+    """Writes a budget, and what one of its counters has counted, if it is known which is meant."""
     into.name = budget.name
     into.limit_micros = budget.limit_micros
     into.window = pb.BudgetWindow.Value(f"BUDGET_WINDOW_{budget.window}")

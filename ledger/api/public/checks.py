@@ -9,6 +9,7 @@ import pricing
 from ledger.api.errors import StatusError, refusal_status
 from ledger.api.messages import encode
 from ledger.api.messages.decode import Foreseen
+from ledger.api.public.budgets import put_budget
 from ledger.books.foresight import foresee_refusal
 from ledger.books.model import BudgetCounter, Priced, Refusal, Rounding
 from ledger.books.refusals import price_too_large
@@ -47,6 +48,9 @@ async def checked(
         raise StatusError(refusal_status(ground))
     response = pb.CheckResponse(rate_card=ground.card.name, as_of=encode.timestamp(spendable.as_of))
     encode.balance(response.balance, spendable.credits)
+    for counter in counters:
+        if counter.budget is not None:
+            put_budget(response.budgets.add(), counter.budget, counter)
     denied: dict[int, Refusal] = {}
     priced: Priced | None = None
     if asked.usage is None:

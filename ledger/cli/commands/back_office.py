@@ -20,6 +20,7 @@ from ledger.cli.run import run
 from ledger.cli.services import call
 from ledger.client import models
 from ledger.client.usage_report import added_up
+from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
 
 customers = typer.Typer(no_args_is_help=True, help="Customers of a running server.")
@@ -224,7 +225,7 @@ def budgets_table(answer: wallet.GetBudgetsResponse) -> Table:
         has_end = budget.HasField("window_ends_at")
         made.add_row(
             budget.name,
-            wallet.BudgetWindow.Name(budget.window).removeprefix("BUDGET_WINDOW_"),
+            credit.BudgetWindow.Name(budget.window).removeprefix("BUDGET_WINDOW_"),
             ", ".join(budget.by) or "-",
             ", ".join(f"{name}={value}" for name, value in sorted(budget.where.items())) or "-",
             f"{budget.window_ends_at.ToDatetime():%Y-%m-%d %H:%M:%S}" if has_end else "-",

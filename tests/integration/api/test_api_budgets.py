@@ -79,6 +79,17 @@ async def test_get_budgets_has_what_is_counted_and_left(budgeted):
     assert await left(budgeted, agent="a7") == {"all": (27, 3), "each": (11, 1), "team": (3, 2)}
 
 
+async def test_a_check_has_the_budgets_that_the_work_counts_in(budgeted):
+    """As GetBudgets has them; not those of other labels."""
+    await budgeted.charge(amount_micros=2 * CREDIT, labels=pb.Labels(agent="a7"))
+    labels = pb.Labels(agent="a7")
+    work = {"customer_id": budgeted.customer_id, "labels": labels}
+    checked = await budgeted.credit.Check(pb.CheckRequest(amount_micros=CREDIT, **work))
+    known = (await budgeted.wallet.GetBudgets(wallet.GetBudgetsRequest(**work))).budgets
+    assert list(checked.budgets) == [budget for budget in known if budget.name in ("all", "each")]
+    assert [budget.used_micros for budget in checked.budgets] == [2 * CREDIT] * 2
+
+
 async def test_get_budgets_says_what_they_are(budgeted):
     """All that the plan states of each, in its order."""
     answer = await budgeted.wallet.GetBudgets(wallet.GetBudgetsRequest(customer_id=budgeted.customer_id))

@@ -6,22 +6,23 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from ledger.cli.commands.back_office import budgets_table
+from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
 
 
 def test_budgets_are_printed() -> None:
     """A row each; of one by labels that were not asked for there are no counts, which is not 0."""
-    daily = wallet.Budget(
+    daily = credit.Budget(
         name="daily",
         limit_micros=500_000_000,
-        window=wallet.BUDGET_WINDOW_DAY,
+        window=credit.BUDGET_WINDOW_DAY,
         where={"project": "p"},
         used_micros=1_500_000,
         left_micros=498_500_000,
         window_ends_at=Timestamp(seconds=1_796_083_200),
     )
-    each = wallet.Budget(
-        name="each", limit_micros=1_000_000, window=wallet.BUDGET_WINDOW_TOTAL, by=["agent", "session"]
+    each = credit.Budget(
+        name="each", limit_micros=1_000_000, window=credit.BUDGET_WINDOW_TOTAL, by=["agent", "session"]
     )
     console = Console(width=160)
     with console.capture() as printed:
