@@ -89,7 +89,8 @@ class Settings:
         missing = [name.upper() for name in list(found)[:4] if not found[name]]
         if missing:
             raise SystemExit(f"set {', '.join(missing)}")
-        return cls(**{**found, "stripe_customers": Path(found["stripe_customers"])})  # type: ignore[arg-type]
+        customers = Path(found.pop("stripe_customers"))
+        return cls(stripe_customers=customers, **found)
 
 
 class Ledger:
