@@ -27,7 +27,7 @@ def invalid(field: str, description: str) -> Refusal:
 
 def price_too_large(field: str) -> Refusal:
     """Refuses a price that the books cannot hold: quantities beyond any real use."""
-    return invalid(field, f"the price comes to more than {MAX_AMOUNT} micro-credits")
+    return invalid(field, f"the price amounts to more than {MAX_AMOUNT} micro-credits")
 
 
 def grant_closed(status: LotStatus) -> Refusal:

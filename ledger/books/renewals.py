@@ -1,6 +1,6 @@
 """Renewals: what a plan grants again and again, and what of it rolls over.
 
-A customer who comes to a plan is granted what recurs, at once and whole, if the plan names no day of the
+A customer who begins with a plan is granted what recurs, at once and whole, if the plan names no day of the
 month or it is that day. Otherwise, and where grants of the plan before it recur as often (their days stay),
 it comes within a period: then the grant is prorated, or waits for the next day. Who comes back to a plan
 before the period of its grant has ended is granted no more for it.

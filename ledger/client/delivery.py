@@ -1,9 +1,9 @@
 """What all sessions share: the outbox, the way to the service, and what is done while it is away.
 
-The policy of a client is `refuse` or `allow`. With `refuse` whoever calls is told within the client's time;
-with `allow` work goes on without a hold, what was used is stored in the journal, and is charged when the
-service is back. Either way what a session could not have answered stays in the outbox: with `allow` it is
-sent again and again, for as long as the client is open; with `refuse` from `Credits.recover` on.
+The policy of a client is `refuse` or `allow`. With `refuse` whoever calls has an answer within the client's
+time; with `allow` work goes on without a hold, what was used is stored in the journal, and is charged when
+the service is back. Either way what a session could not have answered stays in the outbox: with `allow` it
+is sent again and again, for as long as the client is open; with `refuse` from `Credits.recover` on.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A file is a line that says what it is, and records after it: the length and the CRC-32 of what is stored,
 the CRC-32 of these two, what is stored, and a newline. A process that dies, or a machine that loses power,
-leaves at most a last record that is not whole (or zeros where the file had grown): nobody was told that it
-is stored, and it is passed over. Anything else that does not read is damage, reported with its place, and
+leaves at most a last record that is not whole (or zeros where the file had grown): nobody was answered that
+it is stored, and it is passed over. Anything else that does not read is damage, reported with its place, and
 never passed over.
 
 Each process has a file of its own in a directory of all, locked (`flock`) while it is open: who finds a

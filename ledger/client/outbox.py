@@ -1,8 +1,8 @@
 """The outbox: what a process has to write, stored before it is sent, and dropped when it is answered.
 
 With a journal each change of `Outstanding` is stored before it counts. What cannot be stored is not taken:
-the caller is told, and nothing is sent of it. That something was answered need not be stored: sent again,
-it has the same answer.
+the caller has an error, and nothing is sent of it. That something was answered need not be stored: sent
+again, it has the same answer.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class Settling:
         if not parts:
             self.refused.append((write, error))
             if not self._outbox.is_stored:
-                # Nobody can recover it: who added it is told.
+                # Nobody can recover it: who added it has the error.
                 self._outbox.drop(write)
             return []
         return self._outbox.replace(write, parts)

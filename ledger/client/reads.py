@@ -199,7 +199,7 @@ class Reads(ABC):
     ) -> tuple[UsageRow, ...]:
         """What was used on days of the customer's time zone, both included, 92 at most; oldest first.
 
-        Told apart by labels, 4 at most, and only what has all of `labels`. Raises ValueError where a row
+        Parted by labels, 4 at most, and only what has all of `labels`. Raises ValueError where a row
         amounts to more micro-credits than 64 bits hold.
         """
         request = wallet.GetUsageReportRequest(
@@ -215,7 +215,7 @@ class Reads(ABC):
         return tuple(map(wallet_models.usage_row_of, rows))
 
     async def statement(self, customer_id: str, month: str, *, label_keys: Collection[str] = ()) -> Statement:
-        """A month, as YYYY-MM, of the customer's time zone, its lines told apart by labels, 4 at most.
+        """A month, as YYYY-MM, of the customer's time zone, its lines parted by labels, 4 at most.
 
         Raises ValueError where a line amounts to more micro-credits than 64 bits hold.
         """

@@ -93,7 +93,7 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     TRANSACTION_TYPE_REFUND: _TransactionType.ValueType  # 11
     """The charge_id is that of the charge refunded."""
     TRANSACTION_TYPE_PERIOD_CLOSED: _TransactionType.ValueType  # 12
-    """What a period has charged beyond what its usage comes to goes back when it closes."""
+    """What a period has charged beyond what its usage amounts to goes back when it closes."""
     TRANSACTION_TYPE_GRANT_VOIDED: _TransactionType.ValueType  # 13
     """A grant was taken back; what was used of it may have become debt."""
     TRANSACTION_TYPE_GRANT_REFUNDED: _TransactionType.ValueType  # 14
@@ -119,7 +119,7 @@ TRANSACTION_TYPE_REVERSAL: TransactionType.ValueType  # 10
 TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 11
 """The charge_id is that of the charge refunded."""
 TRANSACTION_TYPE_PERIOD_CLOSED: TransactionType.ValueType  # 12
-"""What a period has charged beyond what its usage comes to goes back when it closes."""
+"""What a period has charged beyond what its usage amounts to goes back when it closes."""
 TRANSACTION_TYPE_GRANT_VOIDED: TransactionType.ValueType  # 13
 """A grant was taken back; what was used of it may have become debt."""
 TRANSACTION_TYPE_GRANT_REFUNDED: TransactionType.ValueType  # 14
@@ -844,7 +844,7 @@ class GetStatementResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ROLLED_OVER_MICROS_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
-    """The customer's time zone, by which the month is told."""
+    """The customer's time zone, by which the month begins and ends."""
     granted_micros: _builtins.int
     """What the lines of grants add up to."""
     used_micros: _builtins.int

@@ -635,7 +635,7 @@ class Finding(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     FOUND_AT_FIELD_NUMBER: _builtins.int
     finding_id: _builtins.str
-    """Told to callers whose writes are refused for it (BOOKS_DO_NOT_VERIFY)."""
+    """Reported to callers whose writes are refused for it (BOOKS_DO_NOT_VERIFY)."""
     customer_id: _builtins.str
     stops: _builtins.bool
     """The customer takes no writes while this stands."""

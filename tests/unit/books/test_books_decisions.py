@@ -399,7 +399,7 @@ def test_sums_that_overflow_are_named_too(world: World) -> None:
         too_dear.detail["description"] == "all grants of a customer must not be worth more than $4611686018"
     )
     price = refused(world.run(Charge("c", b"", None, already_used=True), tokens(MAX_AMOUNT + 1)))
-    assert price.detail["description"] == f"the price comes to more than {MAX_AMOUNT} micro-credits"
+    assert price.detail["description"] == f"the price amounts to more than {MAX_AMOUNT} micro-credits"
 
 
 def test_a_cost_beyond_the_books_is_stated_and_refuses_nothing(world: World) -> None:
