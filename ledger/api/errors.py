@@ -28,7 +28,7 @@ from ledger.access.table import KeysOutdatedError, UnauthenticatedError
 from ledger.api.messages import limits
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.model_names import expected_form
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.command import OverloadedError, UnavailableError
 from ledger.errors import RequestError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError

@@ -34,7 +34,8 @@ from ledger.books.commands import (
     WriteOffDebt,
     WriteOffGrant,
 )
-from ledger.books.model import Entry, Refusal, RefusalReason
+from ledger.books.model.entries import Entry
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.command import Asked, Committed, Pending
 from ledger.engine.engine import Engine
 from ledger.store.audit import Act

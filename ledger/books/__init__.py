@@ -31,51 +31,23 @@ from ledger.books.commands import (
 from ledger.books.customers import create
 from ledger.books.decisions import decide
 from ledger.books.due_entries import Closings, Due, due
-from ledger.books.model import (
-    AtLimit,
-    Budget,
-    BudgetWindow,
-    Credits,
-    Decision,
-    Dollars,
-    Draw,
-    Effect,
-    Entry,
-    EntryKind,
-    EntryLine,
-    Every,
-    Facts,
-    GrantKind,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    Money,
-    MoneyLine,
-    OverCapture,
+from ledger.books.model.amounts import Credits, Dollars
+from ledger.books.model.budgets import AtLimit, Budget, BudgetWindow
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, Money, MoneyLine
+from ledger.books.model.lots import GrantKind, GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.plans import OverCapture, Plan, Unpriced, UsedCredits
+from ledger.books.model.priced import Effect, PoolPart, Priced, PricedLine, Rounding, State, Terms, Treatment
+from ledger.books.model.refusals import Refusal, RefusalReason
+from ledger.books.model.renewals import Every, RecurringGrant, Renewal, RenewalKey, Rollover
+from ledger.books.model.reservations import (
     Pin,
-    Plan,
-    PoolPart,
-    Priced,
-    PricedLine,
-    RecurringGrant,
-    Refusal,
-    RefusalReason,
-    Renewal,
-    RenewalKey,
     Reservation,
     ReservationCosts,
     ReservationImage,
     ReservationState,
-    Rollover,
-    Rounding,
-    State,
-    Terms,
-    Treatment,
-    Unpriced,
-    UsedCredits,
-    Wallet,
 )
+from ledger.books.model.wallets import Wallet
 from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, BooksError, apportion, round_exact
 
 __all__ = [

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ledger.books.making import make
-from ledger.books.model import NO_AMOUNT, PricedLine, Ratio, ReservationCosts, Treatment
+from ledger.books.model.amounts import NO_AMOUNT, Ratio
+from ledger.books.model.priced import PricedLine, Treatment
+from ledger.books.model.reservations import ReservationCosts
 from ledger.books.rounding import MAX_AMOUNT, exact_sum, round_ratio
 
 

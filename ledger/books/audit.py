@@ -17,22 +17,12 @@ from itertools import pairwise
 from operator import add
 
 from ledger.books.burn_down import burn_order
-from ledger.books.model import (
-    NO_TALLY,
-    STATELESS,
-    ZERO,
-    Credits,
-    Dollars,
-    Entry,
-    EntryKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    Reservation,
-    ReservationState,
-    State,
-    Wallet,
-)
+from ledger.books.model.amounts import ZERO, Credits, Dollars
+from ledger.books.model.entries import Entry, EntryKind
+from ledger.books.model.lots import Lot, LotKey, LotStatus
+from ledger.books.model.priced import STATELESS, State
+from ledger.books.model.reservations import Reservation, ReservationState
+from ledger.books.model.wallets import NO_TALLY, Wallet
 from ledger.books.tallies import MAX_TALLIES
 
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from ledger.books import refusals
 from ledger.books.making import make
-from ledger.books.model import NO_TALLY, Priced, PricedLine, Refusal, Rounding, Tally, Treatment
+from ledger.books.model.priced import Priced, PricedLine, Rounding, Treatment
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import NO_TALLY, Tally
 from ledger.books.rounding import HALF_EVEN, MAX_AMOUNT, BooksError, apportion, over_one, round_ratio
 from ledger.books.tallies import NO_USAGE, TalliedUsage, beside, due_micros
 

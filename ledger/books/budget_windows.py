@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ledger.books.model import BudgetWindow
+from ledger.books.model.budgets import BudgetWindow
 
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)

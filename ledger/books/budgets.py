@@ -27,18 +27,12 @@ from typing import NamedTuple
 from ledger.books import refusals
 from ledger.books.budget_windows import span_of
 from ledger.books.burn_down import Source
-from ledger.books.model import (
-    AtLimit,
-    Budget,
-    BudgetCounter,
-    BudgetCrossing,
-    Entry,
-    EntryBudgets,
-    Facts,
-    Refusal,
-    Reservation,
-    State,
-)
+from ledger.books.model.budgets import AtLimit, Budget, BudgetCounter, BudgetCrossing, EntryBudgets
+from ledger.books.model.decisions import Facts
+from ledger.books.model.entries import Entry
+from ledger.books.model.priced import State
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.reservations import Reservation
 
 KEY_PREFIX = "budget:"
 """What the keys of counters begin with, and no state of prices does."""

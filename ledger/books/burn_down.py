@@ -17,7 +17,8 @@ from functools import cmp_to_key
 from typing import TypeAlias
 
 from ledger.books.billing import Bill
-from ledger.books.model import Lot, LotKey, LotStatus, Pin
+from ledger.books.model.lots import Lot, LotKey, LotStatus
+from ledger.books.model.reservations import Pin
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
-from ledger.books.model import Every
+from ledger.books.model.renewals import Every
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

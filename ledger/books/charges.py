@@ -38,32 +38,15 @@ from ledger.books.commands import Charge, Commit
 from ledger.books.credit_pools import PoolDraws, draw_on_pools
 from ledger.books.debts import borrow, overdraft_left
 from ledger.books.making import make
-from ledger.books.model import (
-    NO_AMOUNT,
-    NO_COSTS,
-    NO_TALLY,
-    STATELESS,
-    BudgetCounter,
-    Decision,
-    EntryKind,
-    EntryLine,
-    Facts,
-    MoneyLine,
-    OverCapture,
-    Pin,
-    Plan,
-    Priced,
-    Ratio,
-    Refusal,
-    Reservation,
-    ReservationCosts,
-    ReservationState,
-    State,
-    Terms,
-    Treatment,
-    Unpriced,
-    Wallet,
-)
+from ledger.books.model.amounts import NO_AMOUNT, Ratio
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import EntryKind, EntryLine, MoneyLine
+from ledger.books.model.plans import OverCapture, Plan, Unpriced
+from ledger.books.model.priced import STATELESS, Priced, State, Terms, Treatment
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.reservations import NO_COSTS, Pin, Reservation, ReservationCosts, ReservationState
+from ledger.books.model.wallets import NO_TALLY, Wallet
 from ledger.books.period_close import count
 from ledger.books.posting import Draft
 from ledger.books.reservations import settle_reservation, with_changes

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias, get_args
 
-from ledger.books.model import NOTHING, GrantKind, LotKey, UsedCredits
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.lots import GrantKind, LotKey
+from ledger.books.model.plans import UsedCredits
 
 
 class Fill(StrEnum):

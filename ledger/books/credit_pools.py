@@ -18,7 +18,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ledger.books.burn_down import Source, free_sources
-from ledger.books.model import NO_TALLIES, NO_TALLY, ZERO, Lot, Priced, PricedLine, Ratio, Tally
+from ledger.books.model.amounts import ZERO, Ratio
+from ledger.books.model.lots import Lot
+from ledger.books.model.priced import Priced, PricedLine
+from ledger.books.model.wallets import NO_TALLIES, NO_TALLY, Tally
 from ledger.books.rounding import apportion, over_one
 from ledger.books.tallies import beside, carry, due_micros, pool_key
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from ledger.books.commands import CreateCustomer, UpdateCustomer
-from ledger.books.model import UNSCALED, Credits, Decision, EntryKind, Plan, Wallet
+from ledger.books.model.amounts import Credits
+from ledger.books.model.decisions import Decision
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import UNSCALED
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 from ledger.books.renewals import comes_to
 

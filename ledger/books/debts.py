@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ledger.books.model import OverCapture, Plan, Terms, Wallet
+from ledger.books.model.plans import OverCapture, Plan
+from ledger.books.model.priced import Terms
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 from ledger.books.rounding import MAX_AMOUNT, MICROS_PER_CREDIT, round_exact
 

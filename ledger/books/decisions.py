@@ -30,7 +30,11 @@ from ledger.books.commands import (
     WriteOffDebt,
     WriteOffGrant,
 )
-from ledger.books.model import Decision, Facts, Plan, Priced, Refusal, Terms, Wallet
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import Priced, Terms
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import Wallet
 from ledger.books.returns import refunds, reversals
 from ledger.books.rounding import BooksError
 

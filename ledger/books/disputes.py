@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from ledger.books import refusals
 from ledger.books.commands import DisputeGrant, ResolveDispute, VoidGrant
 from ledger.books.grants import named, void
-from ledger.books.model import Decision, EntryKind, Facts, LotStatus, Plan, Refusal, Wallet
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 
 if TYPE_CHECKING:

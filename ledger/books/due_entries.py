@@ -16,20 +16,13 @@ from typing import Final, NamedTuple
 
 from ledger.books.grants import expire, start
 from ledger.books.limits import DUE_ENTRIES_MAX
-from ledger.books.model import (
-    NO_RENEWALS,
-    STATELESS,
-    Decision,
-    Lot,
-    LotKey,
-    LotStatus,
-    Plan,
-    Renewal,
-    RenewalKey,
-    Reservation,
-    State,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision
+from ledger.books.model.lots import Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import STATELESS, State
+from ledger.books.model.renewals import NO_RENEWALS, Renewal, RenewalKey
+from ledger.books.model.reservations import Reservation
+from ledger.books.model.wallets import Wallet
 from ledger.books.period_close import close
 from ledger.books.renewals import renew
 from ledger.books.reservations import expire_hold

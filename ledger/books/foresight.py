@@ -11,21 +11,14 @@ from datetime import datetime
 
 from ledger.books.burn_down import burn_order
 from ledger.books.commands import Reserve
-from ledger.books.model import (
-    UNSCALED,
-    BudgetCounter,
-    Credits,
-    Facts,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    Plan,
-    Priced,
-    Refusal,
-    Terms,
-    Wallet,
-)
+from ledger.books.model.amounts import Credits
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.decisions import Facts
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import UNSCALED, Priced, Terms
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import Wallet
 from ledger.books.reservations import reserve
 
 

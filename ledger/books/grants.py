@@ -13,22 +13,13 @@ from datetime import datetime
 from ledger.books import refusals
 from ledger.books.commands import ConfirmGrant, ExtendGrant, IssueGrant, VoidGrant
 from ledger.books.limits import LOTS_MAX
-from ledger.books.model import (
-    POOL_SCOPE,
-    Decision,
-    EntryKind,
-    Facts,
-    GrantKind,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    Plan,
-    RecurringGrant,
-    Refusal,
-    UsedCredits,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import POOL_SCOPE, GrantKind, GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan, UsedCredits
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.renewals import RecurringGrant
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 from ledger.books.rounding import MAX_AMOUNT
 

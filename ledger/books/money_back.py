@@ -16,19 +16,12 @@ from typing import TYPE_CHECKING
 
 from ledger.books import refusals
 from ledger.books.grants import claim_left, named, refuse_amounts
-from ledger.books.model import (
-    Decision,
-    EntryKind,
-    Facts,
-    GrantKind,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    Plan,
-    Refusal,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import GrantKind, GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 from ledger.books.rounding import share
 

@@ -25,19 +25,12 @@ from datetime import datetime, timedelta
 from ledger.books.billing import Bill
 from ledger.books.burn_down import cover, free_sources
 from ledger.books.debts import borrow, overdraft_left
-from ledger.books.model import (
-    Decision,
-    Entry,
-    EntryKind,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    MoneyLine,
-    Plan,
-    State,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision
+from ledger.books.model.entries import Entry, EntryKind, MoneyLine
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import State
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 from ledger.books.rounding import MAX_AMOUNT, BooksError, apportion, share
 

@@ -17,36 +17,16 @@ from ledger.books.budgets import count
 from ledger.books.burn_down import Source, burn_order
 from ledger.books.commands import Command
 from ledger.books.making import make
-from ledger.books.model import (
-    NO_RECORDS,
-    NO_REMAINDERS,
-    NO_RENEWALS,
-    NOTHING,
-    STATELESS,
-    BudgetCounter,
-    Credits,
-    Decision,
-    Dollars,
-    Draw,
-    Entry,
-    EntryBudgets,
-    EntryKind,
-    EntryLine,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    Money,
-    MoneyLine,
-    Pin,
-    Ratio,
-    Reservation,
-    ReservationImage,
-    State,
-    Tally,
-    Terms,
-    Wallet,
-)
+from ledger.books.model.amounts import Credits, Dollars, Ratio
+from ledger.books.model.budgets import BudgetCounter, EntryBudgets
+from ledger.books.model.decisions import Decision
+from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, Money, MoneyLine
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.lots import NO_RECORDS, GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.priced import STATELESS, State, Terms
+from ledger.books.model.renewals import NO_RENEWALS
+from ledger.books.model.reservations import Pin, Reservation, ReservationImage
+from ledger.books.model.wallets import NO_REMAINDERS, Tally, Wallet
 from ledger.books.rounding import MAX_AMOUNT, BooksError, share
 from ledger.books.tallies import replaced
 

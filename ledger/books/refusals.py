@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
-from ledger.books.model import BudgetCounter, LotStatus, Refusal, RefusalReason
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.lots import LotStatus
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.books.rounding import MAX_AMOUNT, BooksError
 
 RESERVATION_NOT_FOUND = Refusal(RefusalReason.RESERVATION_NOT_FOUND)

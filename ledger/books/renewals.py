@@ -22,21 +22,12 @@ from zoneinfo import ZoneInfo
 
 from ledger.books.calendar import last_recurrence, next_recurrence, recurrence
 from ledger.books.grants import issue_recurring
-from ledger.books.model import (
-    Decision,
-    EntryKind,
-    Every,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    Plan,
-    RecurringGrant,
-    Renewal,
-    RenewalKey,
-    Rollover,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Plan
+from ledger.books.model.renewals import Every, RecurringGrant, Renewal, RenewalKey, Rollover
+from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft
 
 PLAN_AWAITED = timedelta(minutes=1)

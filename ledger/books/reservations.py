@@ -22,27 +22,15 @@ from ledger.books.billing import (
 from ledger.books.burn_down import Source, burn_order, cover, free_sources
 from ledger.books.commands import Extend, Fill, Release, Reserve
 from ledger.books.making import make
-from ledger.books.model import (
-    NO_COSTS,
-    NO_TALLY,
-    STATELESS,
-    BudgetCounter,
-    Decision,
-    EntryKind,
-    Facts,
-    Lot,
-    LotKey,
-    Pin,
-    Plan,
-    Priced,
-    Refusal,
-    Reservation,
-    ReservationCosts,
-    ReservationState,
-    State,
-    Terms,
-    Wallet,
-)
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import Lot, LotKey
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import STATELESS, Priced, State, Terms
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.reservations import NO_COSTS, Pin, Reservation, ReservationCosts, ReservationState
+from ledger.books.model.wallets import NO_TALLY, Wallet
 from ledger.books.posting import Draft
 from ledger.books.rounding import MAX_AMOUNT, BooksError
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import gcd, lcm
 
-from ledger.books.model import NO_AMOUNT, Ratio, Rounding
+from ledger.books.model.amounts import NO_AMOUNT, Ratio
+from ledger.books.model.priced import Rounding
 
 MICROS_PER_CREDIT = 1_000_000
 

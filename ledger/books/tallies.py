@@ -18,7 +18,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from ledger.books.making import make
-from ledger.books.model import NO_AMOUNT, NO_TALLY, POOL_SCOPE, Ratio, Rounding, Tally
+from ledger.books.model.amounts import NO_AMOUNT, Ratio
+from ledger.books.model.lots import POOL_SCOPE
+from ledger.books.model.priced import Rounding
+from ledger.books.model.wallets import NO_TALLY, Tally
 from ledger.books.rounding import HALF_EVEN, exact_sum, round_ratio
 
 MAX_TALLIES = 32

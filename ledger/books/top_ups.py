@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from ledger.books.calendar import day_begins, recurrence
-from ledger.books.model import Every
+from ledger.books.model.renewals import Every
 from ledger.books.top_up_rules import TopUpRules
 
 LOOKED_BACK: Final = timedelta(days=62)

@@ -17,7 +17,9 @@ import pricing
 from ledger import calls
 from ledger.books.budgets import CounterPlace
 from ledger.books.commands import OF_GRANT, Command, Commit, Extend, Refund, Release, Reserve, Reverse
-from ledger.books.model import Entry, Facts, Refusal
+from ledger.books.model.decisions import Facts
+from ledger.books.model.entries import Entry
+from ledger.books.model.refusals import Refusal
 from ledger.clock import boot_seconds
 from ledger.errors import LedgerError, NotNowError
 from ledger.store.audit import Act

@@ -14,7 +14,7 @@ import structlog
 import pricing
 from ledger import calls
 from ledger.books.commands import Command
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.clock import boot_seconds
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Committed, Pending, UnavailableError, all_done

@@ -15,7 +15,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from ledger.books.model import BudgetCrossing, Credits, EntryKind, LotKey
+from ledger.books.model.amounts import Credits
+from ledger.books.model.budgets import BudgetCrossing
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import LotKey
 from ledger.books.top_ups import Announce, Fail, ReportCap, Step, Succeed, TopUp, TopUpCustomer, TopUpFailure
 
 

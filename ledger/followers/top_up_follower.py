@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import structlog
 
 from ledger.books.commands import IssueGrant, VoidGrant
-from ledger.books.model import GrantKind, LotKey, Refusal
+from ledger.books.model.lots import GrantKind, LotKey
+from ledger.books.model.refusals import Refusal
 from ledger.books.top_up_rules import TopUpRules
 from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, Wait
 from ledger.errors import NotNowError

@@ -16,7 +16,8 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ledger.books.model import INTERNAL_LABEL, AtLimit, Budget, BudgetWindow
+from ledger.books.model.budgets import AtLimit, Budget, BudgetWindow
+from ledger.books.model.labels import INTERNAL_LABEL
 from ledger.prices.plan_values import Amount
 from pricing.documents.validate import RefusedError, Strict
 

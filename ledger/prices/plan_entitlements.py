@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import pricing
 from ledger.books import refusals
-from ledger.books.model import Plan, PlanEntitlements, Refusal
+from ledger.books.model.plans import Plan, PlanEntitlements
+from ledger.books.model.refusals import Refusal
 
 _COMPILED_MAX = 1_024
 """Sections in use at a time: one a plan, and one for each customer who has its own."""

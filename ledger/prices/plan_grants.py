@@ -23,7 +23,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from ledger.books.grants import PRIORITY_MAX, PRIORITY_MIN, SCOPES_ALLOWED, is_scope
-from ledger.books.model import Every, GrantKind, RecurringGrant, Rollover
+from ledger.books.model.lots import GrantKind
+from ledger.books.model.renewals import Every, RecurringGrant, Rollover
 from ledger.books.rounding import MICROS_PER_CREDIT
 from ledger.prices.plan_values import Amount, duration_within
 from pricing.documents.field_types import CardName, Rate

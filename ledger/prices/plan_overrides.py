@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from ledger.books.model import Plan
+from ledger.books.model.plans import Plan
 from ledger.prices.plans import PlanBook, PlanPolicies, policies_of, refuse_contradictions
 from pricing.documents.validate import ConfigError, RefusedError, read_text
 

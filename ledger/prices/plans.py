@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 import pricing
-from ledger.books.model import OverCapture, Plan, Unpriced, UsedCredits
+from ledger.books.model.plans import OverCapture, Plan, Unpriced, UsedCredits
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_grants import GrantModel, Recurring, grants_of

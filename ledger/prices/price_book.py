@@ -16,24 +16,21 @@ from typing import NamedTuple
 import pricing
 from ledger.books import MAX_AMOUNT, refusals
 from ledger.books.making import make
-from ledger.books.model import (
-    NO_AMOUNT,
+from ledger.books.model.amounts import NO_AMOUNT, ZERO
+from ledger.books.model.decisions import Facts
+from ledger.books.model.plans import Plan, Unpriced
+from ledger.books.model.priced import (
     STATELESS,
-    ZERO,
     Effect,
-    Facts,
-    Plan,
     PoolPart,
     Priced,
     PricedLine,
-    Refusal,
-    RefusalReason,
     Rounding,
     State,
     Treatment,
-    Unpriced,
 )
-from ledger.books.model import Terms as PinnedTerms
+from ledger.books.model.priced import Terms as PinnedTerms
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.prices.plan_overrides import overridden
 from ledger.prices.plans import BUILT_IN, PlanBook
 from ledger.prices.reading import in_reader

@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 import pricing
-from ledger.books.model import Unpriced
+from ledger.books.model.plans import Unpriced
 from ledger.errors import NotNowError, RequestError
 from ledger.prices.plan_overrides import go_with
 from ledger.prices.plans import PlanBook, read_plans_text, refuse_disagreements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ledger.books.model import Unpriced
+from ledger.books.model.plans import Unpriced
 from ledger.prices.plan_overrides import overridden
 from ledger.prices.plans import PlanBook
 from ledger.simulation.side import BookedCharge

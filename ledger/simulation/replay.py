@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from ledger.books.model import EntryKind
+from ledger.books.model.entries import EntryKind
 from ledger.books.rounding import MICROS_PER_CREDIT, round_exact
 from ledger.simulation.figures import Figures, Name, Report, Sides, bucket_of
 from ledger.simulation.side import BookedCharge, Scenario, Side, SimulatedCharge, Window

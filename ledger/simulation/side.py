@@ -18,26 +18,13 @@ import pricing
 from ledger.books.absorbed_cost import accrue
 from ledger.books.billing import make_bill
 from ledger.books.credit_pools import NO_DRAWS, PoolDraws, draw_on_pools
-from ledger.books.model import (
-    NO_COSTS,
-    NO_REMAINDERS,
-    NO_TALLY,
-    ZERO,
-    EntryKind,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    PoolPart,
-    Priced,
-    PricedLine,
-    Ratio,
-    ReservationCosts,
-    Rounding,
-    Tally,
-    Treatment,
-    Unpriced,
-)
+from ledger.books.model.amounts import ZERO, Ratio
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.plans import Unpriced
+from ledger.books.model.priced import PoolPart, Priced, PricedLine, Rounding, Treatment
+from ledger.books.model.reservations import NO_COSTS, ReservationCosts
+from ledger.books.model.wallets import NO_REMAINDERS, NO_TALLY, Tally
 from ledger.books.rounding import apportion_ratios
 from ledger.books.tallies import beside, carry, due_micros, pool_key, uncarry
 from ledger.simulation.figures import FigureLine

@@ -18,7 +18,8 @@ from typing import IO, Any, Final
 import orjson
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.priced import UNSCALED
 from ledger.errors import NotNowError
 from ledger.prices.plans import PlanBook
 from ledger.prices.price_book import PriceBook

@@ -19,7 +19,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind, Treatment, Unpriced
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.plans import Unpriced
+from ledger.books.model.priced import UNSCALED, Treatment
 from ledger.prices.plans import PlanBook
 from ledger.simulation.figures import Figures, Report, Sides
 from ledger.simulation.plans import card_under, unpriced_under

@@ -22,7 +22,7 @@ from ledger.books.commands import (
     WriteOffDebt,
     WriteOffGrant,
 )
-from ledger.books.model import Dollars
+from ledger.books.model.amounts import Dollars
 from ledger.store.lists import page_of, sized_page
 from ledger.store.statements import statements_of
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.commands import Command, OfGrant
-    from ledger.books.model import Decision, Entry, Facts, Lot, Wallet
+    from ledger.books.model.decisions import Decision, Facts
+    from ledger.books.model.entries import Entry
+    from ledger.books.model.lots import Lot
+    from ledger.books.model.wallets import Wallet
     from ledger.store.postgres.database import Pool, PooledConnection
 
 _SQL = statements_of(__name__)

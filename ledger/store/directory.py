@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
-    from ledger.books.model import Decision, Entry
+    from ledger.books.model.decisions import Decision
+    from ledger.books.model.entries import Entry
     from ledger.store.audit import Act
     from ledger.store.postgres.database import Pool, PooledConnection
 

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from ledger.books import budgets
-from ledger.books.model import Entry
+from ledger.books.model.entries import Entry
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.connection import LinkDownError
 from ledger.engine.cell.open_batch import OpenBatch

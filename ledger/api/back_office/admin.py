@@ -24,7 +24,9 @@ from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.writes import Writes
 from ledger.books import commands
-from ledger.books.model import Decision, RefusalReason, Unpriced
+from ledger.books.model.decisions import Decision
+from ledger.books.model.plans import Unpriced
+from ledger.books.model.refusals import RefusalReason
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
 from ledger.events.derive import EventType

@@ -14,7 +14,7 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.messages import encode, ids, limits, paging, validation
 from ledger.api.messages.validation import EPOCH, Problems
 from ledger.books.commands import OF_GRANT, IssueGrant, WriteOffDebt
-from ledger.books.model import LotKey
+from ledger.books.model.lots import LotKey
 from ledger.store.audit import CUSTOMERS, Act, AuditEvent, Wanted, list_events
 from ledger.store.postgres.database import Pool
 from ledger.store.reading.reads import NEWEST

@@ -19,7 +19,9 @@ from ledger.api.messages import ids, limits, validation
 from ledger.api.messages.decimals import CREDIT_PLACES, DOLLAR_PLACES, dollars, fixed, ratio
 from ledger.api.messages.encode import decimal, timestamp
 from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.books.model import Dollars, Entry, EntryLine, Money, MoneyLine, RefusalReason
+from ledger.books.model.amounts import Dollars
+from ledger.books.model.entries import Entry, EntryLine, Money, MoneyLine
+from ledger.books.model.refusals import RefusalReason
 from ledger.books.rounding import round_exact
 from ledger.finance.v1 import finance_service_pb2 as pb
 from ledger.finance.v1 import simulation_pb2 as simulation

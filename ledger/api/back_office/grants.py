@@ -12,7 +12,8 @@ from ledger.api.back_office.audit import LAST_MICROS, act_of
 from ledger.api.messages import encode, ids, paging, validation
 from ledger.api.messages.validation import EPOCH, Problems
 from ledger.api.writes import Method, Writes
-from ledger.books.model import Dollars, LotKey
+from ledger.books.model.amounts import Dollars
+from ledger.books.model.lots import LotKey
 from ledger.store.directory import Directory
 from ledger.store.finance.reads import posted_dollars
 from ledger.store.postgres.database import Pool

@@ -20,7 +20,7 @@ from ledger.api.errors import refused
 from ledger.api.messages import encode, limits, paging, validation
 from ledger.api.messages.decode import fingerprint
 from ledger.api.messages.validation import Problems
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.store.access import keys as store
 from ledger.store.access.keys import NewKey, StoredKey
 from ledger.store.audit import Act

@@ -14,7 +14,7 @@ from ledger.api.back_office.audit import act_of
 from ledger.api.errors import StatusError, refused, some_of
 from ledger.api.messages import encode, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce

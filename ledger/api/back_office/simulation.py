@@ -18,7 +18,7 @@ from ledger.api.messages.decimals import dollars, ratio
 from ledger.api.messages.decode_usage import decode_usage
 from ledger.api.messages.encode import decimal, timestamp
 from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.prices.plans import PlanBook, read_plans_text
 from ledger.simulation.figures import BUCKETS, CHANGE_BOUNDS_PERCENT, Figures, Report, bucket_of

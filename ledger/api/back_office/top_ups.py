@@ -9,7 +9,7 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.back_office.audit import act_of
 from ledger.api.messages import encode, ids, paging, validation
 from ledger.api.messages.validation import Problems
-from ledger.books.model import LotKey
+from ledger.books.model.lots import LotKey
 from ledger.books.top_ups import TopUp
 from ledger.store.directory import CustomerKey, Directory
 from ledger.store.events.top_ups import list_top_ups, retry_top_up

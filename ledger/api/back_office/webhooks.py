@@ -18,7 +18,7 @@ from ledger.api.errors import refused
 from ledger.api.messages import encode, events, limits, validation
 from ledger.api.messages.decode import fingerprint
 from ledger.api.messages.validation import Problems
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.events.derive import EventType
 from ledger.store.events import webhooks as store
 from ledger.store.events.webhooks import MadeEndpoint, StoredEndpoint, WebhookTarget

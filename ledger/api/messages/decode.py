@@ -45,7 +45,9 @@ from ledger.books.commands import (
 )
 from ledger.books.grants import SCOPES_ALLOWED, is_scope
 from ledger.books.making import make
-from ledger.books.model import NOTHING, GrantKind, LotKey, UsedCredits
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.lots import GrantKind, LotKey
+from ledger.books.model.plans import UsedCredits
 from ledger.prices.plan_overrides import read_overrides
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet

@@ -22,20 +22,13 @@ from ledger.api.messages import ids
 from ledger.api.messages.decode import GRANT_KINDS, Write
 from ledger.api.messages.validation import EPOCH, NAMED_LABELS, NANOS
 from ledger.books.commands import Charge, Commit, DisputeGrant, IssueGrant, Refund, RefundGrant, Reverse
-from ledger.books.model import (
-    INTERNAL_LABEL,
-    Credits,
-    Entry,
-    EntryKind,
-    GrantRecord,
-    Lot,
-    LotKey,
-    LotStatus,
-    RecurringGrant,
-    Reservation,
-    ReservationState,
-    Treatment,
-)
+from ledger.books.model.amounts import Credits
+from ledger.books.model.entries import Entry, EntryKind
+from ledger.books.model.labels import INTERNAL_LABEL
+from ledger.books.model.lots import GrantRecord, Lot, LotKey, LotStatus
+from ledger.books.model.priced import Treatment
+from ledger.books.model.renewals import RecurringGrant
+from ledger.books.model.reservations import Reservation, ReservationState
 from ledger.store.reading.month_statement import StatedLine, StatedType, StatementPage
 from ledger.store.reading.usage_report import Used
 from ledger.v1 import credit_service_pb2 as pb

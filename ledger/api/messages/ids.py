@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from ledger.books.model import LotKey
+from ledger.books.model.lots import LotKey
 
 RESERVATION: Final = "rsv_"
 CHARGE: Final = "chg_"

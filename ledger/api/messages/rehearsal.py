@@ -9,7 +9,8 @@ from ledger.api.messages import decode, validation
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.customers import create
 from ledger.books.grants import issue
-from ledger.books.model import Plan, Refusal
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal
 
 
 def rehearse_grant(request: admin.IssueGrantRequest, now: datetime) -> None:

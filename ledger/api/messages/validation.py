@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.access.keys import PREFIX, holds_one
 from ledger.api.messages import limits
-from ledger.books.model import INTERNAL_LABEL
+from ledger.books.model.labels import INTERNAL_LABEL
 from ledger.errors import RequestError
 from ledger.v1 import credit_service_pb2 as pb
 from pricing.exact import format_nanos

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from ledger.api.messages import encode
 from ledger.books.budgets import CounterPlace, place_of, places_of_new
-from ledger.books.model import Budget, BudgetCounter, Plan
+from ledger.books.model.budgets import Budget, BudgetCounter
+from ledger.books.model.plans import Plan
 from ledger.prices.price_book import PriceBook
 from ledger.store.reading.reads import Reads
 from ledger.v1 import credit_service_pb2 as pb

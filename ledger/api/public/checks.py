@@ -11,7 +11,9 @@ from ledger.api.messages import encode
 from ledger.api.messages.decode import Foreseen
 from ledger.api.public.budgets import put_budget
 from ledger.books.foresight import foresee_refusal
-from ledger.books.model import BudgetCounter, Priced, Refusal, Rounding
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.priced import Priced, Rounding
+from ledger.books.model.refusals import Refusal
 from ledger.books.refusals import price_too_large
 from ledger.books.rounding import MAX_AMOUNT, apportion, over_one, round_ratio
 from ledger.prices.plan_entitlements import denied_items

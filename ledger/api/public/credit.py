@@ -20,7 +20,8 @@ from ledger.api.public import budgets
 from ledger.api.public.checks import checked, shares_micros
 from ledger.api.scopes import scopes_of_items
 from ledger.api.writes import OF_BATCH, Method, Writes, committed
-from ledger.books.model import Refusal, RefusalReason, ReservationState
+from ledger.books.model.refusals import Refusal, RefusalReason
+from ledger.books.model.reservations import ReservationState
 from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
 from ledger.engine.waiting import Announced, Urgency, urgency_of

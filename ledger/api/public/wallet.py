@@ -12,7 +12,8 @@ from ledger.api.messages import encode, events, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
 from ledger.api.public import budgets, month_statements, usage_reports
 from ledger.api.public.balance_watch import BalanceWatch
-from ledger.books.model import LotKey, RefusalReason
+from ledger.books.model.lots import LotKey
+from ledger.books.model.refusals import RefusalReason
 from ledger.events.derive import OF_CUSTOMERS
 from ledger.prices.price_book import PriceBook
 from ledger.prices.reading import in_reader

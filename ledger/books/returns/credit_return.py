@@ -24,18 +24,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ledger.books.model import (
-    Draw,
-    Entry,
-    EntryKind,
-    EntryLine,
-    Facts,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    MoneyLine,
-)
+from ledger.books.model.decisions import Facts
+from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, MoneyLine
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
 from ledger.books.period_close import take_off
 from ledger.books.posting import Draft
 from ledger.books.rounding import apportion, share

@@ -13,7 +13,11 @@ from ledger.books import refusals
 from ledger.books.billing import refuse_amount
 from ledger.books.commands import Refund
 from ledger.books.limits import REFUND_LINES_MAX, REFUNDS_MAX
-from ledger.books.model import Decision, Entry, EntryKind, Facts, Plan, Refusal, Wallet
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import Entry, EntryKind
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.wallets import Wallet
 from ledger.books.period_close import uncount
 from ledger.books.posting import Draft
 from ledger.books.returns.credit_return import give_back, left_of, lines_left, take_back

@@ -12,21 +12,13 @@ from datetime import datetime
 from ledger.books import refusals
 from ledger.books.budgets import counted_micros
 from ledger.books.commands import Reverse
-from ledger.books.model import (
-    NO_AMOUNT,
-    NO_COSTS,
-    NO_TALLY,
-    Decision,
-    Entry,
-    EntryKind,
-    Facts,
-    Plan,
-    Ratio,
-    Refusal,
-    Reservation,
-    ReservationState,
-    Wallet,
-)
+from ledger.books.model.amounts import NO_AMOUNT, Ratio
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.entries import Entry, EntryKind
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.reservations import NO_COSTS, Reservation, ReservationState
+from ledger.books.model.wallets import NO_TALLY, Wallet
 from ledger.books.period_close import reopen, take_off
 from ledger.books.posting import Draft
 from ledger.books.returns.credit_return import give_back, left_of, lines_left, take_back

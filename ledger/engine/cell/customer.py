@@ -15,22 +15,13 @@ import pricing
 from ledger.books import budgets, decide
 from ledger.books.budgets import CounterPlace
 from ledger.books.commands import Charge, Commit, Extend, Refund, Release, Reserve, Reverse
-from ledger.books.model import (
-    STATELESS,
-    Budget,
-    Decision,
-    Effect,
-    Facts,
-    Plan,
-    Priced,
-    Refusal,
-    RefusalReason,
-    Reservation,
-    ReservationState,
-    State,
-    Terms,
-    Wallet,
-)
+from ledger.books.model.budgets import Budget
+from ledger.books.model.decisions import Decision, Facts
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import STATELESS, Effect, Priced, State, Terms
+from ledger.books.model.refusals import Refusal, RefusalReason
+from ledger.books.model.reservations import Reservation, ReservationState
+from ledger.books.model.wallets import Wallet
 from ledger.books.returns.credit_return import is_refunded
 from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
 from ledger.engine.command import Pending

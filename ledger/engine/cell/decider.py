@@ -10,7 +10,7 @@ import asyncio
 from datetime import datetime
 
 from ledger.books.making import make
-from ledger.books.model import Refusal
+from ledger.books.model.refusals import Refusal
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.customer import Member, decide_in_memory

@@ -15,7 +15,8 @@ from datetime import datetime
 import structlog
 
 from ledger.books.commands import OF_GRANT, Refund, Reverse
-from ledger.books.model import Reservation, Wallet
+from ledger.books.model.reservations import Reservation
+from ledger.books.model.wallets import Wallet
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.cell.connection import Link
 from ledger.engine.cell.customer import Member, keys_of, places_of

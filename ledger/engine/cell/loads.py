@@ -10,7 +10,9 @@ from functools import partial
 import structlog
 
 from ledger.books import due
-from ledger.books.model import Entry, Plan, Refusal, RefusalReason
+from ledger.books.model.entries import Entry
+from ledger.books.model.plans import Plan
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.customers import Customers

@@ -11,19 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger.books.model import (
-    Decision,
-    Entry,
-    GrantRecord,
-    Lot,
-    LotKey,
-    Refusal,
-    Renewal,
-    RenewalKey,
-    Reservation,
-    State,
-    Wallet,
-)
+from ledger.books.model.decisions import Decision
+from ledger.books.model.entries import Entry
+from ledger.books.model.lots import GrantRecord, Lot, LotKey
+from ledger.books.model.priced import State
+from ledger.books.model.refusals import Refusal
+from ledger.books.model.renewals import Renewal, RenewalKey
+from ledger.books.model.reservations import Reservation
+from ledger.books.model.wallets import Wallet
 from ledger.calls import Call
 from ledger.engine.command import Answer, Pending
 from ledger.store.audit import Audited

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from ledger.books.model import Entry, Refusal, RefusalReason
+from ledger.books.model.entries import Entry
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.customer import UNDISTURBED_ROUNDS
 from ledger.engine.cell.customers import Customers, gave_up

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ledger.books.burn_down import burn_order
 from ledger.books.due_entries import NO_CLOSINGS, Closings
 from ledger.books.limits import LINES_UNDONE_MAX
-from ledger.books.model import EntryBudgets, Facts, GrantRecord
+from ledger.books.model.budgets import EntryBudgets
+from ledger.books.model.decisions import Facts
+from ledger.books.model.lots import GrantRecord
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import (
     ENTRY,
@@ -33,7 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from ledger.books.model import Entry, Lot, LotKey, Renewal, RenewalKey, Reservation, State, Wallet
+    from ledger.books.model.entries import Entry
+    from ledger.books.model.lots import Lot, LotKey
+    from ledger.books.model.priced import State
+    from ledger.books.model.renewals import Renewal, RenewalKey
+    from ledger.books.model.reservations import Reservation
+    from ledger.books.model.wallets import Wallet
     from ledger.store.cells.rows_in import Fields
     from ledger.store.postgres.database import Connection, PooledConnection
 

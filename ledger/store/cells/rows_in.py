@@ -7,39 +7,21 @@ from fractions import Fraction
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ledger.books.model import (
+from ledger.books.model.amounts import Credits, Dollars, Ratio
+from ledger.books.model.budgets import BudgetCrossing
+from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, Money, MoneyLine
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.priced import Effect, State, Terms, Treatment
+from ledger.books.model.renewals import Every, Renewal, RenewalKey
+from ledger.books.model.reservations import (
     NO_COSTS,
-    NO_REMAINDERS,
-    NO_TALLIES,
-    BudgetCrossing,
-    Credits,
-    Dollars,
-    Draw,
-    Effect,
-    Entry,
-    EntryKind,
-    EntryLine,
-    Every,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    Money,
-    MoneyLine,
     Pin,
-    Ratio,
-    Renewal,
-    RenewalKey,
     Reservation,
     ReservationCosts,
     ReservationImage,
     ReservationState,
-    State,
-    Tally,
-    Terms,
-    Treatment,
-    Wallet,
 )
+from ledger.books.model.wallets import NO_REMAINDERS, NO_TALLIES, Tally, Wallet
 from ledger.store.cells.columns import (
     ENTRY,
     ENTRY_LINE_OWN,

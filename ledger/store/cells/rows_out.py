@@ -13,32 +13,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from ledger.books.model import NOTHING, ReservationState, Terms
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.priced import Terms
+from ledger.books.model.reservations import ReservationState
 from ledger.store.cells.columns import BETWEEN_ROWS, ENTRY_LINE_OWN, MONEY_LINE_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from ledger.books.model import (
-        BudgetCrossing,
-        Entry,
-        EntryBudgets,
-        EntryLine,
-        GrantRecord,
-        Lot,
-        LotKey,
-        Money,
-        MoneyLine,
-        Ratio,
-        Renewal,
-        RenewalKey,
-        Reservation,
-        ReservationCosts,
-        State,
-        Tally,
-        Wallet,
-    )
+    from ledger.books.model.amounts import Ratio
+    from ledger.books.model.budgets import BudgetCrossing, EntryBudgets
+    from ledger.books.model.entries import Entry, EntryLine, Money, MoneyLine
+    from ledger.books.model.lots import GrantRecord, Lot, LotKey
+    from ledger.books.model.priced import State
+    from ledger.books.model.renewals import Renewal, RenewalKey
+    from ledger.books.model.reservations import Reservation, ReservationCosts
+    from ledger.books.model.wallets import Tally, Wallet
     from ledger.store.audit import Audited
 
 Key = TypeVar("Key")

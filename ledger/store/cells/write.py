@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ledger.books.model import NO_COSTS, NOTHING, EntryKind
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.reservations import NO_COSTS
 from ledger.store.cells import rows_out
 from ledger.store.cells.write_statement import (
     AUDIT,
@@ -50,17 +52,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from ledger.books.model import (
-        Entry,
-        GrantRecord,
-        Lot,
-        LotKey,
-        Renewal,
-        RenewalKey,
-        Reservation,
-        State,
-        Wallet,
-    )
+    from ledger.books.model.entries import Entry
+    from ledger.books.model.lots import GrantRecord, Lot, LotKey
+    from ledger.books.model.priced import State
+    from ledger.books.model.renewals import Renewal, RenewalKey
+    from ledger.books.model.reservations import Reservation
+    from ledger.books.model.wallets import Wallet
     from ledger.store.audit import Audited
     from ledger.store.cells.rows_out import Shared
     from ledger.store.cells.write_statement import StatementPart

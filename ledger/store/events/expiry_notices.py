@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ledger.books.model import EntryKind, LotKey
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.lots import LotKey
 from ledger.events.derive import ExpiringGrant
 from ledger.store.statements import statements_of
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from ledger.books.model import Credits, LotKey
+from ledger.books.model.amounts import Credits
+from ledger.books.model.lots import LotKey
 from ledger.events.derive import BookedFact, Event, EventType, ExpiringGrant, IssuedGrant
 from ledger.store.cells.rows_in import crossing_of
 from ledger.store.events.expiry_notices import OF_NO_LOT, expiring_grants, note_expiries

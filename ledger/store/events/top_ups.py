@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ledger.books.model import LotStatus
+from ledger.books.model.lots import LotStatus
 from ledger.books.top_ups import (
     IN_HAND,
     LOOKED_BACK,

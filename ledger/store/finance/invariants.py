@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ledger.books.model import Credits, Dollars
+from ledger.books.model.amounts import Credits, Dollars
 from ledger.books.tallies import MAX_TALLIES
 from ledger.store.finance.rollups import MEMOS, OF_LINES, OF_LINES_ALONE
 from ledger.store.statements import statements_of

@@ -13,7 +13,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from ledger.books.model import Credits, Dollars, Entry
+from ledger.books.model.amounts import Credits, Dollars
+from ledger.books.model.entries import Entry
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import ENTRY, MONEY
 from ledger.store.statements import statements_of

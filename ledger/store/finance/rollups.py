@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ledger.books.model import Credits, Dollars
+from ledger.books.model.amounts import Credits, Dollars
 from ledger.store.cells.write_statement import FRESH_SECONDS
 from ledger.store.finance.reads import snapshot
 from ledger.store.statements import statements_of

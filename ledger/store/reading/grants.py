@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ledger.books.model import GrantRecord, Lot, LotKey
+from ledger.books.model.lots import GrantRecord, Lot, LotKey
 from ledger.store.cells.columns import LOT
 from ledger.store.cells.rows_in import lot_of
 from ledger.store.statements import statements_of

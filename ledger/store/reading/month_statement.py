@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ledger.books.calendar import day_begins
-from ledger.books.model import Credits
+from ledger.books.model.amounts import Credits
 from ledger.errors import RequestError
 from ledger.store.reading.journal_parts import PART, SPAN, ReportOutdatedError, added_up
 from ledger.store.statements import statements_of

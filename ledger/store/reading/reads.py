@@ -14,7 +14,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ledger.books.budgets import CounterPlace
-from ledger.books.model import BudgetCounter, Credits, Entry, LotKey, Reservation, ReservationState
+from ledger.books.model.amounts import Credits
+from ledger.books.model.budgets import BudgetCounter
+from ledger.books.model.entries import Entry
+from ledger.books.model.lots import LotKey
+from ledger.books.model.reservations import Reservation, ReservationState
 from ledger.errors import NotNowError, RequestError
 from ledger.store.cells.columns import ENTRY, RESERVATION
 from ledger.store.cells.rows_in import entry_of, reservation_of

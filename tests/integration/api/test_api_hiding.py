@@ -32,7 +32,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.errors import OVERLOADED, TABLE
 from ledger.api.messages.limits import USAGE_ITEMS_MAX
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.engine import waiting as waiting_module
 from ledger.engine.waiting import Bound, Urgency
 from ledger.finance.v1 import finance_service_pb2 as finance

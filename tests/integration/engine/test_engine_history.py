@@ -15,7 +15,7 @@ from engine_world import World, fingerprint, pages, write_config
 
 from ledger import books
 from ledger.app import open_prices
-from ledger.books.model import RefusalReason
+from ledger.books.model.refusals import RefusalReason
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.command import Committed, UnavailableError, all_done
 from ledger.engine.engine import Engine

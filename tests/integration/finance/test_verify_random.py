@@ -36,7 +36,8 @@ from ledger.books import (
     WriteOffDebt,
     WriteOffGrant,
 )
-from ledger.books.model import NOTHING, Reservation
+from ledger.books.model.labels import NOTHING
+from ledger.books.model.reservations import Reservation
 from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store.cells import columns, rows_out

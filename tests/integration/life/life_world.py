@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ledger.books.model import Plan
+from ledger.books.model.plans import Plan
 from ledger.clock import DatabaseClock
 from ledger.metrics.operations import OperationsMetrics
 from ledger.publishing.service import PublishingService

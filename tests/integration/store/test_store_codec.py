@@ -11,31 +11,19 @@ from hypothesis import strategies as st
 from store_world import CELL
 
 from ledger import books
-from ledger.books.model import (
-    Credits,
-    Dollars,
-    Draw,
-    Effect,
-    Entry,
-    EntryBudgets,
-    EntryKind,
-    EntryLine,
-    GrantKind,
-    Lot,
-    LotKey,
-    LotStatus,
-    Money,
-    MoneyLine,
+from ledger.books.model.amounts import Credits, Dollars
+from ledger.books.model.budgets import EntryBudgets
+from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, Money, MoneyLine
+from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.priced import Effect, State, Terms, Treatment
+from ledger.books.model.reservations import (
     Pin,
     Reservation,
     ReservationCosts,
     ReservationImage,
     ReservationState,
-    State,
-    Tally,
-    Terms,
-    Treatment,
 )
+from ledger.books.model.wallets import Tally
 from ledger.store.cells import columns, rows_in, rows_out
 from ledger.store.cells.load import LoadRequest, find_entries, load, load_reversal
 from ledger.store.cells.write import Batch, write

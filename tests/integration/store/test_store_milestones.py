@@ -10,7 +10,7 @@ import pytest
 from store_world import CELL, World, priced
 
 from ledger.books import Charge
-from ledger.books.model import Credits
+from ledger.books.model.amounts import Credits
 from ledger.store.cells.write import write
 from ledger.store.directory import Directory
 from ledger.store.reading.journal_parts import SPAN

@@ -8,7 +8,7 @@ import pytest
 from store_world import CELL, CREDIT, PLAN, World
 
 from ledger import books
-from ledger.books.model import Credits
+from ledger.books.model.amounts import Credits
 from ledger.store.cells.write import write
 from ledger.store.directory import Directory
 from ledger.store.reading.reads import BooksBehindError, Reads

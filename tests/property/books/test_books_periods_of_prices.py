@@ -33,7 +33,7 @@ from ledger.books import (
     Reverse,
     State,
 )
-from ledger.books.model import NO_TALLY
+from ledger.books.model.wallets import NO_TALLY
 from ledger.engine.cell.customer import effects_of
 from ledger.prices.price_book import freed, priced_of, texts_of, unwound
 from tests.build import decided

@@ -16,7 +16,7 @@ from ledger.books import (
     PricedLine,
     Reserve,
 )
-from ledger.books.model import ZERO
+from ledger.books.model.amounts import ZERO
 from tests.build import decided, line, priced
 
 POOLS = ("a", "b")

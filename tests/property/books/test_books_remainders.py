@@ -22,7 +22,7 @@ from ledger.books import (
     Reverse,
     Rounding,
 )
-from ledger.books.model import NO_TALLY
+from ledger.books.model.wallets import NO_TALLY
 from ledger.books.tallies import MAX_TALLIES
 from tests.build import line, priced
 

@@ -30,7 +30,7 @@ from ledger.books import (
 )
 from ledger.books.billing import make_bill
 from ledger.books.burn_down import Source, cover
-from ledger.books.model import Ratio
+from ledger.books.model.amounts import Ratio
 from ledger.books.rounding import apportion_ratios, exact_sum, nearest, over_one, round_ratio
 from tests.build import CREDIT, decided, line, lot, priced
 

@@ -25,7 +25,7 @@ from ledger.books.commands import (
     Reserve,
     Reverse,
 )
-from ledger.books.model import GrantKind
+from ledger.books.model.lots import GrantKind
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet

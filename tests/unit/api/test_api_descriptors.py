@@ -11,7 +11,7 @@ from ledger.admin.v1 import admin_service_pb2
 from ledger.api.messages.encode import _TYPES
 from ledger.api.scopes import ScopeMissingError, scopes_of
 from ledger.api.server import _pool
-from ledger.books.model import EntryKind
+from ledger.books.model.entries import EntryKind
 from ledger.finance.v1 import finance_service_pb2
 from ledger.v1 import credit_service_pb2, scope_pb2, usage_pb2, wallet_service_pb2
 

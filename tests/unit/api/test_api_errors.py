@@ -14,7 +14,7 @@ from grpc import StatusCode
 from ledger.access.allowances import KeyLimitError
 from ledger.api import errors
 from ledger.api.messages.validation import InvalidArgumentError
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.command import FaultError, OverloadedError, UnavailableError
 from ledger.store.reading.reads import BooksBehindError, CustomerNotFoundError
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.api.messages import ids
-from ledger.books.model import LotKey
+from ledger.books.model.lots import LotKey
 
 GUIDE = Path(__file__).parents[3] / "docs" / "api.md"
 SEQUENCES = st.integers(1, 2**63 - 1)

@@ -93,7 +93,7 @@ from ledger.books import (
     WriteOffDebt,
     WriteOffGrant,
 )
-from ledger.books.model import NO_RECORD
+from ledger.books.model.lots import NO_RECORD
 from tests import build
 from tests.build import CREDIT, DOLLAR, START
 

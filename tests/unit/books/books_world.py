@@ -40,7 +40,7 @@ from ledger.books import (
 )
 from ledger.books.audit import audit
 from ledger.books.commands import OF_GRANT
-from ledger.books.model import NO_RECORD
+from ledger.books.model.lots import NO_RECORD
 from tests.build import DOLLAR, START, terms
 
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)

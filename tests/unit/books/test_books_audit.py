@@ -11,7 +11,7 @@ from books_tables import Table
 
 from ledger.books import Credits, LotKey, LotStatus, Pin, ReservationState
 from ledger.books.audit import Books, Invariant, audit, returned
-from ledger.books.model import Tally
+from ledger.books.model.wallets import Tally
 
 STEPS = """
 plan over_capture=ALLOW_WITH_OVERDRAFT overdraft=50

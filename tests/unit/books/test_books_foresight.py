@@ -8,7 +8,12 @@ from ledger.books import create
 from ledger.books.burn_down import burn_order
 from ledger.books.commands import Reserve
 from ledger.books.foresight import foresee_refusal
-from ledger.books.model import Credits, Facts, Lot, Plan, Priced, Refusal, Treatment
+from ledger.books.model.amounts import Credits
+from ledger.books.model.decisions import Facts
+from ledger.books.model.lots import Lot
+from ledger.books.model.plans import Plan
+from ledger.books.model.priced import Priced, Treatment
+from ledger.books.model.refusals import Refusal
 from ledger.books.reservations import reserve
 from tests.build import START, line, lot, priced, terms
 

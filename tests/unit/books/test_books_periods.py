@@ -29,7 +29,7 @@ from ledger.books import (
     State,
     Treatment,
 )
-from ledger.books.model import MoneyLine
+from ledger.books.model.entries import MoneyLine
 from ledger.books.period_close import count
 from ledger.books.returns.credit_return import is_refunded
 from ledger.books.rounding import MAX_AMOUNT

@@ -11,7 +11,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 
 from ledger.api import errors as server
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.client import errors
 from ledger.client.errors import OF_REASON, CreditsError, InternalFault, Refused, Unavailable, error_of_status
 

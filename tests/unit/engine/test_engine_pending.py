@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ledger.books.commands import Charge, Commit, Release, Reserve, Reverse
-from ledger.books.model import Refusal, RefusalReason
+from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.command import Asked, Pending, Underway, all_done
 from pricing import Compute
 

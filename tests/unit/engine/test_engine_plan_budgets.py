@@ -3,7 +3,7 @@
 import pytest
 
 import pricing
-from ledger.books.model import AtLimit, Budget, BudgetWindow
+from ledger.books.model.budgets import AtLimit, Budget, BudgetWindow
 from ledger.prices.plan_budgets import BUDGETS_MAX
 from ledger.prices.plans import PlanBook
 

@@ -3,7 +3,7 @@
 import pytest
 
 import pricing
-from ledger.books.model import OverCapture, Unpriced, UsedCredits
+from ledger.books.model.plans import OverCapture, Unpriced, UsedCredits
 from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
 
 CARD = """\

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pricing
-from ledger.books.model import UNSCALED, EntryKind, Unpriced
+from ledger.books.model.entries import EntryKind
+from ledger.books.model.plans import Unpriced
+from ledger.books.model.priced import UNSCALED
 from ledger.prices.plans import PlanBook
 from ledger.simulation.figures import BUCKETS, bucket_of
 from ledger.simulation.plans import card_under, not_simulated, unpriced_under

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
-from ledger.books.model import Entry
+from ledger.books.model.entries import Entry
 from ledger.engine import waiting as module
 from ledger.engine.command import Committed, Pending, UnavailableError
 from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of

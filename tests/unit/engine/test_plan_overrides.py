@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from ledger.books.model import OverCapture, Plan, Unpriced
+from ledger.books.model.plans import OverCapture, Plan, Unpriced
 from ledger.prices.plan_overrides import overridden, read_overrides, refuse_overrides
 from ledger.prices.plans import PlanBook, PlanPolicies
 from pricing.documents.validate import ConfigError

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 import ledger.events
 from ledger.api.messages import ids
-from ledger.books.model import BudgetCrossing, Credits, LotKey
+from ledger.books.model.amounts import Credits
+from ledger.books.model.budgets import BudgetCrossing
+from ledger.books.model.lots import LotKey
 from ledger.events.derive import BookedFact, Event, EventType, IssuedGrant, PublicIds, events_of
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

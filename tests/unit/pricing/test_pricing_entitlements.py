@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pricing_world import NOW, card_text, config, refusals
 
-from ledger.books.model import Plan, PlanEntitlements
+from ledger.books.model.plans import Plan, PlanEntitlements
 from ledger.prices.plan_entitlements import denied_items, refuse_denied
 from pricing import Compute, Entitlements, Outcome, RateCard, Result, Tokens, Units
 from pricing.cards.patterns import matches, meet
