@@ -1,6 +1,30 @@
 """The client for a product's backend: hold credits before an agent works, charge what it used."""
 
-from ledger.client.checks import Check, CheckedItem
+from ledger.client.answers.balances import Balance, KindBalance, NextExpiry, WalletBalance
+from ledger.client.answers.budgets import Budget, BudgetWindow
+from ledger.client.answers.charges import (
+    Charge,
+    ChargeLine,
+    PendingCharge,
+    Quote,
+    Refund,
+    Reservation,
+    ReservationState,
+    Written,
+)
+from ledger.client.answers.checks import Check, CheckedItem
+from ledger.client.answers.events import Event, EventPage
+from ledger.client.answers.grants import Grant, GrantKind, GrantStatus
+from ledger.client.answers.prices import PriceList, PriceListItem, PriceRate
+from ledger.client.answers.statements import (
+    Statement,
+    StatementLine,
+    StatementLineType,
+    Transaction,
+    TransactionType,
+)
+from ledger.client.answers.tokens import CustomerToken
+from ledger.client.answers.usage import UsageRow
 from ledger.client.credits import Credits
 from ledger.client.errors import (
     BooksDoNotVerify,
@@ -47,44 +71,11 @@ from ledger.client.errors import (
     UsageError,
 )
 from ledger.client.lists import Listed
-from ledger.client.models import (
-    Balance,
-    Charge,
-    ChargeLine,
-    PendingCharge,
-    Quote,
-    Refund,
-    Reservation,
-    ReservationState,
-    Written,
-)
 from ledger.client.recovery import Recovery, RefusedUsage
 from ledger.client.session import Session, Summary, SummaryLine
 from ledger.client.sync import SyncCredits, SyncListed, SyncWatched
 from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert
-from ledger.client.wallet_models import (
-    Budget,
-    BudgetWindow,
-    CustomerToken,
-    Event,
-    EventPage,
-    Grant,
-    GrantKind,
-    GrantStatus,
-    KindBalance,
-    NextExpiry,
-    PriceList,
-    PriceListItem,
-    PriceRate,
-    Statement,
-    StatementLine,
-    StatementLineType,
-    Transaction,
-    TransactionType,
-    UsageRow,
-    WalletBalance,
-)
 from ledger.client.watching import Watched
 
 __all__ = [

@@ -14,16 +14,25 @@ from typing import Any, Final, Literal, Self, TypeVar, overload
 import grpc
 import grpc.aio
 
-from ledger.client import forks, models
+from ledger.client import forks
 from ledger.client.amounts import micros_of
+from ledger.client.answers.charges import (
+    Charge,
+    PendingCharge,
+    Refund,
+    Reservation,
+    charge_of,
+    reservation_of,
+    written_of,
+)
 from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call
 from ledger.client.journal import BYTES_MAX, Journal
-from ledger.client.models import Charge, PendingCharge, Refund, Reservation
 from ledger.client.outbox import Outbox
 from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
+from ledger.client.requests import duration, put_labels, put_work
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
 from ledger.client.watching import Watched
@@ -152,15 +161,15 @@ class Credits(Reads):
         request = item.reserve
         request.request_id = request_id or new_request_id()
         request.customer_id = customer_id
-        models.put_work(request, usage, amount)
+        put_work(request, usage, amount)
         if minimum is not None:
             request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_of(minimum)
         if ttl_seconds is not None:
             request.ttl.seconds = ttl_seconds
         if labels is not None:
-            models.put_labels(request.labels, labels)
+            put_labels(request.labels, labels)
         answer = (await self.write(item)).reserve
-        return models.reservation_of(answer.reservation, models.written_of(answer))
+        return reservation_of(answer.reservation, written_of(answer))
 
     async def extend(
         self,
@@ -177,10 +186,10 @@ class Credits(Reads):
             customer_id=customer_id,
             reservation_id=reservation_id,
             amount_micros=0 if amount is None else micros_of(amount),
-            ttl=models.duration(ttl_seconds),
+            ttl=duration(ttl_seconds),
         )
         answer = (await self.write(pb.BatchItem(extend=request))).extend
-        return models.reservation_of(answer.reservation, models.written_of(answer))
+        return reservation_of(answer.reservation, written_of(answer))
 
     async def commit(
         self,
@@ -199,10 +208,10 @@ class Credits(Reads):
         request.customer_id = customer_id
         request.reservation_id = reservation_id
         request.final = final
-        models.put_work(request, usage, amount)
+        put_work(request, usage, amount)
         answer = (await self.write(item)).commit
-        written = models.written_of(answer)
-        return models.charge_of(answer.charge, written, models.reservation_of(answer.reservation, written))
+        written = written_of(answer)
+        return charge_of(answer.charge, written, reservation_of(answer.reservation, written))
 
     async def release(
         self, customer_id: str, reservation_id: str, *, request_id: str | None = None
@@ -212,7 +221,7 @@ class Credits(Reads):
             request_id=request_id or new_request_id(), customer_id=customer_id, reservation_id=reservation_id
         )
         answer = (await self.write(pb.BatchItem(release=request))).release
-        return models.reservation_of(answer.reservation, models.written_of(answer))
+        return reservation_of(answer.reservation, written_of(answer))
 
     @overload
     async def charge(
@@ -264,9 +273,9 @@ class Credits(Reads):
         request.request_id = request_id or new_request_id()
         request.customer_id = customer_id
         request.already_used = already_used
-        models.put_work(request, usage, amount)
+        put_work(request, usage, amount)
         if labels is not None:
-            models.put_labels(request.labels, labels)
+            put_labels(request.labels, labels)
         if on_outage == "allow":
             result = await self._opened_delivery().charge(request)
             if result is None:
@@ -274,7 +283,7 @@ class Credits(Reads):
         else:
             result = await self.write(item)
         answer = result.charge
-        return models.charge_of(answer.charge, models.written_of(answer))
+        return charge_of(answer.charge, written_of(answer))
 
     def _check_allowed(self, *, already_used: bool) -> None:
         if not already_used:
@@ -302,7 +311,7 @@ class Credits(Reads):
             reason=reason,
         )
         answer = (await self.write(pb.BatchItem(refund=request))).refund
-        return Refund(answer.refunded_micros, models.written_of(answer))
+        return Refund(answer.refunded_micros, written_of(answer))
 
     async def reverse(
         self,
@@ -326,7 +335,7 @@ class Credits(Reads):
         else:
             request.reservation_id = reservation_id or ""
         answer = (await self.write(pb.BatchItem(reverse=request))).reverse
-        return Refund(answer.returned_micros, models.written_of(answer))
+        return Refund(answer.returned_micros, written_of(answer))
 
     async def write(self, item: pb.BatchItem, *, timeout_seconds: float | None = None) -> pb.BatchResult:
         """Carries out one write, together with those of other tasks, and repeated while that may help.

@@ -11,22 +11,28 @@ from typing import Any, TypeVar
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ledger.client import models, wallet_models
-from ledger.client.checks import Check, check_of
-from ledger.client.lists import PAGE_SIZE, Listed, Page
-from ledger.client.models import Charge, Quote, Reservation, ReservationState
-from ledger.client.usage_report import added_up
-from ledger.client.wallet_models import (
-    Budget,
-    CustomerToken,
-    EventPage,
-    Grant,
-    PriceList,
-    Statement,
-    Transaction,
-    UsageRow,
-    WalletBalance,
+from ledger.client.answers.balances import WalletBalance, wallet_balance_of
+from ledger.client.answers.budgets import Budget, budget_of
+from ledger.client.answers.charges import (
+    Charge,
+    Quote,
+    Reservation,
+    ReservationState,
+    charge_of,
+    quote_of,
+    reservation_of,
+    state_number,
 )
+from ledger.client.answers.checks import Check, check_of
+from ledger.client.answers.events import EventPage, event_page_of
+from ledger.client.answers.grants import Grant, grant_of
+from ledger.client.answers.prices import PriceList, price_list_of
+from ledger.client.answers.statements import Statement, Transaction, statement_of, transaction_of
+from ledger.client.answers.tokens import CustomerToken, customer_token_of
+from ledger.client.answers.usage import UsageRow, usage_row_of
+from ledger.client.lists import PAGE_SIZE, Listed, Page
+from ledger.client.requests import duration, labels_asked, put_work
+from ledger.client.usage_report import added_up
 from ledger.client.wire import Wire
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2
@@ -59,9 +65,9 @@ class Reads(ABC):
         request = pb.QuoteRequest(
             customer_id=customer_id,
             usage=usage_pb2.UsageList(items=usage),
-            labels=models.labels_asked(labels),
+            labels=labels_asked(labels),
         )
-        return models.quote_of(await self._read(lambda wire: wire.credits.Quote, request))
+        return quote_of(await self._read(lambda wire: wire.credits.Quote, request))
 
     async def check(
         self,
@@ -72,14 +78,14 @@ class Reads(ABC):
         labels: Mapping[str, str] | None = None,
     ) -> Check:
         """Whether the customer may begin this now, what it costs, and what is available; no effect."""
-        request = pb.CheckRequest(customer_id=customer_id, labels=models.labels_asked(labels))
-        models.put_work(request, usage, amount)
+        request = pb.CheckRequest(customer_id=customer_id, labels=labels_asked(labels))
+        put_work(request, usage, amount)
         return check_of(await self._read(lambda wire: wire.credits.Check, request))
 
     async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
         request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)
         answer = await self._read(lambda wire: wire.credits.GetReservation, request)
-        return models.reservation_of(answer.reservation)
+        return reservation_of(answer.reservation)
 
     def list_reservations(
         self,
@@ -89,24 +95,24 @@ class Reads(ABC):
         labels: Mapping[str, str] | None = None,
     ) -> Listed[Reservation]:
         """A customer's reservations, newest first: of one state, and with all of these labels, if given."""
-        asked = models.state_number(state)
+        asked = state_number(state)
 
         async def read(token: str) -> Page[Reservation]:
             request = pb.ListReservationsRequest(
                 customer_id=customer_id,
                 state=asked,
-                labels=models.labels_asked(labels),
+                labels=labels_asked(labels),
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
             answer = await self._read(lambda wire: wire.credits.ListReservations, request)
-            return Page([models.reservation_of(each) for each in answer.reservations], answer.next_page_token)
+            return Page([reservation_of(each) for each in answer.reservations], answer.next_page_token)
 
         return Listed(read)
 
     async def get_charge(self, customer_id: str, charge_id: str) -> Charge:
         request = pb.GetChargeRequest(customer_id=customer_id, charge_id=charge_id)
-        return models.charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
+        return charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
 
     def list_charges(
         self,
@@ -121,12 +127,12 @@ class Reads(ABC):
             request = pb.ListChargesRequest(
                 customer_id=customer_id,
                 reservation_id=reservation_id or "",
-                labels=models.labels_asked(labels),
+                labels=labels_asked(labels),
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
             answer = await self._read(lambda wire: wire.credits.ListCharges, request)
-            return Page([models.charge_of(each) for each in answer.charges], answer.next_page_token)
+            return Page([charge_of(each) for each in answer.charges], answer.next_page_token)
 
         return Listed(read)
 
@@ -138,7 +144,7 @@ class Reads(ABC):
         Raises ValueError for an instant without a time zone.
         """
         request = wallet.GetBalanceRequest(customer_id=customer_id, as_of=_timestamp(as_of))
-        return wallet_models.wallet_balance_of(await self._read(lambda wire: wire.wallet.GetBalance, request))
+        return wallet_balance_of(await self._read(lambda wire: wire.wallet.GetBalance, request))
 
     def list_grants(self, customer_id: str, *, expires_before: datetime | None = None) -> Listed[Grant]:
         """A customer's grants, newest first; or only those with credits left that expire before an instant.
@@ -152,7 +158,7 @@ class Reads(ABC):
                 customer_id=customer_id, expires_before=before, page_size=PAGE_SIZE, page_token=token
             )
             answer = await self._read(lambda wire: wire.wallet.ListGrants, request)
-            return Page([wallet_models.grant_of(each) for each in answer.grants], answer.next_page_token)
+            return Page([grant_of(each) for each in answer.grants], answer.next_page_token)
 
         return Listed(read)
 
@@ -164,16 +170,16 @@ class Reads(ABC):
                 customer_id=customer_id, page_size=PAGE_SIZE, page_token=token
             )
             answer = await self._read(lambda wire: wire.wallet.ListTransactions, request)
-            lines = [wallet_models.transaction_of(each) for each in answer.transactions]
+            lines = [transaction_of(each) for each in answer.transactions]
             return Page(lines, answer.next_page_token)
 
         return Listed(read)
 
     async def budgets(self, customer_id: str, labels: Mapping[str, str] | None = None) -> tuple[Budget, ...]:
         """The customer's budgets, and what they have counted; with labels, of those that count by these."""
-        request = wallet.GetBudgetsRequest(customer_id=customer_id, labels=models.labels_asked(labels))
+        request = wallet.GetBudgetsRequest(customer_id=customer_id, labels=labels_asked(labels))
         answer = await self._read(lambda wire: wire.wallet.GetBudgets, request)
-        return tuple(map(wallet_models.budget_of, answer.budgets))
+        return tuple(map(budget_of, answer.budgets))
 
     async def events_since(
         self, customer_id: str, cursor: str = "", *, types: Collection[str] = ()
@@ -186,7 +192,7 @@ class Reads(ABC):
             customer_id=customer_id, types=types, page_size=PAGE_SIZE, page_token=cursor
         )
         answer = await self._read(lambda wire: wire.wallet.ListEvents, request)
-        return wallet_models.event_page_of(answer)
+        return event_page_of(answer)
 
     async def usage_report(
         self,
@@ -207,12 +213,12 @@ class Reads(ABC):
             first_day=first_day.isoformat(),
             last_day=(last_day or first_day).isoformat(),
             label_keys=label_keys,
-            labels=models.labels_asked(labels),
+            labels=labels_asked(labels),
             page_size=PAGE_SIZE,
         )
         pages = await self._pages(lambda wire: wire.wallet.GetUsageReport, request)
         rows = added_up(row for page in pages for row in page.rows)
-        return tuple(map(wallet_models.usage_row_of, rows))
+        return tuple(map(usage_row_of, rows))
 
     async def statement(self, customer_id: str, month: str, *, label_keys: Collection[str] = ()) -> Statement:
         """A month, as YYYY-MM, of the customer's time zone, its lines parted by labels, 4 at most.
@@ -224,7 +230,7 @@ class Reads(ABC):
         )
         pages = await self._pages(lambda wire: wire.wallet.GetStatement, request)
         lines = added_up(line for page in pages for line in page.lines)
-        return wallet_models.statement_of(pages[-1], lines)
+        return statement_of(pages[-1], lines)
 
     async def _pages(self, method: Method[Report], request: Reported) -> list[Report]:
         """All pages of a report."""
@@ -238,15 +244,15 @@ class Reads(ABC):
     async def price_list(self, customer_id: str) -> PriceList:
         """What a credit buys under the customer's card."""
         request = wallet.GetPriceListRequest(customer_id=customer_id)
-        return wallet_models.price_list_of(await self._read(lambda wire: wire.wallet.GetPriceList, request))
+        return price_list_of(await self._read(lambda wire: wire.wallet.GetPriceList, request))
 
     async def create_customer_token(
         self, customer_id: str, *, ttl_seconds: int | None = None
     ) -> CustomerToken:
         """A token by which a product's front end reads one customer's wallet, for 15 minutes if not said."""
-        request = pb.CreateCustomerTokenRequest(customer_id=customer_id, ttl=models.duration(ttl_seconds))
+        request = pb.CreateCustomerTokenRequest(customer_id=customer_id, ttl=duration(ttl_seconds))
         answer = await self._read(lambda wire: wire.credits.CreateCustomerToken, request)
-        return wallet_models.customer_token_of(answer)
+        return customer_token_of(answer)
 
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:

@@ -26,8 +26,9 @@ from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
 
-from ledger.client import forks, models
+from ledger.client import forks
 from ledger.client.amounts import credits_of, micros_of, shown
+from ledger.client.answers import charges
 from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
     BudgetExceeded,
@@ -44,6 +45,7 @@ from ledger.client.errors import (
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, charge_of, commit_of, release_of
+from ledger.client.requests import labels_message
 from ledger.client.session_book import SHORT, SessionBook, Shortage, UsedLine
 from ledger.client.usage import Result, Work, convert
 from ledger.v1 import credit_service_pb2 as pb
@@ -137,7 +139,7 @@ class Session:
         self.customer_id = customer_id
         self._delivery = delivery
         self._outbox = delivery.outbox
-        self._labels = models.labels_message(labels or {})
+        self._labels = labels_message(labels or {})
         self._estimate, self._estimated_items = _estimate_of(estimate)
         self._ttl = None if ttl_seconds is None else Duration(seconds=ttl_seconds)
         self._id = uuid4().hex
@@ -445,7 +447,7 @@ class Session:
         request.MergeFrom(self._estimate)
         sent_at = monotonic()
         answer = (await self._delivery.send(pb.BatchItem(reserve=request))).reserve
-        reservation = models.reservation_of(answer.reservation, models.written_of(answer))
+        reservation = charges.reservation_of(answer.reservation, charges.written_of(answer))
         release = release_of(self.customer_id, reservation.reservation_id)
         try:
             self._outbox.take([release], [])
@@ -498,7 +500,7 @@ class Session:
         sent_at = monotonic()
         answer = (await self._delivery.send(pb.BatchItem(extend=request))).extend
         self._book.extended(
-            models.reservation_of(answer.reservation, models.written_of(answer)), sent_at=sent_at
+            charges.reservation_of(answer.reservation, charges.written_of(answer)), sent_at=sent_at
         )
 
     def _lose(self) -> None:
@@ -546,11 +548,11 @@ class Session:
 
     def _charged(self, write: Write, answer: pb.BatchResult) -> None:
         if answer.HasField("charge"):
-            charge = models.charge_of(answer.charge.charge, models.written_of(answer.charge))
+            charge = charges.charge_of(answer.charge.charge, charges.written_of(answer.charge))
         else:
-            written = models.written_of(answer.commit)
-            reservation = models.reservation_of(answer.commit.reservation, written)
-            charge = models.charge_of(answer.commit.charge, written, reservation)
+            written = charges.written_of(answer.commit)
+            reservation = charges.reservation_of(answer.commit.reservation, written)
+            charge = charges.charge_of(answer.commit.charge, written, reservation)
         self._book.charged(charge, write.items)
         if self._is_of_hold(write) and (charge.late or charge.final):
             self._lose()

@@ -22,8 +22,8 @@ from fractions import Fraction
 from math import inf
 from typing import Final, NamedTuple
 
+from ledger.client.answers.charges import Charge, ChargeLine, Reservation
 from ledger.client.errors import BudgetExceeded, InsufficientCredits
-from ledger.client.models import Charge, ChargeLine, Reservation
 from ledger.v1.usage_pb2 import ComputeUsage, TokenUsage, UsageItem
 
 _TOKENS: Final = tuple(

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from ledger.client import forks
+from ledger.client.answers.balances import Balance
 from ledger.client.credits import Amount, Credits, Usage
 from ledger.client.errors import ClientClosed, CreditsError
 from ledger.client.lists import Listed
-from ledger.client.models import Balance
 from ledger.client.sync_session import Run, SyncSession
 from ledger.client.watching import Watched
 from ledger.v1.usage_pb2 import UsageItem

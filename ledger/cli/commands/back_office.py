@@ -18,7 +18,7 @@ from ledger.cli.output.console import USAGE, fail, out, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
 from ledger.cli.run import run
 from ledger.cli.services import call
-from ledger.client import models
+from ledger.client.requests import put_labels
 from ledger.client.usage_report import added_up
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
@@ -193,7 +193,7 @@ def budgets(
 ) -> None:
     """Show a customer's budgets, what each has counted and what it leaves."""
     request = wallet.GetBudgetsRequest(customer_id=customer_id)
-    models.put_labels(request.labels, _labels(labels or []))
+    put_labels(request.labels, _labels(labels or []))
     answer = run(_budgets(target, request))
     if as_json:
         print_json(answer)

@@ -21,7 +21,7 @@ from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions
 from ledger.cli.replaying.provider_records import ProviderFiles, open_usage
 from ledger.cli.run import run
 from ledger.cli.services import call
-from ledger.client.models import labels_message
+from ledger.client.requests import labels_message
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList
 

@@ -20,9 +20,9 @@ from ledger.client import (
 )
 from ledger.client.errors import JournalCorrupt
 from ledger.client.journal import Journal, left_in
-from ledger.client.models import labels_message
 from ledger.client.outbox import Outbox
 from ledger.client.outstanding import charge_of, commit_of, release_of
+from ledger.client.requests import labels_message
 from ledger.v1.credit_service_pb2 import Labels, ListChargesRequest, ListChargesResponse
 from ledger.v1.usage_pb2 import UsageItem
 from tests.waiting import until

@@ -9,7 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.client.models import Balance, Charge, ChargeLine, Reservation, ReservationState, Written
+from ledger.client.answers.balances import Balance
+from ledger.client.answers.charges import Charge, ChargeLine, Reservation, ReservationState, Written
 from ledger.client.session_book import SessionBook, measure
 from ledger.v1.usage_pb2 import ComputeUsage, Outcome, TokenUsage, UnitUsage, UsageItem
 

@@ -8,9 +8,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from ledger.client.amounts import credits_of
+from ledger.client.answers.balances import Balance, balance_of
+from ledger.client.answers.budgets import Budget, budget_of
+from ledger.client.answers.charges import ChargeLine, line_of
+from ledger.client.answers.fields import instant_of
+from ledger.client.answers.prices import PriceRate, price_rate_of
 from ledger.client.errors import CreditsError, error_of_status
-from ledger.client.models import Balance, ChargeLine, balance_of, instant_of, line_of
-from ledger.client.wallet_models import Budget, PriceRate, budget_of, price_rate_of
 from ledger.v1 import credit_service_pb2 as pb
 
 

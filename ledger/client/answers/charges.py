@@ -1,30 +1,18 @@
-"""What the client answers: immutable values of what the service sent.
-
-Amounts of credits stand twice, as exact decimals and in micro-credits (`held` is `held_micros` / 1,000,000).
-Instants are of UTC.
-"""
+"""What holds and charges credits: reservations, charges and their lines, quotes, refunds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from ledger.client.amounts import credits_of, micros_of
+from ledger.client.amounts import credits_of
+from ledger.client.answers.balances import Balance, balance_of
+from ledger.client.answers.fields import instant_of, labels_of
 from ledger.v1 import credit_service_pb2 as pb
-from ledger.v1 import usage_pb2
-
-_NAMED: Final = frozenset({"project", "user", "agent", "session"})
-"""Labels with fields of their own."""
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ReservationState(StrEnum):
@@ -48,34 +36,6 @@ _STATES: Final[Mapping[pb.ReservationState.ValueType, ReservationState]] = {
     pb.RESERVATION_STATE_REVERSED: ReservationState.REVERSED,
 }
 _NUMBERS: Final = {state: number for number, state in _STATES.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """A customer's credits at an instant."""
-
-    available_micros: int
-    held_micros: int
-    pending_micros: int
-    """Granted, not started."""
-    debt_micros: int
-    """Owed; positive."""
-
-    @property
-    def available(self) -> Decimal:
-        return credits_of(self.available_micros)
-
-    @property
-    def held(self) -> Decimal:
-        return credits_of(self.held_micros)
-
-    @property
-    def pending(self) -> Decimal:
-        return credits_of(self.pending_micros)
-
-    @property
-    def debt(self) -> Decimal:
-        return credits_of(self.debt_micros)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,67 +180,6 @@ class Refund:
         return credits_of(self.returned_micros)
 
 
-# -- from and to messages --------------------------------------------------------------------------
-
-
-def labels_message(labels: Mapping[str, str]) -> pb.Labels:
-    """Labels as the service takes them."""
-    message = pb.Labels()
-    put_labels(message, labels)
-    return message
-
-
-def put_labels(into: pb.Labels, labels: Mapping[str, str]) -> None:
-    """Adds labels to those of a request."""
-    for key, value in labels.items():
-        if key in _NAMED:
-            setattr(into, key, value)
-        else:
-            into.other[key] = value
-
-
-def put_work(
-    request: pb.CheckRequest | pb.ReserveRequest | pb.CommitReservationRequest | pb.ChargeRequest,
-    usage: Sequence[usage_pb2.UsageItem] | None,
-    amount: Decimal | int | None,
-) -> None:
-    """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
-    if (usage is None) == (amount is None):
-        raise TypeError("give usage or an amount: one of them")
-    if amount is not None:
-        request.amount_micros = micros_of(amount)
-    if usage is not None:
-        request.usage.SetInParent()  # Of no items too: it is the service that says what it takes.
-        request.usage.items.extend(usage)
-
-
-def labels_asked(labels: Mapping[str, str] | None) -> pb.Labels | None:
-    """Labels as requests take them; None: not said."""
-    return None if labels is None else labels_message(labels)
-
-
-def duration(seconds: int | None) -> Duration | None:
-    """A duration as requests take it; None: not said."""
-    return None if seconds is None else Duration(seconds=seconds)
-
-
-def labels_of(message: pb.Labels) -> dict[str, str]:
-    """Labels as one mapping, the named ones first."""
-    # One by one: each answer has two, and a loop over their names takes thrice as long.
-    labels = {}
-    if message.project:
-        labels["project"] = message.project
-    if message.user:
-        labels["user"] = message.user
-    if message.agent:
-        labels["agent"] = message.agent
-    if message.session:
-        labels["session"] = message.session
-    if message.other:
-        labels.update(message.other)
-    return labels
-
-
 def state_number(state: ReservationState | None) -> pb.ReservationState.ValueType:
     """A state as requests take it; None: any. Raises ValueError for one that the client does not know."""
     if state is None:
@@ -288,10 +187,6 @@ def state_number(state: ReservationState | None) -> pb.ReservationState.ValueTyp
     if state is ReservationState.UNKNOWN:
         raise ValueError("unknown is no state that reservations can be asked for by")
     return _NUMBERS[state]
-
-
-def balance_of(message: pb.Balance) -> Balance:
-    return Balance(message.available_micros, message.held_micros, message.pending_micros, message.debt_micros)
 
 
 def written_of(
@@ -360,9 +255,3 @@ def line_of(message: pb.ChargeLine) -> ChargeLine:
 
 def quote_of(message: pb.QuoteResponse) -> Quote:
     return Quote(message.credits_micros, tuple(line_of(line) for line in message.lines), message.rate_card)
-
-
-def instant_of(stamp: Timestamp) -> datetime:
-    """An instant of UTC, to the microsecond."""
-    # As Timestamp.ToDatetime does, in a third of its time.
-    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)

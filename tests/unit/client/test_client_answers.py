@@ -8,7 +8,8 @@ from enum import StrEnum
 import pytest
 
 from ledger.client import GrantKind, GrantStatus, ReservationState, StatementLineType, TransactionType
-from ledger.client.wallet_models import grant_of, transaction_of
+from ledger.client.answers.grants import grant_of
+from ledger.client.answers.statements import transaction_of
 from ledger.v1 import credit_service_pb2, wallet_service_pb2
 
 
