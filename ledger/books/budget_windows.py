@@ -27,12 +27,26 @@ class Span(NamedTuple):
 
 ALL_TIME = Span(None, None)
 
+_last_found: dict[tuple[BudgetWindow, str], Span] = {}
+"""Of each zone, the window that was found last: the next instant is in it too, as a rule."""
+
 
 def span_of(window: BudgetWindow, at: datetime, zone: str) -> Span:
     """The window that an instant is in, by the clock of a zone (an IANA name)."""
     if window is BudgetWindow.TOTAL:
         return ALL_TIME
-    here = ZoneInfo(zone)
+    last = _last_found.get((window, zone))
+    if last is None or not _is_in(at, last):
+        last = _last_found[window, zone] = _found(window, at, ZoneInfo(zone))
+    return last
+
+
+def _is_in(at: datetime, span: Span) -> bool:
+    return span.starts_at is not None and span.ends_at is not None and span.starts_at <= at < span.ends_at
+
+
+def _found(window: BudgetWindow, at: datetime, here: ZoneInfo) -> Span:
+    """The window of a zone that an instant is in; not that of all time."""
     if window is BudgetWindow.HOUR:
         starts_at = _hour(at, here)
         ends_at = _hour(starts_at + _HOUR, here)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ledger.books import BudgetWindow
-from ledger.books.budget_windows import ALL_TIME, span_of
+from ledger.books.budget_windows import ALL_TIME, Span, span_of
 
 BERLIN, LORD_HOWE, HAVANA, KOLKATA = "Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Asia/Kolkata"
 
@@ -65,7 +65,14 @@ def test_windows_follow_each_other(window: BudgetWindow, zone: str) -> None:
         assert starts_at is not None
         assert ends_at is not None
         assert starts_at <= at < ends_at
-        assert span_of(window, starts_at, zone) == (starts_at, ends_at)
-        assert span_of(window, ends_at - timedelta(microseconds=1), zone) == (starts_at, ends_at)
+        for each in (starts_at, ends_at - timedelta(microseconds=1)):
+            assert found_anew(window, each, zone) == (starts_at, ends_at)
+            assert span_of(window, at, zone) == (starts_at, ends_at)
         assert span_of(window, ends_at, zone).starts_at == ends_at
         at = ends_at
+
+
+def found_anew(window: BudgetWindow, at: datetime, zone: str) -> Span:
+    """The window of an instant, where another one was found last."""
+    span_of(window, utc("2001-01-01"), zone)
+    return span_of(window, at, zone)
