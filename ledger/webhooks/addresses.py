@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from threading import Thread
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -46,24 +48,47 @@ def refuse_url(url: str, *, private_allowed: bool) -> tuple[str, int]:
 
 async def resolve(host: str, port: int, *, private_allowed: bool) -> list[str]:
     """The addresses of a host. Raises AddressRefusedError where there is none, or one that is not public."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise AddressRefusedError("has a host that is not found") from None
-    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    addresses = await _look_up(host, port)
+    if not addresses:
+        raise AddressRefusedError("has a host that is not found")
     if not private_allowed and not all(map(is_public, addresses)):
         raise AddressRefusedError("leads to an address that is not public")
     return addresses
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host, none where it is not found.
+
+    In a thread of its own: name servers that do not answer keep no other look-up waiting, nor the process
+    from ending.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(addresses: list[str]) -> None:
+        if not found.done():
+            found.set_result(addresses)
+
+    def look() -> None:
+        addresses: list[str] = []
+        # A loop that has ended meanwhile waits for nothing.
+        with suppress(RuntimeError):
+            with suppress(OSError, UnicodeError):
+                infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses = list(dict.fromkeys(str(each[4][0]) for each in infos))
+            loop.call_soon_threadsafe(settle, addresses)
+
+    Thread(target=look, name="webhooks: a host is looked up", daemon=True).start()
+    return await found
 
 
 def is_public(text: str) -> bool:
     """Whether an address is anybody's on the Internet, also one that is written within another."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
-        inner = _within(address)
-        if inner is not None:
-            address = inner
+        if address.is_site_local:
+            return False
+        address = _within(address) or address
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -30,7 +30,7 @@ from ledger.store.events.webhooks import (
     lease,
     settle,
 )
-from ledger.webhooks.sender import CONNECTIONS_MAX, Sender
+from ledger.webhooks.sender import CONNECTIONS_MAX, Sender, authorities
 
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool
@@ -93,8 +93,9 @@ class WebhookDelivery:
         """Delivers to one endpoint, as long as there is something that may be taken."""
         try:
             leased = await lease(self._writer, endpoint_id, self._holder)
+            verified_by = await asyncio.to_thread(authorities)
             while leased is not None:
-                async with Sender(leased.url, private_allowed=self._private_allowed) as sender:
+                async with Sender(leased.url, verified_by, private_allowed=self._private_allowed) as sender:
                     leased = await self._rounds(endpoint_id, leased.url, sender)
         except Exception as error:  # noqa: BLE001 -- the next look begins anew
             _log.warning("webhooks.not_delivered", endpoint_id=endpoint_id, error=repr(error))

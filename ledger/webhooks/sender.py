@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -67,16 +68,21 @@ def headers_of(
     ]
 
 
+@cache
+def authorities() -> ssl.SSLContext:
+    """By which receivers' certificates are verified: the system's, read once, for that takes 75 ms."""
+    return ssl.create_default_context()
+
+
 class Sender:
     """Connections to one endpoint, from its first delivery to the end of the block."""
 
-    def __init__(self, url: str, *, private_allowed: bool) -> None:
+    def __init__(self, url: str, verified_by: ssl.SSLContext, *, private_allowed: bool) -> None:
         self._url = url
         self._private_allowed = private_allowed
+        self._network = _LookedAt(private_allowed=private_allowed)
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
-            max_connections=CONNECTIONS_MAX,
-            network_backend=_LookedAt(private_allowed=private_allowed),
+            ssl_context=verified_by, max_connections=CONNECTIONS_MAX, network_backend=self._network
         )
 
     async def __aenter__(self) -> Self:
@@ -88,6 +94,7 @@ class Sender:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._network.end()
         await self._pool.aclose()
 
     async def failure_of(self, event: QueuedEvent, secrets: Sequence[WebhookSecret]) -> str:
@@ -118,11 +125,20 @@ class Sender:
 
 
 class _LookedAt(httpcore2.AsyncNetworkBackend):
-    """Connects to addresses that were looked at, not to names."""
+    """Connects to addresses that were looked at, not to names.
+
+    All connections wait for one look-up, so that an endpoint has one under way at a time.
+    """
 
     def __init__(self, *, private_allowed: bool) -> None:
         self._backend = httpcore2.AnyIOBackend()
         self._private_allowed = private_allowed
+        self._look_up: asyncio.Task[list[str]] | None = None
+
+    def end(self) -> None:
+        """Waits for no look-up any more."""
+        if self._look_up is not None:
+            self._look_up.cancel()
 
     async def connect_tcp(
         self,
@@ -132,7 +148,11 @@ class _LookedAt(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        addresses = await resolve(host, port, private_allowed=self._private_allowed)
+        if self._look_up is None or self._look_up.done():
+            self._look_up = asyncio.create_task(
+                resolve(host, port, private_allowed=self._private_allowed), name=f"look-up of {host}"
+            )
+        addresses = await asyncio.shield(self._look_up)
         for address in addresses[:-1]:
             try:
                 return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -11,7 +16,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from ledger.store.events.webhooks import QueuedEvent, WebhookSecret
 from ledger.webhooks.addresses import AddressRefusedError, is_public, refuse_url, resolve
 from ledger.webhooks.delivery import PAUSES, pause_after
-from ledger.webhooks.sender import body_of, headers_of, shown
+from ledger.webhooks.sender import Sender, authorities, body_of, headers_of, shown
+from tests.waiting import until
 
 EVENT = QueuedEvent(
     number=12,
@@ -44,6 +50,7 @@ FIRST, SECOND = WebhookSecret(bytes(range(32))), WebhookSecret(bytes(range(32, 6
         "::",
         "fe80::1%eth0",
         "fd00:ec2::254",
+        "fec0::1",
         "ff02::1",
         "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
@@ -99,6 +106,48 @@ async def test_names_of_loopback_are_refused(host):
     """Whatever it is written as: what it resolves to is looked at."""
     with pytest.raises(AddressRefusedError):
         await resolve(host, 443, private_allowed=False)
+
+
+async def test_name_servers_that_do_not_answer_hold_up_no_other_host(monkeypatch):
+    """However many endpoints wait for them; each has one look-up, which all its connections wait for."""
+    answered, asked = Event(), Counter[str]()
+    ask = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **kwargs):
+        asked[host] += 1
+        if host == "silent.example.com":
+            answered.wait()
+            raise socket.gaierror
+        return ask(host, *args, **kwargs)
+
+    async def all_have_asked():
+        return asked["silent.example.com"] >= len(senders)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    silent = "https://silent.example.com/hook"
+    try:
+        async with AsyncExitStack() as endpoints, asyncio.TaskGroup() as deliveries:
+            senders = [
+                await endpoints.enter_async_context(Sender(silent, authorities(), private_allowed=False))
+                for _ in range(40)
+            ]
+            attempts = [
+                deliveries.create_task(sender.failure_of(EVENT, (FIRST,)))
+                for sender in senders
+                for _ in "123"
+            ]
+            await until(all_have_asked)
+            assert await resolve("127.0.0.1", 443, private_allowed=True) == ["127.0.0.1"]
+            assert asked["silent.example.com"] == len(senders)
+            answered.set()
+    finally:
+        answered.set()
+    assert all(attempt.result() for attempt in attempts)
+
+
+def test_authorities_are_read_once():
+    """It takes 75 ms, in which nobody is served; every event may bring every endpoint to work."""
+    assert authorities() is authorities()
 
 
 def test_a_receiver_verifies_with_either_secret():
