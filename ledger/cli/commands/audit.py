@@ -10,12 +10,9 @@ import typer
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach, stamp
-from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
-
-PAGE_SIZE = 1_000
+from ledger.cli.commands.calls import PAGE_SIZE, listed
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, stamp
+from ledger.cli.output.console import USAGE, fail, note, print_answer, table
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
@@ -34,7 +31,7 @@ def audit(
     since: Annotated[datetime | None, typer.Option(formats=_FORMATS, help="UTC.")] = None,
     until: Annotated[datetime | None, typer.Option(formats=_FORMATS, help="UTC, not included.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Show who did what in the back office, the newest first."""
@@ -48,27 +45,12 @@ def audit(
         since=stamp(since),
         until=stamp(until),
     )
-    events, there_is_more = run(_listed(target, request, limit))
-    if as_json:
-        print_json(pb.ListAuditEventsResponse(events=events))
-    else:
-        out().print(_table(events))
+    events, there_is_more = listed(
+        target, lambda ledger: ledger.admin.ListAuditEvents, request, lambda page: page.events, limit
+    )
+    print_answer(pb.ListAuditEventsResponse(events=events), _table(events), as_json=as_json)
     if there_is_more:
         note(f"There is more: these are the newest {limit}. --limit shows more, --until what was before.")
-
-
-async def _listed(
-    target: str, request: pb.ListAuditEventsRequest, limit: int
-) -> tuple[list[pb.AuditEvent], bool]:
-    """The newest, and whether there are others."""
-    found: list[pb.AuditEvent] = []
-    async with reach(target) as ledger:
-        while True:
-            page = await call(ledger.admin.ListAuditEvents, request)
-            found += page.events
-            request.page_token = page.next_page_token
-            if len(found) >= limit or not page.next_page_token:
-                return found[:limit], len(found) > limit or bool(page.next_page_token)
 
 
 def _table(events: list[pb.AuditEvent]) -> Table:

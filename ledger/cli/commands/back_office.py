@@ -12,12 +12,19 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, PublicTarget, RequestId, at_server, reach
+from ledger.cli.commands.calls import PAGE_SIZE, ask, listed
+from ledger.cli.commands.options import (
+    BACK_OFFICE,
+    PUBLIC,
+    AdminTarget,
+    AsJson,
+    PublicTarget,
+    RequestId,
+    at_server,
+)
 from ledger.cli.output.amounts import show_credits
-from ledger.cli.output.console import USAGE, fail, out, print_json, table
+from ledger.cli.output.console import USAGE, fail, print_answer, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
-from ledger.cli.run import run
-from ledger.cli.services import call
 from ledger.client.requests import put_labels
 from ledger.client.usage_report import added_up
 from ledger.v1 import credit_service_pb2 as credit
@@ -36,7 +43,7 @@ def create(
     zone: Annotated[str, typer.Option(help="IANA time zone.")] = "UTC",
     multiplier: Annotated[str, typer.Option(help="What its prices are multiplied by.")] = "1",
     request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Create a customer."""
@@ -49,16 +56,8 @@ def create(
         multiplier=multiplier,
     )
     request = pb.CreateCustomerRequest(request_id=request_id or secrets.token_hex(16), customer=customer)
-    answer = run(_create(target, request))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(_customer_table([answer.customer]))
-
-
-async def _create(target: str, request: pb.CreateCustomerRequest) -> pb.CreateCustomerResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.CreateCustomer, request)
+    answer = ask(target, lambda ledger: ledger.admin.CreateCustomer, request)
+    print_answer(answer, _customer_table([answer.customer]), as_json=as_json)
 
 
 @customers.command("override")
@@ -70,7 +69,7 @@ def override(
         typer.Argument(help="FIELD=VALUE, as plans.yaml writes them. None: back to all of the plan's."),
     ] = None,
     request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Give a customer its own of single fields of its plan, in place of those that it has."""
@@ -79,7 +78,7 @@ def override(
         customer=pb.Customer(customer_id=customer_id, plan_overrides=_overrides(fields or [])),
         update_mask=FieldMask(paths=["plan_overrides"]),
     )
-    answer = run(_update(target, request))
+    answer = ask(target, lambda ledger: ledger.admin.UpdateCustomer, request)
     if as_json:
         print_json(answer)
     else:
@@ -97,33 +96,13 @@ def _overrides(fields: list[str]) -> str:
     return "\n".join(lines)
 
 
-async def _update(target: str, request: pb.UpdateCustomerRequest) -> pb.UpdateCustomerResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.UpdateCustomer, request)
-
-
 @customers.command("list")
 @at_server
-def list_customers(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+def list_customers(target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """List all customers, by id."""
-    found = run(_list(target))
-    if as_json:
-        print_json(pb.ListCustomersResponse(customers=found))
-    else:
-        out().print(_customer_table(found))
-
-
-async def _list(target: str) -> list[pb.Customer]:
-    found: list[pb.Customer] = []
-    token = ""
-    async with reach(target) as ledger:
-        while True:
-            request = pb.ListCustomersRequest(page_size=1000, page_token=token)
-            page = await call(ledger.admin.ListCustomers, request)
-            found += page.customers
-            token = page.next_page_token
-            if not token:
-                return found
+    request = pb.ListCustomersRequest(page_size=PAGE_SIZE)
+    found, _ = listed(target, lambda ledger: ledger.admin.ListCustomers, request, lambda page: page.customers)
+    print_answer(pb.ListCustomersResponse(customers=found), _customer_table(found), as_json=as_json)
 
 
 @customers.command("usage")
@@ -133,34 +112,20 @@ def usage(
     first_day: Annotated[str, typer.Argument(help="YYYY-MM-DD, in the customer's time zone, included.")],
     last_day: Annotated[str, typer.Argument(help="Included; the first, if not given.")] = "",
     by: Annotated[list[str] | None, typer.Option(help="Label to tell apart by; may be repeated.")] = None,
-    target: PublicTarget = "127.0.0.1:50051",
+    target: PublicTarget = PUBLIC,
     as_json: AsJson = False,
 ) -> None:
     """Show what a customer has used: by day, label, kind and measured unit."""
     keys = by or []
     request = wallet.GetUsageReportRequest(
-        customer_id=customer_id, first_day=first_day, last_day=last_day, label_keys=keys, page_size=1000
+        customer_id=customer_id, first_day=first_day, last_day=last_day, label_keys=keys, page_size=PAGE_SIZE
     )
-    pieces = run(_usage(target, request))
+    pieces, _ = listed(target, lambda ledger: ledger.wallet.GetUsageReport, request, lambda page: page.rows)
     try:
         rows = added_up(pieces)
     except ValueError:
         fail("a row adds up to more micro-credits than 64 bits hold: tell it apart by more labels", USAGE)
-    if as_json:
-        print_json(wallet.GetUsageReportResponse(rows=rows))
-    else:
-        out().print(usage_table(rows, keys))
-
-
-async def _usage(target: str, request: wallet.GetUsageReportRequest) -> list[wallet.UsageRow]:
-    rows: list[wallet.UsageRow] = []
-    async with reach(target) as ledger:
-        while True:
-            page = await call(ledger.wallet.GetUsageReport, request)
-            rows += page.rows
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return rows
+    print_answer(wallet.GetUsageReportResponse(rows=rows), usage_table(rows, keys), as_json=as_json)
 
 
 def usage_table(rows: list[wallet.UsageRow], keys: list[str]) -> Table:
@@ -188,17 +153,14 @@ def budgets(
         list[str] | None,
         typer.Option("--label", help="NAME=VALUE, of whose counts are shown; may be repeated."),
     ] = None,
-    target: PublicTarget = "127.0.0.1:50051",
+    target: PublicTarget = PUBLIC,
     as_json: AsJson = False,
 ) -> None:
     """Show a customer's budgets, what each has counted and what it leaves."""
     request = wallet.GetBudgetsRequest(customer_id=customer_id)
     put_labels(request.labels, _labels(labels or []))
-    answer = run(_budgets(target, request))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(budgets_table(answer))
+    answer = ask(target, lambda ledger: ledger.wallet.GetBudgets, request)
+    print_answer(answer, budgets_table(answer), as_json=as_json)
 
 
 def _labels(stated: list[str]) -> dict[str, str]:
@@ -209,11 +171,6 @@ def _labels(stated: list[str]) -> dict[str, str]:
             fail(f"{each}: write NAME=VALUE", USAGE)
         labels[name] = value
     return labels
-
-
-async def _budgets(target: str, request: wallet.GetBudgetsRequest) -> wallet.GetBudgetsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.wallet.GetBudgets, request)
 
 
 def budgets_table(answer: wallet.GetBudgetsResponse) -> Table:
@@ -236,7 +193,7 @@ def budgets_table(answer: wallet.GetBudgetsResponse) -> Table:
     return made
 
 
-def _customer_table(found: list[pb.Customer]) -> object:
+def _customer_table(found: list[pb.Customer]) -> Table:
     made = table("Customers", "id", "name", "plan", "card", "zone", "created")
     for customer in found:
         created = customer.created_at.ToDatetime(tzinfo=UTC)

@@ -12,11 +12,10 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server
 from ledger.cli.output.amounts import nanousd, show_credits, show_dollars, show_margin
-from ledger.cli.output.console import REFUSED, note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
+from ledger.cli.output.console import REFUSED, note, out, print_answer, print_json, print_table, table
 from ledger.finance.v1 import finance_service_pb2 as pb
 
 books = typer.Typer(
@@ -45,7 +44,7 @@ def trial_balance(
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="What was booked until then, UTC."),
     ] = None,
     customer: Annotated[str, typer.Option(help="One customer; all, if not given.")] = "",
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """The balance of every account; each commodity sums to 0."""
@@ -54,16 +53,8 @@ def trial_balance(
         instant = Timestamp()
         instant.FromDatetime(as_of.replace(tzinfo=UTC))
         request.as_of.CopyFrom(instant)
-    answer = run(_trial_balance(target, request))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(trial_balance_table(answer))
-
-
-async def _trial_balance(target: str, request: pb.GetTrialBalanceRequest) -> pb.GetTrialBalanceResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.GetTrialBalance, request)
+    answer = ask(target, lambda ledger: ledger.finance.GetTrialBalance, request)
+    print_answer(answer, trial_balance_table(answer), as_json=as_json)
 
 
 def trial_balance_table(answer: pb.GetTrialBalanceResponse) -> Table:
@@ -84,7 +75,7 @@ def margin(
     first_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
     last_day: Annotated[str, typer.Option(help="YYYY-MM-DD, UTC, included.")] = "",
     customer: Annotated[str, typer.Option(help="One customer; all, if not given.")] = "",
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Revenue, cost and margin."""
@@ -95,16 +86,8 @@ def margin(
         last_day=last_day,
         customer_id=customer,
     )
-    answer = run(_margin(target, request))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(margin_table(answer, dimensions))
-
-
-async def _margin(target: str, request: pb.GetMarginReportRequest) -> pb.GetMarginReportResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.GetMarginReport, request)
+    answer = ask(target, lambda ledger: ledger.finance.GetMarginReport, request)
+    print_answer(answer, margin_table(answer, dimensions), as_json=as_json)
 
 
 def margin_table(answer: pb.GetMarginReportResponse, dimensions: list[ReportDimension]) -> Table:
@@ -153,22 +136,17 @@ def _figures(rows: list[pb.MarginRow]) -> dict[str, str]:
 
 @books.command("findings")
 @at_server
-def findings(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+def findings(target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """List what the watch over the books has found and still stands; exit status 1 where something does."""
-    answer = run(_findings(target))
+    answer = ask(target, lambda ledger: ledger.finance.ListFindings, pb.ListFindingsRequest())
     if as_json:
         print_json(answer)
     elif answer.findings:
-        out().print(findings_table(answer))
+        print_table(findings_table(answer))
     else:
         out().print("No finding stands.")
     if answer.findings:
         raise typer.Exit(REFUSED)
-
-
-async def _findings(target: str) -> pb.ListFindingsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.ListFindings, pb.ListFindingsRequest())
 
 
 def findings_table(answer: pb.ListFindingsResponse) -> Table:
@@ -189,9 +167,9 @@ def findings_table(answer: pb.ListFindingsResponse) -> Table:
 
 @books.command("verify")
 @at_server
-def verify(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+def verify(target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """Check the invariants of the books over the whole journal; exit status 1 where one does not hold."""
-    answer = run(_verify(target))
+    answer = ask(target, lambda ledger: ledger.finance.VerifyJournal, pb.VerifyJournalRequest())
     if as_json:
         print_json(answer)
     else:
@@ -200,11 +178,6 @@ def verify(target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> 
         out().print(verification_line(answer))
     if not answer.holds:
         raise typer.Exit(REFUSED)
-
-
-async def _verify(target: str) -> pb.VerifyJournalResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.VerifyJournal, pb.VerifyJournalRequest())
 
 
 def verification_line(answer: pb.VerifyJournalResponse) -> str:

@@ -11,10 +11,9 @@ import typer
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
-from ledger.cli.output.console import note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server
+from ledger.cli.output.console import note, print_answer, table
 from ledger.v1.wallet_service_pb2 import Event
 
 
@@ -25,23 +24,15 @@ def events(
     ] = None,
     after: Annotated[str, typer.Option(help="A cursor: only what came after it.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 50,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to all customers' credits, the oldest first, and the cursor to go on with."""
     request = pb.ListAllEventsRequest(page_size=limit, page_token=after, types=event_type or ())
-    page = run(_list(target, request))
-    if as_json:
-        print_json(page)
-    else:
-        out().print(_table(page.events))
+    page = ask(target, lambda ledger: ledger.admin.ListAllEvents, request)
+    print_answer(page, _table(page.events), as_json=as_json)
     more = "There is more" if page.next_page_token else "There is no more for now"
     note(f"{more}: go on with --after {page.cursor}")
-
-
-async def _list(target: str, request: pb.ListAllEventsRequest) -> pb.ListAllEventsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.ListAllEvents, request)
 
 
 def _table(found: Iterable[Event]) -> Table:

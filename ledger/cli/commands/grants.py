@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,25 +13,59 @@ from google.protobuf.message import Message
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, RequestId, at_server, reach, stamp
+from ledger.cli.commands.calls import PAGE_SIZE, ask, listed
+from ledger.cli.commands.options import (
+    BACK_OFFICE,
+    AdminTarget,
+    AsJson,
+    RequestId,
+    at_server,
+    stamp,
+    take_options,
+)
 from ledger.cli.output.amounts import micros, show_credits
-from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
+from ledger.cli.output.console import USAGE, fail, note, print_answer, table
 from ledger.v1.wallet_service_pb2 import Grant, GrantKind, GrantStatus
 
 grants = typer.Typer(no_args_is_help=True, help="Grants of credits, on a running server.")
-
-PAGE_SIZE = 1_000
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _Reason = Annotated[str, typer.Option(help="A sentence for whoever audits it.")]
 _GrantId = Annotated[str, typer.Argument(help="As `issue` and `list` print it.")]
 
 
+def _changes_a_grant(stating: Callable[..., Message]) -> Callable[..., None]:
+    """Makes a command of what states a request of the back office, whose answer says how a grant is now."""
+
+    @wraps(stating)
+    def command(*args: Any, request_id: str | None, target: str, as_json: bool, **kwargs: Any) -> None:
+        request: Any = stating(*args, **kwargs)
+        request.request_id = request_id or secrets.token_hex(16)
+        method = type(request).__name__.removesuffix("Request")
+        answer = ask(target, lambda ledger: getattr(ledger.admin, method), request)
+        print_answer(answer, _grant_table(answer, request.customer_id), as_json=as_json)
+        if not as_json:
+            _note_what_is_to_be_done(answer)
+
+    take_options(
+        command,
+        stating,
+        {"request_id": (RequestId, None), "target": (AdminTarget, BACK_OFFICE), "as_json": (AsJson, False)},
+    )
+    return at_server(command)
+
+
+def _note_what_is_to_be_done(answer: Message) -> None:
+    """Money that is to be paid back, or will not come."""
+    if isinstance(answer, pb.RefundGrantResponse):
+        note(f"{show_credits(answer.refunded_micros)} credits are taken back: pay ${answer.refund_usd} back.")
+    elif isinstance(answer, (pb.WriteOffGrantResponse, pb.WriteOffDebtResponse)):
+        note(f"${answer.written_off_usd} is written off.")
+
+
 # An amount below 0 is no option: it is reported as what it is.
 @grants.command("issue", context_settings={"ignore_unknown_options": True})
-@at_server
+@_changes_a_grant
 def issue(
     customer_id: str,
     amount: Annotated[str, typer.Argument(help="Credits, with at most 6 decimal places.")],
@@ -49,13 +85,9 @@ def issue(
     ] = False,
     reference: Annotated[str, typer.Option(help="Your own, an invoice's number say; customers see it.")] = "",
     remark: Annotated[str, typer.Option("--note", help="For the back office alone.")] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.IssueGrantRequest:
     """Issue a grant of credits."""
-    request = pb.IssueGrantRequest(
-        request_id=_id(request_id),
+    return pb.IssueGrantRequest(
         customer_id=customer_id,
         amount_micros=_amount_micros(amount),
         kind=GrantKind.Value(f"GRANT_KIND_{kind}"),
@@ -66,33 +98,27 @@ def issue(
         external_reference=reference,
         note=remark,
     )
-    _show(run(_answer(target, "IssueGrant", request)), customer_id, as_json=as_json)
 
 
 @grants.command("confirm")
-@at_server
+@_changes_a_grant
 def confirm(
     customer_id: str,
     grant_id: _GrantId,
     paid_total_usd: Annotated[
         str, typer.Option(help="What was really paid, in dollars; what was stated, if not given.")
     ] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.ConfirmGrantRequest:
     """Issue a grant whose payment was pending."""
-    request = pb.ConfirmGrantRequest(
-        request_id=_id(request_id),
+    return pb.ConfirmGrantRequest(
         customer_id=customer_id,
         grant_id=grant_id,
         paid_total_usd=paid_total_usd,
     )
-    _show(run(_answer(target, "ConfirmGrant", request)), customer_id, as_json=as_json)
 
 
 @grants.command("void")
-@at_server
+@_changes_a_grant
 def void(
     customer_id: str,
     grant_id: _GrantId,
@@ -107,24 +133,19 @@ def void(
     only_pending_payment: Annotated[
         bool, typer.Option("--only-pending-payment", help="Not if it has been paid for meanwhile.")
     ] = False,
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.VoidGrantRequest:
     """Take back what nobody holds of a grant."""
-    request = pb.VoidGrantRequest(
-        request_id=_id(request_id),
+    return pb.VoidGrantRequest(
         customer_id=customer_id,
         grant_id=grant_id,
         reason=reason,
         used=pb.UsedCredits.Value(f"USED_CREDITS_{used or 'UNSPECIFIED'}"),
         only_pending_payment=only_pending_payment,
     )
-    _show(run(_answer(target, "VoidGrant", request)), customer_id, as_json=as_json)
 
 
 @grants.command("extend")
-@at_server
+@_changes_a_grant
 def extend(
     customer_id: str,
     grant_id: _GrantId,
@@ -135,15 +156,11 @@ def extend(
         bool, typer.Option("--never-expires", help="It does not expire at all.")
     ] = False,
     priority: Annotated[int | None, typer.Option(help="Lower burns first; as it is, if not given.")] = None,
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.ExtendGrantRequest:
     """Give a grant another expiry, another priority, or both."""
     if expires_at is not None and never_expires:
         fail("--expires-at and --never-expires: say one of the two", USAGE)
     request = pb.ExtendGrantRequest(
-        request_id=_id(request_id),
         customer_id=customer_id,
         grant_id=grant_id,
         expires_at=stamp(expires_at),
@@ -151,12 +168,12 @@ def extend(
     )
     if never_expires:
         request.never_expires = True
-    _show(run(_answer(target, "ExtendGrant", request)), customer_id, as_json=as_json)
+    return request
 
 
 # An amount below 0 is no option: it is reported as what it is.
 @grants.command("refund", context_settings={"ignore_unknown_options": True})
-@at_server
+@_changes_a_grant
 def refund(
     customer_id: str,
     grant_id: _GrantId,
@@ -167,44 +184,30 @@ def refund(
     refund_usd: Annotated[
         str, typer.Option(help="To be paid back, in dollars; what the credits are worth, if not given.")
     ] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.RefundGrantRequest:
     """Take credits of a grant back for money, which you pay back by your payment system."""
-    request = pb.RefundGrantRequest(
-        request_id=_id(request_id),
+    return pb.RefundGrantRequest(
         customer_id=customer_id,
         grant_id=grant_id,
         amount_micros=_amount_micros(amount) if amount else None,
         refund_usd=refund_usd,
         reason=reason,
     )
-    answer = run(_answer(target, "RefundGrant", request))
-    _show(answer, customer_id, as_json=as_json)
-    if not as_json:
-        note(f"{show_credits(answer.refunded_micros)} credits are taken back: pay ${answer.refund_usd} back.")
 
 
 @grants.command("dispute")
-@at_server
+@_changes_a_grant
 def dispute(
     customer_id: str,
     grant_id: _GrantId,
     reason: _Reason,
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.DisputeGrantRequest:
     """Set aside what nobody holds of a grant whose payment is disputed, until `resolve`."""
-    request = pb.DisputeGrantRequest(
-        request_id=_id(request_id), customer_id=customer_id, grant_id=grant_id, reason=reason
-    )
-    _show(run(_answer(target, "DisputeGrant", request)), customer_id, as_json=as_json)
+    return pb.DisputeGrantRequest(customer_id=customer_id, grant_id=grant_id, reason=reason)
 
 
 @grants.command("resolve")
-@at_server
+@_changes_a_grant
 def resolve(
     customer_id: str,
     grant_id: _GrantId,
@@ -216,24 +219,19 @@ def resolve(
         Literal["STAY_PAID", "BECOME_DEBT"] | None,
         typer.Option(help="Used credits of one that is lost; as its plan has it, if not given."),
     ] = None,
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.ResolveDisputeRequest:
     """Give a disputed grant back, or take it back as `void` does."""
-    request = pb.ResolveDisputeRequest(
-        request_id=_id(request_id),
+    return pb.ResolveDisputeRequest(
         customer_id=customer_id,
         grant_id=grant_id,
         outcome=pb.DisputeOutcome.Value(f"DISPUTE_OUTCOME_{outcome}"),
         used=pb.UsedCredits.Value(f"USED_CREDITS_{used}") if used else pb.USED_CREDITS_UNSPECIFIED,
         reason=reason,
     )
-    _show(run(_answer(target, "ResolveDispute", request)), customer_id, as_json=as_json)
 
 
 @grants.command("write-off")
-@at_server
+@_changes_a_grant
 def write_off(
     customer_id: str,
     grant_id: _GrantId,
@@ -242,47 +240,31 @@ def write_off(
         str,
         typer.Option(help="In dollars; all that its used and expired credits were sold for, if not given."),
     ] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.WriteOffGrantRequest:
     """Give up what a grant was sold for: nobody will pay it."""
-    request = pb.WriteOffGrantRequest(
-        request_id=_id(request_id),
+    return pb.WriteOffGrantRequest(
         customer_id=customer_id,
         grant_id=grant_id,
         amount_usd=amount_usd,
         reason=reason,
     )
-    _given_up(run(_answer(target, "WriteOffGrant", request)), customer_id, as_json=as_json)
 
 
 @grants.command("write-off-debt", context_settings={"ignore_unknown_options": True})
-@at_server
+@_changes_a_grant
 def write_off_debt(
     customer_id: str,
     reason: _Reason,
     amount: Annotated[
         str, typer.Option(help="Credits, with at most 6 decimal places; all that is owed, if not given.")
     ] = "",
-    request_id: RequestId = None,
-    target: AdminTarget = "127.0.0.1:50052",
-    as_json: AsJson = False,
-) -> None:
+) -> pb.WriteOffDebtRequest:
     """Give up what a customer owes: a grant that nobody pays for pays it."""
-    request = pb.WriteOffDebtRequest(
-        request_id=_id(request_id),
+    return pb.WriteOffDebtRequest(
         customer_id=customer_id,
         amount_micros=_amount_micros(amount) if amount else None,
         reason=reason,
     )
-    _given_up(run(_answer(target, "WriteOffDebt", request)), customer_id, as_json=as_json)
-
-
-def _given_up(answer: Any, customer_id: str, *, as_json: bool) -> None:
-    _show(answer, customer_id, as_json=as_json)
-    if not as_json:
-        note(f"${answer.written_off_usd} is written off.")
 
 
 @grants.command("list")
@@ -294,7 +276,7 @@ def list_grants(
         int | None, typer.Option(min=0, max=36_500, help="Only those with credits left that expire by then.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """List grants of a customer, of a reference, or that expire soon, with what became of each."""
@@ -309,24 +291,21 @@ def list_grants(
         expires_before=stamp(until),
         page_size=min(limit, PAGE_SIZE),
     )
-    found, there_is_more = run(_listed(target, request, limit))
-    if as_json:
-        print_json(pb.ListCustomerGrantsResponse(grants=found))
-    else:
-        out().print(_table([(each.customer_id, each.grant, each.note) for each in found]))
+    found, there_is_more = listed(
+        target, lambda ledger: ledger.admin.ListCustomerGrants, request, lambda page: page.grants, limit
+    )
+    print_answer(pb.ListCustomerGrantsResponse(grants=found), grants_table(found), as_json=as_json)
     if there_is_more:
         note(f"There is more: these are the first {limit}. --limit shows more.")
 
 
 @grants.command("upcoming")
 @at_server
-def upcoming(customer_id: str, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+def upcoming(customer_id: str, target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """Show what a customer's plan grants next, and when."""
-    answer = run(_answer(target, "GetCustomer", pb.GetCustomerRequest(customer_id=customer_id)))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(upcoming_table(answer))
+    request = pb.GetCustomerRequest(customer_id=customer_id)
+    answer = ask(target, lambda ledger: ledger.admin.GetCustomer, request)
+    print_answer(answer, upcoming_table(answer), as_json=as_json)
 
 
 def upcoming_table(answer: pb.GetCustomerResponse) -> Table:
@@ -343,10 +322,6 @@ def upcoming_table(answer: pb.GetCustomerResponse) -> Table:
     return made
 
 
-def _id(request_id: str | None) -> str:
-    return request_id or secrets.token_hex(16)
-
-
 def _amount_micros(amount: str) -> int:
     try:
         amount_micros = micros(amount)
@@ -358,11 +333,8 @@ def _amount_micros(amount: str) -> int:
     return amount_micros
 
 
-def _show(answer: Any, customer_id: str, *, as_json: bool) -> None:
+def _grant_table(answer: Any, customer_id: str) -> Table:
     """What an answer says of its grant, and of what is available now."""
-    if as_json:
-        print_json(answer)
-        return
     made = table("Grant", "id", "customer", "status", "credits", "left", "available now", numbers=3)
     made.add_row(
         answer.grant.grant_id,
@@ -372,27 +344,29 @@ def _show(answer: Any, customer_id: str, *, as_json: bool) -> None:
         show_credits(answer.grant.remaining_micros),
         show_credits(answer.balance.available_micros),
     )
-    out().print(made)
+    return made
 
 
-def _table(found: list[tuple[str, Grant, str]]) -> Table:
+def grants_table(found: Iterable[pb.CustomerGrant]) -> Table:
+    """A row a grant, with what became of its credits."""
     figures = ("credits", "left", "held", "consumed", "expired", "voided", "refunded", "rolled over")
     texts = ("recurs as", "reference", "note")
     made = table(
         "Grants", "id", "customer", "status", "expires (UTC)", *texts, *figures, numbers=len(figures)
     )
-    for customer_id, grant, remark in found:
+    for each in found:
+        grant = each.grant
         expires = (
             f"{grant.expires_at.ToDatetime():%Y-%m-%d %H:%M:%S}" if grant.HasField("expires_at") else "never"
         )
         made.add_row(
             grant.grant_id,
-            customer_id,
+            each.customer_id,
             _status(grant),
             expires,
             grant.recurring or "-",
             grant.external_reference or "-",
-            remark or "-",
+            each.note or "-",
             show_credits(grant.amount_micros),
             show_credits(grant.remaining_micros),
             show_credits(grant.held_micros),
@@ -407,22 +381,3 @@ def _table(found: list[tuple[str, Grant, str]]) -> Table:
 
 def _status(grant: Grant) -> str:
     return GrantStatus.Name(grant.status).removeprefix("GRANT_STATUS_").lower().replace("_", " ")
-
-
-async def _answer(target: str, method: str, request: Message) -> Any:
-    async with reach(target) as ledger:
-        return await call(getattr(ledger.admin, method), request)
-
-
-async def _listed(
-    target: str, request: pb.ListCustomerGrantsRequest, limit: int
-) -> tuple[list[pb.CustomerGrant], bool]:
-    """The first of those asked for, and whether there are others."""
-    found: list[pb.CustomerGrant] = []
-    async with reach(target) as ledger:
-        while True:
-            page = await call(ledger.admin.ListCustomerGrants, request)
-            found += page.grants
-            request.page_token = page.next_page_token
-            if len(found) >= limit or not page.next_page_token:
-                return found[:limit], len(found) > limit or bool(page.next_page_token)

@@ -8,12 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, reach
 from ledger.cli.importing.importer import Importer, ImportTally
 from ledger.cli.importing.requests import CUSTOMERS, GRANTS, ImportKind
 from ledger.cli.importing.row_files import RowFileError, RowFormat, open_rows
 from ledger.cli.output.amounts import dollars, show_credits, show_dollars
-from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
+from ledger.cli.output.console import (
+    REFUSED,
+    USAGE,
+    fail,
+    note,
+    print_json,
+    print_table,
+    progress,
+    table,
+)
 from ledger.cli.run import run
 
 imports = typer.Typer(
@@ -34,7 +43,7 @@ def customers(
     file: File,
     form: Form = None,
     dry_run: DryRun = False,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Create the customers of a file: customer_id, plan, display_name, rate_card, zone, multiplier."""
@@ -47,7 +56,7 @@ def grants(
     file: File,
     form: Form = None,
     dry_run: DryRun = False,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Issue what is left of lots: id, customer_id, credits, kind, paid_total_usd, dates, priority, scope."""
@@ -113,4 +122,4 @@ def _print_summary(kind: ImportKind[Any], tally: ImportTally, *, dry_run: bool) 
     title = f"{kind.what.capitalize()}{', a dry run' if dry_run else ''}"
     made = table(title, *columns, *shown, numbers=len(columns) + len(shown))
     made.add_row(*(f"{cell:,}" for cell in cells), *shown.values())
-    out().print(made)
+    print_table(made)

@@ -15,8 +15,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, duration, reach, stamp
-from ledger.cli.output.console import REFUSED, fail, note, out, print_json, table, whoever
+from ledger.cli.commands.calls import PAGE_SIZE, ask, listed
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, duration, reach, stamp
+from ledger.cli.output.console import REFUSED, fail, note, print_answer, print_json, table, whoever
 from ledger.cli.run import run
 from ledger.cli.services import call
 
@@ -25,7 +26,6 @@ keys = typer.Typer(
     help="Keys of a server's callers. The first is made at the database: set DATABASE_URL, give no --target.",
 )
 
-_TARGET: Final = "127.0.0.1:50052"
 _STATES: Final = {
     pb.KEY_STATE_ACTIVE: "active",
     pb.KEY_STATE_EXPIRED: "expired",
@@ -57,7 +57,7 @@ def create(
     target: Annotated[
         str | None,
         typer.Option(
-            help=f"HOST:PORT of the server's back office; {_TARGET}, if neither it nor a database is given."
+            help=f"HOST:PORT of a server's back office; {BACK_OFFICE}, if neither it nor a database is given."
         ),
     ] = None,
     data: Annotated[
@@ -92,51 +92,29 @@ async def _create(
         made = await made_at_database(data, request)
         if made is not None:
             return made
-    async with reach(target or _TARGET) as ledger:
+    async with reach(target or BACK_OFFICE) as ledger:
         return await call(ledger.admin.CreateKey, request)
 
 
 @keys.command("list")
 @at_server
-def list_keys(target: AdminTarget = _TARGET, as_json: AsJson = False) -> None:
+def list_keys(target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """List all keys that were ever made, the newest first."""
-    found = run(_list(target))
-    if as_json:
-        print_json(pb.ListKeysResponse(keys=found))
-    else:
-        out().print(_table(found))
-
-
-async def _list(target: str) -> list[pb.Key]:
-    found: list[pb.Key] = []
-    request = pb.ListKeysRequest(page_size=1000)
-    async with reach(target) as ledger:
-        while True:
-            page = await call(ledger.admin.ListKeys, request)
-            found += page.keys
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return found
+    request = pb.ListKeysRequest(page_size=PAGE_SIZE)
+    found, _ = listed(target, lambda ledger: ledger.admin.ListKeys, request, lambda page: page.keys)
+    print_answer(pb.ListKeysResponse(keys=found), _table(found), as_json=as_json)
 
 
 @keys.command("revoke")
 @at_server
 def revoke(
     key_id: Annotated[str, typer.Argument(help="As `list` shows it.")],
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """End a key: within 2 s no server takes it."""
-    answer = run(_revoke(target, pb.RevokeKeyRequest(key_id=key_id)))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(_table([answer.key]))
-
-
-async def _revoke(target: str, request: pb.RevokeKeyRequest) -> pb.RevokeKeyResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.RevokeKey, request)
+    answer = ask(target, lambda ledger: ledger.admin.RevokeKey, pb.RevokeKeyRequest(key_id=key_id))
+    print_answer(answer, _table([answer.key]), as_json=as_json)
 
 
 @keys.command("rotate")
@@ -148,7 +126,7 @@ def rotate(
     ] = "24h",
     expires_at: Expiry = None,
     request_id: RequestId = None,
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Make the successor of a key, with its name, scopes and customers, and show it."""
@@ -158,14 +136,9 @@ def rotate(
         overlap=duration(overlap),
         expires_at=stamp(expires_at),
     )
-    answer = run(_rotate(target, request))
+    answer = ask(target, lambda ledger: ledger.admin.RotateKey, request)
     note(f"Key {answer.replaced.key_id} ends at {_when(answer.replaced.expires_at)}.")
     _show(answer, answer.key, answer.secret, as_json=as_json)
-
-
-async def _rotate(target: str, request: pb.RotateKeyRequest) -> pb.RotateKeyResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.RotateKey, request)
 
 
 def _show(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime
@@ -22,6 +22,10 @@ from ledger.cli.services import Ledger, connect
 Answer = TypeVar("Answer")
 
 _SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+BACK_OFFICE: Final = "127.0.0.1:50052"
+PUBLIC: Final = "127.0.0.1:50051"
+"""Where a server listens if nothing else is said."""
 
 AdminTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's back office.")]
 PublicTarget = Annotated[str, typer.Option("--target", help="HOST:PORT of the server's public API.")]
@@ -53,17 +57,24 @@ def at_server(command: Callable[..., Answer]) -> Callable[..., Answer]:
         _asked.set((ca, plaintext))
         return command(*args, **kwargs)
 
-    own = signature(command, eval_str=True)
-    added = (
-        Parameter("ca", Parameter.KEYWORD_ONLY, default=None, annotation=_Ca),
-        Parameter("plaintext", Parameter.KEYWORD_ONLY, default=False, annotation=_Plaintext),
-    )
-    asked.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]  # what `inspect` looks for
-    asked.__annotations__ = {
-        name: each.annotation
-        for name, each in asked.__signature__.parameters.items()  # type: ignore[attr-defined]
-    }
+    take_options(asked, command, {"ca": (_Ca, None), "plaintext": (_Plaintext, False)})
     return asked
+
+
+def take_options(
+    command: Callable[..., Any], wrapped: Callable[..., Any], added: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Gives a command what the one has that it wraps, and options of its own: by name type and default."""
+    own = signature(wrapped, eval_str=True)
+    parameters = [
+        *own.parameters.values(),
+        *(
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default) in added.items()
+        ),
+    ]
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # what `inspect` looks for
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
 def reach(target: str, admin_target: str | None = None) -> AbstractAsyncContextManager[Ledger]:

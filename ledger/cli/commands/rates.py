@@ -14,9 +14,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, reach
 from ledger.cli.lazy import LazyGroup
-from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, table, whoever
+from ledger.cli.output.console import REFUSED, USAGE, fail, note, print_json, print_table, table, whoever
 from ledger.cli.run import run
 from ledger.cli.services import Ledger, call
 from ledger.client import CreditsError, Unavailable
@@ -83,7 +84,7 @@ def check(
         _refuse_files(error.problems, [], as_json=as_json)
     warnings = config.doubts(datetime.now(UTC))
     warnings += plans.doubts(config.cards) if plans is not None else []
-    problems = run(_refused_by(target, _documents([directory]))) if target else []
+    problems = list(map(_problem, _checked(target, _documents([directory])).problems)) if target else []
     if problems or (strict and warnings):
         _refuse_files(problems, warnings, as_json=as_json)
     if as_json:
@@ -98,7 +99,7 @@ def check(
         made.add_row(name, str(card.revision), str(len(card.rules)))
     if plans is not None:
         made.add_row("plans", str(plans.revision), "")
-    out().print(made)
+    print_table(made)
     if not target:
         note("whether revisions are above what is published only a server knows: name it with --target")
 
@@ -119,13 +120,8 @@ def _note_warnings(warnings: Iterable[Problem]) -> None:
         note(f"warning: {warning}")
 
 
-async def _refused_by(target: str, documents: Sequence[_PricesFile]) -> list[Problem]:
+def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRatesResponse:
     """What a server would refuse of the documents, their revisions included."""
-    answer = await _checked(target, documents)
-    return list(map(_problem, answer.problems))
-
-
-async def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRatesResponse:
     asked = pb.CheckRatesRequest()
     for document in documents:
         stated = pb.RateDocument(name=str(document.path), text=document.text)
@@ -135,8 +131,7 @@ async def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRat
             asked.plans.CopyFrom(stated)
         else:
             asked.rate_cards.append(stated)
-    async with reach(target) as ledger:
-        return await call(ledger.admin.CheckRates, asked)
+    return ask(target, lambda ledger: ledger.admin.CheckRates, asked)
 
 
 def _problem(found: pb.RateProblem) -> Problem:
@@ -145,7 +140,7 @@ def _problem(found: pb.RateProblem) -> Problem:
 
 @rates.command("diff")
 @at_server
-def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson = False) -> None:
+def diff(files: Files, target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """Show what files change against what is published, rate by rate."""
     found = run(_diff(target, _documents(files)))
     if as_json:
@@ -155,7 +150,7 @@ def diff(files: Files, target: AdminTarget = "127.0.0.1:50052", as_json: AsJson 
         with_what = _described(_title(path, answer.name), answer.before)
         if answer.differences:
             typer.echo(f"{path} against {with_what}:")
-            out().print(_differences_table(answer))
+            print_table(_differences_table(answer))
         else:
             typer.echo(f"{path}: no difference to {with_what}")
 
@@ -174,7 +169,7 @@ def publish(
     files: Files,
     force: Force = False,
     strict: Strict = False,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Publish files: each becomes the next version, if its revision is above the published one.
@@ -183,7 +178,7 @@ def publish(
     """
     documents = _documents(files)
     if strict:
-        warnings = list(map(_problem, run(_checked(target, documents)).warnings))
+        warnings = list(map(_problem, _checked(target, documents).warnings))
         if warnings:
             _refuse_files([], warnings, as_json=as_json)
     done = run(_publish(target, documents, force=force))
@@ -193,7 +188,7 @@ def publish(
         made = table("Published", "file", "what", "version", "revision", "in force from (UTC)")
         for each in done:
             made.add_row(*each.row())
-        out().print(made)
+        print_table(made)
         for each in done:
             _note_warnings(each.warnings)
             if each.refused is not None:
@@ -222,7 +217,7 @@ async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool
 @at_server
 def list_versions(
     name: Annotated[str, typer.Argument(help="One card; all, if not given.")] = "",
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """List versions, and what is wrong with the server's files."""
@@ -234,7 +229,7 @@ def list_versions(
     for title, versions in (("(cost book)", costs), ("(plans)", plans), ("", cards)):
         for version in versions.versions:
             made.add_row(title or version.name, *_version_row(version))
-    out().print(made)
+    print_table(made)
     for problem in cards.file_problems:
         note(f"not in force, a file of the server: {problem}")
     for older in cards.older_files:
@@ -278,7 +273,7 @@ def show(
     costs: OfCosts = False,
     plans: OfPlans = False,
     version: Annotated[int | None, typer.Option(min=1, help="The one in force, if not given.")] = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Show the document of a card, of the cost book or of the plans: what is in force, or a version."""
@@ -310,7 +305,7 @@ def rollback(
     costs: OfCosts = False,
     plans: OfPlans = False,
     force: Force = False,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Publish the content of an older version again, as the next one."""

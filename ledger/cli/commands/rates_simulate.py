@@ -13,14 +13,13 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server
 from ledger.cli.output.amounts import nanousd, show_credits, show_dollars
-from ledger.cli.output.console import USAGE, fail, note, out, print_json, table
+from ledger.cli.output.console import USAGE, fail, note, print_json, print_table, table
 from ledger.cli.output.simulation_svg import bounds, draw, work_in_words
 from ledger.cli.replaying.csv_records import Record, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replaying.provider_records import ProviderFiles, open_usage
-from ledger.cli.run import run
-from ledger.cli.services import call
 from ledger.client.requests import labels_message
 from ledger.finance.v1 import simulation_pb2 as pb
 from ledger.v1.usage_pb2 import UsageList
@@ -100,7 +99,7 @@ def simulate(
     resource: Annotated[str | None, typer.Option(help="What GPU records ran on.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many records.")] = None,
     picture: Annotated[Path | None, typer.Option(dir_okay=False, help="Draw it into this SVG file.")] = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Price usage of the past by a card, or at costs, that might be, beside those in force."""
@@ -117,7 +116,7 @@ def simulate(
     )
     if file is not None and record_format is not None:
         request.work.extend(_work(file, record_format, RecordOptions(model, resource), limit))
-    answer = run(_simulate(target, request))
+    answer = ask(target, lambda ledger: ledger.finance.SimulateRates, request, CALL_SECONDS)
     if picture is not None:
         picture.write_text(draw(answer, _title(card, request)), encoding="utf-8")
         note(f"Drawn into {picture}")
@@ -131,7 +130,7 @@ def simulate(
         print_json(answer)
     else:
         for made in _tables(answer, _title(card, request)):
-            out().print(made)
+            print_table(made)
 
 
 def _not_simulated(change: pb.PlanChangeNotSimulated) -> str:
@@ -141,11 +140,6 @@ def _not_simulated(change: pb.PlanChangeNotSimulated) -> str:
     if not change.field:
         return f"not simulated: the candidate has no plan {plans}"
     return f"not simulated: {change.field} of {plans} changes"
-
-
-async def _simulate(target: str, request: pb.SimulateRatesRequest) -> pb.SimulateRatesResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.SimulateRates, request, CALL_SECONDS)
 
 
 @at_server
@@ -159,7 +153,7 @@ def fit(
     customer: Customer = "",
     charged_by: ChargedBy = "*",
     to: Out = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
 ) -> None:
     """Propose a card: rates per quantity that leave a margin on every model, at its cost of now."""
     request = pb.FitRatesRequest(
@@ -169,12 +163,8 @@ def fit(
         margin=margin,
         usage=_selection(since, until, customer, charged_by),
     )
-    _write(run(_fit(target, request)).document, to)
-
-
-async def _fit(target: str, request: pb.FitRatesRequest) -> pb.FitRatesResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.FitRates, request, CALL_SECONDS)
+    answer = ask(target, lambda ledger: ledger.finance.FitRates, request, CALL_SECONDS)
+    _write(answer.document, to)
 
 
 @at_server
@@ -184,19 +174,14 @@ def import_costs(
     customer: Customer = "",
     charged_by: ChargedBy = "*",
     to: Out = None,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
 ) -> None:
     """Make a cost book of the catalog's prices, for the models that the ledger saw."""
     request = pb.ImportCostsRequest(usage=_selection(since, until, customer, charged_by))
-    answer = run(_import(target, request))
+    answer = ask(target, lambda ledger: ledger.finance.ImportCosts, request, CALL_SECONDS)
     for missing in answer.not_found:
         note(f"not found: {missing}")
     _write(answer.document, to)
-
-
-async def _import(target: str, request: pb.ImportCostsRequest) -> pb.ImportCostsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.finance.ImportCosts, request, CALL_SECONDS)
 
 
 def _write(document: str, to: Path | None) -> None:

@@ -14,7 +14,17 @@ import typer
 
 from ledger.cli.commands.options import at_server, reach
 from ledger.cli.output.amounts import margin, show_credits, show_dollars, show_margin
-from ledger.cli.output.console import REFUSED, USAGE, fail, note, out, print_json, progress, table
+from ledger.cli.output.console import (
+    REFUSED,
+    USAGE,
+    fail,
+    note,
+    out,
+    print_json,
+    print_table,
+    progress,
+    table,
+)
 from ledger.cli.own_server import connected, own_stack, run_here
 from ledger.cli.replaying.csv_records import NAME_MAX, RecordFiles, RecordFormat, RecordOptions, RecordsError
 from ledger.cli.replaying.customers import ReplayedCustomers, UnknownCardError, find_card
@@ -217,6 +227,6 @@ def _print_findings(findings: Mapping[tuple[str, str], FindingCount]) -> None:
     rows = table("To be looked at", "what", "field", "the first", "on line", "records", numbers=2)
     for (kind, path), found in sorted(findings.items())[:_FINDINGS_SHOWN]:
         rows.add_row(kind, path, found.first_text, f"{found.first.line:,}", f"{found.count:,}")
-    out().print(rows)
+    print_table(rows)
     if len(findings) > _FINDINGS_SHOWN:
         note(f"{len(findings) - _FINDINGS_SHOWN:,} more are in --json")

@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from ledger.cli.commands.options import AsJson, PublicTarget, at_server, reach
+from ledger.cli.commands.calls import PAGE_SIZE, listed
+from ledger.cli.commands.options import PUBLIC, AsJson, PublicTarget, at_server
 from ledger.cli.output.amounts import show_credits
-from ledger.cli.output.console import REFUSED, USAGE, fail, out, print_json, table
+from ledger.cli.output.console import REFUSED, USAGE, fail, print_json, print_table, table
 from ledger.cli.output.statement_csv import statement_csv
 from ledger.cli.output.statement_html import statement_html
 from ledger.cli.output.statement_sheet import StatementSheet, sheet_of
-from ledger.cli.run import run
-from ledger.cli.services import call
 from ledger.client.usage_report import added_up
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -28,15 +27,15 @@ def statement(
         Literal["text", "csv", "html"],
         typer.Option("--format", help="A table for people, rows for spreadsheets, or a page to print."),
     ] = "text",
-    target: PublicTarget = "127.0.0.1:50051",
+    target: PublicTarget = PUBLIC,
     as_json: AsJson = False,
 ) -> None:
     """Print a customer's statement of a month, in credits."""
     keys = by or []
     request = wallet.GetStatementRequest(
-        customer_id=customer_id, month=month, label_keys=keys, page_size=1000
+        customer_id=customer_id, month=month, label_keys=keys, page_size=PAGE_SIZE
     )
-    pages = run(_pages(target, request))
+    pages, _ = listed(target, lambda ledger: ledger.wallet.GetStatement, request, lambda page: [page])
     whole = pages[0]
     try:
         lines = added_up(line for page in pages for line in page.lines)
@@ -52,19 +51,9 @@ def statement(
     if sheet.off_micros:
         fail(f"the rows and the balances differ by {sheet.off_micros} micro-credits: say so", REFUSED)
     if form == "text":
-        out().print(statement_table(sheet))
+        print_table(statement_table(sheet))
     else:
         typer.echo(statement_csv(sheet) if form == "csv" else statement_html(sheet), nl=False)
-
-
-async def _pages(target: str, request: wallet.GetStatementRequest) -> list[wallet.GetStatementResponse]:
-    pages: list[wallet.GetStatementResponse] = []
-    async with reach(target) as ledger:
-        while not pages or request.page_token:
-            page = await call(ledger.wallet.GetStatement, request)
-            pages.append(page)
-            request.page_token = page.next_page_token
-    return pages
 
 
 def statement_table(sheet: StatementSheet) -> Table:

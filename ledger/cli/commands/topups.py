@@ -9,11 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server
 from ledger.cli.output.amounts import show_credits
-from ledger.cli.output.console import note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
+from ledger.cli.output.console import note, print_json, print_table, table
 
 topups = typer.Typer(no_args_is_help=True, help="Top-ups of a customer, as its plan says.")
 
@@ -23,38 +22,30 @@ topups = typer.Typer(no_args_is_help=True, help="Top-ups of a customer, as its p
 def list_top_ups(
     customer_id: str,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 50,
-    target: AdminTarget = "127.0.0.1:50052",
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """List the top-ups of a customer, the newest first, and whether another one is needed."""
-    answer = run(_list(target, pb.ListTopUpsRequest(customer_id=customer_id, page_size=limit)))
+    request = pb.ListTopUpsRequest(customer_id=customer_id, page_size=limit)
+    answer = ask(target, lambda ledger: ledger.admin.ListTopUps, request)
     if as_json:
         print_json(answer)
         return
-    out().print(_table(answer))
+    print_table(_table(answer))
     if answer.needed:
         after = f"; next attempt {_when(answer.next_attempt_at)}" if answer.failed_attempts else ""
         note(f"A top-up is needed, or on its way: {answer.failed_attempts} attempts have failed{after}.")
 
 
-async def _list(target: str, request: pb.ListTopUpsRequest) -> pb.ListTopUpsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.ListTopUps, request)
-
-
 @topups.command("retry")
 @at_server
-def retry(customer_id: str, target: AdminTarget = "127.0.0.1:50052") -> None:
+def retry(customer_id: str, target: AdminTarget = BACK_OFFICE) -> None:
     """Ask for a top-up at once after some have failed, as if none had."""
-    if run(_retry(target, pb.RetryTopUpRequest(customer_id=customer_id))).needed:
+    request = pb.RetryTopUpRequest(customer_id=customer_id)
+    if ask(target, lambda ledger: ledger.admin.RetryTopUp, request).needed:
         note("It will be requested within a second or two, if it is still needed.")
     else:
         note("The customer needs no top-up.")
-
-
-async def _retry(target: str, request: pb.RetryTopUpRequest) -> pb.RetryTopUpResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.RetryTopUp, request)
 
 
 def _table(answer: pb.ListTopUpsResponse) -> Table:

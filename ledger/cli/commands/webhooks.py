@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -16,14 +16,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.options import AdminTarget, AsJson, at_server, duration, reach, stamp
-from ledger.cli.output.console import REFUSED, fail, note, out, print_json, table
-from ledger.cli.run import run
-from ledger.cli.services import call
+from ledger.cli.commands.calls import ask
+from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, duration, stamp
+from ledger.cli.output.console import REFUSED, fail, note, print_answer, print_json, table
 
 webhooks = typer.Typer(no_args_is_help=True, help="Endpoints that a server delivers events to.")
-
-_TARGET: Final = "127.0.0.1:50052"
 
 EndpointId = Annotated[str, typer.Argument(help="As `list` shows it.")]
 RequestId = Annotated[
@@ -44,7 +41,7 @@ def create(
     ] = None,
     description: Annotated[str, typer.Option(help="Whose it is.")] = "",
     request_id: RequestId = None,
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Have events delivered from now on, and show the secret that signs: once, and nowhere else."""
@@ -55,28 +52,15 @@ def create(
         types=event_type or (),
         customer_ids=customer or (),
     )
-    _show(run(_create(target, request)), as_json=as_json)
-
-
-async def _create(target: str, request: pb.CreateWebhookRequest) -> pb.CreateWebhookResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.CreateWebhook, request)
+    _show(ask(target, lambda ledger: ledger.admin.CreateWebhook, request), as_json=as_json)
 
 
 @webhooks.command("list")
 @at_server
-def list_webhooks(target: AdminTarget = _TARGET, as_json: AsJson = False) -> None:
+def list_webhooks(target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """List all endpoints, with what waits for them and what was given up."""
-    answer = run(_list(target))
-    if as_json:
-        print_json(answer)
-    else:
-        out().print(_table(answer.webhooks))
-
-
-async def _list(target: str) -> pb.ListWebhooksResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.ListWebhooks, pb.ListWebhooksRequest())
+    answer = ask(target, lambda ledger: ledger.admin.ListWebhooks, pb.ListWebhooksRequest())
+    print_answer(answer, _table(answer.webhooks), as_json=as_json)
 
 
 @webhooks.command("update")
@@ -93,7 +77,7 @@ def update(
     ] = None,
     all_customers: Annotated[bool, typer.Option("--all-customers")] = False,
     description: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
 ) -> None:
     """Change where an endpoint leads, and what for; what is not given stays as it is."""
     if (event_type and all_types) or (customer and all_customers):
@@ -108,26 +92,16 @@ def update(
     request = pb.UpdateWebhookRequest(
         webhook=pb.Webhook(endpoint_id=endpoint_id, **changes), update_mask=FieldMask(paths=list(changes))
     )
-    run(_update(target, request))
+    ask(target, lambda ledger: ledger.admin.UpdateWebhook, request)
     note(f"Endpoint {endpoint_id} is changed.")
-
-
-async def _update(target: str, request: pb.UpdateWebhookRequest) -> pb.UpdateWebhookResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.UpdateWebhook, request)
 
 
 @webhooks.command("delete")
 @at_server
-def delete(endpoint_id: EndpointId, target: AdminTarget = _TARGET) -> None:
+def delete(endpoint_id: EndpointId, target: AdminTarget = BACK_OFFICE) -> None:
     """End an endpoint, with what waits for it."""
-    run(_delete(target, pb.DeleteWebhookRequest(endpoint_id=endpoint_id)))
+    ask(target, lambda ledger: ledger.admin.DeleteWebhook, pb.DeleteWebhookRequest(endpoint_id=endpoint_id))
     note(f"Endpoint {endpoint_id} is deleted.")
-
-
-async def _delete(target: str, request: pb.DeleteWebhookRequest) -> pb.DeleteWebhookResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.DeleteWebhook, request)
 
 
 @webhooks.command("rotate")
@@ -138,19 +112,14 @@ def rotate(
         str, typer.Option(help="How long the first secret signs too: 90s, 30m, 24h, 7d; 30d at most.")
     ] = "24h",
     request_id: RequestId = None,
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Draw another secret, and show it; the one before signs beside it for a while."""
     request = pb.RotateWebhookSecretRequest(
         request_id=request_id or secrets.token_hex(16), endpoint_id=endpoint_id, overlap=duration(overlap)
     )
-    _show(run(_rotate(target, request)), as_json=as_json)
-
-
-async def _rotate(target: str, request: pb.RotateWebhookSecretRequest) -> pb.RotateWebhookSecretResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.RotateWebhookSecret, request)
+    _show(ask(target, lambda ledger: ledger.admin.RotateWebhookSecret, request), as_json=as_json)
 
 
 @webhooks.command("replay")
@@ -164,16 +133,12 @@ def replay(
             help="All events from then on (UTC), delivered or not; what was given up alone, if not given.",
         ),
     ] = None,
-    target: AdminTarget = _TARGET,
+    target: AdminTarget = BACK_OFFICE,
 ) -> None:
     """Deliver what was given up again, or all from an instant on."""
-    answer = run(_replay(target, pb.ReplayEventsRequest(endpoint_id=endpoint_id, since=stamp(since))))
+    request = pb.ReplayEventsRequest(endpoint_id=endpoint_id, since=stamp(since))
+    answer = ask(target, lambda ledger: ledger.admin.ReplayEvents, request)
     note(f"{answer.events} events will be delivered.")
-
-
-async def _replay(target: str, request: pb.ReplayEventsRequest) -> pb.ReplayEventsResponse:
-    async with reach(target) as ledger:
-        return await call(ledger.admin.ReplayEvents, request)
 
 
 def _show(answer: pb.CreateWebhookResponse | pb.RotateWebhookSecretResponse, *, as_json: bool) -> None:

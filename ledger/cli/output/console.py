@@ -16,20 +16,23 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 REFUSED = 1
 USAGE = 2
 _PLAIN_WIDTH = 160
-"""Where nobody watches, tables are as wide as they need."""
+"""Of texts where nobody watches."""
+_UNBOUNDED = 1_000_000
+"""More columns than a table has."""
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool, width: int | None = None) -> Console:
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(
         stderr=stderr,
-        width=None if terminal else _PLAIN_WIDTH,
+        width=width or (None if terminal else _PLAIN_WIDTH),
         # Names are free text: a bracket or a colon in one is no instruction.
         markup=False,
         emoji=False,
@@ -73,8 +76,29 @@ def table(title: str, *columns: str, numbers: int = 0) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         right = index >= len(columns) - numbers
-        made.add_column(column, justify="right" if right else "left", no_wrap=right)
+        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
     return made
+
+
+def print_table(made: Table) -> None:
+    """A table on stdout that cuts nothing, and breaks no id: what cannot be read whole can be copied whole.
+
+    On a terminal it is wider than that if its words are; where nobody watches each row is one line.
+    """
+    for column in made.columns:
+        column.no_wrap = column.no_wrap or all(" " not in str(cell) for cell in column.cells)
+    console = out()
+    least, most = Measurement.get(console, console.options.update_width(_UNBOUNDED), made)
+    width = max(least, console.width) if sys.stdout.isatty() else most
+    _console(stderr=False, width=width).print(made)
+
+
+def print_answer(answer: Message, made: Table, *, as_json: bool) -> None:
+    """A server's answer on stdout: whole as JSON, or the table that was made of it."""
+    if as_json:
+        print_json(answer)
+    else:
+        print_table(made)
 
 
 @contextmanager
