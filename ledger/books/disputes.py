@@ -14,7 +14,7 @@ from ledger.books.commands import DisputeGrant, ResolveDispute, VoidGrant
 from ledger.books.grants import named, void
 from ledger.books.model.decisions import Decision, Facts
 from ledger.books.model.entries import EntryKind
-from ledger.books.model.lots import LotStatus
+from ledger.books.model.lots import GrantRecord, LotStatus
 from ledger.books.model.plans import Plan
 from ledger.books.model.refusals import Refusal
 from ledger.books.model.wallets import Wallet
@@ -33,7 +33,7 @@ def dispute(
     lot = named(wallet, command.lot, facts)
     if lot is None:
         return refusals.GRANT_NOT_FOUND
-    if lot.status not in _PAID:
+    if lot.status not in _PAID or _is_taken_back(facts.record):
         return refusals.grant_closed(lot.status)
 
     # The grant is disputed.
@@ -65,3 +65,8 @@ def resolve(
     return draft.finish(
         EntryKind.GRANT_DISPUTE_WON, plan.name, command=command, subject=lot.key, reason=command.reason
     )
+
+
+def _is_taken_back(record: GrantRecord) -> bool:
+    """Whether nothing is left of a payment: all of it was paid back, or given up."""
+    return record.paid_nanousd is not None and 0 < record.paid_nanousd <= record.taken_off_nanousd

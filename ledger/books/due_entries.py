@@ -53,6 +53,8 @@ class Closings(NamedTuple):
 
     states: Mapping[str, State] = STATELESS
     next_at: datetime | None = None
+    claimed_nanousd: int = 0
+    """As in `Facts`; where no period is due nobody asks."""
 
 
 NO_CLOSINGS = Closings()
@@ -130,6 +132,7 @@ class _Walk:
         self.changed: dict[RenewalKey, Renewal] = {}
         self._reservations = {reservation.sequence: reservation for reservation in reservations}
         self._closings = closings.states
+        self._claimed_nanousd = closings.claimed_nanousd
         self._states = {**states}
         self._renewals = dict(renewals)
         self._now = now
@@ -165,7 +168,8 @@ class _Walk:
         if event is _Event.HOLD_EXPIRES:
             return expire_hold(wallet, self._reservations[key.sequence], self._states, now=now, plan=plan)
         if event is _Event.PERIOD_CLOSES:
-            return close(wallet, state[0], self._closings[state[0]], now=now, plan=plan)
+            name = state[0]
+            return close(wallet, name, self._closings[name], self._claimed_nanousd, now=now, plan=plan)
         lot = next((lot for lot in wallet.lots if lot.key == key), None)
         if lot is None:
             return None  # Emptied by what was due before it.
@@ -174,6 +178,8 @@ class _Walk:
     def _keep(self, decision: Decision) -> None:
         self.decisions.append(decision)
         self._states.update(decision.states)
+        for record in decision.records.values():
+            self._claimed_nanousd += (record.paid_nanousd or 0) - record.taken_off_nanousd
         self.wallet = decision.wallet
 
     def _push(self, events: Iterable[_Due]) -> None:

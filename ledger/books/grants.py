@@ -20,7 +20,7 @@ from ledger.books.model.plans import Plan, UsedCredits
 from ledger.books.model.refusals import Refusal
 from ledger.books.model.renewals import RecurringGrant
 from ledger.books.model.wallets import Wallet
-from ledger.books.posting import Draft
+from ledger.books.posting import Draft, worth_nanousd
 from ledger.books.rounding import MAX_AMOUNT
 
 SCOPES = ("tokens", "compute", "units", "outcome")
@@ -127,8 +127,8 @@ def void(
         return refusals.not_pending_payment(lot.status)
     used_micros = used_nanousd = 0
     if becomes_debt and is_issued:
-        used_micros = lot.amount_micros - lot.remaining_micros - facts.record.ended_micros
-        used_nanousd = claim_left(lot, facts) if used_micros else 0
+        used_micros = used_of(lot, facts.record)
+        used_nanousd = max(0, claim_of(wallet, lot, facts)) if used_micros else 0
     refusal = _refuse_debt(wallet, used_micros, used_nanousd, facts) if used_micros else None
     if refusal:
         return refusal
@@ -199,13 +199,25 @@ def named(wallet: Wallet, key: LotKey, facts: Facts) -> Lot | None:
     return next((lot for lot in (*wallet.lots, *facts.lots) if lot.key == key), None)
 
 
-def claim_left(lot: Lot, facts: Facts) -> int:
-    """What of the total paid is that of credits which are used or expired, in nano-dollars; never below 0.
+def used_of(lot: Lot, record: GrantRecord) -> int:
+    """What of a lot was used, and is not owed since: in micro-credits."""
+    return lot.amount_micros - lot.remaining_micros - record.ended_micros
+
+
+def earned_of(lot: Lot, record: GrantRecord) -> int:
+    """What of the total paid is that of credits which are used or expired, in nano-dollars.
 
     That is what nothing has been taken off for yet, less the value of what is left.
     """
-    record = facts.record
-    return max(0, (record.paid_nanousd or 0) - record.taken_off_nanousd - lot.value_nanousd)
+    return (record.paid_nanousd or 0) - record.taken_off_nanousd - lot.value_nanousd
+
+
+def claim_of(wallet: Wallet, lot: Lot, facts: Facts) -> int:
+    """The same of the lot that a command names, as far as it does not back other credits of the customer.
+
+    Credits that came back of no lot are worth something too, which was paid with some grant.
+    """
+    return min(earned_of(lot, facts.record), facts.claimed_nanousd - worth_nanousd(wallet))
 
 
 def _stated(
@@ -252,7 +264,7 @@ def refuse_amounts(wallet: Wallet, amount_micros: int, paid_nanousd: int) -> Ref
         )
     if not 0 <= paid_nanousd <= MAX_AMOUNT:
         return refusals.invalid("paid_total_usd", f"must be $0 to ${MAX_AMOUNT // 10**9}")
-    if sum(lot.value_nanousd for lot in wallet.lots) + paid_nanousd > MAX_AMOUNT:
+    if worth_nanousd(wallet) + paid_nanousd > MAX_AMOUNT:
         return refusals.invalid(
             "paid_total_usd", f"all grants of a customer must not be worth more than ${MAX_AMOUNT // 10**9}"
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.books import refusals
-from ledger.books.grants import claim_left, named, refuse_amounts
+from ledger.books.grants import claim_of, named, refuse_amounts
 from ledger.books.model.decisions import Decision, Facts
 from ledger.books.model.entries import EntryKind
 from ledger.books.model.lots import GrantKind, GrantRecord, Lot, LotKey, LotStatus
@@ -45,7 +45,7 @@ def refund(
     free_micros = lot.remaining_micros - lot.held_micros
     micros = free_micros if command.amount_micros is None else command.amount_micros
     value_nanousd = share(lot.value_nanousd, min(micros, free_micros), lot.remaining_micros)
-    most_nanousd = _payable(lot, value_nanousd, facts)
+    most_nanousd = _payable(wallet, lot, value_nanousd, facts)
     nanousd = value_nanousd if command.paid_back_nanousd is None else command.paid_back_nanousd
     if not (0 < micros <= free_micros and 0 < nanousd <= most_nanousd):
         return refusals.refund_exceeds_grant(free_micros, most_nanousd)
@@ -67,7 +67,7 @@ def write_off(
         return refusals.GRANT_NOT_FOUND
     if lot.status is LotStatus.PENDING_PAYMENT:
         return refusals.grant_closed(lot.status)
-    owed_nanousd = claim_left(lot, facts)
+    owed_nanousd = max(0, claim_of(wallet, lot, facts))
     nanousd = owed_nanousd if command.amount_nanousd is None else command.amount_nanousd
     if not 0 < nanousd <= owed_nanousd:
         return refusals.write_off_exceeds_claim(owed_nanousd=owed_nanousd)
@@ -113,11 +113,11 @@ def write_off_debt(wallet: Wallet, command: WriteOffDebt, *, now: datetime, plan
     return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=key, reason=command.reason)
 
 
-def _payable(lot: Lot, value_nanousd: int, facts: Facts) -> int:
+def _payable(wallet: Wallet, lot: Lot, value_nanousd: int, facts: Facts) -> int:
     """What may be paid back for credits of this value, at most, in nano-dollars.
 
-    Credits that came back are known by their value alone.
+    Credits that came back of no lot are known by their value alone.
     """
     if facts.record.paid_nanousd is None:
         return value_nanousd
-    return claim_left(lot._replace(value_nanousd=lot.value_nanousd - value_nanousd), facts)
+    return max(0, claim_of(wallet, lot, facts) + value_nanousd)

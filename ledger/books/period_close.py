@@ -111,8 +111,13 @@ def reopen(states: Mapping[str, State], now: datetime) -> Mapping[str, State]:
     }
 
 
-def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) -> Decision:
-    """Closes a period by the clock, at its instant: its surplus goes back, or what is due is charged."""
+def close(
+    wallet: Wallet, key: str, state: State, claimed_nanousd: int, *, now: datetime, plan: Plan
+) -> Decision:
+    """Closes a period by the clock, at its instant: its surplus goes back, or what is due is charged.
+
+    `claimed_nanousd` as in `Facts`.
+    """
     draft = Draft(wallet, now, effective_at=state.closes_at)
     settled = state._replace(closes_at=None, surplus_micros=0)
     if state.surplus_micros < 0:
@@ -125,9 +130,9 @@ def close(wallet: Wallet, key: str, state: State, *, now: datetime, plan: Plan) 
         draft.forgive(forgiven)
     left = micros - forgiven
     if left:
-        draft.give_back(
-            _new_lot(draft, left), left, share(state.revenue_nanousd, left, state.collected_micros)
-        )
+        value = share(state.revenue_nanousd, left, state.collected_micros)
+        value = min(value, draft.returnable_nanousd(claimed_nanousd))
+        draft.give_back(_new_lot(draft, left), left, value)
     revenue = share(state.revenue_nanousd, micros, state.collected_micros) if micros else 0
     after = _add(settled, -micros, -covered, -revenue)
     return draft.finish(

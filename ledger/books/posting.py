@@ -330,12 +330,8 @@ class Draft:
 
         consumed -> available (-> pending, where the lot is disputed), revenue -> deferred. Credits that have
         a lot, and cannot stay in it, come back to it and move on: three draws, so that each lot's draws tell
-        what it gave.
-
-        All lots together are never worth more than `MAX_AMOUNT`, so that what one entry does with them has
-        64 bits: value beyond that does not come back, and stays revenue.
+        what it gave. No more value comes back than is `returnable_nanousd`.
         """
-        value_nanousd = min(value_nanousd, MAX_AMOUNT - self._worth())
         status = DISPUTED if lot.status is DISPUTED else ACTIVE
         self._move(CONSUMED, _where(status), micros)
         self._pay(REVENUE, DEFERRED, value_nanousd)
@@ -346,11 +342,17 @@ class Draft:
         self._replace(lot, micros, 0, value_nanousd, status)
         self.due(lot.expires_at)
 
-    def _worth(self) -> int:
-        """What all lots are worth by now, in nano-dollars."""
+    def returnable_nanousd(self, claimed_nanousd: int) -> int:
+        """How much value may come back to lots, at most: what would be beyond that stays revenue.
+
+        All lots together are never worth more than what is left of all that was paid for them
+        (`claimed_nanousd`): what was paid back, or given up, backs no credits. Nor more than `MAX_AMOUNT`, so
+        that what one entry does with them has 64 bits.
+        """
         if self._worth_at_first is None:
-            self._worth_at_first = sum([lot.value_nanousd for lot in self.wallet.lots])
-        return self._worth_at_first + self._dollars[DEFERRED]
+            self._worth_at_first = worth_nanousd(self.wallet)
+        worth = self._worth_at_first + self._dollars[DEFERRED]
+        return max(0, min(claimed_nanousd, MAX_AMOUNT) - worth)
 
     # The entry
 
@@ -505,6 +507,11 @@ class Draft:
                 status,
             ),
         )
+
+
+def worth_nanousd(wallet: Wallet) -> int:
+    """What all lots of a customer are worth."""
+    return sum([lot.value_nanousd for lot in wallet.lots])
 
 
 def _where(status: LotStatus) -> int:

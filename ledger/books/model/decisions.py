@@ -37,7 +37,12 @@ class Facts(NamedTuple):
     Those in the wallet count as they stand there."""
     record: GrantRecord = NO_RECORD
     """Of a grant's command: what is known of the lot. For one that was not granted, but made of credits that
-    came back, nothing is known to have been paid (None)."""
+    came back of no lot, nothing is known to have been paid (None)."""
+    records: Mapping[LotKey, GrantRecord] = NO_RECORDS
+    """Reverse, Refund: what is known of `lots`."""
+    claimed_nanousd: int = 0
+    """Reverse, Refund, a grant's command: what was paid for all lots of the customer that were issued, less
+    what was taken off that. What they are worth together is never more."""
     states: Mapping[str, State] = STATELESS
     """Reverse: the states that `charges` changed, as they are without them. Refund: as they are."""
     freed: Mapping[str, State] = STATELESS

@@ -11,7 +11,11 @@ left goes to lots, the last drawn first:
 2. What was drawn from lots: to those lots, with the value drawn.
 
 For a lot that has expired or was voided since, a new lot of its kind, priority and scope is made, with the
-value refunded and a life of 30 days.
+value refunded and a life of 30 days. What was paid for that moves along.
+
+No more value comes back to a lot than it has earned of what was paid for it: where that was paid back, or was
+given up, the credits are worth less, or nothing, and what is missing stays revenue. Nor are all lots
+together ever worth more than what is left of all that was paid.
 
 A charge may go back in several parts. Each begins where the one before it ended, and the value of a part is
 known by where it begins and ends, so that the parts together return what one would. Credits that paid present
@@ -24,9 +28,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from ledger.books.grants import earned_of, used_of
 from ledger.books.model.decisions import Facts
 from ledger.books.model.entries import Draw, Entry, EntryKind, EntryLine, MoneyLine
-from ledger.books.model.lots import GrantKind, Lot, LotKey, LotStatus
+from ledger.books.model.lots import NO_RECORD, GrantKind, GrantRecord, Lot, LotKey, LotStatus
 from ledger.books.period_close import take_off
 from ledger.books.posting import Draft
 from ledger.books.rounding import apportion, share
@@ -91,6 +96,7 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
     born = 0
     if unknown:
         value = _booked_value(facts.charges, charges, parts, unknown)
+        value = min(value, draft.returnable_nanousd(facts.claimed_nanousd))
         draft.give_back(_new_lot(draft, born, None, unknown), unknown, value)
         born += 1
     own = _take_draws(charges, parts.drawn)
@@ -99,11 +105,30 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
         both = [returned[key] for returned in (payments, own) if key in returned]
         back, value = sum(part[0] for part in both), sum(part[1] for part in both)
         lot = draft.lots.get(key) or _emptied(known[key])
+        earned = _earned(lot, back, facts)
+        value = min(value, draft.returnable_nanousd(facts.claimed_nanousd))
+        value = value if earned is None else min(value, earned)
         if _takes_back(lot, draft.booked_at):
             draft.give_back(lot, back, value)
-        else:
-            draft.give_back(_new_lot(draft, born, lot, back), back, value, moved_from=key)
-            born += 1
+            continue
+        new = _new_lot(draft, born, lot, back)
+        draft.give_back(new, back, value, moved_from=key)
+        born += 1
+        if earned is not None:
+            draft.record(key, GrantRecord(taken_off_nanousd=value))
+            draft.record(new.key, GrantRecord(value))
+
+
+def _earned(lot: Lot, micros: int, facts: Facts) -> int | None:
+    """What a lot has earned of what was paid for it, if it is from there that so many credits come back.
+
+    Not where nothing is known to have been paid; nor where they were owed when the lot was voided, for then
+    others have paid for them.
+    """
+    record = facts.records.get(lot.key, NO_RECORD)
+    if record.paid_nanousd is None or micros > used_of(lot, record):
+        return None
+    return max(0, earned_of(lot, record))
 
 
 def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _ReturnableCharge:

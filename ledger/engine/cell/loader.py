@@ -33,6 +33,7 @@ from ledger.store.cells.load import (
     LoadRequest,
     Unreadable,
     load,
+    load_claimed,
     load_grant,
     load_reversal,
     load_states,
@@ -125,7 +126,20 @@ class Loader:
             (member, asked, found.get(member.customer))
             for member, asked in zip(members, requests, strict=True)
         ]
+        await self._load_claimed(connection, found)
         return await self._load_states(connection, fetched, due_at)
+
+    async def _load_claimed(self, connection: Connection, found: Mapping[int, Found]) -> None:
+        """What was paid for the lots of customers of whom periods close; read after the wallet too."""
+        closing = {
+            customer: loaded
+            for customer, loaded in found.items()
+            if isinstance(loaded, Loaded) and loaded.closings.states
+        }
+        if closing:
+            claimed = await load_claimed(connection, self._customers.cell, [*closing])
+            for customer, loaded in closing.items():
+                loaded.closings = loaded.closings._replace(claimed_nanousd=claimed.get(customer, 0))
 
     async def _load_states(
         self, connection: Connection, fetched: list[Fetched], now: datetime

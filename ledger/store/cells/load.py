@@ -15,7 +15,7 @@ from ledger.books.due_entries import NO_CLOSINGS, Closings
 from ledger.books.limits import LINES_UNDONE_MAX
 from ledger.books.model.budgets import EntryBudgets
 from ledger.books.model.decisions import Facts
-from ledger.books.model.lots import GrantRecord
+from ledger.books.model.lots import GrantRecord, LotKey
 from ledger.store.cells import rows_in
 from ledger.store.cells.columns import (
     ENTRY,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ledger.books.model.entries import Entry
-    from ledger.books.model.lots import Lot, LotKey
+    from ledger.books.model.lots import Lot
     from ledger.books.model.priced import State
     from ledger.books.model.renewals import Renewal, RenewalKey
     from ledger.books.model.reservations import Reservation
@@ -77,7 +77,9 @@ class Loaded:
     next_reservation_due_at: datetime | None = None
     """The earliest expiry of the open reservations that are not in `due`."""
     closings: Closings = NO_CLOSINGS
-    """States with a surplus and closes_at <= due_at, at most 200; when the next of the others closes."""
+    """States with a surplus and closes_at <= due_at, at most 200; when the next of the others closes.
+
+    What was paid for the customer's lots `load_claimed` says."""
     renewals: dict[RenewalKey, Renewal] = field(default_factory=dict)
     """All that recur: few, for a plan names few."""
 
@@ -126,6 +128,7 @@ _SQL = statements_of(
 LOAD = _SQL["load"]
 LOAD_REVERSAL = _SQL["load_reversal"]
 LOAD_GRANT = _SQL["load_grant"]
+LOAD_CLAIMED = _SQL["load_claimed"]
 LOAD_STATES = _SQL["load_states"]
 LOCK_WALLETS = _SQL["lock_wallets"]
 FIND_ENTRIES = _SQL["find_entries"]
@@ -206,6 +209,8 @@ async def load_reversal(
         reversed=bool(rows["reversed"]),
         is_beyond_limit=bool(rows["beyond"]),
         lots=_lots_of(rows["lot"]),
+        records={LotKey(*row[1:3]): _record_of(row[_LOT_WIDTH + 1 :]) for row in rows["lot"]},
+        claimed_nanousd=int(rows["claimed"][0][0]) if rows["claimed"] else 0,
     )
 
 
@@ -216,13 +221,15 @@ async def load_grant(connection: Connection, cell: str, customer: int, key: LotK
     if row is None:
         return Facts()
     lot = rows_in.lot_of(row, _value_of(row["value_nanousd"]))
-    record = GrantRecord(
-        paid_nanousd=row["paid_nanousd"],
-        ended_micros=row["ended"],
-        refunded_micros=row["refunded"],
-        taken_off_nanousd=row["taken_off_nanousd"],
-    )
-    return Facts(lots=(lot,), record=record)
+    record = _record_of([row[name] for name in _RECORD])
+    return Facts(lots=(lot,), record=record, claimed_nanousd=int(row["claimed_nanousd"]))
+
+
+async def load_claimed(connection: Connection, cell: str, customers: Sequence[int]) -> dict[int, int]:
+    """What was paid for all lots of each customer that has any, as `Facts` has it. Errors as in `load`."""
+    with as_write_errors(connection):
+        rows = await connection.fetch(LOAD_CLAIMED.format(cell=cell), customers)
+    return {row["customer"]: int(row["claimed_nanousd"]) for row in rows}
 
 
 async def find_entries(
@@ -298,6 +305,20 @@ def _reservation_of(row: Fields) -> Reservation:
 def _lots_of(rows: Iterable[Fields]) -> tuple[Lot, ...]:
     """Lots in burn order."""
     return tuple(sorted((rows_in.lot_of(row, _value_of(row[_LOT_WIDTH])) for row in rows), key=burn_order))
+
+
+_RECORD = ("paid_nanousd", "ended", "refunded", "taken_off_nanousd")
+"""What is read of a lot's record, in the order of `record_columns`."""
+
+
+def _record_of(row: Fields) -> GrantRecord:
+    paid_nanousd, ended, refunded, taken_off_nanousd = row
+    return GrantRecord(
+        paid_nanousd,
+        ended_micros=ended,
+        refunded_micros=refunded,
+        taken_off_nanousd=taken_off_nanousd,
+    )
 
 
 def _value_of(value_nanousd: int | None) -> int:

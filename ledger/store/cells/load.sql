@@ -95,6 +95,42 @@ LATERAL (
 -- fragment: with_money
 ROW({entry_columns}, {money_columns}) AS fields, m.draws
 
+-- fragment: record_columns
+k.paid_nanousd, k.ended, k.refunded, k.taken_off_nanousd
+
+-- fragment: with_t
+-- One without a record of what was paid has it with the dollars of its entry.
+JOIN {cell}.entries e ON e.customer = t.customer AND e.sequence = t.sequence
+LEFT JOIN {cell}.grants g ON g.customer = t.customer AND g.sequence = t.sequence AND g.n = t.n
+LEFT JOIN {cell}.money m ON m.customer = t.customer AND m.sequence = t.sequence AND m.house_sequence = 0
+CROSS JOIN LATERAL (
+    SELECT coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd,
+           coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded,
+           coalesce(g.taken_off_nanousd, 0) AS taken_off_nanousd
+) k
+
+-- fragment: claims
+-- What was paid for all lots that were issued, less what was taken off that. A lot that was stated, and
+-- voided before it was paid, had all of it end, and nothing credited.
+coalesce(sum(
+    coalesce(g.paid_nanousd, p.paid_nanousd, 0) - coalesce(g.taken_off_nanousd, 0)
+), 0) AS claimed_nanousd
+FROM {cell}.lots t
+LEFT JOIN {cell}.grants g ON g.customer = t.customer AND g.sequence = t.sequence AND g.n = t.n
+LEFT JOIN LATERAL (
+    SELECT -m.receivable AS paid_nanousd
+    FROM {cell}.entries e
+    JOIN {cell}.money m ON m.customer = e.customer AND m.sequence = e.sequence AND m.house_sequence = 0
+    WHERE e.customer = t.customer AND e.sequence = t.sequence AND e.kind = 'GRANT' AND g.paid_nanousd IS NULL
+    OFFSET 0
+) p ON true
+WHERE t.status <> 'PENDING_PAYMENT'
+  AND (t.status = 'VOIDED' AND g.ended = t.amount AND g.taken_off_nanousd = 0) IS NOT TRUE
+
+-- name: load_claimed
+SELECT t.customer, {claims} AND t.customer = ANY($1::bigint[])
+GROUP BY t.customer
+
 -- name: load_reversal
 -- $1 customer; $2 and $3 as `subject` has them. A reservation's last entry comes too where it is no commit: it
 -- may carry what was absorbed. Where the charges made debt, what
@@ -149,12 +185,16 @@ SELECT 'refund', r.fields FROM refunds r
 UNION ALL
 SELECT 'later', l.fields FROM later l
 UNION ALL
-SELECT 'lot', ROW({lot_columns}, v.value_nanousd)
+SELECT 'lot', ROW({lot_columns}, v.value_nanousd, {record_columns})
 FROM drawn x
 CROSS JOIN LATERAL (
     SELECT o.* FROM {cell}.lots o WHERE o.customer = $1 AND o.sequence = x.sequence AND o.n = x.n OFFSET 0
 ) t
 LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
+{with_t}
+UNION ALL
+SELECT 'claimed', ROW(c.claimed_nanousd)
+FROM (SELECT {claims} AND t.customer = $1) c WHERE EXISTS (SELECT FROM charges)
 UNION ALL
 SELECT 'reservation', {reservation_row}
 FROM {cell}.reservations r {with_r}
@@ -168,16 +208,12 @@ UNION ALL
 SELECT 'beyond', ROW(s.is_beyond) FROM size s WHERE s.is_beyond
 
 -- name: load_grant
--- $1 customer; $2 and $3 the lot. One without a record of what was paid has it with the dollars of its entry.
-SELECT {lot_columns}, v.value_nanousd,
-       coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd,
-       coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded,
-       coalesce(g.taken_off_nanousd, 0) AS taken_off_nanousd
+-- $1 customer; $2 and $3 the lot.
+SELECT {lot_columns}, v.value_nanousd, {record_columns}, c.claimed_nanousd
 FROM {cell}.lots t
-JOIN {cell}.entries e ON e.customer = t.customer AND e.sequence = t.sequence
 LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
-LEFT JOIN {cell}.grants g ON g.customer = t.customer AND g.sequence = t.sequence AND g.n = t.n
-LEFT JOIN {cell}.money m ON m.customer = t.customer AND m.sequence = t.sequence AND m.house_sequence = 0
+{with_t}
+CROSS JOIN (SELECT {claims} AND t.customer = $1) c
 WHERE t.customer = $1 AND t.sequence = $2 AND t.n = $3
 
 -- name: load_states

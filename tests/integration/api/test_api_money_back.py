@@ -148,6 +148,43 @@ async def test_what_nobody_pays_is_given_up(service):
     }
 
 
+async def test_no_more_is_credited_than_was_billed(service):
+    """What was given up or paid back of a grant backs no credits that come back to it, or to a new one."""
+    await new_customer(service)
+    given_up, paid_back = [await issued(service, priority=each) for each in (1, 2)]
+    charged = [(await service.charge(amount_micros=100 * CREDIT)).charge.charge_id for _ in range(2)]
+    await service.admin.WriteOffGrant(write_off_of(service, given_up, amount_usd="30"))
+    for charge_id in charged:
+        await service.credit.Refund(
+            credit.RefundRequest(
+                request_id=fresh(),
+                customer_id=service.customer_id,
+                charge_id=charge_id,
+                amount_micros=60 * CREDIT,
+                reason="goodwill",
+            )
+        )
+    assert await dollars(service) == {"receivable": -70, "deferred": 50, "revenue": 50, "write_off": -30}
+    await service.admin.RefundGrant(refund_of(service, paid_back, refund_usd="50"))
+    disputed = pb.DisputeGrantRequest(**named(service, paid_back, **WHY))
+    assert (await refusal(service.admin.DisputeGrant(disputed))).reason == "GRANT_CLOSED"
+    await void(service, given_up)
+    for charge_id in charged:
+        await service.credit.ReverseCharge(
+            credit.ReverseChargeRequest(
+                request_id=fresh(), customer_id=service.customer_id, charge_id=charge_id, reason="twice"
+            )
+        )
+    assert await dollars(service) == {
+        "receivable": -50,
+        "refund_payable": 50,
+        "revenue": 30,
+        "write_off": -30,
+    }
+    assert sum(grant.remaining_micros for grant in await grants(service)) == 80 * CREDIT
+    await verified(service)
+
+
 async def test_a_debt_is_given_up_by_a_grant_that_pays_it(service):
     """In parts up to the whole, at its price; what comes back of its usage later is worth nothing."""
     await new_customer(service, plan="overdraft")

@@ -35,7 +35,7 @@ from ledger.books import (
     due,
 )
 from ledger.followers.tailer import Tailer
-from ledger.store.cells.load import LoadRequest, load, load_reversal
+from ledger.store.cells.load import LoadRequest, load, load_claimed, load_reversal
 from ledger.store.cells.write import Batch, Standing, write
 from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Connection, Database
@@ -159,11 +159,12 @@ class Bookkeeper:
     async def pass_time(self, now: datetime) -> Wallet:
         """Books what is due by the clock."""
         found = (await load(self.connection, CELL, [LoadRequest(self.customer, due_at=now)]))[self.customer]
+        claimed = await load_claimed(self.connection, CELL, [self.customer])
         decisions, wallet, _ = due(
             found.wallet,
             found.due,
             found.next_reservation_due_at,
-            found.closings,
+            found.closings._replace(claimed_nanousd=claimed.get(self.customer, 0)),
             now=now,
             plan=self.plan,
             plan_at=lambda _: self.plan,

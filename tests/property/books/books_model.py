@@ -1,14 +1,15 @@
 """A model of the wallet, written apart from the books: every micro-credit is an object of its own.
 
 It knows amounts only, no dollars. Credits are moved one by one, lots are put in order by a key that is
-computed when they are granted (each has a price per credit that never changes), and the clock goes minute
-by minute. Slow, and simple enough to be believed.
+computed when they are granted (what a credit of each is worth, where others came back to it, it takes from
+the books), and the clock goes minute by minute. Slow, and simple enough to be believed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 NEVER = 10**9
 DAY_MINUTES = 24 * 60
@@ -41,13 +42,17 @@ class ModelLot:
     """Charges of which anything has come back to it."""
     moved_on: int = 0
     """Credits of it that came back and are in another lot now: it has given them."""
-    born: bool = False
-    """Of credits that came back: nobody has granted it."""
+    is_unpaid_for: bool = False
+    """Of credits that came back of no lot: nobody is known to have paid for it."""
 
     @property
     def is_used_up(self) -> bool:
         """Tell whether nothing is left of it: no clock looks at it."""
         return self.status == "ACTIVE" and not self.count("held", "available")
+
+    def take_price(self, price: Fraction) -> None:
+        """Take what a credit of it is worth."""
+        self.order = (*self.order[:3], price, *self.order[4:])
 
     def count(self, *states: str) -> int:
         """Count the credits in these states."""
@@ -267,7 +272,7 @@ class Model:
         if lot.status in ("EXPIRED", "VOIDED") or (lot.is_used_up and not owed):
             return "GRANT_CLOSED"
         used = lot.count("consumed") + lot.moved_on if owed else 0
-        if used and lot.born:
+        if used and lot.is_unpaid_for:
             return "INVALID_ARGUMENT"
         lot.status = "VOIDED"
         for credit in lot.credits:
@@ -476,7 +481,7 @@ class Model:
         expires = self.minute + NEW_LIFE_MINUTES
         price = old.order[3] if old else DEBT_PRICE
         key = (*order, expires, price, self.minute, len(self.lots))
-        lot = ModelLot(key, old.scope if old else None, self.minute, expires, "ACTIVE", born=True)
+        lot = ModelLot(key, old.scope if old else None, self.minute, expires, "ACTIVE")
         lot.credits = [Credit(lot, "available") for _ in range(amount)]
         self.lots.append(lot)
 

@@ -59,6 +59,7 @@ from ledger.books import (
     WriteOffDebt,
     WriteOffGrant,
 )
+from ledger.books.model.lots import NO_RECORD
 from tests.build import START, line, priced
 
 HISTORIES = int(os.environ.get("BOOK_HISTORIES", "500"))
@@ -145,7 +146,10 @@ class Histories(RuleBasedStateMachine):
     def dispute(self, pick: int) -> None:
         """Contest the payment of a grant."""
         key, lot = self.lot(pick)
-        self.expect(self.run(DisputeGrant, key, "why"), self.model.dispute(lot))
+        record = self.world.records.get(key, NO_RECORD)
+        is_taken_back = 0 < (record.paid_nanousd or 0) <= record.taken_off_nanousd
+        outcome = self.run(DisputeGrant, key, "why")
+        self.expect(outcome, "GRANT_CLOSED" if is_taken_back else self.model.dispute(lot))
 
     @rule(pick=PICK, is_won=st.booleans(), used=st.sampled_from(UsedCredits))
     def resolve(self, pick: int, is_won: bool, used: UsedCredits) -> None:
@@ -334,6 +338,9 @@ class Histories(RuleBasedStateMachine):
             stored = self.world.lots[key]
             assert stored.held_micros == lot.count("held"), key
             assert stored.remaining_micros == lot.count("held", "available", "pending"), key
+            if stored.remaining_micros:
+                lot.take_price(Fraction(stored.value_nanousd, stored.remaining_micros))
+            lot.is_unpaid_for = self.world.records.get(key, NO_RECORD).paid_nanousd is None
         balances = self.world.wallet.balances
         for account in ("pending", "available", "held", "expired", "refunded"):
             assert getattr(balances, account) == sum(lot.count(account) for lot in self.model.lots), account

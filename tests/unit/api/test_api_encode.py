@@ -24,7 +24,7 @@ def closed(surplus_micros: int) -> books.Entry:
     used = made._replace(balances=books.Credits(issued=-10_000_000, consumed=10_000_000))
     closes_at = NOW - timedelta(seconds=5)
     state = State("{}", closes_at, surplus_micros, 10_000_000, 0, 10**10, TERMS)
-    return close(used, "count/card/hours/1", state, now=NOW, plan=PLAN).entry
+    return close(used, "count/card/hours/1", state, 10**10, now=NOW, plan=PLAN).entry
 
 
 def test_a_closed_period_names_the_grant_that_it_made():

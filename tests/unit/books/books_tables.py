@@ -147,6 +147,13 @@ class Table:
                 assert head == outcome.pop("outcome"), outcome
             _hold(outcome, expected)
 
+    def has_effect(self, line: str) -> bool:
+        """Run one step, whatever comes of it; tell whether it had an effect."""
+        before = len(self.world.entries)
+        verb, *words = line.split()
+        getattr(self, f"do_{verb}")(*_split(words))
+        return len(self.world.entries) > before
+
     def do_plan(self, words: list[str], options: dict[str, str]) -> None:
         plan = self.world.plan
         self.world.plan = plan._replace(

@@ -123,7 +123,8 @@ class World:
         at = sorted((state.closes_at, key) for key, state in surplus.items() if state.closes_at)
         late = [key for closes_at, key in at if closes_at <= self.now][: self.due_batch]
         rest = at[len(late) :]
-        return Closings({key: surplus[key] for key in late}, rest[0][0] if rest else None)
+        next_at = rest[0][0] if rest else None
+        return Closings({key: surplus[key] for key in late}, next_at, self.claimed_nanousd())
 
     def facts(self, command: Command) -> Facts:
         """Give what the command names, as a store reads it back."""
@@ -159,8 +160,24 @@ class World:
                 e.kind is EntryKind.REVERSAL and e.subject in subjects - {None} for e in self.entries
             ),
             lots=tuple(self.lots[key] for key in sorted(drawn)),
+            records={key: self.records[key] for key in drawn if key in self.records},
+            claimed_nanousd=self.claimed_nanousd(),
             states=self.undone_states(undone),
         )
+
+    def claimed_nanousd(self) -> int:
+        """Give what was paid for all lots that were issued, less what was taken off that."""
+        issued = {(e.subject, e.subject_n) for e in self.entries if e.kind is EntryKind.GRANT}
+        return sum(
+            (record.paid_nanousd or 0) - record.taken_off_nanousd
+            for key, record in self.records.items()
+            if key in issued or key not in self.stated
+        )
+
+    @property
+    def stated(self) -> set[LotKey]:
+        """The lots that were stated before they were paid."""
+        return {LotKey(e.sequence, 0) for e in self.entries if e.kind is EntryKind.GRANT_PENDING_PAYMENT}
 
     def facts_with_counters(self, command: Command) -> Facts:
         """Give what the command names, and the counters of budgets that it counts in."""
@@ -199,7 +216,11 @@ class World:
     def facts_of_grant(self, key: LotKey) -> Facts:
         """Give a lot, and what is known of it."""
         lot = self.lots.get(key)
-        return Facts(lots=(lot,) if lot else (), record=self.records.get(key, NO_RECORD))
+        return Facts(
+            lots=(lot,) if lot else (),
+            record=self.records.get(key, NO_RECORD),
+            claimed_nanousd=self.claimed_nanousd(),
+        )
 
     def undone_states(self, undone: Iterable[Entry]) -> dict[str, State]:
         """Give the states that charges counted in, as prices see them without those: here, the same text."""
