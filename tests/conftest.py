@@ -16,7 +16,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from ledger.store.postgres.database import Database
+from ledger.store.postgres.database import LOCK_TIMEOUT, Database
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import DatabaseUrls, drop_database, make_template, new_database
 
@@ -119,11 +119,21 @@ def database_url(database_urls: DatabaseUrls) -> str:
 
 
 @pytest.fixture
-async def database(database_urls: DatabaseUrls) -> AsyncIterator[Database]:
+def lock_timeout() -> str:
+    """Of the pools of a test; one that asks what happens then is parametrized by its own."""
+    return LOCK_TIMEOUT
+
+
+@pytest.fixture
+async def database(database_urls: DatabaseUrls, lock_timeout: str) -> AsyncIterator[Database]:
     """The same database, with its pools open."""
     urls = database_urls
     opened = await Database.open(
-        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+        urls.owner,
+        reader_url=urls.reader,
+        finance_url=urls.finance,
+        writer_url=urls.writer,
+        lock_timeout=lock_timeout,
     )
     yield opened
     await opened.close()

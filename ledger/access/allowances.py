@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final
 
-from ledger.engine.waiting import Urgency
+from ledger.engine.limits import Urgency
 from ledger.errors import NotNowError
 
 BURST_SECONDS: Final = 1.0

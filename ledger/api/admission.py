@@ -17,7 +17,8 @@ from ledger.api.messages import limits
 from ledger.api.reads_in_flight import Place, ReadsInFlight
 from ledger.api.writes import OF_BATCH, OF_GRANTS
 from ledger.engine.command import OverloadedError
-from ledger.engine.waiting import AGE, Urgency, Waiting, urgency_of
+from ledger.engine.limits import Urgency
+from ledger.engine.waiting import AGE, Waiting, urgency_of
 from ledger.metrics.operations import OperationsMetrics
 
 _HEALTH: Final = "grpc.health.v1.Health/"

@@ -81,9 +81,11 @@ class Outcome(Protocol):
 class Underway:
     """All commands of a process that have no answer yet, in order of arrival."""
 
-    __slots__ = ("begun", "line", "written_up_to")
+    __slots__ = ("begun", "line", "seconds", "written_up_to")
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] = boot_seconds) -> None:
+        self.seconds = seconds
+        """A clock that is never set."""
         self.begun = 0
         """How many there are."""
         self.line: deque[Pending] = deque()
@@ -102,7 +104,7 @@ class Asked:
         """Where they are counted."""
         self.call = calls.current()
         """Which asks; None where the service does."""
-        self.arrived_at = boot_seconds()
+        self.arrived_at = underway.seconds()
         """When those arrived that are begun now."""
         self.abandoned = False
         """Whoever asked has gone: nobody waits for what comes of them."""
@@ -112,7 +114,7 @@ class Asked:
 
     def arrive(self) -> None:
         """What is begun from now on arrives now."""
-        self.arrived_at = boot_seconds()
+        self.arrived_at = self.underway.seconds()
 
     @contextmanager
     def beginning(self) -> Iterator[None]:

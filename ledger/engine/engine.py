@@ -17,6 +17,7 @@ from ledger.engine.cell.sweeper import Sweeper
 from ledger.engine.command import Asked, Committed, Pending, Underway
 from ledger.engine.entrance import Entrance
 from ledger.engine.gathering import Gathering
+from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
 from ledger.engine.waiting import Waiting
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
@@ -38,6 +39,7 @@ class Engine:
         clock: DatabaseClock,
         metrics: OperationsMetrics,
         spans: Spans | None = None,
+        limits: EngineLimits = ENGINE_LIMITS,
     ) -> None:
         """`spans`: None where none are wanted."""
         self.prices = prices
@@ -46,9 +48,10 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._spans = spans
+        self._limits = limits
         self._cells: dict[str, Cell] = {}
-        self.gathering = Gathering()
-        self.waiting = Waiting(metrics.refused)
+        self.gathering = Gathering(limits.gather_seconds)
+        self.waiting = Waiting(metrics.refused, limits.bounds)
         self._entrance = Entrance(self.directory, self._cells, self.waiting.ask)
         self.begin = self._entrance.begin
         self.sweepers: list[Sweeper] = []
@@ -70,6 +73,7 @@ class Engine:
                 self._metrics,
                 self._spans,
                 self.gathering,
+                self._limits,
             )
             cell.start()
             self._cells[name] = cell

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
 
-GATHER_SECONDS: Final = 0.05
-"""How long a statement waits for more at most: some hundred commands are decided in that time. Whoever shares
-it waits as long."""
+from ledger.engine.limits import ENGINE_LIMITS
 
 
 class Gathering:
     """Those of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = ENGINE_LIMITS.gather_seconds) -> None:
+        """A statement waits so long at most."""
+        self._gather_seconds = seconds
         self._begun: dict[asyncio.Event, None] = {}
 
     @contextmanager
@@ -38,6 +37,6 @@ class Gathering:
         if not self._begun:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
+            async with asyncio.timeout(self._gather_seconds):
                 for begun in list(self._begun):
                     await begun.wait()

@@ -10,10 +10,9 @@ the line, and is not counted in its age.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from ledger.books.commands import (
     Command,
@@ -32,43 +31,12 @@ from ledger.books.commands import (
 )
 from ledger.clock import boot_seconds
 from ledger.engine.command import Asked, OverloadedError, Underway
+from ledger.engine.limits import BOUNDS, Bound, Urgency
 from ledger.metrics.operations import RefusedCollector
 
 AGE, NUMBER = "oldest_seconds", "commands"
 """The limits, by the names that callers and metrics have for them."""
 
-
-class Urgency(Enum):
-    """How late a request is refused; each with the word that metrics have for it."""
-
-    NEW_WORK = "new_work"
-    """Work that has not begun: holds, and what asks for a price of it."""
-    ANY_TIME = "any_time"
-    """Reads, and changes that somebody decides: the same a little later."""
-    DONE_WORK = "done_work"
-    """What has happened already: usage to be charged, holds to be given back, grants that are paid."""
-
-    __hash__ = object.__hash__
-    """Every call is looked up by it, and Enum's own is Python."""
-
-
-class Bound(NamedTuple):
-    """Past either, requests of one urgency are refused."""
-
-    age_seconds: float
-    """Of the oldest command in the line."""
-    commands: int
-    """In the line, beside it, and in batches that have not come to them yet."""
-
-
-BOUNDS: Final[Mapping[Urgency, Bound]] = {
-    Urgency.NEW_WORK: Bound(1.0, 3_000),
-    Urgency.ANY_TIME: Bound(1.25, 4_500),
-    Urgency.DONE_WORK: Bound(1.75, 6_000),
-}
-"""What is admitted shortly before a bound has its answer within 2 s. The numbers are what a process does, in
-batches, in half a second and in one, where it is fast: they hold back what comes at once, before anything is
-old."""
 
 BATCH_SECONDS: Final = 1.0
 SHARE_LESS: Final = 0.8
@@ -109,12 +77,20 @@ def urgency_of(command: type[Command]) -> Urgency:
 class Waiting:
     """The commands of a process that have no answer yet, in order of arrival."""
 
-    def __init__(self, refused: RefusedCollector) -> None:
-        self._underway = Underway()
+    def __init__(
+        self,
+        refused: RefusedCollector,
+        bounds: Mapping[Urgency, Bound] = BOUNDS,
+        seconds: Callable[[], float] = boot_seconds,
+    ) -> None:
+        """`seconds`: a clock that is never set."""
+        self._bounds = bounds
+        self.seconds = seconds
+        self._underway = Underway(seconds)
         self._announced = 0
         """Writes of batches that have arrived, and are not begun."""
         self._share = 1.0
-        """Of the numbers of `BOUNDS`, when the last batch ended: by how soon batches had their answers."""
+        """Of the numbers of the bounds, when the last batch ended: by how soon batches had their answers."""
         self._learned_at = 0.0
         """When that was."""
         self._ending_seconds = 0.0
@@ -141,7 +117,7 @@ class Waiting:
 
     def bears_new_work(self) -> bool:
         """Whether nothing is to be refused."""
-        bound = BOUNDS[Urgency.NEW_WORK]
+        bound = self._bounds[Urgency.NEW_WORK]
         return (
             self.commands < bound.commands * self._share_now() and self.oldest_seconds() <= bound.age_seconds
         )
@@ -170,7 +146,7 @@ class Waiting:
         line, written_up_to = underway.line, underway.written_up_to
         while line and (line[0].done or line[0].arrived_at <= written_up_to):
             line.popleft()
-        return boot_seconds() - line[0].arrived_at if line else 0.0
+        return self.seconds() - line[0].arrived_at if line else 0.0
 
     def seen_oldest_seconds(self) -> float:
         """The same for any thread: it takes nothing out of the line."""
@@ -181,11 +157,11 @@ class Waiting:
             if not pending.done and pending.arrived_at > written_up_to
         )
         oldest = next(waiting, None)
-        return boot_seconds() - oldest if oldest is not None else 0.0
+        return self.seconds() - oldest if oldest is not None else 0.0
 
     def judge(self, urgency: Urgency, commands: int, age_seconds: float) -> OverloadedError | None:
         """Why a request of this age, with so many commands before it, is not to join the line."""
-        bound = BOUNDS[urgency]
+        bound = self._bounds[urgency]
         if commands >= bound.commands * self._share_now():
             return self._refused_by(NUMBER, bound.commands, urgency)
         if max(age_seconds, self.oldest_seconds()) > bound.age_seconds:
@@ -197,7 +173,7 @@ class Waiting:
 
         One that others have overtaken was held up by a customer of its own: the line is as late as they were.
         """
-        now = boot_seconds()
+        now = self.seconds()
         ending = min(ending_seconds, ENDING_SECONDS_MAX)
         self._ending_seconds += (ending - self._ending_seconds) / BATCHES_REMEMBERED
         share = self._share_now()
@@ -208,10 +184,10 @@ class Waiting:
         self._learned_at = now
 
     def _share_now(self) -> float:
-        """Of the numbers of `BOUNDS`: what batches have taught is forgotten where none come any more."""
+        """Of the numbers of the bounds: what batches have taught is forgotten where none come any more."""
         if self._share == 1.0:
             return 1.0
-        return min(1.0, self._share + SHARE_MORE * (boot_seconds() - self._learned_at))
+        return min(1.0, self._share + SHARE_MORE * (self.seconds() - self._learned_at))
 
     def _refused_by(self, limit: str, allowed: float, urgency: Urgency) -> OverloadedError:
         self._refused.note(limit, urgency.value)
@@ -223,7 +199,8 @@ class Announced:
 
     def __init__(self, waiting: Waiting, writes: int) -> None:
         self._waiting = waiting
-        self._arrived_at, self._commands = boot_seconds(), waiting.commands
+        self._seconds = waiting.seconds
+        self._arrived_at, self._commands = self._seconds(), waiting.commands
         self._waited_seconds = 0.0
         """From its arrival until the latest of them was begun."""
         self._is_learned_from = False
@@ -232,18 +209,18 @@ class Announced:
 
     def begin(self, writes: int) -> None:
         """So many of them have been begun, or refused."""
-        self._waited_seconds = boot_seconds() - self._arrived_at
+        self._waited_seconds = self._seconds() - self._arrived_at
         self.left -= writes
         self._waiting.announce(-writes)
 
     def refusal(self, urgency: Urgency) -> OverloadedError | None:
         """Why those of an urgency are not to be begun now; None: they may."""
-        age = boot_seconds() - self._arrived_at + self._waiting.ahead_seconds()
+        age = self._seconds() - self._arrived_at + self._waiting.ahead_seconds()
         return self._waiting.judge(urgency, self._commands, age)
 
     def answered(self) -> None:
         """Those that were begun have their answers: the first of them tell how late the line is."""
         if not self._is_learned_from:
             self._is_learned_from = True
-            ending_seconds = boot_seconds() - self._arrived_at - self._waited_seconds
+            ending_seconds = self._seconds() - self._arrived_at - self._waited_seconds
             self._waiting.learn(self._waited_seconds, ending_seconds)

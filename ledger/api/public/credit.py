@@ -24,7 +24,8 @@ from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.books.model.reservations import ReservationState
 from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
-from ledger.engine.waiting import Announced, Urgency, urgency_of
+from ledger.engine.limits import Urgency
+from ledger.engine.waiting import Announced, urgency_of
 from ledger.store.reading.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb

@@ -9,19 +9,16 @@ from collections.abc import Iterator
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.open_batch import CustomerPart, OpenBatch
+from ledger.engine.limits import EngineLimits
 from ledger.store.cells.write import Standing
-
-BATCH_COMMANDS_MAX = 2_000
-"""Commands in one statement; what arrives beyond it forms the next."""
-BATCH_WORK_MAX = 5_000
-"""Lines in one statement, but for a command that has more by itself: some tenth of a second."""
 
 
 class Batches:
     """Those that are open, and the one that is being written."""
 
-    def __init__(self, clock: DatabaseClock) -> None:
+    def __init__(self, clock: DatabaseClock, limits: EngineLimits) -> None:
         self._clock = clock
+        self._commands_max, self._work_max = limits.batch_commands_max, limits.batch_work_max
         self.open: deque[OpenBatch] = deque()
         self._shipping: OpenBatch | None = None
         self.has_some = asyncio.Event()
@@ -39,8 +36,8 @@ class Batches:
             batch is None
             or alone
             or batch.alone
-            or batch.commands >= BATCH_COMMANDS_MAX
-            or 0 < batch.work > BATCH_WORK_MAX - work
+            or batch.commands >= self._commands_max
+            or 0 < batch.work > self._work_max - work
         ):
             batch = OpenBatch(decided_at=self._clock.now(), alone=alone)
             self.open.append(batch)

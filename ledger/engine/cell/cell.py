@@ -19,6 +19,7 @@ from ledger.engine.cell.settlement import Settlement
 from ledger.engine.cell.writer import Writer
 from ledger.engine.command import all_done
 from ledger.engine.gathering import Gathering
+from ledger.engine.limits import EngineLimits
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
 from ledger.store.directory import Directory
@@ -47,10 +48,11 @@ class Cell:
         metrics: OperationsMetrics,
         spans: Spans | None,
         gathering: Gathering,
+        limits: EngineLimits,
     ) -> None:
         self.name = name
-        self._customers = Customers(name)
-        batches = Batches(clock)
+        self._customers = Customers(name, limits)
+        batches = Batches(clock, limits)
         decider = Decider(self._customers, batches, prices, clock)
         self.arrive = decider.arrive
         """Takes a command, or a look at what is due."""
@@ -78,6 +80,7 @@ class Cell:
             clock,
             metrics,
             spans,
+            limits.round_work_max,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -28,12 +28,6 @@ from ledger.engine.command import Pending
 from ledger.prices.plan_entitlements import refuse_denied
 from ledger.prices.price_book import PriceBook, estimated_of, freed, priced_of, texts_of, unwound
 
-IN_USE_MAX = 20_000
-"""Reservations and states of one customer in memory; past it they go, and those in use are loaded again.
-
-What waits at once may need more: then there is room for twice as much as was loaded.
-"""
-
 UNDISTURBED_ROUNDS = 3
 """After so many a customer that another process wrote too is decided in memory again."""
 
@@ -66,12 +60,12 @@ class LockedRound:
 @dataclass(slots=True, eq=False)
 class Member:
     customer: int
+    room: int
+    """How many of `reservations` and `states` may be there."""
     wallet: Wallet | None = None
     token: int = 0
     """Of the write that left, or will leave, the wallet so."""
     reservations: dict[int, Reservation] = field(default_factory=dict)
-    room: int = IN_USE_MAX
-    """How many of those and of `states` may be there."""
     absent: set[int] = field(default_factory=set)
     """Named by commands, and not there when last looked for."""
     states: dict[str, State | None] = field(default_factory=dict)
@@ -105,9 +99,9 @@ class Member:
         """Whether more is in memory than one customer may have there."""
         return len(self.reservations) + len(self.states) > self.room
 
-    def make_room(self) -> None:
+    def make_room(self, in_use_max: int) -> None:
         """All that is there has just been loaded, as it is needed: there must be room for it."""
-        self.room = max(IN_USE_MAX, 2 * (len(self.reservations) + len(self.states)))
+        self.room = max(in_use_max, 2 * (len(self.reservations) + len(self.states)))
 
     def is_idle(self) -> bool:
         return not self.parts and not self.waiting and not self.loading

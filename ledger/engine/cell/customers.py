@@ -13,42 +13,35 @@ from ledger.clock import boot_seconds
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.waiting_line import WaitingLine
 from ledger.engine.command import Pending, UnavailableError
-
-WALLETS_MAX = 10_000
-"""Customers in memory; idle ones leave it first."""
-LOAD_CUSTOMERS_MAX = 500
-"""Customers in one load."""
-CONTENDED_MAX = 100
-"""Customers in one round under the lock."""
-PATIENCE_SECONDS = 10.0
-"""How long a command is retried inside before it is answered UNAVAILABLE."""
+from ledger.engine.limits import EngineLimits
 
 
 class Customers:
     """What one process knows of the customers of one cell."""
 
-    def __init__(self, cell: str) -> None:
+    def __init__(self, cell: str, limits: EngineLimits) -> None:
         self.cell = cell
         """Its name."""
+        self.limits = limits
         self.members: OrderedDict[int, Member] = OrderedDict()
         """By their numbers, the longest unused first."""
-        self.wanting = WaitingLine(LOAD_CUSTOMERS_MAX)
+        self.wanting = WaitingLine(limits.load_customers_max)
         """Those that want a load."""
         self.undoing = WaitingLine(1)
         """Those whose next command gives charges back, or changes a grant: such a load holds up no other."""
-        self.contended = WaitingLine(CONTENDED_MAX)
+        self.contended = WaitingLine(limits.round_customers_max)
         """Those that want a round under the lock instead of a load."""
         self._lines = (self.wanting, self.undoing, self.contended)
 
     def enter(self, customer: int) -> Member:
         """One that is not in memory has a command; an idle one leaves where there are too many."""
         self.evict(room_for=1)
-        member = self.members[customer] = Member(customer)
+        member = self.members[customer] = Member(customer, self.limits.in_use_max)
         return member
 
     def evict(self, room_for: int = 0) -> None:
         """Idle customers leave memory, the longest unused first; a busy one is passed over."""
-        surplus = len(self.members) + room_for - WALLETS_MAX
+        surplus = len(self.members) + room_for - self.limits.wallets_max
         if surplus <= 0:
             return
         idle = (customer for customer, member in self.members.items() if member.is_idle())
@@ -92,12 +85,11 @@ class Customers:
 
     def give_up(self, member: Member) -> None:
         """A customer's commands that have waited long enough are answered UNAVAILABLE."""
-        member.waiting = deque(pending for pending in member.waiting if not gave_up(pending))
+        member.waiting = deque(pending for pending in member.waiting if not self.gave_up(pending))
 
-
-def gave_up(pending: Pending) -> bool:
-    """Answers a command UNAVAILABLE if it has been retried for too long; its id makes a retry safe."""
-    if boot_seconds() - pending.arrived_at < PATIENCE_SECONDS:
-        return False
-    pending.fail(UnavailableError())
-    return True
+    def gave_up(self, pending: Pending) -> bool:
+        """Answers a command UNAVAILABLE if it has been retried for too long; its id makes a retry safe."""
+        if boot_seconds() - pending.arrived_at < self.limits.patience_seconds:
+            return False
+        pending.fail(UnavailableError())
+        return True

@@ -93,7 +93,7 @@ class Loads:
         member.absent = set(asked.reservations) - loaded.reservations.keys()
         member.states.update({key: loaded.states.get(key) for key in asked.states})
         if anew:
-            member.make_room()
+            member.make_room(self._customers.limits.in_use_max)
         _answer_repeats(member, loaded.entries)
         if asked.due_at is not None:
             try:

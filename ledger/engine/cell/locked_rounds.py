@@ -33,9 +33,6 @@ from ledger.turns import Turns
 if TYPE_CHECKING:
     from ledger.spans import Spans
 
-ROUND_WORK_MAX = 1_000
-"""Lines decided in one round under the lock, but for a command that has more: wallets stay locked."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -58,7 +55,9 @@ class LockedRounds:
         clock: DatabaseClock,
         metrics: OperationsMetrics,
         spans: Spans | None,
+        work_max: int,
     ) -> None:
+        """`work_max`: lines that a round decides, but for a command that has more."""
         self._customers = customers
         self._decider = decider
         self._loads = loads
@@ -69,6 +68,7 @@ class LockedRounds:
         self._clock = clock
         self._metrics = metrics
         self._spans = spans
+        self._work_max = work_max
 
     async def run(self) -> None:
         """Takes rounds until cancelled; none while the outcome of a write is unknown."""
@@ -117,7 +117,7 @@ class LockedRounds:
         if isinstance(loaded, Loaded):
             undisturbed = loaded.wallet.sequence == member.last_sequence
             member.contended = member.contended - 1 if undisturbed else UNDISTURBED_ROUNDS
-        member.round = LockedRound(batch, frozenset(asked.request_ids), ROUND_WORK_MAX)
+        member.round = LockedRound(batch, frozenset(asked.request_ids), self._work_max)
         try:
             self._loads.loaded(member, asked, loaded)
         finally:

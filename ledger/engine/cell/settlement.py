@@ -14,7 +14,7 @@ from ledger.books.model.entries import Entry
 from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.customer import UNDISTURBED_ROUNDS
-from ledger.engine.cell.customers import Customers, gave_up
+from ledger.engine.cell.customers import Customers
 from ledger.engine.cell.decider import Decider
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.command import Answer, Committed, FaultError, Pending
@@ -99,6 +99,7 @@ class Settlement:
         for pending in again:
             pending.attempts += 1
             pending.take_facts(None)
+        gave_up = self._customers.gave_up
         member.waiting.extendleft(pending for pending in reversed(again) if not gave_up(pending))
         member.parts = 0
         member.forget()

@@ -45,6 +45,7 @@ STATEMENT_TIMEOUT = "10s"
 FINANCE_STATEMENT_TIMEOUT = "10min"
 """A verification reads the whole journal."""
 LOCK_TIMEOUT = "3s"
+"""Of a statement that another session's lock holds up."""
 
 _SESSION = {
     # An outcome is reported after the commit is on disk, and what a statement sees is decided statement by
@@ -111,24 +112,23 @@ class Database:
         reader_url: str | None = None,
         finance_url: str | None = None,
         writer_url: str | None = None,
+        lock_timeout: str = LOCK_TIMEOUT,
     ) -> Database:
         """Connects to a migrated database; a role without a URL of its own is set on the owner's `url`.
 
         Raises RoleTooStrongError, or the driver's error where the database cannot be reached.
         """
-        reader_session = _Session.of(READER, url, reader_url, _READ_ONLY)
-        writer_session = _Session.of(WRITER, url, writer_url, _SESSION)
+        waits = {"lock_timeout": lock_timeout}
+        reader_session = _Session.of(READER, url, reader_url, _READ_ONLY | waits)
+        finance_session = _Session.of(FINANCE, url, finance_url, _READ_ONLY | waits)
+        writer_session = _Session.of(WRITER, url, writer_url, _SESSION | waits)
         history = History()
         pools: list[Pool] = []
         try:
             for session, limit, timeout in (
                 (reader_session, READER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
                 (reader_session, REPORTS_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
-                (
-                    _Session.of(FINANCE, url, finance_url, _READ_ONLY),
-                    FINANCE_CONNECTIONS_MAX,
-                    FINANCE_STATEMENT_TIMEOUT,
-                ),
+                (finance_session, FINANCE_CONNECTIONS_MAX, FINANCE_STATEMENT_TIMEOUT),
                 (writer_session, WRITER_CONNECTIONS_MAX, STATEMENT_TIMEOUT),
             ):
                 pools.append(await session.pool(limit, timeout, history))
@@ -161,7 +161,6 @@ class Database:
                 **_PLANS,
                 "application_name": application_name,
                 "statement_timeout": STATEMENT_TIMEOUT,
-                "lock_timeout": LOCK_TIMEOUT,
             },
             statement_cache_size=256,
             max_cached_statement_lifetime=0,
@@ -216,7 +215,6 @@ class _Session(NamedTuple):
                 **self.settings,
                 "application_name": "acu-ledger",
                 "statement_timeout": statement_timeout,
-                "lock_timeout": LOCK_TIMEOUT,
             },
         )
 

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from engine_world import World, write_config
+from engine_world import Config, World
 
 from ledger.app import open_prices
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.engine.engine import Engine
+from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import Database
 
@@ -19,14 +20,32 @@ Start = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
-async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
+def config() -> Config:
+    """What engines price by; a module that needs another has a fixture of this name."""
+    return Config()
+
+
+@pytest.fixture
+def limits() -> EngineLimits:
+    """Of the engines of a test; one that asks what happens at a limit is parametrized by its own."""
+    return ENGINE_LIMITS
+
+
+@pytest.fixture
+async def start(
+    database: Database, tmp_path: Path, config: Config, limits: EngineLimits
+) -> AsyncIterator[Start]:
     """Starts engines on the test's database; each is drained at the end."""
     async with AsyncExitStack() as life:
 
         async def begin(
-            each: str = "1", name: str = "config", revision: int = 1, database: Database = database
+            each: str = "1",
+            name: str = "config",
+            revision: int = 1,
+            database: Database = database,
+            limits: EngineLimits = limits,
         ) -> World:
-            directory = write_config(tmp_path / name, each, revision)
+            directory = config.write(tmp_path / name, each, revision)
             clock = DatabaseClock()
             asked_at = boot_seconds()
             clock.observe(
@@ -34,7 +53,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
             )
             metrics = OperationsMetrics()
             publishing, _ = await open_prices(directory, database, clock.now, metrics)
-            engine = Engine(database, publishing.prices, clock, metrics)
+            engine = Engine(database, publishing.prices, clock, metrics, limits=limits)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)
             return World(engine, database, clock, publishing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -32,21 +33,27 @@ rules:
 """
 
 
-PLANS = ""
-"""Of `plans.yaml`; empty: the plans that are built in."""
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The files of a configuration."""
+
+    card: str = CARD
+    costs: str = COSTS
+    plans: str = ""
+    """Of `plans.yaml`; empty: the plans that are built in."""
+
+    def write(self, directory: Path, each: str = "1", revision: int = 1) -> Path:
+        """Writes them, the card's price of a page and its revision filled in."""
+        (directory / "cards").mkdir(parents=True, exist_ok=True)
+        (directory / "costs.yaml").write_text(self.costs)
+        (directory / "cards" / "basic.yaml").write_text(self.card % (revision, each))
+        if self.plans:
+            (directory / "plans.yaml").write_text(self.plans)
+        return directory
 
 
 def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def write_config(directory: Path, each: str = "1", revision: int = 1) -> Path:
-    (directory / "cards").mkdir(parents=True, exist_ok=True)
-    (directory / "costs.yaml").write_text(COSTS)
-    (directory / "cards" / "basic.yaml").write_text(CARD % (revision, each))
-    if PLANS:
-        (directory / "plans.yaml").write_text(PLANS)
-    return directory
 
 
 def pages(quantity: int) -> tuple[pricing.Item, ...]:

@@ -13,10 +13,8 @@ from engine_world import World, fingerprint, pages
 
 from ledger import books
 from ledger.books import RefusalReason
-from ledger.engine.cell import customer as member_module
-from ledger.engine.cell import customers as memory_module
 from ledger.engine.command import Committed, FaultError, UnavailableError, all_done
-from ledger.store.postgres import database as database_module
+from ledger.engine.limits import EngineLimits
 from ledger.store.postgres.database import Database
 from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE
@@ -260,12 +258,9 @@ async def locked_wallet(database_url: str, customer_id: str) -> AsyncIterator[No
         await somebody.close()
 
 
-async def test_a_wallet_that_somebody_has_locked_holds_up_no_other(
-    start: Start, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("lock_timeout", ["5min"])
+async def test_a_wallet_that_somebody_has_locked_holds_up_no_other(world: World, database_url: str) -> None:
     """Who shares its batch is written all the same; its own commands are once the lock is gone."""
-    monkeypatch.setattr(database_module, "LOCK_TIMEOUT", "5min")
-    world = await start()
     acme, beta = [await world.customer(name, 100 * CREDIT) for name in ("acme", "beta")]
     command = books.Reserve("r", fingerprint(f"reserve {CREDIT}"), CREDIT)
     async with locked_wallet(database_url, acme):
@@ -277,32 +272,22 @@ async def test_a_wallet_that_somebody_has_locked_holds_up_no_other(
     assert (await booked(world, acme, "r")).sequence == 3
 
 
-async def test_who_waits_for_a_lock_is_answered(
-    start: Start, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("lock_timeout", ["100ms"])
+async def test_who_waits_for_a_lock_is_answered(world: World, start: Start, database_url: str) -> None:
     """UNAVAILABLE after the time for which a command is retried, as while the database is away."""
-    monkeypatch.setattr(database_module, "LOCK_TIMEOUT", "100ms")
-    world = await start()
     acme = await world.customer("acme", 100 * CREDIT)
-    members = world.engine._cells["cell_00"]._customers.members
+    soon = await start(limits=EngineLimits(patience_seconds=0.5))
     async with locked_wallet(database_url, acme):
-        stands = world.engine.begin(acme, books.Reserve("r", fingerprint("r"), CREDIT))
-        (member,) = members.values()
-
-        async def is_contended() -> bool:
-            return member.contended > 0
-
+        stands = soon.engine.begin(acme, books.Reserve("r", fingerprint("r"), CREDIT))
         async with asyncio.timeout(60):
-            await until(is_contended)
-            monkeypatch.setattr(memory_module, "PATIENCE_SECONDS", 0.0)
             await all_done((stands,))
         with pytest.raises(UnavailableError):
             stands.result()
 
 
-async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limits", [EngineLimits(wallets_max=2)])
+async def test_idle_customers_leave_memory(world: World) -> None:
     """More customers than fit are served all the same, each from its last entry."""
-    monkeypatch.setattr(memory_module, "WALLETS_MAX", 2)
     names = [await world.customer(f"c{n}", 10 * CREDIT) for n in range(10)]
     for turn in range(3):
         outcomes = await asyncio.gather(*(world.reserve(name, f"r{turn}", CREDIT) for name in names))
@@ -310,11 +295,9 @@ async def test_idle_customers_leave_memory(world: World, monkeypatch: pytest.Mon
     assert len(world.engine._cells["cell_00"]._customers.members) <= 2
 
 
-async def test_a_customer_may_need_more_at_once_than_stays_in_memory(
-    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("limits", [EngineLimits(in_use_max=5)])
+async def test_a_customer_may_need_more_at_once_than_stays_in_memory(world: World, start: Start) -> None:
     """What waits is decided, however much of it has to be loaded for that; then memory is made free again."""
-    monkeypatch.setattr(member_module, "IN_USE_MAX", 5)
     acme = await world.customer("acme", 100 * CREDIT)
     held = [entry_of(await world.reserve(acme, f"r{n}", CREDIT)).sequence for n in range(20)]
     for engine in (world, await start()):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
-from engine_world import World, fingerprint
+from engine_world import Config, World, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
@@ -29,10 +29,10 @@ Start = Callable[..., Awaitable[World]]
 Outcome = Committed | books.Refusal
 
 
-@pytest.fixture(autouse=True)
-def plans_with_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def config() -> Config:
     """Give the customers' plans budgets."""
-    monkeypatch.setattr("engine_world.PLANS", PLANS)
+    return Config(plans=PLANS)
 
 
 def reserve(request_id: str, micros: int, agent: str = "", *, up_to: bool = False) -> books.Reserve:

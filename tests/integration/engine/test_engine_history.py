@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from engine_world import World, fingerprint, pages, write_config
+from engine_world import Config, World, fingerprint, pages
 
 from ledger import books
 from ledger.app import open_prices
@@ -105,7 +105,7 @@ async def engine_on(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Open]:
             now = await database.reader.fetchval("SELECT clock_timestamp()")
             clock.observe(now, asked_at, boot_seconds())
             metrics = OperationsMetrics()
-            publishing, _ = await open_prices(write_config(tmp_path, each), database, clock.now, metrics)
+            publishing, _ = await open_prices(Config().write(tmp_path, each), database, clock.now, metrics)
             engine = Engine(database, publishing.prices, clock, metrics)
             engine.start(("cell_00",))
             life.push_async_callback(engine.drain)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from engine_world import World, fingerprint, write_config
+from engine_world import CARD, Config, World, fingerprint
 
 import pricing
 from ledger import books
@@ -26,10 +26,10 @@ TICKETS = """
 Start = Callable[..., Awaitable[World]]
 
 
-@pytest.fixture(autouse=True)
-def a_card_with_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def config() -> Config:
     """Give the card an outcome that is charged once."""
-    monkeypatch.setattr("engine_world.CARD", write_config.__globals__["CARD"] + TICKETS)
+    return Config(card=CARD + TICKETS)
 
 
 def entry_of(outcome: Committed | books.Refusal) -> books.Entry:

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from engine_world import World, fingerprint, write_config
+from engine_world import CARD, Config, World, fingerprint
 
 import pricing
 from ledger import books
@@ -67,11 +67,10 @@ Items = tuple[pricing.Item, ...]
 Start = Callable[..., Awaitable[World]]
 
 
-@pytest.fixture(autouse=True)
-def a_card_with_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def config() -> Config:
     """Give the card a machine whose runs have a minimum."""
-    monkeypatch.setattr("engine_world.COSTS", COSTS)
-    monkeypatch.setattr("engine_world.CARD", write_config.__globals__["CARD"] + BOX)
+    return Config(card=CARD + BOX, costs=COSTS)
 
 
 def box(seconds: int, run_id: str | None = "run") -> Items:

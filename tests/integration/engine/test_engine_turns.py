@@ -11,13 +11,12 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
-from ledger.engine.cell import batches
-from ledger.engine.cell.batches import BATCH_WORK_MAX
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.decider import WORK_AT_ONCE
-from ledger.engine.cell.locked_rounds import ROUND_WORK_MAX, LockedRounds
+from ledger.engine.cell.locked_rounds import LockedRounds
 from ledger.engine.cell.open_batch import OpenBatch
 from ledger.engine.command import Committed, Pending, all_done
+from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
 from ledger.publishing.publisher import By
 from ledger.store.cells import write
 from ledger.store.cells.columns import BETWEEN_ROWS
@@ -28,6 +27,9 @@ from ledger.turns import LINES_AT_ONCE
 from tests.acts import ACT
 
 CREDIT = 1_000_000
+ROUND_WORK_MAX = ENGINE_LIMITS.round_work_max
+BATCH_WORK_MAX = 50
+"""A hundredth of the real one: on a busy machine a batch of that grows too old to be written."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,15 +70,11 @@ async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     assert consumed == [lines * CREDIT] * 40
 
 
+@pytest.mark.parametrize("limits", [EngineLimits(batch_work_max=BATCH_WORK_MAX)])
 async def test_a_statement_has_a_bounded_number_of_lines(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes beyond forms the next; each is full but the last, and all is written.
-
-    The bound is a hundredth of the real one: on a busy machine a batch of that grows too old to be written.
-    """
-    work_max = BATCH_WORK_MAX // 100
-    monkeypatch.setattr(batches, "BATCH_WORK_MAX", work_max)
+    """What goes beyond forms the next; each is full but the last, and all is written."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     opened = world.engine._cells["cell_00"]._writer._batches
     await world.reserve(acme, "hold", CREDIT)
@@ -88,12 +86,12 @@ async def test_a_statement_has_a_bounded_number_of_lines(
         return shipped[-1]
 
     monkeypatch.setattr(opened, "next", next_batch)
-    lines = work_max // 5
+    lines = BATCH_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
     for pending in outcomes:
         committed(pending)
-    assert [batch.work for batch in shipped] == [work_max, work_max, lines]
+    assert [batch.work for batch in shipped] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
 
 

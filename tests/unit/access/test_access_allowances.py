@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.access.allowances import IN_FLIGHT, Allowances, KeyLimitError
-from ledger.engine.waiting import Urgency
+from ledger.engine.limits import Urgency
 
 NEW, DONE = Urgency.NEW_WORK, Urgency.DONE_WORK
 

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from ledger.engine import gathering
 from ledger.engine.gathering import Gathering
 
 
@@ -17,12 +16,9 @@ async def test_nothing_to_wait_for() -> None:
         wait.send(None)
 
 
-async def test_it_waits_for_those_that_are_being_begun_and_for_no_later_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_it_waits_for_those_that_are_being_begun_and_for_no_later_one() -> None:
     """Batch after batch may be begun: a statement waits for those that had some part in it."""
-    monkeypatch.setattr(gathering, "GATHER_SECONDS", 60.0)
-    batches = Gathering()
+    batches = Gathering(60.0)
     with batches.more():
         wait = asyncio.ensure_future(batches.over())
         await asyncio.sleep(0)
@@ -33,18 +29,16 @@ async def test_it_waits_for_those_that_are_being_begun_and_for_no_later_one(
     later.__exit__(None, None, None)
 
 
-async def test_one_that_fails_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_fails_is_over() -> None:
     """A call that is cancelled in the middle holds up nothing."""
-    monkeypatch.setattr(gathering, "GATHER_SECONDS", 60.0)
-    batches = Gathering()
+    batches = Gathering(60.0)
     with pytest.raises(RuntimeError, match="gone"), batches.more():
         raise RuntimeError("gone")
     await batches.over()
 
 
-async def test_it_waits_no_longer_than_is_bearable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_waits_no_longer_than_is_bearable() -> None:
     """One that takes long does not keep what was decided with it from the journal."""
-    monkeypatch.setattr(gathering, "GATHER_SECONDS", 0.001)
-    batches = Gathering()
+    batches = Gathering(0.001)
     with batches.more():
         await batches.over()

@@ -8,9 +8,9 @@ import pytest
 
 from ledger.books.commands import Charge, Commit, Extend, IssueGrant, Release, Reserve
 from ledger.books.model.entries import Entry
-from ledger.engine import waiting as module
 from ledger.engine.command import Committed, Pending, UnavailableError
-from ledger.engine.waiting import BOUNDS, Bound, Urgency, Waiting, urgency_of
+from ledger.engine.limits import BOUNDS, Bound, Urgency
+from ledger.engine.waiting import Waiting, urgency_of
 from ledger.metrics.operations import RefusedCollector
 
 NEW, ANY, DONE = Urgency.NEW_WORK, Urgency.ANY_TIME, Urgency.DONE_WORK
@@ -18,20 +18,24 @@ ENTRY: Entry = None  # type: ignore[assignment] -- that there is one is all that
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def clock() -> list[float]:
+    """The seconds, to be set."""
+    return [100.0]
+
+
+@pytest.fixture
+def at(clock: list[float]) -> Callable[[float], None]:
     """Sets the clock."""
 
     def set_clock(seconds: float) -> None:
-        for name in ("waiting", "command"):
-            monkeypatch.setattr(f"ledger.engine.{name}.boot_seconds", lambda: seconds)
+        clock[0] = seconds
 
-    set_clock(100.0)
     return set_clock
 
 
 @pytest.fixture
-def line() -> Waiting:
-    return Waiting(RefusedCollector())
+def line(clock: list[float]) -> Waiting:
+    return Waiting(RefusedCollector(), seconds=lambda: clock[0])
 
 
 def arrive(line: Waiting) -> Pending:
@@ -75,10 +79,9 @@ def test_answers_that_nothing_was_written_for_overtake_nobody(
     assert line.oldest_seconds() == 2.0
 
 
-def test_number_refuses_new_work_first(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_refuses_new_work_first() -> None:
     """What comes at once has no age yet."""
-    bounds = {NEW: Bound(1.0, 2), ANY: Bound(1.0, 3), DONE: Bound(1.0, 4)}
-    monkeypatch.setattr(module, "BOUNDS", bounds)
+    line = Waiting(RefusedCollector(), {NEW: Bound(1.0, 2), ANY: Bound(1.0, 3), DONE: Bound(1.0, 4)})
     counts = []
     for _ in range(5):
         counts.append(refused(line))
@@ -99,9 +102,9 @@ def test_a_batch_is_judged_item_by_item(at: Callable[[float], None], line: Waiti
     assert line.commands == 0
 
 
-def test_batches_that_have_not_begun_count(line: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_that_have_not_begun_count() -> None:
     """What comes after a great deal that has not begun is refused; a batch is never too large by itself."""
-    monkeypatch.setattr(module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 10)))
+    line = Waiting(RefusedCollector(), dict.fromkeys(Urgency, Bound(1.0, 10)))
     with line.announced(1_000) as batch:
         assert batch.refusal(NEW) is None
         assert refused(line) == list(Urgency)
