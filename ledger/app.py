@@ -52,6 +52,7 @@ from ledger.followers.floor_follower import FloorFollower
 from ledger.followers.tailer import Tailer
 from ledger.followers.top_up_follower import TopUpFollower
 from ledger.followers.watch import Watch
+from ledger.limits import LIMITS, Limits
 from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
@@ -199,7 +200,7 @@ async def key_made_at_database(
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Stack]:
+async def running(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[Stack]:
     """A service that answers on its ports, until the block ends; then it drains.
 
     Raises pricing.ConfigError where there is nothing to price by, neither published nor in the files;
@@ -212,7 +213,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         if front.tls is not None:
             _run(front.tls.run(), life)
         urls = await _urls(settings, life)
-        database = await _database(urls, settings, life)
+        database = await _database(urls, settings, life, limits)
         await _verify_restored(database, urls.owner, operations)
         clock = DatabaseClock()
         await _read_clock(database, clock)
@@ -227,17 +228,24 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
         await keys.look()
         require_key(settings, front.address, usable=keys.has_usable_key())
         _run(keys.run(), life)
-        engine = Engine(database, publishing.prices, clock, operations, spans)
+        engine = Engine(database, publishing.prices, clock, operations, spans, limits.engine)
         engine.start(DEFAULT_CELLS)
         life.push_async_callback(engine.drain)
         _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
-        events = EventFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, operations)
+        look_seconds = limits.look_seconds
+        events = EventFollower(
+            database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, operations, look_seconds
+        )
         _run(events.run(), life)
-        top_ups = TopUpFollower(database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, engine.carry_out)
+        top_ups = TopUpFollower(
+            database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, engine.carry_out, look_seconds
+        )
         _run(top_ups.run(), life)
         floors = FloorFollower(database, DEFAULT_CELLS, lambda: publishing.margin_floors, clock.now)
         _run(floors.run(), life)
-        webhooks = WebhookDelivery(database.writer, operations, private_allowed=settings.webhooks_private)
+        webhooks = WebhookDelivery(
+            database.writer, operations, look_seconds, private_allowed=settings.webhooks_private
+        )
         _run(webhooks.run(), life)
         _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
         operations_url = _serve_metrics(settings.operations_port, operations.registry, front, _OPEN, life)
@@ -260,6 +268,7 @@ async def running(settings: Settings) -> AsyncIterator[Stack]:
             clock,
             operations,
             spans,
+            limits,
         )
         life.push_async_callback(_drain, doors)
         life.callback(balances.end)
@@ -361,13 +370,19 @@ async def _verify_restored(
     return verified
 
 
-async def _database(urls: _Urls, settings: Settings, life: AsyncExitStack) -> Database:
+async def _database(
+    urls: _Urls, settings: Settings, life: AsyncExitStack, limits: Limits = LIMITS
+) -> Database:
     await _migrate(urls.owner)
     if settings.database_url is not None:
         await _check_roles(settings)
     try:
         database = await Database.open(
-            urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+            urls.owner,
+            reader_url=urls.reader,
+            finance_url=urls.finance,
+            writer_url=urls.writer,
+            lock_timeout=limits.lock_timeout,
         )
     except RoleTooStrongError as error:
         raise SettingsError(f"{environment_name('reader_url')}: {error}") from error
@@ -429,10 +444,11 @@ async def _open_doors(
     clock: DatabaseClock,
     operations: OperationsMetrics,
     spans: Spans | None,
+    limits: Limits,
 ) -> tuple[ApiServer, ApiServer]:
     private = settings.webhooks_private
     await asyncio.to_thread(model_names.prepare)
-    admission = Admission(engine.waiting, operations, _allowances(settings))
+    admission = Admission(engine.waiting, operations, _allowances(settings), limits.calls)
     public = ApiServer(
         front.address.at(settings.public_port),
         [
@@ -444,6 +460,7 @@ async def _open_doors(
         keys.authorize,
         front.credentials(_PUBLIC),
         spans,
+        port=limits.port,
     )
     back_office = ApiServer(
         front.address.at(settings.back_office_port),
@@ -462,6 +479,7 @@ async def _open_doors(
         keys.authorize,
         front.credentials(_BACK_OFFICE),
         spans,
+        port=limits.port,
     )
     return public, back_office
 

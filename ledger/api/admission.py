@@ -56,16 +56,16 @@ class Admission:
         waiting: Waiting,
         metrics: OperationsMetrics,
         allowances: Allowances | None = None,
-        calls_max: int = limits.CALLS_MAX,
+        calls: limits.CallLimits = limits.CALLS,
     ) -> None:
-        """`allowances`: None where keys have no limits. `calls_max`: that have no answer yet."""
-        self._calls_max = calls_max
+        """`allowances`: None where keys have no limits."""
+        self._limits = calls
         self._waiting = waiting
         self.calls: Final = metrics.calls
         self._refused = metrics.refused
         self._allowances = allowances
         self._reads = ReadsInFlight()
-        self._looks = Looks(limits.ITEMS_READ_IN_VAIN_PER_SECOND)
+        self._looks = Looks(calls.items_read_in_vain_per_second, calls.items_read_in_vain_seconds)
 
     def of(self, method: str) -> Enter:
         """What admits the calls of a method."""
@@ -101,11 +101,11 @@ class Admission:
         return enter
 
     def _refusal_of_read(self, urgency: Urgency) -> OverloadedError | None:
-        reads = self._reads
-        if reads.in_flight >= limits.READS_MAX:
-            refusal = OverloadedError("reads", limits.READS_MAX)
-        elif reads.in_flight >= limits.READS_AT_EASE and reads.oldest_seconds() > limits.READ_SECONDS:
-            refusal = OverloadedError(AGE, limits.READ_SECONDS)
+        reads, allowed = self._reads, self._limits
+        if reads.in_flight >= allowed.reads:
+            refusal = OverloadedError("reads", allowed.reads)
+        elif reads.in_flight >= allowed.reads_at_ease and reads.oldest_seconds() > allowed.read_seconds:
+            refusal = OverloadedError(AGE, allowed.read_seconds)
         else:
             return None
         self._refused.note(refusal.limit, urgency.value)
@@ -141,9 +141,9 @@ class Admission:
         return self._of_key(urgency, max(1, count) if is_read else 1)
 
     def _bear_one_more(self, urgency: Urgency) -> None:
-        if self.calls.in_flight > self._calls_max:
+        if self.calls.in_flight > self._limits.calls:
             self._refused.note("calls", urgency.value)
-            raise OverloadedError("calls", self._calls_max)
+            raise OverloadedError("calls", self._limits.calls)
 
     def _of_key(self, urgency: Urgency, calls: int) -> Place | None:
         counted_as = caller.current().counted_as

@@ -14,9 +14,6 @@ from ledger.clock import boot_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AT_ONCE_SECONDS: Final = 1.0
-"""How far ahead of the rate they may be: calls come in bursts, and rates are of seconds."""
-
 AHEAD_SECONDS_MAX: Final = 2.0
 """How far those may bring it that were on their way at the time: no message of a million items has all others
 refused unread for long."""
@@ -25,14 +22,18 @@ refused unread for long."""
 class Looks:
     """Those of one process."""
 
-    def __init__(self, items_per_second: float, clock: Callable[[], float] = boot_seconds) -> None:
+    def __init__(
+        self, items_per_second: float, ahead_seconds: float, clock: Callable[[], float] = boot_seconds
+    ) -> None:
+        """`ahead_seconds`: how far ahead of the rate they may be."""
         self._items_per_second = items_per_second
+        self._ahead_seconds = ahead_seconds
         self._clock = clock
         self._made_up_at = 0.0
 
     def may_look(self) -> bool:
         """Whether one more message is to be read, whatever it holds."""
-        return self._made_up_at < self._clock() + AT_ONCE_SECONDS
+        return self._made_up_at < self._clock() + self._ahead_seconds
 
     def in_vain(self, items: int) -> None:
         """A message has been read of which nothing is taken."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ledger.store.postgres.database import Database
 
-PERIOD_SECONDS: Final = 1.0
 STEP_ENTRIES_MAX: Final = 2_000
 """Entries of one step: a few tens of milliseconds of the database's time."""
 
@@ -37,18 +36,20 @@ class EventFollower:
         ids: PublicIds,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
+        look_seconds: float,
     ) -> None:
         self._database = database
         self._cells = cells
         self._prices = prices
         self._clock = clock
+        self._look_seconds = look_seconds
         self._derive = partial(events_of, ids=ids)
         self._report = partial(of_expiring, ids=ids)
         self._metrics = metrics
 
     async def run(self) -> None:
         """Step until cancelled; while the database is away the lag tells."""
-        await rounds(self.step, PERIOD_SECONDS, "events.not_written")
+        await rounds(self.step, self._look_seconds, "events.not_written")
 
     async def step(self) -> bool:
         """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""

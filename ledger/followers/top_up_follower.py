@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from ledger.store.postgres.database import Database
 
-PERIOD_SECONDS: Final = 1.0
 STEPS_MAX: Final = 8
 """Of one customer, before others have their turn: a request that fails and is made again takes as many."""
 BY_PLAN: Final = "topup"
@@ -55,10 +54,12 @@ class TopUpFollower:
         ids: PublicIds,
         clock: Callable[[], datetime],
         carry_out: CarryOut,
+        look_seconds: float,
     ) -> None:
         self._writer = database.writer
         self._prices = prices
         self._clock = clock
+        self._look_seconds = look_seconds
         self._carry_out = carry_out
         report = partial(of_top_up, ids=ids)
         self._steps = {cell: TopUpSteps(database.writer, cell, self._rules_of, report) for cell in cells}
@@ -69,7 +70,7 @@ class TopUpFollower:
 
     async def run(self) -> None:
         """Look until cancelled; while the database is away nothing is requested."""
-        await rounds(self.look, PERIOD_SECONDS, "top_ups.not_looked_at")
+        await rounds(self.look, self._look_seconds, "top_ups.not_looked_at")
 
     async def look(self) -> bool:
         """Takes the customers that are due as far as they go; True if a cell may have more of them."""

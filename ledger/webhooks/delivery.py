@@ -35,7 +35,6 @@ from ledger.webhooks.sender import CONNECTIONS_MAX, Sender, authorities
 if TYPE_CHECKING:
     from ledger.store.postgres.database import Pool
 
-PERIOD_SECONDS: Final = 1.0
 ROUND_SECONDS: Final = 10.0
 """After it no delivery begins: a round ends within this and an attempt, well within the lease."""
 
@@ -60,9 +59,12 @@ _log = structlog.get_logger(__name__)
 class WebhookDelivery:
     """One per process."""
 
-    def __init__(self, writer: Pool, metrics: OperationsMetrics, *, private_allowed: bool) -> None:
+    def __init__(
+        self, writer: Pool, metrics: OperationsMetrics, look_seconds: float, *, private_allowed: bool
+    ) -> None:
         self._writer = writer
         self._metrics = metrics
+        self._look_seconds = look_seconds
         self._private_allowed = private_allowed
         self._holder = token_hex(8)
         self._at_work: dict[str, asyncio.Task[None]] = {}
@@ -70,7 +72,7 @@ class WebhookDelivery:
     async def run(self) -> None:
         """Delivers until cancelled; while the database is away the queues stand."""
         try:
-            await rounds(self._begin, PERIOD_SECONDS, "webhooks.not_looked_at")
+            await rounds(self._begin, self._look_seconds, "webhooks.not_looked_at")
         finally:
             tasks = [*self._at_work.values()]
             for task in tasks:

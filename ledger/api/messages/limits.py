@@ -24,6 +24,17 @@ class Arrivals(NamedTuple):
     """The oldest gives way to the next where all places are taken, once it has had so long."""
 
 
+class CallLimits(NamedTuple):
+    """What one process bears of calls that have no answer yet, on all its ports."""
+
+    calls: int
+    reads: int
+    reads_at_ease: int
+    read_seconds: float
+    items_read_in_vain_per_second: float
+    items_read_in_vain_seconds: float
+
+
 class PortLimits(NamedTuple):
     """What one port bears of whoever connects to it, before a method is asked."""
 
@@ -61,6 +72,9 @@ ITEMS_READ_IN_VAIN_PER_SECOND: Final = 5_000
 """Of batches, where holds are refused: only a message says whether it holds work that has been done. To read
 1,000 and refuse them takes some 6 ms: a flood of holds takes a thirtieth of the time so."""
 
+ITEMS_READ_IN_VAIN_SECONDS: Final = 1.0
+"""How far ahead of that rate they may be: calls come in bursts, and rates are of seconds."""
+
 USAGE_ITEMS_MAX: Final = 1_000
 """Items in one usage list: one command is priced and decided without a pause."""
 
@@ -81,6 +95,15 @@ READ_SECONDS: Final = 1.0
 READS_AT_EASE: Final = 100
 """Where there are more reads than the second, and the oldest that none has overtaken is older than the first,
 the next is refused: it would wait as long. With fewer there may be nothing but a few long ones."""
+
+CALLS: Final = CallLimits(
+    calls=CALLS_MAX,
+    reads=READS_MAX,
+    reads_at_ease=READS_AT_EASE,
+    read_seconds=READ_SECONDS,
+    items_read_in_vain_per_second=ITEMS_READ_IN_VAIN_PER_SECOND,
+    items_read_in_vain_seconds=ITEMS_READ_IN_VAIN_SECONDS,
+)
 
 CALLS_OF_CONNECTION_MAX: Final = 100
 """Calls of one connection at a time (HTTP/2 streams), the least that HTTP/2 recommends: a tenth of a second

@@ -23,10 +23,11 @@ from ledger.access.caller import LOOPBACK, Caller
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.api.admission import Admission
-from ledger.api.messages.limits import CALLS_MAX
+from ledger.api.messages.limits import CALLS, CallLimits
 from ledger.app import Stack, running
 from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
+from ledger.limits import LIMITS, Limits
 from ledger.metrics.operations import OperationsMetrics
 from ledger.settings import Settings
 from ledger.v1 import credit_service_pb2 as pb
@@ -48,10 +49,10 @@ _numbers = count(1)
 
 
 def unlimited(
-    metrics: OperationsMetrics, waiting: Waiting | None = None, calls_max: int = CALLS_MAX
+    metrics: OperationsMetrics, waiting: Waiting | None = None, calls: CallLimits = CALLS
 ) -> Admission:
     """What lets in whatever the process bears: no key has limits."""
-    return Admission(waiting or Waiting(metrics.refused), metrics, calls_max=calls_max)
+    return Admission(waiting or Waiting(metrics.refused), metrics, calls=calls)
 
 
 def anybody(_: object) -> Caller:
@@ -285,10 +286,10 @@ class World:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[World]:
-    """A service with these settings, reached through real channels."""
+async def served(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[World]:
+    """A service with these settings and limits, reached through real channels."""
     async with (
-        running(settings) as stack,
+        running(settings, limits) as stack,
         grpc.aio.insecure_channel(stack.public_target) as public,
         grpc.aio.insecure_channel(stack.back_office_target) as back_office,
     ):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest_asyncio
 from api_world import CONFIG, World, served
 
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from ledger.limits import Limits
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
 from tests.serving import settings_on
@@ -38,6 +39,28 @@ async def lenders(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
     """A service whose plans differ in what they take for work without a price."""
     async with _served(postgres, "lenders", CONFIG.parent / "config_unpriced") as world:
         yield world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def limited(postgres: EmbeddedPostgres) -> AsyncIterator[Callable[[Limits], Awaitable[World]]]:
+    """Services of one database with limits of a module's own: one for all who ask for the same.
+
+    Each time with a new customer who was granted 100 credits.
+    """
+    urls = await new_database(postgres, f"limited_{next(_numbers)}")
+    started: list[tuple[Limits, World]] = []
+    async with AsyncExitStack() as life:
+
+        async def serve(limits: Limits) -> World:
+            world = next((world for served_by, world in started if served_by == limits), None)
+            if world is None:
+                settings = settings_on(urls, config_dir=CONFIG)
+                world = await life.enter_async_context(served(settings, limits))
+                started.append((limits, world))
+            await world.new_customer(f"cus_{next(_numbers)}")
+            return world
+
+        yield serve
 
 
 @pytest.fixture

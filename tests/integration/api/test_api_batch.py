@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from api_world import CREDIT, Refused, fresh, refusal, searches, tokens, usage
 
-from ledger.engine import gathering
+from ledger.engine.limits import EngineLimits
+from ledger.limits import Limits
 from ledger.v1 import credit_service_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -151,19 +152,17 @@ async def statements(world, results):
     )
 
 
-async def test_a_batch_is_written_by_one_statement(world, monkeypatch):
+async def test_a_batch_is_written_by_one_statement(limited):
     """Its writes are begun in slices, with others' turns in between; what is written waits for the last."""
-    monkeypatch.setattr(gathering, "GATHER_SECONDS", 60.0)
-    monkeypatch.setattr(world, "customer_id", await world.new_customer(fresh()))
+    world = await limited(Limits(engine=EngineLimits(gather_seconds=60)))
     await world.reserve(amount_micros=1)
     results = await batch(world, *[reserve(world.customer_id, 1) for _ in range(200)])
     assert await statements(world, results) == 1
 
 
-async def test_a_statement_does_not_wait_for_ever(world, monkeypatch):
+async def test_a_statement_does_not_wait_for_ever(limited):
     """Where beginning a batch takes longer than others should wait for it, what there is is written."""
-    monkeypatch.setattr(gathering, "GATHER_SECONDS", 0.0)
-    monkeypatch.setattr(world, "customer_id", await world.new_customer(fresh()))
+    world = await limited(Limits(engine=EngineLimits(gather_seconds=0)))
     await world.reserve(amount_micros=1)
     results = await batch(world, *[reserve(world.customer_id, 1) for _ in range(200)])
     assert await statements(world, results) > 1

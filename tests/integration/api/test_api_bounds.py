@@ -163,7 +163,7 @@ async def test_a_connection_that_says_nothing_is_let_go():
 async def test_calls_have_a_bound():
     """Calls beyond what a process bears are asked to come again, before anything is done for them."""
     metrics = OperationsMetrics()
-    async with serving(unlimited(metrics, calls_max=3)) as (_, opened):
+    async with serving(unlimited(metrics, calls=limits.CALLS._replace(calls=3))) as (_, opened):
         metrics.calls.in_flight = 3
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await check(opened)

@@ -32,9 +32,8 @@ from ledger.app import Stack, open_prices
 from ledger.clock import DatabaseClock, boot_seconds
 from ledger.doors.address import Address
 from ledger.doors.front import Front
-from ledger.engine import waiting as waiting_module
 from ledger.engine.engine import Engine
-from ledger.engine.waiting import Bound, Urgency
+from ledger.engine.limits import ENGINE_LIMITS, Bound, EngineLimits, Urgency
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import Database
 from ledger.store.reading.reads import NEWEST, Reads
@@ -43,6 +42,10 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.stubs import Stubs
 from tests.waiting import until
+
+NEVER = Bound(3_600, 1_000_000)
+"""However slow the machine is nothing is refused by it."""
+NO_HOLDS = dict.fromkeys(Urgency, NEVER) | {Urgency.NEW_WORK: Bound(1.0, 0)}
 
 
 class OwnService:
@@ -58,7 +61,11 @@ class OwnService:
         return self.clock.now() + self.ahead
 
     async def start(
-        self, life: AsyncExitStack, port: PortLimits = PORT, authorize: Authorize = anybody
+        self,
+        life: AsyncExitStack,
+        port: PortLimits = PORT,
+        authorize: Authorize = anybody,
+        limits: EngineLimits = ENGINE_LIMITS,
     ) -> None:
         asked_at = boot_seconds()
         now = await self.database.reader.fetchval("SELECT clock_timestamp()")
@@ -66,7 +73,7 @@ class OwnService:
         metrics = OperationsMetrics()
         publishing, _ = await open_prices(CONFIG, self.database, self.clock.now, metrics)
         prices = self.prices = publishing.prices
-        engine = self.engine = Engine(self.database, prices, self.clock, metrics)
+        engine = self.engine = Engine(self.database, prices, self.clock, metrics, limits=limits)
         engine.start(("cell_00",))
         life.push_async_callback(engine.drain)
         reads = Reads(self.database.reader, self.database.reports, engine.directory)
@@ -89,10 +96,16 @@ class OwnService:
 
 
 @pytest.fixture
-async def own(database: Database) -> AsyncIterator[OwnService]:
+def limits() -> EngineLimits:
+    """Of a test's service; one that asks what happens at a limit is parametrized by its own."""
+    return ENGINE_LIMITS
+
+
+@pytest.fixture
+async def own(database: Database, limits: EngineLimits) -> AsyncIterator[OwnService]:
     service = OwnService(database)
     async with AsyncExitStack() as life:
-        await service.start(life)
+        await service.start(life, limits=limits)
         yield service
 
 
@@ -181,10 +194,9 @@ def write(of, world):
     return of(request_id=fresh(), customer_id=world.customer_id, amount_micros=1)
 
 
-async def test_a_long_batch_has_a_bounded_amount_under_way(own, world, monkeypatch):
+@pytest.mark.parametrize("limits", [EngineLimits(bounds=dict.fromkeys(Urgency, NEVER))])
+async def test_a_long_batch_has_a_bounded_amount_under_way(own, world):
     """Its writes begin as those before them are answered, so that it never fills the lines of all others."""
-    # However slow the machine is: none of it is refused for its age.
-    monkeypatch.setattr(waiting_module, "BOUNDS", dict.fromkeys(Urgency, Bound(3_600, 1_000_000)))
     items = 100
     charges = [
         pb.ChargeRequest(
@@ -285,13 +297,12 @@ async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
         assert (await refusal(call)).reason == "PLAN_NOT_FOUND"
 
 
-async def test_overload(world, monkeypatch):
+@pytest.mark.parametrize("limits", [EngineLimits(bounds=NO_HOLDS)])
+async def test_overload(world):
     """When too many commands wait, one more is sent away with a delay, and nothing of it is written.
 
     So is a batch of which nothing could be taken; of another the items that could not.
     """
-    bounds = dict.fromkeys(Urgency, Bound(1.0, 0)) | {Urgency.DONE_WORK: Bound(60.0, 10)}
-    monkeypatch.setattr(waiting_module, "BOUNDS", bounds)
     given = {"customer_id": world.customer_id}
     hold = pb.BatchItem(reserve=pb.ReserveRequest(request_id=fresh(), amount_micros=1, **given))
     charge = pb.BatchItem(charge=pb.ChargeRequest(request_id=fresh(), amount_micros=1, **given))

@@ -33,10 +33,10 @@ from ledger.api.errors import OVERLOADED, TABLE
 from ledger.api.messages.limits import USAGE_ITEMS_MAX
 from ledger.books.limits import LINES_UNDONE_MAX, REFUND_LINES_MAX
 from ledger.books.model.refusals import RefusalReason
-from ledger.engine import waiting as waiting_module
-from ledger.engine.waiting import Bound, Urgency
+from ledger.engine.limits import BOUNDS, Bound, EngineLimits, Urgency
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.followers.watch import Watch
+from ledger.limits import Limits
 from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.database import ROLES, Database
 from ledger.v1 import credit_service_pb2 as pb
@@ -556,10 +556,11 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
         assert_silent(answer, needles)
 
 
-async def test_no_secret_in_an_answer_under_overload(world, customer, monkeypatch):
+async def test_no_secret_in_an_answer_under_overload(limited):
     """What is sent away for others' sake tells no more than any other answer."""
-    monkeypatch.setattr(waiting_module, "BOUNDS", dict.fromkeys(Urgency, Bound(1.0, 0)))
-    refused = await refusal(world.charge(usage=HIDDEN, labels=LABELS))
+    no_holds = {**BOUNDS, Urgency.NEW_WORK: Bound(1.0, 0)}
+    world = await limited(Limits(engine=EngineLimits(bounds=no_holds)))
+    refused = await refusal(world.reserve(usage=HIDDEN, labels=LABELS))
     assert refused.reason == OVERLOADED
     assert_silent(refused.raw, [secret.encode() for secret in SECRETS])
 

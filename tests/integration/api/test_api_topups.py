@@ -22,12 +22,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.followers import event_follower, top_up_follower
+from ledger.limits import Limits
 from ledger.store.events.top_up_needs import DUE_MAX
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
-from ledger.webhooks import delivery
 from tests.databases import new_database
 from tests.serving import REPOSITORY, settings_on
 from tests.waiting import until
@@ -79,11 +78,9 @@ async def shops(
     config = _config(tmp_path_factory.mktemp("topups") / "config")
     urls = await new_database(postgres, f"topups_{os.getpid()}_{next(_numbers)}")
     settings = settings_on(urls, config_dir=config, webhooks_private=True)
-    with pytest.MonkeyPatch.context() as patch:
-        for follower in (event_follower, top_up_follower, delivery):
-            patch.setattr(follower, "PERIOD_SECONDS", 0.05)
-        async with served(settings) as first, served(settings) as second:
-            yield first, second
+    often = Limits(look_seconds=0.05)
+    async with served(settings, often) as first, served(settings, often) as second:
+        yield first, second
 
 
 def _config(directory: Path) -> Path:

@@ -18,7 +18,6 @@ from ledger.engine.limits import EngineLimits
 from ledger.store.postgres.database import Database
 from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE
-from tests.waiting import until
 
 CREDIT = 1_000_000
 Start = Callable[..., Awaitable[World]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.api.looks import AHEAD_SECONDS_MAX, AT_ONCE_SECONDS, Looks
+from ledger.api.looks import AHEAD_SECONDS_MAX, Looks
 
 ITEMS = 10
 PER_SECOND = 1_000
+AT_ONCE_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def clock() -> list[float]:
 
 @pytest.fixture
 def looks(clock: list[float]) -> Looks:
-    return Looks(PER_SECOND, lambda: clock[0])
+    return Looks(PER_SECOND, AT_ONCE_SECONDS, lambda: clock[0])
 
 
 def read_in_vain(looks: Looks) -> int:
