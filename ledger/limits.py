@@ -1,4 +1,4 @@
-"""The limits of one process, by its parts. Nobody sets them: they are an argument for tests."""
+"""The limits of one process, by its parts: an argument for tests, which nobody else sets."""
 
 from __future__ import annotations
 

@@ -340,6 +340,7 @@ class _Streams:
         said = self._behaviour(request, context)
         if isasyncgen(said):
             async with aclosing(said):
+                await begin(context)
                 async for message in said:
                     await context.write(message)
         else:
@@ -395,7 +396,7 @@ class _Watches:
 
     async def _say(self, request: Any, context: Context) -> None:
         """It is begun as a read is: one that the process does not bear now is refused."""
-        metadata = context.invocation_metadata()
+        metadata, has_begun = context.invocation_metadata(), False
         place = self._admit(request)
         try:
             async with aclosing(self._behaviour(request, context)) as said:
@@ -404,11 +405,27 @@ class _Watches:
                         place.leave()
                         place = None
                     self._let_in(metadata)
-                    if message is not None:
-                        await context.write(message)
+                    if message is None:
+                        continue
+                    if not has_begun:
+                        has_begun = True
+                        await begin(context)
+                    await context.write(message)
         finally:
             if place is not None:
                 place.leave()
+
+
+async def begin(context: Context) -> None:
+    """Sends the header fields of a stream, whatever time is over meanwhile.
+
+    Those that go with a message which is cut short gRPC would send again with the status, and could not.
+    """
+    sent = asyncio.ensure_future(context.send_initial_metadata(()))
+    try:
+        await asyncio.shield(sent)
+    finally:
+        await sent
 
 
 async def _end(context: Context, status: Status) -> None:

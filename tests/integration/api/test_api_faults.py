@@ -21,6 +21,7 @@ from ledger.access.caller import LOOPBACK, SCOPES, Caller, enter
 from ledger.access.table import Authorize, KeyTable, Metadata
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.back_office.admin import AdminService
+from ledger.api.call_boundary import begin
 from ledger.api.messages import encode
 from ledger.api.messages.limits import BATCH_WORK_AT_ONCE, PORT, PortLimits
 from ledger.api.public.balance_watch import BalanceWatch
@@ -409,6 +410,27 @@ async def test_a_watch_ends_with(database, is_stopped):
             if is_stopped:
                 service.balances.end()
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_stream_whose_time_is_over_as_it_begins_ends():
+    """No time-out cuts its header fields short, of which gRPC would know nothing, and could not end it."""
+
+    async def answer(_, context):
+        beginning = asyncio.ensure_future(begin(context))
+        await asyncio.sleep(0)
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+
+    server = grpc.aio.server()
+    handlers = {"Watch": grpc.unary_stream_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(60):
+        call = channel.unary_stream("/test/Watch")(b"")
+        assert [message async for message in call] == []
+        assert await call.code() is grpc.StatusCode.OK
+    await server.stop(None)
 
 
 async def test_a_port_is_of_one_server(own):
