@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from pricing.documents.validate import RefusedError
 
-_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?")
-_DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
+_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+_DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 

@@ -32,7 +32,8 @@ NAMED_LABELS: Final = ("project", "user", "agent", "session")
 
 _SECOND: Final = timedelta(seconds=1)
 _INT64_MAX: Final = 2**63 - 1
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+"""Of ASCII, and those beyond: what is stored is shown on terminals, which some of them steer."""
 _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
     f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"

@@ -90,7 +90,7 @@ def _overrides(fields: list[str]) -> str:
     lines = []
     for field in fields:
         name, is_stated, value = field.partition("=")
-        if not is_stated:
+        if not (name and is_stated):
             fail(f"{field}: write FIELD=VALUE", USAGE)
         lines.append(f"{name}: {value if value.startswith(('{', '[')) else json.dumps(value)}")
     return "\n".join(lines)
@@ -167,8 +167,10 @@ def _labels(stated: list[str]) -> dict[str, str]:
     labels = {}
     for each in stated:
         name, is_stated, value = each.partition("=")
-        if not is_stated:
+        if not (name and is_stated):
             fail(f"{each}: write NAME=VALUE", USAGE)
+        if name in labels:
+            fail(f"{each}: {name} stands here twice; keep one of them", USAGE)
         labels[name] = value
     return labels
 

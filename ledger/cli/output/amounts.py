@@ -5,8 +5,12 @@ Credits are integer micro-credits, dollars integer nano-dollars.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from typing import Final
 
+_DECIMAL: Final = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?")
+"""As the API writes and takes them: an exponent, a grouped number or digits of another script are errors."""
 _MICRO_PLACES = 6
 _NANO_PLACES = 9
 
@@ -60,10 +64,10 @@ def show_margin(revenue_nanousd: int, cost_nanousd: int) -> str:
 
 
 def _scaled(text: str, places: int) -> int:
-    amount = Decimal(text)
-    if not amount.is_finite():
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is not an amount")
-    scaled = amount.scaleb(places)
-    if scaled != int(scaled):
+    sign, whole, fraction = match.groups(default="")
+    if len(fraction.rstrip("0")) > places:
         raise ValueError(f"{text!r} has more than {places} decimal places")
-    return int(scaled)
+    return int(f"{sign}{whole}{fraction[:places]:0<{places}}")

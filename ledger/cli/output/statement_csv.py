@@ -9,8 +9,8 @@ from typing import Final
 from ledger.cli.output.amounts import credit_text
 from ledger.cli.output.statement_sheet import SheetRow, StatementSheet
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a text begins with that a spreadsheet takes for a formula."""
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a text begins with that a spreadsheet takes for a formula, in some languages also in full width."""
 
 
 def statement_csv(sheet: StatementSheet) -> str:

@@ -261,6 +261,7 @@ def test_ids_of_callers(field):
     assert field in violations(reserve(**{field: "x" * (limits.ID_LENGTH_MAX + 1)}))
     assert field in violations(reserve(**{field: "a\0b"}))
     assert field in violations(reserve(**{field: "a\nb"}))
+    assert field in violations(reserve(**{field: "a\x9b31mb"}))
 
 
 def test_amounts():

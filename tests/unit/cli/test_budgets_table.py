@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from ledger.cli.commands.back_office import budgets_table
+from ledger.cli.commands.back_office import _labels, budgets_table
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
 
@@ -33,3 +35,18 @@ def test_budgets_are_printed() -> None:
         ["daily", "DAY", "-", "project=p", "2026-12-01", "00:00:00", "500.000000", "1.500000", "498.500000"],
         ["each", "TOTAL", "agent,", "session", "-", "-", "1.000000", "-", "-"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        (["agent=a", "agent=b"], "agent=b: agent stands here twice; keep one of them"),
+        (["agent"], "agent: write NAME=VALUE"),
+        (["=a"], "=a: write NAME=VALUE"),
+    ],
+)
+def test_labels_that_say_nothing_certain(stated: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
+    """They are refused: counts of other labels than were meant would look right."""
+    with pytest.raises(typer.Exit):
+        _labels(stated)
+    assert capsys.readouterr().err == f"{said}\n"

@@ -24,7 +24,24 @@ def test_amounts_are_exact_both_ways() -> None:
     assert micros("12.5") == 12_500_000
 
 
-@pytest.mark.parametrize("text", ["0.0000000001", "NaN", "Infinity"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0000000001",
+        "1.0000000000000000000000000000001",
+        "1e-999999999",
+        "1e3",
+        "1_000",
+        "\u0661\u0660",
+        "NaN",
+        "Infinity",
+        " 5",
+        "5.",
+        ".5",
+        "+5",
+        "",
+    ],
+)
 def test_what_is_finer_or_no_amount_is_refused(text: str) -> None:
     """Nothing is rounded on the way in."""
     with pytest.raises(ValueError, match=r"decimal places|not an amount"):

@@ -21,7 +21,7 @@ from ledger.v1.credit_service_pb2 import Balance, Labels
 
 CREDIT = 1_000_000
 KIND = wallet.StatementLineType
-FORMULAS = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1"]
+FORMULAS = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1+2", "\uff20SUM(A1)"]
 
 
 def instant(*parts: int) -> Timestamp:
