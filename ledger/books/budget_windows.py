@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from ledger.books.model.budgets import BudgetWindow
 
+_TOTAL = BudgetWindow.TOTAL
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
@@ -33,7 +34,7 @@ _last_found: dict[tuple[BudgetWindow, str], Span] = {}
 
 def span_of(window: BudgetWindow, at: datetime, zone: str) -> Span:
     """The window that an instant is in, by the clock of a zone (an IANA name)."""
-    if window is BudgetWindow.TOTAL:
+    if window is _TOTAL:
         return ALL_TIME
     last = _last_found.get((window, zone))
     if last is None or not _is_in(at, last):

@@ -28,6 +28,7 @@ from typing import NamedTuple
 from ledger.books import refusals
 from ledger.books.budget_windows import Span, span_of
 from ledger.books.burn_down import Source
+from ledger.books.making import make
 from ledger.books.model.budgets import AtLimit, Budget, BudgetCounter, BudgetCrossing, EntryBudgets
 from ledger.books.model.decisions import Facts
 from ledger.books.model.entries import Entry
@@ -40,6 +41,7 @@ KEY_PREFIX = "budget:"
 """What the keys of counters begin with, and no state of prices does."""
 
 _DIGEST_BYTES = 16
+_BLOCK = AtLimit.BLOCK
 
 _REMEMBERED = 2_000
 """Places and keys, of those who are at work: each is one of many commands, and takes 15 µs to make."""
@@ -58,7 +60,12 @@ def places_of_new(
     budgets: Sequence[Budget], labels: Mapping[str, str], at: datetime, zone: str
 ) -> tuple[CounterPlace, ...]:
     """Where work with these labels counts that begins at an instant; without those of a budget, nowhere."""
-    return tuple([place_of(budget, labels, at, zone) for budget in budgets if _is_for(budget, labels)])
+    places: list[CounterPlace] = []
+    for budget in budgets:
+        values = _values(budget, labels)
+        if values is not None:
+            places.append(_place(budget, span_of(budget.window, at, zone), values))
+    return tuple(places)
 
 
 def place_of(budget: Budget, labels: Mapping[str, str], at: datetime, zone: str) -> CounterPlace:
@@ -101,14 +108,18 @@ def _places_of(
     by_name = {budget.name: budget for budget in budgets}
     places: list[CounterPlace] = []
     for key in keys:
-        _, name, _, start, *_ = key.split(":")
-        budget = by_name.get(name)
-        values = tuple([labels.get(label, "") for label in budget.by]) if budget is not None else ()
-        if budget is None or _key(budget, start, values) != key:
-            places.append(CounterPlace(key, None, NOTHING, None))
-        else:
-            places.append(CounterPlace(key, budget, dict(zip(budget.by, values, strict=True)), None))
+        budget = by_name.get(key.split(":", 2)[1])
+        values = _values(budget, labels) if budget is not None else None
+        places.append(_place_again(key, budget, values))
     return tuple(places)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _place_again(key: str, budget: Budget | None, values: tuple[str, ...] | None) -> CounterPlace:
+    """Where work counts that has begun. The budget of that name may count other work by now, or otherwise."""
+    if budget is None or values is None or _key(budget, key.split(":")[3], values) != key:
+        return CounterPlace(key, None, NOTHING, None)
+    return CounterPlace(key, budget, dict(zip(budget.by, values, strict=True)), None)
 
 
 def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> tuple[BudgetCounter, ...]:
@@ -117,18 +128,20 @@ def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> 
     for key, budget, labels, ends_at in places:
         state = states.get(key)
         if state is None:
-            counters.append(BudgetCounter(key, budget, labels, 0, ends_at))
+            counters.append(make(BudgetCounter, (key, budget, labels, 0, ends_at)))
         else:
-            counters.append(BudgetCounter(key, budget, labels, int(state.text), state.closes_at))
+            counters.append(make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at)))
     return tuple(counters)
 
 
 def tightest(counters: Sequence[BudgetCounter]) -> BudgetCounter | None:
     """The counter of the budget that leaves least, of several the first; None: none has a limit."""
-    least: BudgetCounter | None = None
+    least, least_micros = None, 0
     for counter in counters:
-        if counter.budget is not None and (least is None or counter.left_micros < least.left_micros):
-            least = counter
+        if counter.budget is not None:
+            left_micros = counter.left_micros
+            if least is None or left_micros < least_micros:
+                least, least_micros = counter, left_micros
     return least
 
 
@@ -177,10 +190,12 @@ def count(
     states: dict[str, State] = {}
     crossings: list[BudgetCrossing] = []
     for counter in counters:
-        used_micros = max(0, counter.used_micros + micros)
-        states[counter.key] = State(str(used_micros), counter.ends_at)
-        crossings += _crossings(counter, used_micros)
-    keys = tuple([counter.key for counter in counters]) if begins else ()
+        key, budget, _, before_micros, ends_at = counter
+        used_micros = max(0, before_micros + micros)
+        states[key] = make(State, (str(used_micros), ends_at, 0, 0, 0, 0, None))
+        if budget is not None and budget.notify_percents:
+            crossings += _crossings(counter, budget, used_micros)
+    keys = tuple(states) if begins else ()
     return states, EntryBudgets(keys, tuple(crossings)) if keys or crossings else None
 
 
@@ -189,14 +204,12 @@ def counted_micros(entry: Entry) -> int:
     return entry.charged_micros - sum([line.pool_micros for line in entry.lines])
 
 
-def _crossings(counter: BudgetCounter, used_micros: int) -> Iterator[BudgetCrossing]:
-    """The thresholds that lie between the count before and after."""
-    budget = counter.budget
-    if budget is None:
-        return
+def _crossings(counter: BudgetCounter, budget: Budget, used_micros: int) -> Iterator[BudgetCrossing]:
+    """The thresholds of its budget that lie between a counter and what it counts now."""
+    before, after = counter.used_micros * 100, used_micros * 100
     for percent in budget.notify_percents:
         least = budget.limit_micros * percent
-        was_reached, is_reached = counter.used_micros * 100 >= least, used_micros * 100 >= least
+        was_reached, is_reached = before >= least, after >= least
         if was_reached is not is_reached:
             yield BudgetCrossing(
                 budget=budget.name,
@@ -210,13 +223,18 @@ def _crossings(counter: BudgetCounter, used_micros: int) -> Iterator[BudgetCross
 
 
 def _blocks(counter: BudgetCounter) -> bool:
-    return counter.budget is not None and counter.budget.at_limit is AtLimit.BLOCK
+    return counter.budget is not None and counter.budget.at_limit is _BLOCK
 
 
-def _is_for(budget: Budget, labels: Mapping[str, str]) -> bool:
-    """Whether work with these labels counts in a budget: it has each that this counts by."""
-    has_all = labels.keys() >= {*budget.by}
-    return has_all and (not budget.where or all(labels.get(label) == value for label, value in budget.where))
+def _values(budget: Budget, labels: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What work has of the labels that a budget counts by; None: the budget does not count it."""
+    for label, value in budget.where:
+        if labels.get(label) != value:
+            return None
+    try:
+        return tuple([labels[label] for label in budget.by])
+    except KeyError:
+        return None
 
 
 @lru_cache(maxsize=_REMEMBERED)

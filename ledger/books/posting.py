@@ -385,7 +385,7 @@ class Draft:
         if states:
             self._due_closings(states.values())
         if self._counted:
-            states = {**states, **self._counted}
+            states = {**states, **self._counted} if states else self._counted
         before = self.wallet
         postings = _filled(Credits, self._credits)
         balances = _filled(Credits, map(add, before.balances, postings))
