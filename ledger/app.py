@@ -57,6 +57,7 @@ from ledger.metrics.finance import FinanceMetrics
 from ledger.metrics.operations import OperationsMetrics
 from ledger.metrics.port import Admit
 from ledger.metrics.port import serve as serve_metrics
+from ledger.prices.limits import PRICE_LIMITS, PriceLimits
 from ledger.prices.plans import Files, read_files, refuse_disagreements
 from ledger.prices.price_book import PriceBook
 from ledger.publishing.publisher import MarginUnknownError
@@ -221,7 +222,9 @@ async def running(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[
         finance = CollectorRegistry()
         figures = FinanceMetrics()
         finance.register(figures)
-        publishing, simulator = await open_prices(settings.config_dir, database, clock.now, operations)
+        publishing, simulator = await open_prices(
+            settings.config_dir, database, clock.now, operations, limits.prices
+        )
         figures.watch_floors(lambda: publishing.margin_floors)
         _run(publishing.run(), life)
         keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
@@ -402,10 +405,14 @@ async def _read_clock(database: Database, clock: DatabaseClock) -> None:
 
 
 async def open_prices(
-    directory: Path, database: Database, clock: Callable[[], datetime], metrics: OperationsMetrics
+    directory: Path,
+    database: Database,
+    clock: Callable[[], datetime],
+    metrics: OperationsMetrics,
+    limits: PriceLimits = PRICE_LIMITS,
 ) -> tuple[PublishingService, Simulator]:
     """The prices of a process, and what simulates by them. Raises as `PublishingService.open`."""
-    prices = PriceBook()
+    prices = PriceBook(limits.current_seconds)
     simulator = Simulator(database.finance, prices, clock, DEFAULT_CELLS)
 
     async def margin_of(card: pricing.RateCard, days: int) -> Fraction | None:
@@ -415,7 +422,7 @@ async def open_prices(
             raise MarginUnknownError(str(error)) from error
 
     publishing = await PublishingService.open(
-        directory, database, DEFAULT_CELLS, prices, margin_of, clock, metrics
+        directory, database, DEFAULT_CELLS, prices, margin_of, clock, metrics, limits.convergence
     )
     return publishing, simulator
 

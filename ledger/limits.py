@@ -7,6 +7,7 @@ from typing import Final
 
 from ledger.api.messages.limits import CALLS, PORT, CallLimits, PortLimits
 from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
+from ledger.prices.limits import PRICE_LIMITS, PriceLimits
 from ledger.store.postgres.database import LOCK_TIMEOUT
 
 
@@ -18,6 +19,7 @@ class Limits:
     calls: CallLimits = CALLS
     port: PortLimits = PORT
     """Of each."""
+    prices: PriceLimits = PRICE_LIMITS
     lock_timeout: str = LOCK_TIMEOUT
     look_seconds: float = 1.0
     """Between two looks of what follows the journal: for events, for top-ups, for what is to be delivered."""

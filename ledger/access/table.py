@@ -93,8 +93,13 @@ class KeyTable:
         look_seconds: float = LOOK_SECONDS,
         poll_seconds: float = POLL_SECONDS,
         late_seconds: float = LATE_SECONDS,
+        seconds: Callable[[], float] = boot_seconds,
     ) -> None:
-        """`clock` is the database's. Open: while the database holds no key, whoever calls may do all."""
+        """`clock` is the database's, `seconds` one that is never set.
+
+        Open: while the database holds no key, whoever calls may do all.
+        """
+        self._seconds = seconds
         self._look_seconds = look_seconds
         self._poll_seconds = poll_seconds
         self._late_seconds = late_seconds
@@ -114,7 +119,7 @@ class KeyTable:
         self._used: set[str] = set()
         self._noted: dict[str, date] = {}
         database.history.at_a_turn(lambda _: self._wake.set())
-        metrics.key_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
+        metrics.key_look_age.set_function(lambda: round(self._seconds() - self._looked_at, 1))
         metrics.watch_keys(self.ending)
 
     def authorize(self, metadata: Metadata | None) -> Caller:
@@ -122,7 +127,7 @@ class KeyTable:
 
         The same work whatever is wrong: a hash, a look, a comparison that does not end early.
         """
-        if boot_seconds() > self._looked_at + TRUSTED_SECONDS:
+        if self._seconds() > self._looked_at + TRUSTED_SECONDS:
             raise KeysOutdatedError
         if not self.has_keys and self._open_without_keys:
             return LOOPBACK
@@ -181,16 +186,16 @@ class KeyTable:
 
     async def run(self) -> None:
         """Looks at the database until cancelled."""
-        reported, done_at = "", boot_seconds()
+        reported, done_at = "", self._seconds()
         while True:
             self._wake.clear()
             try:
                 async with asyncio.timeout(self._look_seconds):
                     await self.look()
                     await self._note_uses()
-                reported, done_at = "", boot_seconds()
+                reported, done_at = "", self._seconds()
             except Exception as error:  # noqa: BLE001 -- no look that fails may end the looking
-                if reported != repr(error) and boot_seconds() > done_at + self._late_seconds:
+                if reported != repr(error) and self._seconds() > done_at + self._late_seconds:
                     _log.error("keys.not_looked_at", error=repr(error))
                     reported = repr(error)
             with suppress(TimeoutError):
@@ -212,7 +217,7 @@ class KeyTable:
         """Takes in what was made or changed; all anew on another history. Raises the driver's errors."""
         async with self._looking:
             while True:
-                asked_at, turns = boot_seconds(), self._database.history.turns
+                asked_at, turns = self._seconds(), self._database.history.turns
                 is_whole = await self._take(anew=turns != self._turns)
                 # What was read before a turn may not be so after it.
                 if is_whole and self._database.history.turns == turns:

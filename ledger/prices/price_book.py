@@ -31,6 +31,7 @@ from ledger.books.model.priced import (
 )
 from ledger.books.model.priced import Terms as PinnedTerms
 from ledger.books.model.refusals import Refusal, RefusalReason
+from ledger.prices.limits import PRICE_LIMITS
 from ledger.prices.plan_overrides import overridden
 from ledger.prices.plans import BUILT_IN, PlanBook
 from ledger.prices.reading import in_reader
@@ -58,8 +59,9 @@ class Ground(NamedTuple):
 class PriceBook:
     """What is published: cards, costs, and the plans that name cards."""
 
-    def __init__(self) -> None:
-        self.published = Published(self._forget_compiled)
+    def __init__(self, current_seconds: float = PRICE_LIMITS.current_seconds) -> None:
+        """`current_seconds`: how long a look holds."""
+        self.published = Published(self._forget_compiled, current_seconds)
         self._compiled_terms: dict[tuple[str, int, int], pricing.Terms] = {}
         self._terms: dict[PinnedTerms, pricing.Terms] = {}
         self._pins: dict[tuple[str, int, int, int], PinnedTerms] = {}

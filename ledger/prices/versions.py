@@ -19,7 +19,6 @@ from ledger.prices.plans import PlanBook
 from ledger.prices.reading import in_reader
 from ledger.store.postgres.database import Database
 from ledger.store.prices.versions import (
-    CONVERGENCE,
     COST_BOOK,
     Kind,
     Mark,
@@ -32,9 +31,6 @@ from ledger.store.prices.versions import (
 
 USAGE_REACH = timedelta(days=36)
 """How far back usage may lie (35 days), and a day."""
-
-CURRENT_SECONDS: Final = CONVERGENCE.total_seconds() * 3 / 4
-"""How long a look holds: what is published after it is not in force yet. A quarter is left for commits."""
 
 Content = TypeVar("Content", pricing.RateCard, pricing.CostBook, PlanBook)
 
@@ -105,8 +101,9 @@ class _Contents:
 class Published:
     """The versions that a process knows of, and the contents that it may need."""
 
-    def __init__(self, numbers_given_anew: Callable[[], None]) -> None:
+    def __init__(self, numbers_given_anew: Callable[[], None], current_seconds: float) -> None:
         """`numbers_given_anew` is called when a number may stand for another content than before."""
+        self._current_seconds = current_seconds
         self.generation = 0
         """The last version known, of anything."""
         self.asked_at = -inf
@@ -131,7 +128,7 @@ class Published:
 
         Else nothing is priced before the next look.
         """
-        return seconds < self.asked_at + CURRENT_SECONDS
+        return seconds < self.asked_at + self._current_seconds
 
     def forget(self) -> None:
         """Has the next look take in all versions anew; until then nothing is priced for commands."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
 from math import floor
@@ -129,7 +129,10 @@ class Publisher:
         prices: PriceBook,
         margin_of: MarginOf,
         clock: Callable[[], datetime],
+        convergence: timedelta,
     ) -> None:
+        """`convergence`: a version that is not its name's first takes effect no sooner."""
+        self._convergence = convergence
         self._margin_of = margin_of
         self._cells = cells
         self._database = database
@@ -387,7 +390,7 @@ class Publisher:
             restores=by.restores,
             forced=by.forced,
         )
-        done = await publish(self._database.writer, draft)
+        done = await publish(self._database.writer, draft, self._convergence)
         if not done.repeated:
             _log.info("prices.published", **_told(done.version))
         await self.refresh()

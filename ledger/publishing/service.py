@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ledger.prices.price_book import PriceBook
 from ledger.publishing.directory_watch import PriceFiles
 from ledger.publishing.publisher import MarginOf, Publisher
 from ledger.store.postgres.database import Database
-from ledger.store.prices.versions import POLL_SECONDS
+from ledger.store.prices.versions import CONVERGENCE, POLL_SECONDS
 
 _log = structlog.get_logger(__name__)
 
@@ -34,9 +34,10 @@ class PublishingService:
         margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
+        convergence: timedelta,
     ) -> None:
         self.prices = prices
-        self.publisher = Publisher(database, cells, prices, margin_of, clock)
+        self.publisher = Publisher(database, cells, prices, margin_of, clock, convergence)
         self.files = PriceFiles(directory, self.publisher, self.prices)
         self.margin_floors: Mapping[str, Fraction] = {}
         """Of the cards in force that have one; replaced whole at each look."""
@@ -60,13 +61,14 @@ class PublishingService:
         margin_of: MarginOf,
         clock: Callable[[], datetime],
         metrics: OperationsMetrics,
+        convergence: timedelta = CONVERGENCE,
     ) -> PublishingService:
         """Publishes the files, and takes in what is published; with files that are wrong the latter alone.
 
         Raises ConfigError where there is nothing to price by, or where the files have plans, wrong ones, and
         none are published: the built-in ones would take them from customers.
         """
-        service = cls(directory, database, cells, prices, margin_of, clock, metrics)
+        service = cls(directory, database, cells, prices, margin_of, clock, metrics, convergence)
         await service.publisher.refresh()
         await service.files.take()
         await service.files.require()

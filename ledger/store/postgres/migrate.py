@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import structlog
@@ -30,17 +30,25 @@ _CELL_NAME = re.compile(r"cell_[0-9]{2}")
 _LOCK = 0x6163755F6C656467
 """Of `pg_advisory_lock`: any number that nobody else in the database uses."""
 
-SERVER_VERSION_MIN = 150000
-"""PostgreSQL 15: views that run with their caller's rights (`security_invoker`)."""
-TURN_SECONDS = 60
-"""How long a server waits for another that migrates."""
-LOCK_SECONDS = 10
-"""How long a migration waits for a lock on a table: whoever waits behind it waits as long."""
 HOLDERS_MAX = 3
 """Sessions that a refusal names."""
 MENDING_TRIES = 5
 MENDING_PAUSE_SECONDS = 0.2
 """Before roles and grants are mended anew, where another session was at the same rows."""
+
+
+class MigrationLimits(NamedTuple):
+    """Of one migration."""
+
+    server_version_min: int = 150000
+    """PostgreSQL 15: views that run with their caller's rights (`security_invoker`)."""
+    turn_seconds: int = 60
+    """How long a server waits for another that migrates."""
+    lock_seconds: int = 10
+    """How long a migration waits for a lock on a table: whoever waits behind it waits as long."""
+
+
+MIGRATION_LIMITS = MigrationLimits()
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +56,9 @@ _SQL = statements_of(__name__)
 _HOLDERS = _SQL["holders"]
 
 
-async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
+async def migrate(
+    url: str, cells: Sequence[str] = DEFAULT_CELLS, limits: MigrationLimits = MIGRATION_LIMITS
+) -> list[str]:
     """Applies what is missing, and tells what that was, e.g. "cell_00: cell_0001".
 
     Roles and grants are brought to what is declared each time. Safe to run in several processes at once.
@@ -63,12 +73,12 @@ async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
         url,
         server_settings={
             "application_name": "acu-ledger migrate",
-            "lock_timeout": f"{LOCK_SECONDS}s",
+            "lock_timeout": f"{limits.lock_seconds}s",
         },
     )
     connection = await connect()
     try:
-        return await _migrate(connection, connect, cells)
+        return await _migrate(connection, connect, cells, limits)
     except Exception as error:
         refusal = await _refusal_of(connection, _of_driver(error), [SHARED_SCHEMA, *cells])
         if refusal is None:
@@ -79,13 +89,16 @@ async def migrate(url: str, cells: Sequence[str] = DEFAULT_CELLS) -> list[str]:
 
 
 async def _migrate(
-    connection: Connection, connect: Callable[[], Awaitable[Connection]], cells: Sequence[str]
+    connection: Connection,
+    connect: Callable[[], Awaitable[Connection]],
+    cells: Sequence[str],
+    limits: MigrationLimits,
 ) -> list[str]:
-    await _check_server(connection)
-    await connection.execute(f"SET lock_timeout = '{TURN_SECONDS}s'")
+    await _check_server(connection, limits.server_version_min)
+    await connection.execute(f"SET lock_timeout = '{limits.turn_seconds}s'")
     # The lock is the session's: it outlives the transactions below, and ends with the connection.
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-    await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    await connection.execute(f"SET lock_timeout = '{limits.lock_seconds}s'")
     await undisturbed(connection, lambda: make_roles(connection))
     applied = []
     behind = [each for each in (SHARED_SCHEMA, *cells) if not await at_newest(connection, each)]
@@ -121,12 +134,12 @@ async def undisturbed(connection: Connection, work: Callable[[], Awaitable[None]
         return await work()
 
 
-async def _check_server(connection: Connection) -> None:
+async def _check_server(connection: Connection, version_min: int) -> None:
     version = await connection.fetchval("SHOW server_version")
-    if int(await connection.fetchval("SHOW server_version_num")) < SERVER_VERSION_MIN:
+    if int(await connection.fetchval("SHOW server_version_num")) < version_min:
         raise MigrationRefusedError(
             f"this is PostgreSQL {version}, and the oldest that is supported is"
-            f" {SERVER_VERSION_MIN // 10000}: move the database to a newer server (pg_dump, pg_restore)"
+            f" {version_min // 10000}: move the database to a newer server (pg_dump, pg_restore)"
         )
 
 

@@ -157,7 +157,9 @@ class UnknownVersionError(RequestError):
     """No such version has been published."""
 
 
-def numbered(draft: NewVersion, latest: Version | None, generation: int, now: datetime) -> Version:
+def numbered(
+    draft: NewVersion, latest: Version | None, generation: int, now: datetime, convergence: timedelta
+) -> Version:
     """The version that a draft becomes after the latest of its name. Raises RevisionRefusedError.
 
     The first of a name may reach back; a later one takes effect when every process knows of it.
@@ -166,7 +168,7 @@ def numbered(draft: NewVersion, latest: Version | None, generation: int, now: da
     if latest is not None:
         if draft.revision <= latest.revision:
             raise RevisionRefusedError(draft, latest)
-        effective_from = max(effective_from, now + CONVERGENCE)
+        effective_from = max(effective_from, now + convergence)
     return Version(
         kind=draft.kind,
         name=draft.name,
@@ -184,7 +186,7 @@ def numbered(draft: NewVersion, latest: Version | None, generation: int, now: da
     )
 
 
-async def publish(pool: Pool, draft: NewVersion) -> Publication:
+async def publish(pool: Pool, draft: NewVersion, convergence: timedelta = CONVERGENCE) -> Publication:
     """Publishes a draft, unless it is the latest version already. Processes take turns.
 
     Raises RevisionRefusedError.
@@ -196,7 +198,7 @@ async def publish(pool: Pool, draft: NewVersion) -> Publication:
         if latest is not None and latest.version == draft.version:
             return Publication(latest, repeated=True)
         now = await connection.fetchval("SELECT clock_timestamp()")
-        made = numbered(draft, latest, generation + 1, now)
+        made = numbered(draft, latest, generation + 1, now, convergence)
         await connection.execute(STORE[draft.kind], *made, draft.document)
         before = _image(latest) if latest is not None else None
         await note(connection, draft.by, resource_of(draft.kind, draft.name), before, _image(made))

@@ -47,7 +47,7 @@ def make(database: Database) -> Callable[..., Awaitable[Key]]:
 def open_table(database: Database, clock: Clock) -> Callable[..., Awaitable[KeyTable]]:
     """Opens tables, each as a process of its own would."""
 
-    async def opened(*, open_without_keys: bool = True, **limits: float) -> KeyTable:
+    async def opened(*, open_without_keys: bool = True, **limits: Any) -> KeyTable:
         table = KeyTable(database, clock, OperationsMetrics(), open_without_keys=open_without_keys, **limits)
         await table.look()
         return table

@@ -198,14 +198,13 @@ async def test_a_revoked_key_is_refused_without_anybody_asking(open_table, make,
     following.cancel()
 
 
-async def test_a_process_that_cannot_look_goes_on_for_five_minutes(open_table, make, monkeypatch):
+async def test_a_process_that_cannot_look_goes_on_for_five_minutes(open_table, make):
     """Then it refuses all that needs a key, and whoever needed none; with the next look it goes on."""
-    key = await make()
-    table = await open_table()
-    now = table_module.boot_seconds()
-    monkeypatch.setattr(table_module, "boot_seconds", lambda: now + 299)
+    key, now = await make(), 1_000.0
+    table = await open_table(seconds=lambda: now)
+    now += 299
     table.authorize(sent(key))
-    monkeypatch.setattr(table_module, "boot_seconds", lambda: now + 301)
+    now += 2
     for metadata in (sent(key), None):
         with pytest.raises(KeysOutdatedError):
             table.authorize(metadata)

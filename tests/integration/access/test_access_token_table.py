@@ -186,31 +186,39 @@ async def test_secrets_are_for_no_role_that_reads(database, role):
         await getattr(database, role).fetch("SELECT secret FROM ledger.signing_keys")
 
 
-async def test_keys_are_looked_at_where_no_signing_key_can_be_made(open_table, maker, monkeypatch, make):
+async def is_full(owner_does) -> None:
+    """The database takes no signing key."""
+    await owner_does(
+        "CREATE FUNCTION public.is_full() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'; END$$"
+    )
+    await owner_does(
+        "CREATE TRIGGER is_full BEFORE INSERT ON ledger.signing_keys EXECUTE FUNCTION public.is_full()"
+    )
+
+
+async def test_keys_are_looked_at_where_no_signing_key_can_be_made(
+    open_table, maker, make, owner_does, clock
+):
     """A database that takes no write is no reason to refuse reads, or to let a revoked key in."""
-    table = await open_table()
+    now = 1_000.0
+    table = await open_table(seconds=lambda: now)
     new = await make()
-
-    async def full(*_):
-        raise asyncpg.DiskFullError
-
-    monkeypatch.setattr("ledger.access.table.signing_keys", full)
+    await is_full(owner_does)
+    clock.pass_by(days=1)
+    now += TRUSTED_SECONDS
     with pytest.raises(asyncpg.DiskFullError):
         await table.look()
-    now = table._looked_at
     assert table.authorize(sent(new.text)).key_id == new.key_id
-    monkeypatch.setattr("ledger.access.table.boot_seconds", lambda: now + TRUSTED_SECONDS - 1)
+    now += TRUSTED_SECONDS - 1
     table.authorize(sent(table.make_token(caller(maker), "cus_a", QUARTER)[0]))
 
 
-async def test_a_look_that_is_never_whole_is_told(open_table, monkeypatch):
+async def test_a_look_that_is_never_whole_is_told(open_table, owner_does, clock):
     """What else is done at a look fails in the log, though keys are looked at in time."""
-
-    async def full(*_):
-        raise asyncpg.DiskFullError
-
     table = await open_table(late_seconds=0)
-    monkeypatch.setattr("ledger.access.table.signing_keys", full)
+    await is_full(owner_does)
+    clock.pass_by(days=1)
     with structlog.testing.capture_logs() as logs:
         following = asyncio.create_task(table.run())
         async with asyncio.timeout(60):

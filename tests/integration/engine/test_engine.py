@@ -15,11 +15,13 @@ from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.command import Committed, FaultError, UnavailableError, all_done
 from ledger.engine.limits import EngineLimits
+from ledger.prices.limits import PriceLimits
 from ledger.store.postgres.database import Database
-from ledger.store.prices import versions
 from ledger.store.prices.versions import CONVERGENCE
 
 CREDIT = 1_000_000
+AT_ONCE = PriceLimits(convergence=timedelta())
+"""What is published is in force, whoever has not found it yet."""
 Start = Callable[..., Awaitable[World]]
 
 
@@ -371,14 +373,11 @@ async def test_the_sweeper_writes_what_no_command_wakes(
     assert late.credits.consumed == 3 * CREDIT
 
 
-async def test_a_reservation_keeps_the_card_that_it_was_made_under(
-    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reservation_keeps_the_card_that_it_was_made_under(world: World, start: Start) -> None:
     """A price that rises during a run does not reach it, in another process either."""
-    monkeypatch.setattr(versions, "CONVERGENCE", timedelta())
     acme = await world.customer("acme", 100 * CREDIT)
     held = entry_of(await world.reserve(acme, "r", 10 * CREDIT)).sequence
-    dearer = await start(each="5", name="dearer", revision=2)
+    dearer = await start(each="5", name="dearer", revision=2, price_limits=AT_ONCE)
     entry = entry_of(await dearer.commit(acme, "c", held, 2))
     assert entry.credits.consumed == 2 * CREDIT
     charge = books.Charge("now", fingerprint("now"), None)
@@ -386,14 +385,13 @@ async def test_a_reservation_keeps_the_card_that_it_was_made_under(
 
 
 async def test_a_process_that_has_not_looked_lately_looks_before_it_prices(
-    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+    world: World, start: Start
 ) -> None:
     """Whoever may not know what is in force asks first: no command is priced by what another replaced."""
-    monkeypatch.setattr(versions, "CONVERGENCE", timedelta())
     acme = await world.customer("acme", 100 * CREDIT)
     charge = [books.Charge(name, fingerprint(name), None) for name in ("first", "second")]
     assert entry_of(await world.execute(acme, charge[0], pages(2))).credits.consumed == 2 * CREDIT
-    await start(each="5", name="dearer", revision=2)
+    await start(each="5", name="dearer", revision=2, price_limits=AT_ONCE)
     world.engine.prices.published.asked_at -= CONVERGENCE.total_seconds()
     assert entry_of(await world.execute(acme, charge[1], pages(2))).credits.consumed == 10 * CREDIT
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -11,12 +10,11 @@ from engine_world import CARD, World, fingerprint, pages
 
 import pricing
 from ledger import books
-from ledger.engine.cell.customer import Member
 from ledger.engine.cell.decider import WORK_AT_ONCE
-from ledger.engine.cell.locked_rounds import LockedRounds
 from ledger.engine.cell.open_batch import OpenBatch
-from ledger.engine.command import Committed, Pending, all_done
+from ledger.engine.command import Committed, Pending, WriteOutcome, all_done
 from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
+from ledger.prices.limits import PriceLimits
 from ledger.publishing.publisher import By
 from ledger.store.cells import write
 from ledger.store.cells.columns import BETWEEN_ROWS
@@ -32,10 +30,26 @@ BATCH_WORK_MAX = 50
 """A hundredth of the real one: on a busy machine a batch of that grows too old to be written."""
 
 
-@pytest.fixture(autouse=True)
-def current_prices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+class Written:
+    """The batches that cells have written."""
+
+    def __init__(self) -> None:
+        self.batches: list[OpenBatch] = []
+
+    def wrote(self, _cell: str, batch: OpenBatch, _seconds: float, outcome: WriteOutcome) -> None:
+        if outcome is WriteOutcome.WRITTEN:
+            self.batches.append(batch)
+
+
+@pytest.fixture
+def spans() -> Written:
+    return Written()
+
+
+@pytest.fixture
+def price_limits() -> PriceLimits:
     """However slowly it goes: prices that are to be looked at again would be waited for in between."""
-    monkeypatch.setattr(type(world.engine.prices.published), "is_current", lambda *_: True)
+    return PriceLimits(current_seconds=3_600)
 
 
 def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pending]:
@@ -71,79 +85,50 @@ async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
 
 
 @pytest.mark.parametrize("limits", [EngineLimits(batch_work_max=BATCH_WORK_MAX)])
-async def test_a_statement_has_a_bounded_number_of_lines(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_statement_has_a_bounded_number_of_lines(world: World, spans: Written) -> None:
     """What goes beyond forms the next; each is full but the last, and all is written."""
     acme = await world.customer("acme", 100_000 * CREDIT)
-    opened = world.engine._cells["cell_00"]._writer._batches
     await world.reserve(acme, "hold", CREDIT)
-    take = opened.next
-    shipped: list[OpenBatch] = []
-
-    def next_batch() -> OpenBatch:
-        shipped.append(take())
-        return shipped[-1]
-
-    monkeypatch.setattr(opened, "next", next_batch)
+    spans.batches.clear()
     lines = BATCH_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
     for pending in outcomes:
         committed(pending)
-    assert [batch.work for batch in shipped] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
+    assert [batch.work for batch in spans.batches] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
     assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
 
 
-def contend(world: World) -> LockedRounds:
+def contend(world: World) -> None:
     """All in memory go through rounds under the lock from now on, the first time with a load."""
     cell = world.engine._cells["cell_00"]
     members = list(cell._customers.members.values())
     cell._settlement.contend([member.customer for member in members])
     for member in members:
         member.forget()
-    return cell._locked_rounds
 
 
-async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(world: World, spans: Written) -> None:
     """What goes beyond waits for the next round; all is charged, in order."""
     acme = await world.customer("acme", 100_000 * CREDIT)
     await world.reserve(acme, "hold", CREDIT)
-    rounds_under_lock = contend(world)
-    finish = rounds_under_lock._finish
-    rounds: list[int] = []
-
-    def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
-        rounds.append(batch.work)
-        finish(members, batch)
-
-    monkeypatch.setattr(rounds_under_lock, "_finish", finish_round)
+    contend(world)
+    spans.batches.clear()
     lines = ROUND_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
     entries = [committed(pending).entry for pending in outcomes]
     assert [entry.sequence for entry in entries] == list(range(entries[0].sequence, entries[0].sequence + 11))
-    assert rounds == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
+    assert [batch.work for batch in spans.batches] == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
 
 
-async def test_who_found_no_room_in_a_round_is_in_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_found_no_room_in_a_round_is_in_the_next(world: World, spans: Written) -> None:
     """However much still waits of another customer, whose command came first."""
     names = [await world.customer(name, 100_000 * CREDIT) for name in ("busy", "other")]
     for name in names:
         await world.reserve(name, "hold", CREDIT)
-    rounds_under_lock = contend(world)
-    finish = rounds_under_lock._finish
-    rounds: list[list[int]] = []
-
-    def finish_round(members: Sequence[Member], batch: OpenBatch) -> None:
-        rounds.append(list(batch.parts))
-        finish(members, batch)
-
-    monkeypatch.setattr(rounds_under_lock, "_finish", finish_round)
+    contend(world)
+    spans.batches.clear()
     outcomes = [
         *begin(world, "busy", 20, ROUND_WORK_MAX // 5),
         *begin(world, "other", 1, ROUND_WORK_MAX // 5),
@@ -151,7 +136,7 @@ async def test_who_found_no_room_in_a_round_is_in_the_next(
     await all_done(outcomes)
     known = [world.engine.directory.known(name) for name in names]
     busy, other = (each.customer for each in known if each is not None)
-    assert rounds[:2] == [[busy], [other, busy]]
+    assert [list(batch.parts) for batch in spans.batches[:2]] == [[busy], [other, busy]]
 
 
 async def test_rows_are_made_in_turns(world: World) -> None:

@@ -10,7 +10,7 @@ from store_world import CELL
 from ledger.store.postgres import migrate as migrations
 from ledger.store.postgres.closed_catalog import ALLOWED, HIDDEN_COLUMNS, NOT_ALLOWED
 from ledger.store.postgres.database import READER, WRITER
-from ledger.store.postgres.migrate import MENDING_TRIES, migrate, undisturbed
+from ledger.store.postgres.migrate import MENDING_TRIES, MigrationLimits, migrate, undisturbed
 from ledger.store.postgres.revisions import MigrationRefusedError
 
 DENIED = asyncpg.InsufficientPrivilegeError
@@ -204,31 +204,28 @@ async def test_a_guest_in_a_database_is_told_what_its_owner_has_to_run(postgres)
         await admin.close()
 
 
-async def test_a_migration_that_waits_for_its_turn_says_for_whom(database_urls, owner, monkeypatch):
+async def test_a_migration_that_waits_for_its_turn_says_for_whom(database_urls, owner):
     """It ends after a bounded wait, and names the session that holds the turn."""
-    monkeypatch.setattr(migrations, "TURN_SECONDS", 1)
     await owner.execute("SET application_name = 'a stuck start'")
     await owner.execute("SELECT pg_advisory_lock($1)", migrations._LOCK)
     with pytest.raises(MigrationRefusedError, match=r"process \d+ .*'a stuck start'"):
-        await migrate(database_urls.owner)
+        await migrate(database_urls.owner, limits=MigrationLimits(turn_seconds=1))
 
 
-async def test_a_migration_waits_for_no_table_for_ever(database_urls, owner, monkeypatch):
+async def test_a_migration_waits_for_no_table_for_ever(database_urls, owner):
     """A transaction that is left open holds up a migration for seconds; then the error says whose it is."""
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 1)
     await owner.execute("SET application_name = 'a report'")
     await owner.execute(f"DELETE FROM {CELL}.alembic_version")
     async with owner.transaction():
         await owner.execute(f"LOCK TABLE {CELL}.alembic_version IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(MigrationRefusedError, match="'a report'"):
-            await migrate(database_urls.owner)
+            await migrate(database_urls.owner, limits=MigrationLimits(lock_seconds=1))
 
 
-async def test_an_older_server_is_refused_in_one_line(database_urls, monkeypatch):
+async def test_an_older_server_is_refused_in_one_line(database_urls):
     """Before anything else is asked of it, and with what to do."""
-    monkeypatch.setattr(migrations, "SERVER_VERSION_MIN", 990000)
     with pytest.raises(MigrationRefusedError) as refused:
-        await migrate(database_urls.owner)
+        await migrate(database_urls.owner, limits=MigrationLimits(server_version_min=990000))
     assert "the oldest that is supported is 99: move the database to a newer server" in str(refused.value)
     assert "\n" not in str(refused.value)
 
