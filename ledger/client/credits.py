@@ -29,6 +29,7 @@ from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
 from ledger.client.errors import ClientClosed, CreditsError, error_of_call
 from ledger.client.journal import BYTES_MAX, Journal
+from ledger.client.limits import CLIENT_LIMITS
 from ledger.client.outbox import Outbox
 from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
@@ -89,6 +90,7 @@ class Credits(Reads):
         self.journal = None if journal is None else Path(journal)
         self._journal_fsync = journal_fsync
         self._journal_bytes_max = journal_bytes_max
+        self._limits = CLIENT_LIMITS
         self._wire: Wire | None = None
         self._delivery: Delivery | None = None
         self._recoveries: Recoveries | None = None
@@ -109,10 +111,12 @@ class Credits(Reads):
         """
         forks.check()
         if self._wire is None:
-            outbox = Outbox(self._new_journal())
+            outbox = Outbox(self._new_journal(), self._limits.waste_bytes_min)
             forks.opens()
             self._wire = Wire(open_channel(self._target, self._access), self._access.metadata)
-            self._delivery = Delivery(self.write, outbox, self.on_outage, self._timeout_seconds)
+            self._delivery = Delivery(
+                self.write, outbox, self.on_outage, self._timeout_seconds, self._limits.patience_seconds
+            )
             self._recoveries = Recoveries(self._delivery, self.journal)
         return self
 

@@ -31,8 +31,6 @@ from ledger.v1.credit_service_pb2 import BatchItem, BatchResult, ChargeRequest
 OnOutage = Literal["refuse", "allow"]
 Answer = TypeVar("Answer")
 
-PATIENCE_SECONDS: Final = 2.0
-"""How long work waits for the service that may go on without: a server that restarts is back by then."""
 AGAIN_SECONDS: Final = 0.25
 """The most before another attempt at what had no answer; it doubles with each."""
 AGAIN_SECONDS_MAX: Final = 5.0
@@ -60,8 +58,14 @@ class Delivery:
     """The way from sessions to the service."""
 
     def __init__(
-        self, carry_out: CarryOut, outbox: Outbox, on_outage: OnOutage, timeout_seconds: float
+        self,
+        carry_out: CarryOut,
+        outbox: Outbox,
+        on_outage: OnOutage,
+        timeout_seconds: float,
+        patience_seconds: float,
     ) -> None:
+        """Work that may go on without the service waits for it no longer than `patience_seconds`."""
         self.outbox = outbox
         self.goes_on = on_outage == "allow"
         """Whether work goes on while the service is away."""
@@ -70,7 +74,8 @@ class Delivery:
         self._is_shut_out = False
         """The service did not let the last call in."""
         self._carry_out = carry_out
-        self._timeout_seconds = min(timeout_seconds, PATIENCE_SECONDS) if self.goes_on else timeout_seconds
+        self._patience_seconds = min(timeout_seconds, patience_seconds)
+        self._timeout_seconds = self._patience_seconds if self.goes_on else timeout_seconds
         self._left: deque[list[Settling]] = deque()
         """What sessions have left, each in its order."""
         self._refused: list[Settling] = []
@@ -123,7 +128,7 @@ class Delivery:
             self.send_on([Settling(self.outbox, write)])
             return None
         try:
-            answer = await self.send(write.message(), min(self._timeout_seconds, PATIENCE_SECONDS))
+            answer = await self.send(write.message(), self._patience_seconds)
         except (*AWAY, *NOT_THE_WRITE):
             self.send_on([Settling(self.outbox, write)])
             return None

@@ -32,8 +32,6 @@ MAGIC: Final = b"acu-ledger usage journal 1\n"
 SUFFIX: Final = ".journal"
 BYTES_MAX: Final = 64 * 1024 * 1024
 """Of a file, if nothing else is said: some 500,000 items without an answer, hours of a busy process."""
-WASTE_BYTES_MIN: Final = 256 * 1024
-"""Of what is acknowledged, before a file is written anew without it: less is not worth it."""
 
 _HEADER: Final = struct.Struct("<III")
 _FIRST: Final = struct.Struct("<II")

@@ -26,7 +26,8 @@ from ledger.client.errors import (
     ReservationNotFound,
     UnpricedUsage,
 )
-from ledger.client.journal import WASTE_BYTES_MIN, Journal, framed
+from ledger.client.journal import Journal, framed
+from ledger.client.limits import CLIENT_LIMITS
 from ledger.client.outstanding import (
     Outstanding,
     Part,
@@ -65,8 +66,11 @@ _INSTANT: Final = "occurred_at"
 class Outbox:
     """What is to be written, in memory and, with a journal, on a disk."""
 
-    def __init__(self, journal: Journal | None = None) -> None:
+    def __init__(
+        self, journal: Journal | None = None, waste_bytes_min: int = CLIENT_LIMITS.waste_bytes_min
+    ) -> None:
         self._journal = journal
+        self._waste_bytes_min = waste_bytes_min
         self._outstanding = Outstanding(journal.records if journal else ())
         self._live_bytes = journal.end_bytes if journal else 0
         """When nothing in the journal was settled, last."""
@@ -153,7 +157,7 @@ class Outbox:
         if journal is None:
             return
         more = sum(len(framed(record)) for record in records)
-        wasted = journal.end_bytes - self._live_bytes > self._live_bytes + WASTE_BYTES_MIN
+        wasted = journal.end_bytes - self._live_bytes > self._live_bytes + self._waste_bytes_min
         if self._has_waste and (wasted or journal.end_bytes + more > journal.bytes_max):
             self.tidy()
         if bounded and journal.end_bytes + more > journal.bytes_max:

@@ -20,8 +20,9 @@ from typing import Any
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-from ledger.client import NotNow, Session, outbox
+from ledger.client import NotNow, Session
 from ledger.client.credits import Credits
+from ledger.client.limits import ClientLimits
 from ledger.v1.credit_service_pb2 import BatchItem
 from ledger.v1.usage_pb2 import UnitUsage, UsageItem
 
@@ -31,6 +32,8 @@ SESSIONS = 8
 """Of each life: with what is stored and sent for them, and for their items, they are more than 200 steps."""
 JOURNAL = "journal"
 NOTES = "notes"
+WASTES_NOTHING = ClientLimits(waste_bytes_min=0)
+"""What is settled is written away at once: that is a step too."""
 
 
 class Steps:
@@ -119,14 +122,13 @@ def main() -> None:
     """Lives as often as it is told to, each time a step longer."""
     target, directory, lives, *customers = sys.argv[1:]
     notes = os.open(Path(directory, NOTES), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    # What is settled is written away at once: that is a step too.
-    outbox.WASTE_BYTES_MIN = 0
     for life in range(int(lives)):
         child = os.fork()
         if not child:
             steps = Steps(life + 1, notes)
             watch(steps)
             credits = Credits(target, timeout_seconds=120, journal=Path(directory, JOURNAL))
+            credits._limits = WASTES_NOTHING
             numbers = range(life * SESSIONS, (life + 1) * SESSIONS)
             asyncio.run(live(credits, customers[life % len(customers)], numbers, steps))
             os._exit(0)

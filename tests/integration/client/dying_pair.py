@@ -17,9 +17,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from dying_client import JOURNAL, NOTES, Steps, live, watch
+from dying_client import JOURNAL, NOTES, WASTES_NOTHING, Steps, live, watch
 
-from ledger.client import Credits, delivery, outbox
+from ledger.client import Credits
 
 SESSIONS = 100
 """More than a life has."""
@@ -47,8 +47,6 @@ def main() -> None:
     """A child for each life, one after the other."""
     target, directory = sys.argv[1], Path(sys.argv[2])
     notes = os.open(directory / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    outbox.WASTE_BYTES_MIN = 0
-    delivery.PATIENCE_SECONDS = CALL_SECONDS
     for line in sys.stdin:
         life, policy, last, server, server_step, customer = line.split()
         child = os.fork()
@@ -58,6 +56,7 @@ def main() -> None:
             credits = Credits(
                 target, timeout_seconds=CALL_SECONDS, on_outage=policy, journal=directory / JOURNAL
             )
+            credits._limits = WASTES_NOTHING
             # Without an end: where nobody answers a session has few steps.
             asyncio.run(live(credits, customer, count(int(life) * SESSIONS), steps))
             os._exit(0)

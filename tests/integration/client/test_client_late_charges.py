@@ -16,20 +16,19 @@ from ledger.client import (
     PendingCharge,
     RequestIdReused,
     SyncCredits,
-    delivery,
 )
+from ledger.client.limits import ClientLimits
 from tests.faults.servers import Server
 from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 
-async def test_a_charge_that_is_answered(
-    shop: Shop, customer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_charge_that_is_answered(shop: Shop, customer: str, tmp_path: Path) -> None:
     """It is a charge like any other: what is owed is not collected, and a refused one leaves nothing."""
-    monkeypatch.setattr(delivery, "PATIENCE_SECONDS", PATIENT_SECONDS)
-    async with Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path) as credits:
+    credits = Credits(shop.target, timeout_seconds=PATIENT_SECONDS, journal=tmp_path)
+    credits._limits = ClientLimits(patience_seconds=PATIENT_SECONDS)
+    async with credits:
         for replayed in (False, True):
             charge = await credits.charge(
                 customer, [searches(100)], already_used=True, on_outage="allow", request_id="search"
