@@ -39,6 +39,8 @@ from ledger.client.errors import CreditsError, error_of_call
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 
 BODY_BYTES_MAX: Final = 1 << 20
+SILENCE_SECONDS: Final = 10
+"""From somebody who is connected and has not sent all; then the connection ends, and with it a thread."""
 CALL_SECONDS: Final = 8
 """Of a call of the ledger, which waits 10 s for the answer to an event."""
 TOLERANCE_SECONDS: Final = 300
@@ -48,6 +50,7 @@ TOP_UPS_SEARCHED: Final = 100
 NO_MORE: Final = ("GRANT_NOT_PENDING_PAYMENT", "GRANT_CLOSED")
 """Refused so, a grant takes no payment any more."""
 
+_LENGTH: Final = re.compile(r"[0-9]{1,9}")
 _log = logging.getLogger("receiver")
 
 
@@ -231,11 +234,14 @@ def verify_stripe(body: bytes, header: str, secret: str, now: float) -> None:
 
 
 @contextmanager
-def listening(receiver: Receiver, port: int, host: str = "127.0.0.1") -> Iterator[ThreadingHTTPServer]:
+def listening(
+    receiver: Receiver, port: int, host: str = "127.0.0.1", silence_seconds: float = SILENCE_SECONDS
+) -> Iterator[ThreadingHTTPServer]:
     """The HTTP server of a receiver; it ends with the block."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = silence_seconds
 
         def do_POST(self) -> None:
             self.send_response(self._status())
@@ -246,7 +252,7 @@ def listening(receiver: Receiver, port: int, host: str = "127.0.0.1") -> Iterato
             length = self.headers.get("content-length", "")
             if self.path not in ("/ledger", "/stripe"):
                 return self._unread(404)
-            if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
+            if not _LENGTH.fullmatch(length) or int(length) > BODY_BYTES_MAX:
                 return self._unread(413)
             body = self.rfile.read(int(length))
             try:

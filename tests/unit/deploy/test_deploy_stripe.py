@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.serving import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "deploy" / "stripe"))
 
-from receiver import SignatureError, verify_stripe
+from receiver import Receiver, SignatureError, listening, verify_stripe
 from stripe_api import StripeApi, StripeCustomer
 
 NOW = 1_764_417_600
@@ -135,3 +136,38 @@ def test_the_payment_of_a_grant_is_cancelled_unless_it_has_succeeded(stripe: Str
     """It is found by the grant that it carries, among its customer's."""
     stripe.cancel("acme", "grt_1")
     assert [asked[0] for asked in _Stripe.asked] == ["/v1/payment_intents/pi_2/cancel"]
+
+
+@pytest.fixture(scope="module")
+def receiver_port() -> Iterator[int]:
+    """Of a receiver that waits for nobody; what it takes it never comes to act on."""
+    receiver = Receiver(None, None, "whsec_AAAA", "whsec_stripe")  # type: ignore[arg-type] -- never asked
+    with listening(receiver, 0, silence_seconds=0.2) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /stripe HTTP/1.1\r\nx: ",
+        b"POST /stripe HTTP/1.1\r\ncontent-length: 9\r\n\r\n{",
+    ],
+)
+def test_who_sends_no_more_is_let_go(receiver_port: int, sent: bytes) -> None:
+    """Each connection has a thread: whoever opens many and says nothing would have them all."""
+    with socket.create_connection(("127.0.0.1", receiver_port)) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1048577", "9" * 5_000, "1e3"])
+def test_a_body_without_a_length_that_fits_is_not_read(receiver_port: int, length: str) -> None:
+    """It is answered with 413, whatever the header says."""
+    with socket.create_connection(("127.0.0.1", receiver_port)) as connection:
+        connection.sendall(f"POST /stripe HTTP/1.1\r\ncontent-length: {length}\r\n\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == b"413"
