@@ -77,8 +77,8 @@ OF_BOOKS = _invariants(
 """Those of a customer's own books, in the order in which they are checked: what comes first is often the
 cause of what comes later."""
 
-OF_ROLLUPS = _invariants("margins_are_sums", "lines_are_sums")
-"""Those of what a customer's journal is rolled up to."""
+OF_ROLLUPS = _invariants("margins_are_sums", "lines_are_sums", "budgets_are_counts")
+"""Those of what a customer's journal is rolled up to, or counted in."""
 
 OF_NO_CUSTOMER = _invariants("accounts_are_sums")
 """Those of figures that are of no one customer."""
@@ -96,6 +96,7 @@ _OF_CUSTOMERS = (
     "lot_values",
     "grants",
     "states",
+    "budgeted",
     "rollup_lines",
 )
 _TABLE = re.compile(rf"\{{cell\}}\.({'|'.join(_OF_CUSTOMERS)})\b")

@@ -372,3 +372,35 @@ FULL JOIN (SELECT m.customer, r.key,
 WHERE abs(coalesce(stored, 0) - coalesce(noted, 0)) > 0.000001
   AND customer NOT IN (SELECT f.customer FROM {cell}.wallets f, json_object_keys(f.tallies)
                        GROUP BY 1 HAVING count(*) >= {tallies_max})
+
+-- name: budgets_are_counts
+-- What work counts that begins in a budget's window: what a reservation holds, what was charged, but for what pools
+-- paid; nothing of what was reversed.
+SELECT customer, format('%s has counted %s, its work amounts to %s', key, coalesce(counted::text, 'nothing'),
+                        coalesce(due, 0)) AS description
+FROM (SELECT customer, key, state::numeric AS counted
+      FROM {cell}.states WHERE key >= 'budget:' AND key < 'budget;') s
+FULL JOIN (
+    SELECT w.customer, k.key, sum(w.micros) AS due
+    FROM (
+        SELECT b.customer, b.counters, r.held AS micros
+        FROM {cell}.budgeted b JOIN {cell}.reservations r USING (customer, sequence)
+        UNION ALL
+        SELECT b.customer, b.counters, c.micros
+        FROM {cell}.budgeted b
+        JOIN (
+            SELECT customer, CASE kind WHEN 'COMMIT' THEN reservation ELSE sequence END AS sequence,
+                   priced - uncollected - CASE WHEN lines::text LIKE '%"pool_micros"%' THEN (
+                       SELECT coalesce(sum(l.pool_micros), 0)
+                       FROM json_to_recordset(lines) AS l(pool_micros bigint)
+                   ) ELSE 0 END AS micros
+            FROM {cell}.entries WHERE kind IN ('COMMIT', 'CHARGE')
+        ) c USING (customer, sequence)
+        LEFT JOIN {cell}.entries v
+            ON v.customer = b.customer AND v.subject = b.sequence AND v.kind = 'REVERSAL'
+        WHERE v.customer IS NULL
+    ) w, json_array_elements_text(w.counters) AS k(key)
+    WHERE w.counters IS NOT NULL
+    GROUP BY 1, 2
+) j USING (customer, key)
+WHERE counted IS DISTINCT FROM due

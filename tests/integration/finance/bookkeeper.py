@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
 from ledger.books import (
+    Budget,
+    BudgetWindow,
     Charge,
     Command,
     Commit,
@@ -30,12 +33,13 @@ from ledger.books import (
     State,
     Treatment,
     Wallet,
+    budgets,
     create,
     decide,
     due,
 )
 from ledger.followers.tailer import Tailer
-from ledger.store.cells.load import LoadRequest, load, load_claimed, load_reversal
+from ledger.store.cells.load import LoadRequest, load, load_claimed, load_reversal, load_states
 from ledger.store.cells.write import Batch, Standing, write
 from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Connection, Database
@@ -44,7 +48,9 @@ from tests.acts import ACT
 from tests.build import CREDIT, DOLLAR
 
 CELL = "cell_00"
-STANDARD = Plan("standard", "agents")
+AMPLE = Budget("ample", 10**6 * CREDIT, BudgetWindow.TOTAL)
+"""It counts, and limits nothing."""
+STANDARD = Plan("standard", "agents", budgets=(AMPLE,))
 OVERDRAFT = Plan("overdraft", "agents", OverCapture.ALLOW_WITH_OVERDRAFT, 100 * CREDIT)
 TERMS = build.terms("agents", card_version=3, cost_version=5)
 
@@ -150,7 +156,7 @@ class Bookkeeper:
         now = await self.now()
         wallet = await self.pass_time(now)
         loaded = (await load(self.connection, CELL, [LoadRequest(self.customer)]))[self.customer]
-        facts = await self._facts(command)
+        facts = await self._counted(command, await self._facts(command), wallet, now)
         decision = decide(wallet, command, now=now, plan=self.plan, priced=usage, terms=TERMS, facts=facts)
         assert not isinstance(decision, Refusal), decision
         await self.write(Standing(wallet.sequence, loaded.token), [decision])
@@ -165,6 +171,7 @@ class Bookkeeper:
             found.due,
             found.next_reservation_due_at,
             found.closings._replace(claimed_nanousd=claimed.get(self.customer, 0)),
+            await self._states([key for reservation in found.due for key in reservation.counters]),
             now=now,
             plan=self.plan,
             plan_at=lambda _: self.plan,
@@ -189,6 +196,25 @@ class Bookkeeper:
                 return Facts(reservation=found.reservations[command.reservation])
             case _:
                 return Facts()
+
+    async def _counted(self, command: Command, facts: Facts, wallet: Wallet, now: datetime) -> Facts:
+        """Adds the budgets' counters in which a command counts."""
+        stated = self.plan.budgets
+        places: tuple[budgets.CounterPlace, ...] = ()
+        match command:
+            case Reserve() | Charge():
+                places = budgets.places_of_new(stated, command.labels, now, wallet.zone)
+            case Commit() | Release():
+                places = budgets.places_of_reservation(facts.reservation, stated)
+            case Reverse():
+                places = budgets.places_undone(facts, stated, is_charge=command.charge is not None)
+        return facts._replace(
+            counters=budgets.read(places, await self._states([place.key for place in places]))
+        )
+
+    async def _states(self, keys: Sequence[str]) -> dict[str, State]:
+        found = await load_states(self.connection, CELL, [(self.customer, key) for key in keys])
+        return {key: state for (_, key), state in found.items()}
 
     async def write(self, before: Standing, decisions: list[Decision]) -> None:
         batch = rows(self.customer, before, decisions)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
-from ledger.books import MAX_AMOUNT
+from ledger.books import MAX_AMOUNT, PoolPart
 from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store.finance.invariants import INVARIANTS, OF_BOOKS, OF_ROLLUPS
@@ -151,6 +152,9 @@ PLANTED = [
             "WHERE customer = 1 AND (kind, model, lever) IN (('compute', '', ''), ('units', '', ''))"
         ),
     ),
+    ("budgets_are_counts", "states SET state = '1' WHERE customer = 1 AND key LIKE 'budget:%'"),
+    ("budgets_are_counts", "states SET key = 'budget:lost' WHERE customer = 1 AND key LIKE 'budget:ample:%'"),
+    ("budgets_are_counts", "budgeted SET counters = NULL WHERE customer = 1 AND counters IS NOT NULL"),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'deferred'"),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'unpriced_lines'"),
     ("accounts_are_sums", "rollup_accounts SET amount = amount + 1 WHERE account = 'uncosted_lines'"),
@@ -178,6 +182,17 @@ async def test_a_clean_journal_holds(database, writer):
     assert found.violations == ()
     assert found.customers == 2
     assert found.entries > 35
+
+
+async def test_what_pools_pay_is_in_no_count_of_budgets(database, writer):
+    """The journal's lines say it too: of a charge that a pool has paid in part the rest counts."""
+    acme = await Bookkeeper.open(database, writer, "acme")
+    await acme.grant(3 * CREDIT, scope="pool:pages")
+    await acme.grant(10 * CREDIT)
+    paged = line("units", micros=8 * CREDIT)._replace(pool=PoolPart("pages", Fraction(4 * CREDIT)))
+    assert (await acme.charge(paged)).lines[0].pool_micros == 3 * CREDIT
+    assert await writer.fetchval(f"SELECT state FROM {CELL}.states") == str(2 * CREDIT)
+    assert (await verify_journal(database.finance, [CELL])).violations == ()
 
 
 @pytest.mark.parametrize(("invariant", "damage"), PLANTED)
