@@ -13,7 +13,9 @@ A refund leaves counts as they are, for the work was done; a reversal takes off 
 pays is not counted: its lots are for one purpose, and are a limit themselves.
 
 A counter is a state of the customer's. Its key says the budget's name, the window and the labels' values,
-never the limit: that may change within a window.
+never the limit: that may change within a window. Of a budget that counts by labels another state says how
+many have begun in a window: past `BUDGET_VALUES_MAX` new work with other labels is refused, and work already
+done is not counted there.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import NamedTuple
 from ledger.books import refusals
 from ledger.books.budget_windows import Span, span_of
 from ledger.books.burn_down import Source
+from ledger.books.limits import BUDGET_VALUES_MAX
 from ledger.books.making import make
 from ledger.books.model.budgets import AtLimit, Budget, BudgetCounter, BudgetCrossing, EntryBudgets
 from ledger.books.model.decisions import Facts
@@ -43,6 +46,9 @@ KEY_PREFIX = "budget:"
 _DIGEST_BYTES = 16
 _BLOCK = AtLimit.BLOCK
 
+_VALUES_PREFIX = "budget_values:"
+"""What the keys of states begin with that say how many counters there are."""
+
 _REMEMBERED = 2_000
 """Places and keys, of those who are at work: each is one of many commands, and takes 15 µs to make."""
 
@@ -54,6 +60,14 @@ class CounterPlace(NamedTuple):
     budget: Budget | None
     labels: Mapping[str, str]
     ends_at: datetime | None
+    values_key: str = ""
+    """Of the state that says how many combinations of labels have a counter in the window; empty: of those
+    nobody is to make another."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the states that say what stands there."""
+        return (self.key, self.values_key) if self.values_key else (self.key,)
 
 
 def places_of_new(
@@ -79,7 +93,8 @@ def _place(budget: Budget, span: Span, values: tuple[str, ...]) -> CounterPlace:
     """Where work counts in a window that has these values of the labels that a budget counts by."""
     start = "" if span.starts_at is None else f"{span.starts_at:%Y-%m-%dT%H.%M}"
     labels = dict(zip(budget.by, values, strict=True))
-    return CounterPlace(_key(budget, start, values), budget, labels, span.ends_at)
+    values_key = _VALUES_PREFIX + _window_of(budget, start) if values else ""
+    return CounterPlace(_key(budget, start, values), budget, labels, span.ends_at, values_key)
 
 
 def places_of_reservation(
@@ -125,12 +140,14 @@ def _place_again(key: str, budget: Budget | None, values: tuple[str, ...] | None
 def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> tuple[BudgetCounter, ...]:
     """The counters at places as their states leave them; one without a state has counted nothing."""
     counters: list[BudgetCounter] = []
-    for key, budget, labels, ends_at in places:
+    for key, budget, labels, ends_at, values_key in places:
         state = states.get(key)
         if state is None:
-            counters.append(make(BudgetCounter, (key, budget, labels, 0, ends_at)))
+            begun = states.get(values_key) if values_key else None
+            values = int(begun.text) if begun is not None else 0
+            counters.append(make(BudgetCounter, (key, budget, labels, 0, ends_at, values_key, values)))
         else:
-            counters.append(make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at)))
+            counters.append(make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at, "", 0)))
     return tuple(counters)
 
 
@@ -145,12 +162,27 @@ def tightest(counters: Sequence[BudgetCounter]) -> BudgetCounter | None:
     return least
 
 
+def is_one_too_many(counter: BudgetCounter) -> bool:
+    """Whether a counter would be another one in a window that has as many as may be."""
+    return bool(counter.values_key) and counter.values >= BUDGET_VALUES_MAX
+
+
 def refuse_hold(counters: Sequence[BudgetCounter], asked_micros: int, required_micros: int) -> Refusal | None:
     """Refuses a hold of which budgets leave less than it needs; where one blocks, that is all it asks."""
+    if refusal := refuse_new_values(counters, required_micros):
+        return refusal
     least = tightest([counter for counter in counters if _blocks(counter)])
     if least is not None and least.left_micros < asked_micros:
         return refusals.budget_exceeded(least, asked_micros)
     return refuse_beyond(counters, required_micros)
+
+
+def refuse_new_values(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
+    """Refuses work that would begin one counter too many."""
+    for counter in counters:
+        if is_one_too_many(counter):
+            return refusals.budget_exceeded(counter, required_micros, values_max=BUDGET_VALUES_MAX)
+    return None
 
 
 def refuse_beyond(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
@@ -190,12 +222,14 @@ def count(
     states: dict[str, State] = {}
     crossings: list[BudgetCrossing] = []
     for counter in counters:
-        key, budget, _, before_micros, ends_at = counter
+        key, budget, _, before_micros, ends_at, values_key, values = counter
         used_micros = max(0, before_micros + micros)
         states[key] = make(State, (str(used_micros), ends_at, 0, 0, 0, 0, None))
+        if begins and values_key:
+            states[values_key] = State(str(values + 1), ends_at)
         if budget is not None and budget.notify_percents:
             crossings += _crossings(counter, budget, used_micros)
-    keys = tuple(states) if begins else ()
+    keys = tuple([counter.key for counter in counters]) if begins else ()
     return states, EntryBudgets(keys, tuple(crossings)) if keys or crossings else None
 
 
@@ -237,10 +271,14 @@ def _values(budget: Budget, labels: Mapping[str, str]) -> tuple[str, ...] | None
         return None
 
 
+def _window_of(budget: Budget, start: str) -> str:
+    return f"{budget.name}:{budget.window}:{start}"
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _key(budget: Budget, start: str, values: tuple[str, ...]) -> str:
     """The key of a counter; values of labels may be long, so it has their digest."""
-    key = f"{KEY_PREFIX}{budget.name}:{budget.window}:{start}"
+    key = KEY_PREFIX + _window_of(budget, start)
     if not (values or budget.where):
         return key
     text = json.dumps([dict(zip(budget.by, values, strict=True)), budget.where], sort_keys=True).encode()

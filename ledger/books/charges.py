@@ -172,9 +172,13 @@ def charge(
     priced, pools = draw_on_pools(wallet.lots, priced, wallet.tallies)
     bill = make_bill(command.amount_micros, priced, wallet.tallies.get(terms.card, NO_TALLY))
     counters = facts.counters
+    if command.already_used:
+        counters = tuple([each for each in counters if not budgets.is_one_too_many(each)])
     payment = _pay(wallet, bill, pools, [], plan, terms, counters, no_hold=True, borrows=command.already_used)
     if payment.priced_micros > MAX_AMOUNT:
         return refusals.price_too_large("usage" if priced else "amount_micros")
+    if not command.already_used and (refusal := budgets.refuse_new_values(counters, payment.bill.micros)):
+        return refusal
     if payment.uncollected_micros and not command.already_used:
         refusal = budgets.refuse_beyond(counters, payment.bill.micros)
         return refusal or refusals.insufficient(payment.charged_micros, payment.priced_micros)

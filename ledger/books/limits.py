@@ -20,6 +20,10 @@ REFUND_LINES_MAX: Final = 5_000
 DUE_ENTRIES_MAX: Final = 1_000
 """Entries due by the clock that are decided without a pause, or a renewal more; the next follow at once."""
 
+BUDGET_VALUES_MAX: Final = 100_000
+"""Combinations of labels that one budget counts in one window: each is a row that stays, and whoever may name
+labels at will would make them without end, and be limited by none. More than the sessions of a busy month."""
+
 LOTS_MAX: Final = 500
 """Lots with credits in them, past which a customer is granted no more: each of its commands goes through
 them all. More than a grant a day for a year."""

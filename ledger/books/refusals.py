@@ -82,8 +82,13 @@ def insufficient(available_micros: int, required_micros: int) -> Refusal:
     )
 
 
-def budget_exceeded(counter: BudgetCounter, required_micros: int) -> Refusal:
-    """Refuses what a budget leaves too little for: which, in which window, for which labels (JSON)."""
+def budget_exceeded(
+    counter: BudgetCounter, required_micros: int, *, values_max: int | None = None
+) -> Refusal:
+    """Refuses what a budget leaves too little for: which, in which window, for which labels (JSON).
+
+    `values_max`: it counts for as many combinations of labels already, and for no more.
+    """
     budget = counter.budget
     if budget is None:
         raise BooksError(f"{counter.key}: a budget that is no more refuses nothing")
@@ -99,6 +104,8 @@ def budget_exceeded(counter: BudgetCounter, required_micros: int) -> Refusal:
         detail["labels"] = json.dumps({**counter.labels}, ensure_ascii=False, separators=(",", ":"))
     if counter.ends_at is not None:
         detail["window_ends_at"] = counter.ends_at.isoformat()
+    if values_max is not None:
+        detail["values_max"] = str(values_max)
     return Refusal(RefusalReason.BUDGET_EXCEEDED, detail)
 
 

@@ -331,6 +331,8 @@ class BudgetExceeded(Refused):
     required_micros = _number("required_micros")
     window_ends_at = Variable("window_ends_at", datetime.fromisoformat)
     """Not of a budget in all."""
+    values_max = _number("values_max")
+    """Where the budget counts for as many combinations of labels in the window, and for no other."""
 
 
 class OverCapture(Refused):

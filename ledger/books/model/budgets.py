@@ -56,6 +56,11 @@ class BudgetCounter(NamedTuple):
     used_micros: int
     """Held by open reservations or charged."""
     ends_at: datetime | None
+    values_key: str = ""
+    """Of the state that says how many combinations have a counter in the window; empty where this is one of
+    them already, or the budget does not count by labels."""
+    values: int = 0
+    """How many that are."""
 
     @property
     def left_micros(self) -> int:

@@ -125,7 +125,10 @@ class Member:
         keys = keys_of(pending, wallet, self.reservations, prices, now) if pending.past else _NO_KEYS
         has_all = not keys or self.states.keys() >= keys
         if pending.places:
-            has_all = has_all and all(place.key in self.states for place in pending.places)
+            has_all = has_all and all(
+                place.key in self.states and (not place.values_key or place.values_key in self.states)
+                for place in pending.places
+            )
         return keys if has_all else None
 
     def keep(self, decision: Decision) -> None:

@@ -178,7 +178,7 @@ class Loader:
             if pending.past:
                 keys |= keys_of(pending, wallet, reservations, self._prices, now)
             if places := places_of(pending, wallet, reservations, self._prices, now):
-                keys |= {place.key for place in places}
+                keys |= {key for place in places for key in place.keys}
         return keys
 
     def _request(self, member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:

@@ -11,6 +11,7 @@ from engine_world import Config, World, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
+from ledger.books.limits import BUDGET_VALUES_MAX
 from ledger.engine.command import Committed, UnavailableError, all_done
 from ledger.store.finance.verify import verify_journal
 
@@ -105,6 +106,26 @@ async def test_a_runaway_agent_is_stopped_at_its_limit(world: World, start: Star
     [good] = await tried(other, acme, [reserve("good", CREDIT // 4, "good")])
     assert isinstance(good, Committed)
     assert await counts(world) == {"each": 3 * CREDIT // 4, "team": 3 * CREDIT // 4}
+
+
+async def test_no_race_begins_more_counters_than_a_window_has(world: World, start: Start) -> None:
+    """Work of as many agents as there is room for is taken; that of another is refused, on every server."""
+    other = await start()
+    acme = await world.customer("acme", 1_000_000 * CREDIT, plan="agents")
+    await world.database.writer.execute(
+        "INSERT INTO cell_00.states (customer, key, state, surplus, collected, uncollected, revenue_nanousd)"
+        " SELECT customer, 'budget_values:each:TOTAL:', $1, 0, 0, 0, 0 FROM cell_00.wallets",
+        str(BUDGET_VALUES_MAX - 3),
+    )
+    asked = [reserve(f"{n}", 1, f"agent-{n}") for n in range(20)]
+    raced = await asyncio.gather(tried(world, acme, asked[::2]), tried(other, acme, asked[1::2]))
+    begun = [entry for outcomes in raced for entry in taken(outcomes)]
+    assert len(begun) == 3
+    for server, entry in zip((world, other), begun, strict=False):
+        again = reserve(f"again-{entry.sequence}", 1, entry.labels["agent"])
+        assert len(taken(await tried(server, acme, [again]))) == 1
+    assert await counts(world) == {"each": 5, "team": 5}
+    await assert_books_hold(world)
 
 
 async def test_what_one_server_counted_another_gives_back(world: World, start: Start) -> None:

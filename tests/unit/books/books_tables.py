@@ -185,6 +185,8 @@ class Table:
     def do_counts(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         counts: dict[str, list[str]] = {}
         for key, state in sorted(self.world.states.items()):
+            if not key.startswith("budget:"):
+                continue
             counts.setdefault(key.split(":")[1], []).append(_credits(int(state.text)))
         return {name: "+".join(values) for name, values in counts.items()}
 

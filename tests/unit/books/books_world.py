@@ -44,6 +44,8 @@ from ledger.books.model.lots import NO_RECORD
 from tests.build import DOLLAR, START, terms
 
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
+WITH_LABELS = 4
+"""Colons in the key of a budget's counter, if it is of labels."""
 UNDONE_WITH_A_RESERVATION = (EntryKind.COMMIT, EntryKind.RELEASE, EntryKind.RESERVATION_EXPIRED)
 
 
@@ -261,7 +263,19 @@ class World:
         assert violations == []
         counts = {key: int(state.text) for key, state in self.states.items() if key.startswith("budget:")}
         assert counts == self.recounted()
+        self.check_values()
         self.check_ended()
+
+    def check_values(self) -> None:
+        """Hold how many counters of labels there are in each window against the counters that there are."""
+        labelled = Counter(
+            key.removeprefix("budget:").rpartition(":")[0]
+            for key in self.states
+            if key.startswith("budget:") and key.count(":") == WITH_LABELS
+        )
+        for key, state in self.states.items():
+            if key.startswith("budget_values:"):
+                assert int(state.text) == labelled[key.removeprefix("budget_values:")], key
 
     def check_renewals(self) -> None:
         """Hold that the clock looks at the customer before anything recurs."""
