@@ -403,4 +403,4 @@ FULL JOIN (
     WHERE w.counters IS NOT NULL
     GROUP BY 1, 2
 ) j USING (customer, key)
-WHERE counted IS DISTINCT FROM due
+WHERE counted IS DISTINCT FROM coalesce(due, 0)
