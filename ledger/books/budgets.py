@@ -147,7 +147,9 @@ def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> 
             values = int(begun.text) if begun is not None else 0
             counters.append(make(BudgetCounter, (key, budget, labels, 0, ends_at, values_key, values)))
         else:
-            counters.append(make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at, "", 0)))
+            counters.append(
+                make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at, "", 0))
+            )
     return tuple(counters)
 
 
