@@ -131,11 +131,15 @@ build/uv/bin/uv: | $(STAMPS)/python
 	@build/uv/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 LOCK = build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--custom-compile-command "make lock" pyproject.toml
+	--custom-compile-command "make lock"
+# What LiteLLM asks for, and its objects are made without: 100 MB.
+WITHOUT = boto3 huggingface-hub tokenizers
 lock: build/uv/bin/uv
-	$(LOCK) --extra dev --output-file requirements-dev.lock
-	$(LOCK) --extra server --constraints requirements-dev.lock --output-file requirements.lock
-	$(LOCK) --resolution lowest --output-file requirements-oldest.lock
+	$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --extra server --constraints requirements-dev.lock --output-file requirements.lock
+	$(LOCK) pyproject.toml --resolution lowest --output-file requirements-oldest.lock
+	$(LOCK) - <<<litellm --constraints requirements-dev.lock --excludes <(printf '%s\n' $(WITHOUT)) \
+		--output-file requirements-litellm.lock
 
 # By the locked setuptools, not by what a registry has today. The wheel is built of the source archive.
 dist: setup

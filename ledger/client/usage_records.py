@@ -17,6 +17,9 @@ _BARE: Final = frozenset({"input_tokens", "prompt_tokens"})
 _LOGGED: Final = frozenset({"call_type", "custom_llm_provider", "model_group"})
 """What a record that LiteLLM logs has, and its answer has not."""
 _OTLP: Final = frozenset({"resourceSpans", "spanId", "traceId"})
+_ASKS_FOR_USAGE: Final = (
+    "of a stream the last chunk has it, if stream_options={'include_usage': True} asks for it"
+)
 _Adapt = Callable[[Any], Adapted | NoUsage]
 
 
@@ -37,7 +40,7 @@ class Read(NamedTuple):
 
 def of_openai(record: object, model: str | None = None) -> Read:
     """A response, its usage alone, or all that a stream sent. Raises UsageError."""
-    plain = _plain(record)
+    plain = _record("openai", record)
     if isinstance(plain, list):
         return _read("openai", openai.adapt, [_asked(event, model) for event in plain])
     return _read("openai", openai.adapt, _asked(_whole("openai", plain, model), model))
@@ -45,7 +48,9 @@ def of_openai(record: object, model: str | None = None) -> Read:
 
 def of_anthropic(record: object, model: str | None = None) -> Read:
     """A message, its usage alone, or all events of a stream. Raises UsageError."""
-    return _read("anthropic", anthropic.adapt, _asked(_whole("anthropic", _plain(record), model), model))
+    return _read(
+        "anthropic", anthropic.adapt, _asked(_whole("anthropic", _record("anthropic", record), model), model)
+    )
 
 
 def of_litellm(record: object, model: str | None = None) -> Read:
@@ -53,25 +58,35 @@ def of_litellm(record: object, model: str | None = None) -> Read:
 
     An answer has OpenAI's form and a bare name: whose model it is, the object knows beside its fields.
     """
-    last = _last_with_usage(record) if isinstance(record, list) else record
-    plain = _plain(last)
-    if not isinstance(plain, Mapping) or plain.keys() & _LOGGED:
-        return _read("litellm", litellm.adapt, plain, model)
+    last = _last_with_usage(record) if isinstance(record, list | tuple) else record
+    plain = _plain_record("litellm", last)
+    asked = None if model is None else litellm.named(model)
+    if plain.keys() & _LOGGED:
+        return _read("litellm", litellm.adapt, plain, asked)
     if plain.keys() & _BARE:
         return _read("litellm", litellm.adapt, _whole("litellm", plain, model))
+    if not plain.get("usage"):
+        raise UsageError(f"litellm: has no usage: {_ASKS_FOR_USAGE}")
     hidden = getattr(last, "_hidden_params", None) or {}
-    asked = model or hidden.get("litellm_model_name")
-    provider = hidden.get("custom_llm_provider") or _provider(asked)
-    logged = {"id": plain.get("id"), "model": plain.get("model"), "custom_llm_provider": provider}
+    found = hidden.get("litellm_model_name")
+    provider = hidden.get("custom_llm_provider") or _provider(model or found)
+    logged = {
+        "id": plain.get("id"),
+        "model": plain.get("model"),
+        "custom_llm_provider": provider,
+        "cache_hit": hidden.get("cache_hit"),
+    }
+    if asked is None and found:
+        asked = litellm.named(found)
     return _read("litellm", litellm.adapt, {**logged, "response": plain}, asked)
 
 
 def _last_with_usage(chunks: Sequence[object]) -> object:
     """Usage is cumulative over a stream."""
-    with_usage = (chunk for chunk in reversed(chunks) if _plain(chunk).get("usage"))
+    with_usage = (chunk for chunk in reversed(chunks) if _plain_record("litellm", chunk).get("usage"))
     found = next(with_usage, None)
     if found is None:
-        raise UsageError("litellm: no chunk has usage: stream_options={'include_usage': True} asks for it")
+        raise UsageError(f"litellm: no chunk has usage: {_ASKS_FOR_USAGE}")
     return found
 
 
@@ -159,6 +174,23 @@ def _asked(record: object, model: str | None) -> object:
     if isinstance(record, Mapping) and record.get("response") is not None:
         return {**record, "request": {"model": model}}
     return {"request": {"model": model}, "response": record}
+
+
+def _record(source: str, given: object) -> Any:
+    """An object, or a list of them, as JSON has them. Raises UsageError: a stream itself has no usage."""
+    plain = _plain(given)
+    if not isinstance(plain, Mapping | list):
+        allowed = "an answer, its usage, or a list of all that its stream sent"
+        raise UsageError(f"{source}: is {type(given).__name__} (allowed: {allowed})")
+    return plain
+
+
+def _plain_record(source: str, given: object) -> Mapping[str, Any]:
+    """One object. Raises UsageError."""
+    plain = _record(source, given)
+    if not isinstance(plain, Mapping):
+        raise UsageError(f"{source}: is a list within a list (allowed: a list of all that a stream sent)")
+    return plain
 
 
 def _plain(value: object) -> Any:

@@ -32,16 +32,25 @@ from pricing.usage.items import CACHE
 
 _CONTENT = names_in(
     """
-    agent_id api_base api_key autorouter_model cache_key call_type completionStartTime
-    completion_start_time cost_breakdown created_at custom_llm_provider duration_ms endTime
-    error_information error_str guardrail_information hidden_params mcp_namespaced_tool_name messages
-    metadata model_id model_map_information model_parameters organization_id proxy_server_request
-    request_duration_ms request_tags requester_ip_address response response_cost
-    response_cost_failure_debug_info response_time saved_cache_cost spend startTime status_fields stream
-    team_id trace_id updated_at user_agent vector_store_request_metadata
+    agent_id api_base api_key autorouter_baseline_observation autorouter_model autorouter_savings
+    autorouter_savings_estimate cache_key call_type classifier_input completion_start_time
+    completionStartTime cost_breakdown cost_finalized created_at custom_llm_provider duration_ms
+    endTime error_information error_str guardrail_information hidden_params litellm_call_id
+    mcp_namespaced_tool_name messages metadata model_id model_map_information model_parameters
+    organization_id originating_request_masked proxy_server_request request_duration_ms
+    request_model_access_groups request_tags requester_ip_address response response_cost
+    response_cost_failure_debug_info response_time saved_cache_cost spend
+    standard_built_in_tools_params startTime status_fields stream team_id trace_id updated_at
+    user_agent vector_store_request_metadata zero_cost_diagnostic
     """
 )
 """Fields of a record that are not usage; `spend` and `response_cost` are what LiteLLM says that it cost."""
+
+
+def named(model: str) -> str:
+    """A model as LiteLLM names it, `gemini/gemini-2.5-pro`, by its provider's name in the catalog."""
+    prefix, slash, name = model.partition("/")
+    return model_of(provider_id(prefix), name) if slash else model
 
 
 def adapt(record: object) -> Adapted | NoUsage:
@@ -140,6 +149,6 @@ def _models(fields: Fields) -> tuple[str, str]:
         raise AdapterError(fields.at("custom_llm_provider"), "is missing", allowed)
     prefix = provider or model.partition("/")[0]
     name = model.removeprefix(f"{prefix}/")
-    served = model_of(provider_id(prefix), name)
+    served = named(f"{prefix}/{name}")
     same = group in {None, name, model, f"{prefix}/{name}", served}
     return (served if same else f"litellm/{group}"), served

@@ -49,7 +49,7 @@ logged = {"id": "1", "call_type": "acompletion", "model": "gpt-5", "custom_llm_p
 async def main():
     async with Credits(os.environ["LEDGER"]) as credits:
         for _ in range(2):
-            call = {"standard_logging_object": logged}
+            call = {"standard_logging_object": logged, "litellm_call_id": "1"}
             await recipe.Charging(credits).async_log_success_event(call, None, 0, 0)
             print(100 - (await credits.balance("logged")).available, "credits")
 asyncio.run(main())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
+from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
@@ -24,13 +25,14 @@ from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 from ledger.cli.replaying.csv_records import Record, RecordFormat
 from ledger.cli.replaying.provider_records import open_provider_records
 from ledger.client.errors import CreditsError, UsageError
-from ledger.client.usage import convert
+from ledger.client.usage import Converted, convert
 from ledger.v1.usage_pb2 import OUTCOME_RESULT_FAILED, ComputeUsage, TokenUsage, UsageItem
 
 SAMPLE = Path(__file__).parents[3] / "ledger" / "sample" / "records"
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "litellm.json").read_text(encoding="utf-8"))
-"""What objects of LiteLLM's package have in them: its answer to a request of a prompt of 250 tokens, of which
-200 were read from a cache and 30 written to it; beside it what the object knows; the chunks of a stream."""
+_RECORD = Path(__file__).parent / "recorded" / "litellm.json"
+RECORDED = json.loads(_RECORD.read_text(encoding="utf-8"))["records"]
+"""Objects of LiteLLM's package with the items that they are: a test of the distribution holds that its
+package makes such objects, and the client such items of them."""
 CHAT = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -85,7 +87,7 @@ ANTHROPIC_SERVED = "anthropic/claude-sonnet-4-5-20250929"
 class Recorded:
     """An object of LiteLLM's package, as far as it is looked at."""
 
-    def __init__(self, fields: dict[str, Any], hidden: dict[str, str] | None = None) -> None:
+    def __init__(self, fields: dict[str, Any], hidden: dict[str, Any]) -> None:
         self._fields = fields
         self._hidden_params = hidden
 
@@ -182,18 +184,53 @@ def test_streams_of_anthropic() -> None:
     assert convert(anthropic=[begun, ended], model=ANTHROPIC_MODEL).items == expected
 
 
-def test_answers_of_litellm() -> None:
-    """Counts are OpenAI's whoever answers; whose model it is the object knows, or the caller says."""
-    of_object = convert(litellm=Recorded(RECORDED["answer"], RECORDED["hidden"]))
-    expected = tokens(ANTHROPIC_MODEL, ANTHROPIC_SERVED, **IN_MESSAGE)
-    assert (of_object.items, of_object.warnings) == (expected, ())
-    assert convert(litellm=RECORDED["answer"], model=ANTHROPIC_MODEL).items == expected
-    alone = convert(litellm=Recorded(RECORDED["usage"]), model=ANTHROPIC_MODEL)
-    assert alone.items == tokens(ANTHROPIC_MODEL, **IN_MESSAGE)
-    chunks = [Recorded(each, {"custom_llm_provider": "openai"}) for each in RECORDED["chunks"]]
-    assert convert(litellm=chunks).items == tokens("openai/gpt-4o-mini", input=8, output=1)
-    with pytest.raises(UsageError, match="no chunk has usage"):
-        convert(litellm=chunks[:1])
+@pytest.mark.parametrize("name", RECORDED)
+def test_objects_of_litellm(name: str) -> None:
+    """Counts are OpenAI's whoever answers; whose model it is the object knows, by the catalog's names."""
+    record = RECORDED[name]
+    objects = [Recorded(**each) for each in record["objects"]]
+    model = {"model": record["model"]} if "model" in record else {}
+    found = convert(litellm=objects if name.endswith("stream") else objects[0], **model)
+    assert [MessageToDict(item) for item in found.items] == record["items"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "model"),
+    [
+        ("openai/gpt-5", "openai/gpt-5"),
+        ("anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("gemini/gemini-2.5-pro", "google/gemini-2.5-pro"),
+    ],
+)
+def test_one_call_is_of_one_model_in_whatever_form_it_comes(prefix: str, model: str) -> None:
+    """An answer, its usage, a stream, a log and a dict are priced as the same, by the catalog's name."""
+    forms = [RECORDED[f"{prefix}: {form}"]["items"] for form in ("answer", "usage", "stream", "logged")]
+    forms.append([MessageToDict(item) for item in _answer(prefix, model=prefix).items])
+    for items in forms:
+        (item,) = items
+        assert item["tokens"]["model"] == model
+        assert item["tokens"] | {"servedBy": ""} == forms[0][0]["tokens"] | {"servedBy": ""}
+
+
+def _answer(name: str, **beside: str) -> Converted:
+    return convert(litellm=RECORDED[f"{name}: answer"]["objects"][0]["fields"], **beside)
+
+
+def test_an_answer_of_litellms_own_cache() -> None:
+    """It is priced as asked, and served by `cache`."""
+    (record,) = RECORDED["openai/gpt-5: answer"]["objects"]
+    hit = Recorded(record["fields"], {**record["hidden"], "cache_hit": True})
+    assert convert(litellm=hit).items == tokens("openai/gpt-5", "cache", **IN_CHAT)
+
+
+def test_a_stream_of_litellm_without_usage() -> None:
+    """Refused, as chunks and as the last one alone, with what asks for it. Chunks may be in a tuple."""
+    chunks = tuple(Recorded(**each) for each in RECORDED["openai/gpt-5: stream"]["objects"])
+    assert convert(litellm=chunks).items == tokens("openai/gpt-5", **IN_CHAT)
+    for without in (chunks[:1], [], chunks[0]):
+        with pytest.raises(UsageError, match=r"usage: of a stream .* stream_options"):
+            convert(litellm=without)
 
 
 def test_what_litellm_logs() -> None:
@@ -323,7 +360,13 @@ def test_items_as_they_are() -> None:
             {"openai": {"model": "m", "usage": {"prompt_tokens": 9.0, "completion_tokens": 1}}},
             "prompt_tokens: is 9.0",
         ),
-        ({"openai": 7}, "the record: is 7"),
+        (
+            {"openai": 7},
+            "openai: is int .allowed: an answer, its usage, or a list of all that its stream sent",
+        ),
+        ({"anthropic": iter(())}, "anthropic: is tuple_iterator .allowed: an answer"),
+        ({"litellm": iter(())}, "litellm: is tuple_iterator .allowed: an answer"),
+        ({"litellm": [[]]}, "litellm: is a list within a list"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(work: dict[str, Any], said: str) -> None:
