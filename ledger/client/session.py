@@ -13,8 +13,9 @@ done.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -60,6 +61,7 @@ ITEMS_MAX: Final = 500
 QUEUE_ITEMS_MAX: Final = 10_000
 """Of a session, not committed: minutes of the busiest agent."""
 
+_log = logging.getLogger(__name__)
 _UNANSWERED: Final = (Unavailable, DeadlineExceeded)
 _GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
 
@@ -165,6 +167,10 @@ class Session:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_leaving = False
+        self._at_end: list[Callable[[], Work]] = []
+        """What says what is to be added when the session is left."""
+        self._not_added: CreditsError | None = None
+        """Why something of that could not be."""
 
     # -- the caller's ------------------------------------------------------------------------------
 
@@ -210,8 +216,7 @@ class Session:
                 raise UsageError("usage: is there twice: give it by its name, or without")
             work["usage"] = items
         converted = convert(**work)
-        if self._task is None or self._is_leaving:
-            raise ClientClosed("the session is over, or has not begun: nothing is added to it")
+        self._check_begun()
         if self._items_waiting + len(converted.items) > QUEUE_ITEMS_MAX:
             raise QueueFull(f"{self._items_waiting} items of the session are not committed yet")
         self._take(self._dated(converted.items))
@@ -226,6 +231,18 @@ class Session:
         if subject is not None:
             work["subject"] = subject
         self.add(**work)
+
+    def add_at_end(self, used: Callable[[], Work]) -> None:
+        """Adds what `used` answers with, as `add` takes it, when the session is left, by whoever leaves it.
+
+        That is the block's end, an exception, cancellation, or `Credits.close`, before which nobody may have
+        ended a stream that is not read any more: what was used so far is charged all the same. It is called
+        once, in the thread of the client's loop. What cannot be added is logged, and raised by leaving, as a
+        CreditsError. Raises ClientClosed where the session is over, or has not begun.
+        """
+        forks.check()
+        self._check_begun()
+        self._at_end.append(used)
 
     def check(self) -> None:
         """Raises what the work is to stop for.
@@ -255,6 +272,9 @@ class Session:
 
     def leave(self) -> None:
         """Takes no more usage, and commits the rest; leaving the block does it too."""
+        at_end, self._at_end = self._at_end, []
+        for used in at_end:
+            self._add_last(used)
         self._is_leaving = True
         self._wake.set()
 
@@ -294,6 +314,23 @@ class Session:
             yield from (write for write, _ in settling.refused)
 
     # -- what is added -----------------------------------------------------------------------------
+
+    def _check_begun(self) -> None:
+        """Raises ClientClosed where nothing can be added."""
+        if self._task is None or self._is_leaving:
+            raise ClientClosed("the session is over, or has not begun: nothing is added to it")
+
+    def _add_last(self, used: Callable[[], Work]) -> None:
+        """Adds what was used; who leaves may be the client, which nothing of it is to keep from closing."""
+        try:
+            self._take(self._dated(convert(**used()).items))
+        except CreditsError as error:
+            self._not_added = error
+        except Exception as error:  # noqa: BLE001 -- a caller's function may raise anything
+            self._not_added = UsageError(f"what a session adds at its end: {error!r}")
+        else:
+            return
+        _log.warning("usage of %s is not charged: %s", self.customer_id, self._not_added)
 
     def _take(self, items: Sequence[UsageItem]) -> None:
         """Stores items, with the writes that take them. Raises JournalError: none is taken."""
@@ -337,6 +374,8 @@ class Session:
     def _problem(self) -> CreditsError | None:
         if self._refused:
             return self._refused[0].refused[0][1]
+        if self._not_added is not None:
+            return self._not_added
         if self._trouble is not None and not (self._delivery.goes_on and isinstance(self._trouble, AWAY)):
             return self._trouble
         return self._book.shortage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
@@ -53,6 +53,14 @@ class SyncSession:
 
         async def added() -> None:
             self._session.outcome(name, subject=subject, result=result, count=count)
+
+        self._run(added())
+
+    def add_at_end(self, used: Callable[[], Work]) -> None:
+        """Adds what `used` answers with when the session is left, as `Session.add_at_end` does."""
+
+        async def added() -> None:
+            self._session.add_at_end(used)
 
         self._run(added())
 

@@ -6,9 +6,11 @@ import asyncio
 import errno
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from client_world import Shop, sandbox, searches
@@ -25,12 +27,14 @@ from ledger.client import (
     SyncSession,
     UsageError,
 )
+from ledger.client.usage import Work
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HOUR = 3_600
 """Of a sandbox: 4 credits."""
+Ending: TypeAlias = Callable[[Credits, Session], Awaitable[None]]
 
 
 async def test_what_was_added_is_charged_and_the_rest_given_back(credits: Credits, customer: str) -> None:
@@ -165,6 +169,104 @@ async def test_closing_the_client_ends_its_sessions(shop: Shop, customer: str) -
         return not [task for task in asyncio.all_tasks() if _is_the_clients(task)]
 
     await until(has_no_tasks)
+
+
+async def _left(credits: Credits, session: Session) -> None:
+    await session.__aexit__(None, None, None)
+
+
+async def _left_by_an_error(credits: Credits, session: Session) -> None:
+    await session.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+
+
+async def _left_by_a_cancelled_task(credits: Credits, session: Session) -> None:
+    leaving = asyncio.create_task(_left(credits, session))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def _closed_before_it_is_left(credits: Credits, session: Session) -> None:
+    await credits.close()
+    await _left(credits, session)
+
+
+async def _closed_while_it_is_left(credits: Credits, session: Session) -> None:
+    leaving = asyncio.create_task(_left(credits, session))
+    closing = asyncio.create_task(credits.close())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving, closing])
+
+
+async def _closed_while_it_commits(credits: Credits, session: Session) -> None:
+    session.add(sandbox(HOUR))
+    flushing = asyncio.create_task(session.flush())
+    await asyncio.sleep(0)
+    await credits.close()
+    await flushing
+
+
+@pytest.mark.parametrize(
+    ("ended", "charged"),
+    [
+        (_left, 4),
+        (_left_by_an_error, 4),
+        (_left_by_a_cancelled_task, 4),
+        (_closed_before_it_is_left, 4),
+        (_closed_while_it_is_left, 4),
+        (_closed_while_it_commits, 8),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_what_was_used_so_far_is_charged_whatever_ends_the_session(
+    shop: Shop, customer: str, ended: Ending, charged: int
+) -> None:
+    """A stream is not read on, and nobody may have ended it when the client is closed."""
+    asked = 0
+
+    def used() -> Work:
+        nonlocal asked
+        asked += 1
+        return {"compute": "sandbox", "seconds": asked * HOUR}
+
+    async with Credits(shop.target) as credits:
+        session = await credits.session(customer, estimate=10).__aenter__()
+        session.add_at_end(used)
+        await ended(credits, session)
+    assert session.charged == charged
+    with pytest.raises(ClientClosed):
+        session.add_at_end(used)
+    async with Credits(shop.target) as credits:
+        balance = await credits.balance(customer)
+        assert (balance.available, balance.held) == (100 - charged, 0)
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [
+        (dict, "give one of usage"),
+        ([].pop, "what a session adds at its end: IndexError"),
+    ],
+)
+async def test_what_cannot_be_added_at_the_end(
+    shop: Shop, customer: str, used: Callable[[], Work], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Leaving raises it, closing logs it; the rest is charged, also of other sessions."""
+    async with Credits(shop.target) as credits:
+        session = await credits.session(customer, estimate=10).__aenter__()
+        session.add_at_end(used)
+        session.add_at_end(lambda: {"compute": "sandbox", "seconds": HOUR})
+        with pytest.raises(UsageError, match=said):
+            await _left(credits, session)
+        for at_end in (used, lambda: Work(compute="sandbox", seconds=HOUR)):
+            other = await credits.session(customer, estimate=10).__aenter__()
+            other.add_at_end(at_end)
+    logged = [record.message for record in caplog.records if record.name == "ledger.client.session"]
+    assert [said in message for message in logged] == [True, True]
+    async with Credits(shop.target) as credits:
+        assert (await credits.balance(customer)).available == 92
 
 
 @pytest.mark.timeout(300)

@@ -31,13 +31,13 @@ import calling, recipe
 from ledger.client import Credits
 asked = lambda name: (recipe.app, "/answers", f"customer_id={name}&question=why")
 async def run():
-    async with calling.started(recipe.app), Credits(os.environ["LEDGER"]) as credits:
+    async with calling.started(recipe.app):
         for name in ("acme", "nearly-out"):
             print(*await calling.post(*asked(name)))
         await calling.hang_up(*asked("hung-up"))
-        while (await credits.balance("hung-up")).held:
-            await asyncio.sleep(0.05)
-        print(100 - (await credits.balance("hung-up")).available, "credits")
+    async with Credits(os.environ["LEDGER"]) as credits:
+        balance = await credits.balance("hung-up")
+        print(100 - balance.available - balance.held, "credits")
 asyncio.run(run())
 """,
     LITELLM: """
