@@ -169,14 +169,19 @@ def is_one_too_many(counter: BudgetCounter) -> bool:
     return bool(counter.values_key) and counter.values >= BUDGET_VALUES_MAX
 
 
-def refuse_hold(counters: Sequence[BudgetCounter], asked_micros: int, required_micros: int) -> Refusal | None:
-    """Refuses a hold of which budgets leave less than it needs; where one blocks, that is all it asks."""
+def refuse_hold(
+    counters: Sequence[BudgetCounter], least: BudgetCounter | None, asked_micros: int, required_micros: int
+) -> Refusal | None:
+    """Refuses a hold of which budgets leave less than it needs; where one blocks, that is all it asks.
+
+    `least` is the tightest of the counters, here and below.
+    """
     if refusal := refuse_new_values(counters, required_micros):
         return refusal
-    least = tightest([counter for counter in counters if _blocks(counter)])
-    if least is not None and least.left_micros < asked_micros:
-        return refusals.budget_exceeded(least, asked_micros)
-    return refuse_beyond(counters, required_micros)
+    blocking = [counter for counter in counters if counter.budget and counter.budget.at_limit is _BLOCK]
+    if blocking and (refusal := refuse_beyond(tightest(blocking), asked_micros)):
+        return refusal
+    return refuse_beyond(least, required_micros)
 
 
 def refuse_new_values(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
@@ -187,22 +192,18 @@ def refuse_new_values(counters: Sequence[BudgetCounter], required_micros: int) -
     return None
 
 
-def refuse_beyond(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
+def refuse_beyond(least: BudgetCounter | None, required_micros: int) -> Refusal | None:
     """Refuses what needs more than the tightest budget leaves."""
-    least = tightest(counters)
     if least is None or least.left_micros >= required_micros:
         return None
     return refusals.budget_exceeded(least, required_micros)
 
 
-def within(counters: Sequence[BudgetCounter], taken: list[Source]) -> tuple[list[Source], int | None]:
+def within(least: BudgetCounter, taken: list[Source]) -> tuple[list[Source], int]:
     """What budgets let be taken of lots: what is held of it whole, of the rest what is left, the first first.
 
-    Gives also what they leave beside that, in micro-credits; None: they limit nothing.
+    Gives also what they leave beside that, in micro-credits.
     """
-    least = tightest(counters)
-    if least is None:
-        return taken, None
     left_micros, kept = least.left_micros, []
     for lot, micros, held in taken:
         part = micros if held else min(micros, left_micros)
@@ -256,10 +257,6 @@ def _crossings(counter: BudgetCounter, budget: Budget, used_micros: int) -> Iter
                 ends_at=counter.ends_at,
                 is_recovery=was_reached,
             )
-
-
-def _blocks(counter: BudgetCounter) -> bool:
-    return counter.budget is not None and counter.budget.at_limit is _BLOCK
 
 
 def _values(budget: Budget, labels: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -180,7 +180,7 @@ def charge(
     if not command.already_used and (refusal := budgets.refuse_new_values(counters, payment.bill.micros)):
         return refusal
     if payment.uncollected_micros and not command.already_used:
-        refusal = budgets.refuse_beyond(counters, payment.bill.micros)
+        refusal = budgets.refuse_beyond(budgets.tightest(counters), payment.bill.micros)
         return refusal or refusals.insufficient(payment.charged_micros, payment.priced_micros)
     draft = Draft(wallet, now)
     if counters:
@@ -306,14 +306,15 @@ def _pay(
     have limited it. `borrows`: it may make debt, if the plan lets it.
     """
     goes_beyond = no_hold or plan.over_capture in _GOES_BEYOND_THE_HOLD
+    least = budgets.tightest(counters) if counters else None
 
     def pay(bill: Bill) -> _Payment:
         taken, uncovered = cover(bill, chain(held, free_sources(wallet.lots)) if goes_beyond else iter(held))
         debt_max = uncovered
-        if counters:
-            taken, left = budgets.within(counters, taken)
+        if least is not None:
+            taken, left = budgets.within(least, taken)
             uncovered = bill.micros - sum([micros for _, micros, _ in taken])
-            debt_max = uncovered if left is None else min(uncovered, left)
+            debt_max = min(uncovered, left)
         debt = min(debt_max, overdraft_left(wallet, plan, terms)) if debt_max and borrows else 0
         return make(_Payment, (bill, pools, bill.micros + pools.total_micros, taken, debt, uncovered - debt))
 

@@ -68,21 +68,23 @@ def reserve(
     if bill.micros > MAX_AMOUNT:
         return refusals.price_too_large("usage")
     counters = facts.counters
+    least = budgets.tightest(counters) if counters else None
     taken, uncovered = cover(bill, free_sources(wallet.lots))
-    if uncovered or (counters and budgets.refuse_beyond(counters, bill.micros)):
+    if uncovered or (least and budgets.refuse_beyond(least, bill.micros)):
         bill = without_carried(bill)
         taken, uncovered = cover(bill, free_sources(wallet.lots))
     asked = bill.micros
     required = asked if command.fill is _ALL_OR_NOTHING else min(command.minimum_micros, asked)
-    if counters and (refusal := budgets.refuse_hold(counters, asked, required)):
+    if counters and (refusal := budgets.refuse_hold(counters, least, asked, required)):
         return refusal
     if asked - uncovered < required:
         return refusals.insufficient(asked - uncovered, required)
 
     # The hold is granted.
     draft = Draft(wallet, now)
+    if least is not None:
+        taken, _ = budgets.within(least, taken)
     if counters:
-        taken, _ = budgets.within(counters, taken)
         draft.count(counters, sum([micros for _, micros, _ in taken]), begins=True)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
@@ -158,7 +160,7 @@ def extend(wallet: Wallet, command: Extend, *, now: datetime, plan: Plan, facts:
     refusal = refuse_not_open(before)
     if refusal or before is None:
         return refusal or refusals.RESERVATION_NOT_FOUND
-    if refusal := budgets.refuse_beyond(facts.counters, command.amount_micros):
+    if refusal := budgets.refuse_beyond(budgets.tightest(facts.counters), command.amount_micros):
         return refusal
     taken, uncovered = cover(make_bill(command.amount_micros, None), free_sources(wallet.lots))
     if uncovered:
