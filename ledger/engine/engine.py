@@ -77,7 +77,7 @@ class Engine:
             )
             cell.start()
             self._cells[name] = cell
-            sweeper = Sweeper(cell, self._database, self._clock)
+            sweeper = Sweeper(cell, self._database, self._clock, self._limits)
             self.sweepers.append(sweeper)
             self._sweeps.append(asyncio.create_task(sweeper.run(), name=f"sweeper of {name}"))
 

@@ -82,5 +82,21 @@ class EngineLimits:
     batch_work_max: int = 5_000
     """Lines in one statement, but for a command that has more by itself: some tenth of a second."""
 
+    sweep_seconds: float = 0.5
+    """Between two sweeps: half of the second within which what is due is written."""
+
+    swept_max: int = 250
+    """Customers woken in one sweep, and so in one load: of each, hundreds of holds may have expired. The next
+    sweep follows at once while there are more."""
+
+    due_max: int = 4_000
+    """Customers, those due for longest, of whom a sweep takes some at random if there are more than it takes.
+    Each server of a cell sweeps: were they to take the same ones, all but one would have done it for nothing.
+    """
+
+    sweep_patience_seconds: float = 15.0
+    """For the customers of one sweep, longer than a command is retried: one that takes longer holds up no
+    other."""
+
 
 ENGINE_LIMITS: Final = EngineLimits()

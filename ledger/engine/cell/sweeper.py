@@ -12,21 +12,9 @@ import structlog
 from ledger.clock import DatabaseClock
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Pending, Underway
+from ledger.engine.limits import EngineLimits
 from ledger.store.directory import due_customers
 from ledger.store.postgres.database import Database
-
-PERIOD_SECONDS = 0.5
-"""Half of the second within which what is due is written."""
-CUSTOMERS_MAX = 250
-"""Customers woken in one go, and so in one load: of each, hundreds of holds may have expired. The next go
-follows at once while there are more."""
-
-LOOKED_AT_MAX = 4_000
-"""Customers, those due for longest, of whom a go takes some at random if there are more than it takes. Each
-server of a cell sweeps: were they to take the same ones, all but one would have done it for nothing."""
-
-PATIENCE_SECONDS = 15.0
-"""For the customers of one go, longer than a command is retried: one that takes longer holds up no other."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +27,9 @@ class Sweeper:
         cell: Cell,
         database: Database,
         clock: DatabaseClock,
+        limits: EngineLimits,
     ) -> None:
+        self._limits = limits
         self._cell = cell
         self._database = database
         self._clock = clock
@@ -64,21 +54,21 @@ class Sweeper:
             ) as error:
                 _log.warning("sweeper.waits", cell=self._cell.name, error=repr(error))
                 swept = 0
-            if swept < CUSTOMERS_MAX:
-                await asyncio.sleep(PERIOD_SECONDS)
+            if swept < self._limits.swept_max:
+                await asyncio.sleep(self._limits.sweep_seconds)
 
     async def step(self) -> int:
         """Writes what is due for some customers, of those who are due for longest; says for how many."""
         now = self._clock.now()
         if self._due_since is None:
             self._due_since = now  # As far as anybody can tell until the look succeeds.
-        due = await due_customers(self._database.writer, self._cell.name, now, LOOKED_AT_MAX)
+        due = await due_customers(self._database.writer, self._cell.name, now, self._limits.due_max)
         customers = due
-        if len(due) > CUSTOMERS_MAX:
-            customers = sample(due, CUSTOMERS_MAX)
+        if len(due) > self._limits.swept_max:
+            customers = sample(due, self._limits.swept_max)
         if due:
             self._due_since = due[0][1]
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._limits.sweep_patience_seconds):
                 looks = Asked(Underway())
                 for customer, _ in customers:
                     self._cell.arrive(Pending(customer, None, None, looks), looks.arrived_at)

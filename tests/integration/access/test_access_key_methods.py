@@ -91,6 +91,7 @@ async def test_a_key_is_shown_whatever_comes_after(service, monkeypatch):
         raise ConnectionError
 
     with monkeypatch.context() as patched:
+        # The database is there to make the key, and away a moment later.
         patched.setattr(KeyTable, "look", away)
         made = (await create(service)).response
     async with asyncio.timeout(60):

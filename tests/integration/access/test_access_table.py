@@ -305,6 +305,7 @@ async def test_a_look_that_gets_no_answer_is_given_up(open_table, make, monkeypa
         table._look_seconds = 60
         await look()
 
+    # No server of PostgreSQL says nothing at all: a lock is waited for, and ends.
     monkeypatch.setattr(table, "look", dead_at_first)
     following = asyncio.create_task(table.run())
     await make()

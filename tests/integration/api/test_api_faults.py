@@ -240,6 +240,7 @@ async def test_a_large_page_is_made_in_turns(own, world, monkeypatch):
         return encode_charge(into, customer_id, entry, **reported)
 
     encode_charge = encode.charge
+    # What is made in one turn leaves no trace outside.
     monkeypatch.setattr(encode, "charge", charge)
     make = asyncio.create_task(credit.ListCharges(listed, None))
     while not make.done():

@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 from engine_world import CARD, World, fingerprint, pages
 
-import pricing
 from ledger import books
 from ledger.engine.cell.decider import WORK_AT_ONCE
 from ledger.engine.cell.open_batch import OpenBatch
@@ -156,15 +155,13 @@ async def test_rows_are_made_in_turns(world: World) -> None:
     assert len(entries.split(BETWEEN_ROWS)) == 4
 
 
-async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_card_to_come_is_compiled_before_anybody_needs_it(world: World) -> None:
     """A look at what is published makes it ready to price by, in a thread: a command compiles nothing."""
     document = CARD % (2, "3")
     version = (await world.publishing.publisher.publish_card(document, By(ACT, Source.API))).version
     await world.publishing.step()
-    monkeypatch.setattr(pricing, "compile_terms", lambda *_: pytest.fail("compiled"))
     prices = world.engine.prices
+    compiled = set(prices._compiled_terms)
     card = prices.card_for(None, "basic", version.effective_from)
     assert card is not None
     assert card.version.number == 2
@@ -172,3 +169,4 @@ async def test_a_card_to_come_is_compiled_before_anybody_needs_it(
         pages(1), {}, prices.pin(card, version.effective_from, 10**9), version.effective_from
     )
     assert quote.exact_micros == 3 * CREDIT
+    assert set(prices._compiled_terms) == compiled

@@ -287,6 +287,7 @@ async def test_who_changed_is_verified_before_its_turn(
     async def none(passed: int) -> list[int]:
         return []
 
+    # As if a round took for ever: no number of customers that a test can make would.
     monkeypatch.setattr(cell, "_next", none)
     await watch.step()
     await charge(world, "acme", "a change")

@@ -205,6 +205,7 @@ def test_a_file_that_goes_while_it_is_read(
 
     authority.issue("tls")
     with monkeypatch.context() as patched:
+        # Between the look at a file and its reading there is no time for a test to take it away.
         patched.setattr("ledger.doors.tls.read", torn)
         look_twice(tls)
     assert figure(metrics, "files_refused") == 1

@@ -79,6 +79,7 @@ def _comparisons(monkeypatch, size, rule_of):
 
     many = [rule_of(number) for number in range(size)]
     with monkeypatch.context() as patch:
+        # Time is no measure on a busy machine: what is counted is the work.
         patch.setattr(selectors, "compile_pattern", counting)
         found = rule_index.Finder(many)
         patch.undo()
