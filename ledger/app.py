@@ -49,6 +49,7 @@ from ledger.errors import OperatorError, RequestError
 from ledger.events.derive import PublicIds
 from ledger.followers.event_follower import EventFollower
 from ledger.followers.floor_follower import FloorFollower
+from ledger.followers.overrides_follower import OverridesFollower
 from ledger.followers.tailer import Tailer
 from ledger.followers.top_up_follower import TopUpFollower
 from ledger.followers.watch import Watch
@@ -241,11 +242,19 @@ async def running(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[
         )
         _run(events.run(), life)
         top_ups = TopUpFollower(
-            database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, engine.carry_out, look_seconds
+            database,
+            DEFAULT_CELLS,
+            publishing.prices,
+            _IDS,
+            clock.now,
+            engine.carry_out,
+            operations,
+            look_seconds,
         )
         _run(top_ups.run(), life)
         floors = FloorFollower(database, DEFAULT_CELLS, lambda: publishing.margin_floors, clock.now)
         _run(floors.run(), life)
+        _run(OverridesFollower(database, DEFAULT_CELLS, operations).run(), life)
         webhooks = WebhookDelivery(
             database.writer, operations, look_seconds, private_allowed=settings.webhooks_private
         )

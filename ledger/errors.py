@@ -16,6 +16,7 @@
             MarginUnknownError
             OtherHistoryError
             OverloadedError
+            OverridesUnreadableError
             SimulationFailedError
             StandbyError
             TooManyReportsError

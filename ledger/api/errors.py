@@ -96,6 +96,10 @@ TABLE: Final[Mapping[RefusalReason, Wording]] = {
     ),
     RefusalReason.RATE_CARD_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such rate card in force."),
     RefusalReason.PLAN_NOT_FOUND: Wording(StatusCode.NOT_FOUND, "There is no such plan."),
+    RefusalReason.PLAN_OVERRIDES_UNREADABLE: Wording(
+        StatusCode.FAILED_PRECONDITION,
+        "This server is of a version that cannot read the customer's own fields of its plan.",
+    ),
     RefusalReason.RATE_VERSION_NOT_FOUND: Wording(
         StatusCode.NOT_FOUND, "There is no such version of the card, of the cost book or of the plans."
     ),

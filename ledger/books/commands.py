@@ -223,7 +223,7 @@ class UpdateCustomer(NamedTuple):
     multiplier_nanos: int | None = None
     plan_overrides: str | None = None
     is_granted: bool = False
-    """The plan named has recurring grants, which begin by the clock, at once."""
+    """Recurring grants begin by the clock, at once: those of the plan named, or others of its own."""
 
 
 OfGrant: TypeAlias = (
@@ -246,3 +246,21 @@ Command: TypeAlias = (
     | Reverse
     | Refund
 )
+
+
+def needs_whole_plan(command: Command) -> bool:
+    """Whether a command goes by what the customer's plan allows or chooses.
+
+    What has been done, or is given back, is booked all the same.
+    """
+    match command:
+        case Reserve() | Extend():
+            return True
+        case Charge():
+            return not command.already_used
+        case VoidGrant():
+            return command.used is None and not command.only_pending_payment
+        case ResolveDispute():
+            return command.used is None and not command.is_won
+        case _:
+            return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from ledger.books.limits import LINES_UNDONE_MAX, LOTS_MAX
 from ledger.books.model.budgets import BudgetCounter
@@ -30,6 +31,11 @@ def invalid(field: str, description: str) -> Refusal:
 def price_too_large(field: str) -> Refusal:
     """Refuses a price that the books cannot hold: quantities beyond any real use."""
     return invalid(field, f"the price amounts to more than {MAX_AMOUNT} micro-credits")
+
+
+def overrides_unreadable(fields: Sequence[str]) -> Refusal:
+    """Refuses what would go by a customer's own fields of its plan that cannot be read."""
+    return Refusal(RefusalReason.PLAN_OVERRIDES_UNREADABLE, {"fields": ", ".join(fields)})
 
 
 def grant_closed(status: LotStatus) -> Refusal:

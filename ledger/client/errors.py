@@ -28,6 +28,7 @@
             NotEntitled
             OverCapture
             PlanNotFound
+            PlanOverridesUnreadable
             RateCardNotFound
             RefundExceedsCharge
             RequestIdReused
@@ -214,6 +215,13 @@ class PlanNotFound(Refused):
 
     reason = "PLAN_NOT_FOUND"
     plan = _text("plan")
+
+
+class PlanOverridesUnreadable(Refused):
+    """The server is of an older version than what it has of the customer: no work begins there."""
+
+    reason = "PLAN_OVERRIDES_UNREADABLE"
+    unreadable = _text("fields")
 
 
 class ReservationNotFound(Refused):

@@ -15,6 +15,7 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
 from ledger.rounds import rounds
 from ledger.store.events.outbox import EventStep, report_expiring, report_published, take_step
+from ledger.store.events.plans_seen import PlansSeen
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,21 +54,13 @@ class EventFollower:
 
     async def step(self) -> bool:
         """Makes events of one chunk of every cell's journal, and of new prices; True if there is more."""
-        plans = self._prices.plans(self._clock())
-        thresholds = {
-            name: plan.low_balance_micros for name, plan in plans.items() if plan.low_balance_micros
-        }
-        below = {name: plan.top_up.below_micros for name, plan in plans.items() if plan.top_up is not None}
-        notices = {
-            name: plan.expiring_notice for name, plan in plans.items() if plan.expiring_notice is not None
-        }
+        now = self._clock()
+        plans = PlansSeen(self._prices.plans(now), partial(self._prices.plan_for, instant=now))
         steps: list[EventStep | None] = []
         are_left = False
         for cell in self._cells:
-            steps.append(
-                await take_step(self._database, cell, STEP_ENTRIES_MAX, thresholds, self._derive, below)
-            )
-            are_left |= await report_expiring(self._database.writer, cell, notices, self._report)
+            steps.append(await take_step(self._database, cell, STEP_ENTRIES_MAX, plans, self._derive))
+            are_left |= await report_expiring(self._database.writer, cell, plans.of, self._report)
         await report_published(self._database.writer)
         made = [step for step in steps if step is not None]
         if len(made) == len(steps):

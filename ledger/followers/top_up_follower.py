@@ -18,9 +18,21 @@ from ledger.books.commands import IssueGrant, VoidGrant
 from ledger.books.model.lots import GrantKind, LotKey
 from ledger.books.model.refusals import Refusal
 from ledger.books.top_up_rules import TopUpRules
-from ledger.books.top_ups import Recovered, StateGrant, TakeBack, TopUp, Wait
+from ledger.books.top_ups import (
+    Announce,
+    Fail,
+    Recovered,
+    ReportCap,
+    StateGrant,
+    Step,
+    Succeed,
+    TakeBack,
+    TopUp,
+    Wait,
+)
 from ledger.errors import NotNowError
 from ledger.events.derive import PublicIds, of_top_up
+from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.price_book import PriceBook
 from ledger.rounds import rounds
 from ledger.store.audit import Act
@@ -40,6 +52,11 @@ BY_PLAN: Final = "topup"
 CarryOut: TypeAlias = Callable[[str, IssueGrant | VoidGrant, Act], Awaitable[object]]
 """Has the books carry out a command of a customer; what comes back may be a Refusal."""
 
+
+class OverridesUnreadableError(NotNowError):
+    """What a customer has its own of is not known to this version: a newer server is to go on."""
+
+
 _log = structlog.get_logger(__name__)
 
 
@@ -54,6 +71,7 @@ class TopUpFollower:
         ids: PublicIds,
         clock: Callable[[], datetime],
         carry_out: CarryOut,
+        metrics: OperationsMetrics,
         look_seconds: float,
     ) -> None:
         self._writer = database.writer
@@ -61,11 +79,14 @@ class TopUpFollower:
         self._clock = clock
         self._look_seconds = look_seconds
         self._carry_out = carry_out
+        self._metrics = metrics
         report = partial(of_top_up, ids=ids)
         self._steps = {cell: TopUpSteps(database.writer, cell, self._rules_of, report) for cell in cells}
 
-    def _rules_of(self, plan: str) -> TopUpRules | None:
-        found = self._prices.plans(self._clock()).get(plan)
+    def _rules_of(self, plan: str, overrides: str | None) -> TopUpRules | None:
+        found = self._prices.plan_for(plan, overrides, self._clock())
+        if found is not None and found.unreadable:
+            raise OverridesUnreadableError(found.unreadable)
         return found.top_up if found is not None else None
 
     async def run(self) -> None:
@@ -94,6 +115,9 @@ class TopUpFollower:
             looked = await steps.take(customer, is_refused=is_refused)
             if looked is None:
                 return
+            result = _result(looked.step)
+            if result is not None:
+                self._metrics.top_up(result)
             customer_id = looked.customer.customer_id
             match looked.step:
                 case Wait() | Recovered():
@@ -106,6 +130,21 @@ class TopUpFollower:
                 case TakeBack(top_up):
                     # Refused where it has been paid or given up meanwhile, which the next step finds.
                     await self._carry_out(customer_id, _taking_back(top_up), Act("", BY_PLAN, "VoidGrant"))
+
+
+def _result(step: Step) -> str | None:
+    """What a step has made of a top-up, as metrics name it; None: nothing that is counted."""
+    match step:
+        case Announce():
+            return "requested"
+        case Succeed():
+            return "paid"
+        case Fail():
+            return "given_up" if step.next_attempt_at is None else "failed"
+        case ReportCap():
+            return "capped"
+        case _:
+            return None
 
 
 def _report(customer: int, error: Exception) -> None:

@@ -66,6 +66,18 @@ class OperationsMetrics:
             registry=self.registry,
         )
         self.webhooks(0, 0, 0)
+        self._top_ups = Counter(
+            "acu_ledger_top_ups",
+            "Top-ups: requested; paid, failed (to be tried again), given_up; capped (not requested).",
+            labelnames=("result",),
+            registry=self.registry,
+        )
+        for result in ("requested", "paid", "failed", "given_up", "capped"):
+            self._top_ups.labels(result)
+        self.overrides_unreadable = self._gauge(
+            "plan_overrides_unreadable",
+            "Customers that begin no work here: this version cannot read their own fields of their plans.",
+        )
         self.books = BooksCollector(self._gauge)
         self.price_generation = self._gauge(
             "price_generation", "The last published version of any prices that this process knows of."
@@ -128,6 +140,10 @@ class OperationsMetrics:
         """Notes what came of deliveries."""
         for result, attempts in (("delivered", delivered), ("failed", failed), ("dead", dead)):
             self._deliveries.labels(result).inc(attempts)
+
+    def top_up(self, result: str) -> None:
+        """Notes what a step has made of a top-up."""
+        self._top_ups.labels(result).inc()
 
     def watch_pools(self, use: Callable[[], Mapping[str, tuple[int, int, int]]]) -> None:
         """Shows the pools of connections: by name, how many are busy, open and allowed.

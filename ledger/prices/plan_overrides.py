@@ -9,15 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
-from ledger.books.model.plans import Plan
+from pydantic import ValidationError
+
+from ledger.books.model.plans import OverCapture, Plan, Unpriced
 from ledger.prices.plans import PlanBook, PlanPolicies, policies_of, refuse_contradictions
 from pricing.documents.validate import ConfigError, RefusedError, read_text
 
 _FILE: Final = "<overrides>"
-_RENAMED: Final = {"overdraft_limit": "overdraft_limit_micros", "low_balance": "low_balance_micros"}
-"""Fields of `Plan` that have their unit in their name."""
+_RENAMED: Final = {
+    "overdraft_limit": "overdraft_limit_micros",
+    "low_balance": "low_balance_micros",
+    "topup": "top_up",
+}
+"""Fields that `Plan` has by another name."""
+_LEAST: Final[Mapping[str, Any]] = MappingProxyType(
+    {"over_capture": OverCapture.CAP, "overdraft_limit_micros": 0, "unpriced": Unpriced.BOOK}
+)
+"""By what work that has begun is charged least: no more than its hold, by prices alone."""
 _READ_MAX: Final = 4_096
 """Different overrides remembered at once: of customers at work."""
 
@@ -52,13 +63,31 @@ def go_with(overrides: str, plans: PlanBook, plan: str) -> bool:
 
 
 def overridden(plan: Plan, overrides: str) -> Plan:
-    """A plan with a customer's own fields, whether or not they go with the rest of it."""
+    """A plan with a customer's own fields, whether or not they go with the rest of it.
+
+    Where some of them cannot be read here, for a newer version has written them, the plan says which, and
+    what has begun is charged the least that it may be.
+    """
     return plan._replace(**_fields(overrides))
+
+
+def unreadable_fields(overrides: str) -> tuple[str, ...]:
+    """A customer's own fields that this version cannot read, by their names."""
+    unreadable: tuple[str, ...] = _fields(overrides).get("unreadable", ())
+    return unreadable
 
 
 @lru_cache(_READ_MAX)
 def _fields(overrides: str) -> Mapping[str, Any]:
-    stated = PlanPolicies.model_validate(json.loads(overrides))
+    """What a customer has its own of, by the fields of `Plan`."""
+    written = json.loads(overrides)
+    unreadable: Mapping[str, Any] = {}
+    try:
+        stated = PlanPolicies.model_validate(written)
+    except ValidationError as error:
+        names = sorted({str(found["loc"][0]) for found in error.errors()})
+        stated = PlanPolicies.model_validate({name: written[name] for name in written.keys() - set(names)})
+        unreadable = {**_LEAST, "unreadable": tuple(names)}
     values = policies_of(stated)
-    names = (_RENAMED.get(each, each) for each in stated.model_fields_set)
-    return {name: values[name] for name in names}
+    own = {name: values[name] for name in (_RENAMED.get(each, each) for each in stated.model_fields_set)}
+    return {**own, **unreadable}

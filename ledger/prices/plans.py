@@ -87,14 +87,14 @@ class PlanPolicies(Strict):
     low_balance: Amount = 0
     entitlements: EntitlementsDoc | None = None
     budgets: Budgets = Field(default_factory=dict[str, BudgetDoc])
-
-
-class _PlanModel(PlanPolicies):
-    card: str | None = None
     topup: TopUpModel | None = None
     expiring_notice: Notice | None = None
     used_when_voided: Annotated[UsedCredits, BeforeValidator(_used_when_voided)] = UsedCredits.STAY_PAID
     grants: Recurring = Field(default_factory=dict[str, GrantModel])
+
+
+class _PlanModel(PlanPolicies):
+    card: str | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -125,6 +125,10 @@ def policies_of(stated: PlanPolicies) -> dict[str, Any]:
         "low_balance_micros": stated.low_balance,
         "entitlements": entitlements_of(stated.entitlements),
         "budgets": budgets_of(stated.budgets),
+        "top_up": stated.topup.rules() if stated.topup is not None else None,
+        "expiring_notice": stated.expiring_notice,
+        "used_when_voided": stated.used_when_voided,
+        "grants": grants_of(stated.grants),
     }
 
 
@@ -216,16 +220,7 @@ class PlanBook:
 
 
 def _plan(name: str, stated: _PlanModel) -> Plan:
-    top_up = stated.topup.rules() if stated.topup is not None else None
-    return Plan(
-        name,
-        stated.card,
-        **policies_of(stated),
-        top_up=top_up,
-        expiring_notice=stated.expiring_notice,
-        used_when_voided=stated.used_when_voided,
-        grants=grants_of(stated.grants),
-    )
+    return Plan(name, stated.card, **policies_of(stated))
 
 
 BUILT_IN: Final = PlanBook.from_document(

@@ -32,7 +32,7 @@ from ledger.books.model.priced import (
 from ledger.books.model.priced import Terms as PinnedTerms
 from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.prices.limits import PRICE_LIMITS
-from ledger.prices.plan_overrides import overridden
+from ledger.prices.plan_overrides import overridden, unreadable_fields
 from ledger.prices.plans import BUILT_IN, PlanBook
 from ledger.prices.reading import in_reader
 from ledger.prices.versions import InForce, Published
@@ -78,10 +78,16 @@ class PriceBook:
         found = self.published.plans(instant)
         return found.content if found is not None else BUILT_IN
 
-    def plan_then(self, name: str, instant: datetime) -> Plan | None:
-        """What a plan was at an instant that has passed; None: there was none of that name."""
-        found = self.published.plans_then(instant)
-        return (found.content if found is not None else BUILT_IN).plans.get(name)
+    def plan_then(self, name: str, overrides: str | None, instant: datetime) -> Plan | None:
+        """What a plan, with the customer's own fields, was at an instant that has passed.
+
+        None: there was none of that name, or what the customer has its own of cannot be read.
+        """
+        stated = self.published.plans_then(instant)
+        found = (stated.content if stated is not None else BUILT_IN).plans.get(name)
+        if found is None or overrides is None:
+            return found
+        return None if unreadable_fields(overrides) else overridden(found, overrides)
 
     def plans(self, instant: datetime) -> Mapping[str, Plan]:
         """The plans in force at an instant, by name."""
@@ -200,6 +206,8 @@ class PriceBook:
         policies = self.plan_for(plan, overrides, now)
         if policies is None:
             return Refusal(RefusalReason.PLAN_NOT_FOUND, {"plan": plan})
+        if policies.unreadable:
+            return refusals.overrides_unreadable(policies.unreadable)
         card = self.card_for(policies, override, now)
         if card is None:
             return Refusal(RefusalReason.RATE_CARD_NOT_FOUND, {"rate_card": override or ""})

@@ -207,7 +207,8 @@ class Customer(_message.Message):
     """
     plan_overrides: _builtins.str
     """The customer's own fields of its plan (YAML, as a plan in plans.yaml): over_capture, overdraft_limit, default_ttl,
-    max_ttl, unpriced, low_balance, entitlements, budgets. Each replaces the plan's whole. Answers have them as JSON.
+    max_ttl, unpriced, low_balance, entitlements, budgets, topup, grants, expiring_notice, used_when_voided. Each replaces
+    the plan's whole. Answers have them as JSON.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...

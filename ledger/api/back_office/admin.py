@@ -18,7 +18,7 @@ from ledger.api.back_office.keys import KeyMethods
 from ledger.api.back_office.rates import RateMethods
 from ledger.api.back_office.top_ups import TopUpMethods
 from ledger.api.back_office.webhooks import WebhookMethods
-from ledger.api.errors import StatusError, refused, some_of
+from ledger.api.errors import StatusError, refusal_status, refused, some_of
 from ledger.api.messages import decode, encode, events, paging, validation
 from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
@@ -27,14 +27,16 @@ from ledger.books import commands
 from ledger.books.model.decisions import Decision
 from ledger.books.model.plans import Unpriced
 from ledger.books.model.refusals import RefusalReason
+from ledger.books.refusals import overrides_unreadable
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
 from ledger.events.derive import EventType
-from ledger.prices.plan_overrides import overridden, refuse_overrides
+from ledger.prices.plan_overrides import overridden, refuse_overrides, unreadable_fields
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
 from ledger.store.postgres.revisions import DEFAULT_CELLS
+from ledger.store.prices.plans import overrides_of
 from ledger.store.reading.reads import Profile, Reads
 
 NEW_CUSTOMERS_CELL: Final = DEFAULT_CELLS[0]
@@ -97,6 +99,9 @@ class AdminService(
         self, write: Write[commands.CreateCustomer], request: pb.CreateCustomerRequest
     ) -> Committed:
         command, customer = write.command, request.customer
+        overrides = decode.plan_overrides(Problems(), customer) or None
+        plan = self._prices.plan_for(customer.plan, overrides, self._clock())
+        is_granted = plan is not None and bool(plan.grants)
 
         def make(number: int, now: datetime) -> Decision:
             return books.create(
@@ -109,8 +114,8 @@ class AdminService(
                 command.fingerprint,
                 now,
                 decode.multiplier(customer),
-                decode.plan_overrides(Problems(), customer) or None,
-                is_granted=self._grants(customer.plan),
+                overrides,
+                is_granted=is_granted,
             )
 
         try:
@@ -121,7 +126,7 @@ class AdminService(
             raise refused(RefusalReason.CUSTOMER_EXISTS, customer_id=write.customer_id) from None
         except RequestIdReusedError:
             raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=command.request_id) from None
-        if self._grants(customer.plan):
+        if is_granted:
             await self._writes.write_due(write.customer_id, created.entry.effective_at)
         return Committed(created.entry, created.replayed)
 
@@ -131,30 +136,31 @@ class AdminService(
         """Changes names and policies; answers with the customer as it now stands."""
         write = decode.update_customer(request, self._clock())
         command = write.command
-        before = await self._reads.profile(write.customer_id)
+        before, own = await self._profile(write.customer_id)
         plan = before.plan if command.plan is None else command.plan
         card = before.card if command.card is None else command.card
-        stated = command.plan_overrides
-        overrides = before.plan_overrides if stated is None else stated
         try:
-            self._require_prices(plan, card or "", overrides or "")
+            self._require_prices(
+                plan, card or "", own if command.plan_overrides is None else command.plan_overrides
+            )
         except (StatusError, InvalidArgumentError) as error:
             done = await self._writes.repeat(write, error)
         else:
-            is_granted = command.plan is not None and self._grants(plan)
-            write = write._replace(command=command._replace(is_granted=is_granted))
             done = await self._writes.carry_out(write, act_of(request))
-            if is_granted:
+            if command.plan is not None or command.plan_overrides is not None:
+                # What recurs by them begins.
                 await self._writes.write_due(write.customer_id, done.entry.effective_at)
         return pb.UpdateCustomerResponse(
-            customer=_customer(await self._reads.profile(write.customer_id)),
+            customer=_customer(*await self._profile(write.customer_id)),
             sequence=done.entry.sequence,
             replayed=done.replayed,
         )
 
-    def _grants(self, plan: str) -> bool:
-        """Whether a plan grants something that recurs."""
-        return bool(self._prices.plans(self._clock())[plan].grants)
+    async def _profile(self, customer_id: str) -> tuple[Profile, str]:
+        """A customer, and its own fields of its plan; '' if it has none."""
+        profile = await self._reads.profile(customer_id)
+        own = await overrides_of(self._writer, DEFAULT_CELLS, [customer_id])
+        return profile, own.get(customer_id, "")
 
     def _require_prices(self, plan: str, card: str, overrides: str) -> None:
         """A customer's plan exists and goes with its own fields, and there is a card to price usage by."""
@@ -162,6 +168,9 @@ class AdminService(
         plans = self._prices.plans(now)
         if plan not in plans:
             raise refused(RefusalReason.PLAN_NOT_FOUND, plan=plan, allowed=some_of(plans))
+        unreadable = unreadable_fields(overrides) if overrides else ()
+        if unreadable:
+            raise StatusError(refusal_status(overrides_unreadable(unreadable)))
         if overrides:
             try:
                 refuse_overrides(self._prices.plan_book(now), plan, overrides)
@@ -190,14 +199,14 @@ class AdminService(
         problems = Problems()
         customer_id = validation.identifier(problems, "customer_id", request.customer_id)
         problems.raise_if_any()
-        profile = await self._reads.profile(customer_id)
+        profile, own = await self._profile(customer_id)
         return pb.GetCustomerResponse(
-            customer=_customer(profile), upcoming_grants=await self._upcoming(profile)
+            customer=_customer(profile, own), upcoming_grants=await self._upcoming(profile, own)
         )
 
-    async def _upcoming(self, profile: Profile) -> list[pb.UpcomingGrant]:
+    async def _upcoming(self, profile: Profile, own: str) -> list[pb.UpcomingGrant]:
         """What the customer's plan grants next, as it has it now."""
-        plan = self._prices.plans(self._clock()).get(profile.plan)
+        plan = self._prices.plan_for(profile.plan, own or None, self._clock())
         if plan is None or not plan.grants:
             return []
         terms = {grant.name: grant for grant in plan.grants}
@@ -214,8 +223,10 @@ class AdminService(
         problems.raise_if_any()
         rows = await self._reads.profiles(after, size + 1)
         token = paging.next_page_token(request, (rows[size - 1].customer_id,)) if len(rows) > size else ""
+        own = await overrides_of(self._writer, DEFAULT_CELLS, [row.customer_id for row in rows[:size]])
         return pb.ListCustomersResponse(
-            customers=[_customer(row) for row in rows[:size]], next_page_token=token
+            customers=[_customer(row, own.get(row.customer_id, "")) for row in rows[:size]],
+            next_page_token=token,
         )
 
     async def ListAllEvents(
@@ -246,7 +257,7 @@ def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:
     )
 
 
-def _customer(profile: Profile) -> pb.Customer:
+def _customer(profile: Profile, own: str) -> pb.Customer:
     return pb.Customer(
         customer_id=profile.customer_id,
         display_name=profile.display_name,
@@ -254,6 +265,6 @@ def _customer(profile: Profile) -> pb.Customer:
         rate_card=profile.card or "",
         zone=profile.zone,
         multiplier=encode.decimal(profile.multiplier_nanos),
-        plan_overrides=profile.plan_overrides or "",
+        plan_overrides=own,
         created_at=encode.timestamp(profile.created_at),
     )

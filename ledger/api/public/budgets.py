@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from ledger.api.errors import StatusError, refusal_status
 from ledger.api.messages import encode
 from ledger.books.budgets import CounterPlace, place_of, places_of_new
 from ledger.books.model.budgets import Budget, BudgetCounter
 from ledger.books.model.plans import Plan
+from ledger.books.refusals import overrides_unreadable
 from ledger.prices.price_book import PriceBook
 from ledger.store.reading.reads import Reads
 from ledger.v1 import credit_service_pb2 as pb
@@ -23,6 +25,8 @@ async def answer(
 
     def places(plan: str, overrides: str | None, zone: str, at: datetime) -> Sequence[CounterPlace]:
         stated = prices.plan_for(plan, overrides, now)
+        if stated is not None and stated.unreadable:
+            raise StatusError(refusal_status(overrides_unreadable(stated.unreadable)))
         for budget in stated.budgets if stated is not None else ():
             is_known = all(label in labels for label in budget.by)
             shown.append((budget, place_of(budget, labels, at, zone) if is_known else None))

@@ -71,3 +71,5 @@ class Plan(NamedTuple):
     """What recurs."""
     used_when_voided: UsedCredits = UsedCredits.STAY_PAID
     """Of a grant that is voided, where whoever voids it does not say."""
+    unreadable: tuple[str, ...] = ()
+    """The customer's own fields of it that this version cannot read: what they are to say is not known."""

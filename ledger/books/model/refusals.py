@@ -21,6 +21,8 @@ class RefusalReason(StrEnum):
     """What is stored of the customer breaks a rule of the books: nothing is booked upon it."""
     RATE_CARD_NOT_FOUND = "RATE_CARD_NOT_FOUND"
     PLAN_NOT_FOUND = "PLAN_NOT_FOUND"
+    PLAN_OVERRIDES_UNREADABLE = "PLAN_OVERRIDES_UNREADABLE"
+    """A newer version wrote the customer's own fields of its plan: what they allow is not known here."""
     RATE_VERSION_NOT_FOUND = "RATE_VERSION_NOT_FOUND"
     RATE_REVISION_TAKEN = "RATE_REVISION_TAKEN"
     """The latest version has the same revision, with other content."""

@@ -86,13 +86,14 @@ def override(
 
 
 def _overrides(fields: list[str]) -> str:
-    """The fields as a text of YAML. What is a list or a mapping is written as one; all else is text."""
+    """The fields as a text of YAML. A list, a mapping and null are written as such; all else is text."""
     lines = []
     for field in fields:
         name, is_stated, value = field.partition("=")
         if not (name and is_stated):
             fail(f"{field}: write FIELD=VALUE", USAGE)
-        lines.append(f"{name}: {value if value.startswith(('{', '[')) else json.dumps(value)}")
+        is_yaml = value == "null" or value.startswith(("{", "["))
+        lines.append(f"{name}: {value if is_yaml else json.dumps(value)}")
     return "\n".join(lines)
 
 

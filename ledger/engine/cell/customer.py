@@ -12,9 +12,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pricing
-from ledger.books import budgets, decide
+from ledger.books import budgets, decide, refusals
 from ledger.books.budgets import CounterPlace
-from ledger.books.commands import Charge, Commit, Extend, Refund, Release, Reserve, Reverse
+from ledger.books.commands import (
+    Charge,
+    Command,
+    Commit,
+    Extend,
+    Refund,
+    Release,
+    Reserve,
+    Reverse,
+    UpdateCustomer,
+    needs_whole_plan,
+)
 from ledger.books.model.budgets import Budget
 from ledger.books.model.decisions import Decision, Facts
 from ledger.books.model.plans import Plan
@@ -150,12 +161,15 @@ def decide_in_memory(
     member: Member, pending: Pending, prices: PriceBook, now: datetime
 ) -> Decision | Refusal:
     """What a command amounts to, against its customer's wallet as all earlier commands left it."""
-    wallet, command = member.wallet, pending.command
-    if wallet is None or command is None:
+    wallet, asked = member.wallet, pending.command
+    if wallet is None or asked is None:
         raise AssertionError("a command is decided against a wallet in memory")
     named = pending.reservation
     reservation = member.reservations.get(named) if named is not None else None
     plan = prices.plan_for(wallet.plan, wallet.plan_overrides, now)
+    command = _under(plan, asked, wallet, prices, now)
+    if isinstance(command, Refusal):
+        return command
     terms: Terms | None = None
     priced: Priced | None = None
     if isinstance(command, (Reserve, Charge)):
@@ -183,6 +197,28 @@ def decide_in_memory(
         terms=terms,
         facts=facts,
     )
+
+
+def _under(
+    plan: Plan | None, command: Command, wallet: Wallet, prices: PriceBook, now: datetime
+) -> Command | Refusal:
+    """A command with what the plan adds to it. Refuses what would go by a plan that is known in part."""
+    if plan is not None and plan.unreadable and needs_whole_plan(command):
+        return refusals.overrides_unreadable(plan.unreadable)
+    if isinstance(command, UpdateCustomer):
+        return command._replace(is_granted=_is_granted(wallet, command, plan, prices, now))
+    return command
+
+
+def _is_granted(
+    wallet: Wallet, command: UpdateCustomer, plan: Plan | None, prices: PriceBook, now: datetime
+) -> bool:
+    """Whether what recurs begins: the customer comes to a plan, or has others of its own from now on."""
+    own = wallet.plan_overrides if command.plan_overrides is None else command.plan_overrides or None
+    after = prices.plan_for(command.plan or wallet.plan, own, now)
+    if after is None or not after.grants:
+        return False
+    return command.plan is not None or plan is None or after.grants != plan.grants
 
 
 def _terms_of_now(

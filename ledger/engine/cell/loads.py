@@ -139,7 +139,7 @@ class Loads:
             loaded.renewals,
             now=now,
             plan=plan,
-            plan_at=partial(self._prices.plan_then, wallet.plan),
+            plan_at=partial(self._prices.plan_then, wallet.plan, wallet.plan_overrides),
         )
         part = self._batches.part_of(member, len(decisions), alone=False)
         for decision in decisions:

@@ -21,32 +21,27 @@ FROM (
 ) e WHERE n.customer = e.customer
 
 -- name: due
--- $1, $2: plans, and how long before an expiry it is reported; $3: grants to look at; $4: no notice is longer. A grant is
--- looked at when it is to be reported, until then once a day, for its plan may come to say otherwise, and in the end to
--- be forgotten.
+-- $1: grants to look at. A grant is looked at when it is to be reported, until then once a day, for its plan may come to
+-- say otherwise, and in the end to be forgotten. Whoever looks holds its row until that is written.
 WITH due AS MATERIALIZED (
     SELECT customer, sequence, n, reported FROM {cell}.expiry_notices
-    WHERE look_at <= now() ORDER BY look_at LIMIT $3 FOR UPDATE SKIP LOCKED
-), seen AS MATERIALIZED (
-    SELECT d.*, l.expires_at, l.remaining, l.held, l.expires_at - t.notice AS report_at,
-           coalesce(l.live AND l.status IN ('PENDING_START', 'ACTIVE') AND l.expires_at > now(), false) AS stands
-    FROM due d
-    LEFT JOIN {cell}.lots l USING (customer, sequence, n)
-    LEFT JOIN {cell}.wallets w USING (customer)
-    LEFT JOIN unnest($1::text[], $2::interval[]) AS t (plan, notice) ON t.plan = w.plan
-), forgotten AS (
-    DELETE FROM {cell}.expiry_notices x USING seen s
-    WHERE NOT s.stands AND (x.customer, x.sequence, x.n) = (s.customer, s.sequence, s.n)
-), moved AS (
-    UPDATE {cell}.expiry_notices x
-    SET reported = CASE WHEN s.report_at <= now() THEN s.expires_at ELSE x.reported END,
-        look_at = CASE WHEN s.report_at <= now() THEN s.expires_at
-                       ELSE least(coalesce(s.report_at, s.expires_at),
-                                  greatest(s.expires_at - $4::interval, now() + interval '1 day')) END
-    FROM seen s
-    WHERE s.stands AND (x.customer, x.sequence, x.n) = (s.customer, s.sequence, s.n)
+    WHERE look_at <= now() ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-SELECT s.customer, c.customer_id, s.sequence, s.n, s.remaining, s.held, s.expires_at, now() AS clock,
-       coalesce(s.stands AND s.report_at <= now() AND s.reported IS DISTINCT FROM s.expires_at, false) AS is_new
-FROM seen s JOIN ledger.customers c USING (customer)
-ORDER BY s.expires_at, s.customer, s.sequence, s.n
+SELECT d.customer, c.customer_id, d.sequence, d.n, d.reported, l.remaining, l.held, l.expires_at, now() AS clock,
+       coalesce(l.live AND l.status IN ('PENDING_START', 'ACTIVE') AND l.expires_at > now(), false) AS stands,
+       w.plan, w.plan_overrides
+FROM due d
+LEFT JOIN {cell}.lots l USING (customer, sequence, n)
+JOIN {cell}.wallets w USING (customer)
+JOIN ledger.customers c USING (customer)
+ORDER BY l.expires_at, d.customer, d.sequence, d.n
+
+-- name: forget
+DELETE FROM {cell}.expiry_notices x USING unnest($1::bigint[], $2::bigint[], $3::integer[]) AS g (customer, sequence, n)
+WHERE (x.customer, x.sequence, x.n) = (g.customer, g.sequence, g.n)
+
+-- name: move
+UPDATE {cell}.expiry_notices x SET reported = g.reported, look_at = g.look_at
+FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::timestamptz[], $5::timestamptz[])
+    AS g (customer, sequence, n, reported, look_at)
+WHERE (x.customer, x.sequence, x.n) = (g.customer, g.sequence, g.n)

@@ -16,15 +16,18 @@ from ledger.books.model.lots import LotKey
 from ledger.events.derive import BookedFact, Event, EventType, ExpiringGrant, IssuedGrant
 from ledger.store.cells.rows_in import crossing_of
 from ledger.store.events.expiry_notices import OF_NO_LOT, expiring_grants, note_expiries
+from ledger.store.events.plans_seen import OwnPlan
 from ledger.store.events.top_up_needs import note_needs
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import date, datetime, timedelta
+    from datetime import date, datetime
 
     import asyncpg
 
+    from ledger.books.model.plans import Plan
+    from ledger.store.events.plans_seen import PlanOf, PlansSeen
     from ledger.store.postgres.database import Database, Pool, PooledConnection
 
 _SQL = statements_of(__name__, of_no_lot=OF_NO_LOT)
@@ -56,40 +59,52 @@ async def take_step(
     database: Database,
     cell: str,
     entries_max: int,
-    thresholds: Mapping[str, int],
+    plans: PlansSeen,
     derive: Callable[[BookedFact], Iterable[Event]],
-    top_ups_below: Mapping[str, int],
 ) -> EventStep | None:
-    """Makes events of up to some `entries_max` entries, whole transactions; None: another replica is at it.
-
-    `thresholds`: below how many micro-credits a balance is low, by plan. `top_ups_below`: under how many
-    credits left one needs a top-up, by plan.
-    """
+    """Makes events of up to some `entries_max` entries, whole transactions; None: another is at it."""
     async with database.writer.acquire() as writer, writer.transaction():
-        here = await writer.fetchrow(_SQL["cursor"].format(cell=cell))
-        if here is None:
+        found = await writer.fetch(_SQL["chunk"].format(cell=cell), entries_max)
+        if not found:
             return None
+        here = found[0]
+        own = [
+            OwnPlan(row["customer"], row["plan"], plans.of(row["plan"], row["plan_overrides"]))
+            for row in found
+            if row["customer"] is not None
+        ]
         rows = await database.reader.fetch(
             _SQL["facts"].format(cell=cell),
             here["cursor"],
-            here["oldest_open"],
-            entries_max,
-            [*thresholds],
-            [*thresholds.values()],
+            here["upto"],
+            *_by_plan(plans.all),
+            *_by_customer(own),
         )
         first = rows[0]
         events = [each for row in rows if row["kind"] for each in derive(_fact(row))]
         if first["looked_at"]:
-            await note_needs(writer, cell, here["cursor"], first["upto"], top_ups_below)
+            await note_needs(writer, cell, here["cursor"], here["upto"], plans.all, own)
         if first["has_lots"]:
-            await note_expiries(writer, cell, here["cursor"], first["upto"])
+            await note_expiries(writer, cell, here["cursor"], here["upto"])
         if events:
             await write_events(writer, events)
         if first["looked_at"]:
-            await writer.execute(_SQL["move"].format(cell=cell), first["upto"])
+            await writer.execute(_SQL["move"].format(cell=cell), here["upto"])
     oldest = first["oldest_booked_at"]
     lag_seconds = max((first["clock"] - oldest).total_seconds(), 0.0) if oldest else 0.0
-    return EventStep(len(events), first["behind"], lag_seconds)
+    return EventStep(len(events), here["behind"], lag_seconds)
+
+
+def _by_plan(plans: Mapping[str, Plan]) -> tuple[list[str], list[int]]:
+    """The thresholds of balances: plans that have one, and theirs."""
+    stated = {name: plan.low_balance_micros for name, plan in plans.items() if plan.low_balance_micros}
+    return [*stated], [*stated.values()]
+
+
+def _by_customer(own: Sequence[OwnPlan]) -> tuple[list[int], list[str], list[int]]:
+    """The thresholds of customers that have their own fields of a plan; 0: none."""
+    thresholds = [each.plan.low_balance_micros if each.plan is not None else 0 for each in own]
+    return [each.customer for each in own], [each.name for each in own], thresholds
 
 
 async def report_published(pool: Pool) -> int:
@@ -121,14 +136,14 @@ async def report_breaches(pool: Pool, breached: Sequence[BreachedFloor]) -> int:
 
 
 async def report_expiring(
-    pool: Pool, cell: str, notices: Mapping[str, timedelta], derive: Callable[[ExpiringGrant], Event]
+    pool: Pool, cell: str, plan_of: PlanOf, derive: Callable[[ExpiringGrant], Event]
 ) -> bool:
     """Makes events of the grants that will expire; True if there are more to look at.
 
-    `notices`: how long before its expiry a grant is reported, by plan.
+    `plan_of` says how long before its expiry a grant is reported.
     """
     async with pool.acquire() as connection, connection.transaction():
-        grants, is_behind = await expiring_grants(connection, cell, notices)
+        grants, is_behind = await expiring_grants(connection, cell, plan_of)
         if grants:
             await write_events(connection, [derive(grant) for grant in grants])
     return is_behind

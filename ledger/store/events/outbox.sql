@@ -1,8 +1,29 @@
--- name: cursor
--- Where the step begins, and the oldest transaction that is still open: all below it are seen by whoever looks
--- later. No row: another replica is at it.
-SELECT cursor::text, pg_snapshot_xmin(pg_current_snapshot())::text AS oldest_open
-FROM {cell}.event_cursor FOR UPDATE SKIP LOCKED
+-- name: chunk
+-- $1: entries to look at. Where the step begins and ends: all below the oldest transaction that is still open are seen
+-- by whoever looks later. The bounds are found as `step` of the rollups finds its own. With them come the chunk's
+-- customers that have their own fields of their plans; one row without any. No row: another replica is at it.
+WITH here AS MATERIALIZED (
+    SELECT cursor, pg_snapshot_xmin(pg_current_snapshot()) AS oldest_open
+    FROM {cell}.event_cursor FOR UPDATE SKIP LOCKED
+), reach AS MATERIALIZED (
+    SELECT h.*, (SELECT e.xid FROM {cell}.entries e
+                 WHERE e.xid >= h.cursor AND e.xid < h.oldest_open
+                 ORDER BY e.xid OFFSET $1 - 1 LIMIT 1) AS full_at
+    FROM here h
+), bounds AS MATERIALIZED (
+    SELECT r.cursor, r.oldest_open, greatest(r.cursor, coalesce(
+               (SELECT e.xid FROM {cell}.entries e
+                WHERE e.xid > r.full_at AND e.xid < r.oldest_open ORDER BY e.xid LIMIT 1),
+               r.oldest_open)) AS upto
+    FROM reach r
+)
+SELECT b.cursor::text, b.upto::text, b.upto < b.oldest_open AS behind, o.customer, o.plan, o.plan_overrides
+FROM bounds b LEFT JOIN (
+    SELECT DISTINCT e.customer, e.plan, w.plan_overrides
+    FROM bounds r
+    JOIN {cell}.entries e ON e.xid >= r.cursor AND e.xid < r.upto
+    JOIN {cell}.wallets w ON w.customer = e.customer AND w.plan_overrides IS NOT NULL
+) o ON true
 
 -- fragment: left_after
 (e.available_after + e.held_after)
@@ -11,31 +32,18 @@ FROM {cell}.event_cursor FOR UPDATE SKIP LOCKED
 ({left_after} - e.available - e.held)
 
 -- name: facts
--- $1: the cursor; $2: the oldest open transaction; $3: entries to look at; $4, $5: plans, and the thresholds of
--- their balances, which a customer may have its own of. The bounds are found as `step` of the rollups finds its own. Of the entries only those come
--- that are an event: of a flood of commits that is none.
-WITH here AS MATERIALIZED (
-    SELECT $1::text::xid8 AS cursor, $2::text::xid8 AS oldest_open
-), reach AS MATERIALIZED (
-    SELECT h.*, (SELECT e.xid FROM {cell}.entries e
-                 WHERE e.xid >= h.cursor AND e.xid < h.oldest_open
-                 ORDER BY e.xid OFFSET $3 - 1 LIMIT 1) AS full_at
-    FROM here h
-), bounds AS MATERIALIZED (
-    SELECT r.cursor, r.oldest_open, greatest(r.cursor, coalesce(
-               (SELECT e.xid FROM {cell}.entries e
-                WHERE e.xid > r.full_at AND e.xid < r.oldest_open ORDER BY e.xid LIMIT 1),
-               r.oldest_open)) AS upto
-    FROM reach r
-), chunk AS MATERIALIZED (
-    SELECT e.*, coalesce(trunc((w.plan_overrides::json ->> 'low_balance')::numeric * 1000000)::bigint,
-                         t.threshold, 0) AS threshold, d.crossings
-    FROM bounds b
-    JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
+-- $1, $2: the bounds of the transactions; $3, $4: plans, and the thresholds of their balances; $5 to $7: customers that
+-- have their own fields of a plan, the plan, and their thresholds. Of the entries only those come that are an event: of a
+-- flood of commits that is none.
+WITH chunk AS MATERIALIZED (
+    SELECT e.*, coalesce(o.threshold, t.threshold, 0) AS threshold, d.crossings
+    FROM {cell}.entries e
     LEFT JOIN {cell}.budgeted d
            ON d.customer = e.customer AND d.sequence = e.sequence AND d.crossings IS NOT NULL
-    LEFT JOIN {cell}.wallets w ON w.customer = e.customer AND w.plan_overrides IS NOT NULL
-    LEFT JOIN unnest($4::text[], $5::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
+    LEFT JOIN unnest($3::text[], $4::bigint[]) AS t (plan, threshold) ON t.plan = e.plan
+    LEFT JOIN unnest($5::bigint[], $6::text[], $7::bigint[]) AS o (customer, plan, threshold)
+           ON o.customer = e.customer AND o.plan = e.plan
+    WHERE e.xid >= $1::text::xid8 AND e.xid < $2::text::xid8
 ), found AS MATERIALIZED (
     SELECT e.* FROM chunk e
     WHERE e.kind IN ('GRANT', 'GRANT_EXPIRED', 'GRANT_VOIDED', 'GRANT_REFUNDED', 'RESERVATION_EXPIRED')
@@ -44,7 +52,7 @@ WITH here AS MATERIALIZED (
        OR ({left_before} >= e.threshold) <> ({left_after} >= e.threshold)
        OR e.crossings IS NOT NULL
 )
-SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) FROM chunk) AS looked_at,
+SELECT (SELECT count(*) FROM chunk) AS looked_at,
        EXISTS (SELECT FROM chunk WHERE kind NOT IN ({of_no_lot})) AS has_lots,
        (SELECT min(booked_at) FROM chunk) AS oldest_booked_at, now() AS clock,
        e.customer, c.customer_id, e.sequence, e.kind, e.effective_at, e.issued, e.pending, e.available, e.held,
@@ -54,7 +62,7 @@ SELECT b.upto::text AS upto, b.upto < b.oldest_open AS behind, (SELECT count(*) 
        e.late, e.subject, e.subject_n, e.crossings, l.kind AS lot_kind, l.amount AS lot_amount,
        l.effective_at AS lot_effective_at, l.expires_at AS lot_expires_at, l.priority AS lot_priority,
        coalesce(l.scope, '') AS lot_scope, g.recurring
-FROM bounds b
+FROM (SELECT) one
 LEFT JOIN found e ON true
 LEFT JOIN ledger.customers c ON c.customer = e.customer
 LEFT JOIN {cell}.lots l

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from ledger.store.statements import statements_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from ledger.books.model.plans import Plan
+    from ledger.store.events.plans_seen import OwnPlan
     from ledger.store.postgres.database import Pool, PooledConnection
 
 DUE_MAX: Final = 100
@@ -18,17 +20,37 @@ _SQL: Final = statements_of(__name__)
 
 
 async def note_needs(
-    connection: PooledConnection, cell: str, cursor: str, upto: str, below: Mapping[str, int]
+    connection: PooledConnection,
+    cell: str,
+    cursor: str,
+    upto: str,
+    plans: Mapping[str, Plan],
+    own: Sequence[OwnPlan],
 ) -> None:
     """Notes who needs a top-up by a chunk of the journal, and who is to be looked at again.
 
-    `below`: under how many micro-credits left a top-up is needed, by plan; of none: nobody needs any.
+    `own`: the customers of the chunk that have their own fields of their plans.
     """
-    if not below:
-        return
-    statement = _SQL["note"].format(cell=cell)
-    await connection.execute(statement, cursor, upto, [*below], [*below.values()])
+    below = {name: plan.top_up.below_micros for name, plan in plans.items() if plan.top_up is not None}
+    own_below = [_below(each.plan) for each in own]
+    if below or any(own_below):
+        await connection.execute(
+            _SQL["note"].format(cell=cell),
+            cursor,
+            upto,
+            [*below],
+            [*below.values()],
+            [each.customer for each in own],
+            [each.name for each in own],
+            own_below,
+        )
+    # Whatever the plans say: some may be on their way that began by others.
     await connection.execute(_SQL["wake"].format(cell=cell), cursor, upto)
+
+
+def _below(plan: Plan | None) -> int | None:
+    """Under how many micro-credits left a top-up is needed; None: never."""
+    return plan.top_up.below_micros if plan is not None and plan.top_up is not None else None
 
 
 async def due_needs(pool: Pool, cell: str) -> list[int]:

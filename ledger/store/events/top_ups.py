@@ -82,10 +82,10 @@ class TopUpSteps:
         self,
         pool: Pool,
         cell: str,
-        rules_of: Callable[[str], TopUpRules | None],
+        rules_of: Callable[[str, str | None], TopUpRules | None],
         report: Report,
     ) -> None:
-        """`rules_of`: what a plan says. The pool is the writer's."""
+        """`rules_of`: what a plan says, with the customer's own fields of it. The pool is the writer's."""
         self._pool = pool
         self._cell = cell
         self._rules_of = rules_of
@@ -114,7 +114,7 @@ class TopUpSteps:
                     payment = Payment.REFUSED
             step = next_step(
                 TopUpStanding(
-                    rules=self._rules_of(wallet["plan"]),
+                    rules=self._rules_of(wallet["plan"], wallet["plan_overrides"]),
                     left_micros=wallet["remaining"],
                     debt_micros=wallet["debt"],
                     zone=wallet["zone"],

@@ -6,7 +6,7 @@ SELECT failed_attempts, not_before FROM {cell}.top_up_needs WHERE customer = $1 
 SELECT failed_attempts, not_before FROM {cell}.top_up_needs WHERE customer = $1 FOR UPDATE
 
 -- name: wallet
-SELECT c.customer_id, w.plan, w.zone, w.available + w.held AS remaining, -w.debt AS debt, now() AS clock
+SELECT c.customer_id, w.plan, w.plan_overrides, w.zone, w.available + w.held AS remaining, -w.debt AS debt, now() AS clock
 FROM {cell}.wallets w JOIN ledger.customers c USING (customer) WHERE w.customer = $1
 
 -- fragment: stored

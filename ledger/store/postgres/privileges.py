@@ -46,9 +46,11 @@ ALL: Final = "ALL"
 CELL: Final[Mapping[str, Relation]] = {
     "wallets": Relation(
         _CHANGE,
-        "customer sequence display_name plan card zone multiplier_nanos plan_overrides issued pending"
+        "customer sequence display_name plan card zone multiplier_nanos issued pending"
         " available held consumed expired voided refunded debt next_due_at last_instant created_at",
     ),
+    # Of `plan_overrides` what tells no dollar.
+    "own_fields": Relation(reader=ALL),
     # The journal takes inserts and nothing else, from nobody.
     "entries": Relation(_APPEND, ALL),
     "money": Relation(_APPEND),

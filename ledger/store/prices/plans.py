@@ -1,4 +1,4 @@
-"""Who is on a plan."""
+"""Who is on a plan, and what customers have their own of."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ async def customers_affected(
         for row in await pool.fetch(AFFECTED.format(cell=cell), list(dropped), list(without_card)):
             found[row["plan"]] += row["customers"]
     return found
+
+
+async def overrides_of(pool: Pool, cells: Iterable[str], customer_ids: Collection[str]) -> Mapping[str, str]:
+    """The fields of their plans that customers have their own of (JSON), by id; of those that have any."""
+    found: dict[str, str] = {}
+    for cell in cells:
+        rows = await pool.fetch(_SQL["own"].format(cell=cell), list(customer_ids))
+        found |= {row["customer_id"]: row["plan_overrides"] for row in rows}
+    return found
+
+
+async def customers_with(pool: Pool, cells: Iterable[str], overrides: str, limit: int) -> list[str]:
+    """The ids of customers that have these fields of their own; of each cell so many at most."""
+    rows = [
+        row for cell in cells for row in await pool.fetch(_SQL["having"].format(cell=cell), overrides, limit)
+    ]
+    return [row["customer_id"] for row in rows]
 
 
 async def overrides_in_use(pool: Pool, cells: Iterable[str]) -> Mapping[tuple[str, str], int]:

@@ -111,7 +111,6 @@ class Profile:
     card: str | None
     zone: str
     multiplier_nanos: int
-    plan_overrides: str | None
     created_at: datetime
 
 
@@ -155,6 +154,7 @@ class Spendable:
     card: str | None
     multiplier_nanos: int
     plan_overrides: str | None
+    """But for what tells dollars: top-ups, and what recurs."""
     credits: Credits
     free_micros: Mapping[str | None, int]
     """What is available in lots of each scope; None stands for those without."""

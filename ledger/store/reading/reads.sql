@@ -1,5 +1,5 @@
 -- name: profile
-SELECT display_name, plan, card, zone, multiplier_nanos, plan_overrides, created_at
+SELECT display_name, plan, card, zone, multiplier_nanos, created_at
 FROM {cell}.wallets WHERE customer = $1
 
 -- name: upcoming
@@ -8,7 +8,7 @@ JOIN {cell}.wallets w ON w.customer = n.customer AND w.plan = n.plan
 WHERE n.customer = $1 AND n.recurring <> '' AND n.next_at IS NOT NULL
 
 -- name: profiles
-SELECT customer, display_name, plan, card, zone, multiplier_nanos, plan_overrides, created_at
+SELECT customer, display_name, plan, card, zone, multiplier_nanos, created_at
 FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
 
 -- name: customers
@@ -45,8 +45,9 @@ FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
 
 -- name: spendable
 -- What new work of a customer would be judged by: policies, and what is available in lots of each scope.
-SELECT now() AS as_of, w.plan, w.card, w.multiplier_nanos, w.plan_overrides, w.pending, w.available, w.held, w.debt, scopes.free
+SELECT now() AS as_of, w.plan, w.card, w.multiplier_nanos, o.plan_overrides, w.pending, w.available, w.held, w.debt, scopes.free
 FROM {cell}.wallets w
+LEFT JOIN {cell}.own_fields o USING (customer)
 CROSS JOIN (
     SELECT coalesce(json_agg(json_build_array(scope, micros)), '[]') AS free
     FROM (
@@ -59,7 +60,8 @@ WHERE w.customer = $1
 
 -- name: budgeted
 -- What says which counters of budgets are meant.
-SELECT now() AS as_of, plan, plan_overrides, zone FROM {cell}.wallets WHERE customer = $1
+SELECT now() AS as_of, w.plan, o.plan_overrides, w.zone
+FROM {cell}.wallets w LEFT JOIN {cell}.own_fields o USING (customer) WHERE w.customer = $1
 
 -- name: counts
 SELECT key, used FROM {cell}.budget_counts($1, $2::text[])

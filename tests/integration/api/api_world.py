@@ -202,6 +202,15 @@ class World:
             )
         )
 
+    async def write_own_fields(self, own: str) -> None:
+        """Writes the customer's own fields of its plan as a newer server would: this one reads it anew."""
+        await self.owner.execute(
+            "UPDATE cell_00.wallets w SET plan_overrides = $2, token = token # 1 FROM ledger.customers c"
+            " WHERE c.customer = w.customer AND c.customer_id = $1",
+            self.customer_id,
+            own,
+        )
+
     async def reserve(self, **fields: Any) -> pb.ReserveResponse:
         if "amount_micros" not in fields and "usage" not in fields:
             fields["amount_micros"] = 10 * CREDIT

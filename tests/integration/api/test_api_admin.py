@@ -297,6 +297,41 @@ async def test_a_customer_has_its_own_fields_of_its_plan(world):
     assert [(each.name, each.left_micros) for each in budgets.budgets] == [("in_all", 3 * CREDIT)]
 
 
+async def test_own_fields_of_a_newer_version_ignore_no_limit(world):
+    """No work begins, and no choice is left to the plan; what has begun is charged no more than its hold."""
+    await world.update(plan="overdraft")
+    begun, other = await world.reservation(amount_micros=10 * CREDIT), await world.reservation()
+    granted = (await world.grant(CREDIT)).grant.grant_id
+    await world.write_own_fields('{"max_ttl": "1h", "spend_limit": "5"}')
+    voided = {
+        "request_id": fresh(),
+        "customer_id": world.customer_id,
+        "grant_id": granted,
+        "reason": "a test",
+    }
+    refused = [
+        world.reserve(amount_micros=CREDIT),
+        world.extend(begun, amount_micros=CREDIT),
+        world.charge(amount_micros=CREDIT),
+        world.credit.Check(credit.CheckRequest(customer_id=world.customer_id, amount_micros=CREDIT)),
+        world.wallet.GetBudgets(wallet.GetBudgetsRequest(customer_id=world.customer_id)),
+        world.admin.VoidGrant(pb.VoidGrantRequest(**voided)),
+        world.update(display_name="Acme"),
+    ]
+    async with world.nothing_changed():
+        for call in refused:
+            found = await refusal(call)
+            assert (found.reason, found.metadata) == ("PLAN_OVERRIDES_UNREADABLE", {"fields": "spend_limit"})
+    committed = await world.commit(begun, amount_micros=30 * CREDIT, final=True)
+    assert committed.charge.charged_micros == 10 * CREDIT
+    await world.release(other)
+    assert (await world.charge(amount_micros=CREDIT, already_used=True)).charge.charged_micros == CREDIT
+    got = await world.admin.GetCustomer(pb.GetCustomerRequest(customer_id=world.customer_id))
+    assert "spend_limit" in got.customer.plan_overrides
+    await world.update(plan_overrides="")
+    await world.reserve(amount_micros=CREDIT)
+
+
 @pytest.mark.parametrize(
     ("plan", "own", "problem"),
     [

@@ -176,6 +176,16 @@ async def test_a_customer_of_another_plan_is_looked_at_anew(world):
     assert [each["grant_id"] for each in await expiring(world)] == [soon]
 
 
+async def test_a_notice_of_its_own_is_in_place_of_the_plans(world):
+    """A shorter one waits for longer; a longer one is looked at anew."""
+    await world.new_customer(fresh(), plan="watched", granted=0)
+    await world.update(plan_overrides="expiring_notice: 3h")
+    soon = (await world.grant(30 * CREDIT, expires_at=hours_from_now(12))).grant.grant_id
+    assert await expiring(world) == []
+    await world.update(plan_overrides="expiring_notice: 13h")
+    assert [each["grant_id"] for each in await expiring(world)] == [soon]
+
+
 async def test_pages_and_the_cursor(world):
     """Pages neither repeat nor miss an event; the cursor leads to what comes after the last one."""
     await after_all(world)

@@ -382,6 +382,13 @@ async def be_refused(world):
     await world.update(plan="strict")
 
 
+async def be_unread(world) -> None:
+    """A customer with fields of its own that only a newer version can read begins no work."""
+    await world.write_own_fields('{"topup": {"credit_price_usd": "0.01"}, "spend_limit": "5"}')
+    assert (await refusal(world.reserve(amount_micros=1))).reason == "PLAN_OVERRIDES_UNREADABLE"
+    await world.update(plan_overrides="")
+
+
 async def be_stopped(world, urls: DatabaseUrls) -> str:
     """A customer whose dollars were tampered with takes no writes, and goes on when they are mended.
 
@@ -520,6 +527,7 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
                 needles += await needles_of(world)
             said.append(await be_stopped(world, database_urls))
             await be_failed(world)
+            await be_unread(world)
             await world.update(plan="brief")
             world.customer_id = f"customer of {CARDS[0]}"
             await world.update(rate_card="")

@@ -98,3 +98,53 @@ async def test_only_a_plan_that_is_named_grants(world: World) -> None:
     await world.update(display_name="Acme", zone="Asia/Tokyo")
     assert await upcoming(world) == before
     assert len(await grants_of(world)) == 1
+
+
+async def test_grants_of_its_own_are_as_a_change_of_plan(world: World) -> None:
+    """Days go on, one of the same name goes on as it is to be, and to and fro grants once."""
+    await world.new_customer(fresh(), plan="renewing", granted=0)
+    await until(has_available(world, 50 * CREDIT))
+    [first] = await upcoming(world)
+    own = (
+        "grants: {monthly: {amount: '70', every: month},"
+        " extra: {amount: '600', paid_usd: '9', every: month, prorate: BY_TIME}}"
+    )
+    await world.update(plan_overrides=own)
+
+    async def has_two() -> bool:
+        return len(await grants_of(world)) == 2
+
+    await until(has_two)
+    _, extra = await grants_of(world)
+    # Whole on the day itself; past a midnight that comes meanwhile, the rest of the period.
+    assert 570 * CREDIT <= extra.amount_micros <= 600 * CREDIT
+    assert (extra.recurring, extra.expires_at) == ("extra", first.at)
+    coming = [(each.name, each.at, each.amount_micros, each.paid_total_usd) for each in await upcoming(world)]
+    assert coming == [
+        ("extra", first.at, 600 * CREDIT, "9"),
+        ("monthly", first.at, 70 * CREDIT, "0"),
+    ]
+    await world.update(plan_overrides="")
+    assert await upcoming(world) == [first]
+    await world.update(plan_overrides=own)
+    await world.update(plan_overrides="{grants: {}, low_balance: '5'}")
+    assert await upcoming(world) == []
+    assert len(await grants_of(world)) == 2
+
+
+async def test_a_customer_is_made_with_grants_of_its_own(world: World) -> None:
+    """In place of its plan's, from its first day on; another field of its own begins nothing anew."""
+    customer = admin.Customer(
+        customer_id=fresh(),
+        plan="renewing",
+        plan_overrides="grants: {daily: {amount: '3', kind: PROMO, every: day}}",
+    )
+    request = admin.CreateCustomerRequest(request_id=fresh(), customer=customer)
+    assert (await world.admin.CreateCustomer(request)).customer.plan_overrides
+    world.customer_id = customer.customer_id
+    await until(has_available(world, 3 * CREDIT))
+    await world.update(
+        plan_overrides="{max_ttl: 1h, grants: {daily: {amount: '3', kind: PROMO, every: day}}}"
+    )
+    assert {grant.recurring for grant in await grants_of(world)} == {"daily"}
+    assert [each.name for each in await upcoming(world)] == ["daily"]

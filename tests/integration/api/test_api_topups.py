@@ -188,6 +188,47 @@ async def test_two_servers_that_race_buy_once(shops: tuple[World, World]) -> Non
         assert pending == 1
 
 
+async def test_a_top_up_of_its_own_is_in_place_of_the_plans(shops: tuple[World, World]) -> None:
+    """None, or another one, whichever server is asked; what is on its way ends though it is taken back."""
+    shop, other = shops
+    customer = await shop.new_customer(f"top_{next(_numbers)}", "reloaded")
+    await shop.update(plan_overrides="topup: null")
+    await spend(other, customer, 90)
+    own = "topup: {below: '50', add: '30', credit_price_usd: '0.02', monthly_cap: '60'}"
+    await shop.update(plan_overrides=own)
+    await spend(other, customer, 1)
+    [asked] = await reported(shop, customer, "requested")
+    assert (asked["amount_micros"], asked["attempt"]) == (str(30 * CREDIT), "1")
+    [shown] = (await top_ups(other, customer)).top_ups
+    assert (shown.number, shown.price_usd) == (1, "0.6")
+    await shop.update(plan_overrides="")
+    assert (await confirm(other, customer, asked["grant_id"])).balance.available_micros == 39 * CREDIT
+    await reported(shop, customer, "requested", "succeeded")
+
+
+async def test_a_top_up_waits_for_a_server_that_can_read_it(shop: World) -> None:
+    """Fields of a newer version: nothing is bought by the plan's in their place, and nothing is forgotten."""
+    customer = await shop.new_customer(f"top_{next(_numbers)}", "reloaded")
+    await shop.write_own_fields('{"topup": {"below": "20", "by": "NEED"}}')
+    request = pb.ChargeRequest(
+        request_id=fresh(), customer_id=customer, amount_micros=90 * CREDIT, already_used=True
+    )
+    await patient(lambda: shop.credit.Charge(request))
+
+    async def is_put_off() -> bool:
+        return await shop.owner.fetchval(
+            "SELECT EXISTS (SELECT FROM cell_00.top_up_needs n JOIN ledger.customers c USING (customer)"
+            " WHERE customer_id = $1 AND look_at > now())",
+            customer,
+        )
+
+    await until(is_put_off)
+    assert not (await top_ups(shop, customer)).top_ups
+    await shop.update(plan_overrides="")
+    [asked] = await reported(shop, customer, "requested")
+    assert asked["amount_micros"] == str(100 * CREDIT)
+
+
 async def test_up_to_a_target_for_a_while(shop: World) -> None:
     """What is missing to the target is bought, and expires when the plan says."""
     customer = await needy(shop, "targeted", left=3)

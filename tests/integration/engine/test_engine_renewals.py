@@ -29,7 +29,13 @@ PLANS = """\
 plans:
   standard:
     grants: {monthly: {amount: "100", paid_usd: "10", every: month, rollover: {max: "30"}}}
+  other:
+    grants: {monthly: {amount: "7", every: month}, weekly: {amount: "7", every: week}}
 """
+OWN = (
+    '{"grants": {"monthly":'
+    ' {"amount": "100", "paid_usd": "10", "every": "month", "rollover": {"max": "30"}}}}'
+)
 Start = Callable[..., Awaitable[World]]
 
 
@@ -42,7 +48,7 @@ async def begin(start: Start, tmp_path: Path) -> Start:
     return start
 
 
-async def sleeper(database: Database) -> list[datetime]:
+async def sleeper(database: Database, plan: str = "standard", own: str | None = None) -> list[datetime]:
     """A customer of whom nobody has looked at what was due for 14 months; the instants of its grants."""
     now = await database.writer.fetchval("SELECT clock_timestamp()")
     months = [now.year * 12 + now.month - 1 - number for number in range(MONTHS + 1)]
@@ -53,7 +59,16 @@ async def sleeper(database: Database) -> list[datetime]:
     def make(customer: int, _: datetime) -> books.Decision:
         print_ = fingerprint("create")
         return books.create(
-            customer, "Acme", "standard", "basic", "UTC", "create", print_, came_at, is_granted=True
+            customer,
+            "Acme",
+            plan,
+            "basic",
+            "UTC",
+            "create",
+            print_,
+            came_at,
+            plan_overrides=own,
+            is_granted=True,
         )
 
     await create_customer(database.writer, "acme", "cell_00", make, ACT)
@@ -91,11 +106,15 @@ async def assert_renewed_once(database: Database, instants: list[datetime]) -> N
     assert stated == (100 * CREDIT, 100 * CREDIT, 30 * CREDIT)
 
 
+@pytest.mark.parametrize(("plan", "own"), [("standard", None), ("other", OWN)])
 async def test_who_has_slept_gets_each_renewal_once_though_two_servers_write(
-    begin: Start, database: Database
+    begin: Start, database: Database, plan: str, own: str | None
 ) -> None:
-    """Sweeps and commands of two servers at once: each renewal in its order, with its own instant."""
-    instants = await sleeper(database)
+    """Sweeps and commands of two servers at once: each renewal in its order, at its own instant.
+
+    By the plan's grants, or the customer's own in their place.
+    """
+    instants = await sleeper(database, plan, own)
     one, two = await begin(name="one"), await begin(name="two")
     outcomes = await asyncio.gather(
         one.engine.sweepers[0].step(),

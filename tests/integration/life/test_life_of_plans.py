@@ -9,9 +9,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 from life_world import Start, plans_of, write_card, write_costs, write_plans
+from structlog.testing import capture_logs
 
 import pricing
 from ledger import books
+from ledger.followers.overrides_follower import OverridesFollower
+from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.plans import BUILT_IN
 from ledger.publishing.publisher import By, PlansInUseError
 from ledger.store.directory import create_customer
@@ -119,6 +122,21 @@ async def test_plans_may_not_go_against_customers_own_fields(start: Start, datab
     text = "revision: 2\nplans: {a: {over_capture: ALLOW_WITH_OVERDRAFT, max_ttl: 1h}, b: {max_ttl: 30m}}"
     done = await publisher.publish_plans(text, OPS)
     assert (done.version.number, done.version.forced) == (2, False)
+
+
+async def test_own_fields_of_a_newer_version_are_reported(database: Database) -> None:
+    """With the customers and the fields, once until others come to be among them; the gauge counts all."""
+    metrics = OperationsMetrics()
+    follower = OverridesFollower(database, DEFAULT_CELLS, metrics)
+    await make_customer(database, "readable", "standard", own='{"max_ttl": "1h"}')
+    await make_customer(database, "second", "capped", own='{"spend_limit": "5"}')
+    await make_customer(database, "first", "standard", own='{"spend_limit": "5"}')
+    with capture_logs() as logs:
+        await follower.look()
+        await follower.look()
+    [line] = [each for each in logs if each["event"] == "plan_overrides.unreadable"]
+    assert (line["fields"], line["customers"]) == (("spend_limit",), ["first", "second"])
+    assert metrics.registry.get_sample_value("acu_ledger_plan_overrides_unreadable") == 2
 
 
 async def test_plans_are_rolled_back(start: Start) -> None:

@@ -16,7 +16,7 @@ from released import CUSTOMERS, KINDS, OPEN, Doors, answers, doors, send_again
 from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.store.postgres.migrate import migrate
-from ledger.store.postgres.revisions import MigrationRefusedError
+from ledger.store.postgres.revisions import MigrationRefusedError, known
 from ledger.v1 import credit_service_pb2 as pb
 from tests.databases import DatabaseUrls, drop_database, execute
 from tests.serving import serving
@@ -25,7 +25,7 @@ RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
 NEW = [
     *("ledger: shared_0002", "ledger: shared_0003", "ledger: shared_0004"),
-    *(f"cell_00: cell_{number:04}" for number in range(2, 11)),
+    *(f"cell_00: cell_{number:04}" for number in range(2, 12)),
 ]
 """What a database of the release has not."""
 REVERSED = 5
@@ -179,9 +179,10 @@ async def _verify(service: Doors) -> None:
 async def test_a_server_of_the_version_before_is_told(released: DatabaseUrls) -> None:
     """Where the schema is newer than a program it does not start, and says which it is of and what to run."""
     await migrate(released.owner)
-    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_0011'")
+    await execute(released.owner, "UPDATE cell_00.alembic_version SET version_num = 'cell_9999'")
+    newest = known("cell_00")[-1]
     with pytest.raises(
-        MigrationRefusedError, match=r"cell_00 is of a newer acu-ledger \(at cell_0011;.*cell_0010\)"
+        MigrationRefusedError, match=rf"cell_00 is of a newer acu-ledger \(at cell_9999;.*{newest}\)"
     ):
         await migrate(released.owner)
 

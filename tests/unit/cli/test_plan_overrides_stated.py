@@ -12,6 +12,7 @@ from ledger.prices.plan_overrides import read_overrides
         ([], ""),
         (["overdraft_limit=50"], '{"overdraft_limit": "50"}'),
         (["max_ttl=1h", "low_balance=0.5"], '{"low_balance": "0.5", "max_ttl": "1h"}'),
+        (["topup=null", "low_balance=1"], '{"low_balance": "1", "topup": null}'),
         (["entitlements={deny: {compute: h100}}"], '{"entitlements": {"deny": {"compute": "h100"}}}'),
     ],
 )

@@ -1,11 +1,13 @@
 """A customer's own fields of its plan: written as the plan writes them, checked alone and with the rest."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
 from ledger.books.model.plans import OverCapture, Plan, Unpriced
-from ledger.prices.plan_overrides import overridden, read_overrides, refuse_overrides
+from ledger.books.top_up_rules import TopUpRules
+from ledger.prices.plan_overrides import overridden, read_overrides, refuse_overrides, unreadable_fields
 from ledger.prices.plans import PlanBook, PlanPolicies
 from pricing.documents.validate import ConfigError
 
@@ -14,6 +16,7 @@ BOOK = PlanBook.from_document(
     "  plain: {card: basic, max_ttl: 1h, low_balance: '7'}\n"
     "  owing: {over_capture: ALLOW_WITH_OVERDRAFT, overdraft_limit: '5'}\n"
 )
+RULES = TopUpRules(1, 1, None, 10_000_000, 1)
 AMOUNT_HINT = 'write a quoted decimal with at most 6 places, e.g. "100"'
 
 
@@ -87,8 +90,42 @@ def test_own_fields_replace_the_plans_and_the_rest_stays() -> None:
     )
 
 
+@pytest.mark.parametrize("field", ["topup", "expiring_notice", "entitlements"])
+def test_a_customer_may_have_none_of_what_its_plan_has(field: str) -> None:
+    """Null in place of the plan's: no top-ups, no notices, whatever the card allows."""
+    text = read_overrides(f"{field}: null")
+    plan = overridden(Plan("plain", "basic", top_up=RULES, expiring_notice=timedelta(days=1)), text)
+    assert getattr(plan, "top_up" if field == "topup" else field) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "unreadable"),
+    [
+        ({"spend_limit": "5"}, ("spend_limit",)),
+        ({"over_capture": "ASK", "max_ttl": "1w"}, ("max_ttl", "over_capture")),
+        ({"budgets": {"daily": {"limit": "5", "window": "QUARTER"}}}, ("budgets",)),
+        ({"grants": {"new": {"amount": "5", "every": "fortnight", "tax": "7"}}}, ("grants",)),
+    ],
+)
+def test_what_a_newer_version_wrote_is_named(stored: dict[str, object], unreadable: tuple[str, ...]) -> None:
+    """The fields that can be read hold; for the rest what has begun is charged no more than its hold."""
+    text = json.dumps({"low_balance": "3", **stored})
+    owing = Plan("owing", None, OverCapture.ALLOW_WITH_OVERDRAFT, 5_000_000, unpriced=Unpriced.CHARGE_HOLD)
+    assert unreadable_fields(text) == unreadable
+    assert overridden(owing, text) == Plan(
+        "owing",
+        None,
+        OverCapture.CAP,
+        0,
+        unpriced=Unpriced.BOOK,
+        low_balance_micros=3_000_000,
+        unreadable=unreadable,
+    )
+    assert not unreadable_fields('{"low_balance": "3"}')
+
+
 def test_every_field_can_be_a_customers_own() -> None:
-    """Whatever is added to what plans state, beside the card and top-ups, is read by its name."""
+    """Whatever is added to what plans state, beside the card, is read by its name."""
     values = {
         "over_capture": "REJECT",
         "overdraft_limit": "1",
@@ -98,6 +135,10 @@ def test_every_field_can_be_a_customers_own() -> None:
         "low_balance": "3",
         "entitlements": {"allow": {"tokens": "*"}},
         "budgets": {"daily": {"limit": "5", "window": "DAY"}},
+        "topup": {"below": "20", "add": "100", "credit_price_usd": "0.01", "monthly_cap": "1000"},
+        "expiring_notice": "7d",
+        "used_when_voided": "BECOME_DEBT",
+        "grants": {"monthly": {"amount": "5", "every": "month"}},
     }
     assert values.keys() == PlanPolicies.model_fields.keys()
     text = read_overrides(str(values))
