@@ -252,7 +252,7 @@ def refusal_status(refusal: Refusal, subject: tuple[str, str] | None = None) -> 
         detail |= {} if "/" in name else {"expected": expected_form(name)}
     if refusal.reason is RefusalReason.INVALID_ARGUMENT:
         return invalid([(detail.get("field", ""), detail.get("description", ""))])
-    variables = ", ".join(f"{name}: {value}" for name, value in detail.items())
+    variables = ", ".join(f"{name}: {value}" for name, value in detail.items() if value)
     message = f"{wording.message[:-1]} ({variables})." if variables else wording.message
     return _status(wording.code, message, refusal.reason, detail)
 

@@ -41,11 +41,12 @@ PAID_MAX_NANOUSD: Final = 10**6 * BILLION
 PERIODS_MAX: Final = 31
 """Of a credit's life: a customer has the credits of so many renewals of one grant at a time."""
 
-_SHORTEST: Final = {
+SHORTEST: Final = {
     Every.DAY: timedelta(days=1),
     Every.WEEK: timedelta(weeks=1),
     Every.MONTH: timedelta(days=28),
 }
+"""Periods: none is shorter, but for a day whose clocks are put forward."""
 
 _KINDS: Final = (GrantKind.PAID, GrantKind.PROMO, GrantKind.SUBSCRIPTION)
 
@@ -114,7 +115,7 @@ class GrantModel(Strict):
             hint = "leave expires_after out, or the rollover"
             message = "what rolls over ends at the next renewal, and by no other life"
             raise RefusedError(message, hint, ("rollover",))
-        most = _SHORTEST[Every(self.every.upper())] * PERIODS_MAX
+        most = SHORTEST[Every(self.every.upper())] * PERIODS_MAX
         lives: dict[tuple[str, ...], timedelta | None] = {("expires_after",): self.expires_after}
         if self.rollover is not None:
             lives["rollover", "life"] = self.rollover.life

@@ -24,6 +24,7 @@ from pydantic import BeforeValidator, Field, model_validator
 import pricing
 from ledger.books.model.plans import OverCapture, Plan, Unpriced, UsedCredits
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
+from ledger.prices.plan_doubts import doubts_of_plan
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_grants import GrantModel, Recurring, grants_of
 from ledger.prices.plan_topup import TopUpModel
@@ -206,17 +207,19 @@ class PlanBook:
                 hint = "write fallback: {tokens: <name of a rule>} in the card, or unpriced: CHARGE_HOLD"
                 yield self._places.problem(("plans", name, "unpriced"), message, hint)
 
-    def doubts(self, cards: Mapping[str, RateCard]) -> list[Problem]:
-        """What is likely to be a mistake, though it can be published: entitlements to what has no price."""
+    def doubts(self, cards: Mapping[str, RateCard], file: str | None = None) -> list[Problem]:
+        """What is likely to be a mistake, though it can be published; `file` names the document, if given."""
         found = []
-        for name, stated in self._models.items():
-            card = cards.get(stated.card or "")
-            if card is None or stated.entitlements is None:
-                continue
-            for doubt in pricing.doubts_of_entitlements(stated.entitlements, card.rules):
-                at = ("plans", name, "entitlements", *doubt.at)
-                found.append(self._places.problem(at, doubt.message, doubt.hint))
-        return found
+        for name, plan in self.plans.items():
+            card = cards.get(plan.card or "")
+            stated = self._models[name].entitlements
+            if card is not None and stated is not None:
+                for doubt in pricing.doubts_of_entitlements(stated, card.rules):
+                    at = ("plans", name, "entitlements", *doubt.at)
+                    found.append(self._places.problem(at, doubt.message, doubt.hint))
+            for at, message, hint in doubts_of_plan(plan, card):
+                found.append(self._places.problem(("plans", name, *at), message, hint))
+        return found if file is None else [each._replace(file=file) for each in found]
 
 
 def _plan(name: str, stated: _PlanModel) -> Plan:

@@ -288,6 +288,9 @@ class Publisher:
             found += await self.doubts_of_costs(config.costs_text, config.costs, config.files[""])
         for name, card in cards.items():
             found += await self.doubts_of_card(card.document, self.latest_costs(), config.files[name])
+        for plans in newer:
+            if isinstance(plans, PlanBook):
+                found += plans.doubts(self._published.newest_cards())
         return found
 
     async def doubts_of_card(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:

@@ -2235,18 +2235,24 @@ class PublishPlansResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     @_builtins.property
     def version(self) -> Global___PriceVersion: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """As CheckRates has them, beside the newest cards."""
+
     def __init__(
         self,
         *,
         version: Global___PriceVersion | None = ...,
         replayed: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

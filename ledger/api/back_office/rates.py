@@ -363,7 +363,11 @@ class RateMethods:
         """Makes a document the next version of the plans."""
         by = By(act_of(request), Source.API, forced=request.force)
         done = await _told("document", self._publisher.publish_plans(request.document, by))
-        return pb.PublishPlansResponse(version=self._version(done.version), replayed=done.repeated)
+        plans = await in_reader(PlanBook.from_document, request.document)
+        doubts = plans.doubts(self._published.newest_cards(), "document")
+        return pb.PublishPlansResponse(
+            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+        )
 
     async def RollbackRateCard(
         self, request: pb.RollbackRateCardRequest, context: object

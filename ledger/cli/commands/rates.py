@@ -203,8 +203,7 @@ async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool
         for document in documents:
             try:
                 answer = await document.publish(ledger, force=force)
-                found = () if isinstance(answer, pb.PublishPlansResponse) else answer.warnings
-                warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in found)
+                warnings = tuple(_problem(each)._replace(file=str(document.path)) for each in answer.warnings)
                 done.append(_PublishedFile(document.path, answer.version, answer.replayed, warnings=warnings))
             except Unavailable:
                 raise

@@ -127,13 +127,18 @@ async def test_the_plans(shop, rates):
     await shop.new_customer("of the plans", "strict")
     before = await rates.GetPlans(pb.GetPlansRequest())
     assert (before.version.number, before.version.in_force) == (1, True)
-    text = "revision: 4 # ours\n" + before.document + "  extra: {card: metered, max_ttl: 1h}\n"
+    extra = (
+        '{"card": "metered", "expiring_notice": "1d", "grants": {"gift": {"amount": "1", "every": "day"}}}'
+    )
+    text = f"revision: 4 # ours\n{before.document}  extra: {extra}\n"
     diff = await rates.DiffRates(pb.DiffRatesRequest(plans=text))
     [one] = diff.differences
     assert (diff.before.number, one.kind, one.rule) == (1, pb.DIFFERENCE_KIND_RULE_ADDED, "extra")
-    assert one.after == '{"card": "metered", "max_ttl": "1h"}'
+    assert one.after == extra
     done = await rates.PublishPlans(pb.PublishPlansRequest(document=text))
     assert (done.version.number, done.version.revision, done.version.in_force) == (2, 4, False)
+    said = "its credits are reported to expire as soon as they are granted"
+    assert ("document", said) in [(each.document, each.message) for each in done.warnings]
     assert (await rates.PublishPlans(pb.PublishPlansRequest(document=text))).replayed
 
     without = text.replace("revision: 4", "revision: 5").replace("  strict:", "  lenient:")
@@ -149,6 +154,7 @@ async def test_the_plans(shop, rates):
     assert wrong.fields["document"].startswith("<plans>:1:19: there is no card 'no'")
     low = await refusal(rates.PublishPlans(pb.PublishPlansRequest(document=before.document)))
     assert low.reason == "RATE_REVISION_PASSED"
+    assert "(revision: 1, " in low.message
 
     back = await rates.RollbackPlans(pb.RollbackPlansRequest(number=1))
     assert (back.version.number, back.version.revision, back.version.restores) == (3, 5, 1)

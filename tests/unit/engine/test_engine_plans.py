@@ -1,11 +1,15 @@
 """`plans.yaml`: what it says of work without a price, and what is refused of that."""
 
+from pathlib import Path
+
 import pytest
 
+import ledger
 import pricing
 from ledger.books.model.plans import OverCapture, Unpriced, UsedCredits
-from ledger.prices.plans import BUILT_IN, PlanBook, read_plans_text
+from ledger.prices.plans import BUILT_IN, PlanBook, read_files, read_plans_text
 
+SAMPLE = Path(ledger.__file__).parent / "sample" / "config"
 CARD = """\
 card: basic
 credit: credit
@@ -104,6 +108,75 @@ def test_entitlements_of_which_the_card_prices_nothing_are_doubted() -> None:
     assert [str(each) for each in doubts] == [
         "plans.yaml:2:76: the card prices no compute of 'gpu-*' (correct it, or leave it out)"
     ]
+
+
+BUDGETS = (
+    "budgets: {a: {where: {team: x}, limit: '5', window: TOTAL}, b: {by: [team], limit: '4', window: DAY},"
+    " c: {where: {team: x, user: y}, limit: '7', window: MONTH}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "at", "doubt"),
+    [
+        (
+            "budgets: {day: {limit: '5', window: DAY}, agent: {by: [agent], limit: '5.0', window: HOUR}}",
+            "'5.0'",
+            "is never reached: 'day' counts all that it counts, and has no more",
+        ),
+        (BUDGETS, "'7'", "is never reached: 'a' counts all that it counts, and has no more"),
+        (
+            "topup: {below: '50', add: '20', credit_price_usd: '1', monthly_cap: '100'}",
+            "'20'",
+            "is less than below: one top-up may leave need of the next one, a cool_down later",
+        ),
+        (
+            "topup: {below: '5', up_to: '20', credit_price_usd: '10.1', monthly_cap: '100'}",
+            "'10.1'",
+            "a credit would be paid 10.1 USD for, and is 1 on the card 'basic'",
+        ),
+        (
+            "grants: {month: {amount: '1000', paid_usd: '1', every: month}}",
+            "'1'",
+            "a credit would be paid 0.001 USD for, and is 1 on the card 'basic'",
+        ),
+        (
+            "grants: {gift: {amount: '1', kind: PROMO, every: day}}, expiring_notice: 24h",
+            "{amount",
+            "its credits are reported to expire as soon as they are granted",
+        ),
+    ],
+)
+def test_what_is_likely_a_mistake_is_doubted(plan: str, at: str, doubt: str) -> None:
+    """Each at its place, under the plan's card, with what to write instead."""
+    text = f"plans:\n  a: {{card: basic, {plan}}}\n"
+    [found] = read_plans_text(text, _cards(), "plans.yaml").doubts(_cards())
+    assert text.splitlines()[found.line - 1][found.column - 1 :].startswith(at)
+    assert found.message == doubt
+    assert found.hint
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "budgets: {a: {limit: '5', window: MONTH}, b: {limit: '5', window: WEEK}}",
+        "budgets: {a: {limit: '5', window: DAY}, b: {limit: '6', window: DAY, notify: [50]}}",
+        "budgets: {a: {by: [user], limit: '5', window: DAY}, b: {by: [agent], limit: '6', window: DAY}}",
+        "grants: {month: {amount: '1000', paid_usd: '100', every: month}}",
+        "grants: {month: {amount: '1000', kind: PROMO, every: month}}, expiring_notice: 27d",
+    ],
+)
+def test_what_is_only_unusual_is_not_doubted(plan: str) -> None:
+    """A week may lie in two months, thresholds notify though no limit is met, and many give discounts."""
+    text = f"plans:\n  a: {{card: basic, {plan}}}\n"
+    assert read_plans_text(text, _cards(), "plans.yaml").doubts(_cards()) == []
+
+
+def test_the_shipped_plans_are_not_doubted() -> None:
+    """What ops begin with is no example of what they are warned of."""
+    files = read_files(SAMPLE)
+    assert files.plans is not None
+    assert files.plans.doubts(files.config.cards) == []
 
 
 def test_a_plan_says_what_becomes_of_used_credits_of_a_voided_grant() -> None:
