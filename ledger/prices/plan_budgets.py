@@ -17,7 +17,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ledger.books.model.budgets import AtLimit, Budget, BudgetWindow
-from ledger.books.model.labels import INTERNAL_LABEL
+from ledger.books.model.labels import INTERNAL_LABEL, LABEL_KEY_LENGTH_MAX, LABEL_VALUE_LENGTH_MAX
 from ledger.prices.plan_values import Amount
 from pricing.documents.validate import RefusedError, Strict
 
@@ -33,7 +33,6 @@ THRESHOLDS_MAX: Final = 8
 PERCENT_MAX: Final = 100
 
 _NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
-_LABEL_MAX = 63
 
 Value = TypeVar("Value", str, int)
 
@@ -59,7 +58,14 @@ def _above_zero(limit_micros: int) -> int:
 def _public(label: str) -> str:
     if label.startswith(INTERNAL_LABEL):
         raise RefusedError("is hidden from customers, whom budgets are shown", "name another label")
-    return label
+    return _printable(label)
+
+
+def _printable(text: str) -> str:
+    """A budget for what no label can be would count nothing, and limit nothing."""
+    if not text.isprintable():
+        raise RefusedError("has a character that is not printable", "write printable text")
+    return text
 
 
 def _distinct(values: list[Value]) -> list[Value]:
@@ -68,7 +74,10 @@ def _distinct(values: list[Value]) -> list[Value]:
     return values
 
 
-Label = Annotated[str, Field(min_length=1, max_length=_LABEL_MAX), AfterValidator(_public)]
+Label = Annotated[str, Field(min_length=1, max_length=LABEL_KEY_LENGTH_MAX), AfterValidator(_public)]
+LabelValue = Annotated[
+    str, Field(min_length=1, max_length=LABEL_VALUE_LENGTH_MAX), AfterValidator(_printable)
+]
 Labels = Annotated[list[Label], Field(max_length=LABELS_MAX), AfterValidator(_distinct)]
 Thresholds = Annotated[
     list[Annotated[int, Field(ge=1, le=PERCENT_MAX)]],
@@ -84,7 +93,9 @@ class BudgetDoc(Strict):
     limit: Annotated[Amount, AfterValidator(_above_zero)]
     window: Annotated[BudgetWindow, BeforeValidator(_window)]
     by: Labels = Field(default_factory=list[str])
-    where: Annotated[dict[Label, str], Field(max_length=LABELS_MAX)] = Field(default_factory=dict[str, str])
+    where: Annotated[dict[Label, LabelValue], Field(max_length=LABELS_MAX)] = Field(
+        default_factory=dict[str, str]
+    )
     notify: Thresholds = Field(default_factory=list[int])
     at_limit: Annotated[AtLimit, BeforeValidator(_at_limit)] = AtLimit.THROTTLE
 

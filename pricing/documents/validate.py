@@ -31,6 +31,14 @@ _MESSAGES: Mapping[str, tuple[str, Callable[[str], str]]] = {
 }
 """By pydantic's type of an error: what is wrong, and what to write instead."""
 
+_BOUNDS: Mapping[str, str] = {
+    "too_short": "has {actual_length} entries; {min_length} or more are needed",
+    "too_long": "has more than {max_length} entries",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "is not of the pattern {pattern}",
+}
+"""The same for what is bounded, with the bounds that pydantic tells."""
+
 
 class Problem(NamedTuple):
     """Something wrong in a file; `line` and `column` count from 1, 0 where a file has none."""
@@ -195,8 +203,10 @@ def _problems(error: ValidationError, model: type[BaseModel], places: Places) ->
 
 def _mistyped(found: ErrorDetails, model: type[BaseModel], loc: Loc, places: Places) -> Problem:
     """The problem of a value that is not what its key asks for."""
-    name = repr(loc[-1]) if loc else "the document"
     key = next((part for part in reversed(loc) if isinstance(part, str)), "key")
+    name = repr(key) if loc else "the document"
+    if loc and isinstance(loc[-1], int):
+        name += f", entry {loc[-1] + 1}"
     if found["input"] is None:
         return places.problem(loc, f"{name}: is empty", "write a value")
     if found["type"] == "model_type":
@@ -205,7 +215,11 @@ def _mistyped(found: ErrorDetails, model: type[BaseModel], loc: Loc, places: Pla
         return places.problem(loc, f"{name}: must be a mapping", hint)
     message, hint_of = _MESSAGES.get(found["type"], ("", None))
     if hint_of is None:
-        return places.problem(loc, f"{name}: {found['msg'].replace('Input should', 'should')}")
+        bound = _BOUNDS.get(found["type"])
+        message = found["msg"].replace("Input should", "should")
+        if bound is not None:
+            message = bound.format(**found.get("ctx", {}))
+        return places.problem(loc, f"{name}: {message}")
     return places.problem(loc, f"{name}: {message}", hint_of(key))
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from ledger.access.tokens import LASTS_MAX
+from ledger.books.model import labels
 
 
 class Arrivals(NamedTuple):
@@ -218,11 +219,9 @@ REASON_LENGTH_MAX: Final = 256
 LABELS_MAX: Final = 16
 """Labels of one write, named ones included: every entry carries them."""
 
-LABEL_KEY_LENGTH_MAX: Final = 63
-"""Characters of a label's key: what Kubernetes and Prometheus users are used to."""
-
-LABEL_VALUE_LENGTH_MAX: Final = 128
-"""Characters of a label's value: an id fits."""
+LABEL_KEY_LENGTH_MAX: Final = labels.LABEL_KEY_LENGTH_MAX
+LABEL_VALUE_LENGTH_MAX: Final = labels.LABEL_VALUE_LENGTH_MAX
+"""Characters of a label's key and value; plans write labels too."""
 
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 1_000
