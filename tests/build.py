@@ -22,11 +22,8 @@ from ledger.books import (
     Terms,
     Treatment,
 )
+from tests.amounts import DOLLAR
 
-CREDIT = 1_000_000
-"""Micro-credits."""
-DOLLAR = 1_000_000_000
-"""Nano-dollars."""
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -73,6 +70,11 @@ def priced(*lines: PricedLine, **fields: Any) -> Priced:
     """Usage of these lines, on a card that prices no outcomes and remembers nothing."""
     plain = Priced(lines, Rounding(), has_outcome_rule=False, outcome_charged=False, occurred_at=None)
     return plain._replace(**fields)
+
+
+def tokens(micros: Fraction | int, cost_nanousd: Fraction | int = 0, **fields: Any) -> Priced:
+    """Usage of one line at a price and a cost."""
+    return priced(line(micros, cost_nanousd), **fields)
 
 
 def lot(number: int, micros: int, scope: str | None = None) -> Lot:

@@ -1,12 +1,46 @@
-"""Calls of methods that are known by their descriptors alone."""
+"""Calls: request ids, patience, and methods that are known by their descriptors alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Any, Final, TypeVar
 
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
+
+from tests.waiting import PAUSE_SECONDS
+
+Answer = TypeVar("Answer")
+
+NOT_YET: Final = (
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+)
+"""How a server ends a call that it cannot come to."""
+
+_numbers = count(1)
+
+
+def fresh() -> str:
+    """A request id that no other test of this process has used, as long as every other."""
+    return f"req_{next(_numbers):09}"
+
+
+async def patient(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What a call answers, made again while the server cannot come to it; the test's own limit ends it.
+
+    Between tests the loop stands still that a server may run in: it may have to look its keys up first.
+    """
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in NOT_YET:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _serialized(request: Any) -> bytes:

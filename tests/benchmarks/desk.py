@@ -17,6 +17,7 @@ from ledger.prices.price_book import priced_of
 from ledger.sample import SAMPLE_CONFIG
 from ledger.store.cells.load import Loaded
 from ledger.store.cells.write import Batch, Standing
+from tests import batches
 from tests.benchmarks import workload
 
 GRANT_MICROS = 10**11
@@ -147,22 +148,6 @@ class Desk:
         )
         if isinstance(outcome, books.Refusal):
             raise TypeError(f"refused: {outcome}")
-        _add(batch, Standing(wallet.sequence, self._tokens[customer]), outcome)
+        batches.add(batch, Standing(wallet.sequence, self._tokens[customer]), outcome)
         self._wallets[customer], self._tokens[customer] = outcome.wallet, batch.token
         return outcome
-
-
-def _add(batch: Batch, before: Standing, decision: books.Decision) -> None:
-    """Adds a decision to a batch: one final image per row, by key."""
-    entry, customer = decision.entry, decision.entry.customer
-    batch.before.setdefault(customer, before)
-    batch.wallets[customer] = decision.wallet
-    batch.entries.append(entry)
-    for lot in decision.lots:
-        known = batch.lots.get((customer, lot.key))
-        batch.lots[customer, lot.key] = (lot, known[1] if known else lot.key.sequence == entry.sequence)
-    reservation = decision.reservation
-    if reservation is not None:
-        key = (customer, reservation.sequence)
-        seen = batch.reservations.get(key)
-        batch.reservations[key] = (reservation, seen[1] if seen else key[1] == entry.sequence)

@@ -26,12 +26,12 @@ from ledger.v1.credit_service_pb2 import (
 )
 from ledger.v1.usage_pb2 import ComputeUsage, TokenUsage, UsageItem, UsageList
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
+from tests.amounts import CREDIT
 from tests.faults.calls import attempt, attempt_batch
 from tests.faults.journal import Answered, Journal, Record, Unknown
 from tests.faults.servers import Server
 from tests.stubs import Stubs
 
-CREDIT = 1_000_000
 RETRIES_MAX = 3
 PAUSE_SECONDS = 0.05
 """After an attempt without an answer: a server that is away is not asked a thousand times a second."""

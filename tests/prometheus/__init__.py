@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -24,11 +22,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.ports import free_ports
+
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 GRAFANA = DEPLOY.with_name("grafana")
 RULES = (DEPLOY / "rules.yml", DEPLOY / "alerts.yml")
 _YEARS = "100y"
-_OWN_PORTS = 20_000, 32_000
 
 
 def programs() -> tuple[str, str]:
@@ -165,17 +164,6 @@ def backfill(folder: Path, samples: str) -> None:
     """Puts samples in OpenMetrics' text, with their instants, into `folder / "data"`."""
     (folder / "samples").write_text(samples, encoding="utf-8")
     promtool("tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that the system gives to whoever names none."""
-    begin, end = _OWN_PORTS
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(begin, end)  # noqa: S311 -- any will do
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-    return found
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,20 +26,13 @@ from ledger.settings import Settings
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import scope_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
-from tests.calling import first_answer
+from tests.amounts import CREDIT
+from tests.calling import first_answer, fresh
 from tests.databases import new_database
 from tests.serving import settings_on
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
-CREDIT = 1_000_000
 KEYLESS = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
-
-_numbers = count(1)
-
-
-def fresh() -> str:
-    """A request id that nobody used, as long as every other."""
-    return f"req_{next(_numbers):09}"
 
 
 class Method(NamedTuple):

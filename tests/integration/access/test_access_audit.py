@@ -13,7 +13,7 @@ import asyncpg
 import grpc
 import pytest
 import pytest_asyncio
-from guarded import CREDIT, Answer, Guarded, fresh, serving, settings_of
+from guarded import CREDIT, Answer, Guarded, serving, settings_of
 
 from ledger.access.keys import parse
 from ledger.admin.v1 import admin_service_pb2 as pb
@@ -21,6 +21,7 @@ from ledger.finance.v1 import finance_service_pb2
 from ledger.store.audit import Wanted, listing
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from guarded import CREDIT, KEYLESS, OF_A_CUSTOMER, Guarded, fresh, serving, settings_of, unknown
+from guarded import CREDIT, KEYLESS, OF_A_CUSTOMER, Guarded, serving, settings_of, unknown
 
 from ledger.access.caller import SCOPES
 from ledger.access.keys import BOUND, Key, parse
@@ -25,6 +25,7 @@ from ledger.access.tokens import Token, sign
 from ledger.store.access.signing_keys import SigningKey
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

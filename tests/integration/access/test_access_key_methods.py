@@ -13,12 +13,13 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
-from guarded import Answer, Guarded, fresh, serving, settings_of
+from guarded import Answer, Guarded, serving, settings_of
 
 from ledger.access.keys import LIFE_MAX, parse
 from ledger.access.table import KeyTable
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.store.postgres.embedded import EmbeddedPostgres
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

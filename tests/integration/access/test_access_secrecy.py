@@ -27,13 +27,13 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from guarded import CONFIG, CREDIT, OF_A_CUSTOMER, Guarded, Method, fresh, reached, unknown
+from guarded import CONFIG, CREDIT, OF_A_CUSTOMER, Guarded, Method, reached, unknown
 
 from ledger.access.caller import SCOPES
 from ledger.access.keys import parse
 from ledger.store.postgres.database import ROLES
 from tests import serving
-from tests.calling import first_answer
+from tests.calling import first_answer, fresh
 from tests.serving import FREE_PORTS, REPOSITORY
 
 LOUD = (

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import asyncpg
 import grpc
@@ -35,17 +33,10 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tests.waiting import PAUSE_SECONDS
+from tests.calling import fresh
 
 CONFIG = Path(__file__).parent / "config"
 CREDIT = 1_000_000
-
-Answer = TypeVar("Answer")
-
-PATIENCE_SECONDS: Final = 60
-"""Longer than a server is overloaded by what a test sends."""
-
-_numbers = count(1)
 
 
 def unlimited(
@@ -58,11 +49,6 @@ def unlimited(
 def anybody(_: object) -> Caller:
     """Lets in whoever calls."""
     return LOOPBACK
-
-
-def fresh() -> str:
-    """A request id that nobody used."""
-    return f"req_{next(_numbers)}"
 
 
 def tokens(model: str = "acme/large", **quantities: Any) -> use.UsageItem:
@@ -113,18 +99,6 @@ class Refused:
         fields = {each.field: each.description for each in bad.field_violations}
         raw = status.SerializeToString()
         return cls(code, status.message, info.reason, dict(info.metadata), fields, raw)
-
-
-async def patient(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """A call that is made again while the server cannot come to it, which takes no id and changes nothing."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                return await call()
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED):
-                    raise
-            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def refusal(call: Awaitable[Any]) -> Refused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from api_world import CREDIT, fresh, refusal, tokens, usage
+from api_world import CREDIT, refusal, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

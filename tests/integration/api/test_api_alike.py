@@ -13,7 +13,7 @@ from time import time
 import grpc.aio
 import pytest
 import pytest_asyncio
-from api_world import CREDIT, World, fresh, sandbox, tokens, usage
+from api_world import CREDIT, World, sandbox, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +23,7 @@ from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from api_world import CREDIT, Refused, fresh, refusal, searches, tokens, usage
+from api_world import CREDIT, Refused, refusal, searches, tokens, usage
 
 from ledger.engine.limits import EngineLimits
 from ledger.limits import Limits
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

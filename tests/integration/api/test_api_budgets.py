@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
-from api_world import CREDIT, Refused, fresh, refusal, tokens, usage
+from api_world import CREDIT, Refused, refusal, tokens, usage
 from google.protobuf.json_format import MessageToDict
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from api_world import CREDIT, Refused, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from api_world import CREDIT, Refused, refusal, sandbox, searches, ticket, tokens, usage
 
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import pytest_asyncio
-from api_world import CREDIT, Refused, fresh, refusal, sandbox, searches, tokens, usage
+from api_world import CREDIT, Refused, refusal, sandbox, searches, tokens, usage
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

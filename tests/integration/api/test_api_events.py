@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import fastjsonschema
 import pytest
-from api_world import CREDIT, fresh, patient, refusal, searches, tokens, usage
+from api_world import CREDIT, refusal, searches, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,6 +18,7 @@ import ledger.events
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.events.derive import OF_CUSTOMERS
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh, patient
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, anybody, fresh, refusal, searches, tokens, unlimited, usage
+from api_world import CONFIG, CREDIT, World, anybody, refusal, searches, tokens, unlimited, usage
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
@@ -41,6 +41,7 @@ from ledger.store.reading.reads import NEWEST, Reads
 from ledger.turns import WORK_AT_ONCE
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.stubs import Stubs
 from tests.waiting import until
 

@@ -8,13 +8,14 @@ from itertools import count
 
 import grpc
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, patient, refusal, served
+from api_world import CONFIG, CREDIT, World, refusal, served
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.finance.v1.finance_service_pb2 import GetTrialBalanceRequest, VerifyJournalRequest
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh, patient
 from tests.databases import new_database
 from tests.serving import settings_on
 from tests.waiting import until

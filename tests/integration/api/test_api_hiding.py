@@ -21,7 +21,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from api_world import CONFIG, CREDIT, World, refusal, sandbox, searches, ticket, tokens, usage
 from collector import collecting
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -45,6 +45,7 @@ from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from pricing.rating.pieces import PIECES_MAX
+from tests.calling import fresh
 from tests.databases import DatabaseUrls
 from tests.waiting import until
 

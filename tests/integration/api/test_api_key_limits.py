@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import asyncpg
 import grpc.aio
-from api_world import CONFIG, Refused, fresh, refusal, retry_of
+from api_world import CONFIG, Refused, refusal, retry_of
 from google.rpc.status_pb2 import Status
 
 from ledger.admin.v1 import admin_service_pb2 as admin
@@ -19,6 +19,7 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.calling import fresh
 from tests.keys import new_key
 from tests.serving import ANY_PORTS
 

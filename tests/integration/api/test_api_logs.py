@@ -10,11 +10,12 @@ from contextlib import closing
 import asyncpg
 import grpc.aio
 import pytest
-from api_world import CONFIG, World, fresh, refusal
+from api_world import CONFIG, World, refusal
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.spans import FLUSH_SECONDS
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.keys import new_key
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

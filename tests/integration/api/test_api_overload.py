@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 import grpc.aio
 import pytest
-from api_world import World, fresh, refusal, retry_of, searches, usage
+from api_world import World, refusal, retry_of, searches, usage
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ledger.api.messages.limits import CALLS, PORT, CallLimits
@@ -19,6 +19,7 @@ from ledger.engine.limits import Bound, EngineLimits, Urgency
 from ledger.limits import Limits
 from ledger.store.postgres.database import READER
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from api_world import CREDIT, fresh, refusal, searches, ticket, tokens, usage
+from api_world import CREDIT, refusal, searches, ticket, tokens, usage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

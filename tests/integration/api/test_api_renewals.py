@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from api_world import CREDIT, World, fresh
+from api_world import CREDIT, World
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

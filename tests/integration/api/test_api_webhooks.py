@@ -12,13 +12,14 @@ from functools import partial
 
 import pytest
 import pytest_asyncio
-from api_world import CONFIG, CREDIT, World, fresh, refusal, served
+from api_world import CONFIG, CREDIT, World, refusal, served
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.store.postgres.embedded import EmbeddedPostgres
+from tests.calling import fresh
 from tests.databases import DatabaseUrls, new_database
 from tests.serving import settings_on
 from tests.waiting import until

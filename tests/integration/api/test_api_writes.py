@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from api_world import CREDIT, fresh, refusal, sandbox, searches, ticket, tokens, usage
+from api_world import CREDIT, refusal, sandbox, searches, ticket, tokens, usage
 from google.protobuf.duration_pb2 import Duration
 
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

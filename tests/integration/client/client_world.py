@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -17,12 +14,10 @@ from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.v1 import usage_pb2, wallet_service_pb2
 from ledger.v1.credit_service_pb2 import ListChargesRequest
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from tests.waiting import PAUSE_SECONDS
-
-Answer = TypeVar("Answer")
+from tests.amounts import CREDIT
+from tests.calling import patient
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
-CREDIT = 1_000_000
 GRANTED_CREDITS = 100
 PATIENT_SECONDS = 120.0
 """Of calls that are to be answered, on a machine however slow."""
@@ -51,8 +46,8 @@ class Shop:
                 kind=wallet_service_pb2.GRANT_KIND_PAID,
                 paid_total_usd="10",
             )
-            await answered(lambda: service.CreateCustomer(create))
-            await answered(lambda: service.IssueGrant(grant))
+            await patient(lambda: service.CreateCustomer(create))
+            await patient(lambda: service.IssueGrant(grant))
         return customer_id
 
 
@@ -72,20 +67,6 @@ def files_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-async def answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What a call with plain stubs answers, asked again while the server cannot take it.
-
-    Between tests the loop stands still, in which it runs: it may have to look its keys up first.
-    """
-    while True:
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
-                raise
-        await asyncio.sleep(PAUSE_SECONDS)
-
-
 async def charged_searches(target: str, customer_id: str) -> list[int]:
     """The quantities of all lines of searches that a customer was charged, as often as they were."""
     found: list[int] = []
@@ -94,7 +75,7 @@ async def charged_searches(target: str, customer_id: str) -> list[int]:
         service = CreditServiceStub(channel)
         while True:
             request = ListChargesRequest(customer_id=customer_id, page_size=1_000, page_token=token)
-            page = await answered(lambda: service.ListCharges(request))  # noqa: B023 -- awaited here
+            page = await patient(lambda: service.ListCharges(request))  # noqa: B023 -- awaited here
             lines = (line for charge in page.charges for line in charge.lines)
             found += (int(line.quantities["quantity"]) for line in lines if line.kind == "units")
             token = page.next_page_token

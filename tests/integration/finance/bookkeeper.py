@@ -45,7 +45,7 @@ from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Connection, Database
 from tests import build
 from tests.acts import ACT
-from tests.build import CREDIT, DOLLAR
+from tests.amounts import CREDIT, DOLLAR
 
 CELL = "cell_00"
 AMPLE = Budget("ample", 10**6 * CREDIT, BudgetWindow.TOTAL)

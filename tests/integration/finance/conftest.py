@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import grpc
 import pytest
 from bookkeeper import CELL
@@ -23,14 +22,6 @@ from ledger.store.directory import Directory
 from ledger.store.postgres.database import Connection, Database
 
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-async def owner(database_url: str) -> AsyncIterator[Connection]:
-    """A connection that may do everything: for sums of the tests' own, and for damage."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

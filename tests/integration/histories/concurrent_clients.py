@@ -13,11 +13,12 @@ from typing import Any
 import grpc.aio
 from histories_calls import refusal_of, writes
 from histories_mirror import PLANS, Refusal
-from histories_requests import UNHEARD_OF, Spent, fresh, hold_of
+from histories_requests import UNHEARD_OF, Spent, hold_of
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 _ticks = count(1)
 

@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 from concurrent_clients import Client, Server, Shared
 from histories_mirror import MINUTE, Mirror
-from histories_requests import fresh
 from histories_service import Service, serving
 from replay import replay
 
@@ -27,6 +26,7 @@ from ledger.metrics.operations import OperationsMetrics
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.calling import fresh
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 ROUND_SECONDS = float(os.environ.get("ROUND_SECONDS", "1"))

@@ -26,12 +26,13 @@ from ledger.client import CustomerNotFound, NotNow
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.amounts import CREDIT
 from tests.faults.servers import Server
-from tests.prometheus import DEPLOY, RULES, Prometheus, free_ports
+from tests.ports import free_ports
+from tests.prometheus import DEPLOY, RULES, Prometheus
 from tests.serving import COMMAND, FREE_PORTS, REPOSITORY
 
 CELL = "cell_00"
-CREDIT = 1_000_000
 INTERVAL = "500ms"
 ASKED_SECONDS = 60.0
 """How long is asked for what has to come."""

@@ -13,7 +13,8 @@ from monitoring_world import ask_until, environment
 from tests.certificates import Authority
 from tests.faults.servers import Server
 from tests.keys import new_key
-from tests.prometheus import DEPLOY, Prometheus, alerts, free_ports, queries, running
+from tests.ports import free_ports
+from tests.prometheus import DEPLOY, Prometheus, alerts, queries, running
 
 
 @pytest.fixture

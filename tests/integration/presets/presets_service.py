@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,16 +19,11 @@ from ledger.finance.v1 import finance_service_pb2 as finance
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 from tests.stubs import Stubs
 
 _MICROS = 10**6
 _NANOS = 10**9
-_numbers = count(1)
-
-
-def fresh() -> str:
-    """A request id that nobody used."""
-    return f"req_{next(_numbers)}"
 
 
 def in_credits(micros: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 from store_world import CELL, World
 
@@ -14,14 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ledger.store.postgres.database import Connection, Database
-
-
-@pytest.fixture
-async def owner(database_url: str) -> AsyncIterator[Connection]:
-    """A session that may do everything, in the same database."""
-    opened = await asyncpg.connect(database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

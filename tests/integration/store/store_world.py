@@ -11,9 +11,10 @@ from ledger import books
 from ledger.books import Decision, Facts, GrantKind, Plan, Priced
 from ledger.store.cells.write import Batch, Standing
 from ledger.store.directory import create_customer
-from tests import build
+from tests import batches, build
 from tests.acts import ACT
-from tests.build import CREDIT, DOLLAR, decided
+from tests.amounts import CREDIT, DOLLAR
+from tests.build import decided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from ledger.store.postgres.database import Database
 
 CELL = "cell_00"
+TABLES = (
+    "wallets",
+    "debts",
+    "entries",
+    "money",
+    "reservations",
+    "reservation_costs",
+    "lots",
+    "lot_values",
+    "states",
+)
+"""Of a cell, as this world fills them."""
 PLAN = Plan(
     "team", "standard", over_capture=books.OverCapture.ALLOW_WITH_OVERDRAFT, overdraft_limit_micros=CREDIT
 )
@@ -135,26 +148,15 @@ class World:
         )
 
     def apply(self, decision: Decision) -> None:
-        """Adds a decision to the open batch: one final image per row, by key."""
-        entry, batch = decision.entry, self.batch
-        customer = entry.customer
-        before = self.wallets[customer]
-        batch.before.setdefault(customer, self.standing(customer))
+        """Adds a decision to the open batch."""
+        customer, batch = decision.entry.customer, self.batch
+        batches.add(batch, self.standing(customer), decision)
         self.tokens[customer] = batch.token
-        batch.entries.append(entry)
-        for lot in decision.lots:
-            known = batch.lots.get((customer, lot.key))
-            batch.lots[customer, lot.key] = (lot, known[1] if known else lot.key.sequence == entry.sequence)
-        reservation = decision.reservation
-        if reservation is not None:
-            key = (customer, reservation.sequence)
-            seen = batch.reservations.get(key)
-            batch.reservations[key] = (reservation, seen[1] if seen else key[1] == entry.sequence)
-            self.reservations[key] = reservation
-        batch.states.update({(customer, name): state for name, state in decision.states.items()})
-        if decision.wallet.unbilled_nanousd != before.unbilled_nanousd:
+        if decision.reservation is not None:
+            self.reservations[customer, decision.reservation.sequence] = decision.reservation
+        if decision.wallet.unbilled_nanousd != self.wallets[customer].unbilled_nanousd:
             batch.debts[customer] = decision.wallet.unbilled_nanousd
-        self.wallets[customer] = batch.wallets[customer] = decision.wallet
+        self.wallets[customer] = decision.wallet
 
     def standing(self, customer: int) -> Standing:
         """What is decided next is decided upon."""

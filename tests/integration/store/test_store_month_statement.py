@@ -28,7 +28,8 @@ from ledger.store.reading.month_statement import (
     next_month,
 )
 from ledger.store.reading.reads import Reads
-from tests.build import CREDIT, line, priced
+from tests.amounts import CREDIT
+from tests.build import line, priced
 
 MONTHS = [date(2026, month, 1) for month in (2, 3, 4)]
 """Of Stockholm's, in which the clocks go forward on the 29th of March."""

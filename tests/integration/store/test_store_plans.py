@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import asyncpg
-from store_world import CELL, CREDIT, World, priced
+from store_world import CELL, CREDIT, TABLES, World, priced
 
 from ledger.books import State
 from ledger.store import directory
@@ -28,17 +28,6 @@ STATEMENTS = {
     "find entries": load.FIND_ENTRIES.format(cell=CELL),
 }
 FORBIDDEN = {"Seq Scan", "Hash Join", "Merge Join"}
-TABLES = (
-    "wallets",
-    "debts",
-    "entries",
-    "money",
-    "reservations",
-    "reservation_costs",
-    "lots",
-    "lot_values",
-    "states",
-)
 
 
 async def nodes_of(connection, statement):

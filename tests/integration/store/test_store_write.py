@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from store_world import CELL, CREDIT, World, priced
+from store_world import CELL, CREDIT, TABLES, World, priced
 
 from ledger import books
 from ledger.books import State
@@ -21,18 +21,6 @@ from ledger.store.cells.write import (
     WriteRefusedError,
     check,
     write,
-)
-
-TABLES = (
-    "wallets",
-    "debts",
-    "entries",
-    "money",
-    "reservations",
-    "reservation_costs",
-    "lots",
-    "lot_values",
-    "states",
 )
 
 

@@ -28,8 +28,8 @@ from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.usage_pb2 import ComputeUsage, Outcome, TokenUsage, UnitUsage, UsageItem, UsageList
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.amounts import CREDIT
 
-CREDIT: Final = 1_000_000
 CUSTOMERS: Final = tuple(f"customer-{number}" for number in range(8))
 OPEN: Final = "customer-open"
 """Has holds: they expire some time, so nothing of it is compared."""

@@ -24,7 +24,7 @@ from ledger.books import (
 )
 from ledger.books.model.wallets import NO_TALLY
 from ledger.books.tallies import MAX_TALLIES
-from tests.build import line, priced
+from tests.build import tokens
 
 ROUNDINGS = st.builds(
     Rounding, st.sampled_from([1, 7, 10_000]), st.sampled_from(["half_even", "half_up", "up", "down"])
@@ -37,11 +37,6 @@ STEPS = st.lists(
     ),
     max_size=25,
 )
-
-
-def usage(exact_micros: Fraction, rounding: Rounding) -> Priced:
-    """Give usage of one line at an exact price."""
-    return priced(line(exact_micros), rounding=rounding)
 
 
 class Customer:
@@ -65,7 +60,7 @@ class Customer:
 
     def charge(self, exact_micros: Fraction, *, used: bool = False) -> None:
         command = Charge(*self.request(), None, already_used=used)
-        made = self.run(command, usage(exact_micros, self.rounding))
+        made = self.run(command, tokens(exact_micros, rounding=self.rounding))
         if made is not None:
             self.remains[made.entry.sequence] = exact_micros
 
@@ -73,7 +68,7 @@ class Customer:
         self.charge(exact_micros, used=True)
 
     def commit(self, exact_micros: Fraction) -> None:
-        priced = usage(exact_micros, self.rounding)
+        priced = tokens(exact_micros, rounding=self.rounding)
         made = self.run(Reserve(*self.request(), None), priced)
         if made is not None:
             self.run(Commit(*self.request(), made.entry.sequence, None, final=True), priced)

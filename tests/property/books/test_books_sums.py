@@ -32,7 +32,8 @@ from ledger.books.billing import make_bill
 from ledger.books.burn_down import Source, cover
 from ledger.books.model.amounts import Ratio
 from ledger.books.rounding import apportion_ratios, exact_sum, nearest, over_one, round_ratio
-from tests.build import CREDIT, decided, line, lot, priced
+from tests.amounts import CREDIT
+from tests.build import decided, line, lot, priced
 
 EXACT = st.fractions(0, 10**7, max_denominator=10**6)
 SAVED = st.one_of(st.just(Fraction(0)), st.fractions(-(10**7), 10**7, max_denominator=10**6))

@@ -19,6 +19,7 @@ from histories_requests import Bill, bill_of, minutes_of, timestamp
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.amounts import nanousd_of
 
 MINUTE = timedelta(minutes=1)
 DEFAULT_TTL_MINUTES = 5
@@ -139,7 +140,7 @@ class Mirror:
     def _grant(self, request: admin.IssueGrantRequest, reply: Any) -> Any:
         _succeeded(reply)
         account, now = self.account, self.account.minute
-        amount, paid = request.amount_micros, _nanousd(request.paid_total_usd)
+        amount, paid = request.amount_micros, nanousd_of(request.paid_total_usd or "0")
         starts = self._minute(request.effective_at) if request.HasField("effective_at") else now
         expires = self._minute(request.expires_at) if request.HasField("expires_at") else NEVER
         before = account.figures()
@@ -500,11 +501,6 @@ def shown_grant(lot: ModelLot, issued: wallet.Grant) -> wallet.Grant:
 def _succeeded(reply: Any) -> None:
     if isinstance(reply, Refusal):
         raise WouldSucceedError(f"refused: {reply}")
-
-
-def _nanousd(dollars: str) -> int:
-    whole, _, fraction = (dollars or "0").partition(".")
-    return int(whole) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 def _cost(charge: pb.Charge) -> int:

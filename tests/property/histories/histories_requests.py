@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -18,13 +17,6 @@ UNHEARD_OF = "unheard-of"
 
 Spent = int | list[tuple[str, int]]
 """An amount of credits, or usage: kinds and quantities, a micro-credit each (`UNHEARD_OF`: no price)."""
-
-_numbers = count(1)
-
-
-def fresh() -> str:
-    """Give a request id that nobody used."""
-    return f"req_{next(_numbers)}"
 
 
 @dataclass

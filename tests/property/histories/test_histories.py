@@ -21,7 +21,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from histories_calls import refusal_of, writes
 from histories_mirror import MINUTE, PLANS, Mirror
 from histories_reads import Reads
-from histories_requests import UNHEARD_OF, Spent, fresh, hold_of, timestamp
+from histories_requests import UNHEARD_OF, Spent, hold_of, timestamp
 from histories_service import Service, serving
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -38,6 +38,7 @@ from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
+from tests.calling import fresh
 
 HISTORIES = int(os.environ.get("HISTORIES", "60"))
 STEPS = 40

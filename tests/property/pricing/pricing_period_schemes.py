@@ -1,12 +1,12 @@
 """Cards whose prices count over a period, one for each scheme, and usage that they price."""
 
-import json
 from datetime import UTC, datetime
 from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from pricing import Compute, CostBook, Outcome, RateCard, Result, Tokens, Units, compile_terms
+from pricing import Compute, CostBook, Outcome, Result, Tokens, Units
+from tests import cards
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOOK = CostBook(
@@ -157,16 +157,6 @@ actions = st.lists(st.one_of(items, st.integers(0, 20)), min_size=1, max_size=16
 
 def terms_of(name, multiplier="1"):
     """Terms of a card of one scheme; what it has no rule for is priced by a rule without a past."""
-    rules = [
-        {"name": f"r{n}", "match": match, "price": priced, **({"group": group[0]} if group else {})}
-        for n, (match, priced, *group) in enumerate((SCHEMES | ONCE_SCHEMES)[name])
-    ]
-    card = {
-        "card": "c",
-        "credit": "credit",
-        "credit_price_usd": "1",
-        "discloses": "serving_cost",
-        "rules": rules,
-    }
-    made = compile_terms(RateCard.from_document(json.dumps(card)), BOOK)
+    rules = cards.rules_of(*(SCHEMES | ONCE_SCHEMES)[name])
+    made = cards.terms_of(cards.document_of(rules, discloses="serving_cost"), BOOK)
     return made.multiplied(int(Fraction(multiplier) * 10**9))

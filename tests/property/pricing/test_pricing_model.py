@@ -20,14 +20,13 @@ from pricing import (
     KeyOwner,
     Memory,
     Outcome,
-    RateCard,
     Result,
     Tokens,
     Treatment,
     Units,
-    compile_terms,
     price,
 )
+from tests.cards import after, terms_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 QUANTITIES = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning", "input_audio")
@@ -324,16 +323,6 @@ def _expected(card, book, item, given_labels, past):
 # --- the properties ----------------------------------------------------------------------------------------
 
 
-def _terms(card, book):
-    return compile_terms(RateCard.from_document(json.dumps(card)), CostBook(book, None))
-
-
-def _after(memory, quote):
-    return Memory(
-        {**memory.states, **{key: state.text for key, state in quote.states.items()}}, quote.own_run
-    )
-
-
 @pytest.mark.parametrize("kind", [*ITEMS, "any"])
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), book=books, given_labels=labels)
@@ -341,7 +330,7 @@ def test_prices_and_costs_are_those_of_the_model(kind, data, book, given_labels)
     """Treatment, exact price and exact posted cost of each line, over any card, book and usage."""
     card = data.draw(cards(kind) if kind in ITEMS else any_card)
     items = data.draw(st.lists(ITEMS[kind], min_size=1, max_size=8) if kind in ITEMS else any_usage)
-    quote = price(items, given_labels, _terms(card, book), Memory(), now=NOW)
+    quote = price(items, given_labels, terms_of(card, CostBook(book, None)), Memory(), now=NOW)
     past = defaultdict(int)
     expected = [_expected(card, book, item, given_labels, past) for item in items]
     assert [
@@ -356,13 +345,13 @@ def test_prices_and_costs_are_those_of_the_model(kind, data, book, given_labels)
 @given(cards("compute"), books, st.lists(compute_items, max_size=8), labels, st.data())
 def test_however_a_session_is_cut_it_costs_the_same(card, book, items, given_labels, data):
     """One call or many, the states carried as text: the same lines, the same states at the end."""
-    terms = _terms(card, book)
+    terms = terms_of(card, CostBook(book, None))
     whole = price(items, given_labels, terms, Memory(), now=NOW)
     memory, lines, rest = Memory(), [], list(items)
     while rest:
         size = data.draw(st.integers(1, len(rest)))
         part = price(rest[:size], given_labels, terms, memory, now=NOW)
-        memory, lines, rest = _after(memory, part), lines + list(part.lines), rest[size:]
+        memory, lines, rest = after(memory, part), lines + list(part.lines), rest[size:]
     assert [line.exact_micros for line in lines] == [line.exact_micros for line in whole.lines]
     assert (dict(memory.states), memory.own_run) == (
         {key: state.text for key, state in whole.states.items()},
@@ -374,7 +363,7 @@ def test_however_a_session_is_cut_it_costs_the_same(card, book, items, given_lab
 @given(any_card, books, any_usage, labels)
 def test_an_estimate_does_not_depend_on_what_served(card, book, items, given_labels):
     """`served_by` changes nothing of what an estimate says in public."""
-    terms = _terms(card, book)
+    terms = terms_of(card, CostBook(book, None))
 
     def reported(some):
         quote = price(some, given_labels, terms, Memory(), now=NOW, estimate=True)
@@ -396,7 +385,7 @@ def test_an_estimate_does_not_depend_on_what_served(card, book, items, given_lab
 @given(any_card, books, any_usage)
 def test_nothing_is_negative_and_public_lines_are_json(card, book, items):
     """No price and no cost is below 0; what leaves is plain JSON without a word of cost."""
-    quote = price(items, {}, _terms(card, book), Memory(), now=NOW)
+    quote = price(items, {}, terms_of(card, CostBook(book, None)), Memory(), now=NOW)
     for line in quote.lines:
         assert line.exact_micros >= 0
         assert line.cost_exact_nanousd >= 0

@@ -4,34 +4,23 @@ The model is a count: of each subject one outcome is charged, or none where the 
 other has been reported since.
 """
 
-import json
 from datetime import UTC, datetime
 from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing import CostBook, Memory, Outcome, RateCard, Result, compile_terms, price, unwind
+from pricing import CostBook, Memory, Outcome, Result, price, unwind
+from tests.cards import document_of, rules_of, terms_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PRICES = {Result.RESOLVED: 2, Result.ESCALATED: 3, Result.FAILED: 0}
 """Credits of each result."""
-CARD = {
-    "card": "once",
-    "credit": "credit",
-    "credit_price_usd": "1",
-    "rules": [
-        {
-            "name": "tickets",
-            "match": {"outcome": "ticket"},
-            "price": {
-                "outcome": {result.lower(): str(amount) for result, amount in PRICES.items()},
-                "once": "subject",
-            },
-        }
-    ],
+RULE = {
+    "outcome": {result.lower(): str(amount) for result, amount in PRICES.items()},
+    "once": "subject",
 }
-TERMS = compile_terms(RateCard.from_document(json.dumps(CARD)), CostBook({}, None))
+TERMS = terms_of(document_of(rules_of(({"outcome": "ticket"}, RULE))), CostBook({}, None))
 
 outcomes = st.builds(
     Outcome,

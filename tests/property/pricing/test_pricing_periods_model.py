@@ -4,7 +4,6 @@ However usage is ordered, and cut into items and calls, a period's charges less 
 totals come to. The model shares no code with what it checks.
 """
 
-import json
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -18,16 +17,15 @@ from pricing import (
     KeyOwner,
     Memory,
     Outcome,
-    RateCard,
     Result,
     Tokens,
     Units,
-    compile_terms,
     free_marks,
     memory_keys,
     price,
     unwind,
 )
+from tests import cards
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOOK = CostBook(
@@ -51,18 +49,7 @@ steps = st.lists(st.integers(1, 60), max_size=3, unique=True).map(sorted)
 
 def terms_of(*rules):
     """Terms of a card of rules that stand as (match, price) or (match, price, group)."""
-    stated = [
-        {"name": f"r{n}", "match": match, "price": priced, **({"group": group[0]} if group else {})}
-        for n, (match, priced, *group) in enumerate(rules)
-    ]
-    card = {
-        "card": "c",
-        "credit": "credit",
-        "credit_price_usd": "1",
-        "discloses": "serving_cost",
-        "rules": stated,
-    }
-    return compile_terms(RateCard.from_document(json.dumps(card)), BOOK)
+    return cards.terms_of(cards.document_of(cards.rules_of(*rules), discloses="serving_cost"), BOOK)
 
 
 class Wallet:

@@ -12,8 +12,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing import Compute, CostBook, Memory, RateCard, compile_terms, price
+from pricing import Compute, CostBook, Memory, price
 from pricing.rating.meters import CREDIT
+from tests.cards import document_of, terms_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RATES = {"a": 1, "b": 2, "c": 4, "d": 4, "e": 0}
@@ -51,8 +52,7 @@ def _terms(rules):
         price_of = _price_of(rule)
         whole = {"plus": [price_of(rate), price_of(rate + 1)]} if name == "e" else price_of(rate)
         made.append({"name": name, "match": {"compute": name}, "price": whole})
-    card = {"card": "random", "credit": "credit", "credit_price_usd": "1", "rules": made}
-    return compile_terms(RateCard.from_document(json.dumps(card)), BOOK)
+    return terms_of(document_of(made), BOOK)
 
 
 # --- the plain way -----------------------------------------------------------------------------------------

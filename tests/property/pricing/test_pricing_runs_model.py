@@ -15,7 +15,8 @@ from operator import itemgetter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing import Compute, CostBook, Memory, RateCard, compile_terms, price, unwind
+from pricing import Compute, CostBook, Memory, price, unwind
+from tests.cards import document_of, terms_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RATES = {"a": 1, "b": 2, "c": 4, "d": 4}
@@ -39,11 +40,11 @@ def _card(rule):
         {"name": name, "match": {"compute": name}, "price": {"per_hour": str(rate * 3600), **price}}
         for name, rate in RATES.items()
     ]
-    return {"card": "random", "credit": "credit", "credit_price_usd": "1", "rules": rules}
+    return document_of(rules)
 
 
 def _terms(rule):
-    return compile_terms(RateCard.from_document(json.dumps(_card(rule))), BOOK)
+    return terms_of(_card(rule), BOOK)
 
 
 @st.composite

@@ -95,7 +95,8 @@ from ledger.books import (
 )
 from ledger.books.model.lots import NO_RECORD
 from tests import build
-from tests.build import CREDIT, DOLLAR, START
+from tests.amounts import CREDIT, DOLLAR, credits_text, dollars_text, micros_of, nanousd_of
+from tests.build import START
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -158,7 +159,7 @@ class Table:
         plan = self.world.plan
         self.world.plan = plan._replace(
             over_capture=OverCapture(options.get("over_capture", plan.over_capture)),
-            overdraft_limit_micros=_micros(options.get("overdraft", "0")),
+            overdraft_limit_micros=micros_of(options.get("overdraft", "0")),
             default_ttl=_duration(options["ttl"]) if "ttl" in options else plan.default_ttl,
             max_ttl=_duration(options["max_ttl"]) if "max_ttl" in options else plan.max_ttl,
             unpriced=Unpriced(options.get("unpriced", plan.unpriced)),
@@ -172,7 +173,7 @@ class Table:
             limit, window = more
             budget = Budget(
                 name,
-                _micros(limit),
+                micros_of(limit),
                 BudgetWindow(window),
                 tuple(options["by"].split(",")) if "by" in options else (),
                 (options["where"].partition(":")[::2],) if "where" in options else (),
@@ -187,25 +188,25 @@ class Table:
         for key, state in sorted(self.world.states.items()):
             if not key.startswith("budget:"):
                 continue
-            counts.setdefault(key.split(":")[1], []).append(_credits(int(state.text)))
+            counts.setdefault(key.split(":")[1], []).append(credits_text(int(state.text)))
         return {name: "+".join(values) for name, values in counts.items()}
 
     def do_card(self, words: list[str], options: dict[str, str]) -> None:
         self.outcomes = "outcomes" in words
         if "price" in options:
             terms = self.world.terms
-            self.world.terms = terms._replace(credit_price_nanousd=_nanousd(options["price"]))
+            self.world.terms = terms._replace(credit_price_nanousd=nanousd_of(options["price"]))
         if "round" in options:
             quantum, mode = options["round"].split("/")
-            self.rounding = Rounding(_micros(quantum), mode)
+            self.rounding = Rounding(micros_of(quantum), mode)
 
     def do_grant(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, amount, kind, paid, *more = words
         command = IssueGrant(
             *self.request(),
-            amount_micros=_micros(amount),
+            amount_micros=micros_of(amount),
             kind=GrantKind(kind),
-            paid_total_nanousd=_nanousd(paid),
+            paid_total_nanousd=nanousd_of(paid),
             effective_at=_instant(options["starts"]) if "starts" in options else None,
             expires_at=_instant(options["expires"]) if "expires" in options else None,
             priority=int(options.get("priority", 0)),
@@ -217,7 +218,7 @@ class Table:
     def do_confirm(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *paid = words
         return self.run(
-            "", ConfirmGrant(*self.request(), self.lot_key(name), _nanousd(paid[0]) if paid else None)
+            "", ConfirmGrant(*self.request(), self.lot_key(name), nanousd_of(paid[0]) if paid else None)
         )
 
     def do_void(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -251,17 +252,17 @@ class Table:
             *self.request(),
             self.lot_key(name),
             "why",
-            amount_micros=_micros(amount[0]) if amount else None,
-            paid_back_nanousd=_nanousd(options["usd"]) if "usd" in options else None,
+            amount_micros=micros_of(amount[0]) if amount else None,
+            paid_back_nanousd=nanousd_of(options["usd"]) if "usd" in options else None,
         )
         return self.run("", command)
 
     def do_writeoff(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *amount = words
         if name == "debt":
-            micros = _micros(amount[0]) if amount else None
+            micros = micros_of(amount[0]) if amount else None
             return self.run(options.get("as", ""), WriteOffDebt(*self.request(), "why", micros))
-        nanousd = _nanousd(amount[0]) if amount else None
+        nanousd = nanousd_of(amount[0]) if amount else None
         return self.run("", WriteOffGrant(*self.request(), self.lot_key(name), "why", nanousd))
 
     def do_reserve(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -269,14 +270,14 @@ class Table:
         labels = {"agent": name} | _labels(options)
         fill = Fill.UP_TO if "up_to" in rest else Fill.ALL_OR_NOTHING
         amount, priced = self.spent([word for word in rest if word != "up_to"])
-        minimum = _micros(options["minimum"]) if "minimum" in options else 1
+        minimum = micros_of(options["minimum"]) if "minimum" in options else 1
         ttl = _duration(options["ttl"]) if "ttl" in options else None
         return self.run(name, Reserve(*self.request(), amount, fill, minimum, ttl, labels), priced)
 
     def do_extend(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, *rest = words
         ttl = _duration(options["ttl"]) if "ttl" in options else None
-        command = Extend(*self.request(), self.number(name), _micros(rest[0]) if rest else 0, ttl)
+        command = Extend(*self.request(), self.number(name), micros_of(rest[0]) if rest else 0, ttl)
         return self.run("", command)
 
     def do_commit(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -304,7 +305,7 @@ class Table:
 
     def do_refund(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         name, subject, *amount = words
-        micros = _micros(amount[0]) if amount else None
+        micros = micros_of(amount[0]) if amount else None
         return self.run(name, Refund(*self.request(), self.number(subject), micros, "goodwill"))
 
     def do_update(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -329,12 +330,12 @@ class Table:
         name, amount, kind, paid, *more = words
         least, most, life = (options.get("rollover", "0//") + "//").split("/")[:3]
         rollover = Rollover(
-            _micros(least), _micros(most) if most else None, _duration(life) if life else None
+            micros_of(least), micros_of(most) if most else None, _duration(life) if life else None
         )
         grant = RecurringGrant(
             name,
-            _micros(amount),
-            _nanousd(paid),
+            micros_of(amount),
+            nanousd_of(paid),
             GrantKind(kind),
             Every(options.get("every", "MONTH")),
             day=int(options["day"]) if "day" in options else None,
@@ -368,44 +369,44 @@ class Table:
         self.world.due_batch = int(words[0])
 
     def do_balance(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
-        return {name: _credits(micros) for name, micros in self.world.wallet.balances._asdict().items()}
+        return {name: credits_text(micros) for name, micros in self.world.wallet.balances._asdict().items()}
 
     def do_books(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         money = [entry.money for entry in self.world.entries if entry.money]
-        return {name: _dollars(sum(getattr(m.dollars, name) for m in money)) for name in Dollars._fields}
+        return {name: dollars_text(sum(getattr(m.dollars, name) for m in money)) for name in Dollars._fields}
 
     def do_lot(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         lot = self.world.lots[self.lot_key(words[0])]
         record = self.world.records.get(lot.key, NO_RECORD)
         return {
-            "amount": _credits(lot.amount_micros),
-            "remaining": _credits(lot.remaining_micros),
-            "held": _credits(lot.held_micros),
-            "value": _dollars(lot.value_nanousd),
+            "amount": credits_text(lot.amount_micros),
+            "remaining": credits_text(lot.remaining_micros),
+            "held": credits_text(lot.held_micros),
+            "value": dollars_text(lot.value_nanousd),
             "status": lot.status,
             "kind": lot.kind,
             "scope": str(lot.scope),
             "priority": str(lot.priority),
             "starts": _when(lot.effective_at),
             "expires": _when(lot.expires_at),
-            "ended": _credits(record.ended_micros),
-            "back": _credits(record.refunded_micros),
-            "taken_off": _dollars(record.taken_off_nanousd),
-            "rolled_over": _credits(record.rolled_over_micros),
+            "ended": credits_text(record.ended_micros),
+            "back": credits_text(record.refunded_micros),
+            "taken_off": dollars_text(record.taken_off_nanousd),
+            "rolled_over": credits_text(record.rolled_over_micros),
             "recurring": str(record.recurring),
         }
 
     def do_reservation(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
         reservation = self.world.reservations[self.number(words[0])]
-        pins = (f"{self.lot_name(pin.lot)}:{_credits(pin.micros)}" for pin in reservation.pins)
+        pins = (f"{self.lot_name(pin.lot)}:{credits_text(pin.micros)}" for pin in reservation.pins)
         return {
             "state": reservation.state,
-            "held": _credits(reservation.held_micros),
-            "priced": _credits(reservation.priced_micros),
-            "charged": _credits(reservation.charged_micros),
+            "held": credits_text(reservation.held_micros),
+            "priced": credits_text(reservation.priced_micros),
+            "charged": credits_text(reservation.charged_micros),
             "expires": _when(reservation.expires_at),
             "pins": ",".join(pins) or "none",
-            "posted": _dollars(reservation.costs.posted_nanousd),
+            "posted": dollars_text(reservation.costs.posted_nanousd),
         }
 
     def do_order(self, words: list[str], options: dict[str, str]) -> dict[str, str]:
@@ -417,7 +418,7 @@ class Table:
     def run(self, name: str, command: Command, priced: Priced | None = None) -> dict[str, str]:
         outcome = self.world.run(command, priced)
         if isinstance(outcome, Refusal):
-            detail = {key: _credits(int(v)) if v.isdigit() else v for key, v in outcome.detail.items()}
+            detail = {key: credits_text(int(v)) if v.isdigit() else v for key, v in outcome.detail.items()}
             return {"outcome": outcome.reason} | {k.removesuffix("_micros"): v for k, v in detail.items()}
         if name:
             self.names[name] = outcome.entry.sequence
@@ -426,33 +427,33 @@ class Table:
     def entry_view(self, entry: Entry) -> dict[str, str]:
         """Give an entry's fields by the names that tables use."""
         view = {"outcome": "ok", "effective": _when(entry.effective_at), "labels": str(dict(entry.labels))}
-        view |= {name: _credits(micros) for name, micros in entry.credits._asdict().items()}
+        view |= {name: credits_text(micros) for name, micros in entry.credits._asdict().items()}
         view |= {
-            "priced": _credits(entry.priced_micros),
-            "uncollected": _credits(entry.uncollected_micros),
-            "charged": _credits(entry.charged_micros),
-            "lines": ",".join(_credits(line.credits_micros) for line in entry.lines),
+            "priced": credits_text(entry.priced_micros),
+            "uncollected": credits_text(entry.uncollected_micros),
+            "charged": credits_text(entry.charged_micros),
+            "lines": ",".join(credits_text(line.credits_micros) for line in entry.lines),
             "pools": ",".join(
-                f"{line.pool}:{_credits(line.pool_micros)}" for line in entry.lines if line.pool
+                f"{line.pool}:{credits_text(line.pool_micros)}" for line in entry.lines if line.pool
             ),
             "flags": "+".join(f for f in ("late", "final") if getattr(entry, f)) or "none",
             "money": "some" if entry.money else "none",
         }
         money = entry.money
         if money is not None:
-            view |= {name: _dollars(nanousd) for name, nanousd in money.dollars._asdict().items()}
+            view |= {name: dollars_text(nanousd) for name, nanousd in money.dollars._asdict().items()}
             draws = (
-                f"{self.lot_name(d.lot)}:{_credits(d.micros)}:{_dollars(d.value_nanousd)}"
+                f"{self.lot_name(d.lot)}:{credits_text(d.micros)}:{dollars_text(d.value_nanousd)}"
                 for d in money.draws
             )
             view |= {
                 "draws": ",".join(draws) or "none",
-                "debt_value": _dollars(money.debt_value_nanousd),
-                "failed_outcome": _dollars(money.absorbed_failed_outcome_nanousd),
-                "absorbed_uncollected": _dollars(money.absorbed_uncollected_nanousd),
-                "unpriced": _dollars(money.absorbed_unpriced_nanousd),
-                "revenues": ",".join(_dollars(line.revenue_nanousd) for line in money.lines),
-                "costs": ",".join(_dollars(line.cost_nanousd) for line in money.lines),
+                "debt_value": dollars_text(money.debt_value_nanousd),
+                "failed_outcome": dollars_text(money.absorbed_failed_outcome_nanousd),
+                "absorbed_uncollected": dollars_text(money.absorbed_uncollected_nanousd),
+                "unpriced": dollars_text(money.absorbed_unpriced_nanousd),
+                "revenues": ",".join(dollars_text(line.revenue_nanousd) for line in money.lines),
+                "costs": ",".join(dollars_text(line.cost_nanousd) for line in money.lines),
             }
         crossings = entry.budgets.crossings if entry.budgets else ()
         view["crossed"] = ",".join(
@@ -465,7 +466,7 @@ class Table:
     def spent(self, words: list[str]) -> tuple[int | None, Priced | None]:
         """Read an amount of credits, or usage items with their prices."""
         if len(words) == 1 and ":" not in words[0] and words[0] != "nothing":
-            return _micros(words[0]), None
+            return micros_of(words[0]), None
         items = [word.split(":") for word in words if word != "nothing"]
         lines = [_line(*item) for item in items]
         charged = any("charged" in item for item in items)
@@ -517,28 +518,6 @@ def _hold(view: dict[str, str], expected: Iterable[str]) -> None:
     unknown = wanted.keys() - view.keys()
     assert not unknown, f"{sorted(unknown)} is not in {view}"
     assert {name: view[name] for name in wanted} == wanted, view
-
-
-def _micros(text: str) -> int:
-    return int(Fraction(text) * 10**6)
-
-
-def _nanousd(text: str) -> int:
-    return int(Fraction(text) * 10**9)
-
-
-def _credits(micros: int) -> str:
-    return _decimal(micros, 6)
-
-
-def _dollars(nanousd: int) -> str:
-    return _decimal(nanousd, 9)
-
-
-def _decimal(amount: int, digits: int) -> str:
-    whole, part = divmod(abs(amount), 10**digits)
-    text = f"{whole}.{part:0{digits}}".rstrip("0").rstrip(".")
-    return f"-{text}" if amount < 0 else text
 
 
 def _duration(text: str) -> timedelta:

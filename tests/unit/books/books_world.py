@@ -41,7 +41,8 @@ from ledger.books import (
 from ledger.books.audit import audit
 from ledger.books.commands import OF_GRANT
 from ledger.books.model.lots import NO_RECORD
-from tests.build import DOLLAR, START, terms
+from tests.amounts import DOLLAR
+from tests.build import START, terms
 
 OPEN_TO_COMMITS = (ReservationState.OPEN, ReservationState.EXPIRED)
 WITH_LABELS = 4

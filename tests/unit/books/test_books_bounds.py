@@ -18,7 +18,8 @@ from ledger.books import (
     Reserve,
     Reverse,
 )
-from tests.build import CREDIT, decided, line, priced
+from tests.amounts import CREDIT
+from tests.build import decided, line, priced
 
 INT64_MAX = 2**63 - 1
 

@@ -37,12 +37,8 @@ from ledger.books import (
 )
 from ledger.books.grants import SCOPES_ALLOWED
 from ledger.books.limits import LOTS_MAX
-from tests.build import CREDIT, START, decided, line, priced, refused
-
-
-def tokens(micros: int, cost_nanousd: int = 0, **fields: Any) -> Priced:
-    """Give usage of one line at a price and a cost."""
-    return priced(line(micros, cost_nanousd), **fields)
+from tests.amounts import CREDIT
+from tests.build import START, decided, line, priced, refused, tokens
 
 
 @pytest.fixture

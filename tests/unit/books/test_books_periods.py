@@ -33,7 +33,8 @@ from ledger.books.model.entries import MoneyLine
 from ledger.books.period_close import count
 from ledger.books.returns.credit_return import is_refunded
 from ledger.books.rounding import MAX_AMOUNT
-from tests.build import CREDIT, DOLLAR, START, decided, line, priced
+from tests.amounts import CREDIT, DOLLAR
+from tests.build import START, decided, line, priced
 
 KEY = "count/card/hours/2026-11-01"
 CLOSES_AT = START + timedelta(days=2)

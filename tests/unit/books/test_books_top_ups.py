@@ -27,13 +27,10 @@ from ledger.books.top_ups import (
     Wait,
     next_step,
 )
+from tests.amounts import micros_of, nanousd_of
 
 CASES = list(read_cases(Path(__file__).parent / "top_ups.txt"))
 UNITS = {"m": 60, "h": 3600}
-
-
-def micros(text: str) -> int:
-    return int(Decimal(text).scaleb(6))
 
 
 def duration(text: str) -> timedelta:
@@ -65,16 +62,16 @@ class TopUpTable:
 
     def do_plan(self, *words: str) -> None:
         said = dict(word.split("=") for word in words)
-        amounts = {key: micros(said[key]) if key in said else None for key in ("add", "up_to")}
+        amounts = {key: micros_of(said[key]) if key in said else None for key in ("add", "up_to")}
         durations = {
             key: duration(said[key]) for key in ("answer_within", "cool_down", "back_off") if key in said
         }
         rules = TopUpRules(
-            below_micros=micros(said["below"]),
+            below_micros=micros_of(said["below"]),
             add_micros=amounts["add"],
             up_to_micros=amounts["up_to"],
-            credit_price_nanousd=int(Decimal(said["price"]).scaleb(9)),
-            monthly_cap_micros=micros(said["cap"]),
+            credit_price_nanousd=nanousd_of(said["price"]),
+            monthly_cap_micros=micros_of(said["cap"]),
             attempts_max=int(said.get("attempts", 3)),
             **durations,
         )
@@ -87,10 +84,10 @@ class TopUpTable:
         self.change(zone=zone)
 
     def do_left(self, amount: str) -> None:
-        self.change(left_micros=micros(amount))
+        self.change(left_micros=micros_of(amount))
 
     def do_owed(self, amount: str) -> None:
-        self.change(debt_micros=micros(amount))
+        self.change(debt_micros=micros_of(amount))
 
     def do_tick(self, length: str) -> None:
         self.now += duration(length)

@@ -26,12 +26,6 @@ ELSEWHERE = (
 )
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Who signs."""
-    return Authority(tmp_path)
-
-
 def speaks_tls(access: Access, targets: tuple[str, ...]) -> set[bool]:
     return {access.credentials(target) is not None for target in targets}
 

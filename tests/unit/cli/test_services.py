@@ -17,12 +17,6 @@ from tests.certificates import Authority
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Who signs."""
-    return Authority(tmp_path)
-
-
-@pytest.fixture
 async def target(authority: Authority) -> AsyncIterator[str]:
     """A port whose certificate is for another name."""
     pair = authority.issue("tls", "ledger.example")

@@ -18,8 +18,8 @@ from ledger.cli.output.statement_html import statement_html
 from ledger.cli.output.statement_sheet import StatementSheet, sheet_of
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2 import Balance, Labels
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 KIND = wallet.StatementLineType
 FORMULAS = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1+2", "\uff20SUM(A1)"]
 

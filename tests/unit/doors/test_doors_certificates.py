@@ -27,12 +27,6 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Who signs."""
-    return Authority(tmp_path)
-
-
-@pytest.fixture
 def files(authority: Authority) -> TlsFiles:
     """Good ones."""
     pair = authority.issue("tls", not_after=NOW + 90 * DAY)

@@ -34,12 +34,6 @@ SERVING = b"\x08\x01"
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Who signs."""
-    return Authority(tmp_path)
-
-
-@pytest.fixture
 def metrics() -> OperationsMetrics:
     """Of one process."""
     return OperationsMetrics()

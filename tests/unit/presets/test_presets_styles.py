@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ledger.cli.demonstration.styles_table import Sold, World, survives
-
-DOLLAR = 10**9
+from tests.amounts import DOLLAR
 
 
 def test_costs_of_the_worlds(sold):

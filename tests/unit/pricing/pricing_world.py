@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -28,6 +27,7 @@ from pricing import (
     price,
     unwind,
 )
+from tests.cards import card_text, write_config
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -50,22 +50,6 @@ units:
   mail: {per_million: "400"}
   hug: {cost: none}
 """
-
-
-def card_text(*rules: str, price: str = "1", extra: str = "") -> str:
-    """A card of rules, each given as `match` and `price` in flow style; they are named r0, r1, ..."""
-    lines = [f"card: test\ncredit: credit\ncredit_price_usd: {price!r}\n{extra}rules:\n"]
-    lines += [f"  - {{name: r{number}, {rule}}}\n" for number, rule in enumerate(rules)]
-    return "".join(lines)
-
-
-def write_config(directory: Path, costs: str, *cards: str) -> Path:
-    """A directory of prices."""
-    (directory / "cards").mkdir(parents=True, exist_ok=True)
-    (directory / "costs.yaml").write_text(dedent(costs), encoding="utf-8")
-    for number, card in enumerate(cards):
-        (directory / "cards" / f"card{number}.yaml").write_text(dedent(card), encoding="utf-8")
-    return directory
 
 
 def config(directory: Path, costs: str, *cards: str) -> Config:
@@ -131,13 +115,6 @@ def units(meter: str, quantity: str) -> Units:
 def outcome(name: str, result: Result = Result.RESOLVED, count: int = 1) -> Outcome:
     """An outcome."""
     return Outcome(name, result, count=count)
-
-
-def after(memory: Memory, quote: Quote) -> Memory:
-    """Return what is remembered once the quote is booked."""
-    return Memory(
-        {**memory.states, **{key: state.text for key, state in quote.states.items()}}, quote.own_run
-    )
 
 
 class Customer:

@@ -6,11 +6,12 @@ import json
 import re
 
 import pytest
-from pricing_world import COSTS, write_config
+from pricing_world import COSTS
 from test_pricing_refusals import GOOD, _card, _cases, _written
 
 from pricing import ConfigError, load
 from pricing.documents.yaml_reader import read_plain
+from tests.cards import write_config
 
 _QUOTED = re.compile(r'(?:^write |^write seconds above 0, |such as |, |or |write )"([^"]+)"')
 

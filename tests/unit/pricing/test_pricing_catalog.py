@@ -7,11 +7,12 @@ from fractions import Fraction
 import pytest
 from genai_prices import Usage, calc_price
 from genai_prices.data import providers
-from pricing_world import card_text, config, priced, terms, tokens
+from pricing_world import config, priced, terms, tokens
 
 from pricing import CostBook, compile_terms
 from pricing.costs.catalog import Catalog, snapshot
 from pricing.usage.items import INPUT_QUANTITIES, OUTPUT_QUANTITIES
+from tests.cards import card_text
 
 INSTANTS = [
     datetime(2024, 3, 1, 3, 30, tzinfo=UTC),

@@ -3,9 +3,10 @@
 from fractions import Fraction
 
 import pytest
-from pricing_world import COSTS, card_text, compute, config, outcome, paid, priced, terms, tokens, units
+from pricing_world import COSTS, compute, config, outcome, paid, priced, terms, tokens, units
 
 from pricing import KeyOwner, Measured, Rate, Result
+from tests.cards import card_text
 
 TOLD = "discloses: serving_cost\n"
 

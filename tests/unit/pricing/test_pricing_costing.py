@@ -3,10 +3,11 @@
 from fractions import Fraction
 
 import pytest
-from pricing_world import COSTS, card_text, compute, config, dollars, outcome, priced, terms, tokens, units
+from pricing_world import COSTS, compute, config, dollars, outcome, priced, terms, tokens, units
 
 from pricing import KeyOwner
 from pricing.exact import NOTHING, add, times
+from tests.cards import card_text
 
 MILLION = 1_000_000
 CARD = (

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pricing_world import card_text
 
 import pricing
 from pricing import DifferenceKind
+from tests.cards import card_text
 
 NAMES = st.permutations("abcdefgh").flatmap(
     lambda names: st.integers(0, len(names)).map(lambda count: tuple(names[:count]))

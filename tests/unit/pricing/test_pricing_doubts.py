@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pricing_world import NOW, card_text, config
+from pricing_world import NOW, config
 
 from pricing import doubts_of_card, load, read_costs_text
 from pricing.planning.doubts import MIX
+from tests.cards import card_text
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config"
 COSTS = """

@@ -6,12 +6,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from pricing_world import NOW, card_text, config, refusals
+from pricing_world import NOW, config, refusals
 
 from ledger.books.model.plans import Plan, PlanEntitlements
 from ledger.prices.plan_entitlements import denied_items, refuse_denied
 from pricing import Compute, Entitlements, Outcome, RateCard, Result, Tokens, Units
 from pricing.cards.patterns import matches, meet
+from tests.cards import card_text
 
 TABLE = Path(__file__).with_name("entitlements.txt")
 COSTS = """

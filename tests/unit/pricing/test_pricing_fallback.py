@@ -3,9 +3,10 @@
 from fractions import Fraction
 
 import pytest
-from pricing_world import COSTS, card_text, compute, config, outcome, paid, priced, terms, tokens, units
+from pricing_world import COSTS, compute, config, outcome, paid, priced, terms, tokens, units
 
 from pricing import ConfigError, Treatment
+from tests.cards import card_text
 
 FOLLOWING = "match: {tokens: '*'}, price: {cost_plus: {markup: 10%}}"
 DEAREST = "match: {tokens: '*'}, price: {per_million: {input: '20', output: '100'}}"

@@ -5,10 +5,11 @@ from datetime import timedelta
 from fractions import Fraction
 
 import pytest
-from pricing_world import NOW, after, card_text, compute, config, paid, priced, terms
+from pricing_world import NOW, compute, config, paid, priced, terms
 
 from pricing import Memory, RateCard, compile_terms, unwind
 from pricing.rating.meters import Meter
+from tests.cards import after, card_text
 
 COSTS = "compute: {xs: {cost: none}, s: {cost: none}, m: {cost: none}, l: {cost: none}, xl: {cost: none}}"
 RATES = {"xs": 1, "s": 2, "m": 4, "l": 8, "xl": 16}

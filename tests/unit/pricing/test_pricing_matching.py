@@ -4,10 +4,11 @@ import hashlib
 import json
 
 import pytest
-from pricing_world import COSTS, card_text, compute, config, outcome, priced, terms, tokens, units
+from pricing_world import COSTS, compute, config, outcome, priced, terms, tokens, units
 
 from pricing import KeyOwner, PriceListItem, Rate, RateCard, Result
 from pricing.cards.patterns import covers
+from tests.cards import card_text
 
 PER = "price: {per_million: {input: '1', output: '1'}}"
 HOUR = "price: {per_hour: '1'}"

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from pricing_world import COSTS, card_text, config, refusals
+from pricing_world import COSTS, config, refusals
 
 from pricing import CREDIT_PRICE_MAX_NANOUSD, ConfigError, CostBook, RateCard, load
+from tests.cards import card_text
 
 REFUSED = Path(__file__).parent / "refused"
 GOOD = card_text("match: {tokens: '*'}, price: {per_million: {input: '1'}}")

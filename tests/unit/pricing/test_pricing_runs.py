@@ -4,9 +4,10 @@ import json
 from fractions import Fraction
 
 import pytest
-from pricing_world import NOW, after, compute, paid, priced, terms
+from pricing_world import NOW, compute, paid, priced, terms
 
 from pricing import Compute, Effect, Memory, State, memory_keys, unwind
+from tests.cards import after
 
 MINUTE = "match: {compute: h100}, price: {per_hour: '3600', minimum: 60s}"
 

@@ -4,21 +4,10 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
-from pricing_world import (
-    COSTS,
-    card_text,
-    compute,
-    config,
-    dollars,
-    outcome,
-    paid,
-    priced,
-    terms,
-    tokens,
-    units,
-)
+from pricing_world import COSTS, compute, config, dollars, outcome, paid, priced, terms, tokens, units
 
 from pricing import KeyOwner, Treatment
+from tests.cards import card_text
 
 FOLLOWING = "match: {tokens: '*'}, price: {cost_plus: {markup: 10%}}"
 ANY = "match: {tokens: '*'}, price: {per_million: {input: '1', output: '2'}}"

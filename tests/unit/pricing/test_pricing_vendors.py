@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from pricing_world import NOW, card_text, compute, config, credits_6, priced, tokens
+from pricing_world import NOW, compute, config, credits_6, priced, tokens
 
 from pricing import Memory, compile_terms
+from tests.cards import card_text
 
 COSTS = """
 tokens: {models: {acme/model: {per_million: {input: "0.1", output: "0.3"}}}}
