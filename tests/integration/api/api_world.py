@@ -33,10 +33,10 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.amounts import CREDIT
 from tests.calling import fresh
 
 CONFIG = Path(__file__).parent / "config"
-CREDIT = 1_000_000
 
 
 def unlimited(

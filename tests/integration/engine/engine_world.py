@@ -14,6 +14,7 @@ from ledger.engine.command import Committed, all_done
 from ledger.engine.engine import Engine
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import create_customer
+from ledger.store.finance.verify import verify_journal
 from ledger.store.postgres.database import Database
 from tests.acts import ACT
 
@@ -58,6 +59,12 @@ def fingerprint(text: str) -> bytes:
 
 def pages(quantity: int) -> tuple[pricing.Item, ...]:
     return (pricing.Units(meter="page", quantity_nanos=quantity * 10**9),)
+
+
+def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
+    """Of a command that had an effect."""
+    assert isinstance(outcome, Committed), outcome
+    return outcome.entry
 
 
 class World:
@@ -112,3 +119,9 @@ class World:
         print_ = fingerprint(f"commit {reservation} {quantity} {final}")
         command = books.Commit(request_id, print_, reservation, None, final)
         return await self.execute(customer_id, command, pages(quantity))
+
+
+async def assert_books_hold(world: World) -> None:
+    """Whatever the journal says agrees with itself."""
+    found = await verify_journal(world.database.finance, ("cell_00",))
+    assert found.violations == ()

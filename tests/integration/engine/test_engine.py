@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from engine_world import World, fingerprint, pages
+from engine_world import World, entry_of, fingerprint, pages
 
 from ledger import books
 from ledger.books import RefusalReason
@@ -18,16 +18,11 @@ from ledger.engine.limits import EngineLimits
 from ledger.prices.limits import PriceLimits
 from ledger.store.postgres.database import Database
 from ledger.store.prices.versions import CONVERGENCE
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 AT_ONCE = PriceLimits(convergence=timedelta())
 """What is published is in force, whoever has not found it yet."""
 Start = Callable[..., Awaitable[World]]
-
-
-def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
-    assert isinstance(outcome, Committed), outcome
-    return outcome.entry
 
 
 async def sequences(database: Database) -> list[int]:

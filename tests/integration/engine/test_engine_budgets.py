@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
-from engine_world import Config, World, fingerprint
+from engine_world import Config, World, assert_books_hold, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.books.limits import BUDGET_VALUES_MAX
 from ledger.engine.command import Committed, UnavailableError, all_done
-from ledger.store.finance.verify import verify_journal
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 TRIES = 10_000
 AT_ONCE = 250
 PLANS = """
@@ -72,11 +71,6 @@ async def counts(world: World) -> dict[str, int]:
         " WHERE key LIKE 'budget:%' GROUP BY 1"
     )
     return {row["name"]: row["used"] for row in rows}
-
-
-async def assert_books_hold(world: World) -> None:
-    found = await verify_journal(world.database.finance, ("cell_00",))
-    assert found.violations == ()
 
 
 async def test_four_servers_never_overrun_a_budget(world: World, start: Start) -> None:

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from engine_world import World, fingerprint
+from engine_world import World, entry_of, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.command import Committed, Pending, all_done
-
-CREDIT = 1_000_000
+from tests.amounts import CREDIT
 
 
 def begin(world: World, customer: str, request_id: str, micros: int) -> Pending:
@@ -24,11 +23,6 @@ def begin(world: World, customer: str, request_id: str, micros: int) -> Pending:
 def reason_of(pending: Pending) -> RefusalReason | None:
     answer = pending.result()
     return answer.reason if isinstance(answer, books.Refusal) else None
-
-
-def entry_of(answer: Committed | books.Refusal) -> books.Entry:
-    assert isinstance(answer, Committed)
-    return answer.entry
 
 
 @asynccontextmanager

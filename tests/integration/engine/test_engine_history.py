@@ -24,10 +24,10 @@ from ledger.store.postgres.database import Database
 from ledger.store.postgres.history import StandbyError
 from ledger.store.postgres.migrate import migrate
 from ledger.store.reading.reads import CustomerNotFoundError, Reads
+from tests.amounts import CREDIT
 from tests.databases import DatabaseUrls
 from tests.faults.postgres import Postgres
 
-CREDIT = 1_000_000
 ATTEMPTS_MAX = 100
 """Of a call, until the database that was started again has been found."""
 

@@ -9,15 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from engine_world import CARD, Config, World, fingerprint
+from engine_world import CARD, Config, World, assert_books_hold, entry_of, fingerprint
 
 import pricing
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.command import Committed
-from ledger.store.finance.verify import verify_journal
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 TICKETS = """
   - name: tickets
     match: {outcome: ticket}
@@ -30,11 +29,6 @@ Start = Callable[..., Awaitable[World]]
 def config() -> Config:
     """Give the card an outcome that is charged once."""
     return Config(card=CARD + TICKETS)
-
-
-def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
-    assert isinstance(outcome, Committed), outcome
-    return outcome.entry
 
 
 class Desk:
@@ -71,11 +65,6 @@ class Desk:
 async def desk(world: World) -> Desk:
     await world.customer("acme", 1_000 * CREDIT)
     return Desk(world)
-
-
-async def assert_books_hold(world: World) -> None:
-    found = await verify_journal(world.database.finance, ("cell_00",))
-    assert found.violations == ()
 
 
 async def test_a_full_refund_frees_what_is_charged_once(world: World, desk: Desk) -> None:

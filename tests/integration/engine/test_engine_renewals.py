@@ -20,10 +20,9 @@ from ledger.store.postgres.database import Database
 from ledger.store.reading.month_statement import StatementQuery
 from ledger.store.reading.reads import Reads
 from tests.acts import ACT
+from tests.amounts import CREDIT, DOLLAR
 from tests.waiting import until
 
-CREDIT = 1_000_000
-DOLLAR = 1_000_000_000
 MONTHS = 14
 PLANS = """\
 plans:

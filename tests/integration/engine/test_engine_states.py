@@ -13,16 +13,15 @@ from typing import Any
 
 import asyncpg
 import pytest
-from engine_world import CARD, Config, World, fingerprint
+from engine_world import CARD, Config, World, assert_books_hold, entry_of, fingerprint
 
 import pricing
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.engine.command import Committed, UnavailableError
-from ledger.store.finance.verify import verify_journal
 from pricing.rating.pieces import PIECES_MAX
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 SECOND = 10**9
 KILLS = 20
 MINUTE_CREDITS = 60
@@ -81,11 +80,6 @@ def asked(tokens: int) -> Items:
     return (pricing.Tokens("a/model", {"input": tokens}),)
 
 
-def entry_of(outcome: Committed | books.Refusal) -> books.Entry:
-    assert isinstance(outcome, Committed), outcome
-    return outcome.entry
-
-
 async def charge(
     world: World, customer: str, request_id: str, items: tuple[pricing.Item, ...]
 ) -> books.Entry:
@@ -96,11 +90,6 @@ async def charge(
 async def states(world: World) -> dict[str, str]:
     rows = await world.database.finance.fetch("SELECT key, state FROM cell_00.states")
     return {row["key"]: row["state"] for row in rows}
-
-
-async def assert_books_hold(world: World) -> None:
-    found = await verify_journal(world.database.finance, ("cell_00",))
-    assert found.violations == ()
 
 
 async def test_two_engines_bill_one_minimum_once(world: World, start: Start) -> None:

@@ -6,24 +6,23 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from engine_world import CARD, World, fingerprint, pages
+from engine_world import CARD, World, assert_books_hold, entry_of, fingerprint, pages
 
 from ledger import books
 from ledger.engine.cell.decider import WORK_AT_ONCE
 from ledger.engine.cell.open_batch import OpenBatch
-from ledger.engine.command import Committed, Pending, WriteOutcome, all_done
+from ledger.engine.command import Pending, WriteOutcome, all_done
 from ledger.engine.limits import ENGINE_LIMITS, EngineLimits
 from ledger.prices.limits import PriceLimits
 from ledger.publishing.publisher import By
 from ledger.store.cells import write
 from ledger.store.cells.columns import BETWEEN_ROWS
 from ledger.store.cells.rows_out import Shared
-from ledger.store.finance.verify import verify_journal
 from ledger.store.prices.versions import Source
 from ledger.turns import LINES_AT_ONCE
 from tests.acts import ACT
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 ROUND_WORK_MAX = ENGINE_LIMITS.round_work_max
 BATCH_WORK_MAX = 50
 """A hundredth of the real one: on a busy machine a batch of that grows too old to be written."""
@@ -57,13 +56,6 @@ def begin(world: World, customer_id: str, count: int, lines: int) -> list[Pendin
     return [world.engine.begin(customer_id, command, pages(1) * lines) for command in commands]
 
 
-def committed(pending: Pending) -> Committed:
-    """What a command that has been booked was answered."""
-    outcome = pending.result()
-    assert isinstance(outcome, Committed), outcome
-    return outcome
-
-
 async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     """Charges that came before their customer was loaded are not all decided at once."""
     acme = await world.customer("acme", 10_000 * CREDIT)
@@ -79,7 +71,7 @@ async def test_what_has_waited_is_decided_in_turns(world: World) -> None:
     assert left[0] == 40
     assert max(before - after for before, after in pairwise(left)) == WORK_AT_ONCE // lines
     await all_done(waiting)
-    consumed = [committed(pending).entry.credits.consumed for pending in waiting]
+    consumed = [entry_of(pending.result()).credits.consumed for pending in waiting]
     assert consumed == [lines * CREDIT] * 40
 
 
@@ -93,9 +85,9 @@ async def test_a_statement_has_a_bounded_number_of_lines(world: World, spans: Wr
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
     for pending in outcomes:
-        committed(pending)
+        entry_of(pending.result())
     assert [batch.work for batch in spans.batches] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
-    assert (await verify_journal(world.database.finance, ("cell_00",))).violations == ()
+    await assert_books_hold(world)
 
 
 def contend(world: World) -> None:
@@ -116,7 +108,7 @@ async def test_a_round_under_the_lock_decides_a_bounded_number_of_lines(world: W
     lines = ROUND_WORK_MAX // 5
     outcomes = begin(world, acme, 11, lines)
     await all_done(outcomes)
-    entries = [committed(pending).entry for pending in outcomes]
+    entries = [entry_of(pending.result()) for pending in outcomes]
     assert [entry.sequence for entry in entries] == list(range(entries[0].sequence, entries[0].sequence + 11))
     assert [batch.work for batch in spans.batches] == [ROUND_WORK_MAX, ROUND_WORK_MAX, lines]
 

@@ -21,8 +21,8 @@ from ledger.store.directory import due_customers
 from ledger.store.finance.findings import DESCRIPTION_MAX, list_findings
 from ledger.store.postgres.database import Connection
 from ledger.store.postgres.place import verification_due
+from tests.amounts import CREDIT
 
-CREDIT = 1_000_000
 CELL = "cell_00"
 STOPPED = books.RefusalReason.BOOKS_DO_NOT_VERIFY
 Start = Callable[..., Awaitable[World]]
@@ -91,13 +91,6 @@ def watch_of(world: World, **limits: Any) -> Watch:
 async def finding_of(owner: Connection) -> asyncpg.Record:
     [found] = await owner.fetch(f"SELECT * FROM {CELL}.findings WHERE ended_at IS NULL AND part = 'BOOKS'")
     return found
-
-
-@pytest.fixture
-async def owner(database_url: str):
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.mark.parametrize("damage", TAMPERED.values(), ids=TAMPERED)

@@ -35,8 +35,7 @@ async def other(database: Database) -> AsyncIterator[Connection]:
 async def world(database: Database, connection: Connection) -> World:
     """Three customers with two grants each, written; the open batch is empty."""
     world = World()
-    for _ in range(3):
-        customer = await world.new_customer(database, credits_count=1_000)
+    for customer in await world.new_customers(database, 3):
         world.grant(customer, 3, paid_total_nanousd=1, priority=-1)
     await write(connection, CELL, world.take())
     return world

@@ -91,6 +91,14 @@ class World:
             self.grant(customer, credits_count)
         return customer
 
+    async def new_customers(self, database: Database, count: int) -> list[int]:
+        """So many, each with a grant in the open batch: none grows old while the others are made."""
+        customers = [await self.new_customer(database, credits_count=0) for _ in range(count)]
+        self.take()
+        for customer in customers:
+            self.grant(customer, 1_000)
+        return customers
+
     def _created(self, customer: int, now: datetime) -> Decision:
         decision = books.create(
             customer, "Åsa", PLAN.name, None, "Europe/Stockholm", self.request_id(), b"f", now

@@ -223,7 +223,7 @@ async def test_of_two_processes_one_wins_each_customer(world, connection, other)
 async def test_batches_in_opposite_orders_do_not_deadlock(database, connection, other):
     """Locks are taken in the order of customers, whatever the order of the arrays."""
     world = World()
-    customers = [await world.new_customer(database) for _ in range(40)]
+    customers = await world.new_customers(database, 40)
     await write(connection, CELL, world.take())
     twin = world.twin()
     for _ in range(10):

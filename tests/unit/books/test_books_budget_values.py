@@ -22,7 +22,7 @@ from ledger.books import (
     decide,
 )
 from ledger.books.limits import BUDGET_VALUES_MAX
-from tests.build import CREDIT
+from tests.amounts import CREDIT
 
 EACH = Budget("each", 10 * CREDIT, BudgetWindow.HOUR, by=("agent",))
 ALL = Budget("all", 10 * CREDIT, BudgetWindow.HOUR)
