@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, model_validator
 
 from pricing.cards.periods import Period
 from pricing.documents.field_types import Name, Percent, parse_duration, parse_positive
 from pricing.documents.validate import RefusedError, Strict
+from pricing.documents.zones import is_zone
 from pricing.exact import BILLION
 from pricing.usage.items import RATED_QUANTITIES
 
@@ -24,11 +24,9 @@ COUNTS: Mapping[str, tuple[str, ...]] = {
 
 
 def _zone(value: object) -> object:
-    try:
-        ZoneInfo(str(value))
-    except (KeyError, ValueError, OSError) as error:
+    if not is_zone(str(value)):
         hint = "write an IANA name, such as UTC or Europe/Berlin"
-        raise RefusedError(f"{value!r} is not a time zone", hint) from error
+        raise RefusedError(f"{value!r} is not a time zone", hint)
     return value
 
 

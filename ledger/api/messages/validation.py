@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +18,7 @@ from ledger.api.messages import limits
 from ledger.books.model.labels import INTERNAL_LABEL
 from ledger.errors import RequestError
 from ledger.v1 import credit_service_pb2 as pb
+from pricing.documents.zones import is_zone
 from pricing.exact import format_nanos
 
 NANOS: Final = 10**9
@@ -298,9 +298,7 @@ def month(problems: Problems, path: str, value: str) -> date | None:
 
 def zone(problems: Problems, path: str, value: str) -> str:
     """An IANA time zone's name; may be empty."""
-    try:
-        ZoneInfo(value or UTC_ZONE)
-    except (LookupError, ValueError, OSError):
+    if value and not is_zone(value):
         problems.add(path, f"{_shown(value)} is not an IANA time zone, e.g. Europe/Berlin")
     return value
 

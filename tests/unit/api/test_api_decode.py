@@ -522,6 +522,18 @@ def test_bad_grants():
     assert "paid_total_usd" in violations(grant(paid_total_usd="-1"), decode.issue_grant)
 
 
+@pytest.mark.parametrize(
+    "zone", ["localtime", "posixrules", "Factory", "right/Europe/Berlin", "posix/UTC", "Europe", "../UTC"]
+)
+def test_zones_of_one_machine(zone):
+    """They are refused: on the next server the customer's days would be others, or none."""
+    customer = admin.Customer(customer_id="c", plan="p", zone=zone)
+    request = admin.CreateCustomerRequest(request_id="r", customer=customer)
+    with pytest.raises(InvalidArgumentError) as caught:
+        decode.create_customer(request)
+    assert [path for path, _ in caught.value.violations] == ["customer.zone"]
+
+
 def test_bad_customers():
     """An id, a plan, a zone that exists, a mask that names what can be changed."""
     with pytest.raises(InvalidArgumentError) as caught:

@@ -1,0 +1,21 @@
+"""Time zones by which prices and customers count their days, the same on every machine."""
+
+from __future__ import annotations
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+_OF_A_MACHINE: Final = frozenset({"Factory", "localtime", "posixrules"})
+_OTHER_CLOCKS: Final = ("posix/", "right/")
+"""Copies of all zones that some systems have beside them; those of `right/` count leap seconds."""
+
+
+def is_zone(name: str) -> bool:
+    """Whether an IANA zone has this name: none that means another clock, or nothing, on the next machine."""
+    if name in _OF_A_MACHINE or name.startswith(_OTHER_CLOCKS):
+        return False
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return False
+    return True
