@@ -16,13 +16,15 @@ WITH here AS MATERIALIZED (
                 WHERE e.xid > r.full_at AND e.xid < r.oldest_open ORDER BY e.xid LIMIT 1),
                r.oldest_open)) AS upto
     FROM reach r
+), met AS MATERIALIZED (
+    -- By itself: joined with the few who have fields of their own, all of their journals would be read.
+    SELECT DISTINCT e.customer, e.plan
+    FROM bounds b JOIN {cell}.entries e ON e.xid >= b.cursor AND e.xid < b.upto
 )
 SELECT b.cursor::text, b.upto::text, b.upto < b.oldest_open AS behind, o.customer, o.plan, o.plan_overrides
 FROM bounds b LEFT JOIN (
-    SELECT DISTINCT e.customer, e.plan, w.plan_overrides
-    FROM bounds r
-    JOIN {cell}.entries e ON e.xid >= r.cursor AND e.xid < r.upto
-    JOIN {cell}.wallets w ON w.customer = e.customer AND w.plan_overrides IS NOT NULL
+    SELECT m.customer, m.plan, w.plan_overrides
+    FROM met m JOIN {cell}.wallets w ON w.customer = m.customer AND w.plan_overrides IS NOT NULL
 ) o ON true
 
 -- fragment: left_after
