@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -242,8 +245,30 @@ async def test_up_to_a_target_for_a_while(shop: World) -> None:
     assert confirmed.grant.expires_at.seconds - shown.requested_at.seconds == 30 * 86_400
 
 
-async def test_a_decline_is_tried_again_until_the_attempts_are_used_up(shop: World) -> None:
-    """After a pause, as the plan says; then nothing more is requested until somebody asks for it."""
+async def counted(shops: tuple[World, World]) -> Counter[str]:
+    """What both servers have counted of top-ups, by result."""
+    found: Counter[str] = Counter()
+    for world in shops:
+        text = await asyncio.to_thread(_scraped, world.stack.operations_url)
+        for result, number in re.findall(
+            r'^acu_ledger_top_ups_total{result="(\w+)"} ([\d.]+)$', text, re.MULTILINE
+        ):
+            found[result] += int(float(number))
+    return found
+
+
+def _scraped(url: str) -> str:
+    with urlopen(url, timeout=60) as answer:  # noqa: S310 -- our own
+        text: str = answer.read().decode()
+    return text
+
+
+async def test_a_decline_is_tried_again_until_the_attempts_are_used_up(shops: tuple[World, World]) -> None:
+    """After a pause, as the plan says; then nothing more is requested until somebody asks for it.
+
+    Metrics count what was requested, and what came of it.
+    """
+    shop, before = shops[0], await counted(shops)
     customer = await needy(shop, "declined")
     [first] = await reported(shop, customer, "requested")
     await decline(shop, customer, first["grant_id"])
@@ -263,6 +288,11 @@ async def test_a_decline_is_tried_again_until_the_attempts_are_used_up(shop: Wor
     assert third["attempt"] == "1"
     await confirm(shop, customer, third["grant_id"])
     await reported(shop, customer, *types, "requested", "succeeded")
+
+    async def are_counted() -> bool:
+        return await counted(shops) - before >= Counter(requested=3, failed=1, given_up=1, paid=1)
+
+    await until(are_counted)
 
 
 async def test_a_payment_that_nobody_answers_fails_and_comes_too_late(shop: World) -> None:
