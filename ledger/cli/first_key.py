@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ledger import app
+from ledger import at_database
 from ledger.admin.v1.admin_service_pb2 import CreateKeyRequest, CreateKeyResponse
 from ledger.client.errors import error_of_status
 from ledger.logs import log_to_stderr
@@ -22,6 +22,6 @@ async def made_at_database(data: Path | None, request: CreateKeyRequest) -> Crea
         return None
     log_to_stderr(logging.WARNING)
     try:
-        return await app.key_made_at_database(settings, request)
-    except app.KeyRefusedError as error:
+        return await at_database.key_made_at_database(settings, request)
+    except at_database.KeyRefusedError as error:
         raise error_of_status(error.status) from None

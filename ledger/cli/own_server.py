@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ledger.app import BackupRefusedError, Stack, running
+from ledger.app import Stack, running
+from ledger.at_database import BackupRefusedError
 from ledger.cli.access import key_of
 from ledger.cli.output.console import REFUSED, USAGE, fail, note
 from ledger.cli.run import run

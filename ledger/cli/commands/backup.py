@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.app import backed_up, restored
+from ledger.at_database import backed_up, restored
 from ledger.cli.commands.serve import Data, settings_of
 from ledger.cli.output.console import REFUSED, note
 from ledger.cli.own_server import run_here

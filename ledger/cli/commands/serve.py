@@ -12,7 +12,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from ledger.app import migrated, running
+from ledger.app import running
+from ledger.at_database import migrated
 from ledger.cli.greeting import greeting
 from ledger.cli.own_server import run_here
 from ledger.logs import log_to_stderr

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from backups_world import CREDIT, bash, block, execute, sell, served
 
-from ledger.app import BackupRefusedError, backed_up, migrated, restored
+from ledger.at_database import BackupRefusedError, backed_up, migrated, restored
 from ledger.cli.services import call
 from ledger.client import BooksDoNotVerify
 from ledger.environment import SettingsError
