@@ -38,6 +38,8 @@ _FIRST: Final = struct.Struct("<II")
 _END: Final = b"\n"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What an operating system says where there is no room."""
+_OWN_DIRECTORY: Final = 0o700
+"""Of one that is made for it: who could add a file to it would have it sent as usage."""
 _CLOSED: Final = -1
 """In the place of a descriptor: its number may be another file's by now."""
 
@@ -106,6 +108,8 @@ class Journal:
         self._bytes_max = bytes_max
         self._fsync = fsync
         self._tail_is_clean = False
+        self._is_listed = not fsync
+        """Whether its name is stored: without, a loss of power takes all that is added."""
         _open.add(self)
 
     @classmethod
@@ -115,7 +119,7 @@ class Journal:
         Raises JournalError.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(_OWN_DIRECTORY, parents=True, exist_ok=True)
             while True:
                 path = directory / f"{os.getpid()}-{token_hex(8)}{SUFFIX}"
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -188,7 +192,7 @@ class Journal:
             raise _failed(self.path, error) from error
         os.close(self._descriptor)
         self._descriptor, self._end_bytes, self._tail_is_clean = descriptor, len(content), True
-        self._store_directory()
+        self._is_listed = not self._fsync
 
     def close(self) -> None:
         """Leaves what it holds to whoever finds it. Closed twice is closed."""
@@ -207,11 +211,11 @@ class Journal:
         """Writes what says that it is a journal."""
         try:
             _write_at(self._descriptor, MAGIC, 0)
+            self._store_name()
         except OSError:
             self.remove()
             raise
         self._end_bytes, self._tail_is_clean = len(MAGIC), True
-        self._store_directory()
 
     def _check_open(self) -> None:
         if self._descriptor == _CLOSED:
@@ -221,6 +225,7 @@ class Journal:
         self._check_open()
         try:
             self._clean_tail()
+            self._store_name()
             self._tail_is_clean = False
             _write_at(self._descriptor, frames, self._end_bytes)
             if self._fsync:
@@ -242,14 +247,15 @@ class Journal:
         os.ftruncate(self._descriptor, self._end_bytes)
         self._tail_is_clean = True
 
-    def _store_directory(self) -> None:
-        if not self._fsync:
+    def _store_name(self) -> None:
+        if self._is_listed:
             return
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+        self._is_listed = True
 
 
 _open: Final[WeakSet[Journal]] = WeakSet()

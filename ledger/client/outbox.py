@@ -7,9 +7,12 @@ again, it has the same answer.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
+
+from google.protobuf.message import DecodeError
 
 from ledger.client.errors import (
     BooksDoNotVerify,
@@ -69,9 +72,10 @@ class Outbox:
     def __init__(
         self, journal: Journal | None = None, waste_bytes_min: int = CLIENT_LIMITS.waste_bytes_min
     ) -> None:
+        """Raises JournalError, and closes the journal, where it holds what this version does not read."""
         self._journal = journal
         self._waste_bytes_min = waste_bytes_min
-        self._outstanding = Outstanding(journal.records if journal else ())
+        self._outstanding = Outstanding() if journal is None else _outstanding_in(journal)
         self._live_bytes = journal.end_bytes if journal else 0
         """When nothing in the journal was settled, last."""
         self._has_waste = True
@@ -165,6 +169,17 @@ class Outbox:
                 f"the journal {journal.path} holds {journal.end_bytes} bytes of at most {journal.bytes_max}"
             )
         journal.append(*records)
+
+
+def _outstanding_in(journal: Journal) -> Outstanding:
+    try:
+        return Outstanding(journal.records)
+    except (ValueError, struct.error, DecodeError) as error:
+        journal.close()
+        raise JournalError(
+            f"{journal.path} holds what this version of the client does not read ({error}): it stays as it"
+            " is, for the version that wrote it"
+        ) from error
 
 
 class Settling:

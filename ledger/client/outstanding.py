@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from ledger.client.errors import UsageError
 from ledger.v1.credit_service_pb2 import (
     BatchItem,
     ChargeRequest,
@@ -27,6 +28,7 @@ LATE: Final = ".late"
 """Ends the request id of the charge that a commit became."""
 
 _KEY: Final = struct.Struct("<BH")
+_KEY_BYTES_MAX: Final = 0xFFFF
 _PART: Final = struct.Struct("<II")
 _LENGTH: Final = struct.Struct("<I")
 
@@ -57,7 +59,7 @@ class Part(NamedTuple):
 class Write:
     """A write that is to be answered."""
 
-    __slots__ = ("items", "labels", "outline", "request_id", "reservation_id")
+    __slots__ = ("items", "labels", "outline", "place", "request_id", "reservation_id")
 
     def __init__(self, outline: BatchItem, labels: Labels, items: Iterable[UsageItem] = ()) -> None:
         request = _request(outline)
@@ -69,6 +71,8 @@ class Write:
         self.request_id: str = request.request_id
         self.reservation_id: str = getattr(request, "reservation_id", "")
         """Empty for a charge."""
+        self.place: tuple[int, ...] = ()
+        """In the order of all: what takes its place comes before what comes after it."""
 
     @property
     def customer_id(self) -> str:
@@ -180,20 +184,28 @@ class Outstanding:
 
     def __init__(self, records: Iterable[bytes] = ()) -> None:
         self.writes: dict[str, Write] = {}
+        self._begun = 0
         for record in records:
             self.apply(record)
 
     def apply(self, record: bytes) -> None:
-        """Carries out what a record says. One of a write that is settled already says nothing."""
-        kind, length = _KEY.unpack_from(record)
+        """Carries out what a record says. One of a write that is settled already says nothing.
+
+        Raises ValueError, struct.error, DecodeError for what this version does not read.
+        """
+        number, length = _KEY.unpack_from(record)
+        kind = Kind(number)
         start = _KEY.size + length
         request_id, rest = record[_KEY.size : start].decode(), record[start:]
         if kind == Kind.BEGUN:
-            self.begin(_begun(rest))
-        elif (write := self.writes.get(request_id)) is not None:
-            self._change(kind, write, rest)
+            write = _begun(rest)
+            if write.request_id != request_id:
+                raise ValueError(f"a write of a kind that is not known, {request_id}")
+            self.begin(write)
+        elif (known := self.writes.get(request_id)) is not None:
+            self._change(kind, known, rest)
 
-    def _change(self, kind: int, write: Write, rest: bytes) -> None:
+    def _change(self, kind: Kind, write: Write, rest: bytes) -> None:
         match kind:
             case Kind.ITEM:
                 write.items.append(UsageItem.FromString(rest))
@@ -203,11 +215,11 @@ class Outstanding:
                 self.settle(write)
             case Kind.REPLACED:
                 self.replace(write, list(_parts(rest)))
-            case _:
-                raise ValueError(f"a record of kind {kind}, which a later version has written")
 
     def begin(self, write: Write) -> None:
         """Takes a write in."""
+        self._begun += 1
+        write.place = (self._begun,)
         self.writes[write.request_id] = write
 
     def settle(self, write: Write) -> None:
@@ -219,26 +231,26 @@ class Outstanding:
     def replace(self, write: Write, parts: Sequence[Part]) -> list[Write]:
         """Puts others in a write's place, and returns them."""
         others = [Write(part.outline, write.labels, write.items[part.first : part.end]) for part in parts]
-        new: dict[str, Write] = {}
-        for request_id, each in self.writes.items():
-            if request_id == write.request_id:
-                new.update((other.request_id, other) for other in others)
-            else:
-                new[request_id] = each
-        self.writes = new
+        self.writes.pop(write.request_id, None)
+        for number, other in enumerate(others):
+            other.place = (*write.place, number)
+            self.writes[other.request_id] = other
         return others
 
     def in_turns(self) -> list[list[Write]]:
         """All writes: those of one reservation after each other, its release last; each charge by itself."""
         turns: dict[str, list[Write]] = {}
-        for write in self.writes.values():
+        for write in self._in_order():
             turns.setdefault(write.reservation_id or write.request_id, []).append(write)
         return [sorted(turn, key=lambda write: write.is_release) for turn in turns.values()]
 
     def records(self) -> Iterator[bytes]:
         """The fewest records that say the same."""
-        for write in self.writes.values():
+        for write in self._in_order():
             yield from write.records()
+
+    def _in_order(self) -> list[Write]:
+        return sorted(self.writes.values(), key=lambda write: write.place)
 
 
 def commit_of(request_id: str, customer_id: str, reservation_id: str, labels: Labels) -> Write:
@@ -284,6 +296,8 @@ def _request(outline: BatchItem) -> CommitReservationRequest | ChargeRequest | R
 
 def _keyed(kind: Kind, request_id: str) -> bytes:
     key = request_id.encode()
+    if len(key) > _KEY_BYTES_MAX:
+        raise UsageError(f"request_id: has {len(key)} bytes (a journal takes {_KEY_BYTES_MAX})")
     return _KEY.pack(kind, len(key)) + key
 
 

@@ -98,11 +98,12 @@ class _Pass:
                 continue
             try:
                 journal = Journal.adopt(path)
+                outbox = None if journal is None else Outbox(journal)
             except JournalError as error:
                 self.damage = self.damage or error
                 continue
-            if journal is not None:
-                await self._file(path, Outbox(journal))
+            if outbox is not None:
+                await self._file(path, outbox)
 
     async def _file(self, path: Path, outbox: Outbox) -> None:
         try:

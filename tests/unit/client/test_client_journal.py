@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,6 +196,51 @@ def test_nothing_is_stored_that_the_disk_does_not_confirm(
         with pytest.raises(JournalError, match="Input/output error"):
             journal.append(b"refused")
     assert read(journal.path.read_bytes(), journal.path).records == (b"stored",)
+    journal.remove()
+
+
+def test_a_name_that_the_disk_does_not_confirm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fsync a file that is written anew takes no record before its new name is stored."""
+    journal = Journal.create(tmp_path, fsync=True)
+    is_directory, fsync = stat.S_ISDIR, os.fsync
+    names_stored = 0
+
+    def without_names(descriptor: int) -> None:
+        if is_directory(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        fsync(descriptor)
+
+    def counted(descriptor: int) -> None:
+        nonlocal names_stored
+        names_stored += is_directory(os.fstat(descriptor).st_mode)
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", without_names)
+        journal.rewrite([b"stored"])
+        with pytest.raises(JournalError, match="Too many open files"):
+            journal.append(b"refused")
+        with pytest.raises(JournalError, match="Too many open files"):
+            Journal.create(tmp_path, fsync=True)
+        patched.setattr(os, "fsync", counted)
+        journal.append(b"later")
+        journal.append(b"last")
+    assert names_stored == 1
+    assert read(journal.path.read_bytes(), journal.path).records == (b"stored", b"later", b"last")
+    assert list(tmp_path.iterdir()) == [journal.path]
+    journal.remove()
+
+
+def test_others_neither_read_nor_write_it(tmp_path: Path) -> None:
+    """Whatever the process lets others do with its files: usage is nobody else's, and nobody adds to it."""
+    mask = os.umask(0)
+    try:
+        journal = Journal.create(tmp_path / "made" / "journal")
+        journal.rewrite([b"stored"])
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(journal.path.parent.stat().st_mode) == 0o700
     journal.remove()
 
 
