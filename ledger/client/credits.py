@@ -46,6 +46,10 @@ Usage = Sequence[usage_pb2.UsageItem]
 Amount = Decimal | int
 """Of credits, exact."""
 _NOT_OPEN: Final = "the client is not open: use it as `async with`, or open() it"
+_OTHER_LOOP: Final = (
+    "the client was opened in another event loop, which it belongs to: open one in each asyncio.run, or a"
+    " SyncCredits once, which has a loop of its own"
+)
 _NEEDS_JOURNAL: Final = "on_outage='allow' stores usage that is charged late: it needs a journal"
 _REQUEST_ID_BYTES: Final = 16
 """At random: as many as of a UUID, so that no two are the same."""
@@ -92,6 +96,8 @@ class Credits(Reads):
         self._journal_bytes_max = journal_bytes_max
         self._limits = CLIENT_LIMITS
         self._wire: Wire | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The one that it was opened in."""
         self._delivery: Delivery | None = None
         self._recoveries: Recoveries | None = None
 
@@ -107,10 +113,11 @@ class Credits(Reads):
     async def open(self) -> Self:
         """Opens the channel, and a journal if there is to be one; nothing is sent yet.
 
-        Raises JournalError, ClientForked.
+        Raises JournalError, ClientForked; ClientClosed where it is open in another event loop.
         """
         forks.check()
         if self._wire is None:
+            self._loop = asyncio.get_running_loop()
             outbox = Outbox(self._new_journal(), self._limits.waste_bytes_min)
             forks.opens()
             self._wire = Wire(open_channel(self._target, self._access), self._access.metadata)
@@ -118,6 +125,7 @@ class Credits(Reads):
                 self.write, outbox, self.on_outage, self._timeout_seconds, self._limits.patience_seconds
             )
             self._recoveries = Recoveries(self._delivery, self.journal)
+        self._opened()
         return self
 
     def _new_journal(self) -> Journal | None:
@@ -412,6 +420,8 @@ class Credits(Reads):
         forks.check()
         if self._wire is None:
             raise ClientClosed(_NOT_OPEN)
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientClosed(_OTHER_LOOP)
         return self._wire
 
     def _opened_delivery(self) -> Delivery:
