@@ -1,4 +1,7 @@
-"""The client for a product's backend: hold credits before an agent works, charge what it used."""
+"""The client for a product's backend: hold credits before an agent works, charge what it used.
+
+Knows the public stubs and pricing's items of usage; nothing of a server, whose release it may not have.
+"""
 
 from ledger.client.answers.balances import Balance, KindBalance, NextExpiry, WalletBalance
 from ledger.client.answers.budgets import Budget, BudgetWindow

@@ -174,6 +174,13 @@ def test_every_room_is_on_the_map() -> None:
     assert [name for name, link, _ in rows if name != link] == []
 
 
+def test_every_room_says_what_it_knows() -> None:
+    """Beside what it answers, in a second paragraph: whoever adds an import there has read what it may be."""
+    rooms = [REPOSITORY / path for path in _rooms() if path.endswith("/")]
+    said = {room.name: ast.get_docstring(ast.parse((room / "__init__.py").read_text())) for room in rooms}
+    assert [name for name, text in said.items() if "\n\n" not in (text or "")] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_path_is_there(page: Path) -> None:
     """What a page quotes as a path of the repository leads to a file or a directory of it."""
