@@ -65,6 +65,8 @@ def access_of(
     plaintext: bool = False,
 ) -> Access:
     """Of a key, and files in PEM form. Raises ValueError for what cannot be used."""
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ValueError("the key has characters that no key has: of a file take the line without its end")
     authorities = None if ca is None else authorities_in(Path(ca))
     return Access(key or "", authorities, _pair(certificate, certificate_key), plaintext)
 

@@ -37,14 +37,25 @@ def put_work(
     usage: Sequence[usage_pb2.UsageItem] | None,
     amount: Decimal | int | None,
 ) -> None:
-    """Usage or an amount, as requests take either. Raises TypeError for both, or neither."""
+    """Usage or an amount, as requests take either. Raises TypeError for both, neither, or what is none."""
     if (usage is None) == (amount is None):
         raise TypeError("give usage or an amount: one of them")
     if amount is not None:
         request.amount_micros = micros_of(amount)
     if usage is not None:
         request.usage.SetInParent()  # Of no items too: it is the service that says what it takes.
-        request.usage.items.extend(usage)
+        try:
+            request.usage.items.extend(usage)
+        except TypeError:
+            raise no_usage(usage) from None
+
+
+def no_usage(given: object) -> TypeError:
+    """What is raised where neither items of usage nor an amount was said."""
+    found = type(given).__name__
+    return TypeError(
+        f"usage is a list of UsageItem, as convert(...).items is; an amount is exact: not {found}"
+    )
 
 
 def labels_asked(labels: Mapping[str, str] | None) -> pb.Labels | None:

@@ -46,7 +46,7 @@ from ledger.client.errors import (
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, charge_of, commit_of, release_of
-from ledger.client.requests import labels_message
+from ledger.client.requests import labels_message, no_usage
 from ledger.client.session_book import SHORT, SessionBook, Shortage, UsedLine
 from ledger.client.usage import Result, Work, convert
 from ledger.v1 import credit_service_pb2 as pb
@@ -613,8 +613,11 @@ def _estimate_of(
     """What is to be held, as a request says it, and the usage that it is for."""
     if isinstance(estimate, Decimal | int):
         return pb.ReserveRequest(amount_micros=micros_of(estimate)), ()
-    items = (estimate,) if isinstance(estimate, UsageItem) else tuple(estimate)
-    return pb.ReserveRequest(usage=UsageList(items=items)), items
+    try:
+        items = (estimate,) if isinstance(estimate, UsageItem) else tuple(estimate)
+        return pb.ReserveRequest(usage=UsageList(items=items)), items
+    except TypeError:
+        raise no_usage(estimate) from None
 
 
 def _quantities(line: SummaryLine) -> str:
