@@ -25,13 +25,15 @@ MINUTE = timedelta(minutes=1)
 DEFAULT_TTL_MINUTES = 5
 CARD = "small"
 PLANS = {
-    "available": ("ALLOW_IF_AVAILABLE", 0),
-    "capped": ("CAP", 0),
-    "strict": ("REJECT", 0),
-    "overdraft-0": ("ALLOW_WITH_OVERDRAFT", 0),
-    "overdraft-15": ("ALLOW_WITH_OVERDRAFT", 15),
-    "overdraft-40": ("ALLOW_WITH_OVERDRAFT", 40),
+    "available": ("ALLOW_IF_AVAILABLE", 0, None),
+    "capped": ("CAP", 0, None),
+    "strict": ("REJECT", 0, None),
+    "overdraft-0": ("ALLOW_WITH_OVERDRAFT", 0, None),
+    "overdraft-15": ("ALLOW_WITH_OVERDRAFT", 15, None),
+    "overdraft-40": ("ALLOW_WITH_OVERDRAFT", 40, 120),
+    "budget-50": ("ALLOW_IF_AVAILABLE", 0, 50),
 }
+"""What each does with a charge beyond its hold, how far it overdraws, and its budget of all work in all."""
 
 
 _HOLD_EXPIRES, _LOT_STARTS, _LOT_EXPIRES = range(3)
@@ -135,7 +137,7 @@ class Mirror:
         return admin.UpdateCustomerResponse(customer=customer, sequence=self.account.sequence)
 
     def _follow_plan(self) -> None:
-        self.account.over_capture, self.account.limit = PLANS[self.customer.plan]
+        self.account.over_capture, self.account.limit, self.account.budget = PLANS[self.customer.plan]
 
     def _grant(self, request: admin.IssueGrantRequest, reply: Any) -> Any:
         _succeeded(reply)
@@ -175,7 +177,8 @@ class Mirror:
         before = account.figures()
         hold = account.reserve(bill.needs, minutes, minimum)
         if hold is None:
-            return self._insufficient(bill.asked if minimum is None else min(minimum, bill.asked))
+            required = bill.asked if minimum is None else min(minimum, bill.asked)
+            return self._over_budget(required) or self._insufficient(required)
         _succeeded(reply)
         reservation_id = reply.reservation.reservation_id
         self._book(before, "RESERVE", request.labels, reservation_id=reservation_id)
@@ -201,8 +204,8 @@ class Mirror:
         before, model = self.account.figures(), hold.model
         minutes = minutes_of(request.ttl) if request.HasField("ttl") else 0
         reported = self.account.extend(model, request.amount_micros, minutes)
-        if reported == "INSUFFICIENT_CREDITS":
-            return self._insufficient(request.amount_micros)
+        if reported in ("INSUFFICIENT_CREDITS", "BUDGET_EXCEEDED"):
+            return self._over_budget(request.amount_micros) or self._insufficient(request.amount_micros)
         if reported != "ok":
             return Refusal(reported)
         _succeeded(reply)
@@ -265,7 +268,7 @@ class Mirror:
         before = self.account.figures()
         model = self.account.charge(bill.needs, used=request.already_used)
         if model is None:
-            return self._insufficient(bill.asked)
+            return self._over_budget(bill.asked) or self._insufficient(bill.asked)
         _succeeded(reply)
         self._book(before, "CHARGE", request.labels, charge_id=reply.charge.charge_id)
         labels = request.labels if request.HasField("labels") else None
@@ -453,6 +456,16 @@ class Mirror:
         self.charges[shown.charge_id] = Charged(alone, model.charges[-1], shown)
         self.account.cost_nanousd += bill.cost_nanousd
         return shown
+
+    def _over_budget(self, required: int) -> Refusal | None:
+        account = self.account
+        if not account.refused_by_budget:
+            return None
+        figures = {"limit": account.budget, "used": account.counted, "required": required}
+        figures["left"] = account.leaves()
+        return Refusal(
+            "BUDGET_EXCEEDED", {"budget": "all", **{f"{name}_micros": str(n) for name, n in figures.items()}}
+        )
 
     def _insufficient(self, required: int) -> Refusal:
         available = self.account.found

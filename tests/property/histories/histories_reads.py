@@ -41,6 +41,7 @@ class Reads:
         self.charges(mirror, page_size)
         self.grants(mirror, page_size)
         self.trial_balance(mirror)
+        self.budgets(mirror)
         for reservation_id in mirror.holds:
             self.reservation(mirror, reservation_id)
             self.charges(mirror, page_size, reservation_id)
@@ -67,6 +68,13 @@ class Reads:
             ending = [lot for lot in mortal if (lot.expires, lot.order[2]) == first]
             assert read.next_expiry.amount_micros == sum(lot.count("available") for lot in ending)
             mirror.at(ending[0].expires, read.next_expiry.expires_at)
+
+    def budgets(self, mirror: Mirror) -> None:
+        """Compare what the plan's budget has counted, and leaves."""
+        read = self._wallet.GetBudgets(wallet.GetBudgetsRequest(customer_id=mirror.customer_id)).budgets
+        account = mirror.account
+        expected = [] if account.budget is None else [(account.budget, account.counted, account.leaves())]
+        assert [(each.limit_micros, each.used_micros, each.left_micros) for each in read] == expected
 
     def past_balances(self, mirror: Mirror) -> None:
         """Compare the balance at the last settled instants of the statement."""
