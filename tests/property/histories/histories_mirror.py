@@ -31,7 +31,7 @@ PLANS = {
     "overdraft-0": ("ALLOW_WITH_OVERDRAFT", 0, None),
     "overdraft-15": ("ALLOW_WITH_OVERDRAFT", 15, None),
     "overdraft-40": ("ALLOW_WITH_OVERDRAFT", 40, 120),
-    "budget-50": ("ALLOW_IF_AVAILABLE", 0, 50),
+    "budget-25": ("ALLOW_IF_AVAILABLE", 0, 25),
 }
 """What each does with a charge beyond its hold, how far it overdraws, and its budget of all work in all."""
 
