@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 import grpc.aio
-from histories_calls import refusal_of, writes
+from histories_calls import PAUSE_SECONDS, TURNED_AWAY, refusal_of, writes
 from histories_mirror import PLANS, Refusal
 from histories_requests import UNHEARD_OF, Spent, hold_of
 
@@ -67,14 +67,22 @@ class Server:
     async def call(self, shared: Shared, request: Any) -> None:
         """Send a request, and remember it with its outcome."""
         operation = Operation(request, next(_ticks))
-        try:
-            operation.outcome = await self._methods[type(request)](request)
-        except grpc.aio.AioRpcError as error:
-            operation.outcome = refusal_of(error)
-        else:
+        operation.outcome = await self._answer(request)
+        if not isinstance(operation.outcome, Refusal):
             shared.learn(operation.outcome)
         operation.ended = next(_ticks)
         shared.operations.append(operation)
+
+    async def _answer(self, request: Any) -> Any:
+        """Give the reply to a request, or its refusal by whoever has looked at it."""
+        while True:
+            try:
+                return await self._methods[type(request)](request)
+            except grpc.aio.AioRpcError as error:
+                refusal = refusal_of(error)
+            if refusal.reason != TURNED_AWAY:
+                return refusal
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 class Client:

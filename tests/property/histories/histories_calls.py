@@ -31,6 +31,13 @@ def writes(public: Any, back_office: Any) -> dict[type, Any]:
     }
 
 
+TURNED_AWAY = "OVERLOADED"
+"""Says nothing of the customer: on a loaded machine any call may be, and is sent again."""
+
+PAUSE_SECONDS = 0.1
+"""Until it is."""
+
+
 def refusal_of(error: Any) -> Refusal:
     """Give the reason of an error, and its variables."""
     status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])

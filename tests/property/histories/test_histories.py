@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from histories_calls import refusal_of, writes
+from histories_calls import PAUSE_SECONDS, TURNED_AWAY, refusal_of, writes
 from histories_mirror import MINUTE, PLANS, Mirror
 from histories_reads import Reads
 from histories_requests import UNHEARD_OF, Spent, hold_of, timestamp
@@ -70,11 +71,15 @@ class Caller:
         self.reads = Reads(public, back_office)
 
     def call(self, request: Any) -> Any:
-        """Give the reply to a request, or its refusal."""
-        try:
-            return self._methods[type(request)](request)
-        except grpc.RpcError as error:
-            return refusal_of(error)
+        """Give the reply to a request, or its refusal by whoever has looked at it."""
+        while True:
+            try:
+                return self._methods[type(request)](request)
+            except grpc.RpcError as error:
+                refusal = refusal_of(error)
+            if refusal.reason != TURNED_AWAY:
+                return refusal
+            time.sleep(PAUSE_SECONDS)
 
     def now(self) -> datetime:
         """Read the database's clock."""
