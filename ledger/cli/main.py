@@ -25,7 +25,7 @@ class _MainCommands(LazyGroup):
         "audit": "ledger.cli.commands.audit:audit",
         "books": "ledger.cli.commands.books:books",
         "rates": "ledger.cli.commands.rates:rates",
-        "customers": "ledger.cli.commands.back_office:customers",
+        "customers": "ledger.cli.commands.customers:customers",
         "grants": "ledger.cli.commands.grants:grants",
         "import": "ledger.cli.commands.imports:imports",
         "statement": "ledger.cli.commands.statement:statement",

@@ -7,7 +7,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
-from ledger.cli.commands.back_office import _labels, budgets_table
+from ledger.cli.commands.customers import _labels, budgets_table
 from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import wallet_service_pb2 as wallet
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.cli.commands.back_office import _overrides
+from ledger.cli.commands.customers import _overrides
 from ledger.prices.plan_overrides import read_overrides
 
 

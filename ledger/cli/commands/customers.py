@@ -1,4 +1,4 @@
-"""`acu-ledger customers`: what ops do by hand on a running server."""
+"""`acu-ledger customers`: made, given fields of their own, and looked at on a running server."""
 
 from __future__ import annotations
 
