@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs
@@ -138,16 +139,19 @@ def test_the_payment_of_a_grant_is_cancelled_unless_it_has_succeeded(stripe: Str
     assert [asked[0] for asked in _Stripe.asked] == ["/v1/payment_intents/pi_2/cancel"]
 
 
-@pytest.fixture(scope="module")
-def receiver_port() -> Iterator[int]:
-    """Of a receiver that waits for nobody; what it takes it never comes to act on."""
+@contextmanager
+def receiving(**limits: float) -> Iterator[socket.socket]:
+    """A connection to a receiver; what this takes it never comes to act on."""
     receiver = Receiver(None, None, "whsec_AAAA", "whsec_stripe")  # type: ignore[arg-type] -- never asked
-    with listening(receiver, 0, silence_seconds=0.2) as server:
+    with listening(receiver, 0, **limits) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+                yield connection
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -158,16 +162,17 @@ def receiver_port() -> Iterator[int]:
         b"POST /stripe HTTP/1.1\r\ncontent-length: 9\r\n\r\n{",
     ],
 )
-def test_who_sends_no_more_is_let_go(receiver_port: int, sent: bytes) -> None:
+def test_who_sends_no_more_is_let_go(sent: bytes) -> None:
     """Each connection has a thread: whoever opens many and says nothing would have them all."""
-    with socket.create_connection(("127.0.0.1", receiver_port)) as connection:
+    # A connection that ends before all was sent is reset.
+    with receiving(silence_seconds=0.2) as connection, suppress(ConnectionError):
         connection.sendall(sent)
         assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1048577", "9" * 5_000, "1e3"])
-def test_a_body_without_a_length_that_fits_is_not_read(receiver_port: int, length: str) -> None:
+def test_a_body_without_a_length_that_fits_is_not_read(length: str) -> None:
     """It is answered with 413, whatever the header says."""
-    with socket.create_connection(("127.0.0.1", receiver_port)) as connection:
+    with receiving(silence_seconds=600) as connection:
         connection.sendall(f"POST /stripe HTTP/1.1\r\ncontent-length: {length}\r\n\r\n".encode())
         assert connection.makefile("rb").readline().split()[1] == b"413"
