@@ -162,15 +162,36 @@ async def test_versions_are_immutable(database):
         await database.writer.execute("DELETE FROM ledger.price_versions")
 
 
-async def test_every_view_runs_with_its_callers_rights(database):
-    """A plain view shows its tables with its owner's rights: every view is security_invoker."""
+async def test_a_view_runs_with_its_callers_rights(database):
+    """A plain view shows its tables with its owner's rights: all are security_invoker, but for own_fields.
+
+    What that may show nobody pushes a function below: it is a security barrier.
+    """
     views = await database.finance.fetch(
         "SELECT relname, reloptions FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE relkind = 'v' AND nspname IN ('ledger', $1)",
         CELL,
     )
     assert {view["relname"] for view in views} >= {"journal", "dollar_journal"}
-    assert all("security_invoker=true" in (view["reloptions"] or ()) for view in views)
+    made = {view["relname"]: view["reloptions"] for view in views}
+    assert made.pop("own_fields") == ["security_barrier=true"]
+    assert all("security_invoker=true" in (options or ()) for options in made.values())
+
+
+async def test_the_reader_sees_own_fields_without_dollars(by_either_way, owner):
+    """But for top-ups and what recurs, which have prices; the column itself it may not select."""
+    own = '{"budgets": {"a": 1}, "topup": {"credit_price_usd": "7"}, "grants": {"m": {"paid_usd": "7"}}}'
+    await owner.execute(
+        f"INSERT INTO {CELL}.wallets (customer, sequence, display_name, plan, zone, multiplier_nanos, issued,"
+        " pending, available, held, consumed, expired, voided, refunded, debt, last_instant, created_at,"
+        " token, plan_overrides)"
+        " VALUES (1, 1, '', 'p', 'UTC', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, now(), now(), 1, $1)",
+        own,
+    )
+    shown = await by_either_way.reader.fetch(f"SELECT * FROM {CELL}.own_fields")
+    assert [tuple(row) for row in shown] == [(1, '{"budgets": {"a": 1}}')]
+    with pytest.raises(DENIED):
+        await by_either_way.reader.fetch(f"SELECT plan_overrides FROM {CELL}.wallets")
 
 
 async def test_a_reader_that_may_read_dollars_is_refused(database_urls):
