@@ -21,7 +21,7 @@ from ledger.finance.v1 import finance_service_pb2
 from ledger.store.audit import Wanted, listing
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
-from tests.calling import fresh
+from tests.calling import NOT_YET, fresh
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -357,7 +357,14 @@ async def test_grants_by_two_servers_at_once_leave_one_row_each(postgres):
         for number, fields in enumerate(requests):
             fields["amount_micros"] = -1 if number % 10 == 9 else CREDIT
         twice = [(server, fields) for fields in requests for server in (here, there)]
-        await asyncio.gather(*(server.call("IssueGrant", here.ops, **fields) for server, fields in twice))
+
+        async def settled(server: Guarded, fields: dict[str, Any]) -> None:
+            async def is_settled() -> bool:
+                return (await server.call("IssueGrant", here.ops, **fields)).code not in NOT_YET
+
+            await until(is_settled)
+
+        await asyncio.gather(*(settled(server, fields) for server, fields in twice))
         pairs = await here.owner.fetch("""
             SELECT e.request_id AS booked, a.request_id AS audited
             FROM (SELECT * FROM cell_00.entries WHERE kind = 'GRANT') e
