@@ -99,6 +99,8 @@ class Bookkeeper:
     plan: Plan
     ahead: timedelta = timedelta()
     """How far the instants of what follows are ahead of the database's clock: up to 4 s."""
+    latest: datetime | None = None
+    """A machine's clock may be set back; instants of a customer's books are not, as in the service."""
 
     @classmethod
     async def open(
@@ -149,7 +151,9 @@ class Bookkeeper:
         return await self.book(Refund(*_request(), charge, micros, "goodwill"))
 
     async def now(self) -> datetime:
-        return await self.connection.fetchval("SELECT clock_timestamp()") + self.ahead
+        now = await self.connection.fetchval("SELECT clock_timestamp()") + self.ahead
+        self.latest = now if self.latest is None else max(self.latest, now)
+        return self.latest
 
     async def book(self, command: Command, usage: Priced | None = None) -> Entry:
         """Decides on what the database holds, and writes it."""
