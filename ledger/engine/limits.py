@@ -70,6 +70,10 @@ class EngineLimits:
     load_customers_max: int = 500
     """Customers in one load."""
 
+    load_states_max: int = 2_000
+    """States of prices, and counters of budgets, that one load looks for of a customer's commands, but for a
+    command that has more by itself: some 30 ms to name them."""
+
     round_customers_max: int = 100
     """Customers in one round under the lock."""
 
@@ -80,7 +84,8 @@ class EngineLimits:
     """Commands in one statement; what arrives beyond it forms the next."""
 
     batch_work_max: int = 5_000
-    """Lines in one statement, but for a command that has more by itself: some tenth of a second."""
+    """Lines, and counters of budgets, in one statement, but for a command that has more by itself: some
+    tenth of a second."""
 
     sweep_seconds: float = 0.5
     """Between two sweeps: half of the second within which what is due is written."""

@@ -79,7 +79,6 @@ class Decider:
             if work >= WORK_AT_ONCE and member.round is None:
                 asyncio.get_running_loop().call_soon(self.advance, member)
                 return
-            work += pending.work
             now = instant
             if member.wallet is not None and member.wallet.last_instant > now:
                 now = member.wallet.last_instant  # Whichever process wrote last, instants never go back.
@@ -89,9 +88,11 @@ class Decider:
                 return
             pending.keys = keys
             member.waiting.popleft()
-            self._decide(member, pending, now)
+            size = pending.work + len(pending.places)
+            work += size
+            self._decide(member, pending, now, size)
 
-    def _decide(self, member: Member, pending: Pending, now: datetime) -> None:
+    def _decide(self, member: Member, pending: Pending, now: datetime, work: int) -> None:
         if pending.command is None:
             self._answer_look(member, pending)
             return
@@ -100,7 +101,7 @@ class Decider:
         except Exception as error:  # noqa: BLE001 -- deciding has no effect: its fault is this command's alone
             pending.fail(error)
             return
-        part = self._batches.part_of(member, pending.work, alone=pending.alone)
+        part = self._batches.part_of(member, work, alone=pending.alone)
         if isinstance(outcome, Refusal):
             part.items.append((pending, outcome))
             part.has_refusals = True

@@ -172,14 +172,19 @@ class Loader:
     def _keys(
         self, member: Member, wallet: Wallet, reservations: Mapping[int, Reservation], now: datetime
     ) -> frozenset[str]:
-        """The states that the commands which wait need: of prices, and of budgets."""
-        keys = _NO_KEYS
+        """The states that the commands which wait need: of prices, and of budgets.
+
+        Of so many that a load is short; commands behind them ask for another one.
+        """
+        keys: set[str] = set()
         for pending in member.waiting:
+            if len(keys) >= self._customers.limits.load_states_max:
+                break
             if pending.past:
                 keys |= keys_of(pending, wallet, reservations, self._prices, now)
-            if places := places_of(pending, wallet, reservations, self._prices, now):
-                keys |= {key for place in places for key in place.keys}
-        return keys
+            for place in places_of(pending, wallet, reservations, self._prices, now):
+                keys.update(place.keys)
+        return frozenset(keys)
 
     def _request(self, member: Member, due_at: datetime, *, all_ids: bool) -> LoadRequest:
         """What the commands that wait will need, in one look."""

@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from engine_world import CARD, World, assert_books_hold, entry_of, fingerprint, pages
+from engine_world import CARD, Config, World, assert_books_hold, entry_of, fingerprint, pages
 
 from ledger import books
 from ledger.engine.cell.decider import WORK_AT_ONCE
@@ -26,6 +26,9 @@ from tests.amounts import CREDIT
 ROUND_WORK_MAX = ENGINE_LIMITS.round_work_max
 BATCH_WORK_MAX = 50
 """A hundredth of the real one: on a busy machine a batch of that grows too old to be written."""
+
+BUDGETS = ", ".join(f"b{n}: {{by: [session], limit: '1', window: TOTAL}}" for n in range(4))
+BUDGETED = f"plans: {{standard: {{budgets: {{{BUDGETS}}}}}}}"
 
 
 class Written:
@@ -87,6 +90,24 @@ async def test_a_statement_has_a_bounded_number_of_lines(world: World, spans: Wr
     for pending in outcomes:
         entry_of(pending.result())
     assert [batch.work for batch in spans.batches] == [BATCH_WORK_MAX, BATCH_WORK_MAX, lines]
+    await assert_books_hold(world)
+
+
+@pytest.mark.parametrize("config", [Config(plans=BUDGETED)])
+@pytest.mark.parametrize("limits", [EngineLimits(batch_work_max=BATCH_WORK_MAX)])
+async def test_counters_are_work_of_a_statement(world: World, spans: Written) -> None:
+    """Each hold of a session of its own counts in four budgets that nothing has counted in: as five lines."""
+    acme = await world.customer("acme", 100_000 * CREDIT)
+    await world.reserve(acme, "hold", CREDIT)
+    spans.batches.clear()
+    labels = [{"session": str(n)} for n in range(BATCH_WORK_MAX // 2)]
+    commands = [books.Reserve(f"{n}", fingerprint(f"{n}"), 1, labels=own) for n, own in enumerate(labels)]
+    outcomes = [world.engine.begin(acme, command, None) for command in commands]
+    await all_done(outcomes)
+    for pending in outcomes:
+        entry_of(pending.result())
+    assert sum(batch.work for batch in spans.batches) == 5 * len(commands)
+    assert max(batch.work for batch in spans.batches) <= BATCH_WORK_MAX
     await assert_books_hold(world)
 
 
