@@ -66,13 +66,16 @@ def override(
     customer_id: str,
     fields: Annotated[
         list[str] | None,
-        typer.Argument(help="FIELD=VALUE, as plans.yaml writes them. None: back to all of the plan's."),
+        typer.Argument(help="FIELD=VALUE, as plans.yaml writes them: all that the customer has of its own."),
     ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Back to all of the plan's.")] = False,
     request_id: RequestId = None,
     target: AdminTarget = BACK_OFFICE,
     as_json: AsJson = False,
 ) -> None:
     """Give a customer its own of single fields of its plan, in place of those that it has."""
+    if bool(fields) is none:
+        fail("write the fields that the customer has of its own, FIELD=VALUE, or --none", USAGE)
     request = pb.UpdateCustomerRequest(
         request_id=request_id or secrets.token_hex(16),
         customer=pb.Customer(customer_id=customer_id, plan_overrides=_overrides(fields or [])),

@@ -171,6 +171,18 @@ def test_budgets_of_a_customer_are_shown(server: Server) -> None:
     assert (wrong.status, "agent: write NAME=VALUE" in wrong.stderr) == (2, True)
 
 
+def test_no_slip_takes_a_customers_own_fields_away(server: Server) -> None:
+    """A command without fields is a usage error; `--none` says that all of the plan's is meant."""
+    back_office = ("--target", server.back_office)
+    acu_ledger("customers", "create", "own", "--card", "images", *back_office)
+    override = ("customers", "override", "own")
+    assert acu_ledger(*override, "unpriced=BOOK", *back_office).status == 0
+    for slip in ((), ("--none", "unpriced=BOOK")):
+        refused = acu_ledger(*override, *slip, *back_office)
+        assert (refused.status, "or --none" in refused.stderr) == (2, True)
+    assert "all as its plan has it" in acu_ledger(*override, "--none", *back_office).stdout
+
+
 def test_a_statement_is_printed(server: Server) -> None:
     """As a table, as CSV, as a page and as one object; what is no month is refused, and said."""
     customer = ("stated", "--target", server.back_office)
