@@ -99,7 +99,7 @@ async def main() -> None:
         for model, path in MODELS.items():
             records |= await of_chat(model, address + path, logger)
         records |= await of_others(f"{address}/v1")
-    print(json.dumps({"version": version("litellm"), "records": records}, indent=1))  # noqa: T201
+    print(json.dumps({"version": version("litellm"), "records": records}, indent=1))  # noqa: T201 -- its output is the record
 
 
 asyncio.run(main())
