@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from ledger.access.caller import Caller, current
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.errors import StatusError, refusal_status
-from ledger.api.messages import decode, encode
-from ledger.api.messages.decode import Write
+from ledger.api.messages import decode, decode_grants, encode
 from ledger.api.messages.validation import InvalidArgumentError
+from ledger.api.messages.write import Write
 from ledger.books.commands import (
     Charge,
     Command,
@@ -78,25 +78,29 @@ RELEASE: Final = Method(Release, decode.release, encode.held, pb.ReleaseReservat
 CHARGE: Final = Method(Charge, decode.charge, encode.charged, pb.ChargeResponse)
 REFUND: Final = Method(Refund, decode.refund, encode.refunded, pb.RefundResponse)
 REVERSE: Final = Method(Reverse, decode.reverse, encode.reversed_, pb.ReverseChargeResponse)
-ISSUE_GRANT: Final = Method(IssueGrant, decode.issue_grant, encode.granted, admin.IssueGrantResponse)
+ISSUE_GRANT: Final = Method(IssueGrant, decode_grants.issue_grant, encode.granted, admin.IssueGrantResponse)
 CONFIRM_GRANT: Final = Method(
-    ConfirmGrant, decode.confirm_grant, encode.nothing_of_its_own, admin.ConfirmGrantResponse
+    ConfirmGrant, decode_grants.confirm_grant, encode.nothing_of_its_own, admin.ConfirmGrantResponse
 )
-VOID_GRANT: Final = Method(VoidGrant, decode.void_grant, encode.voided, admin.VoidGrantResponse)
+VOID_GRANT: Final = Method(VoidGrant, decode_grants.void_grant, encode.voided, admin.VoidGrantResponse)
 EXTEND_GRANT: Final = Method(
-    ExtendGrant, decode.extend_grant, encode.nothing_of_its_own, admin.ExtendGrantResponse
+    ExtendGrant, decode_grants.extend_grant, encode.nothing_of_its_own, admin.ExtendGrantResponse
 )
 
-DISPUTE_GRANT: Final = Method(DisputeGrant, decode.dispute_grant, encode.disputed, admin.DisputeGrantResponse)
-RESOLVE_DISPUTE: Final = Method(
-    ResolveDispute, decode.resolve_dispute, encode.voided, admin.ResolveDisputeResponse
+DISPUTE_GRANT: Final = Method(
+    DisputeGrant, decode_grants.dispute_grant, encode.disputed, admin.DisputeGrantResponse
 )
-REFUND_GRANT: Final = Method(RefundGrant, decode.refund_grant, encode.paid_back, admin.RefundGrantResponse)
+RESOLVE_DISPUTE: Final = Method(
+    ResolveDispute, decode_grants.resolve_dispute, encode.voided, admin.ResolveDisputeResponse
+)
+REFUND_GRANT: Final = Method(
+    RefundGrant, decode_grants.refund_grant, encode.paid_back, admin.RefundGrantResponse
+)
 WRITE_OFF_GRANT: Final = Method(
-    WriteOffGrant, decode.write_off_grant, encode.nothing_of_its_own, admin.WriteOffGrantResponse
+    WriteOffGrant, decode_grants.write_off_grant, encode.nothing_of_its_own, admin.WriteOffGrantResponse
 )
 WRITE_OFF_DEBT: Final = Method(
-    WriteOffDebt, decode.write_off_debt, encode.nothing_of_its_own, admin.WriteOffDebtResponse
+    WriteOffDebt, decode_grants.write_off_debt, encode.nothing_of_its_own, admin.WriteOffDebtResponse
 )
 
 OF_GRANTS: Final[tuple[Method[Any, Any, Any], ...]] = (

@@ -19,9 +19,9 @@ from ledger.api.back_office.rates import RateMethods
 from ledger.api.back_office.top_ups import TopUpMethods
 from ledger.api.back_office.webhooks import WebhookMethods
 from ledger.api.errors import StatusError, refusal_status, refused, some_of
-from ledger.api.messages import decode, encode, events, paging, validation
-from ledger.api.messages.decode import Write
+from ledger.api.messages import decode_customers, encode, events, paging, validation
 from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.messages.write import Write
 from ledger.api.writes import Writes
 from ledger.books import commands
 from ledger.books.model.decisions import Decision
@@ -76,9 +76,9 @@ class AdminService(
         self, request: pb.CreateCustomerRequest, context: object
     ) -> pb.CreateCustomerResponse:
         """Makes a customer, on a plan and maybe a card of its own."""
-        write = decode.create_customer(request)
+        write = decode_customers.create_customer(request)
         customer = request.customer
-        overrides = decode.plan_overrides(Problems(), customer)
+        overrides = decode_customers.plan_overrides(Problems(), customer)
         try:
             self._require_prices(customer.plan, customer.rate_card, overrides)
         except (StatusError, InvalidArgumentError) as error:
@@ -99,7 +99,7 @@ class AdminService(
         self, write: Write[commands.CreateCustomer], request: pb.CreateCustomerRequest
     ) -> Committed:
         command, customer = write.command, request.customer
-        overrides = decode.plan_overrides(Problems(), customer) or None
+        overrides = decode_customers.plan_overrides(Problems(), customer) or None
         plan = self._prices.plan_for(customer.plan, overrides, self._clock())
         is_granted = plan is not None and bool(plan.grants)
 
@@ -113,7 +113,7 @@ class AdminService(
                 command.request_id,
                 command.fingerprint,
                 now,
-                decode.multiplier(customer),
+                decode_customers.multiplier(customer),
                 overrides,
                 is_granted=is_granted,
             )
@@ -134,7 +134,7 @@ class AdminService(
         self, request: pb.UpdateCustomerRequest, context: object
     ) -> pb.UpdateCustomerResponse:
         """Changes names and policies; answers with the customer as it now stands."""
-        write = decode.update_customer(request, self._clock())
+        write = decode_customers.update_customer(request, self._clock())
         command = write.command
         before, own = await self._profile(write.customer_id)
         plan = before.plan if command.plan is None else command.plan
@@ -251,8 +251,8 @@ def _asked(customer: pb.Customer, created_at: datetime | None) -> pb.Customer:
         plan=customer.plan,
         rate_card=customer.rate_card,
         zone=customer.zone or validation.UTC_ZONE,
-        multiplier=encode.decimal(decode.multiplier(customer)),
-        plan_overrides=decode.plan_overrides(Problems(), customer),
+        multiplier=encode.decimal(decode_customers.multiplier(customer)),
+        plan_overrides=decode_customers.plan_overrides(Problems(), customer),
         created_at=encode.timestamp(created_at),
     )
 

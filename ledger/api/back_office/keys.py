@@ -18,8 +18,8 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.back_office.audit import act_of
 from ledger.api.errors import refused
 from ledger.api.messages import encode, limits, paging, validation
-from ledger.api.messages.decode import fingerprint
 from ledger.api.messages.validation import Problems
+from ledger.api.messages.write import fingerprint
 from ledger.books.model.refusals import RefusalReason
 from ledger.store.access import keys as store
 from ledger.store.access.keys import NewKey, StoredKey

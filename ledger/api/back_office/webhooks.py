@@ -16,8 +16,8 @@ from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.api.back_office.audit import act_of
 from ledger.api.errors import refused
 from ledger.api.messages import encode, events, limits, validation
-from ledger.api.messages.decode import fingerprint
 from ledger.api.messages.validation import Problems
+from ledger.api.messages.write import fingerprint
 from ledger.books.model.refusals import RefusalReason
 from ledger.events.derive import EventType
 from ledger.store.events import webhooks as store

@@ -19,8 +19,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import pricing
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import ids
-from ledger.api.messages.decode import GRANT_KINDS, Write
+from ledger.api.messages.decode_grants import GRANT_KINDS
 from ledger.api.messages.validation import EPOCH, NAMED_LABELS, NANOS
+from ledger.api.messages.write import Write
 from ledger.books.commands import Charge, Commit, DisputeGrant, IssueGrant, Refund, RefundGrant, Reverse
 from ledger.books.model.amounts import Credits
 from ledger.books.model.entries import Entry, EntryKind

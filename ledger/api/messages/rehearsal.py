@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api.messages import decode, validation
+from ledger.api.messages import decode_grants, validation
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.books.customers import create
 from ledger.books.grants import issue
@@ -18,7 +18,7 @@ def rehearse_grant(request: admin.IssueGrantRequest, now: datetime) -> None:
 
     What is refused for what a customer has (a sum beyond its bound, too many grants) is not found so.
     """
-    command = decode.issue_grant(request, now).command
+    command = decode_grants.issue_grant(request, now).command
     nobody = create(0, "", "", None, validation.UTC_ZONE, command.request_id, b"", now).wallet
     outcome = issue(nobody, command, now=now, plan=Plan("", None))
     if isinstance(outcome, Refusal):

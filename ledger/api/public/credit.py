@@ -14,8 +14,8 @@ from ledger.access.caller import Caller, current
 from ledger.api import writes
 from ledger.api.errors import StatusError, refusal_status, refused, status_of
 from ledger.api.messages import decode, encode, ids, limits, paging, validation
-from ledger.api.messages.decode import Write
 from ledger.api.messages.validation import InvalidArgumentError, Problems
+from ledger.api.messages.write import Write
 from ledger.api.public import budgets
 from ledger.api.public.checks import checked, shares_micros
 from ledger.api.scopes import scopes_of_items

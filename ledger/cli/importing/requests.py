@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api.messages import decode
+from ledger.api.messages import decode_customers, decode_grants
 from ledger.api.messages.rehearsal import rehearse_grant
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.cli.importing.row_files import BrokenLine, TextRow
@@ -175,8 +175,8 @@ CUSTOMERS: Final = ImportKind(
         "multiplier": False,
     },
     make=_customer,
-    check=lambda request, _now: decode.create_customer(request),
-    rehearse=lambda request, _now: decode.create_customer(request),
+    check=lambda request, _now: decode_customers.create_customer(request),
+    rehearse=lambda request, _now: decode_customers.create_customer(request),
     row_id="customer_id",
     fields={},
 )
@@ -196,7 +196,7 @@ GRANTS: Final = ImportKind(
         "note": False,
     },
     make=_grant,
-    check=decode.issue_grant,
+    check=decode_grants.issue_grant,
     rehearse=rehearse_grant,
     row_id="id",
     fields={"request_id": "id", "amount_micros": "credits"},

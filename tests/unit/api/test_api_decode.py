@@ -12,8 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import pricing
 from ledger.access.keys import Key
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api.messages import decode, ids, limits
+from ledger.api.messages import decode, decode_customers, decode_grants, ids, limits
 from ledger.api.messages.validation import InvalidArgumentError
+from ledger.api.messages.write import fingerprint
 from ledger.books.commands import (
     Charge,
     Commit,
@@ -91,7 +92,7 @@ def test_reserve_of_an_amount():
     assert write.usage is None
     assert write.command == Reserve(
         request_id="r1",
-        fingerprint=decode.fingerprint(request),
+        fingerprint=fingerprint(request),
         amount_micros=70,
         fill=Fill.UP_TO,
         minimum_micros=20,
@@ -168,7 +169,7 @@ def test_commit_extend_release_reverse_refund():
     extend = pb.ExtendReservationRequest(request_id="r", customer_id="c", reservation_id=named)
     release = pb.ReleaseReservationRequest(request_id="r", customer_id="c", reservation_id=named)
     undo = pb.ReverseChargeRequest(request_id="r", customer_id="c", charge_id=charge, reason="twice")
-    mark = decode.fingerprint
+    mark = fingerprint
     assert decode.commit(commit, NOW).command == Commit("r", mark(commit), 9, 0, final=True)
     assert decode.extend(extend, NOW).command == Extend("r", mark(extend), 9)
     assert decode.release(release, NOW).command == Release("r", mark(release), 9)
@@ -193,9 +194,9 @@ def test_grant():
         scope="tokens",
         expires_at=at(timedelta(days=9)),
     )
-    assert decode.issue_grant(request, NOW).command == IssueGrant(
+    assert decode_grants.issue_grant(request, NOW).command == IssueGrant(
         "r",
-        decode.fingerprint(request),
+        fingerprint(request),
         1,
         GrantKind.PAID,
         19_990_000_001,
@@ -213,7 +214,7 @@ def test_update_changes_what_the_mask_names():
         customer=admin.Customer(customer_id="c", display_name="new", plan="other"),
         update_mask=FieldMask(paths=["display_name", "rate_card", "zone"]),
     )
-    command = decode.update_customer(request, NOW).command
+    command = decode_customers.update_customer(request, NOW).command
     assert (command.display_name, command.plan, command.card, command.zone) == ("new", None, "", "UTC")
 
 
@@ -225,7 +226,7 @@ def test_fingerprint_is_of_fields_not_of_bytes():
     one = reserve(labels=pb.Labels(other={"a": "1", "b": "2"}))
     two = reserve(labels=pb.Labels(other={"b": "2", "a": "1"}))
     newer = pb.ReserveRequest.FromString(one.SerializeToString() + b"\xfa\x7f\x01x")
-    assert decode.fingerprint(one) == decode.fingerprint(two) == decode.fingerprint(newer)
+    assert fingerprint(one) == fingerprint(two) == fingerprint(newer)
 
 
 def test_fingerprint_tells_requests_apart():
@@ -241,13 +242,13 @@ def test_fingerprint_tells_requests_apart():
         release,
         extend,
     ]
-    assert len({decode.fingerprint(request) for request in requests}) == len(requests)
+    assert len({fingerprint(request) for request in requests}) == len(requests)
 
 
 def test_fingerprint_does_not_change():
     """A retry may come after an upgrade of this service or of its libraries."""
     request = reserve(ttl=Duration(seconds=60), labels=pb.Labels(project="p", other={"a": "1", "b": "2"}))
-    assert decode.fingerprint(request).hex() == "7146a1ddcfa43c9358b0a59fdc57b096"
+    assert fingerprint(request).hex() == "7146a1ddcfa43c9358b0a59fdc57b096"
 
 
 # -- Limits: at each, and one past -------------------------------------------------------------------
@@ -510,7 +511,7 @@ def test_bad_grants():
         given = {"request_id": "r", "customer_id": "c", "amount_micros": 1, "kind": wallet.GRANT_KIND_PAID}
         return admin.IssueGrantRequest(**{**given, **fields})
 
-    assert decode.issue_grant(grant(paid_total_usd="100000000"), NOW)
+    assert decode_grants.issue_grant(grant(paid_total_usd="100000000"), NOW)
     for field, bad in {
         "kind": 0,
         "amount_micros": 0,
@@ -518,8 +519,8 @@ def test_bad_grants():
         "scope": "gpu",
         "expires_at": Timestamp(seconds=2**60),
     }.items():
-        assert field in violations(grant(**{field: bad}), decode.issue_grant)
-    assert "paid_total_usd" in violations(grant(paid_total_usd="-1"), decode.issue_grant)
+        assert field in violations(grant(**{field: bad}), decode_grants.issue_grant)
+    assert "paid_total_usd" in violations(grant(paid_total_usd="-1"), decode_grants.issue_grant)
 
 
 @pytest.mark.parametrize(
@@ -530,14 +531,14 @@ def test_zones_of_one_machine(zone):
     customer = admin.Customer(customer_id="c", plan="p", zone=zone)
     request = admin.CreateCustomerRequest(request_id="r", customer=customer)
     with pytest.raises(InvalidArgumentError) as caught:
-        decode.create_customer(request)
+        decode_customers.create_customer(request)
     assert [path for path, _ in caught.value.violations] == ["customer.zone"]
 
 
 def test_bad_customers():
     """An id, a plan, a zone that exists, a mask that names what can be changed."""
     with pytest.raises(InvalidArgumentError) as caught:
-        decode.create_customer(
+        decode_customers.create_customer(
             admin.CreateCustomerRequest(customer=admin.Customer(zone="Moon/Base", display_name="x" * 257))
         )
     assert {path for path, _ in caught.value.violations} == {
@@ -553,7 +554,7 @@ def test_bad_customers():
             customer=admin.Customer(customer_id="c", plan="p"),
             update_mask=FieldMask(paths=paths),
         )
-        assert "update_mask" in violations(request, decode.update_customer)
+        assert "update_mask" in violations(request, decode_customers.update_customer)
 
 
 def test_what_is_wrong_is_said_once():
@@ -564,7 +565,7 @@ def test_what_is_wrong_is_said_once():
         update_mask=FieldMask(paths=["plan_overrides"]),
     )
     with pytest.raises(InvalidArgumentError) as caught:
-        decode.update_customer(request, NOW)
+        decode_customers.update_customer(request, NOW)
     assert [path for path, _ in caught.value.violations] == ["customer.plan_overrides"]
 
 
