@@ -21,7 +21,7 @@ from ledger.books.model.refusals import Refusal
 from ledger.books.model.renewals import RecurringGrant
 from ledger.books.model.wallets import Wallet
 from ledger.books.posting import Draft, worth_nanousd
-from ledger.books.rounding import MAX_AMOUNT
+from ledger.books.rounding import MAX_AMOUNT, share
 
 SCOPES = ("tokens", "compute", "units", "outcome")
 """Kinds of usage that a grant may be for alone."""
@@ -120,15 +120,12 @@ def void(
     if lot is None:
         return refusals.GRANT_NOT_FOUND
     becomes_debt = (command.used or plan.used_when_voided) is UsedCredits.BECOME_DEBT
-    if lot.status in _ENDED or (lot.status is LotStatus.DEPLETED and not becomes_debt):
-        return refusals.grant_closed(lot.status)
     is_issued = lot.status is not LotStatus.PENDING_PAYMENT
+    used_micros, used_nanousd = _owed_of(wallet, lot, facts) if becomes_debt and is_issued else (0, 0)
+    if lot.status in _ENDED or (lot.status is LotStatus.DEPLETED and not used_micros):
+        return refusals.grant_closed(lot.status)
     if is_issued and command.only_pending_payment:
         return refusals.not_pending_payment(lot.status)
-    used_micros = used_nanousd = 0
-    if becomes_debt and is_issued:
-        used_micros = used_of(lot, facts.record)
-        used_nanousd = max(0, claim_of(wallet, lot, facts)) if used_micros else 0
     refusal = _refuse_debt(wallet, used_micros, used_nanousd, facts) if used_micros else None
     if refusal:
         return refusal
@@ -204,6 +201,11 @@ def used_of(lot: Lot, record: GrantRecord) -> int:
     return lot.amount_micros - lot.remaining_micros - record.ended_micros
 
 
+def claimable_of(lot: Lot, record: GrantRecord) -> int:
+    """What of that has not been given up either: in micro-credits."""
+    return max(0, used_of(lot, record) - record.given_up_micros)
+
+
 def earned_of(lot: Lot, record: GrantRecord) -> int:
     """What of the total paid is that of credits which are used or expired, in nano-dollars.
 
@@ -218,6 +220,18 @@ def claim_of(wallet: Wallet, lot: Lot, facts: Facts) -> int:
     Credits that came back of no lot are worth something too, which was paid with some grant.
     """
     return min(earned_of(lot, facts.record), facts.claimed_nanousd - worth_nanousd(wallet))
+
+
+def _owed_of(wallet: Wallet, lot: Lot, facts: Facts) -> tuple[int, int]:
+    """What is owed of a lot whose payment is taken back: micro-credits, and their price in nano-dollars.
+
+    What was given up is not owed again; nor is what other credits of the customer stand for by now.
+    """
+    micros, earned = claimable_of(lot, facts.record), max(0, earned_of(lot, facts.record))
+    claim = max(0, claim_of(wallet, lot, facts))
+    if not micros or earned == 0:
+        return micros, 0
+    return share(micros, claim, earned), claim
 
 
 def _stated(

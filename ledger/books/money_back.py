@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ledger.books import refusals
-from ledger.books.grants import claim_of, named, refuse_amounts
+from ledger.books.grants import claim_of, claimable_of, named, refuse_amounts
 from ledger.books.model.decisions import Decision, Facts
 from ledger.books.model.entries import EntryKind
 from ledger.books.model.lots import GrantKind, GrantRecord, Lot, LotKey, LotStatus
@@ -52,7 +52,7 @@ def refund(
 
     # The refund is owed.
     draft = Draft(wallet, now)
-    draft.refund(lot.key, micros, nanousd)
+    draft.refund(lot.key, micros, nanousd, _given_up(wallet, lot, nanousd - value_nanousd, facts))
     return draft.finish(
         EntryKind.GRANT_REFUNDED, plan.name, command=command, subject=lot.key, reason=command.reason
     )
@@ -75,7 +75,7 @@ def write_off(
     # The payment is given up.
     draft = Draft(wallet, now)
     draft.place(lot)
-    draft.write_off(lot.key, nanousd)
+    draft.write_off(lot.key, nanousd, _given_up(wallet, lot, nanousd, facts))
     return draft.finish(
         EntryKind.GRANT_WRITTEN_OFF, plan.name, command=command, subject=lot.key, reason=command.reason
     )
@@ -111,6 +111,13 @@ def write_off_debt(wallet: Wallet, command: WriteOffDebt, *, now: datetime, plan
         )
     )
     return draft.finish(EntryKind.GRANT, plan.name, command=command, subject=key, reason=command.reason)
+
+
+def _given_up(wallet: Wallet, lot: Lot, nanousd: int, facts: Facts) -> int:
+    """How many used credits of a lot so much of its claim stands for, in micro-credits: all of it for all."""
+    if nanousd <= 0:
+        return 0
+    return share(claimable_of(lot, facts.record), nanousd, claim_of(wallet, lot, facts))
 
 
 def _payable(wallet: Wallet, lot: Lot, value_nanousd: int, facts: Facts) -> int:

@@ -178,10 +178,11 @@ class Draft:
             self.due(lot.expires_at)
             self.repay(key)
 
-    def refund(self, key: LotKey, micros: int, paid_back_nanousd: int) -> None:
+    def refund(self, key: LotKey, micros: int, paid_back_nanousd: int, given_up_micros: int) -> None:
         """Books that credits which nobody holds are taken back for money: pending or available -> refunded.
 
-        Their value leaves deferred: refund_payable gets what is to be paid back, revenue the difference.
+        Their value leaves deferred: refund_payable gets what is to be paid back, revenue the difference. What
+        is paid back beyond their value gives so many used credits up.
         """
         lot = self.lots[key]
         value = share(lot.value_nanousd, micros, lot.remaining_micros)
@@ -190,11 +191,16 @@ class Draft:
         self._pay(DEFERRED, REVENUE, value - paid_back_nanousd)
         self._replace(lot, -micros, 0, -value, lot.status if micros < lot.remaining_micros else DEPLETED)
         self._end(key, micros, refunded_micros=micros, taken_off_nanousd=paid_back_nanousd)
+        if given_up_micros:
+            self.record(key, GrantRecord(given_up_micros=given_up_micros))
 
-    def write_off(self, key: LotKey, nanousd: int) -> None:
-        """Books that what a grant was sold for will not be paid: write_off -> receivable."""
+    def write_off(self, key: LotKey, nanousd: int, given_up_micros: int) -> None:
+        """Books that what a grant was sold for, these used credits say, will not be paid.
+
+        write_off -> receivable.
+        """
         self._pay(WRITE_OFF, RECEIVABLE, nanousd)
-        self._end(key, 0, taken_off_nanousd=nanousd)
+        self.record(key, GrantRecord(taken_off_nanousd=nanousd, given_up_micros=given_up_micros))
 
     def write_off_debt(self, lot: Lot) -> None:
         """Books that a debt is given up, by a lot that pays it: issued -> debt, write_off -> unbilled."""

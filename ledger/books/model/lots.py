@@ -72,6 +72,9 @@ class GrantRecord(NamedTuple):
     """What of that was refunded."""
     taken_off_nanousd: int = 0
     """What of the total paid was credited with what was voided, was paid back, or was written off."""
+    given_up_micros: int = 0
+    """What of it was used, and is not to be paid any more: the price was given up, or was paid back beyond
+    the worth of what was taken back for it."""
     rolled_over_micros: int = 0
     """What of it was moved to another lot at a renewal."""
     recurring: str | None = None
@@ -86,6 +89,7 @@ class GrantRecord(NamedTuple):
             self.ended_micros + more.ended_micros,
             self.refunded_micros + more.refunded_micros,
             self.taken_off_nanousd + more.taken_off_nanousd,
+            self.given_up_micros + more.given_up_micros,
             self.rolled_over_micros + more.rolled_over_micros,
             self.recurring or more.recurring,
         )

@@ -105,30 +105,30 @@ def give_back(draft: Draft, facts: Facts, micros: int) -> None:
         both = [returned[key] for returned in (payments, own) if key in returned]
         back, value = sum(part[0] for part in both), sum(part[1] for part in both)
         lot = draft.lots.get(key) or _emptied(known[key])
-        earned = _earned(lot, back, facts)
+        earned, by_others = _earned(lot, facts), _paid_by_others(lot, back, facts)
+        if earned is not None:
+            value = min(value, earned + value - share(value, back - by_others, back))
         value = min(value, draft.returnable_nanousd(facts.claimed_nanousd))
-        value = value if earned is None else min(value, earned)
         if _takes_back(lot, draft.booked_at):
             draft.give_back(lot, back, value)
             continue
         new = _new_lot(draft, born, lot, back)
         draft.give_back(new, back, value, moved_from=key)
         born += 1
-        if earned is not None:
+        if earned is not None and not by_others:
             draft.record(key, GrantRecord(taken_off_nanousd=value))
             draft.record(new.key, GrantRecord(value))
 
 
-def _earned(lot: Lot, micros: int, facts: Facts) -> int | None:
-    """What a lot has earned of what was paid for it, if it is from there that so many credits come back.
-
-    Not where nothing is known to have been paid; nor where they were owed when the lot was voided, for then
-    others have paid for them.
-    """
+def _earned(lot: Lot, facts: Facts) -> int | None:
+    """What a lot has earned of what was paid for it, if that is known."""
     record = facts.records.get(lot.key, NO_RECORD)
-    if record.paid_nanousd is None or micros > used_of(lot, record):
-        return None
-    return max(0, earned_of(lot, record))
+    return None if record.paid_nanousd is None else max(0, earned_of(lot, record))
+
+
+def _paid_by_others(lot: Lot, micros: int, facts: Facts) -> int:
+    """How many of credits that come back were owed when their lot was voided: others have paid for them."""
+    return max(0, micros - used_of(lot, facts.records.get(lot.key, NO_RECORD)))
 
 
 def _charge_of(entry: Entry, refunds: Sequence[Entry]) -> _ReturnableCharge:

@@ -203,10 +203,11 @@ LOT_EXTENDED = Columns.of(
 )
 LOT_VALUE = Columns.of("lot_value_row", "customer bigint, sequence bigint, n integer, value_nanousd bigint")
 GRANT = Columns.of(
-    "grant_known_sent",
+    "grant_given_up_sent",
     """
     customer bigint, sequence bigint, n integer, paid_nanousd bigint, external_reference text, note text,
-    ended bigint, refunded bigint, taken_off_nanousd bigint, rolled_over bigint, recurring text
+    ended bigint, refunded bigint, taken_off_nanousd bigint, given_up bigint, rolled_over bigint,
+    recurring text
 """,
 )
 RENEWAL = Columns.of(

@@ -307,17 +307,18 @@ def _lots_of(rows: Iterable[Fields]) -> tuple[Lot, ...]:
     return tuple(sorted((rows_in.lot_of(row, _value_of(row[_LOT_WIDTH])) for row in rows), key=burn_order))
 
 
-_RECORD = ("paid_nanousd", "ended", "refunded", "taken_off_nanousd")
+_RECORD = ("paid_nanousd", "ended", "refunded", "taken_off_nanousd", "given_up")
 """What is read of a lot's record, in the order of `record_columns`."""
 
 
 def _record_of(row: Fields) -> GrantRecord:
-    paid_nanousd, ended, refunded, taken_off_nanousd = row
+    paid_nanousd, ended, refunded, taken_off_nanousd, given_up = row
     return GrantRecord(
         paid_nanousd,
         ended_micros=ended,
         refunded_micros=refunded,
         taken_off_nanousd=taken_off_nanousd,
+        given_up_micros=given_up,
     )
 
 

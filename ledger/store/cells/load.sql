@@ -96,7 +96,7 @@ LATERAL (
 ROW({entry_columns}, {money_columns}) AS fields, m.draws
 
 -- fragment: record_columns
-k.paid_nanousd, k.ended, k.refunded, k.taken_off_nanousd
+k.paid_nanousd, k.ended, k.refunded, k.taken_off_nanousd, k.given_up
 
 -- fragment: with_t
 -- One without a record of what was paid has it with the dollars of its entry.
@@ -106,7 +106,7 @@ LEFT JOIN {cell}.money m ON m.customer = t.customer AND m.sequence = t.sequence 
 CROSS JOIN LATERAL (
     SELECT coalesce(g.paid_nanousd, CASE WHEN e.kind = 'GRANT' THEN coalesce(-m.receivable, 0) END) AS paid_nanousd,
            coalesce(g.ended, 0) AS ended, coalesce(g.refunded, 0) AS refunded,
-           coalesce(g.taken_off_nanousd, 0) AS taken_off_nanousd
+           coalesce(g.taken_off_nanousd, 0) AS taken_off_nanousd, coalesce(g.given_up, 0) AS given_up
 ) k
 
 -- fragment: claims

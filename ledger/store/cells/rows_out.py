@@ -197,7 +197,8 @@ def grant_row(customer: int, key: LotKey, record: GrantRecord) -> str:
     return (
         f"({customer},{key.sequence},{key.n},{'' if paid_nanousd is None else paid_nanousd},"
         f"{_text(record.external_reference)},{_text(record.note)},{record.ended_micros},"
-        f"{record.refunded_micros},{record.taken_off_nanousd},{record.rolled_over_micros},{_text(record.recurring)})"
+        f"{record.refunded_micros},{record.taken_off_nanousd},{record.given_up_micros},"
+        f"{record.rolled_over_micros},{_text(record.recurring)})"
     )
 
 

@@ -111,6 +111,7 @@ ON CONFLICT (customer, sequence, n) DO UPDATE SET
     paid_nanousd = coalesce(excluded.paid_nanousd, grants.paid_nanousd),
     ended = grants.ended + excluded.ended, refunded = grants.refunded + excluded.refunded,
     taken_off_nanousd = grants.taken_off_nanousd + excluded.taken_off_nanousd,
+    given_up = grants.given_up + excluded.given_up,
     rolled_over = grants.rolled_over + excluded.rolled_over,
     recurring = coalesce(grants.recurring, excluded.recurring)
 

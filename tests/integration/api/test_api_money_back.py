@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from itertools import count
 
 import grpc
@@ -183,6 +184,26 @@ async def test_no_more_is_credited_than_was_billed(service):
         "write_off": -30,
     }
     assert sum(grant.remaining_micros for grant in await grants(service)) == 80 * CREDIT
+    await verified(service)
+
+
+async def test_what_was_given_up_is_not_owed_again(service):
+    """A chargeback makes the rest of what was used a debt, at what is left of its price."""
+    await new_customer(service)
+    grant_id = await issued(service)
+    await service.charge(amount_micros=40 * CREDIT)
+    await service.admin.WriteOffGrant(write_off_of(service, grant_id, amount_usd="5"))
+    paid_back = refund_of(service, grant_id, amount_micros=20 * CREDIT, refund_usd="12.5")
+    await service.admin.RefundGrant(paid_back)
+    done = await void(service, grant_id, used=pb.USED_CREDITS_BECOME_DEBT)
+    assert (done.taken_back_micros, done.owed_micros) == (40 * CREDIT, 25 * CREDIT)
+    assert await dollars(service) == {
+        "receivable": Decimal("-12.5"),
+        "refund_payable": Decimal("12.5"),
+        "unbilled": Decimal("-12.5"),
+        "revenue": Decimal("17.5"),
+        "write_off": -5,
+    }
     await verified(service)
 
 

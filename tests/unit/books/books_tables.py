@@ -155,6 +155,12 @@ class Table:
         getattr(self, f"do_{verb}")(*_split(words))
         return len(self.world.entries) > before
 
+    def outcome(self, line: str) -> str:
+        """Run one step, whatever comes of it; give `ok`, or the reason of the refusal."""
+        verb, *words = line.split()
+        came = getattr(self, f"do_{verb}")(*_split(words))
+        return came["outcome"] if isinstance(came, dict) else "ok"
+
     def do_plan(self, words: list[str], options: dict[str, str]) -> None:
         plan = self.world.plan
         self.world.plan = plan._replace(
@@ -392,6 +398,7 @@ class Table:
             "ended": credits_text(record.ended_micros),
             "back": credits_text(record.refunded_micros),
             "taken_off": dollars_text(record.taken_off_nanousd),
+            "given_up": credits_text(record.given_up_micros),
             "rolled_over": credits_text(record.rolled_over_micros),
             "recurring": str(record.recurring),
         }

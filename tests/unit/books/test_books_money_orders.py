@@ -95,8 +95,14 @@ def broken(world: World) -> list[str]:
 
 
 def _broken_of(world: World, key: LotKey) -> str | None:
-    """Tell how a lot breaks the law: its payment, if it is known, has what was taken off, and what stays."""
-    record, value = world.records.get(key, NO_RECORD), world.lots[key].value_nanousd
+    """Tell how a lot breaks the law: its payment, if it is known, has what was taken off, and what stays.
+
+    Nor is more of it given up than was ever used.
+    """
+    record, lot = world.records.get(key, NO_RECORD), world.lots[key]
+    value = lot.value_nanousd
+    if not 0 <= record.given_up_micros <= lot.amount_micros:
+        return f"{key}: {record.given_up_micros} is given up of {lot.amount_micros}"
     if record.paid_nanousd is None or record.taken_off_nanousd + value <= record.paid_nanousd:
         return None
     return f"{key}: {record.taken_off_nanousd} off {record.paid_nanousd}, and {value} stays"
