@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from pricing.documents.validate import RefusedError
+from pricing.documents.zones import is_storable
 from pricing.exact import BILLION, DECIMAL_RULE, format_nanos, parse_nanos, parse_percent
 from pricing.usage.items import RATED_QUANTITIES
 
@@ -87,7 +88,7 @@ def parse_duration(value: object) -> int:
 def _instant(value: object) -> datetime:
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if instant is not None and instant.tzinfo is not None:
+        if instant is not None and instant.tzinfo is not None and is_storable(instant):
             return instant.astimezone(UTC)
     except (ValueError, OverflowError):
         pass

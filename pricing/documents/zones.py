@@ -1,13 +1,23 @@
-"""Time zones by which prices and customers count their days, the same on every machine."""
+"""Time zones by which prices and customers count their days, and instants: the same on every machine."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 _OF_A_MACHINE: Final = frozenset({"Factory", "localtime", "posixrules"})
 _OTHER_CLOCKS: Final = ("posix/", "right/")
 """Copies of all zones that some systems have beside them; those of `right/` count leap seconds."""
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def is_storable(instant: datetime) -> bool:
+    """Whether an instant is read as it was written: the driver of the database takes both ends of the calendar,
+    the first and the last microsecond that Python knows, for minus infinity and infinity."""
+    return _FIRST < instant < _LAST
 
 
 def is_zone(name: str) -> bool:

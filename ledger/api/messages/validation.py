@@ -18,7 +18,7 @@ from ledger.api.messages import limits
 from ledger.books.model.labels import INTERNAL_LABEL
 from ledger.errors import RequestError
 from ledger.v1 import credit_service_pb2 as pb
-from pricing.documents.zones import is_zone
+from pricing.documents.zones import is_storable, is_zone
 from pricing.exact import format_nanos
 
 NANOS: Final = 10**9
@@ -32,8 +32,9 @@ NAMED_LABELS: Final = ("project", "user", "agent", "session")
 
 _SECOND: Final = timedelta(seconds=1)
 _INT64_MAX: Final = 2**63 - 1
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-"""Of ASCII, and those beyond: what is stored is shown on terminals, which some of them steer."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Of ASCII, and those beyond: what is stored is shown on terminals, which some of them steer. Those that turn the
+direction of writing would have the digits beside a name read in another order."""
 _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
     f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"
@@ -188,7 +189,11 @@ def instant(problems: Problems, path: str, value: Timestamp) -> datetime | None:
     if value.seconds not in _TIMESTAMP_SECONDS or not 0 <= value.nanos < NANOS:
         problems.add(path, "is not an instant of the years 1 to 9999 with nanos below a second")
         return None
-    return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    when = EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    if not is_storable(when):
+        problems.add(path, f"is {when.isoformat()}, which stands for no instant in databases: leave it unset")
+        return None
+    return when
 
 
 def as_of(problems: Problems, path: str, value: Timestamp, now: datetime) -> datetime | None:

@@ -220,6 +220,23 @@ async def test_a_grant_is_extended_and_drawn_in_one_batch(service):
     assert (grant.remaining_micros, grant.priority) == (80 * CREDIT, 3)
 
 
+async def test_instants_at_both_ends_of_the_calendar(service):
+    """Beside the ends they are read as they were stated; the ends are refused, for the database has none of them."""
+    await new_customer(service)
+    first, last = Timestamp(seconds=-62_135_596_800), Timestamp(seconds=253_402_300_799, nanos=999_999_000)
+    second = Timestamp(seconds=first.seconds, nanos=1_000)
+    last_but_one = Timestamp(seconds=last.seconds, nanos=999_998_000)
+    async with service.nothing_changed():
+        for field, end in {"effective_at": first, "expires_at": last}.items():
+            assert (await refusal(service.grant(CREDIT, **{field: end}))).fields.keys() == {field}
+    grant_id = await issued(service, effective_at=second, expires_at=last_but_one)
+    async with service.nothing_changed():
+        assert (await refusal(extend(service, grant_id, expires_at=last))).fields.keys() == {"expires_at"}
+    request = wallet.ListGrantsRequest(customer_id=service.customer_id)
+    [grant] = (await service.wallet.ListGrants(request)).grants
+    assert (grant.effective_at, grant.expires_at) == (second, last_but_one)
+
+
 async def test_references_and_notes(service):
     """A reference is shown to the customer and found by the back office; a note is shown to that alone."""
     reference = f"invoice-{fresh()}"

@@ -32,6 +32,8 @@ from ledger.v1 import usage_pb2 as use
 from ledger.v1 import wallet_service_pb2 as wallet
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+FIRST, LAST = Timestamp(seconds=-62_135_596_800), Timestamp(seconds=253_402_300_799, nanos=999_999_000)
+"""Both ends of the calendar."""
 TOKENS = use.UsageItem(tokens=use.TokenUsage(model="acme/small", input=3))
 
 
@@ -263,6 +265,8 @@ def test_ids_of_callers(field):
     assert field in violations(reserve(**{field: "a\0b"}))
     assert field in violations(reserve(**{field: "a\nb"}))
     assert field in violations(reserve(**{field: "a\x9b31mb"}))
+    assert field in violations(reserve(**{field: "a\u202e321"}))
+    decode.reserve(reserve(**{field: "نص \u200d\u200f"}), NOW)
 
 
 def test_amounts():
@@ -518,8 +522,10 @@ def test_bad_grants():
         "paid_total_usd": "100000000.000000001",
         "scope": "gpu",
         "expires_at": Timestamp(seconds=2**60),
+        "effective_at": FIRST,
     }.items():
         assert field in violations(grant(**{field: bad}), decode_grants.issue_grant)
+    assert "expires_at" in violations(grant(expires_at=LAST), decode_grants.issue_grant)
     assert "paid_total_usd" in violations(grant(paid_total_usd="-1"), decode_grants.issue_grant)
 
 
