@@ -15,8 +15,10 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def is_storable(instant: datetime) -> bool:
-    """Whether an instant is read as it was written: the driver of the database takes both ends of the calendar,
-    the first and the last microsecond that Python knows, for minus infinity and infinity."""
+    """Whether an instant is read as it was written.
+
+    The first and the last microsecond that Python knows are not: databases' drivers take them for infinite.
+    """
     return _FIRST < instant < _LAST
 
 

@@ -33,8 +33,8 @@ NAMED_LABELS: Final = ("project", "user", "agent", "session")
 _SECOND: Final = timedelta(seconds=1)
 _INT64_MAX: Final = 2**63 - 1
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Of ASCII, and those beyond: what is stored is shown on terminals, which some of them steer. Those that turn the
-direction of writing would have the digits beside a name read in another order."""
+"""Of ASCII, and those beyond: what is stored is shown on terminals, which some of them steer. Those that turn
+the direction of writing would have the digits beside a name read in another order."""
 _DECIMAL = re.compile(
     f"([0-9]{{1,{limits.DECIMAL_INTEGER_DIGITS_MAX}}})"
     f"(?:\\.([0-9]{{1,{limits.DECIMAL_FRACTION_DIGITS_MAX}}}))?"

@@ -6,6 +6,7 @@ Its id is made of the row's own: the same row is never booked twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -15,10 +16,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.api.messages import decode_customers, decode_grants
+from ledger.api.messages.limits import AMOUNT_MICROS_MAX
 from ledger.api.messages.rehearsal import rehearse_grant
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.cli.importing.row_files import BrokenLine, TextRow
-from ledger.cli.output.amounts import micros, nanousd
+from ledger.cli.output.amounts import micros, nanousd, show_credits
 from ledger.v1.wallet_service_pb2 import GrantKind
 
 Request = TypeVar("Request", admin.CreateCustomerRequest, admin.IssueGrantRequest)
@@ -27,6 +29,8 @@ _KIND: Final = "GRANT_KIND_"
 _KINDS: Final = [
     name.removeprefix(_KIND) for name in GrantKind.DESCRIPTOR.values_by_name if name != f"{_KIND}UNSPECIFIED"
 ]
+_WHOLE: Final = re.compile("-?[0-9]{1,10}")
+"""As it is written elsewhere: neither 1_000 nor digits of another script."""
 _CUSTOMERS_REQUEST: Final = "import"
 """The request that makes a customer: one of its id, so that no row's own id is needed."""
 _GRANTS_REQUEST: Final = "import/"
@@ -124,22 +128,22 @@ def granted_micros(request: admin.CreateCustomerRequest | admin.IssueGrantReques
 def _micros(column: str, text: str) -> int:
     try:
         amount = micros(text)
-        if -(2**63) <= amount < 2**63:
+        if 0 < amount <= AMOUNT_MICROS_MAX:
             return amount
     except (ArithmeticError, ValueError):
         pass
     raise _WrongFieldError(
-        column, f"is {text[:40]!r}; a number of credits with at most 6 decimal places is required, e.g. 12.5"
+        column,
+        f"is {text[:40]!r}; credits above 0 with at most 6 decimal places are required, e.g. 12.5; "
+        f"{show_credits(AMOUNT_MICROS_MAX)} at most",
     )
 
 
 def _whole(column: str, text: str) -> int:
-    try:
+    if _WHOLE.fullmatch(text or "0"):
         number = int(text or "0")
         if -(2**31) <= number < 2**31:
             return number
-    except ValueError:
-        pass
     raise _WrongFieldError(column, f"is {text[:40]!r}; a whole number of 32 bits is required")
 
 

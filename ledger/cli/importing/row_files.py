@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +20,10 @@ from ledger.errors import ClientError
 
 _JSON_ENDINGS: Final = (".jsonl", ".ndjson", ".json")
 _STDIN: Final = Path("-")
+
+_LINE_LENGTH_MAX: Final = 2 * 1024 * 1024
+"""Characters: more than all columns of a row can have. What is beyond is read over, so that a file of another
+kind, all in one line, is not held in memory."""
 
 
 class RowFormat(StrEnum):
@@ -72,8 +76,18 @@ def open_rows(
 def _rows(
     stream: TextIO, form: RowFormat, columns: Collection[str], required: Sequence[str]
 ) -> Iterator[TextRow | BrokenLine]:
-    rows = _json_rows(stream, columns) if form is RowFormat.JSONL else _csv_rows(stream, columns, required)
+    lines = _lines(stream)
+    rows = _json_rows(lines, columns) if form is RowFormat.JSONL else _csv_rows(lines, columns, required)
     return (_readable(row) if isinstance(row, TextRow) else row for row in rows)
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """The lines of a stream, each up to its longest: what is cut there is neither CSV nor JSON of a row."""
+    while line := stream.readline(_LINE_LENGTH_MAX):
+        rest = line
+        while len(rest) == _LINE_LENGTH_MAX and not rest.endswith(("\n", "\r")):
+            rest = stream.readline(_LINE_LENGTH_MAX)
+        yield line
 
 
 def _readable(row: TextRow) -> TextRow | BrokenLine:
@@ -84,9 +98,9 @@ def _readable(row: TextRow) -> TextRow | BrokenLine:
 
 
 def _csv_rows(
-    stream: TextIO, columns: Collection[str], required: Sequence[str]
+    lines: Iterator[str], columns: Collection[str], required: Sequence[str]
 ) -> Iterator[TextRow | BrokenLine]:
-    reader = csv.reader(stream, strict=True)
+    reader = csv.reader(lines, strict=True)
     header = _header(reader, columns, required)
     return _csv_body(reader, header)
 
@@ -127,26 +141,44 @@ def _csv_body(reader: Iterator[list[str]], header: list[str]) -> Iterator[TextRo
         line = reader.line_num + 1  # type: ignore[attr-defined]  # a reader of csv
 
 
-def _json_rows(stream: TextIO, columns: Collection[str]) -> Iterator[TextRow | BrokenLine]:
-    for line, text in enumerate(stream, start=1):
+def _json_rows(lines: Iterator[str], columns: Collection[str]) -> Iterator[TextRow | BrokenLine]:
+    for line, text in enumerate(lines, start=1):
         if text.strip():
             yield _json_row(line, text, columns)
 
 
 def _json_row(line: int, text: str, columns: Collection[str]) -> TextRow | BrokenLine:
-    try:
-        row = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-    except json.JSONDecodeError as error:
-        return BrokenLine(line, "", f"is no JSON: {error.msg}, at character {error.colno}")
-    except (ValueError, RecursionError):
-        return BrokenLine(line, "", "is no JSON that can be read")
-    if not isinstance(row, dict):
-        return BrokenLine(line, "", "is no JSON object")
     values = {}
-    for name, value in row.items():
-        if name not in columns:
-            return BrokenLine(line, name, f"is no field; allowed are {', '.join(columns)}")
-        if value is not None and not isinstance(value, str):
-            return BrokenLine(line, name, "is neither a text nor a number nor null")
-        values[name] = (value or "").strip()
+    try:
+        for name, value in _json_fields(text):
+            if name not in columns:
+                return BrokenLine(line, name, f"is no field; allowed are {', '.join(columns)}")
+            if name in values:
+                return BrokenLine(line, name, "is named more than once")
+            if value is not None and not isinstance(value, str):
+                return BrokenLine(line, name, "is neither a text nor a number nor null")
+            values[name] = (value or "").strip()
+    except ValueError as error:
+        return BrokenLine(line, "", str(error))
     return TextRow(line, values)
+
+
+def _json_fields(text: str) -> Iterable[tuple[str, object]]:
+    """The fields of an object, also those that it has twice. Raises ValueError where it is none."""
+    try:
+        fields = json.loads(
+            text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_Fields
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error.msg}, at character {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON that can be read") from None
+    if not isinstance(fields, _Fields):
+        raise ValueError("is no JSON object")  # noqa: TRY004 -- of what is read, as the others
+    return fields
+
+
+class _Fields(tuple[tuple[str, object], ...]):
+    """An object of JSON, as it is written."""
+
+    __slots__ = ()

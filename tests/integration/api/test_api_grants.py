@@ -221,7 +221,7 @@ async def test_a_grant_is_extended_and_drawn_in_one_batch(service):
 
 
 async def test_instants_at_both_ends_of_the_calendar(service):
-    """Beside the ends they are read as they were stated; the ends are refused, for the database has none of them."""
+    """Beside the ends they are read as they were stated; the ends are refused: no database has them."""
     await new_customer(service)
     first, last = Timestamp(seconds=-62_135_596_800), Timestamp(seconds=253_402_300_799, nanos=999_999_000)
     second = Timestamp(seconds=first.seconds, nanos=1_000)

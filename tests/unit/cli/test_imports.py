@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,6 +83,38 @@ def test_numbers_of_json_pass_through_no_float(tmp_path):
     assert read(tmp_path, lines[0].encode(), "rows.txt", RowFormat.JSONL) == rows[:1]
 
 
+def test_a_field_that_is_stated_twice_is_not_guessed(tmp_path):
+    """An object with two amounts is refused by the field's name, for nobody knows which is meant."""
+    lines = ['{"customer_id": "a", "plan": "team", "plan": "pro"}', '{"customer_id": "b", "plan": "team"}']
+    wrong, right = read(tmp_path, "\n".join(lines).encode(), "rows.jsonl")
+    assert (wrong.line, wrong.field) == (1, "plan")
+    assert right == TextRow(2, {"customer_id": "b", "plan": "team"})
+
+
+@pytest.mark.parametrize("form", [RowFormat.CSV, RowFormat.JSONL])
+def test_a_line_without_end_is_read_over(tmp_path, form):
+    """It is one wrong row, of which the beginning alone is held; the next row is read."""
+    is_csv = form is RowFormat.CSV
+    header, row = (b"customer_id,plan\n", b"a,team\n") if is_csv else (b"", b'{"plan": "team"}\n')
+    length = 32 * 1024 * 1024
+    content = header + b"x" * length + b"\n" + row
+    tracemalloc.start()
+    wrong, right = read(tmp_path, content, form=form)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    first = 2 if header else 1
+    assert (wrong.line, wrong.field) == (first, "")
+    assert (right.line, right.values["plan"]) == (first + 1, "team")
+    assert peak < length / 2
+
+
+def test_amounts_are_spoken_of_in_the_files_unit():
+    """Credits, as the column has them: not the micro-credits of a request."""
+    [wrong] = GRANTS.read(TextRow(7, {**GRANT, "credits": "-1"}), NOW, is_rehearsal=True)
+    assert "'-1'" in wrong.problem
+    assert "1,000,000,000.000000" in wrong.problem
+
+
 def test_a_row_of_a_grant():
     """Its request is named by the row's id; days and instants without an offset are of UTC."""
     values = {
@@ -121,6 +154,9 @@ def test_a_row_of_a_grant():
         ({"effective_at": "2099-01-02", "expires_at": "2099-01-01"}, "expires_at"),
         ({"priority": "first"}, "priority"),
         ({"priority": "2147483648"}, "priority"),
+        ({"priority": "1_0"}, "priority"),
+        ({"priority": "\u0663"}, "priority"),
+        ({"expires_at": "9999-12-31T23:59:59.999999"}, "expires_at"),
         ({"scope": "everything"}, "scope"),
     ],
 )
