@@ -212,6 +212,9 @@ class Receiver:
             if payment["currency"] != "usd":
                 raise ValueError(f"{payment['id']} was paid in {payment['currency']}")
             paid_usd = f"{Decimal(payment['amount_received']).scaleb(-2):f}"
+            asked, received = payment["amount"], payment["amount_received"]
+            if received != asked:
+                _log.warning("%s: %d cents were paid where %d were asked for", payment["id"], received, asked)
             self._ledger.confirm(customer_id, grant_id, payment["id"], paid_usd)
         elif event["type"] in ("payment_intent.payment_failed", "payment_intent.canceled"):
             reason = (payment.get("last_payment_error") or {}).get("code") or event["type"]

@@ -149,8 +149,11 @@ def audited(act: Act, wallet: Wallet, command: Command, decision: Decision, fact
         lots = (*wallet.lots, *(facts.lots if facts is not None else ()))
         before = next(lot for lot in lots if lot.key == command.lot)
         [after] = decision.lots
+        stated: Image = {}
+        if isinstance(command, ConfirmGrant) and facts is not None:
+            stated["paid_total_nanousd"] = facts.record.paid_nanousd
         asked = _changes(command, decision)
-        return Audited(act, decision.entry, _lot_image(before), _lot_image(after) | asked)
+        return Audited(act, decision.entry, _lot_image(before) | stated, _lot_image(after) | asked)
     return Audited(act, decision.entry, customer_image(wallet), customer_image(decision.wallet))
 
 

@@ -423,6 +423,20 @@ async def test_rows_say_what_changed(service):
     assert "hash" not in str(reported)
 
 
+async def test_a_payment_of_another_amount_is_seen(service):
+    """A confirmation has what was stated before it, and what was paid after it."""
+    fields, _ = await issue_grant(service)
+    stated = {**fields, "pending_payment": True, "paid_total_usd": "12.5"}
+    made = await done(service, "IssueGrant", **stated)
+    before = await last(service)
+    named = {"customer_id": "cus_a", "grant_id": made.response.grant.grant_id}
+    await done(service, "ConfirmGrant", request_id=fresh(), **named, paid_total_usd="12")
+    [row] = await acts(service, before)
+    images = [json.loads(row[image]) for image in ("before", "after")]
+    assert [image["paid_total_nanousd"] for image in images] == [12_500_000_000, 12_000_000_000]
+    assert [image["status"] for image in images] == ["PENDING_PAYMENT", "ACTIVE"]
+
+
 # -- who, and not who they say -------------------------------------------------------------------
 
 
