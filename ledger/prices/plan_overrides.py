@@ -15,8 +15,15 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ledger.books.model.plans import OverCapture, Plan, Unpriced
-from ledger.prices.plans import PlanBook, PlanPolicies, policies_of, refuse_contradictions
-from pricing.documents.validate import ConfigError, RefusedError, read_text
+from ledger.prices.plans import (
+    PlanBook,
+    PlanPolicies,
+    doubts_of_stated,
+    policies_of,
+    refuse_contradictions,
+)
+from pricing.cards.rate_card import RateCard
+from pricing.documents.validate import ConfigError, Problem, RefusedError, read_text
 
 _FILE: Final = "<overrides>"
 _RENAMED: Final = {
@@ -51,6 +58,22 @@ def refuse_overrides(plans: PlanBook, plan: str, overrides: str) -> None:
         refuse_contradictions(plans.merged(plan, located.model))
     except RefusedError as error:
         raise ConfigError([located.places.problem(error.at, error.message, error.hint)]) from error
+
+
+def doubts_of_overrides(plans: PlanBook, plan: str, overrides: str, card: RateCard | None) -> list[Problem]:
+    """What of a customer's own fields is likely to be a mistake, beside the rest of its plan and its card.
+
+    What its plan has of that by itself is said where the plan is published.
+    """
+    located = read_text(overrides, PlanPolicies, _FILE)
+    of_plan = plans.plans[plan]
+    known = {*doubts_of_stated(of_plan, plans.merged(plan, PlanPolicies()), card)}
+    found = doubts_of_stated(overridden(of_plan, overrides), plans.merged(plan, located.model), card)
+    return [
+        located.places.problem(at, f"{'.'.join(map(str, at))}: {message}", hint)
+        for at, message, hint in found
+        if (at, message, hint) not in known
+    ]
 
 
 def go_with(overrides: str, plans: PlanBook, plan: str) -> bool:

@@ -24,7 +24,7 @@ from pydantic import BeforeValidator, Field, model_validator
 import pricing
 from ledger.books.model.plans import OverCapture, Plan, Unpriced, UsedCredits
 from ledger.prices.plan_budgets import BudgetDoc, Budgets, budgets_of
-from ledger.prices.plan_doubts import doubts_of_plan
+from ledger.prices.plan_doubts import PlanDoubt, doubts_of_plan
 from ledger.prices.plan_entitlements import entitlements_of
 from ledger.prices.plan_grants import GrantModel, Recurring, grants_of
 from ledger.prices.plan_topup import TopUpModel
@@ -133,6 +133,14 @@ def policies_of(stated: PlanPolicies) -> dict[str, Any]:
     }
 
 
+def doubts_of_stated(plan: Plan, stated: PlanPolicies, card: RateCard | None) -> Iterator[PlanDoubt]:
+    """Yields what of a plan, as it is stated, is likely to be a mistake beside the card, if there is one."""
+    if card is not None and stated.entitlements is not None:
+        for doubt in pricing.doubts_of_entitlements(stated.entitlements, card.rules):
+            yield PlanDoubt(("entitlements", *doubt.at), doubt.message, doubt.hint)
+    yield from doubts_of_plan(plan, card)
+
+
 class PlansModel(Strict):
     """The document of `plans.yaml`."""
 
@@ -211,13 +219,7 @@ class PlanBook:
         """What is likely to be a mistake, though it can be published; `file` names the document, if given."""
         found = []
         for name, plan in self.plans.items():
-            card = cards.get(plan.card or "")
-            stated = self._models[name].entitlements
-            if card is not None and stated is not None:
-                for doubt in pricing.doubts_of_entitlements(stated, card.rules):
-                    at = ("plans", name, "entitlements", *doubt.at)
-                    found.append(self._places.problem(at, doubt.message, doubt.hint))
-            for at, message, hint in doubts_of_plan(plan, card):
+            for at, message, hint in doubts_of_stated(plan, self._models[name], cards.get(plan.card or "")):
                 found.append(self._places.problem(("plans", name, *at), message, hint))
         return found if file is None else [each._replace(file=file) for each in found]
 

@@ -268,20 +268,26 @@ class CreateCustomerResponse(_message.Message):
     CUSTOMER_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     replayed: _builtins.bool
     @_builtins.property
     def customer(self) -> Global___Customer: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """What of its own fields of its plan is likely to be a mistake, as PublishPlans has it."""
+
     def __init__(
         self,
         *,
         customer: Global___Customer | None = ...,
         sequence: _builtins.int = ...,
         replayed: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "replayed", b"replayed", "sequence", b"sequence", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,20 +329,26 @@ class UpdateCustomerResponse(_message.Message):
     CUSTOMER_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     replayed: _builtins.bool
     @_builtins.property
     def customer(self) -> Global___Customer: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateProblem]:
+        """What of its own fields of its plan is likely to be a mistake, as PublishPlans has it."""
+
     def __init__(
         self,
         *,
         customer: Global___Customer | None = ...,
         sequence: _builtins.int = ...,
         replayed: _builtins.bool = ...,
+        warnings: _abc.Iterable[Global___RateProblem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "replayed", b"replayed", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "replayed", b"replayed", "sequence", b"sequence", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

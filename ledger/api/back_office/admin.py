@@ -31,7 +31,12 @@ from ledger.books.refusals import overrides_unreadable
 from ledger.engine.command import Committed
 from ledger.engine.engine import Engine
 from ledger.events.derive import EventType
-from ledger.prices.plan_overrides import overridden, refuse_overrides, unreadable_fields
+from ledger.prices.plan_overrides import (
+    doubts_of_overrides,
+    overridden,
+    refuse_overrides,
+    unreadable_fields,
+)
 from ledger.publishing.service import PublishingService
 from ledger.store.directory import CustomerExistsError, RequestIdReusedError, create_customer
 from ledger.store.postgres.database import Pool
@@ -87,12 +92,15 @@ class AdminService(
             done = await self._writes.repeat(write, error)
         else:
             if request.validate_only:
-                return pb.CreateCustomerResponse(customer=_asked(customer, None))
+                asked = _asked(customer, None)
+                return pb.CreateCustomerResponse(customer=asked, warnings=self._warnings(asked))
             done = await self._create(write, request)
+        made = _asked(customer, done.entry.effective_at)
         return pb.CreateCustomerResponse(
-            customer=_asked(customer, done.entry.effective_at),
+            customer=made,
             sequence=done.entry.sequence,
             replayed=done.replayed,
+            warnings=self._warnings(made),
         )
 
     async def _create(
@@ -150,10 +158,12 @@ class AdminService(
             if command.plan is not None or command.plan_overrides is not None:
                 # What recurs by them begins.
                 await self._writes.write_due(write.customer_id, done.entry.effective_at)
+        customer = _customer(*await self._profile(write.customer_id))
         return pb.UpdateCustomerResponse(
-            customer=_customer(*await self._profile(write.customer_id)),
+            customer=customer,
             sequence=done.entry.sequence,
             replayed=done.replayed,
+            warnings=self._warnings(customer),
         )
 
     async def _profile(self, customer_id: str) -> tuple[Profile, str]:
@@ -193,6 +203,17 @@ class AdminService(
                 " fallback: {tokens: <name of a rule>} in the card, or choose another card or plan"
             )
             raise InvalidArgumentError([("customer.rate_card", description)])
+
+    def _warnings(self, customer: pb.Customer) -> list[pb.RateProblem]:
+        """What of own fields is likely a mistake; nothing where they, or the plan, are not known."""
+        now, own = self._clock(), customer.plan_overrides
+        plans = self._prices.plan_book(now)
+        plan = plans.plans.get(customer.plan)
+        if not own or plan is None or unreadable_fields(own):
+            return []
+        priced_by = self._prices.card_for(plan, customer.rate_card or None, now)
+        card = priced_by.content if priced_by is not None else None
+        return [encode.problem(each) for each in doubts_of_overrides(plans, customer.plan, own, card)]
 
     async def GetCustomer(self, request: pb.GetCustomerRequest, context: object) -> pb.GetCustomerResponse:
         """One customer."""

@@ -198,7 +198,7 @@ class RateMethods:
                 warnings += await self._doubts(document, request.costs.text, read.costs, cards, name)
                 read.problems += await self._left_out(document, name)
         return pb.CheckRatesResponse(
-            problems=map(_problem, read.problems), warnings=map(_problem, sorted(warnings))
+            problems=map(encode.problem, read.problems), warnings=map(encode.problem, sorted(warnings))
         )
 
     async def _doubts(
@@ -346,7 +346,7 @@ class RateMethods:
         latest = self._publisher.latest_costs()
         doubts = await self._publisher.doubts_of_card(request.document, latest, "document")
         return pb.PublishRateCardResponse(
-            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+            version=self._version(done.version), replayed=done.repeated, warnings=map(encode.problem, doubts)
         )
 
     async def PublishCosts(self, request: pb.PublishCostsRequest, context: object) -> pb.PublishCostsResponse:
@@ -356,7 +356,7 @@ class RateMethods:
         latest = self._publisher.latest_costs()
         doubts = await self._publisher.doubts_of_costs(request.document, latest, "document")
         return pb.PublishCostsResponse(
-            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+            version=self._version(done.version), replayed=done.repeated, warnings=map(encode.problem, doubts)
         )
 
     async def PublishPlans(self, request: pb.PublishPlansRequest, context: object) -> pb.PublishPlansResponse:
@@ -366,7 +366,7 @@ class RateMethods:
         plans = await in_reader(PlanBook.from_document, request.document)
         doubts = plans.doubts(self._published.newest_cards(), "document")
         return pb.PublishPlansResponse(
-            version=self._version(done.version), replayed=done.repeated, warnings=map(_problem, doubts)
+            version=self._version(done.version), replayed=done.repeated, warnings=map(encode.problem, doubts)
         )
 
     async def RollbackRateCard(
@@ -483,16 +483,6 @@ def _difference(difference: pricing.Difference) -> pb.Difference:
         before=difference.before,
         after=difference.after,
         change_percent=difference.change_percent,
-    )
-
-
-def _problem(problem: pricing.Problem) -> pb.RateProblem:
-    return pb.RateProblem(
-        document=problem.file,
-        line=problem.line,
-        column=problem.column,
-        message=problem.message,
-        hint=problem.hint,
     )
 
 

@@ -465,3 +465,14 @@ def decimal(nanos: int) -> str:
     whole, fraction = divmod(abs(nanos), NANOS)
     sign = "-" if nanos < 0 else ""
     return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".") if fraction else f"{sign}{whole}"
+
+
+def problem(found: pricing.Problem) -> admin.RateProblem:
+    """What is wrong with a document of prices or plans, or likely to be, and where."""
+    return admin.RateProblem(
+        document=found.file,
+        line=found.line,
+        column=found.column,
+        message=found.message,
+        hint=found.hint,
+    )

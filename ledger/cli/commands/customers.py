@@ -23,7 +23,7 @@ from ledger.cli.commands.options import (
     at_server,
 )
 from ledger.cli.output.amounts import show_credits
-from ledger.cli.output.console import USAGE, fail, print_answer, print_json, table
+from ledger.cli.output.console import USAGE, fail, note, print_answer, print_json, table
 from ledger.cli.output.usage_text import label, show_quantities
 from ledger.client.requests import put_labels
 from ledger.client.usage_report import added_up
@@ -86,6 +86,8 @@ def override(
         print_json(answer)
     else:
         typer.echo(f"{customer_id}: {answer.customer.plan_overrides or 'all as its plan has it'}")
+        for warning in answer.warnings:
+            note(f"warning: {warning.message} ({warning.hint})")
 
 
 def _overrides(fields: list[str]) -> str:

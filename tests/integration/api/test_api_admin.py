@@ -261,6 +261,24 @@ async def test_rate_cards(world):
     assert "name" in (await refusal(world.admin.GetRateCard(pb.GetRateCardRequest()))).fields
 
 
+async def test_own_fields_are_warned_of_as_plans_are(world):
+    """What is likely a mistake is said, by a rehearsal too, and by each change until it is mended."""
+    likely = "is less than below: one top-up may leave need of the next one, a cool_down later"
+    own = "topup: {below: '50', add: '20', credit_price_usd: '1', monthly_cap: '100'}"
+    request = create(plan_overrides=own)
+    rehearsal = pb.CreateCustomerRequest(request_id=fresh(), customer=request.customer, validate_only=True)
+    rehearsed = await world.admin.CreateCustomer(rehearsal)
+    made = await world.admin.CreateCustomer(request)
+    again = await world.admin.CreateCustomer(request)
+    for answer in (rehearsed, made, again):
+        assert [each.message for each in answer.warnings] == [f"topup.add: {likely}"]
+        assert answer.warnings[0].hint == "write as much or more"
+    world.customer_id = made.customer.customer_id
+    assert (await world.update(display_name="other")).warnings == made.warnings
+    mended = await world.update(plan_overrides=own.replace("'20'", "'50'"))
+    assert [*mended.warnings] == []
+
+
 async def test_a_customer_has_its_own_fields_of_its_plan(world):
     """They are in force with the next command, beside the rest of the plan; without any it is the plan's."""
     own = "over_capture: ALLOW_WITH_OVERDRAFT\noverdraft_limit: '7' # agreed on"

@@ -7,8 +7,15 @@ import pytest
 
 from ledger.books.model.plans import OverCapture, Plan, Unpriced
 from ledger.books.top_up_rules import TopUpRules
-from ledger.prices.plan_overrides import overridden, read_overrides, refuse_overrides, unreadable_fields
+from ledger.prices.plan_overrides import (
+    doubts_of_overrides,
+    overridden,
+    read_overrides,
+    refuse_overrides,
+    unreadable_fields,
+)
 from ledger.prices.plans import PlanBook, PlanPolicies
+from pricing.cards.rate_card import RateCard
 from pricing.documents.validate import ConfigError
 
 BOOK = PlanBook.from_document(
@@ -71,6 +78,57 @@ def test_own_fields_go_with_the_rest_of_the_plan(plan: str, text: str, message: 
         return
     with pytest.raises(ConfigError, match=message):
         refuse_overrides(BOOK, plan, text)
+
+
+CARD = RateCard.from_document(
+    """
+card: basic
+credit: credit
+credit_price_usd: "0.01"
+rules:
+  - {name: dearest, match: {tokens: "*"}, price: {per_million: {input: "20", output: "100"}}}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "doubts"),
+    [
+        ("{max_ttl: 2h}", []),
+        (
+            "topup: {below: '20', add: '10', credit_price_usd: '0.5', monthly_cap: '100'}",
+            [
+                "topup.add: is less than below: one top-up may leave need of the next one, a cool_down later",
+                "topup.credit_price_usd: a credit would be paid 0.5 USD for, and is 0.01 on the card 'basic'",
+            ],
+        ),
+        (
+            "grants: {gift: {amount: '5', paid_usd: '50', every: day}}",
+            ["grants.gift.paid_usd: a credit would be paid 10 USD for, and is 0.01 on the card 'basic'"],
+        ),
+        (
+            "expiring_notice: 25h",
+            ["grants.daily: its credits are reported to expire as soon as they are granted"],
+        ),
+        (
+            "budgets: {a: {limit: '5', window: DAY}, b: {limit: '5', window: DAY, by: [agent]}}",
+            ["budgets.b.limit: is never reached: 'a' counts all that it counts, and has no more"],
+        ),
+        (
+            "entitlements: {allow: {compute: gpu}}",
+            ["entitlements.allow.compute: the card prices no compute of 'gpu'"],
+        ),
+    ],
+)
+def test_own_fields_are_doubted_as_the_plans_are(text: str, doubts: list[str]) -> None:
+    """What is likely a mistake in them, beside the rest of the plan; not what the plan has by itself."""
+    book = PlanBook.from_document(
+        "plans:\n  doubted:\n    card: basic\n"
+        "    grants: {daily: {amount: '5', every: day}, dear: {amount: '1', paid_usd: '1', every: month}}\n"
+    )
+    assert len(book.doubts({"basic": CARD})) == 1
+    found = doubts_of_overrides(book, "doubted", read_overrides(text), CARD)
+    assert [each.message for each in found] == doubts
 
 
 def test_own_fields_replace_the_plans_and_the_rest_stays() -> None:
