@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+import signal
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -15,6 +15,7 @@ from typing import IO, Any, Final
 
 from ledger.environment import PREFIX, environment_name
 from ledger.settings import Settings
+from tests import forks
 from tests.databases import DatabaseUrls
 
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -34,7 +35,7 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class Server:
     """A server that runs."""
 
-    process: subprocess.Popen[str]
+    process: forks.Program
     said: str
     """What it printed when it began to serve: a heading, four addresses, and calls to try."""
     stderr: Path | None
@@ -71,24 +72,19 @@ class Server:
 def serving(environment: Mapping[str, str], *options: str, stderr: Path | None = None) -> Iterator[Server]:
     """A server on free ports with these settings, until the block ends; it then ends with status 0."""
     with ExitStack() as life:
-        log = None if stderr is None else life.enter_context(stderr.open("w"))
-        process = life.enter_context(
-            subprocess.Popen(
-                [*COMMAND, "serve", *options],
-                cwd=REPOSITORY,
-                env={**clean_environment(), **FREE_PORTS, **environment},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        )
-        assert process.stdout is not None
+        stdout, theirs = os.pipe()
+        said = life.enter_context(open(stdout, encoding="utf-8"))  # noqa: PTH123 -- it has no path
+        log = sys.stderr.fileno() if stderr is None else life.enter_context(stderr.open("w")).fileno()
+        settings = {**clean_environment(), **FREE_PORTS, **environment}
+        process = forks.start(["serve", *options], settings, theirs, log)
+        os.close(theirs)
         try:
-            yield Server(process, _said(process.stdout), stderr)
-            process.terminate()
+            yield Server(process, _said(said), stderr)
+            process.send_signal(signal.SIGTERM)
             assert process.wait(_STOP_SECONDS) == 0
         finally:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
 
 
 def settings_on(urls: DatabaseUrls, **given: Any) -> Settings:

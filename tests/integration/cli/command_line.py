@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 
 from typer.testing import CliRunner
 
 from ledger.cli.main import app
-from tests.serving import COMMAND, REPOSITORY, Server, clean_environment
+from tests import forks
+from tests.serving import Server, clean_environment
+
+_SECONDS: Final = 200
+"""Of a command that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +38,16 @@ class Ran:
 
 def acu_ledger(*arguments: object, environment: Mapping[str, str] | None = None) -> Ran:
     """Runs `acu-ledger` to its end, with these settings."""
-    ran = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**clean_environment(), **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
+    settings = {**clean_environment(), **(environment or {})}
+    with TemporaryFile("w+", encoding="utf-8") as stdout, TemporaryFile("w+", encoding="utf-8") as stderr:
+        process = forks.start([str(each) for each in arguments], settings, stdout.fileno(), stderr.fileno())
+        try:
+            status = process.wait(_SECONDS)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        for file in (stdout, stderr):
+            file.seek(0)
+        return Ran(status, stdout.read(), stderr.read())
 
 
 def refused_at_once(*arguments: object) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from command_line import REPOSITORY, acu_ledger, refused_at_once
+from command_line import acu_ledger, refused_at_once
 
 from ledger.access.keys import parse
+from tests.serving import REPOSITORY
 
 if TYPE_CHECKING:
     from conftest import DatabaseUrls, Serve

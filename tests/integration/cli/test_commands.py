@@ -8,9 +8,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from command_line import REPOSITORY, Server, acu_ledger, refused_at_once, replay
+from command_line import acu_ledger, refused_at_once, replay
 
 from ledger.sample import SAMPLE_RECORDS
+from tests.serving import REPOSITORY, Server
 
 
 @pytest.fixture

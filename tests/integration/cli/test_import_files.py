@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import REPOSITORY, Server, acu_ledger, lines
+from command_line import acu_ledger, lines
+
+from tests.serving import REPOSITORY, Server
 
 PAGE = (REPOSITORY / "docs" / "import.md").read_text("utf-8")
 

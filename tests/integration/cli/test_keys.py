@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command_line import REPOSITORY, Ran, acu_ledger, refused_at_once
+from command_line import Ran, acu_ledger, refused_at_once
 
 from ledger.access.keys import parse
+from tests.serving import REPOSITORY
 
 if TYPE_CHECKING:
     from conftest import DatabaseUrls, Serve

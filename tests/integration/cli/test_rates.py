@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import REPOSITORY, Server
 from typer.testing import CliRunner, Result
 
 from ledger.cli.main import app
+from tests.serving import REPOSITORY, Server
 
 
 def rates(*arguments: object, status: int = 0) -> Result:

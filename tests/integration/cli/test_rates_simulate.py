@@ -7,10 +7,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from command_line import Server, acu_ledger, refused_at_once, replay
+from command_line import acu_ledger, refused_at_once, replay
 
 import pricing
 from ledger.sample import SAMPLE_RECORDS
+from tests.serving import Server
 
 SESSIONS = SAMPLE_RECORDS / "agent_sessions.csv"
 REQUESTS = SAMPLE_RECORDS / "llm_requests.csv"

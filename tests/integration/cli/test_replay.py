@@ -9,12 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from command_line import REPOSITORY, Server, acu_ledger, lines, refused_at_once, replay
+from command_line import acu_ledger, lines, refused_at_once, replay
 from typer.testing import CliRunner
 
 from ledger.cli.main import app
 from ledger.client import SyncCredits, convert
 from ledger.sample import SAMPLE_RECORDS
+from tests.serving import REPOSITORY, Server
 
 KEYS = {
     "records",
