@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from ledger.api.messages.limits import CALLS, PORT
+from ledger.engine.limits import BOUNDS, EngineLimits
 from ledger.environment import PREFIX, environment_name
+from ledger.limits import Limits
 from ledger.settings import Settings
 from tests import forks
 from tests.databases import DatabaseUrls
@@ -25,6 +28,16 @@ ANY_PORTS: Final = dict.fromkeys(("public_port", "back_office_port", "operations
 """Free ports, as settings."""
 FREE_PORTS: Final = {environment_name(name): "0" for name in ANY_PORTS}
 """The same in the environment."""
+HOUR_SECONDS: Final = 3_600
+UNHURRIED: Final = Limits(
+    engine=EngineLimits(
+        bounds={urgency: bound._replace(age_seconds=HOUR_SECONDS) for urgency, bound in BOUNDS.items()}
+    ),
+    calls=CALLS._replace(read_seconds=HOUR_SECONDS),
+    port=PORT._replace(unseen_seconds=HOUR_SECONDS),
+    lock_timeout=f"{HOUR_SECONDS}s",
+)
+"""Of a server in the test's process: however slow the machine is, nothing is refused for its age."""
 _LAST_SAID: Final = "GetPriceList"
 """In the last line of what a server prints when it serves."""
 _STOP_SECONDS: Final = 60

@@ -29,7 +29,7 @@ from ledger.v1 import wallet_service_pb2 as wallet
 from tests.amounts import CREDIT
 from tests.calling import first_answer, fresh
 from tests.databases import new_database
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 
 CONFIG = Path(__file__).parents[1] / "api" / "config"
 KEYLESS = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
@@ -165,7 +165,7 @@ async def settings_of(postgres: EmbeddedPostgres, database: str) -> Settings:
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Guarded]:
     """A server, and its methods by name."""
-    async with running(settings) as stack, reached(stack, settings.database_url or "") as service:
+    async with running(settings, UNHURRIED) as stack, reached(stack, settings.database_url or "") as service:
         yield service
 
 

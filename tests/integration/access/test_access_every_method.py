@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MINE, ANOTHERS, NOBODYS = "cus_a", "cus_b", "cus_x"
 CALLS = 200
 """Of which a median is taken."""
-ATTEMPTS = 5
+ATTEMPTS = 20
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -19,6 +19,7 @@ from ledger.app import running
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tests.serving import UNHURRIED
 from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,8 +32,8 @@ async def servers(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Guarded, Gu
     """Two servers of one database."""
     settings = await settings_of(postgres, "watches")
     async with (
-        running(settings) as one,
-        running(settings) as other,
+        running(settings, UNHURRIED) as one,
+        running(settings, UNHURRIED) as other,
         reached(one, settings.database_url or "") as first,
         reached(other, settings.database_url or "") as second,
     ):

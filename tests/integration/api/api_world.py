@@ -25,7 +25,7 @@ from ledger.api.messages.limits import CALLS, CallLimits
 from ledger.app import Stack, running
 from ledger.engine.waiting import Waiting
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
-from ledger.limits import LIMITS, Limits
+from ledger.limits import Limits
 from ledger.metrics.operations import OperationsMetrics
 from ledger.settings import Settings
 from ledger.v1 import credit_service_pb2 as pb
@@ -35,6 +35,7 @@ from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.amounts import CREDIT
 from tests.calling import fresh
+from tests.serving import UNHURRIED
 
 CONFIG = Path(__file__).parent / "config"
 
@@ -269,7 +270,7 @@ class World:
 
 
 @asynccontextmanager
-async def served(settings: Settings, limits: Limits = LIMITS) -> AsyncIterator[World]:
+async def served(settings: Settings, limits: Limits = UNHURRIED) -> AsyncIterator[World]:
     """A service with these settings and limits, reached through real channels."""
     async with (
         running(settings, limits) as stack,

@@ -21,7 +21,7 @@ from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tests.calling import fresh
 from tests.keys import new_key
-from tests.serving import ANY_PORTS
+from tests.serving import ANY_PORTS, UNHURRIED
 
 
 class Shop:
@@ -78,7 +78,7 @@ async def limited(database, database_url, **limits):
     keys = [await new_key(database, scope) for scope in ("backend", "backend", "ops")]
     settings = Settings(DATABASE_URL=database_url, config_dir=CONFIG, **ANY_PORTS, **limits)
     async with (
-        running(settings) as stack,
+        running(settings, UNHURRIED) as stack,
         grpc.aio.insecure_channel(stack.public_target) as public,
         grpc.aio.insecure_channel(stack.back_office_target) as office,
     ):

@@ -25,6 +25,7 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.calling import fresh
 from tests.keys import new_key
+from tests.serving import UNHURRIED
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RESERVE = "ledger.v1.CreditService/Reserve"
@@ -67,7 +68,7 @@ async def serving(urls) -> AsyncIterator[World]:
         **ports,
     )
     async with (
-        running(settings) as stack,
+        running(settings, UNHURRIED) as stack,
         grpc.aio.insecure_channel(stack.public_target) as public,
         grpc.aio.insecure_channel(stack.back_office_target) as back_office,
     ):

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from urllib.request import urlopen
@@ -25,13 +25,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.limits import Limits
 from ledger.store.events.top_up_needs import DUE_MAX
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.databases import new_database
-from tests.serving import REPOSITORY, settings_on
+from tests.serving import REPOSITORY, UNHURRIED, settings_on
 from tests.waiting import until
 
 sys.path.insert(0, str(REPOSITORY / "deploy" / "stripe"))
@@ -83,7 +82,7 @@ async def shops(
     config = _config(tmp_path_factory.mktemp("topups") / "config")
     urls = await new_database(postgres, f"topups_{os.getpid()}_{next(_numbers)}")
     settings = settings_on(urls, config_dir=config, webhooks_private=True)
-    often = Limits(look_seconds=0.05)
+    often = replace(UNHURRIED, look_seconds=0.05)
     async with served(settings, often) as first, served(settings, often) as second:
         yield first, second
 

@@ -278,7 +278,7 @@ async def test_balances_wait_for_no_report(world):
             waiting.append(asyncio.ensure_future(world.credit.ListCharges(listed)))
         for _ in range(50):
             asked = wallet.GetBalanceRequest(customer_id=world.customer_id)
-            assert (await world.wallet.GetBalance(asked, timeout=2)).balance.available_micros
+            assert (await world.wallet.GetBalance(asked, timeout=60)).balance.available_micros
         assert not any(each.done() for each in waiting)
     assert all(await asyncio.gather(*waiting))
 

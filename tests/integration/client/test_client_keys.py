@@ -20,7 +20,7 @@ from ledger.client import Credits, PendingCharge, Recovery, Unauthenticated
 from ledger.client.channel import Access
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Guarded(NamedTuple):
 async def service(postgres: EmbeddedPostgres) -> AsyncIterator[Guarded]:
     """On a database of its own, with a customer, then the first key."""
     urls = await new_database(postgres, f"client_keys_{next(_numbers)}")
-    async with running(settings_on(urls, config_dir=CONFIG)) as stack:
+    async with running(settings_on(urls, config_dir=CONFIG), UNHURRIED) as stack:
         shop = Shop(stack.public_target, stack.back_office_target)
         customer = await shop.new_customer()
         async with grpc.aio.insecure_channel(shop.back_office_target) as channel:

@@ -92,7 +92,7 @@ class Environment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=110,
+            timeout=600,
         )
 
     def packages(self) -> set[str]:

@@ -21,7 +21,7 @@ from ledger.v1 import credit_service_pb2 as credit
 from ledger.v1 import usage_pb2
 from ledger.v1 import wallet_service_pb2 as wallet
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 
 ROUTED = usage_pb2.UsageItem(
     tokens=usage_pb2.TokenUsage(
@@ -35,7 +35,7 @@ SANDBOX = usage_pb2.UsageItem(
 
 @pytest.fixture
 async def stack(database_urls) -> AsyncIterator[Stack]:
-    async with running(settings_on(database_urls)) as stack:
+    async with running(settings_on(database_urls), UNHURRIED) as stack:
         yield stack
 
 

@@ -11,6 +11,7 @@ from life_world import write_card, write_costs
 
 from ledger.admin.v1.admin_service_pb2 import ListRateCardVersionsRequest, ListRateCardVersionsResponse
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
+from tests.waiting import PAUSE_SECONDS
 
 
 async def test_a_server_reads_its_files_again(serve, database_urls, tmp_path: Path) -> None:
@@ -28,6 +29,7 @@ async def test_a_server_reads_its_files_again(serve, database_urls, tmp_path: Pa
                         answer = await admin.ListRateCardVersions(ListRateCardVersionsRequest(name="basic"))
                         if (len(answer.versions), len(answer.file_problems)) == (number, problems):
                             return answer
+                        await asyncio.sleep(PAUSE_SECONDS)
 
             write_card(tmp_path, 2, "2")
             await until(2, 0)

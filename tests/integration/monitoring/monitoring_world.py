@@ -31,6 +31,7 @@ from tests.faults.servers import Server
 from tests.ports import free_ports
 from tests.prometheus import DEPLOY, RULES, Prometheus
 from tests.serving import COMMAND, FREE_PORTS, REPOSITORY
+from tests.waiting import PAUSE_SECONDS
 
 CELL = "cell_00"
 INTERVAL = "500ms"
@@ -130,7 +131,7 @@ async def ask_until(asked: Callable[[], bool]) -> None:
     """Asks again until it is so. Raises TimeoutError."""
     async with asyncio.timeout(ASKED_SECONDS):
         while not await asyncio.to_thread(asked):  # noqa: ASYNC110 -- of another process
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 TOKENS = usage_pb2.TokenUsage(model="anthropic/claude-sonnet-4-5", input=100_000, output=20_000)

@@ -12,7 +12,7 @@ from ledger.cli import services
 from ledger.sample import SAMPLE_CONFIG
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import new_database
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 from tests.stubs import connect
 
 
@@ -20,7 +20,7 @@ from tests.stubs import connect
 async def presets(postgres: EmbeddedPostgres) -> AsyncIterator[Presets]:
     """The whole service on a database of its own, reached through real channels."""
     settings = settings_on(await new_database(postgres, "presets"), config_dir=SAMPLE_CONFIG)
-    async with running(settings) as stack:
+    async with running(settings, UNHURRIED) as stack:
         targets = stack.public_target, stack.back_office_target
         async with connect(*targets) as ledger, services.connect(*targets) as seller:
             yield Presets(ledger, seller)

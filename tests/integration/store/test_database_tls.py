@@ -21,7 +21,7 @@ from ledger.finance.v1.finance_service_pb2 import VerifyJournalRequest
 from ledger.settings import Settings
 from tests.certificates import Authority
 from tests.faults.postgres import SYSTEM_USER
-from tests.serving import ANY_PORTS
+from tests.serving import ANY_PORTS, UNHURRIED
 
 NAME: Final = "DATABASE_URL"
 USER: Final = SYSTEM_USER if os.geteuid() == 0 else None
@@ -85,7 +85,7 @@ async def test_a_service_on_a_database_that_it_verifies(secured: Secured) -> Non
     """By name and authority: every connection of the service, and of what it starts."""
     url = secured.url(sslmode="verify-full", sslrootcert=secured.authority.file)
     settings = Settings.read(database_url=url, **ANY_PORTS)
-    async with running(settings) as stack, connected(stack) as ledger:
+    async with running(settings, UNHURRIED) as stack, connected(stack) as ledger:
         assert (await call(ledger.finance.VerifyJournal, VerifyJournalRequest())).holds
 
 

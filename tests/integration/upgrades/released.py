@@ -69,7 +69,7 @@ KINDS: Final = frozenset(
     }
 )
 """Of entries, all there are."""
-_SECONDS = 20
+_SECONDS = 60
 _PAGE = 500
 _WRITES: Final[Mapping[str, Any]] = {
     "Reserve": pb.ReserveRequest,

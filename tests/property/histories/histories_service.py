@@ -14,7 +14,7 @@ from ledger.app import Stack, running
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.databases import execute, new_database
-from tests.serving import settings_on
+from tests.serving import UNHURRIED, settings_on
 
 CONFIG = Path(__file__).parent / "config"
 
@@ -60,7 +60,7 @@ async def serving(postgres: EmbeddedPostgres, name: str, servers: int) -> AsyncI
     async with AsyncExitStack() as life:
         owner = await asyncpg.connect(urls.owner)
         life.push_async_callback(owner.close)
-        stacks = [await life.enter_async_context(running(settings)) for _ in range(servers)]
+        stacks = [await life.enter_async_context(running(settings, UNHURRIED)) for _ in range(servers)]
         database = await Database.open(
             urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
         )

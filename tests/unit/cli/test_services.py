@@ -55,6 +55,6 @@ async def test_no_proxy_is_told_what_is_for_this_machine(monkeypatch: pytest.Mon
     await server.start()
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with open_channel(f"127.0.0.1:{port}", Access("a key")) as channel:
-        code = await channel.unary_unary("/a.Service/Method")(b"", timeout=20).code()
+        code = await channel.unary_unary("/a.Service/Method")(b"", timeout=60).code()
     await server.stop(None)
     assert code is grpc.StatusCode.UNIMPLEMENTED
