@@ -42,12 +42,12 @@ class InForce(NamedTuple, Generic[Content]):
     content: Content
 
 
-_READ: Final[Mapping[Kind, Callable[[str], Any]]] = {
+READ_DOCUMENT: Final[Mapping[Kind, Callable[[str], Any]]] = {
     Kind.CARD: pricing.RateCard.from_document,
     Kind.COSTS: pricing.CostBook.from_document,
     Kind.PLANS: PlanBook.from_document,
 }
-"""What a document says. Raises ConfigError."""
+"""Reads a document of a kind. Raises ConfigError."""
 
 _Key: TypeAlias = tuple[str, int]
 """A name, and the number of one of its versions."""
@@ -84,7 +84,7 @@ class _Contents:
             return
         document = await get_document(database.writer, kind, name, number)
         # In a thread: a card may have ten thousand rules, and commands do not wait for them.
-        self.by_kind[kind][name, number] = await in_reader(_READ[kind], document)
+        self.by_kind[kind][name, number] = await in_reader(READ_DOCUMENT[kind], document)
 
     async def fetch(self, versions: Iterable[Version], database: Database) -> dict[Version, str]:
         """Fetches what these say; those that cannot be read, and why."""
