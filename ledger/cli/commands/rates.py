@@ -10,16 +10,16 @@ from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
 
 from ledger.admin.v1 import admin_service_pb2 as pb
-from ledger.cli.commands.calls import ask
+from ledger.cli.commands.calls import PAGE_SIZE, ask
 from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, reach
+from ledger.cli.commands.rate_files import PricesFile, read_files
 from ledger.cli.lazy import LazyGroup
-from ledger.cli.output.console import REFUSED, USAGE, fail, note, print_json, print_table, table, whoever
+from ledger.cli.output.console import REFUSED, USAGE, fail, note, print_json, print_table, table
+from ledger.cli.output.rate_tables import described, differences_table, since, version_row
 from ledger.cli.run import run
-from ledger.cli.services import Ledger, call
+from ledger.cli.services import call
 from ledger.client import CreditsError, Unavailable
 from pricing.documents.validate import ConfigError, Problem
 
@@ -37,12 +37,6 @@ rates = typer.Typer(
     no_args_is_help=True,
     help="Rate cards, the cost book and plans: check, compare, publish, take back.",
 )
-
-COSTS_FILE = "costs.yaml"
-PLANS_FILE = "plans.yaml"
-PAGE_SIZE = 1_000
-BEGINNING_OF_TIME = 1970
-"""A version that is in force from there reaches back for ever."""
 
 Files = Annotated[
     list[Path],
@@ -84,7 +78,7 @@ def check(
         _refuse_files(error.problems, [], as_json=as_json)
     warnings = config.doubts(datetime.now(UTC))
     warnings += plans.doubts(config.cards) if plans is not None else []
-    problems = list(map(_problem, _checked(target, _documents([directory])).problems)) if target else []
+    problems = list(map(_problem, _checked(target, read_files([directory])).problems)) if target else []
     if problems or (strict and warnings):
         _refuse_files(problems, warnings, as_json=as_json)
     if as_json:
@@ -120,17 +114,16 @@ def _note_warnings(warnings: Iterable[Problem]) -> None:
         note(f"warning: {warning}")
 
 
-def _checked(target: str, documents: Sequence[_PricesFile]) -> pb.CheckRatesResponse:
+def _checked(target: str, documents: Sequence[PricesFile]) -> pb.CheckRatesResponse:
     """What a server would refuse of the documents, their revisions included."""
     asked = pb.CheckRatesRequest()
     for document in documents:
-        stated = pb.RateDocument(name=str(document.path), text=document.text)
         if document.is_costs:
-            asked.costs.CopyFrom(stated)
+            asked.costs.CopyFrom(document.stated)
         elif document.is_plans:
-            asked.plans.CopyFrom(stated)
+            asked.plans.CopyFrom(document.stated)
         else:
-            asked.rate_cards.append(stated)
+            asked.rate_cards.append(document.stated)
     return ask(target, lambda ledger: ledger.admin.CheckRates, asked)
 
 
@@ -142,24 +135,25 @@ def _problem(found: pb.RateProblem) -> Problem:
 @at_server
 def diff(files: Files, target: AdminTarget = BACK_OFFICE, as_json: AsJson = False) -> None:
     """Show what files change against what is published, rate by rate."""
-    found = run(_diff(target, _documents(files)))
+    found = run(_diff(target, read_files(files)))
     if as_json:
-        print_json({"files": [{"file": str(path), **_as_dict(answer)} for path, answer in found]})
+        print_json({"files": [{"file": str(file.path), **_as_dict(answer)} for file, answer in found]})
         return
-    for path, answer in found:
-        with_what = _described(_title(path, answer.name), answer.before)
+    for file, answer in found:
+        with_what = described(file.title(answer.name), answer.before)
         if answer.differences:
-            typer.echo(f"{path} against {with_what}:")
-            print_table(_differences_table(answer))
+            typer.echo(f"{file.path} against {with_what}:")
+            print_table(differences_table(answer))
         else:
-            typer.echo(f"{path}: no difference to {with_what}")
+            typer.echo(f"{file.path}: no difference to {with_what}")
 
 
-async def _diff(target: str, documents: Sequence[_PricesFile]) -> list[tuple[Path, pb.DiffRatesResponse]]:
+async def _diff(
+    target: str, documents: Sequence[PricesFile]
+) -> list[tuple[PricesFile, pb.DiffRatesResponse]]:
     async with reach(target) as ledger:
         return [
-            (document.path, await call(ledger.admin.DiffRates, document.diff_request()))
-            for document in documents
+            (document, await call(ledger.admin.DiffRates, document.diff_request())) for document in documents
         ]
 
 
@@ -176,7 +170,7 @@ def publish(
 
     A file that is the latest version already is left as it is. One that is refused does not keep the others.
     """
-    documents = _documents(files)
+    documents = read_files(files)
     if strict:
         warnings = list(map(_problem, _checked(target, documents).warnings))
         if warnings:
@@ -197,7 +191,7 @@ def publish(
         raise typer.Exit(REFUSED)
 
 
-async def _publish(target: str, documents: Sequence[_PricesFile], *, force: bool) -> list[_PublishedFile]:
+async def _publish(target: str, documents: Sequence[PricesFile], *, force: bool) -> list[_PublishedFile]:
     async with reach(target) as ledger:
         done = []
         for document in documents:
@@ -227,7 +221,7 @@ def list_versions(
     made = table("Versions", "name", "version", "revision", "from (UTC)", "published (UTC)", "by", "")
     for title, versions in (("(cost book)", costs), ("(plans)", plans), ("", cards)):
         for version in versions.versions:
-            made.add_row(title or version.name, *_version_row(version))
+            made.add_row(title or version.name, *version_row(version))
     print_table(made)
     for problem in cards.file_problems:
         note(f"not in force, a file of the server: {problem}")
@@ -277,23 +271,23 @@ def show(
 ) -> None:
     """Show the document of a card, of the cost book or of the plans: what is in force, or a version."""
     title = _one_of(name, costs=costs, plans=plans)
-    answer = run(_show(target, name, version or 0, plans=plans))
+    answer = _shown(target, name, version or 0, plans=plans)
     if as_json:
         print_json(answer)
         return
-    note(_described(title, answer.version))
+    note(described(title, answer.version))
     typer.echo(answer.document.rstrip("\n"))
 
 
-async def _show(
+def _shown(
     target: str, name: str, number: int, *, plans: bool
 ) -> pb.GetRateCardResponse | pb.GetCostsResponse | pb.GetPlansResponse:
-    async with reach(target) as ledger:
-        if name:
-            return await call(ledger.admin.GetRateCard, pb.GetRateCardRequest(name=name, number=number))
-        if plans:
-            return await call(ledger.admin.GetPlans, pb.GetPlansRequest(number=number))
-        return await call(ledger.admin.GetCosts, pb.GetCostsRequest(number=number))
+    if name:
+        request = pb.GetRateCardRequest(name=name, number=number)
+        return ask(target, lambda ledger: ledger.admin.GetRateCard, request)
+    if plans:
+        return ask(target, lambda ledger: ledger.admin.GetPlans, pb.GetPlansRequest(number=number))
+    return ask(target, lambda ledger: ledger.admin.GetCosts, pb.GetCostsRequest(number=number))
 
 
 @rates.command("rollback")
@@ -309,83 +303,26 @@ def rollback(
 ) -> None:
     """Publish the content of an older version again, as the next one."""
     title = _one_of(name, costs=costs, plans=plans)
-    answer = run(_roll_back(target, name, version, force=force, plans=plans))
+    answer = _rolled_back(target, name, version, force=force, plans=plans)
     if as_json:
         print_json(answer)
         return
-    described = _described(title, answer.version)
-    typer.echo(f"unchanged: {described}" if answer.replayed else described)
+    answered = described(title, answer.version)
+    typer.echo(f"unchanged: {answered}" if answer.replayed else answered)
     for later in answer.to_come:
-        note(f"it is replaced later by {_described(title, later)}")
+        note(f"it is replaced later by {described(title, later)}")
 
 
-async def _roll_back(
+def _rolled_back(
     target: str, name: str, number: int, *, force: bool, plans: bool
 ) -> pb.RollbackRateCardResponse | pb.RollbackCostsResponse | pb.RollbackPlansResponse:
-    async with reach(target) as ledger:
-        if name:
-            request = pb.RollbackRateCardRequest(name=name, number=number, force=force)
-            return await call(ledger.admin.RollbackRateCard, request)
-        if plans:
-            return await call(ledger.admin.RollbackPlans, pb.RollbackPlansRequest(number=number, force=force))
-        return await call(ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number))
-
-
-# --- files -------------------------------------------------------------------------------------------------
-
-
-class _PricesFile(NamedTuple):
-    """A file, as it is."""
-
-    path: Path
-    text: str
-
-    @property
-    def is_costs(self) -> bool:
-        return self.path.name == COSTS_FILE
-
-    @property
-    def is_plans(self) -> bool:
-        return self.path.name == PLANS_FILE
-
-    def diff_request(self) -> pb.DiffRatesRequest:
-        if self.is_costs:
-            return pb.DiffRatesRequest(costs=self.text)
-        if self.is_plans:
-            return pb.DiffRatesRequest(plans=self.text)
-        return pb.DiffRatesRequest(rate_card=self.text)
-
-    async def publish(
-        self, ledger: Ledger, *, force: bool
-    ) -> pb.PublishRateCardResponse | pb.PublishCostsResponse | pb.PublishPlansResponse:
-        if self.is_costs:
-            costs = pb.PublishCostsRequest(document=self.text)
-            return await call(ledger.admin.PublishCosts, costs)
-        if self.is_plans:
-            plans = pb.PublishPlansRequest(document=self.text, force=force)
-            return await call(ledger.admin.PublishPlans, plans)
-        card = pb.PublishRateCardRequest(document=self.text, force=force)
-        return await call(ledger.admin.PublishRateCard, card)
-
-
-def _documents(files: Sequence[Path]) -> list[_PricesFile]:
-    """The files, the cost book first: cards are checked against it. Plans, which name cards, come last."""
-    paths = [path for file in files for path in (_files_of(file) if file.is_dir() else [file])]
-    if not paths:
-        what = f"holds no {COSTS_FILE}, no cards/*.yaml and no {PLANS_FILE}"
-        fail(f"{', '.join(map(str, files))}: {what}", USAGE)
-    documents = []
-    for path in paths:
-        try:
-            documents.append(_PricesFile(path, path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"{path}: cannot be read: {error}", USAGE)
-    return sorted(documents, key=lambda document: (document.is_plans, not document.is_costs))
-
-
-def _files_of(directory: Path) -> list[Path]:
-    cards = [path for path in sorted((directory / "cards").glob("*.yaml")) if not path.name.startswith(".")]
-    return [path for path in (directory / COSTS_FILE, *cards, directory / PLANS_FILE) if path.exists()]
+    if name:
+        of_card = pb.RollbackRateCardRequest(name=name, number=number, force=force)
+        return ask(target, lambda ledger: ledger.admin.RollbackRateCard, of_card)
+    if plans:
+        of_plans = pb.RollbackPlansRequest(number=number, force=force)
+        return ask(target, lambda ledger: ledger.admin.RollbackPlans, of_plans)
+    return ask(target, lambda ledger: ledger.admin.RollbackCosts, pb.RollbackCostsRequest(number=number))
 
 
 class _PublishedFile(NamedTuple):
@@ -402,7 +339,7 @@ class _PublishedFile(NamedTuple):
             return str(self.path), "REFUSED", "", "", ""
         what = "unchanged" if self.replayed else "published"
         version = self.version
-        return str(self.path), what, str(version.number), str(version.revision), _time(version.effective_from)
+        return str(self.path), what, str(version.number), str(version.revision), since(version.effective_from)
 
     def as_dict(self) -> dict[str, object]:
         if self.refused is not None:
@@ -423,58 +360,6 @@ def _one_of(name: str, *, costs: bool, plans: bool) -> str:
     if name:
         return f"card {name}"
     return "the cost book" if costs else "the plans"
-
-
-def _title(path: Path, card: str) -> str:
-    """What a file holds."""
-    if path.name == PLANS_FILE:
-        return "the plans"
-    return f"card {card}" if card else "the cost book"
-
-
-# --- what people see ---------------------------------------------------------------------------------------
-
-
-def _differences_table(answer: pb.DiffRatesResponse) -> Table:
-    made = table("", "rule", "what", "old", "new", "change", numbers=3)
-    for each in answer.differences:
-        kind = pb.DifferenceKind.Name(each.kind).removeprefix("DIFFERENCE_KIND_")
-        what = ".".join(each.path) if kind == "VALUE" else kind.removeprefix("RULE_").lower()
-        change = f"{each.change_percent} %" if each.change_percent else ""
-        made.add_row(each.rule, what, each.before, each.after, change)
-    return made
-
-
-def _described(what: str, version: pb.PriceVersion) -> str:
-    if not version.number:
-        return f"{what}, of which nothing is published"
-    since = "the beginning" if _is_first(version.effective_from) else f"{_time(version.effective_from)} UTC"
-    return f"{what}, version {version.number} (revision {version.revision}), in force from {since}"
-
-
-def _version_row(version: pb.PriceVersion) -> tuple[str, ...]:
-    source = pb.PriceSource.Name(version.source).removeprefix("PRICE_SOURCE_").lower()
-    notes = [
-        *(["in force"] if version.in_force else []),
-        *([f"rolled back to {version.restores}"] if version.restores else []),
-        *(["forced"] if version.forced else []),
-    ]
-    return (
-        str(version.number),
-        str(version.revision),
-        _time(version.effective_from),
-        _time(version.published_at),
-        f"{whoever(version.published_by, version.published_by_key_id)} ({source})",
-        ", ".join(notes),
-    )
-
-
-def _time(stamp: Timestamp) -> str:
-    return "always" if _is_first(stamp) else f"{stamp.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _is_first(stamp: Timestamp) -> bool:
-    return stamp.ToDatetime(tzinfo=UTC).year <= BEGINNING_OF_TIME
 
 
 def _as_dict(message: Message) -> dict[str, object]:
