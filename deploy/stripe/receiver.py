@@ -35,7 +35,8 @@ from stripe_api import StripeApi, StripeCustomer
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
-from ledger.client.errors import CreditsError, error_of_call
+from ledger.client.errors import CreditsError
+from ledger.client.statuses import error_of_call
 from ledger.v1.wallet_service_pb2 import GRANT_KIND_PAID
 
 BODY_BYTES_MAX: Final = 1 << 20

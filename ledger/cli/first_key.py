@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ledger import at_database
 from ledger.admin.v1.admin_service_pb2 import CreateKeyRequest, CreateKeyResponse
-from ledger.client.errors import error_of_status
+from ledger.client.statuses import error_of_status
 from ledger.logs import log_to_stderr
 from ledger.settings import Settings
 

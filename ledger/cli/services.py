@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
 from ledger.client import Credits
 from ledger.client.channel import Access, open_channel
-from ledger.client.errors import error_of_call
 from ledger.client.retries import with_retries
+from ledger.client.statuses import error_of_call
 from ledger.finance.v1.finance_service_pb2_grpc import FinanceServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 

@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 import grpc
 import grpc.aio
 
-from ledger.client.errors import ClientClosed, CreditsError, DeadlineExceeded, error_of_call
+from ledger.client.errors import ClientClosed, CreditsError, DeadlineExceeded
+from ledger.client.statuses import error_of_call
 from ledger.v1 import credit_service_pb2 as pb
 
 ITEMS_MAX: Final = 1_000

@@ -27,7 +27,7 @@ from ledger.client.answers.charges import (
 )
 from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
-from ledger.client.errors import ClientClosed, CreditsError, error_of_call
+from ledger.client.errors import ClientClosed, CreditsError
 from ledger.client.journal import BYTES_MAX, Journal
 from ledger.client.limits import CLIENT_LIMITS
 from ledger.client.outbox import Outbox
@@ -36,6 +36,7 @@ from ledger.client.recovery import Recoveries, Recovery
 from ledger.client.requests import duration, put_labels, put_work
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
+from ledger.client.statuses import error_of_call
 from ledger.client.watching import Watched
 from ledger.client.wire import Wire
 from ledger.v1 import credit_service_pb2 as pb

@@ -13,8 +13,9 @@ from typing import Any, Final
 import grpc.aio
 
 from ledger.client.answers.balances import Balance, balance_of
-from ledger.client.errors import ClientClosed, CreditsError, DeadlineExceeded, Refused, error_of_call
+from ledger.client.errors import ClientClosed, CreditsError, DeadlineExceeded, Refused
 from ledger.client.retries import AGAIN, LONGEST_SECONDS, with_retries
+from ledger.client.statuses import error_of_call
 from ledger.client.wire import Wire
 from ledger.v1.wallet_service_pb2 import WatchBalanceRequest, WatchBalanceResponse
 

@@ -9,7 +9,7 @@ import grpc.aio
 
 from ledger.client.channel import Metadata
 from ledger.client.coalescing import Coalescer
-from ledger.client.errors import error_of_status
+from ledger.client.statuses import error_of_status
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1.credit_service_pb2_grpc import CreditServiceStub
 from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub

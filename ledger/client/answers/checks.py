@@ -13,7 +13,8 @@ from ledger.client.answers.budgets import Budget, budget_of
 from ledger.client.answers.charges import ChargeLine, line_of
 from ledger.client.answers.fields import instant_of
 from ledger.client.answers.prices import PriceRate, price_rate_of
-from ledger.client.errors import CreditsError, error_of_status
+from ledger.client.errors import CreditsError
+from ledger.client.statuses import error_of_status
 from ledger.v1 import credit_service_pb2 as pb
 
 

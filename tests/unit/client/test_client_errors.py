@@ -13,7 +13,8 @@ from google.rpc.status_pb2 import Status
 from ledger.api import errors as server
 from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.client import errors
-from ledger.client.errors import OF_REASON, CreditsError, InternalFault, Refused, Unavailable, error_of_status
+from ledger.client.errors import CreditsError, InternalFault, Refused, Unavailable
+from ledger.client.statuses import OF_REASON, error_of_status
 
 BACK_OFFICE = {
     RefusalReason.CUSTOMER_EXISTS,

@@ -16,15 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.client import retries
-from ledger.client.errors import (
-    CreditsError,
-    DeadlineExceeded,
-    InsufficientCredits,
-    TlsFailed,
-    Unavailable,
-    error_of_status,
-)
+from ledger.client.errors import CreditsError, DeadlineExceeded, InsufficientCredits, TlsFailed, Unavailable
 from ledger.client.retries import AGAIN, FACTOR, FIRST_SECONDS, LONGEST_SECONDS, wait_seconds, with_retries
+from ledger.client.statuses import error_of_status
 
 ATTEMPTS = st.integers(1, 10_000)
 DRAWN = st.floats(0, 1, exclude_max=True)
