@@ -76,7 +76,8 @@ from ledger.client.errors import (
 )
 from ledger.client.lists import Listed
 from ledger.client.recovery import Recovery, RefusedUsage
-from ledger.client.session import Session, Summary, SummaryLine
+from ledger.client.session import Session
+from ledger.client.session_summary import Summary, SummaryLine
 from ledger.client.sync import SyncCredits, SyncListed, SyncWatched
 from ledger.client.sync_session import SyncSession
 from ledger.client.usage import Converted, Result, Work, convert

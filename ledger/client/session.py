@@ -22,35 +22,30 @@ from decimal import Decimal
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import Final, NamedTuple, Self, Unpack
+from typing import Final, Self, Unpack
 from uuid import uuid4
 
-from google.protobuf.duration_pb2 import Duration
-
 from ledger.client import forks
-from ledger.client.amounts import credits_of, micros_of, shown
+from ledger.client.amounts import credits_of
 from ledger.client.answers import charges
 from ledger.client.delivery import AWAY, Delivery, again_seconds
 from ledger.client.errors import (
-    BudgetExceeded,
     ClientClosed,
     CreditsError,
     DeadlineExceeded,
-    JournalError,
     QueueFull,
-    ReservationClosed,
-    ReservationExpired,
-    ReservationNotFound,
     Unavailable,
     UsageError,
 )
 from ledger.client.outbox import Settling
-from ledger.client.outstanding import Write, charge_of, commit_of, release_of
-from ledger.client.requests import labels_message, no_usage
-from ledger.client.session_book import SHORT, SessionBook, Shortage, UsedLine
+from ledger.client.outstanding import Write, charge_of, commit_of
+from ledger.client.requests import labels_message
+from ledger.client.session_book import SHORT, SessionBook
+from ledger.client.session_hold import Estimate, Hold
+from ledger.client.session_summary import Summary, summary_of
 from ledger.client.usage import Result, Work, convert
 from ledger.v1 import credit_service_pb2 as pb
-from ledger.v1.usage_pb2 import UsageItem, UsageList
+from ledger.v1.usage_pb2 import UsageItem
 
 COMMIT_SECONDS: Final = 0.2
 """At least, between two commits of a session: it is what a batch takes, and a person does not see."""
@@ -63,53 +58,6 @@ QUEUE_ITEMS_MAX: Final = 10_000
 
 _log = logging.getLogger(__name__)
 _UNANSWERED: Final = (Unavailable, DeadlineExceeded)
-_GONE: Final = (ReservationClosed, ReservationExpired, ReservationNotFound)
-
-
-class SummaryLine(NamedTuple):
-    """What was used of one thing."""
-
-    title: str
-    """What the rate card calls it."""
-    kind: str
-    name: str
-    quantities: Mapping[str, Decimal]
-    credits_micros: int
-    """What it was priced at, collected or not."""
-
-    @property
-    def credits(self) -> Decimal:
-        return credits_of(self.credits_micros)
-
-
-class Summary(NamedTuple):
-    """What a session has used, by the answers so far."""
-
-    charged_micros: int
-    """What was collected."""
-    uncollected_micros: int
-    """What was priced, and not collected."""
-    lines: tuple[SummaryLine, ...]
-    uncommitted: tuple[UsageItem, ...]
-    """What no answer has come for yet, or was refused."""
-
-    @property
-    def charged(self) -> Decimal:
-        return credits_of(self.charged_micros)
-
-    @property
-    def uncollected(self) -> Decimal:
-        return credits_of(self.uncollected_micros)
-
-    def __str__(self) -> str:
-        """For a person: a line of text for each line, and one for all."""
-        texts = [f"{line.title}: {line.credits} credits ({_quantities(line)})" for line in self.lines]
-        total = f"{self.charged} credits charged"
-        if self.uncollected_micros:
-            total += f", {self.uncollected} not collected"
-        if self.uncommitted:
-            total += f", {len(self.uncommitted)} items not committed yet"
-        return "\n".join((*texts, total))
 
 
 class _Part:
@@ -134,7 +82,7 @@ class Session:
         delivery: Delivery,
         customer_id: str,
         *,
-        estimate: Decimal | int | UsageItem | Sequence[UsageItem],
+        estimate: Estimate,
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
     ) -> None:
@@ -142,13 +90,10 @@ class Session:
         self._delivery = delivery
         self._outbox = delivery.outbox
         self._labels = labels_message(labels or {})
-        self._estimate, self._estimated_items = _estimate_of(estimate)
-        self._ttl = None if ttl_seconds is None else Duration(seconds=ttl_seconds)
         self._id = uuid4().hex
         self._numbers = 0
         self._book = SessionBook()
-        self._release: Write | None = None
-        """What gives the hold back; None while there is none."""
+        self._hold = Hold(delivery, self._book, customer_id, estimate, self._labels, ttl_seconds)
         self._parts: deque[_Part] = deque()
         """What is to be committed, in its order; the last may still take items."""
         self._open: _Part | None = None
@@ -296,16 +241,11 @@ class Session:
     @property
     def reservation_id(self) -> str | None:
         """The hold's id; None while there is none."""
-        return None if self._release is None else self._release.reservation_id
+        return self._hold.reservation_id
 
     def summary(self) -> Summary:
         """What was used, by line, in credits."""
-        return Summary(
-            self._book.charged_micros,
-            self._book.uncollected_micros,
-            tuple(_summary_line(line) for line in self._book.lines.values()),
-            tuple(item for write in self._uncommitted() for item in write.items),
-        )
+        return summary_of(self._book, [item for write in self._uncommitted() for item in write.items])
 
     def _uncommitted(self) -> Iterator[Write]:
         for part in self._parts:
@@ -337,7 +277,8 @@ class Session:
         was_empty = not self._items_waiting
         begun: list[_Part] = []
         placed: list[tuple[_Part, UsageItem]] = []
-        current, room = self._open, ITEMS_MAX - (len(self._open.write.items) if self._open else 0)
+        current = self._taking()
+        room = ITEMS_MAX - len(current.write.items) if current is not None else 0
         for item in items:
             if current is None or not room:
                 current, room = self._new_part(), ITEMS_MAX
@@ -355,13 +296,20 @@ class Session:
         if was_empty or is_due:
             self._wake.set()
 
+    def _taking(self) -> _Part | None:
+        """The part that still takes items: none of a hold that has ended, nor of no hold once there is one."""
+        if self._open is None or self._open.write.reservation_id != (self._hold.reservation_id or ""):
+            return None
+        return self._open
+
     def _new_part(self) -> _Part:
         self._numbers += 1
         request_id = f"{self._id}.{self._numbers}"
-        if self._release is None:
+        reservation_id = self._hold.reservation_id
+        if reservation_id is None:
             write = charge_of(request_id, self.customer_id, self._labels)
         else:
-            write = commit_of(request_id, self.customer_id, self._release.reservation_id, self._labels)
+            write = commit_of(request_id, self.customer_id, reservation_id, self._labels)
         return _Part(write, Settling(self._outbox, write))
 
     def _dated(self, items: Sequence[UsageItem]) -> Sequence[UsageItem]:
@@ -421,7 +369,7 @@ class Session:
                 each.set_result(None)
 
     def _is_settled(self) -> bool:
-        return not self._parts and self._release is None
+        return not self._parts and self._hold.release is None
 
     async def _until_due(self) -> None:
         """Waits until there is something to do."""
@@ -438,7 +386,7 @@ class Session:
         if self._parts:
             at_once = self._is_urgent or self._items_waiting >= COMMIT_ITEMS
             due = -inf if at_once else self._committed_at + COMMIT_SECONDS
-        if self._release is not None:
+        if self._hold.release is not None:
             due = min(due, -inf if self._book.extension_micros() else self._book.extend_at)
         elif self._book.shortage is None:
             due = -inf
@@ -446,14 +394,13 @@ class Session:
 
     async def _work(self) -> None:
         """Does what is due. Raises CreditsError where something had no answer: it is due again."""
-        if not self._is_leaving and self._release is None and self._book.shortage is None:
-            await self._renew()
+        if not self._is_leaving and self._hold.release is None and self._book.shortage is None:
+            await self._hold.renew()
         await self._commit()
         if not self._is_leaving:
-            await self._extend()
-        elif not self._parts and self._release is not None:
-            await Settling(self._outbox, self._release).run(self._delivery.send)
-            self._lose()
+            await self._hold.extend()
+        elif not self._parts:
+            await self._hold.give_back()
 
     # -- holding -----------------------------------------------------------------------------------
 
@@ -462,7 +409,7 @@ class Session:
         if self._delivery.goes_on and self._delivery.is_away:
             return
         try:
-            await self._reserve()
+            await self._hold.reserve()
         except AWAY:
             if not self._delivery.goes_on:
                 raise
@@ -470,84 +417,13 @@ class Session:
     async def _undo(self, beginning: asyncio.Task[None]) -> None:
         """Gives back what a session holds whose caller went away while it began."""
         await asyncio.wait([beginning])
-        if beginning.cancelled() or beginning.exception() is not None or self._release is None:
+        if beginning.cancelled() or beginning.exception() is not None or self._hold.release is None:
             return
-        settling = Settling(self._outbox, self._release)
+        settling = Settling(self._outbox, self._hold.release)
         try:
             await settling.run(self._delivery.send)
         except CreditsError:
             self._delivery.leave([settling])
-
-    async def _reserve(self) -> None:
-        """Holds the estimate. Raises CreditsError."""
-        request = pb.ReserveRequest(
-            request_id=uuid4().hex, customer_id=self.customer_id, ttl=self._ttl, labels=self._labels
-        )
-        request.MergeFrom(self._estimate)
-        sent_at = monotonic()
-        answer = (await self._delivery.send(pb.BatchItem(reserve=request))).reserve
-        reservation = charges.reservation_of(answer.reservation, charges.written_of(answer))
-        release = release_of(self.customer_id, reservation.reservation_id)
-        try:
-            self._outbox.take([release], [])
-        except JournalError:
-            # Nobody would give it back; if this does not, the clock will.
-            with suppress(CreditsError):
-                await self._delivery.send(release.message())
-            raise
-        self._release = release
-        self._open = None
-        self._book.reserved(reservation, self._estimated_items, sent_at=sent_at, answered_at=monotonic())
-
-    async def _renew(self) -> None:
-        """Takes a hold where there is none. A refusal for want of credits ends the work."""
-        try:
-            await self._reserve()
-        except SHORT as error:
-            self._book.shortage = error
-
-    async def _extend(self) -> None:
-        """Asks for more credits and time where they run out."""
-        micros = self._book.extension_micros()
-        release = self._release
-        if release is None or not (micros or monotonic() >= self._book.extend_at):
-            return
-        try:
-            await self._ask(release, micros)
-        except SHORT as error:
-            await self._ask_for_what_there_is(release, error)
-        except _GONE:
-            self._lose()
-
-    async def _ask_for_what_there_is(self, release: Write, error: Shortage) -> None:
-        """After a refusal: if it is enough for the next part, the work goes on."""
-        with suppress(*_GONE, *SHORT):
-            await self._ask(
-                release, error.left_micros if isinstance(error, BudgetExceeded) else error.available_micros
-            )
-        if self._book.extension_micros():
-            self._book.shortage = error
-
-    async def _ask(self, release: Write, micros: int) -> None:
-        request = pb.ExtendReservationRequest(
-            request_id=uuid4().hex,
-            customer_id=self.customer_id,
-            reservation_id=release.reservation_id,
-            amount_micros=micros,
-            ttl=self._ttl,
-        )
-        sent_at = monotonic()
-        answer = (await self._delivery.send(pb.BatchItem(extend=request))).extend
-        self._book.extended(
-            charges.reservation_of(answer.reservation, charges.written_of(answer)), sent_at=sent_at
-        )
-
-    def _lose(self) -> None:
-        """There is no hold any more."""
-        if self._release is not None:
-            self._outbox.drop(self._release)
-        self._release = self._open = None
-        self._book.lost()
 
     # -- committing --------------------------------------------------------------------------------
 
@@ -568,11 +444,8 @@ class Session:
 
     def _make_final(self, part: _Part) -> None:
         """The last part gives back the rest of the hold, if it was not sent yet, and that can be stored."""
-        if not part.settling.is_sent and self._is_of_hold(part.write):
+        if not part.settling.is_sent and self._hold.is_of(part.write):
             self._outbox.end(part.write)
-
-    def _is_of_hold(self, write: Write) -> bool:
-        return bool(write.reservation_id) and write.reservation_id == self.reservation_id
 
     def _settled(self, part: _Part) -> None:
         """Counts what became of a part."""
@@ -580,8 +453,8 @@ class Session:
         for write, answer in part.settling.answers:
             self._charged(write, answer)
         became_charge = any(answer.HasField("charge") for _, answer in part.settling.answers)
-        if became_charge and self._is_of_hold(part.write):
-            self._lose()
+        if became_charge and self._hold.is_of(part.write):
+            self._hold.lose()
         if part.settling.refused:
             self._refused.append(part.settling)
 
@@ -593,42 +466,15 @@ class Session:
             reservation = charges.reservation_of(answer.commit.reservation, written)
             charge = charges.charge_of(answer.commit.charge, written, reservation)
         self._book.charged(charge, write.items)
-        if self._is_of_hold(write) and (charge.late or charge.final):
-            self._lose()
+        if self._hold.is_of(write) and (charge.late or charge.final):
+            self._hold.lose()
 
     def _hand_over(self) -> None:
         """Leaves what has no answer to the client."""
         left = [part.settling for part in self._parts if part.settling.waiting]
-        if self._release is not None:
-            left.append(Settling(self._outbox, self._release))
+        if self._hold.release is not None:
+            left.append(Settling(self._outbox, self._hold.release))
         self._delivery.leave(left)
         for settling in self._refused:
             for write, _ in settling.refused:
                 self._delivery.refuse(write)
-
-
-def _estimate_of(
-    estimate: Decimal | int | UsageItem | Sequence[UsageItem],
-) -> tuple[pb.ReserveRequest, Sequence[UsageItem]]:
-    """What is to be held, as a request says it, and the usage that it is for."""
-    if isinstance(estimate, Decimal | int):
-        return pb.ReserveRequest(amount_micros=micros_of(estimate)), ()
-    try:
-        items = (estimate,) if isinstance(estimate, UsageItem) else tuple(estimate)
-        return pb.ReserveRequest(usage=UsageList(items=items)), items
-    except TypeError:
-        raise no_usage(estimate) from None
-
-
-def _quantities(line: SummaryLine) -> str:
-    return ", ".join(f"{name} {shown(quantity)}" for name, quantity in line.quantities.items())
-
-
-def _summary_line(line: UsedLine) -> SummaryLine:
-    return SummaryLine(
-        line.title,
-        line.kind,
-        line.name,
-        dict(sorted(line.quantities.items())),
-        line.credits_micros,
-    )

@@ -7,7 +7,8 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
-from ledger.client.session import Session, Summary
+from ledger.client.session import Session
+from ledger.client.session_summary import Summary
 from ledger.client.usage import Result, Work
 from ledger.v1.usage_pb2 import UsageItem
 
