@@ -297,7 +297,7 @@ class Session:
             self._wake.set()
 
     def _taking(self) -> _Part | None:
-        """The part that still takes items: none of a hold that has ended, nor of no hold once there is one."""
+        """The part that still takes items: one that was begun under the hold as it is now."""
         if self._open is None or self._open.write.reservation_id != (self._hold.reservation_id or ""):
             return None
         return self._open
