@@ -70,7 +70,7 @@ class Key(NamedTuple):
 
 
 def parse(text: str) -> Key | None:
-    """The key that a text is; None for one that was never given out."""
+    """The key that a text is; None for one that was never issued."""
     found = _FORM.fullmatch(text)
     return _key(found) if found is not None else None
 

@@ -98,7 +98,7 @@ def read_agent_sessions() -> list[Record]:
 async def open_studio(ledger: Ledger, run_id: str) -> str:
     """Makes the customer whose agents are driven round by round; answers with its id.
 
-    It has bought 100 credits for $100 and was given a quarter of one, which burns first: it is worth
+    It has bought 100 credits for $100 and got a quarter of one for nothing, which burns first: it is worth
     nothing in dollars, so what it pays for earns no revenue. Raises CreditsError.
     """
     customer_id = f"{run_id}/studio"

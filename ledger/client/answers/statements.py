@@ -139,7 +139,7 @@ class Statement:
     """
 
     zone: str
-    """The customer's time zone, by which the month is told."""
+    """The customer's time zone, by which the month is counted."""
     begins_at: datetime
     ends_at: datetime
     as_of: datetime | None
