@@ -3199,7 +3199,7 @@ class ReplayEventsRequest(_message.Message):
     endpoint_id: _builtins.str
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """All events that were written from then on, delivered or not, 10,000 at most; dead letters alone, if unset."""
+        """All events that were written from then on, delivered or not; dead letters alone, if unset."""
 
     def __init__(
         self,

@@ -545,7 +545,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """Draws another secret. For the overlap deliveries have a signature of each.
+        """Draws another secret. For the overlap deliveries have a signature of each; of two at most, so that the one before
+        these signs no more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -123,7 +123,9 @@ class AdminServiceStub:
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteWebhookRequest, _admin_service_pb2.DeleteWebhookResponse]
     """Ends an endpoint, with what waits for it. A repeat has no effect."""
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateWebhookSecretRequest, _admin_service_pb2.RotateWebhookSecretResponse]
-    """Draws another secret. For the overlap deliveries have a signature of each."""
+    """Draws another secret. For the overlap deliveries have a signature of each; of two at most, so that the one before
+    these signs no more.
+    """
     ReplayEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayEventsRequest, _admin_service_pb2.ReplayEventsResponse]
     """Delivers dead letters again, or all events since an instant: a receiver knows by the id what it has met."""
 
@@ -222,7 +224,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteWebhookRequest, _admin_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     """Ends an endpoint, with what waits for it. A repeat has no effect."""
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateWebhookSecretRequest, _admin_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """Draws another secret. For the overlap deliveries have a signature of each."""
+    """Draws another secret. For the overlap deliveries have a signature of each; of two at most, so that the one before
+    these signs no more.
+    """
     ReplayEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayEventsRequest, _admin_service_pb2.ReplayEventsResponse]  # type: ignore[assignment]
     """Delivers dead letters again, or all events since an instant: a receiver knows by the id what it has met."""
 
@@ -570,7 +574,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_admin_service_pb2.RotateWebhookSecretResponse]]:
-        """Draws another secret. For the overlap deliveries have a signature of each."""
+        """Draws another secret. For the overlap deliveries have a signature of each; of two at most, so that the one before
+        these signs no more.
+        """
 
     @_abc_1.abstractmethod
     def ReplayEvents(

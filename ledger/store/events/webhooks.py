@@ -35,8 +35,6 @@ ENQUEUED_MAX: Final = 1_000
 """Events that are looked at for an endpoint at a time."""
 DUE_MAX: Final = 500
 """Events that are read to be delivered: each is some hundred bytes."""
-REPLAYED_MAX: Final = 10_000
-"""Events that one replay puts into the queue."""
 LEASE: Final = timedelta(seconds=60)
 """Longer than a round takes: then another process may deliver."""
 
@@ -222,9 +220,9 @@ async def replay(pool: Pool, endpoint_id: str, since: datetime | None, by: Act) 
         endpoint = await _find(connection, endpoint_id)
         if since is None:
             status = await connection.execute(_SQL["revive"], endpoint_id)
+            events = int(status.rpartition(" ")[2])
         else:
-            status = await connection.execute(_SQL["replay"], endpoint_id, since, REPLAYED_MAX)
-        events = int(status.rpartition(" ")[2])
+            events = await connection.fetchval(_SQL["replay"], endpoint_id, since)
         if events:
             await note(
                 connection, by, resource_of(endpoint), None, {"events": events, "since": instant(since)}

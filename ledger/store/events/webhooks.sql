@@ -58,13 +58,19 @@ UPDATE ledger.webhook_queue SET is_dead = false, attempts = 0, due_at = now()
 WHERE endpoint_id = $1 AND is_dead
 
 -- name: replay
--- Events since an instant, delivered or not.
-INSERT INTO ledger.webhook_queue AS q (endpoint_id, number, customer)
-SELECT w.endpoint_id, e.number, e.customer
-FROM ledger.webhook_endpoints w JOIN ledger.events e ON e.number <= w.passed AND {wanted}
-WHERE w.endpoint_id = $1 AND e.written_at >= $2
-ORDER BY e.number LIMIT $3
-ON CONFLICT (endpoint_id, number) DO UPDATE SET is_dead = false, attempts = 0, due_at = now()
+-- The endpoint's cursor goes back to the first event since an instant, so that all from there on is handed over
+-- anew, as room comes; what stands in the queue from there on is due at once. Says how many events are theirs.
+WITH first AS MATERIALIZED (
+    SELECT min(number) AS number FROM ledger.events WHERE written_at >= $2
+), back AS (
+    UPDATE ledger.webhook_endpoints w SET passed = least(w.passed, f.number - 1) FROM first f
+    WHERE w.endpoint_id = $1 AND f.number IS NOT NULL
+), due AS (
+    UPDATE ledger.webhook_queue q SET is_dead = false, attempts = 0, due_at = now() FROM first f
+    WHERE q.endpoint_id = $1 AND q.number >= f.number
+)
+SELECT count(*) FROM ledger.webhook_endpoints w, first f, ledger.events e
+WHERE w.endpoint_id = $1 AND e.number BETWEEN f.number AND w.passed AND {wanted}
 
 -- name: with_work
 -- Endpoints that nobody else is at, for which something is due or new.

@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ledger.admin.v1 import admin_service_pb2 as admin
+from ledger.store.events.webhooks import QUEUE_MAX
 from ledger.store.postgres.embedded import EmbeddedPostgres
 from tests.calling import fresh
 from tests.databases import DatabaseUrls, new_database
@@ -246,6 +247,40 @@ async def test_what_is_given_up_is_replayed(office, receiver):
 
         await until(are_all_back)
         assert receiver.of(customer)[-2:] == [1, 2]
+
+
+async def test_a_replay_leaves_out_none(office, receiver):
+    """However many events there were since: as many wait as may at a time, and the others come after them."""
+    customer = await office.new_customer(fresh(), granted=0)
+    await office.owner.execute(
+        """WITH log AS (UPDATE ledger.event_log SET events = events + $2 RETURNING events)
+        INSERT INTO ledger.events (number, customer, customer_id, customer_number, type, at, data)
+        SELECT log.events - $2 + n, c.customer, c.customer_id, n, 'credit.balance.low', now(), '{}'
+        FROM log, ledger.customers c, generate_series(1, $2::bigint) n WHERE c.customer_id = $1""",
+        customer,
+        QUEUE_MAX + 1_000,
+    )
+    receiver.answer = lambda _: "503 Service Unavailable"
+    async with hooked(office, receiver, customer_ids=[customer]) as made:
+        endpoint_id = made.webhook.endpoint_id
+        replay = admin.ReplayEventsRequest(endpoint_id=endpoint_id, since=Timestamp(seconds=1))
+        assert (await office.admin.ReplayEvents(replay)).events == QUEUE_MAX + 1_000
+
+        async def is_full():
+            return (await webhook_of(office, endpoint_id)).waiting_events >= QUEUE_MAX
+
+        await until(is_full)
+        assert receiver.of(customer)[0] == 1
+        gone = await office.owner.execute(
+            "DELETE FROM ledger.webhook_queue WHERE endpoint_id = $1", endpoint_id
+        )
+        left = QUEUE_MAX + 1_000 - int(gone.removeprefix("DELETE "))
+
+        async def is_rest():
+            return (await webhook_of(office, endpoint_id)).waiting_events == left
+
+        await until(is_rest)
+        assert left > 0
 
 
 async def test_a_receiver_that_never_answers_holds_up_nobody_else(office, receiver):
