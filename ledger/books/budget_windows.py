@@ -1,16 +1,18 @@
 """Windows of budgets: the hours, days, weeks and months of a customer's zone.
 
 A window is [starts_at, ends_at), and the windows of a zone follow each other without a gap. A day begins at
-the first instant that has its date, so it lasts 23 or 25 hours where the clock is changed. An hour that the
-clock shows twice is two hours; where a change is of less than an hour, what it shows under one hour is one.
+the first instant that has its date, so it lasts 23 or 25 hours where the clock is changed. Hours go on as they
+are where it is changed by whole ones, whatever minute it then shows: an hour that it shows twice is two.
+Where a change is of less than an hour, what the clock shows under one hour is one.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from ledger.books.calendar import day_begins
 from ledger.books.model.budgets import BudgetWindow
 
 _TOTAL = BudgetWindow.TOTAL
@@ -54,12 +56,17 @@ def _found(window: BudgetWindow, at: datetime, here: ZoneInfo) -> Span:
         # A clock that is put back by less than an hour shows this one for longer.
         return Span(starts_at, ends_at if ends_at > starts_at else _hour(starts_at + 2 * _HOUR, here))
     first, following = _days(window, at.astimezone(here).date())
-    return Span(_midnight(first, here), _midnight(following, here))
+    return Span(day_begins(first, here), day_begins(following, here))
 
 
 def _hour(at: datetime, zone: ZoneInfo) -> datetime:
-    """When the hour began that a clock shows."""
-    return at.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+    """When the hour began that an instant is in, by a clock."""
+    shown = at.astimezone(zone)
+    began_at = at - timedelta(minutes=shown.minute, seconds=shown.second, microseconds=shown.microsecond)
+    if began_at.astimezone(zone).minute == 0:
+        # Where the clock was changed since, it was by whole hours: it may have left out the full one.
+        return began_at
+    return shown.replace(minute=0, second=0, microsecond=0).astimezone(UTC)
 
 
 def _days(window: BudgetWindow, day: date) -> tuple[date, date]:
@@ -71,14 +78,3 @@ def _days(window: BudgetWindow, day: date) -> tuple[date, date]:
         first = day.replace(day=1)
         return first, (first + 31 * _DAY).replace(day=1)
     return day, day + _DAY
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant that has a date.
-
-    There may be no midnight, or two; of two the first may still have the date before.
-    """
-    first = datetime.combine(day, time(), zone).astimezone(UTC)
-    if first.astimezone(zone).date() == day:
-        return first
-    return datetime.combine(day, time(fold=1), zone).astimezone(UTC)
