@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pricing.cards.patterns import Index, covers
+from pricing.cards.patterns import Index
 from pricing.cards.price_document import KINDS
 from pricing.documents.field_types import Selector
 from pricing.documents.validate import RefusedError, Strict
@@ -62,11 +62,12 @@ class EntitlementsDoc(Strict):
         if self.allow is None and self.deny is None:
             hint = 'write allow or deny, such as {allow: {tokens: ["anthropic/*"]}}, or leave it out'
             raise RefusedError("states nothing", hint)
-        denied = dict(self.denied)
+        denied = _indexes(self.denied)
         for kind, patterns in self.allowed:
-            for pattern in patterns:
-                taker = next((wide for wide in denied.get(kind, ()) if covers(wide, pattern)), None)
-                if taker is not None:
+            takers = denied.get(kind)
+            for pattern in patterns if takers is not None else ():
+                # One that covers a pattern matches it as a text.
+                for taker in takers.find(pattern):
                     message = f"{pattern!r} can never be allowed: {taker!r} is denied"
                     raise RefusedError(message, "leave one of them out", (ALLOW, kind))
         return self
@@ -107,10 +108,7 @@ class Entitlements:
     __slots__ = ("_allowed", "_denied")
 
     def __init__(self, allow: Patterns, deny: Patterns) -> None:
-        self._allowed, self._denied = (
-            {kind: Index((pattern, True) for pattern in dict.fromkeys(patterns)) for kind, patterns in stated}
-            for stated in (allow, deny)
-        )
+        self._allowed, self._denied = _indexes(allow), _indexes(deny)
 
     def denied(self, items: Iterable[Item]) -> Iterator[Denied]:
         """Yields the items that may not be begun."""
@@ -121,3 +119,10 @@ class Entitlements:
                 yield Denied(index, kind, name, DENY)
             elif allowed is not None and not allowed.find(name):
                 yield Denied(index, kind, name, ALLOW)
+
+
+def _indexes(stated: Patterns) -> dict[str, Index[str]]:
+    """The names and globs of each kind of usage, each found as itself."""
+    return {
+        kind: Index((pattern, pattern) for pattern in dict.fromkeys(patterns)) for kind, patterns in stated
+    }

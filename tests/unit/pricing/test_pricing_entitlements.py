@@ -11,7 +11,9 @@ from pricing_world import NOW, config, refusals
 from ledger.books.model.plans import Plan, PlanEntitlements
 from ledger.prices.plan_entitlements import denied_items, refuse_denied
 from pricing import Compute, Entitlements, Outcome, RateCard, Result, Tokens, Units
-from pricing.cards.patterns import matches, meet
+from pricing.cards import patterns as selectors
+from pricing.cards.entitlements import EntitlementsDoc
+from pricing.cards.patterns import compile_pattern, matches, meet
 from tests.cards import card_text
 
 TABLE = Path(__file__).with_name("entitlements.txt")
@@ -112,6 +114,20 @@ def test_a_section_that_cannot_be_is_refused_in_its_place(tmp_path, section, pro
     [made] = refusals(tmp_path, COSTS, card_text(*RULES, extra=f"entitlements: {section}\n"))
     assert f"{made.line}:{made.column}: {made.message}" == problem
     assert made.hint
+
+
+def test_long_lists_are_compared_by_an_index(monkeypatch):
+    """An allowed glob is tried with few of those that are denied: a document holds up whoever reads it."""
+    tried = []
+
+    def counting(pattern):
+        test = compile_pattern(pattern)
+        return lambda name: tried.append(pattern) or test(name)
+
+    monkeypatch.setattr(selectors, "compile_pattern", counting)
+    allow, deny = ({"tokens": [f"{of}-{n}-*" for n in range(300)]} for of in ("allowed", "denied"))
+    EntitlementsDoc.model_validate({"allow": allow, "deny": deny})
+    assert len(tried) <= 300
 
 
 def test_names_without_effect_are_doubted(tmp_path):
