@@ -1,8 +1,8 @@
 """Windows of budgets: the hours, days, weeks and months of a customer's zone.
 
 A window is [starts_at, ends_at), and the windows of a zone follow each other without a gap. A day begins at
-the first instant that has its date, so it lasts 23 or 25 hours where the clock is changed. Hours go on as they
-are where it is changed by whole ones, whatever minute it then shows: an hour that it shows twice is two.
+the first instant that has its date, so it lasts 23 or 25 hours where the clock is changed. Hours go on as
+they are where it is changed by whole ones, whatever minute it then shows: an hour that it shows twice is two.
 Where a change is of less than an hour, what the clock shows under one hour is one.
 """
 

@@ -64,10 +64,9 @@ class EntitlementsDoc(Strict):
             raise RefusedError("states nothing", hint)
         denied = _indexes(self.denied)
         for kind, patterns in self.allowed:
-            takers = denied.get(kind)
-            for pattern in patterns if takers is not None else ():
+            for pattern in patterns if kind in denied else ():
                 # One that covers a pattern matches it as a text.
-                for taker in takers.find(pattern):
+                for taker in denied[kind].find(pattern):
                     message = f"{pattern!r} can never be allowed: {taker!r} is denied"
                     raise RefusedError(message, "leave one of them out", (ALLOW, kind))
         return self
