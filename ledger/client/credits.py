@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import Any, Final, Literal, Self, TypeVar, get_args, overload
 
 import grpc
 import grpc.aio
 
 from ledger.client import forks
-from ledger.client.amounts import micros_of
 from ledger.client.answers.charges import (
     Charge,
     PendingCharge,
@@ -27,13 +26,13 @@ from ledger.client.answers.charges import (
 )
 from ledger.client.channel import Access, access_of, open_channel
 from ledger.client.delivery import Delivery, OnOutage
-from ledger.client.errors import ClientClosed, CreditsError
+from ledger.client.errors import ClientClosed, CreditsError, invalid_argument
 from ledger.client.journal import BYTES_MAX, Journal
 from ledger.client.limits import CLIENT_LIMITS
 from ledger.client.outbox import Outbox
 from ledger.client.reads import Method, Reads
 from ledger.client.recovery import Recoveries, Recovery
-from ledger.client.requests import duration, put_labels, put_work
+from ledger.client.requests import duration, flag, micros_asked, patience, put_labels, put_work, text, texts
 from ledger.client.retries import with_retries
 from ledger.client.session import Session
 from ledger.client.statuses import error_of_call
@@ -86,11 +85,11 @@ class Credits(Reads):
         journal_fsync: bool = False,
         journal_bytes_max: int = BYTES_MAX,
     ) -> None:
-        if on_outage == "allow" and journal is None:
+        if _allows(on_outage) and journal is None:
             raise ValueError(_NEEDS_JOURNAL)
         self._target = target
         self._access = access_of(key, ca, certificate, certificate_key, plaintext=plaintext)
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = patience("timeout_seconds", timeout_seconds)
         self.on_outage: OnOutage = on_outage
         self.journal = None if journal is None else Path(journal)
         self._journal_fsync = journal_fsync
@@ -172,13 +171,14 @@ class Credits(Reads):
         """Holds an amount or the price of usage; with a minimum, what there is if it is that much."""
         item = pb.BatchItem()
         request = item.reserve
-        request.request_id = request_id or new_request_id()
-        request.customer_id = customer_id
+        request.request_id = _named(request_id)
+        request.customer_id = text("customer_id", customer_id)
         put_work(request, usage, amount)
         if minimum is not None:
-            request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_of(minimum)
-        if ttl_seconds is not None:
-            request.ttl.seconds = ttl_seconds
+            request.fill, request.minimum_micros = pb.FILL_UP_TO, micros_asked("minimum", minimum)
+        ttl = duration("ttl_seconds", ttl_seconds)
+        if ttl is not None:
+            request.ttl.CopyFrom(ttl)
         if labels is not None:
             put_labels(request.labels, labels)
         answer = (await self.write(item)).reserve
@@ -195,11 +195,11 @@ class Credits(Reads):
     ) -> Reservation:
         """More credits, more time, both or neither."""
         request = pb.ExtendReservationRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            reservation_id=reservation_id,
-            amount_micros=0 if amount is None else micros_of(amount),
-            ttl=duration(ttl_seconds),
+            request_id=_named(request_id),
+            customer_id=text("customer_id", customer_id),
+            reservation_id=text("reservation_id", reservation_id),
+            amount_micros=0 if amount is None else micros_asked("amount", amount),
+            ttl=duration("ttl_seconds", ttl_seconds),
         )
         answer = (await self.write(pb.BatchItem(extend=request))).extend
         return reservation_of(answer.reservation, written_of(answer))
@@ -217,10 +217,10 @@ class Credits(Reads):
         """Charges what was used against the hold; the final part gives back what is left of it."""
         item = pb.BatchItem()
         request = item.commit
-        request.request_id = request_id or new_request_id()
-        request.customer_id = customer_id
-        request.reservation_id = reservation_id
-        request.final = final
+        request.request_id = _named(request_id)
+        request.customer_id = text("customer_id", customer_id)
+        request.reservation_id = text("reservation_id", reservation_id)
+        request.final = flag("final", final)
         put_work(request, usage, amount)
         answer = (await self.write(item)).commit
         written = written_of(answer)
@@ -231,7 +231,9 @@ class Credits(Reads):
     ) -> Reservation:
         """Gives the hold back."""
         request = pb.ReleaseReservationRequest(
-            request_id=request_id or new_request_id(), customer_id=customer_id, reservation_id=reservation_id
+            request_id=_named(request_id),
+            customer_id=text("customer_id", customer_id),
+            reservation_id=text("reservation_id", reservation_id),
         )
         answer = (await self.write(pb.BatchItem(release=request))).release
         return reservation_of(answer.reservation, written_of(answer))
@@ -279,20 +281,20 @@ class Credits(Reads):
         first, and where nobody answers within 2 s it is sent until somebody does. Raises JournalFull,
         JournalError where it cannot be stored: it is not sent.
         """
-        if on_outage == "allow":
+        if _allows(on_outage):
             self._check_allowed(already_used=already_used)
         item = pb.BatchItem()
         request = item.charge
-        request.request_id = request_id or new_request_id()
-        request.customer_id = customer_id
-        request.already_used = already_used
+        request.request_id = _named(request_id)
+        request.customer_id = text("customer_id", customer_id)
+        request.already_used = flag("already_used", already_used)
         put_work(request, usage, amount)
         if labels is not None:
             put_labels(request.labels, labels)
         if on_outage == "allow":
             result = await self._opened_delivery().charge(request)
             if result is None:
-                return PendingCharge(request.request_id, customer_id)
+                return PendingCharge(request.request_id, request.customer_id)
         else:
             result = await self.write(item)
         answer = result.charge
@@ -317,11 +319,11 @@ class Credits(Reads):
     ) -> Refund:
         """Gives credits of a charge back: so many, or all that is left."""
         request = pb.RefundRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            charge_id=charge_id,
-            amount_micros=0 if amount is None else micros_of(amount),
-            reason=reason,
+            request_id=_named(request_id),
+            customer_id=text("customer_id", customer_id),
+            charge_id=text("charge_id", charge_id),
+            amount_micros=0 if amount is None else micros_asked("amount", amount),
+            reason=text("reason", reason),
         )
         answer = (await self.write(pb.BatchItem(refund=request))).refund
         return Refund(answer.refunded_micros, written_of(answer))
@@ -339,14 +341,14 @@ class Credits(Reads):
         if (charge_id is None) == (reservation_id is None):
             raise TypeError("name a charge or a reservation: one of them")
         request = pb.ReverseChargeRequest(
-            request_id=request_id or new_request_id(),
-            customer_id=customer_id,
-            reason=reason,
+            request_id=_named(request_id),
+            customer_id=text("customer_id", customer_id),
+            reason=text("reason", reason),
         )
         if charge_id is not None:
-            request.charge_id = charge_id
+            request.charge_id = text("charge_id", charge_id)
         else:
-            request.reservation_id = reservation_id or ""
+            request.reservation_id = text("reservation_id", reservation_id)
         answer = (await self.write(pb.BatchItem(reverse=request))).reverse
         return Refund(answer.returned_micros, written_of(answer))
 
@@ -355,6 +357,8 @@ class Credits(Reads):
 
         The request id is the item's own. Answers with the outcome of this write. Raises CreditsError.
         """
+        if not isinstance(item, pb.BatchItem):
+            raise TypeError(f"a write is a BatchItem, not {type(item).__name__}")
         wire = self._opened()
         deadline = self._deadline(timeout_seconds)
         try:
@@ -393,14 +397,14 @@ class Credits(Reads):
         forks.check()
         if self._recoveries is None:
             raise ClientClosed(_NOT_OPEN)
-        return await self._recoveries.recover(give_up)
+        return await self._recoveries.recover(texts("give_up", give_up))
 
     def watch_balance(self, customer_id: str) -> Watched:
         """The customer's balance, for `async for`: as it stands, then each other one, within a second or two.
 
         It goes on over restarts of the service; `async with contextlib.aclosing(aiter(…))` ends it at once.
         """
-        return Watched(self._opened, customer_id, self._timeout_seconds)
+        return Watched(self._opened, text("customer_id", customer_id), self._timeout_seconds)
 
     # -- how it is done ----------------------------------------------------------------------------
 
@@ -432,8 +436,22 @@ class Credits(Reads):
         return self._delivery
 
     def _deadline(self, timeout_seconds: float | None) -> float:
-        allowed = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        allowed = self._timeout_seconds
+        if timeout_seconds is not None:
+            allowed = patience("timeout_seconds", timeout_seconds)
         return asyncio.get_running_loop().time() + allowed
+
+
+def _allows(on_outage: str) -> bool:
+    """Whether work goes on while the service is away. Raises InvalidArgument."""
+    if on_outage not in get_args(OnOutage):
+        raise invalid_argument("on_outage", on_outage, " or ".join(get_args(OnOutage)))
+    return on_outage == "allow"
+
+
+def _named(request_id: str | None) -> str:
+    """What names a write: the caller's own, or another. Raises InvalidArgument."""
+    return new_request_id() if request_id is None or request_id == "" else text("request_id", request_id)
 
 
 def new_request_id() -> str:

@@ -171,10 +171,26 @@ def _labels(said: str) -> Mapping[str, str]:
 # -- what a request is refused for -----------------------------------------------------------------
 
 
-class InvalidArgument(Refused):
-    """Fields are wrong: `fields` says which, and what is allowed."""
+class InvalidArgument(Refused, ValueError):
+    """Fields are wrong: `fields` says which, and what is allowed.
+
+    The client says so itself, and sends nothing, where a request cannot carry what was given.
+    """
 
     reason = "INVALID_ARGUMENT"
+
+
+_SHOWN_MAX: Final = 60
+"""Characters that are shown of what was given."""
+
+
+def invalid_argument(field: str, given: object, allowed: str) -> InvalidArgument:
+    """What is raised for a field that no request can carry."""
+    shown = ascii(given)
+    shown = shown if len(shown) <= _SHOWN_MAX else f"{shown[:_SHOWN_MAX]}…"
+    violation = FieldViolation(field, f"is {shown} (allowed: {allowed})")
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    return InvalidArgument(": ".join(violation), code=code, fields=(violation,))
 
 
 class CustomerNotFound(Refused):

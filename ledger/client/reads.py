@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import grpc.aio
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from ledger.client.answers.balances import WalletBalance, wallet_balance_of
 from ledger.client.answers.budgets import Budget, budget_of
@@ -31,7 +30,7 @@ from ledger.client.answers.statements import Statement, Transaction, statement_o
 from ledger.client.answers.tokens import CustomerToken, customer_token_of
 from ledger.client.answers.usage import UsageRow, usage_row_of
 from ledger.client.lists import PAGE_SIZE, Listed, Page
-from ledger.client.requests import duration, labels_asked, put_work
+from ledger.client.requests import day, duration, labels_asked, put_work, text, texts, timestamp, usage_list
 from ledger.client.usage_report import added_up
 from ledger.client.wire import Wire
 from ledger.v1 import credit_service_pb2 as pb
@@ -63,8 +62,8 @@ class Reads(ABC):
     ) -> Quote:
         """What usage would be charged now; no effect."""
         request = pb.QuoteRequest(
-            customer_id=customer_id,
-            usage=usage_pb2.UsageList(items=usage),
+            customer_id=text("customer_id", customer_id),
+            usage=usage_list(usage),
             labels=labels_asked(labels),
         )
         return quote_of(await self._read(lambda wire: wire.credits.Quote, request))
@@ -78,12 +77,15 @@ class Reads(ABC):
         labels: Mapping[str, str] | None = None,
     ) -> Check:
         """Whether the customer may begin this now, what it costs, and what is available; no effect."""
-        request = pb.CheckRequest(customer_id=customer_id, labels=labels_asked(labels))
+        request = pb.CheckRequest(customer_id=text("customer_id", customer_id), labels=labels_asked(labels))
         put_work(request, usage, amount)
         return check_of(await self._read(lambda wire: wire.credits.Check, request))
 
     async def get_reservation(self, customer_id: str, reservation_id: str) -> Reservation:
-        request = pb.GetReservationRequest(customer_id=customer_id, reservation_id=reservation_id)
+        request = pb.GetReservationRequest(
+            customer_id=text("customer_id", customer_id),
+            reservation_id=text("reservation_id", reservation_id),
+        )
         answer = await self._read(lambda wire: wire.credits.GetReservation, request)
         return reservation_of(answer.reservation)
 
@@ -95,13 +97,13 @@ class Reads(ABC):
         labels: Mapping[str, str] | None = None,
     ) -> Listed[Reservation]:
         """A customer's reservations, newest first: of one state, and with all of these labels, if given."""
-        asked = state_number(state)
+        named, asked, labelled = text("customer_id", customer_id), state_number(state), labels_asked(labels)
 
         async def read(token: str) -> Page[Reservation]:
             request = pb.ListReservationsRequest(
-                customer_id=customer_id,
+                customer_id=named,
                 state=asked,
-                labels=labels_asked(labels),
+                labels=labelled,
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
@@ -111,7 +113,9 @@ class Reads(ABC):
         return Listed(read)
 
     async def get_charge(self, customer_id: str, charge_id: str) -> Charge:
-        request = pb.GetChargeRequest(customer_id=customer_id, charge_id=charge_id)
+        request = pb.GetChargeRequest(
+            customer_id=text("customer_id", customer_id), charge_id=text("charge_id", charge_id)
+        )
         return charge_of((await self._read(lambda wire: wire.credits.GetCharge, request)).charge)
 
     def list_charges(
@@ -122,12 +126,14 @@ class Reads(ABC):
         labels: Mapping[str, str] | None = None,
     ) -> Listed[Charge]:
         """A customer's charges, newest first: of one reservation, and with all of these labels, if given."""
+        named, labelled = text("customer_id", customer_id), labels_asked(labels)
+        reservation = "" if reservation_id is None else text("reservation_id", reservation_id)
 
         async def read(token: str) -> Page[Charge]:
             request = pb.ListChargesRequest(
-                customer_id=customer_id,
-                reservation_id=reservation_id or "",
-                labels=labels_asked(labels),
+                customer_id=named,
+                reservation_id=reservation,
+                labels=labelled,
                 page_size=PAGE_SIZE,
                 page_token=token,
             )
@@ -141,21 +147,23 @@ class Reads(ABC):
     async def balance(self, customer_id: str, *, as_of: datetime | None = None) -> WalletBalance:
         """The customer's credits as they stand; or as they stood, at least 15 s ago.
 
-        Raises ValueError for an instant without a time zone.
+        Raises InvalidArgument for an instant without a time zone.
         """
-        request = wallet.GetBalanceRequest(customer_id=customer_id, as_of=_timestamp(as_of))
+        request = wallet.GetBalanceRequest(
+            customer_id=text("customer_id", customer_id), as_of=timestamp("as_of", as_of)
+        )
         return wallet_balance_of(await self._read(lambda wire: wire.wallet.GetBalance, request))
 
     def list_grants(self, customer_id: str, *, expires_before: datetime | None = None) -> Listed[Grant]:
         """A customer's grants, newest first; or only those with credits left that expire before an instant.
 
-        Raises ValueError for an instant without a time zone.
+        Raises InvalidArgument for an instant without a time zone.
         """
-        before = _timestamp(expires_before)
+        named, before = text("customer_id", customer_id), timestamp("expires_before", expires_before)
 
         async def read(token: str) -> Page[Grant]:
             request = wallet.ListGrantsRequest(
-                customer_id=customer_id, expires_before=before, page_size=PAGE_SIZE, page_token=token
+                customer_id=named, expires_before=before, page_size=PAGE_SIZE, page_token=token
             )
             answer = await self._read(lambda wire: wire.wallet.ListGrants, request)
             return Page([grant_of(each) for each in answer.grants], answer.next_page_token)
@@ -164,11 +172,10 @@ class Reads(ABC):
 
     def list_transactions(self, customer_id: str) -> Listed[Transaction]:
         """A customer's statement: all that moved credits, newest first, with the balances after it."""
+        named = text("customer_id", customer_id)
 
         async def read(token: str) -> Page[Transaction]:
-            request = wallet.ListTransactionsRequest(
-                customer_id=customer_id, page_size=PAGE_SIZE, page_token=token
-            )
+            request = wallet.ListTransactionsRequest(customer_id=named, page_size=PAGE_SIZE, page_token=token)
             answer = await self._read(lambda wire: wire.wallet.ListTransactions, request)
             lines = [transaction_of(each) for each in answer.transactions]
             return Page(lines, answer.next_page_token)
@@ -177,7 +184,9 @@ class Reads(ABC):
 
     async def budgets(self, customer_id: str, labels: Mapping[str, str] | None = None) -> tuple[Budget, ...]:
         """The customer's budgets, and what they have counted; with labels, of those that count by these."""
-        request = wallet.GetBudgetsRequest(customer_id=customer_id, labels=labels_asked(labels))
+        request = wallet.GetBudgetsRequest(
+            customer_id=text("customer_id", customer_id), labels=labels_asked(labels)
+        )
         answer = await self._read(lambda wire: wire.wallet.GetBudgets, request)
         return tuple(map(budget_of, answer.budgets))
 
@@ -189,7 +198,10 @@ class Reads(ABC):
         Oldest first, and of these types alone, if given: with the same ones the page's cursor leads on.
         """
         request = wallet.ListEventsRequest(
-            customer_id=customer_id, types=types, page_size=PAGE_SIZE, page_token=cursor
+            customer_id=text("customer_id", customer_id),
+            types=texts("types", types),
+            page_size=PAGE_SIZE,
+            page_token=text("cursor", cursor),
         )
         answer = await self._read(lambda wire: wire.wallet.ListEvents, request)
         return event_page_of(answer)
@@ -209,10 +221,10 @@ class Reads(ABC):
         amounts to more micro-credits than 64 bits hold.
         """
         request = wallet.GetUsageReportRequest(
-            customer_id=customer_id,
-            first_day=first_day.isoformat(),
-            last_day=(last_day or first_day).isoformat(),
-            label_keys=label_keys,
+            customer_id=text("customer_id", customer_id),
+            first_day=day("first_day", first_day),
+            last_day=day("last_day", first_day if last_day is None else last_day),
+            label_keys=texts("label_keys", label_keys),
             labels=labels_asked(labels),
             page_size=PAGE_SIZE,
         )
@@ -226,7 +238,10 @@ class Reads(ABC):
         Raises ValueError where a line amounts to more micro-credits than 64 bits hold.
         """
         request = wallet.GetStatementRequest(
-            customer_id=customer_id, month=month, label_keys=label_keys, page_size=PAGE_SIZE
+            customer_id=text("customer_id", customer_id),
+            month=text("month", month),
+            label_keys=texts("label_keys", label_keys),
+            page_size=PAGE_SIZE,
         )
         pages = await self._pages(lambda wire: wire.wallet.GetStatement, request)
         lines = added_up(line for page in pages for line in page.lines)
@@ -243,23 +258,15 @@ class Reads(ABC):
 
     async def price_list(self, customer_id: str) -> PriceList:
         """What a credit buys under the customer's card."""
-        request = wallet.GetPriceListRequest(customer_id=customer_id)
+        request = wallet.GetPriceListRequest(customer_id=text("customer_id", customer_id))
         return price_list_of(await self._read(lambda wire: wire.wallet.GetPriceList, request))
 
     async def create_customer_token(
         self, customer_id: str, *, ttl_seconds: int | None = None
     ) -> CustomerToken:
         """A token by which a product's front end reads one customer's wallet, for 15 minutes if not said."""
-        request = pb.CreateCustomerTokenRequest(customer_id=customer_id, ttl=duration(ttl_seconds))
+        request = pb.CreateCustomerTokenRequest(
+            customer_id=text("customer_id", customer_id), ttl=duration("ttl_seconds", ttl_seconds)
+        )
         answer = await self._read(lambda wire: wire.credits.CreateCustomerToken, request)
         return customer_token_of(answer)
-
-
-def _timestamp(instant: datetime | None) -> Timestamp | None:
-    if instant is None:
-        return None
-    if instant.tzinfo is None:
-        raise ValueError(f"{instant} has no time zone: which instant it is nobody knows")
-    stamp = Timestamp()
-    stamp.FromDatetime(instant)
-    return stamp

@@ -39,7 +39,7 @@ from ledger.client.errors import (
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, charge_of, commit_of
-from ledger.client.requests import labels_message
+from ledger.client.requests import labels_message, text
 from ledger.client.session_book import SHORT, SessionBook
 from ledger.client.session_hold import Estimate, Hold
 from ledger.client.session_summary import Summary, summary_of
@@ -86,10 +86,10 @@ class Session:
         labels: Mapping[str, str] | None = None,
         ttl_seconds: int | None = None,
     ) -> None:
-        self.customer_id = customer_id
+        self.customer_id = text("customer_id", customer_id)
         self._delivery = delivery
         self._outbox = delivery.outbox
-        self._labels = labels_message(labels or {})
+        self._labels = labels_message({} if labels is None else labels)
         self._id = uuid4().hex
         self._numbers = 0
         self._book = SessionBook()

@@ -9,9 +9,6 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
-from google.protobuf.duration_pb2 import Duration
-
-from ledger.client.amounts import micros_of
 from ledger.client.answers import charges
 from ledger.client.delivery import Delivery
 from ledger.client.errors import (
@@ -24,10 +21,10 @@ from ledger.client.errors import (
 )
 from ledger.client.outbox import Settling
 from ledger.client.outstanding import Write, release_of
-from ledger.client.requests import no_usage
+from ledger.client.requests import duration, micros_asked, no_usage, usage_list
 from ledger.client.session_book import SHORT, SessionBook, Shortage
 from ledger.v1 import credit_service_pb2 as pb
-from ledger.v1.usage_pb2 import UsageItem, UsageList
+from ledger.v1.usage_pb2 import UsageItem
 
 Estimate = Decimal | int | UsageItem | Sequence[UsageItem]
 """Credits, or usage of which the price is held."""
@@ -53,7 +50,7 @@ class Hold:
         self._customer_id = customer_id
         self._estimate, self._estimated_items = _estimate_of(estimate)
         self._labels = labels
-        self._ttl = None if ttl_seconds is None else Duration(seconds=ttl_seconds)
+        self._ttl = duration("ttl_seconds", ttl_seconds)
         self.release: Write | None = None
         """What gives the hold back; None while there is none."""
 
@@ -148,9 +145,9 @@ def _estimate_of(
 ) -> tuple[pb.ReserveRequest, Sequence[UsageItem]]:
     """What is to be held, as a request says it, and the usage that it is for."""
     if isinstance(estimate, Decimal | int):
-        return pb.ReserveRequest(amount_micros=micros_of(estimate)), ()
+        return pb.ReserveRequest(amount_micros=micros_asked("estimate", estimate)), ()
     try:
         items = (estimate,) if isinstance(estimate, UsageItem) else tuple(estimate)
-        return pb.ReserveRequest(usage=UsageList(items=items)), items
     except TypeError:
         raise no_usage(estimate) from None
+    return pb.ReserveRequest(usage=usage_list(items)), items

@@ -68,7 +68,7 @@ def outcome_item(
     name: str, subject: str = "", result: str = "resolved", count: Decimal | int = 1
 ) -> UsageItem:
     """What came of the work. Raises UsageError."""
-    if result not in _RESULTS:
+    if not isinstance(result, str) or result not in _RESULTS:
         raise UsageError(f"result: is {result!r} (allowed: {', '.join(_RESULTS)})")
     whole, part = divmod(_nanos("count", count), _NANOS)
     if part:
@@ -84,6 +84,10 @@ def outcome_item(
 
 def date(item: UsageItem, occurred_at: datetime) -> None:
     """Says when it happened, unless the item says so itself. Raises UsageError."""
+    if not isinstance(occurred_at, datetime):
+        raise UsageError(
+            f"occurred_at: is {type(occurred_at).__name__} (allowed: a datetime with a time zone)"
+        )
     if occurred_at.tzinfo is None:
         raise UsageError("occurred_at: has no time zone (allowed: datetime.now(UTC), for one)")
     if not item.HasField("occurred_at"):

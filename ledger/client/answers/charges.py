@@ -12,6 +12,7 @@ from typing import Final
 from ledger.client.amounts import credits_of
 from ledger.client.answers.balances import Balance, balance_of
 from ledger.client.answers.fields import instant_of, labels_of
+from ledger.client.errors import invalid_argument
 from ledger.v1 import credit_service_pb2 as pb
 
 
@@ -181,11 +182,11 @@ class Refund:
 
 
 def state_number(state: ReservationState | None) -> pb.ReservationState.ValueType:
-    """A state as requests take it; None: any. Raises ValueError for one that the client does not know."""
+    """A state as requests take it; None: any. Raises InvalidArgument for what is none that is known."""
     if state is None:
         return pb.RESERVATION_STATE_UNSPECIFIED
-    if state is ReservationState.UNKNOWN:
-        raise ValueError("unknown is no state that reservations can be asked for by")
+    if not isinstance(state, str) or state not in _NUMBERS:
+        raise invalid_argument("state", state, f"a ReservationState: {', '.join(_NUMBERS)}")
     return _NUMBERS[state]
 
 

@@ -357,6 +357,13 @@ def test_items_as_they_are() -> None:
         ({"usage": [], "occurred_at": None, "model": "x"}, "model: does not go with usage"),
         ({"meter": "page", "quantity": 1, "occurred_at": datetime(2026, 1, 1)}, "has no time zone"),  # noqa: DTZ001
         (
+            {"meter": "page", "quantity": 1, "occurred_at": "2026-01-01"},
+            "occurred_at: is str .allowed: a date",
+        ),
+        ({"meter": "\ud800", "quantity": 1}, "meter: is "),
+        ({"outcome": "done", "result": ["failed"]}, "result: is "),
+        ({"usage": {"tokens": {"model": "\ud800"}}}, "usage: "),
+        (
             {"openai": {"model": "m", "usage": {"prompt_tokens": 9.0, "completion_tokens": 1}}},
             "prompt_tokens: is 9.0",
         ),
