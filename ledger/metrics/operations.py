@@ -59,41 +59,24 @@ class OperationsMetrics:
         self._gauge(
             "events_lag_seconds", "All that was booked longer ago is in the outbox of events."
         ).set_function(lambda: monotonic() - self._events_until)
-        self._deliveries = Counter(
-            "acu_ledger_webhook_deliveries",
+        self._deliveries = self._by_result(
+            "webhook_deliveries",
             "Attempts to deliver an event: delivered, failed (to be tried again), dead (given up).",
-            labelnames=("result",),
-            registry=self.registry,
+            ("delivered", "failed", "dead"),
         )
-        self.webhooks(0, 0, 0)
-        self._top_ups = Counter(
-            "acu_ledger_top_ups",
+        self._top_ups = self._by_result(
+            "top_ups",
             "Top-ups: requested; paid, failed (to be tried again), given_up; capped (not requested).",
-            labelnames=("result",),
-            registry=self.registry,
+            ("requested", "paid", "failed", "given_up", "capped"),
         )
-        for result in ("requested", "paid", "failed", "given_up", "capped"):
-            self._top_ups.labels(result)
         self.overrides_unreadable = self._gauge(
             "plan_overrides_unreadable",
             "Customers that begin no work here: this version cannot read their own fields of their plans.",
         )
         self.books = BooksCollector(self._gauge)
-        self.price_generation = self._gauge(
-            "price_generation", "The last published version of any prices that this process knows of."
-        )
-        self.price_look_age = self._gauge(
-            "price_look_age_seconds",
-            "Time since this process last looked at what is published, and at its files.",
-        )
+        self.prices = PriceGauges(self._gauge)
         self.key_look_age = self._gauge(
             "key_look_age_seconds", "Time since this process last looked at which keys there are."
-        )
-        self.price_files_refused = self._gauge(
-            "price_files_refused", "Problems of the configuration's files: what they concern is not in force."
-        )
-        self.price_files_match = self._gauge(
-            "price_files_match", "1 where the configuration's files say what is published, else 0."
         )
         self._tls: tuple[Gauge, Gauge] | None = None
 
@@ -103,6 +86,13 @@ class OperationsMetrics:
     def _counter(self, name: str, help_text: str) -> Counter:
         return Counter(f"acu_ledger_{name}", help_text, registry=self.registry)
 
+    def _by_result(self, name: str, help_text: str, results: Iterable[str]) -> Counter:
+        """A counter by result, 0 for each of them from the start."""
+        counter = Counter(f"acu_ledger_{name}", help_text, labelnames=("result",), registry=self.registry)
+        for result in results:
+            counter.labels(result)
+        return counter
+
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"acu_ledger_{name}", help_text, buckets=buckets, registry=self.registry)
 
@@ -110,12 +100,6 @@ class OperationsMetrics:
         """Notes a batch that the database has committed."""
         self.batch_commands.observe(commands)
         self.commit_seconds.observe(seconds)
-
-    def prices(self, generation: int, files_refused: int, *, matches: bool) -> None:
-        """Notes what a process prices by, and what became of its files."""
-        self.price_generation.set(generation)
-        self.price_files_refused.set(files_refused)
-        self.price_files_match.set(int(matches))
 
     def tls(self, ends_at: datetime, *, refused: bool) -> None:
         """Notes until when the certificate in force is valid, and whether the files as they are were refused.
@@ -175,6 +159,31 @@ class _Keys(Collector):
         for key_id, ends_at in self._ending().items():
             family.add_metric((key_id,), ends_at.timestamp())
         return (family,)
+
+
+class PriceGauges:
+    """What a process prices by, how fresh that is, and what became of its files."""
+
+    def __init__(self, gauge: Callable[[str, str], Gauge]) -> None:
+        self._generation: Final = gauge(
+            "price_generation", "The last published version of any prices that this process knows of."
+        )
+        self.look_age: Final = gauge(
+            "price_look_age_seconds",
+            "Time since this process last looked at what is published, and at its files.",
+        )
+        self._files_refused: Final = gauge(
+            "price_files_refused", "Problems of the configuration's files: what they concern is not in force."
+        )
+        self.files_match: Final = gauge(
+            "price_files_match", "1 where the configuration's files say what is published, else 0."
+        )
+
+    def show(self, generation: int, files_refused: int, *, match: bool) -> None:
+        """Takes figures."""
+        self._generation.set(generation)
+        self._files_refused.set(files_refused)
+        self.files_match.set(int(match))
 
 
 class BooksFigures(NamedTuple):

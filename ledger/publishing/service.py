@@ -49,7 +49,7 @@ class PublishingService:
         self._looked_at = boot_seconds()
         # What the files say may be published no more.
         database.history.at_a_turn(lambda _: self.reread.set())
-        metrics.price_look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
+        metrics.prices.look_age.set_function(lambda: round(boot_seconds() - self._looked_at, 1))
 
     @classmethod
     async def open(
@@ -87,7 +87,7 @@ class PublishingService:
                 if reported != repr(error):
                     _log.error("prices.not_looked_at", error=repr(error))
                 reported = repr(error)
-                self._metrics.price_files_match.set(0)
+                self._metrics.prices.files_match.set(0)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.reread.wait(), POLL_SECONDS)
 
@@ -113,6 +113,6 @@ class PublishingService:
             for name, card in self.prices.cards(self._clock()).items()
             if card.content.margin_floor is not None
         }
-        self._metrics.prices(
-            published.generation, len(self.files.read.refused), matches=self.files.read.match
+        self._metrics.prices.show(
+            published.generation, len(self.files.read.refused), match=self.files.read.match
         )

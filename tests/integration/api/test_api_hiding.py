@@ -10,12 +10,13 @@ import re
 import shutil
 import urllib.request
 from asyncio import to_thread
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import grpc
@@ -309,70 +310,113 @@ async def expiry(world, reservation_id):
     await until(has_expired)
 
 
-async def be_refused(world):
-    """Calls that are refused, each for another reason, with hidden things in what is reported."""
-    given, no_page = {"customer_id": world.customer_id}, {"page_token": "hushed"}
+class Ended(NamedTuple):
+    """Work of a customer that most calls come too late for."""
+
+    open_one: str
+    closed: str
+    expired: str
+    charge: pb.ChargeRequest
+    """Another request than that which had its id."""
+    charged: str
+    """Reversed."""
+    sheets: str
+    """In a step that others have gone beyond: a reversal is not exact."""
+    large: str
+    """Of more lines than a reversal undoes."""
+    refunded: str
+    """As often in part as may be."""
+
+
+async def end_work(world) -> Ended:
+    """Holds and charges, with hidden things in what is reported."""
     open_one = await world.reservation()
     closed = await world.reservation()
     await world.commit(closed, usage=HIDDEN, final=True)
     expired = await world.reservation(ttl=Duration(seconds=1))
-    charge = pb.ChargeRequest(request_id=fresh(), usage=HIDDEN, **given)
+    charge = pb.ChargeRequest(request_id=fresh(), usage=HIDDEN, customer_id=world.customer_id)
     charged = (await world.credit.Charge(charge)).charge.charge_id
     await world.reverse(charge_id=charged)
     charge.amount_micros = 1
     first_step = usage(tokens("paper/sheet", requests=130))
     others = usage(*[tokens("paper/sheet", input=n) for n in range(PIECES_MAX + 12)])
     sheets, _ = [await world.charge(usage=each, already_used=True) for each in (first_step, others)]
+    large, refunded = await end_large_work(world)
+    await expiry(world, expired)
+    return Ended(open_one, closed, expired, charge, charged, sheets.charge.charge_id, large, refunded)
+
+
+async def end_large_work(world) -> tuple[str, str]:
+    """A reservation of more lines than a reversal undoes; its last charge has had all refunds of a part."""
     many = usage(*[searches("0.01") for _ in range(USAGE_ITEMS_MAX)])
     large = await world.reservation()
     for part in range(LINES_UNDONE_MAX // USAGE_ITEMS_MAX + 1):
         last = await world.commit(large, usage=many, final=part == LINES_UNDONE_MAX // USAGE_ITEMS_MAX)
+    refunded = last.charge.charge_id
     for _ in range(REFUND_LINES_MAX // USAGE_ITEMS_MAX - 1):
-        await world.refund(last.charge.charge_id, amount_micros=1)
-    await expiry(world, expired)
-    calls = (
+        await world.refund(refunded, amount_micros=1)
+    return large, refunded
+
+
+def refused_for_what_they_ask(world) -> Iterable[Awaitable[object]]:
+    """Calls that nobody could carry out."""
+    given = {"customer_id": world.customer_id}
+    return (
         world.reserve(usage=usage(tokens("acme/unpriced", served_by="umbra/nightjar"))),
         world.charge(usage=usage(tokens("x/y", served_by="umbra/nightjar"))),
         world.charge(usage=usage(tokens(input=-1, served_by="acme/hushed-distilled"))),
         world.charge(usage=usage(sandbox(-1, served_by="hushed-host")), labels=LABELS),
         world.charge(amount_micros=10**14, labels=LABELS),
         world.charge(usage=usage(tokens(input=10**14, served_by="umbra/nightjar"))),
-        world.credit.Charge(charge),
-        world.commit(closed, usage=HIDDEN),
-        world.release(closed),
-        world.release(expired),
-        world.extend(expired, amount_micros=1),
         world.extend("rsv_0", amount_micros=1),
         world.commit("rsv_0", usage=HIDDEN),
-        world.reverse(charge_id=charged),
         world.reverse(charge_id="chg_0"),
-        world.reverse(charge_id=sheets.charge.charge_id),
-        world.refund(charged),
         world.refund("chg_0"),
-        world.reverse(reservation_id=large),
-        world.refund(last.charge.charge_id, amount_micros=1),
-        world.reverse(reservation_id=open_one),
-        world.commit(open_one, amount_micros=10**12),
         world.reserve(customer_id="nobody", usage=HIDDEN),
         world.credit.Quote(pb.QuoteRequest(customer_id="nobody", usage=HIDDEN)),
         world.credit.Quote(pb.QuoteRequest(usage=usage(tokens("x/y")), **given)),
         world.credit.Check(pb.CheckRequest(customer_id="nobody", usage=HIDDEN)),
+    )
+
+
+def refused_for_what_has_ended(world, ended: Ended) -> Iterable[Awaitable[object]]:
+    """Calls that come too late, or are too much for what they name."""
+    return (
+        world.credit.Charge(ended.charge),
+        world.commit(ended.closed, usage=HIDDEN),
+        world.release(ended.closed),
+        world.release(ended.expired),
+        world.extend(ended.expired, amount_micros=1),
+        world.reverse(charge_id=ended.charged),
+        world.reverse(charge_id=ended.sheets),
+        world.refund(ended.charged),
+        world.reverse(reservation_id=ended.large),
+        world.refund(ended.refunded, amount_micros=1),
+        world.reverse(reservation_id=ended.open_one),
+        world.commit(ended.open_one, amount_micros=10**12),
+    )
+
+
+def refused_reads(world) -> Iterable[Awaitable[object]]:
+    """Reads of what is not there, of pages that nobody has, by labels that nobody may name."""
+    given, no_page = {"customer_id": world.customer_id}, {"page_token": "hushed"}
+    nobody, hidden = {"customer_id": "nobody"}, {"label_keys": ["internal.route"]}
+    return (
         world.credit.GetCharge(pb.GetChargeRequest(charge_id="chg_0", **given)),
         world.credit.ListCharges(pb.ListChargesRequest(**no_page, **given)),
         world.credit.ListReservations(pb.ListReservationsRequest(**no_page, **given)),
-        world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id="nobody")),
-        world.wallet.ListGrants(wallet.ListGrantsRequest(customer_id="nobody")),
-        world.wallet.ListTransactions(wallet.ListTransactionsRequest(customer_id="nobody")),
-        world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id="nobody")),
-        world.wallet.GetUsageReport(
-            wallet.GetUsageReportRequest(first_day="2026-11-01", label_keys=["internal.route"], **given)
-        ),
-        world.wallet.GetStatement(
-            wallet.GetStatementRequest(month="2026-11", label_keys=["internal.route"], **given)
-        ),
+        world.wallet.GetBalance(wallet.GetBalanceRequest(**nobody)),
+        world.wallet.ListGrants(wallet.ListGrantsRequest(**nobody)),
+        world.wallet.ListTransactions(wallet.ListTransactionsRequest(**nobody)),
+        world.wallet.GetPriceList(wallet.GetPriceListRequest(**nobody)),
+        world.wallet.GetUsageReport(wallet.GetUsageReportRequest(first_day="2026-11-01", **hidden, **given)),
+        world.wallet.GetStatement(wallet.GetStatementRequest(month="2026-11", **hidden, **given)),
     )
-    for call in calls:
-        await ignore(call)
+
+
+async def be_refused_by_plans(world) -> None:
+    """Work that one plan does not allow, and that another has no budget for."""
+    given = {"customer_id": world.customer_id}
     await world.update(plan="starter")
     denied = usage(sandbox(60, served_by="hushed-host"))
     await ignore(world.charge(usage=denied, labels=LABELS))
@@ -381,6 +425,34 @@ async def be_refused(world):
     await ignore(world.reserve(amount_micros=31 * CREDIT, labels=LABELS))
     await world.wallet.GetBudgets(wallet.GetBudgetsRequest(labels=LABELS, **given))
     await world.update(plan="strict")
+
+
+async def be_refused(world) -> None:
+    """Calls that are refused, each for another reason, with hidden things in what is reported."""
+    ended = await end_work(world)
+    for call in (
+        *refused_for_what_they_ask(world),
+        *refused_for_what_has_ended(world, ended),
+        *refused_reads(world),
+    ):
+        await ignore(call)
+    await be_refused_by_plans(world)
+
+
+async def be_left_out(world, config: Path) -> None:
+    """Customers whose plan is gone, or names no card any more."""
+    plans = (config / "plans.yaml").read_text().replace("  brief:", "  other:")
+    plans = "revision: 2\n" + plans.replace("strict: {card: metered, ", "strict: {")
+    await world.admin.PublishPlans(admin.PublishPlansRequest(document=plans, force=True))
+    await until(partial(are_in_force, world, 2))
+    for card in CARDS:
+        world.customer_id = f"customer of {card}"
+        for call in (
+            world.reserve(usage=HIDDEN, labels=LABELS),
+            world.charge(usage=HIDDEN, labels=LABELS),
+            world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id=world.customer_id)),
+        ):
+            await ignore(call)
 
 
 async def be_unread(world) -> None:
@@ -535,21 +607,9 @@ async def test_no_secret_in_any_byte(serve, database_urls, config, collector):
         said += [served.log(), served.operations_metrics()]
     methods = {name for stub in (CreditServiceStub, WalletServiceStub) for name in vars(stub(world.public))}
     assert overheard.methods == methods
-
-    plans = (config / "plans.yaml").read_text().replace("  brief:", "  other:")
-    plans = "revision: 2\n" + plans.replace("strict: {card: metered, ", "strict: {")
     with serve(database_urls, config) as served:
         async with spying(served, owner, overheard) as world:
-            await world.admin.PublishPlans(admin.PublishPlansRequest(document=plans, force=True))
-            await until(partial(are_in_force, world, 2))
-            for card in CARDS:
-                world.customer_id = f"customer of {card}"
-                for call in (
-                    world.reserve(usage=HIDDEN, labels=LABELS),
-                    world.charge(usage=HIDDEN, labels=LABELS),
-                    world.wallet.GetPriceList(wallet.GetPriceListRequest(customer_id=world.customer_id)),
-                ):
-                    await ignore(call)
+            await be_left_out(world, config)
         said += [served.log(), served.operations_metrics()]
     await owner.close()
 

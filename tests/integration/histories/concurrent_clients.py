@@ -11,14 +11,14 @@ from itertools import count
 from typing import Any
 
 import grpc.aio
-from histories_calls import PAUSE_SECONDS, TURNED_AWAY, refusal_of, writes
+from histories_calls import refusal_of, writes
 from histories_mirror import PLANS, Refusal
 from histories_requests import UNHEARD_OF, Spent, hold_of
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
-from tests.calling import fresh
+from tests.calling import fresh, patient
 
 _ticks = count(1)
 
@@ -75,14 +75,10 @@ class Server:
 
     async def _answer(self, request: Any) -> Any:
         """Give the reply to a request, or its refusal by whoever has looked at it."""
-        while True:
-            try:
-                return await self._methods[type(request)](request)
-            except grpc.aio.AioRpcError as error:
-                refusal = refusal_of(error)
-            if refusal.reason != TURNED_AWAY:
-                return refusal
-            await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            return await patient(lambda: self._methods[type(request)](request))
+        except grpc.aio.AioRpcError as error:
+            return refusal_of(error)
 
 
 class Client:
