@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from importlib.metadata import version
 from typing import Annotated, ClassVar
 
 import typer
 
 from ledger.cli.lazy import LazyGroup
+from ledger.cli.output.console import REFUSED, fail
 
 _LIBRARY_PREFIX = "Value error, "
+_NO_ROOM = frozenset({errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+"""Why nothing can be written to stdout; a pipe that is closed is no failure of ours, and ends the command."""
 
 
 class _MainCommands(LazyGroup):
-    """All commands, which tell a wrong value without what a library puts before it."""
+    """All commands: what is wrong with a value, or with a file to be written, is said in words of ours."""
 
     elsewhere: ClassVar = {
         "serve": "ledger.cli.commands.serve:serve",
@@ -41,6 +45,10 @@ class _MainCommands(LazyGroup):
         except typer.BadParameter as wrong:
             wrong.message = wrong.message.removeprefix(_LIBRARY_PREFIX)
             raise
+        except OSError as failed:
+            if failed.filename is None and failed.errno not in _NO_ROOM:
+                raise
+            fail(f"{failed.filename or 'what is printed'}: {failed.strerror}", REFUSED)
 
 
 app = typer.Typer(

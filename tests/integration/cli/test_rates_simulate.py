@@ -31,6 +31,9 @@ def test_a_fitted_card_is_simulated_and_drawn(target: tuple[str, str], tmp_path:
     wanted = ("--credit-price", "0.05", "--margin", "45%", "--charged-by", "resolved")
     fitted = acu_ledger("rates", "fit", *wanted, "--out", card, *target)
     assert fitted.status == 0, fitted.stderr
+    nowhere = tmp_path / "none" / "fitted.yaml"
+    lost = acu_ledger("rates", "fit", *wanted, "--out", nowhere, *target)
+    assert (lost.status, lost.stderr) == (1, f"{nowhere}: No such file or directory\n")
     charged = ("--charged-by", "resolved", "--picture", picture)
     found = acu_ledger("rates", "simulate", card, "--since", "1d", *charged, "--json", *target).json()
     assert int(found["charges"]) >= 20

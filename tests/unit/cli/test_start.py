@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from ledger.cli.main import app
+from tests.serving import COMMAND, REPOSITORY
 
 HEAVY = ("asyncpg", "ledger.app", "ledger.settings", "pydantic_settings", "pricing.public", "sqlalchemy")
 IMPORTED = f"""
@@ -90,3 +92,17 @@ def test_a_command_that_is_not_there_is_told_with_those_that_are_alike() -> None
     """Whether it is imported by then or not."""
     refused = CliRunner().invoke(app, ["serv"])
     assert (refused.exit_code, "'serve'" in refused.output) == (2, True)
+
+
+def test_what_cannot_be_written_is_said_in_a_line() -> None:
+    """Without a trace: what is printed, or the file, and why."""
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*COMMAND, "rates", "check", "deploy/config"],
+            cwd=REPOSITORY,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (1, "what is printed: No space left on device\n")
