@@ -23,6 +23,7 @@ from ledger.metrics.operations import OperationsMetrics
 
 _HEALTH: Final = "grpc.health.v1.Health/"
 _BATCH: Final = "ledger.v1.CreditService/Batch"
+_IMPORT: Final = "ledger.admin.v1.AdminService/Import"
 
 _OF_ITEM: Final = {name: urgency_of(write.command) for name, write in OF_BATCH.items()}
 _OF_METHOD: Final = {
@@ -73,10 +74,12 @@ class Admission:
             return self._health
         if method == _BATCH:
             return self._batch
+        if method == _IMPORT:
+            return self._read(Urgency.ANY_TIME, _items_imported)
         name = method.rpartition("/")[2]
         urgency = _OF_METHOD.get(name, Urgency.ANY_TIME)
         if name not in _WRITES:
-            return self._read(urgency)
+            return self._read(urgency, lambda _: 1)
 
         def enter(_: Any) -> Place | None:
             self._bear_one_more(urgency)
@@ -87,15 +90,18 @@ class Admission:
 
         return enter
 
-    def _read(self, urgency: Urgency) -> Enter:
-        """A call that joins no line of commands: they have one of their own."""
+    def _read(self, urgency: Urgency, calls: Callable[[Any], int]) -> Enter:
+        """A call that joins no line of commands: they have one of their own.
 
-        def enter(_: Any) -> Place:
+        `calls`: as how many of its key it counts.
+        """
+
+        def enter(request: Any) -> Place:
             self._bear_one_more(urgency)
             refusal = self._waiting.refusal(urgency) or self._refusal_of_read(urgency)
             if refusal is not None:
                 raise refusal
-            allowance = self._of_key(urgency, 1) if self._allowances is not None else None
+            allowance = self._of_key(urgency, calls(request)) if self._allowances is not None else None
             return self._reads.enter(allowance)
 
         return enter
@@ -117,7 +123,10 @@ class Admission:
 
     def at_door(self, method: str) -> AtDoor | None:
         """What judges the calls of a method before their message; None: it is small, and read in any case."""
-        return self._batch_at_door if method == _BATCH else None
+        return {_BATCH: self._batch_at_door, _IMPORT: self._import_at_door}.get(method)
+
+    def _import_at_door(self) -> OverloadedError | None:
+        return self._waiting.refusal(Urgency.ANY_TIME)
 
     def _batch_at_door(self) -> OverloadedError | None:
         """Where holds are refused it may hold commits: it is read, unless many have been read in vain."""
@@ -160,3 +169,9 @@ def _latest(request: Any) -> Urgency:
     """Of the items of a batch, that which is refused last."""
     items = {_OF_ITEM.get(item.WhichOneof("write")) for item in request.items}
     return next((each for each in _LATEST if each in items), Urgency.NEW_WORK)
+
+
+def _items_imported(request: Any) -> int:
+    """As many calls as it has items; one where it has too many, of which none is done."""
+    count = len(request.items)
+    return max(1, count) if count <= limits.IMPORT_ITEMS_MAX else 1

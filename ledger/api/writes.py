@@ -134,14 +134,14 @@ class Writes:
     def __init__(self, engine: Engine, reads: Reads, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._reads = reads
-        self._clock = clock
+        self.now = clock
         """The database's time, as the process knows it."""
 
     async def answer(
         self, method: Method[Request, C, Response], request: Request, act: Act | None = None
     ) -> Response:
         """The answer to a request. Raises InvalidArgumentError, StatusError, or what the engine raises."""
-        write = method.decode(request, self._clock())
+        write = method.decode(request, self.now())
         booked = await self.carry_out(write, act)
         response = method.response()
         method.answer(response, write, booked)

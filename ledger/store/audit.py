@@ -112,12 +112,10 @@ async def note(
     after: Image,
     *,
     request_id: str | None = None,
-    entry: Entry | None = None,
 ) -> None:
     """Writes a row, in the transaction that the connection is in."""
-    customer, sequence = (entry.customer, entry.sequence) if entry is not None else (None, None)
     images = [orjson.dumps(image).decode() if image is not None else None for image in (before, after)]
-    await connection.execute(NOTE, *act, resource, customer, sequence, request_id, *images)
+    await connection.execute(NOTE, *act, resource, request_id, *images)
 
 
 async def list_events(

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.errors import NotNowError, RequestError
-from ledger.store.audit import CUSTOMERS, customer_image, note
+from ledger.store.audit import CUSTOMERS, Audited, customer_image
 from ledger.store.cells import rows_out
-from ledger.store.cells.columns import ENTRY, RENEWAL, WALLET, instant_of, shared_types
+from ledger.store.cells.columns import AUDIT, ENTRY, RENEWAL, WALLET, instant_of, shared_types
 from ledger.store.cells.load import find_entries
 from ledger.store.cells.write import new_token
 from ledger.store.statements import statements_of
+from ledger.turns import LINES_AT_ONCE, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from ledger.books.model.decisions import Decision
@@ -33,12 +34,15 @@ REMEMBERED_MAX = 20_000
 
 _SQL = statements_of(
     __name__,
-    shared=shared_types(4),
+    shared=shared_types(5),
     wallet_columns=", ".join(WALLET.names),
-    wallet_values=WALLET.values(4),
-    created_at=instant_of("x", "last_instant", 4),
+    wallet_values=WALLET.values(5),
+    created_at=instant_of("x", "last_instant", 5),
     entry_columns=", ".join(ENTRY.names),
-    entry_values=ENTRY.values(4),
+    entry_values=ENTRY.values(5),
+    audit_columns=", ".join(AUDIT.names),
+    audit_values=AUDIT.select("x"),
+    customers=CUSTOMERS,
     shared_with_renewals=shared_types(2),
     renewal_columns=", ".join(RENEWAL.names),
     renewal_values=RENEWAL.values(2),
@@ -56,6 +60,14 @@ class CustomerKey(NamedTuple):
 
     customer: int
     cell: str
+
+
+class NewCustomer(NamedTuple):
+    """A customer that is to be created."""
+
+    customer_id: str
+    make: Callable[[int, datetime], Decision]
+    """Decides its first entry, for the number that it is given, at the database's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,44 +179,97 @@ async def customer_ids(pool: Pool, customers: Iterable[int]) -> dict[int, str]:
     return {record["customer"]: record["customer_id"] for record in records}
 
 
-async def create_customer(
-    pool: Pool, customer_id: str, cell: str, make: Callable[[int, datetime], Decision], by: Act
-) -> Created:
-    """Creates a customer: its directory row, wallet and first entry, and the act, in one transaction.
+async def create_customers(
+    pool: Pool, cell: str, asked: Sequence[NewCustomer], by: Act
+) -> list[Created | CustomerExistsError | RequestIdReusedError]:
+    """Creates customers in one transaction: of each its directory row, wallet and first entry, and the act.
 
-    `make` decides that entry for the number that the customer is given, at the database's time. Safe to
-    repeat: the same request (by request id and fingerprint) gets its entry again. Raises CustomerExistsError
-    and RequestIdReusedError.
+    What became of each, in their order. Safe to repeat: where there is a customer of the id already, or one
+    was asked for before, the same request (by request id and fingerprint) gets its entry again.
     """
     async with pool.acquire() as connection, connection.transaction():
-        entered = await connection.fetchrow(ENTER, customer_id, cell)
-        if entered is None:
-            return await _repeated(connection, customer_id, make)
-        customer, now = entered
-        decision = make(customer, now)
-        shared = rows_out.Shared()
-        wallet = rows_out.joined([rows_out.wallet_row(decision.wallet, shared, with_profile=True)])
-        entry = rows_out.joined([rows_out.entry_row(decision.entry, shared)])
-        born = _BORN.format(cell=cell, wallet_rows=WALLET.rows(cell, 1), entry_rows=ENTRY.rows(cell, 2))
-        await connection.execute(born, wallet, entry, new_token(), *shared.parameters())
-        if decision.renewals:
-            await _come_to_plan(connection, cell, decision)
-        made, image = decision.entry, customer_image(decision.wallet)
-        await note(
-            connection, by, f"{CUSTOMERS}{customer_id}", None, image, request_id=made.request_id, entry=made
-        )
-    return Created(CustomerKey(customer, cell), decision.entry, replayed=False)
+        ids = list({each.customer_id for each in asked})
+        entered = await connection.fetch(ENTER, ids, cell)
+        numbers = {record["customer_id"]: record["customer"] for record in entered}
+        now = max((record["now"] for record in entered), default=None)
+        created: dict[int, Decision] = {}
+        repeated: dict[int, NewCustomer] = {}
+        for index, each in enumerate(asked):
+            number = numbers.pop(each.customer_id, None)
+            if number is None or now is None:
+                repeated[index] = each
+            else:
+                created[index] = each.make(number, now)
+        if created:
+            await _bear(connection, cell, created.values(), by)
+        found = await _repeated(connection, repeated) if repeated else {}
+    for index, decision in created.items():
+        key = CustomerKey(decision.entry.customer, cell)
+        found[index] = Created(key, decision.entry, replayed=False)
+    return [found[index] for index in range(len(asked))]
 
 
-async def _come_to_plan(connection: PooledConnection, cell: str, decision: Decision) -> None:
-    """Notes that what recurs by the customer's plan is to begin."""
-    shared = rows_out.Shared()
-    customer = decision.entry.customer
-    rows = rows_out.joined(
-        [rows_out.renewal_row(customer, key, renewal, shared) for key, renewal in decision.renewals.items()]
+async def _bear(connection: PooledConnection, cell: str, decided: Collection[Decision], by: Act) -> None:
+    """Writes what has been decided of new customers."""
+    shared, turns = rows_out.Shared(), Turns(LINES_AT_ONCE)
+    wallets, entries, acts = [], [], []
+    for decision in decided:
+        wallets.append(rows_out.wallet_row(decision.wallet, shared, with_profile=True))
+        entries.append(rows_out.entry_row(decision.entry, shared))
+        act = Audited(by, decision.entry, None, customer_image(decision.wallet))
+        acts.append(rows_out.audit_row(act))
+        await turns.after(3)
+    born = _BORN.format(
+        cell=cell,
+        wallet_rows=WALLET.rows(cell, 1),
+        entry_rows=ENTRY.rows(cell, 2),
+        audit_rows=AUDIT.rows(cell, 3),
     )
+    rows = map(rows_out.joined, (wallets, entries, acts))
+    await connection.execute(born, *rows, new_token(), *shared.parameters())
+    if any(decision.renewals for decision in decided):
+        await _come_to_plan(connection, cell, decided)
+
+
+async def _come_to_plan(connection: PooledConnection, cell: str, decided: Iterable[Decision]) -> None:
+    """Notes that what recurs by the customers' plans is to begin."""
+    shared = rows_out.Shared()
+    rows = [
+        rows_out.renewal_row(decision.entry.customer, key, renewal, shared)
+        for decision in decided
+        for key, renewal in decision.renewals.items()
+    ]
     text = _COMES_TO_PLAN.format(cell=cell, renewal_rows=RENEWAL.rows(cell, 1))
-    await connection.execute(text, rows, *shared.parameters())
+    await connection.execute(text, rows_out.joined(rows), *shared.parameters())
+
+
+async def _repeated(
+    connection: PooledConnection, asked: Mapping[int, NewCustomer]
+) -> dict[int, Created | CustomerExistsError | RequestIdReusedError]:
+    """What creations amount to, by their numbers, whose customers are there already."""
+    records = await connection.fetch(FIND, [each.customer_id for each in asked.values()])
+    now = await connection.fetchval("SELECT clock_timestamp()")
+    keys = {customer_id: CustomerKey(customer, cell) for customer_id, customer, cell in records}
+    again = {n: each.make(keys[each.customer_id].customer, now).entry for n, each in asked.items()}
+    ids = [(entry.customer, entry.request_id) for entry in again.values() if entry.request_id is not None]
+    entries: dict[tuple[int, str], Entry] = {}
+    for cell in {key.cell for key in keys.values()}:
+        entries |= await find_entries(connection, cell, ids)
+    return {
+        n: _of_entry(asked[n].customer_id, keys, entry, entries.get((entry.customer, entry.request_id or "")))
+        for n, entry in again.items()
+    }
+
+
+def _of_entry(
+    customer_id: str, keys: Mapping[str, CustomerKey], asked: Entry, entry: Entry | None
+) -> Created | CustomerExistsError | RequestIdReusedError:
+    """What a creation amounts to whose customer is there, by the entry of its request id, if there is one."""
+    if entry is None:
+        return CustomerExistsError(customer_id)
+    if entry.fingerprint != asked.fingerprint:
+        return RequestIdReusedError(asked.request_id)
+    return Created(keys[customer_id], entry, replayed=True)
 
 
 async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:
@@ -213,20 +278,3 @@ async def due_customers(pool: Pool, cell: str, now: datetime, limit: int) -> lis
     Without those that take no writes.
     """
     return [tuple(record) for record in await pool.fetch(DUE.format(cell=cell), now, limit)]
-
-
-async def _repeated(
-    connection: PooledConnection, customer_id: str, make: Callable[[int, datetime], Decision]
-) -> Created:
-    """What a creation amounts to where the customer is there already."""
-    [(_, customer, cell)] = await connection.fetch(FIND, [customer_id])
-    asked = make(customer, await connection.fetchval("SELECT clock_timestamp()")).entry
-    if asked.request_id is None:
-        raise CustomerExistsError(customer_id)
-    entries = await find_entries(connection, cell, [(customer, asked.request_id)])
-    entry = entries.get((customer, asked.request_id))
-    if entry is None:
-        raise CustomerExistsError(customer_id)
-    if entry.fingerprint != asked.fingerprint:
-        raise RequestIdReusedError(asked.request_id)
-    return Created(CustomerKey(customer, cell), entry, replayed=True)

@@ -17,7 +17,6 @@ import asyncpg
 from ledger.store.cells import columns
 from ledger.store.cells.load import LoadRequest, load
 from ledger.store.cells.write import write
-from ledger.store.directory import create_customer
 from ledger.store.finance.rollups import advance
 from ledger.store.postgres.database import Connection, Database
 from ledger.store.postgres.embedded import EmbeddedPostgres
@@ -25,6 +24,7 @@ from ledger.store.postgres.migrate import migrate
 from tests.acts import ACT
 from tests.benchmarks import workload
 from tests.benchmarks.desk import Desk
+from tests.customers import create_customer
 from tests.databases import DatabaseUrls
 
 CELL = "cell_00"

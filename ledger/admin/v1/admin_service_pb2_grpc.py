@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.SerializeToString,
                 response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.FromString,
                 _registered_method=True)
+        self.Import = channel.unary_unary(
+                '/ledger.admin.v1.AdminService/Import',
+                request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportRequest.SerializeToString,
+                response_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportResponse.FromString,
+                _registered_method=True)
         self.ConfirmGrant = channel.unary_unary(
                 '/ledger.admin.v1.AdminService/ConfirmGrant',
                 request_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ConfirmGrantRequest.SerializeToString,
@@ -283,6 +288,13 @@ class AdminServiceServicer:
 
     def IssueGrant(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Import(self, request, context):
+        """Up to 500 of the two above, each by itself as by its own method: customers first, then grants.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -586,6 +598,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.IssueGrant,
                     request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.FromString,
                     response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.SerializeToString,
+            ),
+            'Import': grpc.unary_unary_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportRequest.FromString,
+                    response_serializer=ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportResponse.SerializeToString,
             ),
             'ConfirmGrant': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmGrant,
@@ -914,6 +931,33 @@ class AdminService:
             '/ledger.admin.v1.AdminService/IssueGrant',
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantRequest.SerializeToString,
             ledger_dot_admin_dot_v1_dot_admin__service__pb2.IssueGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ledger.admin.v1.AdminService/Import',
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportRequest.SerializeToString,
+            ledger_dot_admin_dot_v1_dot_admin__service__pb2.ImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

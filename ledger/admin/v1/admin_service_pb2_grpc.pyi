@@ -39,6 +39,8 @@ class AdminServiceStub:
     ListCustomers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomersRequest, _admin_service_pb2.ListCustomersResponse]
     """By id."""
     IssueGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.IssueGrantRequest, _admin_service_pb2.IssueGrantResponse]
+    Import: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ImportRequest, _admin_service_pb2.ImportResponse]
+    """Up to 500 of the two above, each by itself as by its own method: customers first, then grants."""
     ConfirmGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ConfirmGrantRequest, _admin_service_pb2.ConfirmGrantResponse]
     """A grant that was pending payment is paid: it becomes active, or pending its start."""
     VoidGrant: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.VoidGrantRequest, _admin_service_pb2.VoidGrantResponse]
@@ -140,6 +142,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListCustomers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCustomersRequest, _admin_service_pb2.ListCustomersResponse]  # type: ignore[assignment]
     """By id."""
     IssueGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.IssueGrantRequest, _admin_service_pb2.IssueGrantResponse]  # type: ignore[assignment]
+    Import: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ImportRequest, _admin_service_pb2.ImportResponse]  # type: ignore[assignment]
+    """Up to 500 of the two above, each by itself as by its own method: customers first, then grants."""
     ConfirmGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ConfirmGrantRequest, _admin_service_pb2.ConfirmGrantResponse]  # type: ignore[assignment]
     """A grant that was pending payment is paid: it becomes active, or pending its start."""
     VoidGrant: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.VoidGrantRequest, _admin_service_pb2.VoidGrantResponse]  # type: ignore[assignment]
@@ -268,6 +272,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.IssueGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.IssueGrantResponse, _abc.Awaitable[_admin_service_pb2.IssueGrantResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Import(
+        self,
+        request: _admin_service_pb2.ImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ImportResponse, _abc.Awaitable[_admin_service_pb2.ImportResponse]]:
+        """Up to 500 of the two above, each by itself as by its own method: customers first, then grants."""
 
     @_abc_1.abstractmethod
     def ConfirmGrant(

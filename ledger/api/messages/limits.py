@@ -54,6 +54,10 @@ class PortLimits(NamedTuple):
 BATCH_ITEMS_MAX: Final = 1_000
 """Writes in one `Batch`: past it a call gains no speed, and keeps others waiting."""
 
+IMPORT_ITEMS_MAX: Final = 500
+"""Customers and grants in one `Import`: past it a call gains no speed. What each of them is refused for fits
+into the 4 MiB that clients take by default."""
+
 BATCH_WORK_AT_ONCE: Final = 2_000
 """Items of usage (writes without usage count as one) of a `Batch` that are under way at once: the next begin
 when these have their answers, so that no call fills the lines in which all others wait."""

@@ -3,29 +3,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
-
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from typing import Final
 
 from ledger.access.caller import Caller, current
 from ledger.api import writes
-from ledger.api.errors import StatusError, refusal_status, refused, status_of
+from ledger.api.batches import BatchCalls, BatchedWrite, require_items
+from ledger.api.errors import StatusError, refusal_status, refused
 from ledger.api.messages import decode, encode, ids, limits, paging, validation
-from ledger.api.messages.validation import InvalidArgumentError, Problems
-from ledger.api.messages.write import Write
+from ledger.api.messages.validation import Problems
 from ledger.api.public import budgets
 from ledger.api.public.checks import checked, shares_micros
 from ledger.api.scopes import scopes_of_items
-from ledger.api.writes import OF_BATCH, Method, Writes, committed
+from ledger.api.writes import OF_BATCH, Writes
 from ledger.books.model.refusals import Refusal, RefusalReason
 from ledger.books.model.reservations import ReservationState
-from ledger.engine.command import Asked, OverloadedError, Pending
 from ledger.engine.engine import Engine
-from ledger.engine.limits import Urgency
-from ledger.engine.waiting import Announced, urgency_of
+from ledger.engine.waiting import urgency_of
 from ledger.store.reading.reads import NEWEST, Booked, Reads
 from ledger.turns import LINES_AT_ONCE, Turns
 from ledger.v1 import credit_service_pb2 as pb
@@ -38,25 +33,12 @@ _STATES: Final = {
 _BATCH: Final = "ledger.v1.CreditService/Batch"
 
 
-class _BatchedWrite(NamedTuple):
-    """A write that a batch may hold."""
-
-    name: str
-    """Of its fields in the item and in the result."""
-    method: Method[Any, Any, Any]
-    scope: str
-    urgency: Urgency
-
-
 _KINDS: Final = {
-    name: _BatchedWrite(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
+    name: BatchedWrite(name, OF_BATCH[name], scope, urgency_of(OF_BATCH[name].command))
     for name, scope in scopes_of_items(
         pb.DESCRIPTOR.services_by_name["CreditService"], pb.BatchItem.DESCRIPTOR
     ).items()
 }
-
-_Begun = tuple[pb.BatchResult, _BatchedWrite, Write[Any], Pending | None]
-"""The result of an item, its kind, the write, and what is to come of it (None: it is begun no more)."""
 
 MakeToken = Callable[[Caller, str, timedelta], tuple[str, datetime]]
 """Makes a token of a caller for a customer, and says when it ends."""
@@ -73,9 +55,7 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
         self._clock = clock
         self._make_token = make_token
         self._writes = Writes(engine, reads, clock)
-        self._waiting = engine.waiting
-        self._gathering = engine.gathering
-        self._beginning = asyncio.Semaphore(limits.BATCHES_BEGUN_AT_ONCE)
+        self._batches = BatchCalls(_BATCH, _KINDS, self._writes, engine)
 
     async def Quote(self, request: pb.QuoteRequest, context: object) -> pb.QuoteResponse:
         """Prices usage; no effect."""
@@ -139,90 +119,11 @@ class CreditService(credit_service_pb2_grpc.CreditServiceServicer):
 
         A caller that goes away in the middle may leave the last items undone, and repeats the call.
         """
-        count = len(request.items)
-        if not 1 <= count <= limits.BATCH_ITEMS_MAX:
-            allowed = f"1 to {limits.BATCH_ITEMS_MAX} are allowed"
-            raise InvalidArgumentError([("items", f"has {count} items; {allowed}")])
-        response, turns = pb.BatchResponse(), Turns()
-        with self._waiting.announced(count) as announced:
-            items = iter(request.items)
-            while len(response.results) < count:
-                asked = self._writes.ask()
-                async with self._beginning:
-                    with self._gathering.more(), asked.beginning():
-                        begun = await self._begin_some(items, response, announced, asked, turns)
-                await asked.all_done()
-                announced.answered()
-                await self._answer_all(begun, turns)
+        require_items(request.items, limits.BATCH_ITEMS_MAX)
+        response = pb.BatchResponse()
+        items = ((item, response.results.add()) for item in request.items)
+        await self._batches.carry_out(items, len(request.items))
         return response
-
-    async def _begin_some(
-        self,
-        items: Iterator[pb.BatchItem],
-        response: pb.BatchResponse,
-        announced: Announced,
-        asked: Asked,
-        turns: Turns,
-    ) -> list[_Begun]:
-        """Begins the next writes of a batch, as many as may be under way at once, each with its result.
-
-        One that is refused for overload costs next to nothing: most are, where there is much too much. What
-        may be begun is judged once a turn: in the middle of one nothing else joins the line.
-        """
-        begun: list[_Begun] = []
-        shed: dict[tuple[str, float], Status] = {}
-        bearable: set[Urgency] = set()
-        kinds: dict[str | None, _BatchedWrite] = {}
-        underway = counted = 0
-        now, caller = self._clock(), current()
-        asked.arrive()
-        for item in items:
-            result, work = response.results.add(), 1
-            counted += 1
-            try:
-                name = item.WhichOneof("write")
-                kind = kinds.get(name) or kinds.setdefault(name, _kind(name, caller))
-                if kind.urgency not in bearable:
-                    overloaded = announced.refusal(kind.urgency)
-                    if overloaded is not None:
-                        result.error.CopyFrom(_once(shed, overloaded))
-                        continue
-                    bearable.add(kind.urgency)
-                write = kind.method.decode(getattr(item, kind.name), now)
-                outcome = self._writes.begin(write, asked, caller)
-                begun.append((result, kind, write, outcome))
-                work = outcome.work if outcome is not None else 1
-            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                result.error.CopyFrom(status_of(error, _BATCH))
-            underway += work
-            turns.left -= work
-            if turns.left <= 0:
-                announced.begin(counted)
-                counted = 0
-                bearable.clear()
-                await turns.give()
-                asked.arrive()
-            if underway >= limits.BATCH_WORK_AT_ONCE:
-                break
-        announced.begin(counted)
-        return begun
-
-    async def _answer_all(self, begun: Sequence[_Begun], turns: Turns) -> None:
-        """Tells what came of each write in its result."""
-        for result, kind, write, outcome in begun:
-            work = 1
-            try:
-                if outcome is None:
-                    booked = await self._writes.untimely(write)
-                else:
-                    work = outcome.work
-                    booked = committed(write, outcome)
-                kind.method.answer(getattr(result, kind.name), write, booked)
-            except Exception as error:  # noqa: BLE001 -- one bad item fails alone
-                result.error.CopyFrom(status_of(error, _BATCH))
-            turns.left -= work
-            if turns.left <= 0:
-                await turns.give()
 
     async def GetReservation(
         self, request: pb.GetReservationRequest, context: object
@@ -322,21 +223,3 @@ def _charge(into: pb.Charge, customer_id: str, booked: Booked) -> None:
         is_reversed=booked.is_reversed,
         refunded_micros=booked.refunded_micros,
     )
-
-
-def _once(shed: dict[tuple[str, float], Status], overloaded: OverloadedError) -> Status:
-    """The status of a refusal, made once for all writes of a batch that one limit refuses."""
-    which = overloaded.limit, overloaded.bound
-    status = shed.get(which)
-    if status is None:
-        status = shed[which] = status_of(overloaded, _BATCH)
-    return status
-
-
-def _kind(name: str | None, caller: Caller) -> _BatchedWrite:
-    """Which write that of an item is. Raises ScopeRequiredError where the caller may not do that."""
-    kind = _KINDS.get(name or "")
-    if kind is None:
-        raise InvalidArgumentError([("write", f"one of {', '.join(OF_BATCH)} is required")])
-    caller.require(kind.scope)
-    return kind

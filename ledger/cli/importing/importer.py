@@ -1,22 +1,31 @@
-"""Carries out an import: so many rows at a time, each by itself; what is wrong with one holds up no other."""
+"""Carries out an import: many rows in a call, each by itself; what is wrong with one holds up no other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import grpc
+import grpc.aio
+
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.cli.importing.requests import ImportKind, granted_micros, paid_nanousd
 from ledger.cli.importing.row_files import BrokenLine, TextRow
-from ledger.cli.services import Ledger, call
+from ledger.cli.services import CALL_TIMEOUT_SECONDS, Ledger, call
 from ledger.client import CreditsError
 from ledger.client.errors import CallerRefused, NotNow, RequestIdReused
+from ledger.client.retries import with_retries
+from ledger.client.statuses import error_of_call, error_of_status
 
-IN_FLIGHT: Final = 96
-"""Rows: a connection has 100 calls at a time."""
+ROWS_OF_CALL_MAX: Final = 250
+BYTES_OF_CALL_MAX: Final = 2 * 1024 * 1024
+"""Half of what the service takes: a larger call gains no speed, and holds up whoever else calls."""
+
+CALLS_AT_ONCE: Final = 3
+"""One is prepared here while the service is at another, and its database at a third."""
 
 PATIENCE_SECONDS: Final = 120.0
 """For a server that is away or overloaded: an import is nobody's foreground."""
@@ -31,6 +40,8 @@ _COLUMNS: Final = {
 
 _REHEARSAL: Final = "dry-run"
 """Has no effect, so that it takes no request id."""
+
+_INTERRUPTED: Final = "interrupted"
 
 _ENDS_ALL: Final = (NotNow, CallerRefused)
 """Failures that say nothing of the row: the next one would fail alike."""
@@ -88,11 +99,14 @@ class Importer:
         self.tally = ImportTally()
 
     async def run(self) -> ImportTally:
-        """Imports all rows that are right."""
-        requests = self._requests(is_rehearsal=False)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(self._import_from(requests))
+        """Imports all rows that are right. Cancelled, it begins no more, and ends with those under way."""
+        rows = _Ahead(self._requests(is_rehearsal=False))
+        calls = asyncio.gather(*(self._import_from(rows) for _ in range(CALLS_AT_ONCE)))
+        try:
+            await asyncio.shield(calls)
+        except asyncio.CancelledError:
+            self._stop(_INTERRUPTED)
+            await calls
         return self.tally
 
     async def check(self) -> ImportTally:
@@ -155,22 +169,60 @@ class Importer:
             return BrokenLine(row.line, self._kind.row_id, f"is that of line {first} too")
         return found
 
-    async def _import_from(self, requests: Iterator[tuple[int, Any]]) -> None:
-        for line, request in requests:
+    async def _import_from(self, rows: _Ahead) -> None:
+        """Imports rows, a call after the other, while there are some and nothing ends all."""
+        while not self.tally.stopped and (taken := rows.take()):
             try:
-                answer = await call(self._method(request), request, patience_seconds=PATIENCE_SECONDS)
-            except _ENDS_ALL as failed:
-                self.tally.stopped = self.tally.stopped or str(failed)
-            except CreditsError as refused:
-                self.tally.add_wrong(self._problems(line, refused))
-            else:
-                self.tally.add_right(request, before=answer.replayed)
-            if self.tally.stopped:
-                return
+                await self._import(taken)
+            except CreditsError as failed:
+                self._stop(str(failed))
 
-    def _method(self, request: Any) -> Any:
-        is_customer = isinstance(request, admin.CreateCustomerRequest)
-        return self._ledger.admin.CreateCustomer if is_customer else self._ledger.admin.IssueGrant
+    async def _import(self, rows: dict[int, Any]) -> None:
+        """Imports rows by their lines. What may succeed later, of a call or of a row, is asked for again.
+
+        Raises CreditsError where that says nothing of the rows: the next ones would fail alike.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        left = dict(rows)
+
+        async def attempt() -> None:
+            results = await self._ask(left)
+            again = None
+            for (line, request), result in zip([*left.items()], results, strict=True):
+                failed = self._note(line, request, result)
+                if failed is None:
+                    del left[line]
+                again = again or failed
+            if again is not None:
+                raise again
+
+        await with_retries(attempt, deadline, lambda: not self.tally.stopped)
+
+    async def _ask(self, rows: dict[int, Any]) -> Sequence[admin.ImportResult]:
+        items = [_item(request) for request in rows.values()]
+        try:
+            answer = await self._ledger.admin.Import(
+                admin.ImportRequest(items=items), timeout=CALL_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_of_call(error) from None
+        return answer.results
+
+    def _note(self, line: int, request: Any, result: admin.ImportResult) -> CreditsError | None:
+        """Takes note of what became of a row; returns why it is to be asked for again."""
+        if not result.HasField("error"):
+            before = result.create_customer.replayed or result.issue_grant.replayed
+            self.tally.add_right(request, before=before)
+            return None
+        refused = error_of_status(result.error)
+        if isinstance(refused, _ENDS_ALL):
+            return refused
+        self.tally.add_wrong(self._problems(line, refused))
+        return None
+
+    def _stop(self, why: str) -> None:
+        """Begins no further call; the first reason stands."""
+        self.tally.stopped = self.tally.stopped or why
 
     def _problems(self, line: int, refused: CreditsError) -> tuple[BrokenLine, ...]:
         if isinstance(refused, RequestIdReused):
@@ -191,3 +243,35 @@ class Importer:
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 return found
+
+
+def _item(request: Any) -> admin.ImportItem:
+    if isinstance(request, admin.CreateCustomerRequest):
+        return admin.ImportItem(create_customer=request)
+    return admin.ImportItem(issue_grant=request)
+
+
+class _Ahead:
+    """Rows as calls take them: so many, or so many bytes of them, by their lines."""
+
+    def __init__(self, rows: Iterator[tuple[int, Any]]) -> None:
+        self._rows = rows
+        self._next: tuple[int, Any] | None = None
+        """Read, and too large for the call before."""
+
+    def take(self) -> dict[int, Any]:
+        """Those of the next call; none: there are no more."""
+        taken: dict[int, Any] = {}
+        room = BYTES_OF_CALL_MAX
+        while len(taken) < ROWS_OF_CALL_MAX:
+            row = self._next or next(self._rows, None)
+            self._next = None
+            if row is None:
+                break
+            line, request = row
+            room -= request.ByteSize()
+            if taken and room < 0:
+                self._next = row
+                break
+            taken[line] = request
+        return taken

@@ -34,11 +34,13 @@ READS = ("Check", "Diff", "Get", "List", "Simulate", "Verify")
 """What a method's name begins with that changes nothing."""
 ANSWERS = ("ExplainCharge", "FitRates", "ImportCosts")
 """They change nothing either, whatever their names begin with."""
+OF_OTHERS = ("Import",)
+"""Its items are acts of their own methods."""
 WRITES = sorted(
     method.name
     for service in BACK_OFFICE
     for method in service.methods
-    if not method.name.startswith(READS) and method.name not in ANSWERS
+    if not method.name.startswith(READS) and method.name not in (*ANSWERS, *OF_OTHERS)
 )
 CARD = """
 card: {name}
@@ -343,6 +345,31 @@ async def test_what_cannot_be_audited_is_not_done(service, method):
     assert refused.code is grpc.StatusCode.INTERNAL
     assert await service.owner.fetchrow(STATE) == state
     await done(service, method, **fields)
+
+
+async def test_what_is_imported_leaves_the_rows_of_its_methods(service):
+    """One for each item that has an effect, as if it had come alone: by the same method, of the same key."""
+    key = await service.make("ops", name="who imports")
+    requests = [(method, await REQUESTS[method](service)) for method in ("CreateCustomer", "IssueGrant") * 2]
+    items = [
+        pb.ImportItem(**{"create_customer" if "customer" in fields else "issue_grant": fields})
+        for _, (fields, _) in requests
+    ]
+    before = await last(service)
+    for answer in [await service.call("Import", key, items=[*items, pb.ImportItem(), *items]) for _ in "12"]:
+        assert answer.code is grpc.StatusCode.OK, answer
+        assert [result.WhichOneof("outcome") for result in answer.response.results].count("error") == 1
+    rows = await acts(service, before)
+    assert sorted((row["method"], row["resource"], row["request_id"]) for row in rows) == sorted(
+        (method, resource, fields["request_id"]) for method, (fields, resource) in requests
+    )
+    assert {(row["key_id"], row["name"]) for row in rows} == {(parse(key).key_id, "who imports")}
+    entries = await service.owner.fetch(
+        "SELECT e.request_id FROM cell_00.entries e JOIN ledger.audit a USING (customer, sequence)"
+        " WHERE a.number > $1 AND e.request_id = a.request_id",
+        before,
+    )
+    assert len(entries) == len(rows) == 4
 
 
 async def test_grants_by_two_servers_at_once_leave_one_row_each(postgres):

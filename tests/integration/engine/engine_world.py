@@ -13,10 +13,10 @@ from ledger.clock import DatabaseClock
 from ledger.engine.command import Committed, all_done
 from ledger.engine.engine import Engine
 from ledger.publishing.service import PublishingService
-from ledger.store.directory import create_customer
 from ledger.store.finance.verify import verify_journal
 from ledger.store.postgres.database import Database
 from tests.acts import ACT
+from tests.customers import create_customer
 
 COSTS = """
 units:

@@ -14,13 +14,14 @@ from engine_world import World, fingerprint
 
 from ledger import books
 from ledger.engine.command import Committed
-from ledger.store.directory import Directory, create_customer
+from ledger.store.directory import Directory
 from ledger.store.finance.verify import verify_journal
 from ledger.store.postgres.database import Database
 from ledger.store.reading.month_statement import StatementQuery
 from ledger.store.reading.reads import Reads
 from tests.acts import ACT
 from tests.amounts import CREDIT, DOLLAR
+from tests.customers import create_customer
 from tests.waiting import until
 
 MONTHS = 14

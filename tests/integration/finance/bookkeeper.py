@@ -41,11 +41,11 @@ from ledger.books import (
 from ledger.followers.tailer import Tailer
 from ledger.store.cells.load import LoadRequest, load, load_claimed, load_reversal, load_states
 from ledger.store.cells.write import Batch, Standing, write
-from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Connection, Database
 from tests import build
 from tests.acts import ACT
 from tests.amounts import CREDIT, DOLLAR
+from tests.customers import create_customer
 
 CELL = "cell_00"
 AMPLE = Budget("ample", 10**6 * CREDIT, BudgetWindow.TOTAL)

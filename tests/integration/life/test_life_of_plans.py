@@ -17,11 +17,11 @@ from ledger.followers.overrides_follower import OverridesFollower
 from ledger.metrics.operations import OperationsMetrics
 from ledger.prices.plans import BUILT_IN
 from ledger.publishing.publisher import By, PlansInUseError
-from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Database
 from ledger.store.postgres.migrate import DEFAULT_CELLS
 from ledger.store.prices.versions import CONVERGENCE, Kind, Source
 from tests.acts import ACT
+from tests.customers import create_customer
 
 OPS = By(ACT, Source.API)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ledger import books
 from ledger.books import Decision, Facts, GrantKind, Plan, Priced
 from ledger.store.cells.write import Batch, Standing
-from ledger.store.directory import create_customer
 from tests import batches, build
 from tests.acts import ACT
 from tests.amounts import CREDIT, DOLLAR
 from tests.build import decided
+from tests.customers import create_customer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,12 +17,12 @@ from ledger.store.directory import (
     CustomerKey,
     Directory,
     RequestIdReusedError,
-    create_customer,
     customer_ids,
     due_customers,
     find_customers,
 )
 from tests.acts import ACT
+from tests.customers import create_customer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
