@@ -46,10 +46,13 @@ class Program:
             return None
 
     def wait(self, timeout_seconds: float | None = None) -> int:
-        """Its exit status, once it has ended. Raises TimeoutError."""
+        """Its exit status, once it has ended. Raises subprocess.TimeoutExpired."""
         if self._status is None:
             self._reports.settimeout(timeout_seconds)
-            self._status = self._number()
+            try:
+                self._status = self._number()
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("acu-ledger", timeout_seconds or 0) from None
             self._reports.close()
         return self._status
 
@@ -57,6 +60,10 @@ class Program:
         """Nothing happens where it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
     def _number(self) -> int:
         sent = self._reports.recv(_NUMBER_BYTES)

@@ -96,7 +96,7 @@ def serving(environment: Mapping[str, str], *options: str, stderr: Path | None =
             process.send_signal(signal.SIGTERM)
             assert process.wait(_STOP_SECONDS) == 0
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             process.wait()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc.aio
 
 from ledger.client.channel import ANSWER_BYTES_MAX
+from tests import forks
 from tests.serving import COMMAND, FREE_PORTS, REPOSITORY, address, clean_environment
 from tests.stubs import Stubs
 
@@ -35,7 +36,7 @@ class Server:
         self._database = database
         self.command = command
         self._log = logs / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forks.Program | None = None
         self._ledger: Stubs | None = None
         self._channels: list[grpc.aio.Channel] = []
         """Old ones too: closing one would cancel whoever still waits on it."""
@@ -68,16 +69,15 @@ class Server:
         addresses = {"PUBLIC": self.public, "BACK_OFFICE": self.back_office}
         return {f"ACU_LEDGER_{name}_PORT": at.rpartition(":")[2] for name, at in addresses.items()}
 
-    def _spawn(self, said: Path, ports: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _spawn(self, said: Path, ports: Mapping[str, str]) -> subprocess.Popen[bytes] | forks.Program:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["--config", str(self.config)] if self.config is not None else []
+        settings = {**clean_environment(), **FREE_PORTS, **ports, **self._database}
         with self._log.open("ab") as log, said.open("wb") as out:
+            if self.command == SERVE:
+                return forks.start(["serve", *arguments], settings, out.fileno(), log.fileno())
             return subprocess.Popen(
-                [*self.command, *arguments],
-                cwd=REPOSITORY,
-                env={**clean_environment(), **FREE_PORTS, **ports, **self._database},
-                stdout=out,
-                stderr=log,
+                [*self.command, *arguments], cwd=REPOSITORY, env=settings, stdout=out, stderr=log
             )
 
     @property

@@ -116,7 +116,7 @@ async def loud_server(urls: Any, left: Left, directory: Path) -> AsyncIterator[L
             said = "".join([await asyncio.to_thread(process.stdout.readline) for _ in range(START_LINES)])
             yield Loud(process, said)
             process.terminate()
-            rest, _ = await asyncio.to_thread(process.communicate, timeout=60)
+            rest, _ = await asyncio.to_thread(process.communicate, timeout=300)
             assert process.returncode == 0
             left.add("stdout", said + rest)
         finally:
@@ -136,7 +136,7 @@ def command(left: Left, *arguments: str, is_shown: bool = False, **settings: str
         text=True,
     ) as process:
         left.add(f"arguments of {arguments}", Path(f"/proc/{process.pid}/cmdline").read_bytes())
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     left.add(f"stderr of {arguments}", stderr)
     if not is_shown:
         left.add(f"stdout of {arguments}", stdout)
@@ -315,13 +315,13 @@ def scrape(server: Loud, left: Left, secrets: Iterable[str]) -> None:
                 (f"/metrics?key={secret}", {}),
                 (f"/{secret}", {}),
             ):
-                connection = HTTPConnection(url.netloc, timeout=60)
+                connection = HTTPConnection(url.netloc, timeout=300)
                 connection.request("GET", path, headers=headers)
                 answer = connection.getresponse()
                 left.add(page, answer.read())
                 left.add(page, str(answer.headers))
                 connection.close()
-            connection = HTTPConnection(url.netloc, timeout=60)
+            connection = HTTPConnection(url.netloc, timeout=300)
             connection.request(secret[:20].upper(), f"/{secret}")
             left.add(page, connection.getresponse().read())
             connection.close()

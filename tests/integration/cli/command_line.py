@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def acu_ledger(*arguments: object, environment: Mapping[str, str] | None = None)
         try:
             status = process.wait(_SECONDS)
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         for file in (stdout, stderr):
             file.seek(0)
         return Ran(status, stdout.read(), stderr.read())

