@@ -7,18 +7,15 @@ import logging
 from collections import UserDict
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from anthropic.types import Message
-from anthropic.types.beta import BetaMessage
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types import CreateEmbeddingResponse
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
@@ -100,18 +97,25 @@ def tokens(model: str, served_by: str = "", **quantities: int) -> tuple[UsageIte
     return (UsageItem(tokens=TokenUsage(model=model, served_by=served_by, requests=1, **quantities)),)
 
 
-def chunk(**fields: Any) -> ChatCompletionChunk:
+def provided(kind: str, plain: dict[str, Any]) -> Any:
+    """An object of a provider's package. It takes seconds to import, so only who makes one does."""
+    module, _, name = kind.rpartition(".")
+    return getattr(import_module(module), name).model_validate(plain)
+
+
+completion = partial(provided, "openai.types.chat.ChatCompletion")
+
+
+def chunk(**fields: Any) -> Any:
     plain = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5", "choices": []}
-    return ChatCompletionChunk.model_validate(plain | fields)
+    return provided("openai.types.chat.ChatCompletionChunk", plain | fields)
 
 
 IN_CHAT = {"input": 600, "cache_read": 2000, "output": 180, "reasoning": 120}
 IN_MESSAGE = {"input": 20, "cache_read": 200, "cache_write": 30, "output": 30}
 
 
-@pytest.mark.parametrize(
-    "form", [ChatCompletion.model_validate, dict, UserDict], ids=["object", "dict", "map"]
-)
+@pytest.mark.parametrize("form", [completion, dict, UserDict], ids=["object", "dict", "map"])
 def test_chat_completions_of_openai(form) -> None:
     """As the package has them, or as a dict: what was asked for is said, what served is in the answer."""
     found = convert(openai=form(CHAT), model="openai/gpt-5")
@@ -122,7 +126,7 @@ def test_chat_completions_of_openai(form) -> None:
 
 def test_their_usage_alone() -> None:
     """It needs a model, which it does not name: bare, it is OpenAI's."""
-    usage = ChatCompletion.model_validate(CHAT).usage
+    usage = completion(CHAT).usage
     for model in ("openai/gpt-5", "gpt-5"):
         assert convert(openai=usage, model=model).items == tokens("openai/gpt-5", **IN_CHAT)
     with pytest.raises(UsageError, match="names no model: give model='provider/name'"):
@@ -131,7 +135,7 @@ def test_their_usage_alone() -> None:
 
 def test_a_provider_that_is_called_by_openais_package() -> None:
     """The model that was asked for says whose it is: the bare name in the answer is its too."""
-    found = convert(openai=ChatCompletion.model_validate(CHAT | {"model": "chat"}), model="deepseek/chat")
+    found = convert(openai=completion(CHAT | {"model": "chat"}), model="deepseek/chat")
     assert found.items == tokens("deepseek/chat", **IN_CHAT)
 
 
@@ -148,7 +152,7 @@ def test_streams_of_openai() -> None:
 
 def test_responses_of_openai() -> None:
     """The other API: its object, its usage, and the event that ends a stream."""
-    response = Response.model_validate(RESPONSE)
+    response = provided("openai.types.responses.Response", RESPONSE)
     expected = tokens("openai/gpt-5", input=6, cache_read=4, output=3, reasoning=2)
     ended = [{"type": "response.created"}, {"type": "response.completed", "response": RESPONSE}]
     for record in (response, response.usage, ended):
@@ -159,16 +163,17 @@ def test_embeddings_of_openai() -> None:
     """They have no output."""
     vector = {"object": "embedding", "index": 0, "embedding": [0.1]}
     usage = {"prompt_tokens": 8, "total_tokens": 8}
-    answer = CreateEmbeddingResponse.model_validate(
-        {"object": "list", "model": "text-embedding-3-small", "data": [vector], "usage": usage}
+    answer = provided(
+        "openai.types.CreateEmbeddingResponse",
+        {"object": "list", "model": "text-embedding-3-small", "data": [vector], "usage": usage},
     )
     assert convert(openai=answer).items == tokens("openai/text-embedding-3-small", input=8, output=0)
 
 
-@pytest.mark.parametrize("kind", [Message, BetaMessage])
-def test_messages_of_anthropic(kind: type[Message | BetaMessage]) -> None:
+@pytest.mark.parametrize("kind", ["anthropic.types.Message", "anthropic.types.beta.BetaMessage"])
+def test_messages_of_anthropic(kind: str) -> None:
     """The object, and its usage alone."""
-    message = kind.model_validate(MESSAGE)
+    message = provided(kind, MESSAGE)
     expected = tokens(ANTHROPIC_MODEL, ANTHROPIC_SERVED, **IN_MESSAGE)
     assert convert(anthropic=message, model=ANTHROPIC_MODEL).items == expected
     assert convert(anthropic=message).items == tokens(ANTHROPIC_SERVED, **IN_MESSAGE)
