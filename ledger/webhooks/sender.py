@@ -10,11 +10,11 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from functools import cache
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpcore2
 import orjson
@@ -27,7 +27,7 @@ SHOWN_BEGINS: Final = "whsec_"
 ATTEMPT_SECONDS: Final = 10.0
 """For a delivery in all: a receiver stores the event and answers; it works on it later."""
 ANSWER_BYTES_MAX: Final = 16 * 1024
-"""Of an answer: only its status matters. A longer one costs its connection."""
+"""Of an answer, head and interim ones too: only its status matters. A longer one costs its connection."""
 CONNECTIONS_MAX: Final = 16
 """Deliveries on their way to one endpoint."""
 
@@ -107,6 +107,8 @@ class Sender:
                 status = await self._post(headers, body)
         except AddressRefusedError as refused:
             return f"the URL {refused}"
+        except AnswerTooLongError:
+            return f"no status in {ANSWER_BYTES_MAX // 1024} KiB"
         except (TimeoutError, httpcore2.TimeoutException):
             return f"no answer in {ATTEMPT_SECONDS:.0f} s"
         except Exception as error:  # noqa: BLE001 -- whatever a receiver makes of a connection is its own failure
@@ -115,13 +117,51 @@ class Sender:
 
     async def _post(self, headers: list[tuple[str, str]], body: bytes) -> int:
         async with self._pool.stream("POST", self._url, headers=headers, content=body) as response:
-            read = 0
-            async with aclosing(response.aiter_stream()) as parts:
-                async for part in parts:
-                    read += len(part)
-                    if read > ANSWER_BYTES_MAX:
-                        break
+            with suppress(AnswerTooLongError):
+                async with aclosing(response.aiter_stream()) as parts:
+                    async for _ in parts:
+                        pass
             return response.status
+
+
+class AnswerTooLongError(Exception):
+    """An answer has more than `ANSWER_BYTES_MAX`."""
+
+
+class _Bounded(httpcore2.AsyncNetworkStream):
+    """A connection of which no more is read between two requests than one answer may have.
+
+    A receiver that sends heads or interim answers without end would have them parsed for as long as it likes.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left_bytes = ANSWER_BYTES_MAX
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- the client's own
+        if self._left_bytes == 0:
+            raise AnswerTooLongError
+        read = await self._stream.read(min(max_bytes, self._left_bytes), timeout)
+        self._left_bytes -= len(read)
+        return read
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- the client's own
+        self._left_bytes = ANSWER_BYTES_MAX
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the client's own
+    ) -> httpcore2.AsyncNetworkStream:
+        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _LookedAt(httpcore2.AsyncNetworkBackend):
@@ -155,10 +195,13 @@ class _LookedAt(httpcore2.AsyncNetworkBackend):
         addresses = await asyncio.shield(self._look_up)
         for address in addresses[:-1]:
             try:
-                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._connect(address, port, timeout, local_address, socket_options)
             except (OSError, httpcore2.NetworkError):
                 continue
-        return await self._backend.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return await self._connect(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def _connect(self, address: str, *how: Any) -> httpcore2.AsyncNetworkStream:
+        return _Bounded(await self._backend.connect_tcp(address, *how))
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Final
 
 from ledger.cli.output.amounts import credit_text
 from ledger.cli.output.statement_sheet import SheetRow, StatementSheet
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a text begins with that a spreadsheet takes for a formula, in some languages also in full width."""
+_FORMULA: Final = re.compile("(^|;)(?= *[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-])")
+"""Before what a spreadsheet takes for a formula, in some languages also in full width: where a text begins,
+and after a semicolon, which parts cells in some of them."""
 
 
 def statement_csv(sheet: StatementSheet) -> str:
@@ -41,4 +43,4 @@ def statement_csv(sheet: StatementSheet) -> str:
 
 def harmless(text: str) -> str:
     """A text that no spreadsheet carries out."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", text)

@@ -141,6 +141,7 @@ def test_no_cell_is_a_formula(text):
         assert Decimal(row["credits"])
     assert harmless(text) == f"'{text}"
     assert harmless(f"a{text}") == f"a{text}"
+    assert harmless(f"a;{text}; b") == f"a;'{text}; b"
 
 
 def test_the_page_acts_on_nothing():

@@ -145,6 +145,37 @@ async def test_name_servers_that_do_not_answer_hold_up_no_other_host(monkeypatch
     assert all(attempt.result() for attempt in attempts)
 
 
+@pytest.mark.parametrize(
+    ("begins", "goes_on", "failure"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "no status in 16 KiB"),
+        (b"HTTP/1.1 200 OK\r\n", b"x-more: and more\r\n", "no status in 16 KiB"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"and more of the body", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", b"and more of the body", "status 503"),
+    ],
+)
+async def test_no_more_of_an_answer_is_read_than_its_beginning(begins, goes_on, failure):
+    """Whichever part of it does not end; what its status is counts, once that has come."""
+
+    async def answer(reader, writer):
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(begins)
+            while True:
+                writer.write(goes_on * 1_000)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with Sender(url, authorities(), private_allowed=True) as sender:
+            assert await sender.failure_of(EVENT, (FIRST,)) == failure
+
+
 def test_authorities_are_read_once():
     """It takes 75 ms, in which nobody is served; every event may bring every endpoint to work."""
     assert authorities() is authorities()
