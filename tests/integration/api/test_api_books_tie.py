@@ -20,10 +20,10 @@ from test_api_grants import confirm, extend, issued, named, void
 from ledger import books
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.finance.v1 import finance_service_pb2 as finance
-from ledger.store.directory import create_customer
 from ledger.store.postgres.database import Database
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.acts import ACT
+from tests.customers import create_customer
 from tests.databases import DatabaseUrls
 from tests.serving import settings_on
 from tests.waiting import until
