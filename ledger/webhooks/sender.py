@@ -107,7 +107,7 @@ class Sender:
                 status = await self._post(headers, body)
         except AddressRefusedError as refused:
             return f"the URL {refused}"
-        except AnswerTooLongError:
+        except _AnswerTooLongError:
             return f"no status in {ANSWER_BYTES_MAX // 1024} KiB"
         except (TimeoutError, httpcore2.TimeoutException):
             return f"no answer in {ATTEMPT_SECONDS:.0f} s"
@@ -117,14 +117,14 @@ class Sender:
 
     async def _post(self, headers: list[tuple[str, str]], body: bytes) -> int:
         async with self._pool.stream("POST", self._url, headers=headers, content=body) as response:
-            with suppress(AnswerTooLongError):
+            with suppress(_AnswerTooLongError):
                 async with aclosing(response.aiter_stream()) as parts:
                     async for _ in parts:
                         pass
             return response.status
 
 
-class AnswerTooLongError(Exception):
+class _AnswerTooLongError(Exception):
     """An answer has more than `ANSWER_BYTES_MAX`."""
 
 
@@ -140,7 +140,7 @@ class _Bounded(httpcore2.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- the client's own
         if self._left_bytes == 0:
-            raise AnswerTooLongError
+            raise _AnswerTooLongError
         read = await self._stream.read(min(max_bytes, self._left_bytes), timeout)
         self._left_bytes -= len(read)
         return read

@@ -18,7 +18,7 @@ from rich.table import Table
 from ledger.admin.v1 import admin_service_pb2 as pb
 from ledger.cli.commands.calls import ask
 from ledger.cli.commands.options import BACK_OFFICE, AdminTarget, AsJson, at_server, duration, stamp
-from ledger.cli.output.console import REFUSED, fail, note, print_answer, print_json, table
+from ledger.cli.output.console import REFUSED, USAGE, fail, note, print_answer, print_json, table
 
 webhooks = typer.Typer(no_args_is_help=True, help="Endpoints that a server delivers events to.")
 
@@ -81,7 +81,7 @@ def update(
 ) -> None:
     """Change where an endpoint leads, and what for; what is not given stays as it is."""
     if (event_type and all_types) or (customer and all_customers):
-        fail("Name types or --all-types, and customers or --all-customers: not both", REFUSED)
+        fail("Name types or --all-types, and customers or --all-customers: not both", USAGE)
     changes: dict[str, Any] = {
         "url": url,
         "description": description,
@@ -89,6 +89,8 @@ def update(
         "customer_ids": [] if all_customers else customer,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        fail("Name what changes: --url, --type, --customer, --description", USAGE)
     request = pb.UpdateWebhookRequest(
         webhook=pb.Webhook(endpoint_id=endpoint_id, **changes), update_mask=FieldMask(paths=list(changes))
     )
