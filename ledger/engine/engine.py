@@ -97,7 +97,8 @@ class Engine:
         key = await self.directory.find(customer_id)
         if key is None:
             return
-        await asyncio.sleep(max(0.0, (at - self._clock.now()).total_seconds()))
+        ahead_seconds = (at - self._clock.now()).total_seconds()
+        await asyncio.sleep(min(max(0.0, ahead_seconds), self._limits.due_wait_seconds))
         look = Asked(Underway())
         self._cells[key.cell].arrive(Pending(key.customer, None, None, look), look.arrived_at)
         await look.all_done()

@@ -99,6 +99,10 @@ class EngineLimits:
     Each server of a cell sweeps: were they to take the same ones, all but one would have done it for nothing.
     """
 
+    due_wait_seconds: float = 1.0
+    """Until the database's clock, as this server knows it, shows an instant that the database has written:
+    more than it is off, unless somebody has set that clock."""
+
     sweep_patience_seconds: float = 15.0
     """For the customers of one sweep, longer than a command is retried: one that takes longer holds up no
     other."""

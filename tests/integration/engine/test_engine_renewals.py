@@ -127,6 +127,17 @@ async def test_who_has_slept_gets_each_renewal_once_though_two_servers_write(
     await assert_renewed_once(database, instants)
 
 
+async def test_what_is_due_by_a_clock_that_was_set_ahead_is_left_to_the_sweeper(
+    begin: Start, database: Database
+) -> None:
+    """Nobody waits as long as the database's clock has been set ahead of what the server knows of it."""
+    await sleeper(database)
+    world = await begin(name="one")
+    now = await database.writer.fetchval("SELECT clock_timestamp()")
+    async with asyncio.timeout(60):
+        await world.engine.write_due("acme", now + timedelta(hours=1))
+
+
 async def test_a_server_that_is_cut_off_in_the_middle_renews_once(
     begin: Start, database: Database, database_url: str
 ) -> None:
