@@ -23,6 +23,7 @@ from ledger.store.cells import write
 from ledger.store.cells import write_statement as statement
 from ledger.store.cells.write import Batch
 from ledger.store.postgres.history import History
+from ledger.webhooks.sender import Sender
 
 HASTE_SECONDS = 0.1
 """From a reply to the commit that it did not wait for: a kill falls in between whatever the disk's speed."""
@@ -139,6 +140,17 @@ def _renewals_not_written() -> None:
     _replace(OpenBatch, "rows", unrenewed)
 
 
+def _failures_forgotten() -> None:
+    """What a receiver has not taken is noted as delivered."""
+
+    async def forgetful(self: Any, event: Any, secrets: Any) -> str:
+        await failure_of(self, event, secrets)
+        return ""
+
+    failure_of: Any = Sender.failure_of
+    _replace(Sender, "failure_of", forgetful)
+
+
 def _say_instead(text: str, other: str) -> None:
     """Changes what the batched write begins with: its locks and its verdict."""
     statement._SQL["head"] = _instead(statement._SQL["head"], text, other)
@@ -177,5 +189,6 @@ BUGS = {
     "the process's own clock": Bug("clock_apart", 2, _own_clock),
     "counts of budgets not written": Bug("budget_race", 5, _counts_not_written),
     "renewals not written": Bug("renewal_killed", 1, _renewals_not_written),
+    "failed deliveries noted as taken": Bug("receiver_failing", 1, _failures_forgotten),
     FORGOTTEN: Bug("outage", 1, _nothing),
 }
