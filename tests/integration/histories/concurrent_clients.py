@@ -12,7 +12,9 @@ from typing import Any
 
 import grpc.aio
 from histories_calls import refusal_of, writes
-from histories_mirror import PLANS, Refusal
+from histories_grants import usd
+from histories_mirror import PLANS
+from histories_outcomes import Refusal
 from histories_requests import UNHEARD_OF, Spent, hold_of
 
 from ledger.admin.v1 import admin_service_pb2 as admin
@@ -46,16 +48,16 @@ class Shared:
     operations: list[Operation] = field(default_factory=list)
     reservations: list[str] = field(default_factory=list)
     charges: list[str] = field(default_factory=list)
-    made: dict[int, str] = field(default_factory=dict)
-    """Reservations by the sequence of the entry that made them."""
+    grants: list[str] = field(default_factory=list)
 
     def learn(self, reply: Any) -> None:
         """Take note of the ids in a reply."""
         if isinstance(reply, pb.ReserveResponse):
             self.reservations.append(reply.reservation.reservation_id)
-            self.made[reply.sequence] = reply.reservation.reservation_id
         elif isinstance(reply, pb.ChargeResponse | pb.CommitReservationResponse):
             self.charges.append(reply.charge.charge_id)
+        elif isinstance(reply, admin.IssueGrantResponse):
+            self.grants.append(reply.grant.grant_id)
 
 
 class Server:
@@ -103,7 +105,7 @@ class Client:
         dice = self._dice
         given = {"request_id": fresh(), "customer_id": shared.customer_id}
         held = {**given, "reservation_id": dice.choice([*shared.reservations[-6:], "rsv_0"])}
-        match dice.randrange(13):
+        match dice.randrange(16):
             case 0:
                 request = self._grant(given)
             case 1 | 2 | 3:
@@ -120,19 +122,25 @@ class Client:
             case 9:
                 used = dice.random() < 0.5
                 request = pb.ChargeRequest(**given, **hold_of(self._spent(1)), already_used=used)
-            case 10:
-                if dice.random() < 0.5:
-                    request = pb.ReverseChargeRequest(**held, reason="why")
-                charge_id = dice.choice([*shared.charges[-6:], "chg_0"])
-                request = pb.ReverseChargeRequest(**given, charge_id=charge_id, reason="why")
-            case 11:
-                charge_id, amount = dice.choice([*shared.charges[-3:], "chg_0"]), dice.randrange(6)
-                request = pb.RefundRequest(
-                    **given, charge_id=charge_id, amount_micros=amount, reason="goodwill"
-                )
+            case 10 | 11:
+                request = self._return(given, held, shared)
+            case 12 | 13 | 14:
+                request = self._change_of_grant(given, shared)
             case _:
                 request = self._repeat(shared) or self._plan(shared)
         return request
+
+    def _return(self, given: dict[str, str], held: dict[str, str], shared: Shared) -> Any:
+        dice = self._dice
+        charge_id = dice.choice([*shared.charges[-6:], "chg_0"])
+        requests = [
+            pb.ReverseChargeRequest(**held, reason="why"),
+            pb.ReverseChargeRequest(**given, charge_id=charge_id, reason="why"),
+            pb.RefundRequest(
+                **given, charge_id=charge_id, amount_micros=dice.randrange(6), reason="goodwill"
+            ),
+        ]
+        return dice.choice(requests)
 
     def _grant(self, given: dict[str, str]) -> admin.IssueGrantRequest:
         amount, price = self._dice.randrange(1, 30), self._dice.randrange(4)
@@ -140,10 +148,33 @@ class Client:
             **given,
             amount_micros=amount,
             kind=wallet.GRANT_KIND_PAID if price else wallet.GRANT_KIND_PROMO,
-            paid_total_usd=f"0.{amount * price:09d}".rstrip("0").rstrip("."),
+            paid_total_usd=usd(amount * price),
             priority=self._dice.randrange(2),
             scope=self._dice.choice(["", "", "tokens", "compute"]),
+            pending_payment=price > 0 and self._dice.random() < 0.3,
         )
+
+    def _change_of_grant(self, given: dict[str, str], shared: Shared) -> Any:
+        dice = self._dice
+        named = {**given, "grant_id": dice.choice([*shared.grants[-6:], "grt_0"])}
+        reasoned = {**named, "reason": "why"}
+        requests = [
+            admin.ConfirmGrantRequest(**named),
+            admin.ConfirmGrantRequest(**named),
+            admin.VoidGrantRequest(
+                **reasoned,
+                used=dice.choice([admin.USED_CREDITS_STAY_PAID, admin.USED_CREDITS_BECOME_DEBT]),
+                only_pending_payment=dice.random() < 0.5,
+            ),
+            admin.ExtendGrantRequest(**named, never_expires=True, priority=dice.randrange(3)),
+            admin.RefundGrantRequest(**reasoned, amount_micros=dice.choice([None, dice.randrange(1, 10)])),
+            admin.DisputeGrantRequest(**reasoned),
+            admin.ResolveDisputeRequest(
+                **reasoned, outcome=dice.choice([admin.DISPUTE_OUTCOME_WON, admin.DISPUTE_OUTCOME_LOST])
+            ),
+            admin.WriteOffDebtRequest(**given, reason="why"),
+        ]
+        return dice.choice(requests)
 
     def _plan(self, shared: Shared) -> admin.UpdateCustomerRequest:
         customer = admin.Customer(customer_id=shared.customer_id, plan=self._dice.choice(sorted(PLANS)))

@@ -8,38 +8,42 @@ been answered comes after it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from concurrent_clients import Operation
-from histories_mirror import Mirror, Refusal, WouldSucceedError
+from histories_mirror import Mirror
+from histories_outcomes import Refusal, WouldSucceedError
 
 Waiting = tuple[Operation, int, int]
 """What was refused, and the first and the last sequence after which that may have been."""
 
 
-def replay(mirror: Mirror, operations: Sequence[Operation], expired: Mapping[int, str]) -> None:
+def replay(mirror: Mirror, operations: Sequence[Operation], by_clock: Sequence[int]) -> None:
     """Do operations to the model in the order of their effects, each refused one where it fits.
 
-    `expired` are the entries of holds that the clock has ended: the sequence, and which reservation.
+    `by_clock` are the sequences of what the clock has written since the mirror was up to date: it has done
+    what was due before the operations, and what comes of them is done with them.
     """
     effects, repeats, refused = _sorted_out(operations)
-    first, last = mirror.account.sequence + 1, mirror.account.sequence + len(effects) + len(expired)
-    assert sorted([*effects, *expired]) == list(range(first, last + 1)), "sequences have gaps"
+    first, last = mirror.account.sequence + 1, max(effects, default=mirror.account.sequence)
+    of_operations = [sequence for sequence in by_clock if sequence >= first]
+    last = max([last, *of_operations])
+    assert sorted([*effects, *of_operations]) == list(range(first, last + 1)), "sequences have gaps"
     assert_real_time(operations)
     trial = Trial(mirror)
     waiting = [(operation, *_window(operation, list(effects.values()), first, last)) for operation in refused]
     waiting = [each for each in waiting if not trial.fits(each)]
-    for sequence in range(first, last + 1):
+    for sequence in sorted(effects):
         for copy in (mirror, trial.mirror):
-            if sequence in expired:
-                copy.expire_hold(expired[sequence])
-            else:
-                copy.judge(effects[sequence].request, effects[sequence].outcome)
-            assert copy.account.sequence == sequence
+            assert copy.account.sequence == sequence - 1, "the clock has written what the model does not know"
+            copy.judge(effects[sequence].request, effects[sequence].outcome)
+            if copy.account.is_beyond:
+                return
         for operation in repeats.pop(sequence, []):
             mirror.judge(operation.request, operation.outcome)
         waiting = [each for each in waiting if not trial.fits(each)]
+    assert mirror.account.sequence == last, "the clock has not written what is due"
     for operations_of_one_effect in repeats.values():
         for operation in operations_of_one_effect:
             mirror.judge(operation.request, operation.outcome)

@@ -9,12 +9,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import grpc.aio
 import pytest
 from concurrent_clients import Client, Server, Shared
 from histories_mirror import MINUTE, Mirror
+from histories_requests import update_of
 from histories_service import Service, serving
 from replay import replay
 
@@ -32,15 +33,16 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 ROUND_SECONDS = float(os.environ.get("ROUND_SECONDS", "1"))
 """Less than a minute: in a round the model's clock stands."""
 CLIENTS = 16
-NEW_CUSTOMERS = 3
-"""Of each round. They live for two, so that what one has left is there, and expires, in the next."""
+NEW_CUSTOMERS = ("available", "daily-10", "daily-6")
+"""Of each round, by their plans. They live for two, so that what one has left is there, and expires, in the
+next."""
 PAUSE_MINUTES = 6
 """Between two rounds: longer than any hold lives."""
 CLOCKS_APART = timedelta(seconds=1)
 
-_EXPIRED = """
-SELECT e.sequence, e.reservation FROM cell_00.entries e JOIN ledger.customers c USING (customer)
-WHERE c.customer_id = $1 AND e.sequence > $2 AND e.kind = 'RESERVATION_EXPIRED'
+_BY_CLOCK = """
+SELECT e.sequence FROM cell_00.entries e JOIN ledger.customers c USING (customer)
+WHERE c.customer_id = $1 AND e.sequence > $2 AND e.request_id IS NULL ORDER BY e.sequence
 """
 
 
@@ -53,26 +55,27 @@ async def test_concurrent_histories_have_one_order(postgres: EmbeddedPostgres, s
             await _channels(life, stack.public_target, stack.back_office_target) for stack in service.stacks
         ]
         ends = [Server(*channels) for channels in doors]
-        mirrors = [await _begin(service, ends[0]) for _ in range(NEW_CUSTOMERS)]
-        customers = [Shared(mirror.customer_id) for mirror in mirrors]
+        pairs: list[tuple[Mirror, Shared]] = []
         for turn in range(ROUNDS):
-            for shared, mirror in zip(customers, mirrors, strict=True):
+            written = [mirror.account.sequence for mirror, _ in pairs]
+            minute = await _pass_time(service, until_midnight=turn % 2 == 1)
+            for mirror, shared in pairs:
+                mirror.pass_minutes((minute - mirror.began) // MINUTE - mirror.account.minute)
                 shared.operations.clear()
-                mirror.began = await service.now() - CLOCKS_APART - mirror.account.minute * MINUTE
+                await ends[0].call(shared, update_of(shared.customer_id, "display_name", f"Ada {turn}"))
+            pairs += [await _begin(ends[0], minute, plan) for plan in NEW_CUSTOMERS]
+            written += [mirror.account.sequence for mirror, _ in pairs[-len(NEW_CUSTOMERS) :]]
+            customers = [shared for _, shared in pairs]
             clients = [Client(ends[n % servers], customers, seed=100 * turn + n) for n in range(CLIENTS)]
             async with _watched(service):
                 await asyncio.gather(*(client.run(ROUND_SECONDS) for client in clients))
-            for shared, mirror in zip(customers, mirrors, strict=True):
-                replay(mirror, shared.operations, await _expired(service, mirror, shared))
-                read = wallet.GetBalanceRequest(customer_id=mirror.customer_id)
-                found = await WalletServiceStub(doors[0][0]).GetBalance(read)
-                assert found.balance == mirror.balance()
-            new = [await _begin(service, ends[0]) for _ in range(NEW_CUSTOMERS)]
-            mirrors = [*mirrors[-NEW_CUSTOMERS:], *new]
-            customers = [*customers[-NEW_CUSTOMERS:], *(Shared(mirror.customer_id) for mirror in new)]
-            await service.move_clock(PAUSE_MINUTES * MINUTE)
-            for mirror in mirrors:
-                mirror.account.minute += PAUSE_MINUTES
+            for (mirror, shared), since in zip(pairs, written, strict=True):
+                replay(mirror, shared.operations, await _by_clock(service, mirror, since))
+                if not mirror.account.is_beyond:
+                    read = wallet.GetBalanceRequest(customer_id=mirror.customer_id)
+                    found = await WalletServiceStub(doors[0][0]).GetBalance(read)
+                    assert found.balance == mirror.balance()
+            pairs = [pair for pair in pairs[-len(NEW_CUSTOMERS) :] if not pair[0].account.is_beyond]
         verified = await FinanceServiceStub(doors[0][1]).VerifyJournal(finance.VerifyJournalRequest())
         assert verified.holds, verified.violations
         assert await service.owner.fetchval("SELECT count(*) FROM cell_00.findings") == 0
@@ -103,11 +106,22 @@ async def _channels(
     )
 
 
-async def _begin(service: Service, server: Server) -> Mirror:
+async def _pass_time(service: Service, *, until_midnight: bool) -> datetime:
+    """Let all holds expire, or a day end: give the minute that has begun."""
+    now = await service.now()
+    minute = now.replace(second=0, microsecond=0) + PAUSE_MINUTES * MINUTE
+    if until_midnight:
+        minute = datetime.combine(minute, time.min, UTC) + timedelta(days=1)
+    await service.move_clock(minute + CLOCKS_APART - now)
+    return minute
+
+
+async def _begin(server: Server, minute: datetime, plan: str) -> tuple[Mirror, Shared]:
     """Make a customer with some credits."""
-    mirror = Mirror(f"customer-{fresh()}", await service.now() - CLOCKS_APART, alone=False)
+    mirror = Mirror(f"customer-{fresh()}", datetime.combine(minute, time.min, UTC), alone=False)
+    mirror.account.minute = (minute - mirror.began) // MINUTE
     shared = Shared(mirror.customer_id)
-    customer = admin.Customer(customer_id=mirror.customer_id, display_name="Ada", plan="available")
+    customer = admin.Customer(customer_id=mirror.customer_id, display_name="Ada", plan=plan)
     await server.call(shared, admin.CreateCustomerRequest(request_id=fresh(), customer=customer))
     grant = admin.IssueGrantRequest(
         request_id=fresh(),
@@ -119,10 +133,11 @@ async def _begin(service: Service, server: Server) -> Mirror:
     await server.call(shared, grant)
     for operation in shared.operations:
         mirror.judge(operation.request, operation.outcome)
-    return mirror
+    shared.operations.clear()
+    return mirror, shared
 
 
-async def _expired(service: Service, mirror: Mirror, shared: Shared) -> dict[int, str]:
-    """Give the holds that the clock has ended since the mirror was last brought up to date."""
-    rows = await service.owner.fetch(_EXPIRED, mirror.customer_id, mirror.account.sequence)
-    return {row["sequence"]: shared.made[row["reservation"]] for row in rows}
+async def _by_clock(service: Service, mirror: Mirror, since: int) -> list[int]:
+    """Give the sequences of what the clock has written since one."""
+    rows = await service.owner.fetch(_BY_CLOCK, mirror.customer_id, since)
+    return [row["sequence"] for row in rows]

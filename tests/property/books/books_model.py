@@ -50,6 +50,13 @@ class ModelLot:
         """Tell whether nothing is left of it: no clock looks at it."""
         return self.status == "ACTIVE" and not self.count("held", "available")
 
+    @property
+    def priority(self) -> int:
+        """Give the first of what orders it."""
+        priority = self.order[0]
+        assert isinstance(priority, int)
+        return priority
+
     def take_price(self, price: Fraction) -> None:
         """Take what a credit of it is worth."""
         self.order = (*self.order[:3], price, *self.order[4:])

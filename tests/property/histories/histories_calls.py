@@ -6,7 +6,7 @@ from typing import Any
 
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from histories_mirror import Refusal
+from histories_outcomes import Refusal
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.admin.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -21,6 +21,14 @@ def writes(public: Any, back_office: Any) -> dict[type, Any]:
         admin.CreateCustomerRequest: ops.CreateCustomer,
         admin.UpdateCustomerRequest: ops.UpdateCustomer,
         admin.IssueGrantRequest: ops.IssueGrant,
+        admin.ConfirmGrantRequest: ops.ConfirmGrant,
+        admin.VoidGrantRequest: ops.VoidGrant,
+        admin.ExtendGrantRequest: ops.ExtendGrant,
+        admin.RefundGrantRequest: ops.RefundGrant,
+        admin.DisputeGrantRequest: ops.DisputeGrant,
+        admin.ResolveDisputeRequest: ops.ResolveDispute,
+        admin.WriteOffGrantRequest: ops.WriteOffGrant,
+        admin.WriteOffDebtRequest: ops.WriteOffDebt,
         pb.ReserveRequest: credit.Reserve,
         pb.ExtendReservationRequest: credit.ExtendReservation,
         pb.CommitReservationRequest: credit.CommitReservation,

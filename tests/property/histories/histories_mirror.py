@@ -6,49 +6,62 @@ lie in the model's minute.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from books_model import NEVER, ModelCharge, ModelHold, ModelLot
+import histories_grants as grants
+from books_model import DAY_MINUTES, NEVER, ModelCharge, ModelDaily, ModelHold, ModelLot
 from google.protobuf.timestamp_pb2 import Timestamp
 from histories_account import Account, Figures
+from histories_outcomes import Refusal, succeeded
 from histories_requests import Bill, bill_of, minutes_of, timestamp
 
 from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
-from tests.amounts import nanousd_of
 
 MINUTE = timedelta(minutes=1)
 DEFAULT_TTL_MINUTES = 5
 CARD = "small"
+
+
+class PlanTerms(NamedTuple):
+    """What a plan does with a charge beyond its hold, how far it overdraws, and its budget of all in all."""
+
+    over_capture: str = "ALLOW_IF_AVAILABLE"
+    overdraft: int = 0
+    budget: int | None = None
+    grant: str = ""
+    """The name of what recurs each day."""
+    kind: wallet.GrantKind.ValueType = wallet.GRANT_KIND_UNSPECIFIED
+    daily: ModelDaily | None = None
+
+
 PLANS = {
-    "available": ("ALLOW_IF_AVAILABLE", 0, None),
-    "capped": ("CAP", 0, None),
-    "strict": ("REJECT", 0, None),
-    "overdraft-0": ("ALLOW_WITH_OVERDRAFT", 0, None),
-    "overdraft-15": ("ALLOW_WITH_OVERDRAFT", 15, None),
-    "overdraft-40": ("ALLOW_WITH_OVERDRAFT", 40, 120),
-    "budget-25": ("ALLOW_IF_AVAILABLE", 0, 25),
+    "available": PlanTerms(),
+    "capped": PlanTerms("CAP"),
+    "strict": PlanTerms("REJECT"),
+    "overdraft-0": PlanTerms("ALLOW_WITH_OVERDRAFT"),
+    "overdraft-15": PlanTerms("ALLOW_WITH_OVERDRAFT", 15),
+    "overdraft-40": PlanTerms("ALLOW_WITH_OVERDRAFT", 40, 120),
+    "budget-25": PlanTerms(budget=25),
+    "daily-10": PlanTerms(
+        grant="ten", kind=wallet.GRANT_KIND_SUBSCRIPTION, daily=ModelDaily(10, 1, 0, 0, 7, None)
+    ),
+    "daily-6": PlanTerms(
+        over_capture="ALLOW_WITH_OVERDRAFT",
+        overdraft=15,
+        grant="six",
+        kind=wallet.GRANT_KIND_PROMO,
+        daily=ModelDaily(6, 0, 1, 3, 10**6, 2 * DAY_MINUTES),
+    ),
 }
-"""What each does with a charge beyond its hold, how far it overdraws, and its budget of all work in all."""
 
+_STATUSES = {"PENDING": "PENDING_START", "UNPAID": "PENDING_PAYMENT"}
 
-_HOLD_EXPIRES, _LOT_STARTS, _LOT_EXPIRES = range(3)
+_HOLD_EXPIRES, _LOT_STARTS, _GRANT_RECURS, _LOT_EXPIRES = range(4)
 """The order of what is due at one instant."""
-
-
-class WouldSucceedError(AssertionError):
-    """The model has done what the service has refused."""
-
-
-class Refusal(NamedTuple):
-    """A request that has no effect, and what its error says."""
-
-    reason: str
-    metadata: Mapping[str, str] = {}
 
 
 @dataclass
@@ -74,6 +87,7 @@ class Mirror:
 
     customer_id: str
     began: datetime
+    """The minute 0; a midnight, where credits are to recur."""
     alone: bool = True
     """One caller at a time: else an update may answer with what a later one has made of the customer."""
     account: Account = field(default_factory=Account)
@@ -82,8 +96,9 @@ class Mirror:
     charges: dict[str, Charged] = field(default_factory=dict)
     grants: list[wallet.Grant] = field(default_factory=list)
     """As issued; one for each lot of the model, those that reversals and refunds made without an id."""
-    statement: list[tuple[int, wallet.Transaction]] = field(default_factory=list)
-    """Lines with the minutes in which they were booked; those of what was due with their exact instants."""
+    statement: list[tuple[int, wallet.Transaction, int | None]] = field(default_factory=list)
+    """Lines with the minutes in which they were booked, and the places of their grants among `grants`; those
+    of what was due with their exact instants."""
     answered: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     """Requests that had an effect, and their replies, by request id."""
 
@@ -95,7 +110,8 @@ class Mirror:
         if before is not None:
             expected = self._repeated(request, *before, outcome)
         else:
-            expected = self._HANDLERS[type(request)](self, request, outcome)
+            handlers = {**self._HANDLERS, **grants.HANDLERS}
+            expected = handlers[type(request)](self, request, outcome)
         if isinstance(expected, Refusal):
             assert isinstance(outcome, Refusal), f"{expected} was to be answered, not {outcome}"
             assert outcome.reason == expected.reason
@@ -111,61 +127,48 @@ class Mirror:
         again.CopyFrom(reply)
         again.replayed = True
         if isinstance(reply, admin.UpdateCustomerResponse):
-            _succeeded(outcome)
+            succeeded(outcome)
             again.customer.CopyFrom(self.customer if self.alone else outcome.customer)
+        if isinstance(reply, grants.SHOW_GRANT_NOW):
+            succeeded(outcome)
+            again.grant.CopyFrom(self._grant_now(reply.grant.grant_id) if self.alone else outcome.grant)
         return again
 
     def _create(self, request: admin.CreateCustomerRequest, reply: Any) -> Any:
-        _succeeded(reply)
+        succeeded(reply)
         self.customer.CopyFrom(request.customer)
         self.customer.zone = "UTC"
         self.customer.multiplier = "1"
-        self.customer.created_at.CopyFrom(self._now(reply.customer.created_at))
+        self.customer.created_at.CopyFrom(self.now(reply.customer.created_at))
+        self.book(self.account.figures(), None)
+        created = admin.CreateCustomerResponse(customer=self.customer, sequence=self.account.sequence)
         self._follow_plan()
-        self._book(self.account.figures(), None)
-        return admin.CreateCustomerResponse(customer=self.customer, sequence=self.account.sequence)
+        return created
 
     def _update(self, request: admin.UpdateCustomerRequest, reply: Any) -> Any:
         if "plan" in request.update_mask.paths and request.customer.plan not in PLANS:
             return Refusal("PLAN_NOT_FOUND")
-        _succeeded(reply)
+        succeeded(reply)
         for path in request.update_mask.paths:
             setattr(self.customer, path, getattr(request.customer, path))
-        self._follow_plan()
-        self._book(self.account.figures(), None)
+        self.book(self.account.figures(), None)
         customer = self.customer if self.alone else reply.customer
-        return admin.UpdateCustomerResponse(customer=customer, sequence=self.account.sequence)
+        updated = admin.UpdateCustomerResponse(customer=customer, sequence=self.account.sequence)
+        if "plan" in request.update_mask.paths:
+            self._follow_plan()
+        return updated
 
     def _follow_plan(self) -> None:
-        self.account.over_capture, self.account.limit, self.account.budget = PLANS[self.customer.plan]
-
-    def _grant(self, request: admin.IssueGrantRequest, reply: Any) -> Any:
-        _succeeded(reply)
-        account, now = self.account, self.account.minute
-        amount, paid = request.amount_micros, nanousd_of(request.paid_total_usd or "0")
-        starts = self._minute(request.effective_at) if request.HasField("effective_at") else now
-        expires = self._minute(request.expires_at) if request.HasField("expires_at") else NEVER
+        """Go by the customer's plan; what recurs by it is granted by the clock, at once."""
+        account, terms = self.account, PLANS[self.customer.plan]
+        account.over_capture, account.limit, account.budget = terms[:3]
+        if terms.daily is None:
+            return
         before = account.figures()
-        account.granted += amount
-        account.paid_nanousd += paid
-        account.grant(amount, paid // amount, request.priority, request.scope or None, starts, expires)
-        self._book(before, "GRANT", grant_id=reply.grant.grant_id)
-        issued = wallet.Grant(
-            grant_id=reply.grant.grant_id,
-            kind=request.kind,
-            amount_micros=amount,
-            effective_at=request.effective_at if starts > now else self._now(reply.grant.effective_at),
-            expires_at=request.expires_at if request.HasField("expires_at") else None,
-            priority=request.priority,
-            scope=request.scope,
-        )
-        self.grants.append(issued)
-        return admin.IssueGrantResponse(
-            grant=shown_grant(account.lots[-1], issued),
-            paid_total_usd=request.paid_total_usd or "0",
-            balance=self.balance(),
-            sequence=account.sequence,
-        )
+        made = account.come_to(self.customer.plan, terms.daily)
+        if made is not None:
+            self._keep_recurring(made, terms)
+            self.book(before, "GRANT", grant=len(self.grants) - 1)
 
     def _reserve(self, request: pb.ReserveRequest, reply: Any) -> Any:
         account, bill = self.account, bill_of(request)
@@ -179,13 +182,13 @@ class Mirror:
         if hold is None:
             required = bill.asked if minimum is None else min(minimum, bill.asked)
             return self._over_budget(required) or self._insufficient(required)
-        _succeeded(reply)
+        succeeded(reply)
         reservation_id = reply.reservation.reservation_id
-        self._book(before, "RESERVE", request.labels, reservation_id=reservation_id)
+        self.book(before, "RESERVE", request.labels, reservation_id=reservation_id)
         shown = pb.Reservation(
             reservation_id=reservation_id,
             customer_id=self.customer_id,
-            created_at=self._now(reply.reservation.created_at),
+            created_at=self.now(reply.reservation.created_at),
             expires_at=self.at(hold.expires, reply.reservation.expires_at),
             labels=request.labels if request.HasField("labels") else None,
             rate_card=CARD,
@@ -208,8 +211,8 @@ class Mirror:
             return self._over_budget(request.amount_micros) or self._insufficient(request.amount_micros)
         if reported != "ok":
             return Refusal(reported)
-        _succeeded(reply)
-        self._book(before, "EXTEND", hold.shown.labels, reservation_id=request.reservation_id)
+        succeeded(reply)
+        self.book(before, "EXTEND", hold.shown.labels, reservation_id=request.reservation_id)
         if request.HasField("ttl") and self.account.minute + minutes == model.expires:
             hold.shown.expires_at.CopyFrom(self.at(model.expires, reply.reservation.expires_at))
         return pb.ExtendReservationResponse(
@@ -231,9 +234,9 @@ class Mirror:
             return Refusal(reported, {"held_micros": held, "required_micros": required})
         if reported != "ok":
             return Refusal(reported)
-        _succeeded(reply)
+        succeeded(reply)
         ids = {"reservation_id": request.reservation_id, "charge_id": reply.charge.charge_id}
-        self._book(before, "COMMIT", hold.shown.labels, **ids)
+        self.book(before, "COMMIT", hold.shown.labels, **ids)
         collected = model.charged - charged
         shown = self._keep_charge(bill, model, collected, model.priced - priced, reply, hold.shown.labels)
         shown.reservation_id = request.reservation_id
@@ -253,8 +256,8 @@ class Mirror:
         reported = self.account.release(hold.model)
         if reported != "ok":
             return Refusal(reported)
-        _succeeded(reply)
-        self._book(before, "RELEASE", hold.shown.labels, reservation_id=request.reservation_id)
+        succeeded(reply)
+        self.book(before, "RELEASE", hold.shown.labels, reservation_id=request.reservation_id)
         return pb.ReleaseReservationResponse(
             reservation=self._after_write(request.reservation_id),
             balance=self.balance(),
@@ -269,8 +272,8 @@ class Mirror:
         model = self.account.charge(bill.needs, used=request.already_used)
         if model is None:
             return self._over_budget(bill.asked) or self._insufficient(bill.asked)
-        _succeeded(reply)
-        self._book(before, "CHARGE", request.labels, charge_id=reply.charge.charge_id)
+        succeeded(reply)
+        self.book(before, "CHARGE", request.labels, charge_id=reply.charge.charge_id)
         labels = request.labels if request.HasField("labels") else None
         shown = self._keep_charge(bill, model, model.charged, model.priced, reply, labels)
         return pb.ChargeResponse(charge=shown, balance=self.balance(), sequence=self.account.sequence)
@@ -293,8 +296,8 @@ class Mirror:
         reported = self.account.reverse(model)
         if reported != "ok":
             return Refusal(reported)
-        _succeeded(reply)
-        self._book(before, "REVERSAL", subject.shown.labels, **ids)
+        succeeded(reply)
+        self.book(before, "REVERSAL", subject.shown.labels, **ids)
         for each in undone:
             each.shown.reversed = True
             self.account.cost_nanousd -= _cost(each.shown)
@@ -312,9 +315,9 @@ class Mirror:
         reported = self.account.refund(charge.collected, request.amount_micros or None)
         if reported != "ok":
             return Refusal(reported, {"left_micros": str(left)})
-        _succeeded(reply)
+        succeeded(reply)
         refunded = left - charge.collected.left
-        self._book(before, "REFUND", charge.shown.labels, charge_id=request.charge_id)
+        self.book(before, "REFUND", charge.shown.labels, charge_id=request.charge_id)
         charge.shown.refunded_micros += refunded
         self.grants += [self._heir(lot) for lot in self.account.lots[lots:]]
         return pb.RefundResponse(
@@ -340,29 +343,57 @@ class Mirror:
     def pass_minutes(self, minutes: int) -> None:
         """Let the clock run: what has become due is booked in the order in which it was due."""
         account = self.account
-        account.minute += minutes
-        for at, event, number in sorted(self._due()):
-            if at >= self.began + (account.minute + 1) * MINUTE:
+        end = account.minute + minutes
+        while True:
+            at, event, number = min(self._due(), default=(datetime.max.replace(tzinfo=UTC), 0, 0))
+            if at >= self.began + (end + 1) * MINUTE:
                 break
-            if event == _HOLD_EXPIRES:
-                self.expire_hold(list(self.holds)[number])
-            elif event == _LOT_STARTS:
-                before = account.figures()
-                account.start_lot(account.lots[number])
-                self._book(before, "GRANT_STARTED", at=at, grant_id=self.grants[number].grant_id)
-            elif account.lots[number].count("available", "held"):
-                before = account.figures()
-                account.expire_lot(account.lots[number])
-                self._book(before, "GRANT_EXPIRED", at=at, grant_id=self.grants[number].grant_id)
-            else:
-                account.expire_lot(account.lots[number])
+            account.minute = (at - self.began) // MINUTE
+            self._pass(at, event, number)
+        account.minute = end
+
+    def _pass(self, at: datetime, event: int, number: int) -> None:
+        account, before = self.account, self.account.figures()
+        if event == _HOLD_EXPIRES:
+            self.expire_hold(list(self.holds)[number])
+        elif event == _LOT_STARTS:
+            account.start_lot(account.lots[number])
+            self.book(before, "GRANT_STARTED", at=at, grant=number)
+        elif event == _GRANT_RECURS:
+            self._renew(sorted(account.recurring)[number], at)
+        else:
+            account.expire_lot(account.lots[number])
+            self.book(before, "GRANT_EXPIRED", at=at, grant=number)
+
+    def _renew(self, plan: str, at: datetime) -> None:
+        """What rolls over moves no credits from account to account; then there are those of the day."""
+        account, before = self.account, self.account.figures()
+        made = account.renew(plan, goes_on=plan == self.customer.plan)
+        for lot in made:
+            self._keep_recurring(lot, PLANS[plan], at)
+        if made[:-1]:
+            self.book(before, None)
+        if made:
+            self.book(before, "GRANT", at=at, grant=len(self.grants) - 1)
+
+    def _keep_recurring(self, lot: ModelLot, terms: PlanTerms, at: datetime | None = None) -> None:
+        """Take note of credits that recur, or have rolled over: their id is not known."""
+        kept = wallet.Grant(
+            kind=terms.kind,
+            amount_micros=len(lot.credits),
+            effective_at=timestamp(at) if at else None,
+            expires_at=timestamp(self.began + lot.expires * MINUTE),
+            priority=lot.priority,
+            recurring=terms.grant,
+        )
+        self.grants.append(kept)
 
     def expire_hold(self, reservation_id: str) -> None:
         """Let a hold expire."""
         before, hold = self.account.figures(), self.holds[reservation_id]
         self.account.expire_hold(hold.model)
         at = hold.shown.expires_at.ToDatetime(UTC)
-        self._book(before, "RESERVATION_EXPIRED", hold.shown.labels, at=at, reservation_id=reservation_id)
+        self.book(before, "RESERVATION_EXPIRED", hold.shown.labels, at=at, reservation_id=reservation_id)
 
     def _due(self) -> list[tuple[datetime, int, int]]:
         """Give what the clock will do: when, what, and to which hold or lot."""
@@ -374,8 +405,10 @@ class Mirror:
         for number, lot in enumerate(self.account.lots):
             if lot.status == "PENDING":
                 due.append((self.began + lot.starts * MINUTE, _LOT_STARTS, number))
-            if lot.status in ("PENDING", "ACTIVE") and lot.expires < NEVER:
+            if lot.status in ("PENDING", "ACTIVE") and lot.expires < NEVER and not lot.is_used_up:
                 due.append((self.began + lot.expires * MINUTE, _LOT_EXPIRES, number))
+        for number, plan in enumerate(sorted(self.account.recurring)):
+            due.append((self.began + self.account.recurring[plan].until * MINUTE, _GRANT_RECURS, number))
         return due
 
     # -- What is shown ---------------------------------------------------------------------------
@@ -405,14 +438,36 @@ class Mirror:
         shown.ClearField("created_at")
         return shown
 
+    def shown_grant(self, number: int) -> wallet.Grant:
+        """Give a grant as it is shown."""
+        account, lot, shown = self.account, self.account.lots[number], _copy(self.grants[number])
+        shown.remaining_micros = lot.count("held", "available", "pending")
+        shown.held_micros = lot.count("held")
+        shown.expired_micros = lot.count("expired")
+        shown.refunded_micros = lot.count("refunded")
+        shown.voided_micros = lot.count("voided") + account.owed[lot]
+        shown.rolled_over_micros = account.rolled_over[lot]
+        stated = lot.count("unpaid")
+        shown.remaining_micros += stated if lot.status == "UNPAID" else 0
+        shown.voided_micros += stated if lot.status == "VOIDED" else 0
+        gone = shown.expired_micros + shown.refunded_micros + shown.voided_micros + shown.rolled_over_micros
+        shown.consumed_micros = shown.amount_micros - shown.remaining_micros - gone
+        status = _STATUSES.get(lot.status, lot.status)
+        shown.status = wallet.GrantStatus.Value(f"GRANT_STATUS_{'DEPLETED' if lot.is_used_up else status}")
+        return shown
+
+    def _grant_now(self, grant_id: str) -> wallet.Grant:
+        return self.shown_grant([grant.grant_id for grant in self.grants].index(grant_id))
+
     # -- Parts -----------------------------------------------------------------------------------
 
-    def _book(
+    def book(
         self,
         before: Figures,
         kind: str | None,
         labels: pb.Labels | None = None,
         at: datetime | None = None,
+        grant: int | None = None,
         **ids: str,
     ) -> None:
         """Take note of an entry, and of its line on the statement if it has moved credits."""
@@ -431,7 +486,7 @@ class Mirror:
             labels=labels if labels is not None and labels.ByteSize() else None,
             **ids,
         )
-        self.statement.append((self.account.minute, line))
+        self.statement.append((self.account.minute, line, grant))
 
     def _keep_charge(
         self,
@@ -447,7 +502,7 @@ class Mirror:
             customer_id=self.customer_id,
             charged_micros=charged_micros,
             uncollected_micros=priced_micros - charged_micros,
-            created_at=self._now(reply.charge.created_at),
+            created_at=self.now(reply.charge.created_at),
             lines=bill.lines,
             labels=labels if labels is not None and labels.ByteSize() else None,
             rate_card=CARD,
@@ -472,22 +527,21 @@ class Mirror:
         figures = {"available": available, "required": required, "short": required - available}
         return Refusal("INSUFFICIENT_CREDITS", {f"{name}_micros": str(n) for name, n in figures.items()})
 
-    def _minute(self, instant: Timestamp) -> int:
+    def minute_of(self, instant: Timestamp) -> int:
         return (instant.ToDatetime(UTC) - self.began) // MINUTE
 
-    def _now(self, reported: Timestamp) -> Timestamp:
+    def now(self, reported: Timestamp) -> Timestamp:
         """Take an instant from a reply, if it may be now."""
         return self.at(self.account.minute, reported)
 
     def at(self, minute: int, reported: Timestamp) -> Timestamp:
         """Take an instant from a reply, if it lies in this minute."""
-        assert self._minute(reported) == minute, f"{reported} is not in minute {minute} after {self.began}"
+        assert self.minute_of(reported) == minute, f"{reported} is not in minute {minute} after {self.began}"
         return reported
 
     _HANDLERS = {  # noqa: RUF012 -- one table
         admin.CreateCustomerRequest: _create,
         admin.UpdateCustomerRequest: _update,
-        admin.IssueGrantRequest: _grant,
         pb.ReserveRequest: _reserve,
         pb.ExtendReservationRequest: _extend,
         pb.CommitReservationRequest: _commit,
@@ -496,24 +550,6 @@ class Mirror:
         pb.ReverseChargeRequest: _reverse,
         pb.RefundRequest: _refund,
     }
-
-
-def shown_grant(lot: ModelLot, issued: wallet.Grant) -> wallet.Grant:
-    """Give a grant as it is shown."""
-    held, remaining = lot.count("held"), lot.count("held", "available", "pending")
-    status = lot.status if remaining or lot.status != "ACTIVE" else "DEPLETED"
-    status = "PENDING_START" if status == "PENDING" else status
-    shown = _copy(issued)
-    shown.remaining_micros, shown.held_micros = remaining, held
-    shown.expired_micros = lot.count("expired")
-    shown.consumed_micros = shown.amount_micros - remaining - shown.expired_micros
-    shown.status = wallet.GrantStatus.Value(f"GRANT_STATUS_{status}")
-    return shown
-
-
-def _succeeded(reply: Any) -> None:
-    if isinstance(reply, Refusal):
-        raise WouldSucceedError(f"refused: {reply}")
 
 
 def _cost(charge: pb.Charge) -> int:

@@ -7,10 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ledger.admin.v1 import admin_service_pb2 as admin
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
+from tests.calling import fresh
 
 UNHEARD_OF = "unheard-of"
 """A meter without a price."""
@@ -110,3 +113,10 @@ def timestamp(instant: datetime) -> Timestamp:
 def minutes_of(ttl: Duration) -> int:
     """Give a time to live in minutes."""
     return ttl.ToTimedelta() // timedelta(minutes=1)
+
+
+def update_of(customer_id: str, path: str, value: str) -> admin.UpdateCustomerRequest:
+    """Change a field of a customer."""
+    customer = admin.Customer(customer_id=customer_id, **{path: value})
+    mask = FieldMask(paths=[path])
+    return admin.UpdateCustomerRequest(request_id=fresh(), customer=customer, update_mask=mask)

@@ -8,21 +8,24 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
+from time import sleep
 from typing import Any
 
 import grpc
 import pytest
+from books_model import DAY_MINUTES, DEBT_PRICE, NEVER
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
+from histories_account import price_of
 from histories_calls import PAUSE_SECONDS, TURNED_AWAY, refusal_of, writes
+from histories_grants import usd
 from histories_mirror import MINUTE, PLANS, Mirror
 from histories_reads import Reads
-from histories_requests import UNHEARD_OF, Spent, hold_of, timestamp
+from histories_requests import UNHEARD_OF, Spent, hold_of, timestamp, update_of
 from histories_service import Service, serving
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -41,7 +44,7 @@ from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.calling import fresh
 
-HISTORIES = int(os.environ.get("HISTORIES", "60"))
+HISTORIES = int(os.environ.get("HISTORIES", "45"))
 STEPS = 40
 CLOCKS_APART = timedelta(seconds=1)
 """More than a server's estimate of the database's clock may be behind it."""
@@ -53,7 +56,19 @@ USAGE = st.lists(
 )
 SPENT = st.one_of(AMOUNTS, USAGE)
 PICK = st.integers(0, 10**6)
+PRICES = st.sampled_from([0, 1, 2, 3, DEBT_PRICE])
+"""Of a credit: what is owed at another than that of debts is worth what the books alone know."""
 LABELS = st.sampled_from(["", "", "red", "blue"])
+
+
+GRANTS: dict[str, Any] = {
+    "confirm grant": admin.ConfirmGrantRequest,
+    "void grant": lambda **named: admin.VoidGrantRequest(**named, reason="why"),
+    "extend grant": lambda **named: admin.ExtendGrantRequest(**named, never_expires=True),
+    "refund grant": lambda **named: admin.RefundGrantRequest(**named, reason="why"),
+    "dispute grant": lambda **named: admin.DisputeGrantRequest(**named, reason="why"),
+    "write off grant": lambda **named: admin.WriteOffGrantRequest(**named, reason="why"),
+}
 
 
 class Caller:
@@ -69,6 +84,8 @@ class Caller:
         public, back_office = self.channels
         self._methods = writes(public, back_office)
         self.reads = Reads(public, back_office)
+        customer = admin.Customer(customer_id="pacemaker", plan="available")
+        self.call(admin.CreateCustomerRequest(request_id=fresh(), customer=customer))
 
     def call(self, request: Any) -> Any:
         """Give the reply to a request, or its refusal by whoever has looked at it."""
@@ -79,15 +96,16 @@ class Caller:
                 refusal = refusal_of(error)
             if refusal.reason != TURNED_AWAY:
                 return refusal
-            time.sleep(PAUSE_SECONDS)
+            sleep(PAUSE_SECONDS)
 
     def now(self) -> datetime:
         """Read the database's clock."""
         return asyncio.run_coroutine_threadsafe(self._service.now(), self._loop).result()
 
     def move_clock(self, by: timedelta) -> None:
-        """Let time pass."""
+        """Let time pass; the server learns of it by its next write."""
         asyncio.run_coroutine_threadsafe(self._service.move_clock(by), self._loop).result()
+        self.call(update_of("pacemaker", "display_name", fresh()))
 
 
 @contextmanager
@@ -136,12 +154,12 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.caller = caller
         self.customer_id = f"customer-{fresh()}"
-        self.mirror = Mirror(self.customer_id, caller.now() - CLOCKS_APART)
+        self.mirror = _at_a_whole_minute(caller, self.customer_id)
         self.sent: list[Any] = []
         self.steps = 0
         self.agrees = True
         self.is_over = False
-        """More came back than was paid, and is worth less than the model says: it knows no more."""
+        """Credits are worth another amount than the model says: it knows no more."""
 
     @initialize(plan=st.sampled_from(sorted(PLANS)), amounts=st.lists(AMOUNTS, min_size=1, max_size=3))
     def begin(self, plan: str, amounts: list[int]) -> None:
@@ -149,33 +167,115 @@ class Histories(RuleBasedStateMachine):
         customer = admin.Customer(customer_id=self.customer_id, display_name="Ada", plan=plan)
         self.send(admin.CreateCustomerRequest(request_id=fresh(), customer=customer))
         for priority, (amount, scope) in enumerate(zip(amounts, ("", *KINDS), strict=False)):
-            self.grant(amount, 1, priority, scope, 0, None)
+            self.grant(amount, 1, priority, scope, 0, None, unpaid=False)
 
     @rule(
         amount=AMOUNTS,
-        price=st.integers(0, 3),
+        price=PRICES,
         priority=st.integers(0, 1),
         scope=st.sampled_from(["", "", *KINDS]),
         starts=st.sampled_from([0, 0, 0, 3, 8]),
         lives=st.one_of(st.none(), MINUTES),
+        unpaid=st.sampled_from([False, False, True]),
     )
     def grant(
-        self, amount: int, price: int, priority: int, scope: str, starts: int, lives: int | None
+        self,
+        amount: int,
+        price: int,
+        priority: int,
+        scope: str,
+        starts: int,
+        lives: int | None,
+        unpaid: bool,
     ) -> None:
-        """Grant credits at a price each, now or later, for a while or for ever."""
+        """Grant credits at a price each, now or later, for a while or for ever, or once they are paid."""
         starts_at = self.mirror.began + (self.mirror.account.minute + starts) * MINUTE
-        paid = f"{amount * price / 10**9:.9f}".rstrip("0").rstrip(".")
         request = admin.IssueGrantRequest(
             **self.given(),
             amount_micros=amount,
             kind=wallet.GRANT_KIND_PAID if price else wallet.GRANT_KIND_PROMO,
-            paid_total_usd=paid,
+            paid_total_usd=usd(amount * price),
             effective_at=timestamp(starts_at) if starts else None,
             expires_at=None if lives is None else timestamp(starts_at + lives * MINUTE),
             priority=priority,
             scope=scope,
+            pending_payment=unpaid and price > 0,
         )
         self.send(request)
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK, price=st.one_of(st.none(), PRICES))
+    def confirm(self, pick: int, price: int | None) -> None:
+        """Pay for a grant, at what was stated or at another price each; of those to be paid, if there are."""
+        unpaid = [n for n in self.known if self.mirror.account.lots[n].status == "UNPAID"]
+        number = (unpaid or self.known)[pick % len(unpaid or self.known)]
+        grant = self.mirror.grants[number]
+        paid = "" if price is None else usd(grant.amount_micros * price)
+        request = admin.ConfirmGrantRequest(**self.given(), grant_id=grant.grant_id, paid_total_usd=paid)
+        self.send(request)
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK, used=st.sampled_from(admin.UsedCredits.values()), only_unpaid=st.booleans())
+    def void(self, pick: int, used: admin.UsedCredits.ValueType, only_unpaid: bool) -> None:
+        """Take a grant back, with what was used or without, or only if nobody has paid for it."""
+        request = admin.VoidGrantRequest(
+            **self.granted(pick), reason="why", used=used, only_pending_payment=only_unpaid
+        )
+        self.send(request)
+
+    @precondition(lambda self: self.known)
+    @rule(
+        pick=PICK,
+        lives=st.one_of(st.none(), st.just(NEVER), MINUTES),
+        priority=st.one_of(st.none(), st.integers(0, 2)),
+    )
+    def prolong(self, pick: int, lives: int | None, priority: int | None) -> None:
+        """Give a grant another expiry, another priority, or both."""
+        request = admin.ExtendGrantRequest(**self.granted(pick), priority=priority)
+        if lives == NEVER or (lives is None and priority is None):
+            request.never_expires = True
+        elif lives is not None:
+            at = self.mirror.began + (self.mirror.account.minute + lives) * MINUTE
+            request.expires_at.CopyFrom(timestamp(at))
+        self.send(request)
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK, amount=st.one_of(st.none(), AMOUNTS), less=st.sampled_from([0, 0, 1, 10]))
+    def pay_back(self, pick: int, amount: int | None, less: int) -> None:
+        """Take credits of a grant back for money: what nobody holds or some, for their value or for less."""
+        request = admin.RefundGrantRequest(**self.granted(pick), reason="why", amount_micros=amount)
+        lot = self.mirror.account.lots[self.known[pick % len(self.known)]]
+        worth = (lot.count("available", "pending") if amount is None else amount) * price_of(lot)
+        if 0 < less < worth:
+            request.refund_usd = usd(worth - less)
+        self.send(request)
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK)
+    def dispute(self, pick: int) -> None:
+        """Contest the payment of a grant."""
+        self.send(admin.DisputeGrantRequest(**self.granted(pick), reason="why"))
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK, is_won=st.booleans(), used=st.sampled_from(admin.UsedCredits.values()))
+    def resolve(self, pick: int, is_won: bool, used: admin.UsedCredits.ValueType) -> None:
+        """Decide a dispute: of those that there are, so that most tries are of one."""
+        disputed = [n for n in self.known if self.mirror.account.lots[n].status == "DISPUTED"]
+        number = (disputed or self.known)[pick % len(disputed or self.known)]
+        outcome = admin.DISPUTE_OUTCOME_WON if is_won else admin.DISPUTE_OUTCOME_LOST
+        named = {**self.given(), "grant_id": self.mirror.grants[number].grant_id}
+        if is_won:
+            used = admin.USED_CREDITS_UNSPECIFIED
+        self.send(admin.ResolveDisputeRequest(**named, reason="why", outcome=outcome, used=used))
+
+    @precondition(lambda self: self.known)
+    @rule(pick=PICK, amount=st.one_of(st.none(), AMOUNTS), is_debt=st.booleans())
+    def write_off(self, pick: int, amount: int | None, is_debt: bool) -> None:
+        """Give up what a grant was sold for, or what the customer owes."""
+        if is_debt:
+            self.send(admin.WriteOffDebtRequest(**self.given(), reason="why", amount_micros=amount))
+        else:
+            self.send(admin.WriteOffGrantRequest(**self.granted(pick), reason="why"))
 
     @rule(
         spent=SPENT,
@@ -245,7 +345,7 @@ class Histories(RuleBasedStateMachine):
         )
         self.send(request)
 
-    @rule(method=st.sampled_from(["extend", "commit", "release", "reverse", "charge", "refund"]))
+    @rule(method=st.sampled_from(["extend", "commit", "release", "reverse", "charge", "refund", *GRANTS]))
     def miss(self, method: str) -> None:
         """Name what does not exist."""
         named = {**self.given(), "reservation_id": "rsv_0"}
@@ -257,7 +357,10 @@ class Histories(RuleBasedStateMachine):
             "charge": lambda: pb.ReverseChargeRequest(**self.given(), charge_id="chg_0", reason="why"),
             "refund": lambda: pb.RefundRequest(**self.given(), charge_id="chg_0", reason="why"),
         }
-        self.send(requests[method]())
+        if method in GRANTS:
+            self.send(GRANTS[method](**self.given(), grant_id="grt_0"))
+        else:
+            self.send(requests[method]())
 
     @rule(pick=PICK)
     def repeat(self, pick: int) -> None:
@@ -273,8 +376,9 @@ class Histories(RuleBasedStateMachine):
 
     @rule(plan=st.sampled_from([*PLANS, "overdraft-15", "overdraft-40", "unheard-of"]))
     def change_plan(self, plan: str) -> None:
-        """Put the customer on another plan."""
+        """Put the customer on another plan; what recurs by it is written ahead of the next command."""
         self.update("plan", plan)
+        self.update("display_name", "Ada")
 
     @rule(minutes=MINUTES)
     def pass_time(self, minutes: int) -> None:
@@ -282,6 +386,14 @@ class Histories(RuleBasedStateMachine):
         self.caller.move_clock(minutes * MINUTE)
         self.mirror.pass_minutes(minutes)
         self.update("display_name", f"Ada {self.mirror.account.minute}")
+
+    @precondition(lambda self: self.mirror.account.recurring)
+    @rule(before=st.integers(0, 3))
+    def come_to_midnight(self, before: int) -> None:
+        """Let the clock run until midnight, or minutes before it."""
+        minutes = DAY_MINUTES - self.mirror.account.minute % DAY_MINUTES - before
+        if minutes > 0:
+            self.pass_time(minutes)
 
     @invariant()
     def reads_agree(self) -> None:
@@ -314,6 +426,8 @@ class Histories(RuleBasedStateMachine):
             self.caller.reads.all(self.mirror, 5)
         if self.agrees:
             self.caller.reads.journal()
+        # Else each midnight of later histories would renew what this one has left.
+        self.caller.call(update_of(self.customer_id, "plan", "available"))
 
     def send(self, request: Any) -> None:
         """Send a request, and hold its reply against the mirror."""
@@ -323,15 +437,13 @@ class Histories(RuleBasedStateMachine):
         self.agrees = False
         self.mirror.judge(request, outcome)
         self.agrees = True
-        self.is_over = self.mirror.account.is_worth_too_much
+        self.is_over = self.mirror.account.is_beyond
         if request not in self.sent:
             self.sent.append(request)
 
     def update(self, path: str, value: str) -> None:
         """Change the customer."""
-        customer = admin.Customer(customer_id=self.customer_id, **{path: value})
-        mask = FieldMask(paths=[path])
-        self.send(admin.UpdateCustomerRequest(request_id=fresh(), customer=customer, update_mask=mask))
+        self.send(update_of(self.customer_id, path, value))
 
     def given(self) -> dict[str, str]:
         """Give the fields that each request has."""
@@ -340,6 +452,27 @@ class Histories(RuleBasedStateMachine):
     def held(self, pick: int) -> dict[str, str]:
         """Give these and the id of some reservation."""
         return {**self.given(), "reservation_id": _picked(self.mirror.holds, pick)}
+
+    def granted(self, pick: int) -> dict[str, str]:
+        """Give these and the id of some grant."""
+        number = self.known[pick % len(self.known)]
+        return {**self.given(), "grant_id": self.mirror.grants[number].grant_id}
+
+    @property
+    def known(self) -> list[int]:
+        """Give the grants whose ids are known: a reply had them, or a list."""
+        return [number for number, grant in enumerate(self.mirror.grants) if grant.grant_id]
+
+
+def _at_a_whole_minute(caller: Caller, customer_id: str) -> Mirror:
+    """Begin as a minute has begun: minutes are those of the day, so that credits recur at one."""
+    now = caller.now()
+    minute = now.replace(second=0, microsecond=0) + 2 * MINUTE
+    caller.move_clock(minute + CLOCKS_APART - now)
+    midnight = datetime.combine(minute, time_of_day.min, UTC)
+    mirror = Mirror(customer_id, midnight)
+    mirror.account.minute = (minute - midnight) // MINUTE
+    return mirror
 
 
 def _picked(things: dict[str, Any], pick: int) -> str:
