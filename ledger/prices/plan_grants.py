@@ -26,17 +26,13 @@ from ledger.books.grants import PRIORITY_MAX, PRIORITY_MIN, SCOPES_ALLOWED, is_s
 from ledger.books.model.lots import GrantKind
 from ledger.books.model.renewals import Every, RecurringGrant, Rollover
 from ledger.books.rounding import MICROS_PER_CREDIT
-from ledger.prices.plan_values import Amount, duration_within
+from ledger.prices.plan_values import AMOUNT_MAX_MICROS, PAID_MAX_NANOUSD, Amount, duration_within
 from pricing.documents.field_types import CardName, Rate
 from pricing.documents.validate import RefusedError, Strict
 from pricing.exact import BILLION
 
 GRANTS_MAX: Final = 10
 """Of one plan: all of them are looked at when one recurs."""
-
-AMOUNT_MAX_MICROS: Final = 10**9 * MICROS_PER_CREDIT
-PAID_MAX_NANOUSD: Final = 10**6 * BILLION
-"""A billion credits and a million dollars each: the books hold thousands of them for one customer."""
 
 PERIODS_MAX: Final = 31
 """Of a credit's life: a customer has the credits of so many renewals of one grant at a time."""

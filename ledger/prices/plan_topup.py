@@ -19,10 +19,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ledger.books.top_up_rules import CENT_NANOUSD, TopUpRules
-from ledger.prices.plan_values import Amount, duration_within
+from ledger.books.top_up_rules import CENT_NANOUSD, CREDIT_MICROS, TopUpRules
+from ledger.prices.plan_values import AMOUNT_MAX_MICROS, PAID_MAX_NANOUSD, Amount, duration_within
 from pricing.documents.field_types import CreditPrice
 from pricing.documents.validate import RefusedError, Strict
+from pricing.exact import BILLION
 
 ATTEMPTS_MAX = 10
 """The pause doubles with each: after ten of an hour it is three weeks."""
@@ -62,10 +63,7 @@ class TopUpModel(Strict):
             raise RefusedError("adds nothing", "write a number of credits", ("add",))
         if self.up_to is not None and self.up_to < self.below:
             raise RefusedError("is less than below", "write as much or more", ("up_to",))
-        least = self.add or 1
-        if self.monthly_cap < least:
-            hint = "write as much as one top-up or more"
-            raise RefusedError("leaves no room for a single top-up", hint, ("monthly_cap",))
+        self._refuse_amounts()
         if self.add is not None and self.add * self.credit_price_usd % (CENT_NANOUSD * 1_000_000):
             hint = "payment systems take whole cents: choose another add or credit_price_usd"
             raise RefusedError("a top-up costs no whole number of cents", hint, ("add",))
@@ -73,6 +71,20 @@ class TopUpModel(Strict):
             hint = "write more than answer_within, until which it may be paid"
             raise RefusedError("a grant would expire before it has to be paid", hint, ("expires_after",))
         return self
+
+    def _refuse_amounts(self) -> None:
+        """Refuses a top-up that no month has room for, and one that the books would never take."""
+        rules, field = self.rules(), "up_to" if self.add is None else "add"
+        if rules.amount_micros(self.below - 1, debt_micros=0) > self.monthly_cap:
+            hint = "write as much as one top-up or more"
+            raise RefusedError("leaves no room for a single top-up", hint, ("monthly_cap",))
+        largest_micros = rules.amount_micros(0, debt_micros=0)
+        if largest_micros > AMOUNT_MAX_MICROS:
+            most = AMOUNT_MAX_MICROS // CREDIT_MICROS
+            raise RefusedError("is no amount of a top-up", f"write {most} or less", (field,))
+        if rules.price_nanousd(largest_micros) > PAID_MAX_NANOUSD:
+            most = PAID_MAX_NANOUSD // BILLION
+            raise RefusedError(f"a top-up costs more than {most} USD", "write less", ("credit_price_usd",))
 
     def rules(self) -> TopUpRules:
         """As the books go by it."""

@@ -9,7 +9,14 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from ledger.books.rounding import MICROS_PER_CREDIT
 from pricing.documents.validate import RefusedError
+from pricing.exact import BILLION
+
+AMOUNT_MAX_MICROS: Final = 10**9 * MICROS_PER_CREDIT
+PAID_MAX_NANOUSD: Final = 10**6 * BILLION
+"""A billion credits and a million dollars, of each grant that a plan makes: the books hold thousands of them
+for one customer."""
 
 _AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)

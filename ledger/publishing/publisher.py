@@ -290,7 +290,7 @@ class Publisher:
             found += await self.doubts_of_card(card.document, self.latest_costs(), config.files[name])
         for plans in newer:
             if isinstance(plans, PlanBook):
-                found += plans.doubts(self._published.newest_cards())
+                found += await self.doubts_of_plans(plans, self._published.newest_cards())
         return found
 
     async def doubts_of_card(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:
@@ -300,6 +300,12 @@ class Publisher:
     async def doubts_of_costs(self, text: str, costs: pricing.CostBook, file: str) -> list[pricing.Problem]:
         """The same of the text of a cost book."""
         return await in_reader(partial(pricing.doubts_of_costs, text, costs, file))
+
+    async def doubts_of_plans(
+        self, plans: PlanBook, cards: Mapping[str, pricing.RateCard], file: str | None = None
+    ) -> list[pricing.Problem]:
+        """The same of plans beside cards; `file` names their document, if given."""
+        return await in_reader(partial(plans.doubts, cards, file))
 
     def refuse_revision(self, content: Content, file: str) -> pricing.Problem | None:
         """Why the revision of a document keeps it from being published; None if it does not."""

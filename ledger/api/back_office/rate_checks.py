@@ -61,7 +61,7 @@ class RateChecks:
         if isinstance(content, pricing.RateCard):
             return await self._publisher.doubts_of_card(content.document, costs, name)
         if isinstance(content, PlanBook):
-            return content.doubts(cards)
+            return await self._publisher.doubts_of_plans(content, cards)
         return await self._publisher.doubts_of_costs(text, content, name)
 
     async def _left_out(self, content: Content, name: str) -> list[pricing.Problem]:

@@ -187,7 +187,8 @@ class RateMethods:
         by = By(act_of(request), Source.API, forced=request.force)
         done = await of_field("document", self._publisher.publish_plans(request.document, by))
         plans = await in_reader(PlanBook.from_document, request.document)
-        doubts = plans.doubts(self._published.newest_cards(), "document")
+        cards = self._published.newest_cards()
+        doubts = await self._publisher.doubts_of_plans(plans, cards, "document")
         return pb.PublishPlansResponse(**self._published_as(done, doubts))
 
     async def RollbackRateCard(

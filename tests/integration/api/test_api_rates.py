@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import count
+from threading import current_thread, main_thread
 
 import grpc
 import pytest
 from api_world import refusal, searches, usage
 
 from ledger.admin.v1 import admin_service_pb2 as pb
+from ledger.prices.plans import PlanBook
 from ledger.store.prices.versions import CONVERGENCE
 
 _numbers = count(1)
@@ -168,6 +170,23 @@ async def test_the_plans(shop, rates):
         numbers += [each.number for each in page.versions]
         request.page_token = page.next_page_token
     assert numbers == [3, 2, 1]
+
+
+async def test_what_is_doubtful_in_plans_holds_up_no_call(rates, monkeypatch):
+    """It is found in the reader's thread: each name of each plan is looked for among its card's rules."""
+    doubts, threads = PlanBook.doubts, []
+
+    def watched(*given):
+        threads.append(current_thread())
+        return doubts(*given)
+
+    monkeypatch.setattr(PlanBook, "doubts", watched)
+    newest = (await rates.ListPlanVersions(pb.ListPlanVersionsRequest(page_size=1))).versions[0]
+    text = (await rates.GetPlans(pb.GetPlansRequest(number=newest.number))).document
+    await rates.CheckRates(pb.CheckRatesRequest(plans=pb.RateDocument(name="plans.yaml", text=text)))
+    assert (await rates.PublishPlans(pb.PublishPlansRequest(document=text))).replayed
+    assert len(threads) == 2
+    assert main_thread() not in threads
 
 
 async def test_check(rates, name):

@@ -46,6 +46,11 @@ def test_a_target_in_the_place_of_an_amount(tmp_path: Path) -> None:
     assert found.expires_after == timedelta(days=365)
 
 
+def test_a_month_has_room_for_the_least_that_is_missing(tmp_path: Path) -> None:
+    """With a target that is more than what is left when one is needed, in whole credits."""
+    assert _read(tmp_path, add=None, up_to="150", monthly_cap="131").monthly_cap_micros == 131_000_000
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -55,6 +60,12 @@ def test_a_target_in_the_place_of_an_amount(tmp_path: Path) -> None:
         ({"add": "0"}, "adds nothing"),
         ({"add": None, "up_to": "19"}, "is less than below"),
         ({"monthly_cap": "99"}, "leaves no room for a single top-up"),
+        # Fewer than 20 are left when one is needed: at least 131 are missing to 150.
+        ({"add": None, "up_to": "150", "monthly_cap": "130"}, "leaves no room for a single top-up"),
+        ({"add": None, "up_to": "20", "monthly_cap": "0.5"}, "leaves no room for a single top-up"),
+        ({"add": "1000000001", "monthly_cap": "1000000001"}, "is no amount of a top-up (write 1000000000"),
+        ({"add": None, "up_to": "1000000001", "monthly_cap": "1000000001"}, "is no amount of a top-up"),
+        ({"credit_price_usd": "10000.01"}, "a top-up costs more than 1000000 USD"),
         ({"monthly_cap": None}, "monthly_cap"),
         ({"credit_price_usd": None}, "credit_price_usd"),
         ({"credit_price_usd": "0"}, "must be above 0"),
