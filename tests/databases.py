@@ -66,8 +66,8 @@ async def make_template(server: EmbeddedPostgres) -> None:
     )
 
 
-async def new_database(server: EmbeddedPostgres, name: str) -> DatabaseUrls:
-    """A migrated database, with one cell (cell_00).
+async def new_database(server: EmbeddedPostgres, name: str, template: str = _TEMPLATE) -> DatabaseUrls:
+    """A migrated database, with one cell (cell_00); or a copy of another, which nobody is connected to.
 
     One of the same name goes: a module that workers share out among them may make its own twice. The files
     are copied: to log each of their pages takes twice as long.
@@ -75,7 +75,7 @@ async def new_database(server: EmbeddedPostgres, name: str) -> DatabaseUrls:
     await execute(
         server.url,
         f"DROP DATABASE IF EXISTS {name} WITH (FORCE)",
-        f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY",
+        f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY",
     )
     return DatabaseUrls.of(server, name)
 

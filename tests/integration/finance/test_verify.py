@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
 
+import asyncpg
 import pytest
 from bookkeeper import CELL, CREDIT, DOLLAR, Bookkeeper, catch_up, line, varied_history
 
@@ -13,6 +15,10 @@ from ledger.followers.tailer import Tailer
 from ledger.metrics.finance import FinanceMetrics
 from ledger.store.finance.invariants import INVARIANTS, OF_BOOKS, OF_ROLLUPS
 from ledger.store.finance.verify import VIOLATIONS_MAX, verify_customers, verify_journal
+from ledger.store.postgres.database import Connection, Database
+from ledger.store.postgres.embedded import EmbeddedPostgres
+from tests.databases import DatabaseUrls, drop_database, new_database
+from tests.waiting import until
 
 UNGUARDED = f"""
 ALTER TABLE {CELL}.entries DROP CONSTRAINT entries_check;
@@ -167,18 +173,67 @@ PLANTED = [
 OF_CUSTOMERS = (*OF_BOOKS, *OF_ROLLUPS)
 
 
-async def _history(database, writer) -> None:
-    """Both customers' books, one of them with an open reservation, and rolled up."""
-    acme, _ = await varied_history(database, writer)
-    await acme.grant(20 * CREDIT, 5 * DOLLAR)
-    await acme.reserve(10 * CREDIT)
-    await catch_up(Tailer(database, [CELL], FinanceMetrics()))
+@pytest.fixture(scope="module")
+def history(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database with both customers' books, one of them with an open reservation, and rolled up: to copy."""
+    name = "history"
+
+    async def make() -> None:
+        urls = await new_database(postgres, name)
+        database = await _opened(urls)
+        writer = await database.connect_writer("finance tests")
+        acme, _ = await varied_history(database, writer)
+        await acme.grant(20 * CREDIT, 5 * DOLLAR)
+        await acme.reserve(10 * CREDIT)
+        await catch_up(Tailer(database, [CELL], FinanceMetrics()))
+        await writer.close()
+        await database.close()
+        await until(nobody_is_connected)
+
+    async def nobody_is_connected() -> bool:
+        connection = await asyncpg.connect(postgres.url)
+        sessions = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name)
+        await connection.close()
+        return sessions == 0
+
+    asyncio.run(make())
+    yield name
+    asyncio.run(drop_database(postgres, name))
 
 
-async def test_a_clean_journal_holds(database, writer):
+@pytest.fixture
+async def copy(postgres: EmbeddedPostgres, history: str) -> AsyncIterator[DatabaseUrls]:
+    """A copy of that history."""
+    name = f"{history}_copy"
+    yield await new_database(postgres, name, history)
+    await drop_database(postgres, name)
+
+
+@pytest.fixture
+async def books(copy: DatabaseUrls) -> AsyncIterator[Database]:
+    """The copy, with its pools open."""
+    opened = await _opened(copy)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def owner_of_books(copy: DatabaseUrls) -> AsyncIterator[Connection]:
+    """A session that may do everything to the copy."""
+    opened = await asyncpg.connect(copy.owner)
+    yield opened
+    await opened.close()
+
+
+async def _opened(urls: DatabaseUrls) -> Database:
+    return await Database.open(
+        urls.owner, reader_url=urls.reader, finance_url=urls.finance, writer_url=urls.writer
+    )
+
+
+async def test_a_clean_journal_holds(books):
     """Whatever commands have made the journal, no invariant is broken."""
-    await _history(database, writer)
-    found = await verify_journal(database.finance, [CELL])
+    found = await verify_journal(books.finance, [CELL])
     assert found.violations == ()
     assert found.customers == 2
     assert found.entries > 35
@@ -196,25 +251,24 @@ async def test_what_pools_pay_is_in_no_count_of_budgets(database, writer):
 
 
 @pytest.mark.parametrize(("invariant", "damage"), PLANTED)
-async def test_a_planted_break_is_found(database, writer, owner, invariant, damage):
+async def test_a_planted_break_is_found(books, owner_of_books, invariant, damage):
     """Damage that the service cannot do is found, under the name of the invariant, at its customer."""
-    await _history(database, writer)
-    await owner.execute(UNGUARDED)
+    await owner_of_books.execute(UNGUARDED)
     for name, text in (("{cell}", CELL), ("{commit}", A_COMMIT), ("{lot}", A_LOT)):
         damage = damage.replace(name, text)
-    status = await owner.execute(f"UPDATE {CELL}.{damage}")
+    status = await owner_of_books.execute(f"UPDATE {CELL}.{damage}")
     assert not status.endswith(" 0"), "something was damaged"
-    found = (await verify_journal(database.finance, [CELL])).violations
+    found = (await verify_journal(books.finance, [CELL])).violations
     named = [each for each in found if each.invariant == invariant]
     assert named, f"found only {found}"
     assert {each.customer_id for each in named} == {"" if invariant == "accounts_are_sums" else "acme"}
     if invariant != "accounts_are_sums":
-        breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+        breaks = (await verify_customers(books.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
         assert breaks.keys() == {1}, "the other customer's books verify"
         assert {each.invariant for each in breaks[1]} == {
             each.invariant for each in found if each.customer_id == "acme"
         }
-        assert not (await verify_customers(database.finance, CELL, [2], OF_CUSTOMERS)).breaks
+        assert not (await verify_customers(books.finance, CELL, [2], OF_CUSTOMERS)).breaks
 
 
 def test_every_invariant_is_planted_against():
@@ -222,11 +276,10 @@ def test_every_invariant_is_planted_against():
     assert {name for name, _ in PLANTED} == {invariant.name for invariant in INVARIANTS}
 
 
-async def test_a_lost_wallet_is_found(database, writer, owner):
+async def test_a_lost_wallet_is_found(books, owner_of_books):
     """A customer with entries and without a wallet is reported too, by the directory's name of it."""
-    await _history(database, writer)
-    await owner.execute(f"DELETE FROM {CELL}.wallets WHERE customer = 1")
-    found = (await verify_journal(database.finance, [CELL])).violations
+    await owner_of_books.execute(f"DELETE FROM {CELL}.wallets WHERE customer = 1")
+    found = (await verify_journal(books.finance, [CELL])).violations
     assert {"sequences_without_gaps", "wallet_is_replay"} <= {each.invariant for each in found}
     assert {each.customer_id for each in found} == {"acme"}
 
@@ -242,21 +295,19 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("invariant", "damage"), UNREADABLE)
-async def test_what_cannot_be_read_is_a_break(database, writer, owner, invariant, damage):
+async def test_what_cannot_be_read_is_a_break(books, owner_of_books, invariant, damage):
     """It ends neither the verification of everything nor that of its neighbours: it is found."""
-    await _history(database, writer)
-    await owner.execute(f"UPDATE {CELL}.{damage.replace('{commit}', A_COMMIT)}")
-    found = (await verify_journal(database.finance, [CELL])).violations
+    await owner_of_books.execute(f"UPDATE {CELL}.{damage.replace('{commit}', A_COMMIT)}")
+    found = (await verify_journal(books.finance, [CELL])).violations
     assert invariant in {each.invariant for each in found}
-    breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+    breaks = (await verify_customers(books.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
     assert breaks.keys() == {1}
     assert invariant in {each.invariant for each in breaks[1]}
 
 
-async def test_a_page_that_is_lost_is_a_break(database, writer, owner):
+async def test_a_page_that_is_lost_is_a_break(books, owner_of_books):
     """What a disk has lost of one customer is found, and the others are verified."""
-    await _history(database, writer)
-    await owner.execute(f"""
+    await owner_of_books.execute(f"""
         CREATE FUNCTION public.torn(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS $$
         BEGIN
             IF $1 = 1 THEN RAISE data_corrupted; END IF;
@@ -267,10 +318,10 @@ async def test_a_page_that_is_lost_is_a_break(database, writer, owner):
             SELECT customer, public.torn(customer, unbilled_nanousd) AS unbilled_nanousd FROM {CELL}.on_disk;
         GRANT SELECT ON {CELL}.debts TO acu_finance;
     """)
-    breaks = (await verify_customers(database.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
+    breaks = (await verify_customers(books.finance, CELL, [1, 2], OF_CUSTOMERS)).breaks
     assert {each.invariant for each in breaks.pop(1)} == {"unbilled_is_debt"}
     assert not breaks
-    found = (await verify_journal(database.finance, [CELL])).violations
+    found = (await verify_journal(books.finance, [CELL])).violations
     assert {each.invariant for each in found} == {"unbilled_is_debt"}
 
 
