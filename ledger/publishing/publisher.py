@@ -401,7 +401,7 @@ class Publisher:
         )
         done = await publish(self._database.writer, draft, self._convergence)
         if not done.repeated:
-            _log.info("prices.published", **_told(done.version))
+            _log.info("prices.published", **_logged(done.version))
         await self.refresh()
         return done
 
@@ -454,7 +454,7 @@ def _title(content: Content) -> str:
     return title_of(*_key(content))
 
 
-def _told(version: Version) -> dict[str, object]:
+def _logged(version: Version) -> dict[str, object]:
     return {
         "what": title_of(version.kind, version.name),
         "number": version.number,

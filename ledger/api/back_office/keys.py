@@ -52,7 +52,7 @@ class KeyMethods:
         found, there_is_more = await store.list_keys(self._writer, before, size)
         token = paging.token_below(request, found[-1].number if there_is_more else None)
         now = self._clock()
-        return pb.ListKeysResponse(keys=[_told(key, now) for key in found], next_page_token=token)
+        return pb.ListKeysResponse(keys=[_shown(key, now) for key in found], next_page_token=token)
 
     async def RevokeKey(self, request: pb.RevokeKeyRequest, context: object) -> pb.RevokeKeyResponse:
         """Ends a key."""
@@ -62,7 +62,7 @@ class KeyMethods:
         with _refusals():
             revoked = await store.revoke_key(self._writer, key_id, act_of(request))
         await self._keys.changed()
-        return pb.RevokeKeyResponse(key=_told(revoked, self._clock()))
+        return pb.RevokeKeyResponse(key=_shown(revoked, self._clock()))
 
     async def RotateKey(self, request: pb.RotateKeyRequest, context: object) -> pb.RotateKeyResponse:
         """Makes the successor of a key, and shows it."""
@@ -99,7 +99,7 @@ class KeyMethods:
         secret = "" if repeated else key.text
         now = self._clock()
         return pb.RotateKeyResponse(
-            key=_told(made, now), secret=secret, replaced=_told(first, now), replayed=repeated
+            key=_shown(made, now), secret=secret, replaced=_shown(first, now), replayed=repeated
         )
 
 
@@ -114,7 +114,7 @@ async def create_key(
     draft = _draft(request, key, by, now, is_first=is_first)
     with _refusals(draft.request_id):
         made, repeated = await store.make_key(pool, draft)
-    return pb.CreateKeyResponse(key=_told(made, now), secret="" if repeated else key.text, replayed=repeated)
+    return pb.CreateKeyResponse(key=_shown(made, now), secret="" if repeated else key.text, replayed=repeated)
 
 
 def _draft(request: pb.CreateKeyRequest, key: Key, by: Act, now: datetime, *, is_first: bool) -> NewKey:
@@ -146,7 +146,7 @@ def _customers(problems: Problems, customers: tuple[str, ...]) -> tuple[str, ...
     return customers
 
 
-def _told(key: StoredKey, now: datetime) -> pb.Key:
+def _shown(key: StoredKey, now: datetime) -> pb.Key:
     return pb.Key(
         key_id=key.key_id,
         name=key.name,

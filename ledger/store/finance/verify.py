@@ -117,7 +117,7 @@ async def verify_customers(
     breaks: defaultdict[int, list[Break]] = defaultdict(list)
     for customer, *found in rows:
         breaks[customer].append(Break(*found))
-    return Verified(as_of, _told(breaks))
+    return Verified(as_of, _by_customer(breaks))
 
 
 async def _verify_apart(
@@ -136,7 +136,7 @@ async def _verify_apart(
                     breaks[customer].append(Break(invariant.name, 1, _not_computed(error)))
                 else:
                     breaks[customer] += [Break(*found) for _, *found in rows]
-    return Verified(as_of, _told(breaks))
+    return Verified(as_of, _by_customer(breaks))
 
 
 async def _one_processor(connection: PooledConnection) -> datetime:
@@ -146,7 +146,7 @@ async def _one_processor(connection: PooledConnection) -> datetime:
     return as_of
 
 
-def _told(breaks: Mapping[int, Sequence[Break]]) -> dict[int, tuple[Break, ...]]:
+def _by_customer(breaks: Mapping[int, Sequence[Break]]) -> dict[int, tuple[Break, ...]]:
     return {customer: tuple(found) for customer, found in breaks.items() if found}
 
 

@@ -101,7 +101,7 @@ async def test_a_plan_without_a_card_takes_a_customers_own(world):
     assert made.customer.rate_card == "metered"
 
 
-async def test_update(world, customer):
+async def test_an_update_changes_what_its_mask_names(world, customer):
     """What the mask names changes; a repeat is distinguished, and answers with the customer as it stands."""
     request = pb.UpdateCustomerRequest(
         request_id=fresh(),

@@ -301,7 +301,7 @@ async def test_a_repeat_is_answered_whatever_the_configuration(own, world):
 
 
 @pytest.mark.parametrize("limits", [EngineLimits(bounds=NO_HOLDS)])
-async def test_overload(world):
+async def test_a_command_beyond_the_bound_is_sent_away(world):
     """When too many commands wait, one more is sent away with a delay, and nothing of it is written.
 
     So is a batch of which nothing could be taken; of another the items that could not.
@@ -336,7 +336,7 @@ async def test_a_fault_tells_only_an_id(world):
     assert b"lots" not in refused.raw
 
 
-async def test_drain(own, world):
+async def test_a_server_that_ends_answers_what_is_in_flight(own, world):
     """A server that is asked to end answers what is in flight, and takes nothing new."""
     async with world.owner.transaction():
         await world.owner.execute("SELECT 1 FROM cell_00.wallets FOR UPDATE")

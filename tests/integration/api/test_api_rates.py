@@ -81,7 +81,7 @@ async def test_a_rollback_says_what_is_to_come(rates, name):
     assert [each.number for each in back.to_come] == [2]
 
 
-async def test_differences(rates, name):
+async def test_a_document_differs_from_what_is_published(rates, name):
     """A document against what is published, and a version against the one before or another."""
     nothing = await rates.DiffRates(pb.DiffRatesRequest(rate_card=card_text(name)))
     assert (nothing.name, nothing.HasField("before")) == (name, False)
@@ -189,7 +189,7 @@ async def test_what_is_doubtful_in_plans_holds_up_no_call(rates, monkeypatch):
     assert main_thread() not in threads
 
 
-async def test_check(rates, name):
+async def test_a_check_finds_all_that_is_wrong(rates, name):
     """All that is wrong with all documents, each with its place; nothing is published."""
     request = pb.CheckRatesRequest(
         rate_cards=[
@@ -251,7 +251,7 @@ async def test_publishing_warns(rates, name):
         assert (answer.replayed, [warning.line for warning in answer.warnings]) == (replayed, [6])
 
 
-async def test_refusals(rates, name):
+async def test_what_is_refused_is_not_published(rates, name):
     """Each says what is wrong and what is allowed, and publishes nothing."""
     await publish(rates, card_text(name, 3))
     taken = await refusal(publish(rates, card_text(name, 3, "7")))

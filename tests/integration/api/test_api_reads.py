@@ -69,7 +69,7 @@ async def test_list_reservations(world, customer):
     assert [row.reservation_id for row in labelled.reservations] == [named[3]]
 
 
-async def test_charges(world, customer):
+async def test_charges_are_read_by_id_reservation_and_labels(world, customer):
     """Charges are read one by one, of one reservation, by labels; a reversed one says so."""
     named = await world.reservation(labels=pb.Labels(project="p"))
     parts = [(await world.commit(named, usage=usage(searches("7")))).charge for _ in range(2)]
@@ -105,7 +105,7 @@ async def test_large_pages_end_early(world, customer):
     assert len(found) > 1
 
 
-async def test_balance(world, customer):
+async def test_a_balance_is_in_all_and_by_kind(world, customer):
     """Credits in all, by kind of grant, and what expires next."""
     soon, later = Timestamp(), Timestamp()
     now = (await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=customer))).as_of
@@ -174,7 +174,7 @@ async def test_list_grants(world, customer):
     assert oldest.status == wallet.GRANT_STATUS_ACTIVE
 
 
-async def test_statement(world, customer):
+async def test_a_statement_has_every_entry_that_moved_credits(world, customer):
     """Every entry that moved credits, newest first, with the balances after it; they add up."""
     named = await world.reservation(amount_micros=30 * CREDIT)
     await world.extend(named, amount_micros=CREDIT)

@@ -40,7 +40,7 @@ async def reflect(channel, **asked):
     return await anext(aiter(call))
 
 
-async def test_health(world):
+async def test_each_port_and_service_is_healthy(world):
     """Each port is healthy as a whole and service by service, and knows no other service."""
     for channel, services in ((world.public, PUBLIC), (world.back_office, BACK_OFFICE)):
         health = health_pb2_grpc.HealthStub(channel)
@@ -54,7 +54,7 @@ async def test_health(world):
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_reflection(world):
+async def test_each_port_reflects_its_own_services(world):
     """Each port tells of its own services; the public one does not know that the others exist."""
     for channel, services, others in (
         (world.public, PUBLIC, BACK_OFFICE),
@@ -97,7 +97,7 @@ def sample(text, name, **labels):
     return 0.0
 
 
-async def test_metrics(world):
+async def test_calls_are_counted_by_method_and_code(world):
     """Calls are counted and timed by method and code; what the engine and the pools do is shown."""
     labels = {"method": "ledger.v1.CreditService/Reserve"}
     before = await scrape(world)

@@ -16,7 +16,7 @@ from tests.calling import fresh
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_quote(world, customer):
+async def test_a_quote_has_no_effect(world, customer):
     """A quote prices usage by line and in all, and has no effect."""
     async with world.nothing_changed():
         quote = await world.credit.Quote(
@@ -57,7 +57,7 @@ async def test_reserve_up_to(world):
     assert (await refusal(again)).reason == "INSUFFICIENT_CREDITS"
 
 
-async def test_extend(world):
+async def test_an_extension_never_shortens_a_hold(world):
     """More credits and more time; the expiry never comes closer."""
     named = await world.reservation(ttl=Duration(seconds=60))
     longer = await world.extend(named, amount_micros=5 * CREDIT, ttl=Duration(seconds=600))
@@ -118,7 +118,7 @@ async def test_commit_beyond_hold_and_balance(world):
     assert answer.balance == pb.Balance()
 
 
-async def test_overdraft(world):
+async def test_an_overdraft_goes_down_to_its_limit(world):
     """On a plan with an overdraft a commit goes into debt, down to the limit."""
     await world.new_customer(fresh(), plan="overdraft", granted=1)
     named = await world.reservation(amount_micros=CREDIT)
@@ -127,14 +127,14 @@ async def test_overdraft(world):
     assert answer.charge.uncollected_micros == 4 * CREDIT
 
 
-async def test_release(world):
+async def test_a_released_hold_is_available_again(world):
     """A released hold is available again."""
     answer = await world.release(await world.reservation())
     assert answer.reservation.state == pb.RESERVATION_STATE_RELEASED
     assert answer.balance == pb.Balance(available_micros=100 * CREDIT)
 
 
-async def test_charge(world, customer):
+async def test_a_charge_needs_no_hold(world, customer):
     """Usage is charged without a hold, if it is covered."""
     answer = await world.charge(usage=usage(tokens(), searches("100")), labels=pb.Labels(user="u"))
     assert answer.charge.charged_micros == 11 * CREDIT

@@ -35,7 +35,7 @@ def write(files: Path, revision: int, per_hour: str) -> None:
     )
 
 
-def test_check(files: Path) -> None:
+def test_files_are_checked_without_a_server(files: Path) -> None:
     """Without a server; what is wrong is reported with its place, and in JSON."""
     checked = rates("check", files)
     assert "lent" in checked.stdout

@@ -295,7 +295,9 @@ async def test_a_catalog_that_has_changed(start: Start) -> None:
     )
 
 
-async def test_rollback(start: Start, database: Database, tmp_path: Path) -> None:
+async def test_a_rollback_is_the_next_version_everywhere(
+    start: Start, database: Database, tmp_path: Path
+) -> None:
     """The older content is the next version, everywhere; a repeat has no second effect."""
     first, second = await start("first"), await start("second")
     await first.publishing.publisher.publish_card(text_of(tmp_path, 7, "7"), OPS)

@@ -184,7 +184,7 @@ def test_commit_extend_release_reverse_refund():
     assert decode.refund(back, NOW).command == Refund("r", mark(back), 10, None, "sorry")
 
 
-def test_grant():
+def test_what_was_paid_for_a_grant_is_exact():
     """What was paid is nano-dollars, exactly."""
     request = admin.IssueGrantRequest(
         request_id="r",
@@ -269,7 +269,7 @@ def test_ids_of_callers(field):
     decode.reserve(reserve(**{field: "نص \u200d\u200f"}), NOW)
 
 
-def test_amounts():
+def test_amounts_have_a_least_and_a_most():
     """1 micro-credit to a billion credits."""
     decode.reserve(reserve(amount_micros=1), NOW)
     decode.reserve(reserve(amount_micros=limits.AMOUNT_MICROS_MAX), NOW)
@@ -277,7 +277,7 @@ def test_amounts():
         assert "amount_micros" in violations(reserve(amount_micros=amount))
 
 
-def test_minimum():
+def test_a_minimum_goes_with_up_to_only():
     """Of UP_TO only, and not above the amount."""
     decode.reserve(reserve(amount_micros=5, fill=pb.FILL_UP_TO, minimum_micros=5), NOW)
     assert "minimum_micros" in violations(reserve(amount_micros=5, fill=pb.FILL_UP_TO, minimum_micros=6))
@@ -286,7 +286,7 @@ def test_minimum():
     assert "fill" in violations(reserve(fill=9))
 
 
-def test_ttl():
+def test_a_hold_lives_for_a_second_to_a_day():
     """1 s to 24 h, to the nanosecond."""
     for good in (Duration(seconds=1), Duration(seconds=86_400)):
         assert decode.reserve(reserve(ttl=good), NOW).command.ttl == good.ToTimedelta()
@@ -302,7 +302,7 @@ def test_ttl():
         assert "ttl" in violations(reserve(ttl=bad))
 
 
-def test_labels():
+def test_labels_are_few_and_short():
     """16 labels, keys to 63 characters, values to 128; a named label only in its field."""
     full = {f"k{number}": "v" for number in range(limits.LABELS_MAX - 1)}
     decode.reserve(reserve(labels=pb.Labels(project="p", other=full)), NOW)
@@ -421,7 +421,7 @@ def test_decimal_strings_at_their_limits(text, nanos):
     assert decode.reserve(usage_of(use.UsageItem(units=units)), NOW).usage[0].quantity_nanos == nanos
 
 
-def test_durations():
+def test_durations_are_not_negative_and_have_a_most():
     """0 s to 10**9 s."""
 
     def compute(**duration):
@@ -440,7 +440,7 @@ def test_durations():
         assert "usage.items[0].compute.duration" in violations(compute(**bad))
 
 
-def test_enums():
+def test_an_unknown_enum_value_is_refused():
     """A value that is not in the list is refused, not taken for a default."""
     tokens = use.TokenUsage(model="a/b", input=1, key_owner=7)
     assert "usage.items[0].tokens.key_owner" in violations(usage_of(use.UsageItem(tokens=tokens)))
@@ -487,7 +487,7 @@ def test_occurred_at():
     assert "usage.items[0].occurred_at" in violations(usage_of(malformed))
 
 
-def test_oneofs():
+def test_what_is_held_spent_or_undone_is_stated():
     """What is held, spent or undone is stated."""
     assert "hold" in violations(pb.ReserveRequest(request_id="r", customer_id="c"))
     commit = pb.CommitReservationRequest(request_id="r", customer_id="c", reservation_id="x", final=True)

@@ -29,7 +29,7 @@ READ = TraceParent(int(TRACE, 16), int(SPAN, 16), is_sampled=True)
         ("x" * 100_000, None),
     ],
 )
-def test_forms(sent, found):
+def test_later_versions_of_traceparent_may_say_more(sent, found):
     """Versions to come may say more; ids of nothing but zeros, and other letters, are none."""
     assert trace_parent([("traceparent", sent)]) == found
 

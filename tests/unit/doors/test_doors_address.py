@@ -31,12 +31,12 @@ def settings(**given: Any) -> Settings:
         ("::ffff:127.0.0.1", "::ffff:127.0.0.1", False),
     ],
 )
-async def test_addresses(host: str, ip: str, is_loopback: bool) -> None:
+async def test_what_is_not_surely_loopback_is_none(host: str, ip: str, is_loopback: bool) -> None:
     """Of both kinds; what is not surely loopback is none."""
     assert await address_of(settings(host=host)) == Address(ip, is_loopback)
 
 
-async def test_names() -> None:
+async def test_a_name_is_its_first_address() -> None:
     """A name is where its first address leads."""
     assert (await address_of(settings(host="localhost"))).is_loopback
     for host in ("nowhere.invalid", "", "[::1]", "a b", "x" * 300, "127.0.0.1:80"):

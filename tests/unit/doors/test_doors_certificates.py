@@ -126,7 +126,7 @@ def test_a_key_with_a_password(files: TlsFiles, tmp_path: Path) -> None:
     read(replace(files, tls_key=tmp_path / "open.key"), NOW)
 
 
-def test_dates(files: TlsFiles) -> None:
+def test_a_certificate_is_refused_outside_its_time(files: TlsFiles) -> None:
     """Before its time and after it a certificate is refused, with the instant."""
     ends_at, starts_at = NOW + 90 * DAY, datetime(2000, 1, 1, tzinfo=UTC)
     name = f"ACU_LEDGER_TLS_CERTIFICATE: {files.tls_certificate}"

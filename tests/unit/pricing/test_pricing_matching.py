@@ -37,7 +37,7 @@ def _rules(made, *items, labels=None):
         ("**", "*", True),
     ],
 )
-def test_globs(wide, narrow, expected):
+def test_a_star_stands_for_any_text(wide, narrow, expected):
     """`*` stands for any text; nothing else is special; a pattern covers another if it matches all of it."""
     assert covers(wide, narrow) is expected
 
