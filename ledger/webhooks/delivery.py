@@ -105,7 +105,8 @@ class WebhookDelivery:
     async def _rounds(self, endpoint_id: str, url: str, sender: Sender) -> LeasedEndpoint | None:
         """Rounds to one URL, until the endpoint leads elsewhere; None: there is nothing more for now."""
         while True:
-            there_is_more = await hand_over(self._writer, endpoint_id)
+            there_is_more, dead = await hand_over(self._writer, endpoint_id)
+            self._given_up(endpoint_id, dead)
             events = await due_events(self._writer, endpoint_id)
             # After them: what happens after a rotation is not signed by what was in force before.
             leased = await lease(self._writer, endpoint_id, self._holder)
@@ -125,10 +126,15 @@ class WebhookDelivery:
             return 0
         await settle(self._writer, endpoint_id, attempts.delivered, attempts.failed, attempts.last_failure)
         dead = sum(pause is None for pause in attempts.failed.values())
-        self._metrics.webhooks(len(attempts.delivered), len(attempts.failed) - dead, dead)
-        if dead:
-            _log.warning("webhooks.given_up", endpoint_id=endpoint_id, events=dead)
+        self._metrics.webhooks(len(attempts.delivered), len(attempts.failed) - dead, 0)
+        self._given_up(endpoint_id, dead)
         return len(attempts.delivered)
+
+    def _given_up(self, endpoint_id: str, events: int) -> None:
+        """Counts and reports dead letters."""
+        if events:
+            self._metrics.webhooks(0, 0, events)
+            _log.warning("webhooks.given_up", endpoint_id=endpoint_id, events=events)
 
 
 class _Round:

@@ -31,6 +31,13 @@ ENDPOINTS_MAX: Final = 100
 """Each is looked at every second, and may have calls on their way."""
 QUEUE_MAX: Final = 10_000
 """Waiting events of one endpoint; the next stay in the outbox until these are delivered or dead."""
+REFUSED_SHARE: Final = 100
+"""Of these, those of one customer whose events the receiver refuses: they wait for days, and must not keep
+others' out. It takes a hundred such customers to fill a queue."""
+REFUSED_MAX: Final = 1_000
+REFUSED_ATTEMPTS: Final = 5
+"""Once so many of such a customer wait, and one of them was tried so often, which takes hours, its next ones
+are given up at once: else the queue would grow for as long as they are refused."""
 ENQUEUED_MAX: Final = 1_000
 """Events that are looked at for an endpoint at a time."""
 DUE_MAX: Final = 500
@@ -117,6 +124,15 @@ class QueuedEvent(NamedTuple):
     at: datetime
     data: str
     """A JSON object."""
+
+
+class HandedOver(NamedTuple):
+    """What came of handing new events to a queue."""
+
+    there_is_more: bool
+    """Maybe: something was handed over."""
+    dead: int
+    """Events that were given up at once."""
 
 
 class UnknownWebhookError(RequestError, LookupError):
@@ -249,10 +265,11 @@ async def lease(pool: Pool, endpoint_id: str, holder: str) -> LeasedEndpoint | N
     return LeasedEndpoint(row["url"], tuple(WebhookSecret(each) for each in secrets if each is not None))
 
 
-async def hand_over(pool: Pool, endpoint_id: str) -> bool:
-    """Hands new events to the queue of an endpoint that is leased; True if there may be more."""
-    status = await pool.execute(_SQL["enqueue"], endpoint_id, ENQUEUED_MAX, QUEUE_MAX)
-    return not status.endswith(" 0")
+async def hand_over(pool: Pool, endpoint_id: str) -> HandedOver:
+    """Hands new events to the queue of an endpoint that is leased."""
+    bounds = (ENQUEUED_MAX, QUEUE_MAX, REFUSED_SHARE, REFUSED_MAX, REFUSED_ATTEMPTS)
+    dead = await pool.fetchval(_SQL["enqueue"], endpoint_id, *bounds)
+    return HandedOver(dead is not None, dead or 0)
 
 
 async def due_events(pool: Pool, endpoint_id: str) -> list[QueuedEvent]:

@@ -86,23 +86,30 @@ WHERE endpoint_id = $1 AND deleted_at IS NULL AND (leased_until < now() OR holde
 RETURNING url, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous_secret
 
 -- name: enqueue
--- $2: events looked at; $3: the most that may wait. What does not fit stays in the outbox.
+-- $2: events looked at; $3: the most that may wait, of which a customer whose events are refused takes $4 at most.
+-- What does not fit stays in the outbox. $5: once so many of such a customer wait, and one was tried $6 times, its
+-- next ones are dead letters.
 WITH w AS MATERIALIZED (
     SELECT * FROM ledger.webhook_endpoints WHERE endpoint_id = $1 AND deleted_at IS NULL FOR SHARE
+), waiting AS MATERIALIZED (
+    SELECT customer, count(*) AS events, max(attempts) AS attempts
+    FROM ledger.webhook_queue WHERE endpoint_id = $1 AND NOT is_dead GROUP BY customer
 ), room AS MATERIALIZED (
-    SELECT count(*) < $3 AS there_is FROM (
-        SELECT FROM ledger.webhook_queue WHERE endpoint_id = $1 AND NOT is_dead LIMIT $3) waiting
+    SELECT coalesce(sum(CASE WHEN attempts > 0 THEN least(events, $4) ELSE events END), 0) < $3 AS there_is
+    FROM waiting
 ), next AS MATERIALIZED (
     SELECT e.number, e.customer, {wanted} AS fits
     FROM w JOIN room r ON r.there_is
     JOIN LATERAL (SELECT * FROM ledger.events WHERE number > w.passed ORDER BY number LIMIT $2) e ON true
 ), added AS (
-    INSERT INTO ledger.webhook_queue (endpoint_id, number, customer)
-    SELECT $1, number, customer FROM next WHERE fits
-    ON CONFLICT DO NOTHING
+    INSERT INTO ledger.webhook_queue (endpoint_id, number, customer, is_dead)
+    SELECT $1, n.number, n.customer, coalesce(x.events >= $5 AND x.attempts >= $6, false)
+    FROM next n LEFT JOIN waiting x USING (customer) WHERE n.fits
+    ON CONFLICT DO NOTHING RETURNING is_dead
 )
 UPDATE ledger.webhook_endpoints SET passed = (SELECT max(number) FROM next)
 WHERE endpoint_id = $1 AND EXISTS (SELECT FROM next)
+RETURNING (SELECT count(*) FROM added WHERE is_dead) AS dead
 
 -- name: due
 -- In the customers' order, and nothing of a customer whose earlier event is to be tried again later.

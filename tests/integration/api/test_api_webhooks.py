@@ -207,6 +207,30 @@ async def test_a_failure_is_tried_again_and_later_events_wait(office, receiver):
         assert sorted(receiver.of(failing)) == receiver.of(failing)
 
 
+async def test_one_customers_refused_events_keep_nobody_elses_out(office, receiver):
+    """However many wait; what then comes of that customer is dead at once, until it is replayed."""
+    async with hooked(office, receiver) as made:
+        endpoint_id = made.webhook.endpoint_id
+        refused = await office.new_customer(fresh(), granted=0)
+        await office.owner.execute(
+            "INSERT INTO ledger.webhook_queue (endpoint_id, number, customer, attempts, due_at)"
+            " SELECT $1, -n, c.customer, CASE n WHEN 1 THEN 5 ELSE 0 END, now() + interval '1 day'"
+            " FROM generate_series(1, 10000) n, ledger.customers c WHERE c.customer_id = $2",
+            endpoint_id,
+            refused,
+        )
+        await office.grant(100 * CREDIT)
+        other = await office.new_customer(fresh(), granted=100)
+        await until(partial(has, receiver, other, [1, 2]))
+
+        async def is_apart():
+            stands = await webhook_of(office, endpoint_id)
+            return (stands.waiting_events, stands.dead_events) == (10_000, 2)
+
+        await until(is_apart)
+        assert receiver.of(refused) == []
+
+
 async def test_what_is_given_up_is_replayed(office, receiver):
     """After the last attempt an event is dead and the next one's turn comes; a replay brings it back."""
     customer = fresh()
