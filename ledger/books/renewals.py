@@ -33,7 +33,13 @@ from ledger.books.posting import Draft
 PLAN_AWAITED = timedelta(minutes=1)
 """After so long it is looked again whether a customer's plan is known."""
 
-_APART = {Every.DAY: timedelta(hours=12), Every.WEEK: timedelta(days=3), Every.MONTH: timedelta(days=14)}
+_APART = {
+    Every.DAY: timedelta(hours=12),
+    Every.WEEK: timedelta(days=3),
+    Every.MONTH: timedelta(days=14),
+    Every.QUARTER: timedelta(days=45),
+    Every.YEAR: timedelta(days=182),
+}
 """No two renewals are nearer to each other: where zone or day are others since the last one, the period
 is longer, and never of some hours."""
 

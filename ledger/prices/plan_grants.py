@@ -41,6 +41,8 @@ SHORTEST: Final = {
     Every.DAY: timedelta(days=1),
     Every.WEEK: timedelta(weeks=1),
     Every.MONTH: timedelta(days=28),
+    Every.QUARTER: timedelta(days=90),
+    Every.YEAR: timedelta(days=365),
 }
 """Periods: none is shorter, but for a day whose clocks are put forward."""
 
@@ -94,7 +96,7 @@ class GrantModel(Strict):
     amount: Amount
     paid_usd: Rate = 0
     kind: _Kind = GrantKind.SUBSCRIPTION
-    every: Literal["day", "week", "month"]
+    every: Literal["day", "week", "month", "quarter", "year"]
     day: Annotated[int, Field(ge=1, le=31)] | None = None
     prorate: _Prorate = Prorate.NONE
     priority: Annotated[int, Field(ge=PRIORITY_MIN, le=PRIORITY_MAX)] = 0

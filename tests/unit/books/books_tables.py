@@ -142,8 +142,8 @@ class Table:
             assert [decision.entry.kind for decision in outcome] == right.split()
         elif outcome is not None:
             expected = right.split()
+            assert expected, f"{line}: say what comes of it"
             if verb not in ("balance", "books", "counts", "lot", "reservation"):
-                assert expected, f"{line}: say what comes of it"
                 head, *expected = expected
                 assert head == outcome.pop("outcome"), outcome
             _hold(outcome, expected)

@@ -20,6 +20,13 @@ UTC                 MONTH 2026-01-31 2026-01-31T00:00 2026-02-28T00:00 2026-03-3
 UTC                 MONTH 2027-10-30 2028-01-30T12:00 2028-02-29T00:00 2028-03-30T00:00 2028-04-30T00:00
 UTC                 MONTH 2027-10-29 2100-01-29T12:00 2100-02-28T00:00 2100-03-29T00:00 2100-04-29T00:00
 UTC                 MONTH 2026-01-15 2026-12-15T00:00 2027-01-15T00:00 2027-02-15T00:00 2027-03-15T00:00
+UTC                 QUARTER 2026-08-31 2026-08-31T00:00 2026-11-30T00:00 2027-02-28T00:00 2027-05-31T00:00
+UTC                 QUARTER 2026-11-30 2027-11-30T00:00 2028-02-29T00:00 2028-05-30T00:00 2028-08-30T00:00
+UTC                 QUARTER 2026-08-31 2025-12-24T00:00 2026-02-28T00:00 2026-05-31T00:00 2026-08-31T00:00
+UTC                 YEAR  2028-02-29 2028-02-29T00:00 2029-02-28T00:00 2030-02-28T00:00 2031-02-28T00:00
+UTC                 YEAR  2028-02-29 2031-02-28T00:00 2032-02-29T00:00 2033-02-28T00:00 2034-02-28T00:00
+UTC                 YEAR  2028-02-29 2099-12-31T00:00 2100-02-28T00:00 2101-02-28T00:00 2102-02-28T00:00
+Europe/Berlin       YEAR  2026-06-30 2026-06-30T12:00 2027-06-29T22:00 2028-06-29T22:00 2029-06-29T22:00
 UTC                 WEEK  2026-11-02 2026-10-20T00:00 2026-10-26T00:00 2026-11-02T00:00 2026-11-09T00:00
 Europe/Berlin       DAY   2026-01-01 2026-03-28T12:00 2026-03-28T23:00 2026-03-29T22:00 2026-03-30T22:00
 Europe/Berlin       DAY   2026-01-01 2026-10-24T12:00 2026-10-24T22:00 2026-10-25T23:00 2026-10-26T23:00
@@ -61,6 +68,6 @@ def test_every_day_has_its_recurrence(every: Every, anchor: date, day: date) -> 
     number = last_recurrence(every, anchor, day)
     assert recurrence(every, anchor, number) <= day < recurrence(every, anchor, number + 1)
     assert recurrence(every, anchor, 0) == anchor
-    if every is Every.MONTH:
+    if every in (Every.MONTH, Every.QUARTER, Every.YEAR):
         found = recurrence(every, anchor, number)
         assert found.day == anchor.day or (found + DAY).day == 1

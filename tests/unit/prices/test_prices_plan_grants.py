@@ -29,6 +29,8 @@ def test_what_recurs() -> None:
         " prorate: BY_TIME, priority: -3, scope: tokens, rollover: {min: "
         '"1", max: "2.5", life: 90d}}\n'
         '      long: {amount: "10", kind: PROMO, every: day, expires_after: 31d}\n'
+        '      quarterly: {amount: "10", every: quarter}\n'
+        '      yearly: {amount: "10", every: year, expires_after: 730d}\n'
     ) == (
         RecurringGrant("plain", 10_000_000, 0, GrantKind.SUBSCRIPTION, Every.WEEK),
         RecurringGrant(
@@ -44,6 +46,8 @@ def test_what_recurs() -> None:
             prorated=True,
         ),
         RecurringGrant("long", 10_000_000, 0, GrantKind.PROMO, Every.DAY, life=timedelta(days=31)),
+        RecurringGrant("quarterly", 10_000_000, 0, GrantKind.SUBSCRIPTION, Every.QUARTER),
+        RecurringGrant("yearly", 10_000_000, 0, GrantKind.SUBSCRIPTION, Every.YEAR, life=timedelta(days=730)),
     )
 
 
@@ -55,9 +59,10 @@ def test_what_recurs() -> None:
         (f'{PLAIN}, paid_usd: "1000000.01"', "costs too much (write 1000000 or less)"),
         (f'{PLAIN}, kind: PROMO, paid_usd: "1"', "nobody pays for a PROMO grant (leave paid_usd out)"),
         (f"{PLAIN}, kind: ADJUSTMENT", "is no kind of a grant that recurs (write PAID, PROMO, SUBSCRIPTION)"),
-        ('amount: "10", every: year', "every"),
+        ('amount: "10", every: decade', "every"),
         (f"{PLAIN}, day: 32", "day"),
         (f"{PLAIN}, day: 0", "day"),
+        ('amount: "10", every: year, day: 3', "a day of the month, and no month (write every: month)"),
         ('amount: "10", every: week, day: 3', "a day of the month, and no month (write every: month)"),
         (f"{PLAIN}, prorate: HALF", "is no way to prorate (write NONE, BY_TIME)"),
         (f"{PLAIN}, scope: tea", "is no scope"),
