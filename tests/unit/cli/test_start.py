@@ -94,6 +94,20 @@ def test_a_command_that_is_not_there_is_told_with_those_that_are_alike() -> None
     assert (refused.exit_code, "'serve'" in refused.output) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["webhooks", "update", "whe_1"], "Name what changes"),
+        (["webhooks", "update", "whe_1", "--type", "grant.issued", "--all-types"], "not both"),
+        (["webhooks", "update", "whe_1", "--customer", "acme", "--all-customers"], "not both"),
+    ],
+)
+def test_a_change_of_nothing_is_a_slip(arguments: list[str], says: str) -> None:
+    """It makes no sense, whatever a server would say: nobody asks one."""
+    refused = CliRunner().invoke(app, arguments)
+    assert (refused.exit_code, says in refused.output) == (2, True)
+
+
 def test_what_cannot_be_written_is_said_in_a_line() -> None:
     """Without a trace: what is printed, or the file, and why."""
     with Path("/dev/full").open("w") as full:
