@@ -13,10 +13,10 @@ from ledger.cli.importing.importer import Importer, ImportTally
 from ledger.cli.importing.requests import CUSTOMERS, GRANTS, ImportKind
 from ledger.cli.importing.row_files import TextRow
 from ledger.cli.services import connect
-from ledger.limits import LIMITS
 from ledger.store.postgres.database import ROLES
 from ledger.v1 import wallet_service_pb2 as wallet
 from tests.calling import fresh
+from tests.serving import UNHURRIED
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -222,7 +222,7 @@ async def test_an_interrupt_ends_an_import_with_what_is_under_way(world):
 
 async def test_a_database_that_goes_away_has_rows_imported_once(limited):
     """Whatever became of the calls under way: they are made again, and each row is booked once."""
-    world = await limited(LIMITS)  # Its own: others would meet connections that have ended.
+    world = await limited(UNHURRIED)  # Its own: others would meet connections that have ended.
     cutting: list[asyncio.Task[str]] = []
 
     def cut() -> None:
