@@ -21,8 +21,8 @@ done is not counted there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -52,6 +52,8 @@ _VALUES_PREFIX = "budget_values:"
 _REMEMBERED = 2_000
 """Places and keys, of those who are at work: each is one of many commands, and takes 15 µs to make."""
 
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 
 class CounterPlace(NamedTuple):
     """Where work counts: a counter before anybody has looked what stands in it."""
@@ -63,6 +65,8 @@ class CounterPlace(NamedTuple):
     values_key: str = ""
     """Of the state that says how many combinations of labels have a counter in the window; empty: of those
     nobody is to make another."""
+    has_begun: bool = False
+    """The work has counted here before: a counter that is not there has been swept."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -70,16 +74,64 @@ class CounterPlace(NamedTuple):
         return (self.key, self.values_key) if self.values_key else (self.key,)
 
 
+class _Counting:
+    """Budgets of a plan, and the windows that they are in, by zone."""
+
+    __slots__ = ("budgets", "labels", "windows")
+
+    def __init__(self, budgets: tuple[Budget, ...]) -> None:
+        self.budgets = budgets
+        looked_at = [label for budget in budgets for label in (*budget.by, *dict(budget.where))]
+        self.labels = tuple(dict.fromkeys(looked_at))
+        """Those that say where work counts."""
+        self.windows: dict[str, _Windows] = {}
+        """As they were found last: the next instant is in them too, as a rule."""
+
+
+class _Windows:
+    """The windows of budgets that instants of a zone are in, from `starts_at` until one of them ends."""
+
+    __slots__ = ("counting", "ends_at", "spans", "starts_at")
+
+    def __init__(self, counting: _Counting, at: datetime, zone: str) -> None:
+        self.counting = counting
+        self.spans = [span_of(budget.window, at, zone) for budget in counting.budgets]
+        self.starts_at = max([span.starts_at or _BEGINNING for span in self.spans])
+        self.ends_at = min([span.ends_at or _END for span in self.spans])
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _counting(budgets: tuple[Budget, ...]) -> _Counting:
+    return _Counting(budgets)
+
+
 def places_of_new(
-    budgets: Sequence[Budget], labels: Mapping[str, str], at: datetime, zone: str
+    budgets: tuple[Budget, ...], labels: Mapping[str, str], at: datetime, zone: str
 ) -> tuple[CounterPlace, ...]:
     """Where work with these labels counts that begins at an instant; without those of a budget, nowhere."""
-    places: list[CounterPlace] = []
-    for budget in budgets:
+    if not budgets:
+        return ()
+    counting = _counting(budgets)
+    windows = counting.windows.get(zone)
+    if windows is None or not windows.starts_at <= at < windows.ends_at:
+        windows = counting.windows[zone] = _Windows(counting, at, zone)
+    return _places_in(windows, tuple(map(labels.get, counting.labels)))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _places_in(windows: _Windows, stated: tuple[str | None, ...]) -> tuple[CounterPlace, ...]:
+    """Where work counts that has these values of the labels that say so."""
+    counting, places = windows.counting, []
+    labels = _labels_of(counting, stated)
+    for budget, span in zip(counting.budgets, windows.spans, strict=True):
         values = _values(budget, labels)
         if values is not None:
-            places.append(_place(budget, span_of(budget.window, at, zone), values))
+            places.append(_place(budget, span, values))
     return tuple(places)
+
+
+def _labels_of(counting: _Counting, stated: tuple[str | None, ...]) -> Mapping[str, str]:
+    return {label: value for label, value in zip(counting.labels, stated, strict=True) if value is not None}
 
 
 def place_of(budget: Budget, labels: Mapping[str, str], at: datetime, zone: str) -> CounterPlace:
@@ -98,7 +150,7 @@ def _place(budget: Budget, span: Span, values: tuple[str, ...]) -> CounterPlace:
 
 
 def places_of_reservation(
-    reservation: Reservation | None, budgets: Sequence[Budget]
+    reservation: Reservation | None, budgets: tuple[Budget, ...]
 ) -> tuple[CounterPlace, ...]:
     """Where a reservation counts, if it is there."""
     if reservation is None or not reservation.counters:
@@ -106,7 +158,7 @@ def places_of_reservation(
     return _places_of(reservation.counters, budgets, reservation.labels)
 
 
-def places_undone(facts: Facts, budgets: Sequence[Budget], *, is_charge: bool) -> tuple[CounterPlace, ...]:
+def places_undone(facts: Facts, budgets: tuple[Budget, ...], *, is_charge: bool) -> tuple[CounterPlace, ...]:
     """Where that counts which a reversal undoes, a `Charge` or a reservation."""
     if not is_charge:
         return places_of_reservation(facts.reservation, budgets)
@@ -117,50 +169,60 @@ def places_undone(facts: Facts, budgets: Sequence[Budget], *, is_charge: bool) -
 
 
 def _places_of(
-    keys: Sequence[str], budgets: Sequence[Budget], labels: Mapping[str, str]
+    keys: tuple[str, ...], budgets: tuple[Budget, ...], labels: Mapping[str, str]
 ) -> tuple[CounterPlace, ...]:
     """Where work counts that has begun, with the budgets as they are now."""
-    by_name = {budget.name: budget for budget in budgets}
-    places: list[CounterPlace] = []
-    for key in keys:
-        budget = by_name.get(key.split(":", 2)[1])
-        values = _values(budget, labels) if budget is not None else None
-        places.append(_place_again(key, budget, values))
-    return tuple(places)
+    counting = _counting(budgets)
+    return _places_again(counting, keys, tuple(map(labels.get, counting.labels)))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _place_again(key: str, budget: Budget | None, values: tuple[str, ...] | None) -> CounterPlace:
+def _places_again(
+    counting: _Counting, keys: tuple[str, ...], stated: tuple[str | None, ...]
+) -> tuple[CounterPlace, ...]:
+    """Where work counts that has begun, and has these values of the labels that say where new work counts."""
+    by_name = {budget.name: budget for budget in counting.budgets}
+    labels = _labels_of(counting, stated)
+    return tuple(_place_again(key, by_name.get(key.split(":", 2)[1]), labels) for key in keys)
+
+
+def _place_again(key: str, budget: Budget | None, labels: Mapping[str, str]) -> CounterPlace:
     """Where work counts that has begun. The budget of that name may count other work by now, or otherwise."""
+    values = _values(budget, labels) if budget is not None else None
     if budget is None or values is None or _key(budget, key.split(":")[3], values) != key:
-        return CounterPlace(key, None, NOTHING, None)
-    return CounterPlace(key, budget, dict(zip(budget.by, values, strict=True)), None)
+        return CounterPlace(key, None, NOTHING, None, has_begun=True)
+    return CounterPlace(key, budget, dict(zip(budget.by, values, strict=True)), None, has_begun=True)
 
 
 def read(places: Sequence[CounterPlace], states: Mapping[str, State | None]) -> tuple[BudgetCounter, ...]:
-    """The counters at places as their states leave them; one without a state has counted nothing."""
+    """The counters at places as their states leave them.
+
+    New work finds one without a state, which has counted nothing. Work that has begun finds none that was
+    swept: it counts there no more, and is not limited.
+    """
     counters: list[BudgetCounter] = []
-    for key, budget, labels, ends_at, values_key in places:
+    for key, budget, labels, window_ends_at, values_key, has_begun in places:
         state = states.get(key)
-        if state is None:
-            begun = states.get(values_key) if values_key else None
-            values = int(begun.text) if begun is not None else 0
-            counters.append(make(BudgetCounter, (key, budget, labels, 0, ends_at, values_key, values)))
+        if state is not None:
+            used_micros, ends_at, new_in, values = int(state.text), state.closes_at, "", 0
+        elif has_begun:
+            continue
         else:
-            counters.append(
-                make(BudgetCounter, (key, budget, labels, int(state.text), state.closes_at, "", 0))
-            )
+            begun = states.get(values_key) if values_key else None
+            used_micros, ends_at, new_in = 0, window_ends_at, values_key
+            values = int(begun.text) if begun is not None else 0
+        left_micros = max(0, budget.limit_micros - used_micros) if budget is not None else 0
+        fields = (key, budget, labels, used_micros, left_micros, ends_at, new_in, values)
+        counters.append(make(BudgetCounter, fields))
     return tuple(counters)
 
 
 def tightest(counters: Sequence[BudgetCounter]) -> BudgetCounter | None:
     """The counter of the budget that leaves least, of several the first; None: none has a limit."""
-    least, least_micros = None, 0
+    least = None
     for counter in counters:
-        if counter.budget is not None:
-            left_micros = counter.left_micros
-            if least is None or left_micros < least_micros:
-                least, least_micros = counter, left_micros
+        if counter.budget is not None and (least is None or counter.left_micros < least.left_micros):
+            least = counter
     return least
 
 
@@ -178,6 +240,8 @@ def refuse_hold(
     """
     if refusal := refuse_new_values(counters, required_micros):
         return refusal
+    if least is None or least.left_micros >= asked_micros:
+        return None
     blocking = [counter for counter in counters if counter.budget and counter.budget.at_limit is _BLOCK]
     if blocking and (refusal := refuse_beyond(tightest(blocking), asked_micros)):
         return refusal
@@ -187,7 +251,7 @@ def refuse_hold(
 def refuse_new_values(counters: Sequence[BudgetCounter], required_micros: int) -> Refusal | None:
     """Refuses work that would begin one counter too many."""
     for counter in counters:
-        if is_one_too_many(counter):
+        if counter.values_key and is_one_too_many(counter):
             return refusals.budget_exceeded(counter, required_micros, values_max=BUDGET_VALUES_MAX)
     return None
 
@@ -199,18 +263,22 @@ def refuse_beyond(least: BudgetCounter | None, required_micros: int) -> Refusal 
     return refusals.budget_exceeded(least, required_micros)
 
 
-def within(least: BudgetCounter, taken: list[Source]) -> tuple[list[Source], int]:
+def within(least: BudgetCounter, taken: list[Source]) -> tuple[list[Source], int, int]:
     """What budgets let be taken of lots: what is held of it whole, of the rest what is left, the first first.
 
-    Gives also what they leave beside that, in micro-credits.
+    Gives also what they leave beside that, and what they do not let be taken, in micro-credits.
     """
-    left_micros, kept = least.left_micros, []
+    left_micros, cut_micros = least.left_micros, 0
+    kept: list[Source] = []
     for lot, micros, held in taken:
-        part = micros if held else min(micros, left_micros)
-        left_micros -= 0 if held else part
+        part = micros
+        if not held:
+            part = min(micros, left_micros)
+            left_micros -= part
+            cut_micros += micros - part
         if part:
             kept.append((lot, part, held))
-    return kept, left_micros
+    return kept, left_micros, cut_micros
 
 
 def count(
@@ -225,7 +293,7 @@ def count(
     states: dict[str, State] = {}
     crossings: list[BudgetCrossing] = []
     for counter in counters:
-        key, budget, _, before_micros, ends_at, values_key, values = counter
+        key, budget, _, before_micros, _, ends_at, values_key, values = counter
         used_micros = max(0, before_micros + micros)
         states[key] = make(State, (str(used_micros), ends_at, 0, 0, 0, 0, None))
         if begins and values_key:
@@ -241,22 +309,26 @@ def counted_micros(entry: Entry) -> int:
     return entry.charged_micros - sum([line.pool_micros for line in entry.lines])
 
 
-def _crossings(counter: BudgetCounter, budget: Budget, used_micros: int) -> Iterator[BudgetCrossing]:
+def _crossings(counter: BudgetCounter, budget: Budget, used_micros: int) -> list[BudgetCrossing]:
     """The thresholds of its budget that lie between a counter and what it counts now."""
+    crossings: list[BudgetCrossing] = []
     before, after = counter.used_micros * 100, used_micros * 100
     for percent in budget.notify_percents:
         least = budget.limit_micros * percent
         was_reached, is_reached = before >= least, after >= least
         if was_reached is not is_reached:
-            yield BudgetCrossing(
-                budget=budget.name,
-                labels=counter.labels,
-                percent=percent,
-                used_micros=used_micros,
-                limit_micros=budget.limit_micros,
-                ends_at=counter.ends_at,
-                is_recovery=was_reached,
+            crossings.append(
+                BudgetCrossing(
+                    budget=budget.name,
+                    labels=counter.labels,
+                    percent=percent,
+                    used_micros=used_micros,
+                    limit_micros=budget.limit_micros,
+                    ends_at=counter.ends_at,
+                    is_recovery=was_reached,
+                )
             )
+    return crossings
 
 
 def _values(budget: Budget, labels: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -312,8 +312,8 @@ def _pay(
         taken, uncovered = cover(bill, chain(held, free_sources(wallet.lots)) if goes_beyond else iter(held))
         debt_max = uncovered
         if least is not None:
-            taken, left = budgets.within(least, taken)
-            uncovered = bill.micros - sum([micros for _, micros, _ in taken])
+            taken, left, cut = budgets.within(least, taken)
+            uncovered += cut
             debt_max = min(uncovered, left)
         debt = min(debt_max, overdraft_left(wallet, plan, terms)) if debt_max and borrows else 0
         return make(_Payment, (bill, pools, bill.micros + pools.total_micros, taken, debt, uncovered - debt))

@@ -77,15 +77,17 @@ def reserve(
     required = asked if command.fill is _ALL_OR_NOTHING else min(command.minimum_micros, asked)
     if counters and (refusal := budgets.refuse_hold(counters, least, asked, required)):
         return refusal
-    if asked - uncovered < required:
-        return refusals.insufficient(asked - uncovered, required)
+    held = asked - uncovered
+    if held < required:
+        return refusals.insufficient(held, required)
 
     # The hold is granted.
     draft = Draft(wallet, now)
-    if least is not None:
-        taken, _ = budgets.within(least, taken)
+    if least is not None and least.left_micros < held:
+        taken, _, cut = budgets.within(least, taken)
+        held -= cut
     if counters:
-        draft.count(counters, sum([micros for _, micros, _ in taken]), begins=True)
+        draft.count(counters, held, begins=True)
     draft.pin(taken)
     expires_at = now + (command.ttl or plan.default_ttl)
     draft.due(expires_at)

@@ -55,17 +55,14 @@ class BudgetCounter(NamedTuple):
     """Those that it counts by."""
     used_micros: int
     """Held by open reservations or charged."""
+    left_micros: int
+    """What the budget leaves, never below 0; 0 where it has no limit."""
     ends_at: datetime | None
     values_key: str = ""
     """Of the state that says how many combinations have a counter in the window; empty where this is one of
     them already, or the budget does not count by labels."""
     values: int = 0
     """How many that are."""
-
-    @property
-    def left_micros(self) -> int:
-        """What the budget leaves; only of one that has a limit."""
-        return max(0, self.budget.limit_micros - self.used_micros) if self.budget is not None else 0
 
 
 class BudgetCrossing(NamedTuple):

@@ -7,7 +7,7 @@ reservations and the states of prices in use, and the commands that wait for som
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -135,12 +135,17 @@ class Member:
         pending.places = places_of(pending, wallet, self.reservations, prices, now)
         keys = keys_of(pending, wallet, self.reservations, prices, now) if pending.past else _NO_KEYS
         has_all = not keys or self.states.keys() >= keys
-        if pending.places:
-            has_all = has_all and all(
-                place.key in self.states and (not place.values_key or place.values_key in self.states)
-                for place in pending.places
-            )
+        if has_all and pending.places:
+            has_all = self._knows(pending.places)
         return keys if has_all else None
+
+    def _knows(self, places: Iterable[CounterPlace]) -> bool:
+        """Whether what stands at budgets' counters is in memory."""
+        states = self.states
+        for place in places:
+            if place.key not in states or (place.values_key and place.values_key not in states):
+                return False
+        return True
 
     def keep(self, decision: Decision) -> None:
         """Memory as the decision leaves it."""
@@ -181,9 +186,7 @@ def decide_in_memory(
             priced = _price_anew(member, pending, pending.usage, command, prices, plan, terms, now)
     elif isinstance(command, Commit) and reservation is not None and pending.usage is not None:
         priced = _price_part(member, pending, pending.usage, reservation, prices, plan, now)
-    facts = pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
-    if pending.places:
-        facts = facts._replace(counters=budgets.read(pending.places, member.states))
+    facts = _facts(member, pending, reservation)
     if pending.keys and isinstance(command, Reverse):
         facts = unwound(facts, effects_of(facts), _known(member, pending), now)
     elif isinstance(command, Refund):
@@ -197,6 +200,16 @@ def decide_in_memory(
         terms=terms,
         facts=facts,
     )
+
+
+def _facts(member: Member, pending: Pending, reservation: Reservation | None) -> Facts:
+    """What it is decided with beside the wallet, but for what prices remember."""
+    if not pending.places:
+        return pending.facts or (Facts(reservation) if reservation is not None else _NO_FACTS)
+    counters = budgets.read(pending.places, member.states)
+    if pending.facts is not None:
+        return pending.facts._replace(counters=counters)
+    return Facts(reservation, counters=counters)
 
 
 def _under(
@@ -331,7 +344,7 @@ def places_of(
     return ()
 
 
-def _stated_budgets(wallet: Wallet, prices: PriceBook, now: datetime) -> Sequence[Budget]:
+def _stated_budgets(wallet: Wallet, prices: PriceBook, now: datetime) -> tuple[Budget, ...]:
     plan = prices.plan_for(wallet.plan, wallet.plan_overrides, now)
     return plan.budgets if plan is not None else ()
 

@@ -216,13 +216,13 @@ def lot_value_row(customer: int, lot: Lot) -> str:
 
 def state_row(customer: int, key: str, state: State, shared: Shared) -> str:
     return (
-        f"({customer},{_text(key)},{_text(state.text)},{shared.instants[state.closes_at]},{state.surplus_micros},"
+        f"({customer},{_key(key)},{_text(state.text)},{shared.instants[state.closes_at]},{state.surplus_micros},"
         f"{state.collected_micros},{state.uncollected_micros},{state.revenue_nanousd},{shared.terms[state.terms]})"
     )
 
 
 def budgeted_row(entry: Entry, budgets: EntryBudgets) -> str:
-    counters = _json([*budgets.counters]) if budgets.counters else ""
+    counters = _counters(budgets.counters) if budgets.counters else ""
     crossings = _json([*map(_crossing, budgets.crossings)]) if budgets.crossings else ""
     return f"({entry.customer},{entry.sequence},{counters},{crossings})"
 
@@ -264,6 +264,18 @@ def _text(value: str | None) -> str:
 def _name(value: str | None) -> str:
     """A field of text of which there are few: names of plans, cards, zones."""
     return _text(value)
+
+
+@lru_cache(maxsize=4096)
+def _key(value: str) -> str:
+    """A field of text that comes again and again for a while: keys of states."""
+    return _text(value)
+
+
+@lru_cache(maxsize=4096)
+def _counters(keys: tuple[str, ...]) -> str:
+    """A field of the counters' keys in which work counts, much of it in the same ones."""
+    return _json(keys)
 
 
 def _json(value: object) -> str:

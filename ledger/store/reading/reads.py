@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from ledger.books.budgets import CounterPlace
+from ledger.books.budgets import CounterPlace, read
 from ledger.books.model.amounts import Credits
 from ledger.books.model.budgets import BudgetCounter
 from ledger.books.model.entries import Entry
 from ledger.books.model.lots import LotKey
+from ledger.books.model.priced import State
 from ledger.books.model.reservations import Reservation, ReservationState
 from ledger.errors import NotNowError, RequestError
 from ledger.store.cells.columns import ENTRY, RESERVATION
@@ -273,11 +274,14 @@ class Reads:
             if row is None:
                 raise CustomerNotFoundError(customer_id)
             places = places_of(row["plan"], row["plan_overrides"], row["zone"], row["as_of"])
-            keys = [place.key for place in places]
+            keys = [key for place in places for key in place.keys]
             counts = await connection.fetch(_COUNTS.format(cell=key.cell), key.customer, keys) if keys else ()
-        used = dict.fromkeys(keys, 0) | {count["key"]: count["used"] for count in counts}
-        counters = {place.key: BudgetCounter(*place[:3], used[place.key], place.ends_at) for place in places}
-        return BudgetCounts(counters, row["as_of"])
+        used = {count["key"]: count["used"] for count in counts}
+        states = {
+            key: State(str(used[key]), place.ends_at) for place in places for key in place.keys if key in used
+        }
+        counters = read(places, states)
+        return BudgetCounts({counter.key: counter for counter in counters}, row["as_of"])
 
     async def spendable(self, customer_id: str) -> Spendable:
         """The customer's policies, and what it may spend, by scope."""
