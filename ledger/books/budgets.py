@@ -15,7 +15,8 @@ pays is not counted: its lots are for one purpose, and are a limit themselves.
 A counter is a state of the customer's. Its key says the budget's name, the window and the labels' values,
 never the limit: that may change within a window. Of a budget that counts by labels another state says how
 many have begun in a window: past `BUDGET_VALUES_MAX` new work with other labels is refused, and work already
-done is not counted there.
+done is not counted there. `COUNTERS_STORED` after their window has ended both are swept: what comes to the
+work of such a window later counts nowhere, and is not limited.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import NamedTuple
 from ledger.books import refusals
 from ledger.books.budget_windows import Span, span_of
 from ledger.books.burn_down import Source
-from ledger.books.limits import BUDGET_VALUES_MAX
+from ledger.books.limits import BUDGET_VALUES_MAX, COUNTERS_STORED
 from ledger.books.making import make
 from ledger.books.model.budgets import AtLimit, Budget, BudgetCounter, BudgetCrossing, EntryBudgets
 from ledger.books.model.decisions import Facts
@@ -46,7 +47,7 @@ KEY_PREFIX = "budget:"
 _DIGEST_BYTES = 16
 _BLOCK = AtLimit.BLOCK
 
-_VALUES_PREFIX = "budget_values:"
+VALUES_PREFIX = "budget_values:"
 """What the keys of states begin with that say how many counters there are."""
 
 _REMEMBERED = 2_000
@@ -145,7 +146,7 @@ def _place(budget: Budget, span: Span, values: tuple[str, ...]) -> CounterPlace:
     """Where work counts in a window that has these values of the labels that a budget counts by."""
     start = "" if span.starts_at is None else f"{span.starts_at:%Y-%m-%dT%H.%M}"
     labels = dict(zip(budget.by, values, strict=True))
-    values_key = _VALUES_PREFIX + _window_of(budget, start) if values else ""
+    values_key = VALUES_PREFIX + _window_of(budget, start) if values else ""
     return CounterPlace(_key(budget, start, values), budget, labels, span.ends_at, values_key)
 
 
@@ -279,6 +280,13 @@ def within(least: BudgetCounter, taken: list[Source]) -> tuple[list[Source], int
         if part:
             kept.append((lot, part, held))
     return kept, left_micros, cut_micros
+
+
+def is_swept(key: str, state: State | None, now: datetime) -> bool:
+    """Whether a state is of a window that ended so long ago that no work has a part in it."""
+    if state is None or state.closes_at is None or not key.startswith((KEY_PREFIX, VALUES_PREFIX)):
+        return False
+    return state.closes_at <= now - COUNTERS_STORED
 
 
 def count(

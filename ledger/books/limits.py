@@ -5,6 +5,7 @@ Whatever one command takes is decided without a pause, and holds up the customer
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 LINES_UNDONE_MAX: Final = 2_000
@@ -21,8 +22,13 @@ DUE_ENTRIES_MAX: Final = 1_000
 """Entries due by the clock that are decided without a pause, or a renewal more; the next follow at once."""
 
 BUDGET_VALUES_MAX: Final = 100_000
-"""Combinations of labels that one budget counts in one window: each is a row that stays, and whoever may name
+"""Combinations of labels that one budget counts in one window: each is a row, and whoever may name
 labels at will would make them without end, and be limited by none. More than the sessions of a busy month."""
+
+COUNTERS_STORED: Final = timedelta(days=2)
+"""After the window of a budget has ended its counter is stored for so long, and swept then. Until a day after
+the window a reservation that was made in it may go on, and is limited; another day is for what comes late, or
+is undone. Budgets of an hour would leave 8,800 rows a year for each customer and combination of labels."""
 
 LOTS_MAX: Final = 500
 """Lots with credits in them, past which a customer is granted no more: each of its commands goes through

@@ -28,6 +28,11 @@ def invalid(field: str, description: str) -> Refusal:
     return Refusal(RefusalReason.INVALID_ARGUMENT, {"field": field, "description": description})
 
 
+def do_not_verify(finding: str) -> Refusal:
+    """Refuses what would be booked upon books that do not verify, by the id of what was found."""
+    return Refusal(RefusalReason.BOOKS_DO_NOT_VERIFY, {"finding_id": finding})
+
+
 def price_too_large(field: str) -> Refusal:
     """Refuses a price that the books cannot hold: quantities beyond any real use."""
     return invalid(field, f"the price amounts to more than {MAX_AMOUNT} micro-credits")

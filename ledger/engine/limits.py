@@ -99,6 +99,10 @@ class EngineLimits:
     Each server of a cell sweeps: were they to take the same ones, all but one would have done it for nothing.
     """
 
+    swept_counters_max: int = 1_000
+    """Counters of budgets that one sweep takes away: some tens of milliseconds. Two million of an hour's
+    windows are gone in some minutes."""
+
     due_wait_seconds: float = 1.0
     """Until the database's clock, as this server knows it, shows an instant that the database has written:
     more than it is off, unless somebody has set that clock."""

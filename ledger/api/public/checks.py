@@ -14,7 +14,7 @@ from ledger.books.foresight import foresee_refusal
 from ledger.books.model.budgets import BudgetCounter
 from ledger.books.model.priced import Priced, Rounding
 from ledger.books.model.refusals import Refusal
-from ledger.books.refusals import price_too_large
+from ledger.books.refusals import do_not_verify, price_too_large
 from ledger.books.rounding import MAX_AMOUNT, apportion, over_one, round_ratio
 from ledger.prices.plan_entitlements import denied_items
 from ledger.prices.price_book import Ground, PriceBook, estimated_of
@@ -61,8 +61,11 @@ async def checked(
         quote = prices.estimate(asked.usage, asked.labels, ground.terms, now)
         priced, denied = estimated_of(quote), denied_items(ground.plan, ground.card, asked.usage)
         await _put_items(response, ground, quote, denied)
-    refusal = denied[min(denied)] if denied else None
-    if refusal is None:
+    if spendable.finding is not None:
+        refusal: Refusal | None = do_not_verify(spendable.finding)
+    elif denied:
+        refusal = denied[min(denied)]
+    else:
         refusal = foresee_refusal(
             spendable.free_micros,
             asked.amount_micros,

@@ -110,6 +110,12 @@ class Member:
         """Whether more is in memory than one customer may have there."""
         return len(self.reservations) + len(self.states) > self.room
 
+    def forget_swept(self, now: datetime) -> None:
+        """Drops budgets' counters of windows that ended long ago. Nothing of it may be on its way."""
+        swept = [key for key, state in self.states.items() if budgets.is_swept(key, state, now)]
+        for key in swept:
+            del self.states[key]
+
     def make_room(self, in_use_max: int) -> None:
         """All that is there has just been loaded, as it is needed: there must be room for it."""
         self.room = max(in_use_max, 2 * (len(self.reservations) + len(self.states)))

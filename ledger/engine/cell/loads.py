@@ -12,7 +12,7 @@ import structlog
 from ledger.books import due
 from ledger.books.model.entries import Entry
 from ledger.books.model.plans import Plan
-from ledger.books.model.refusals import Refusal, RefusalReason
+from ledger.books.refusals import do_not_verify
 from ledger.engine.cell.batches import Batches
 from ledger.engine.cell.customer import Member
 from ledger.engine.cell.customers import Customers
@@ -71,7 +71,7 @@ class Loads:
         member.forget()
         member.contended = 0
         _answer_repeats(member, stopped.entries)
-        refusal = Refusal(RefusalReason.BOOKS_DO_NOT_VERIFY, {"finding_id": stopped.finding})
+        refusal = do_not_verify(stopped.finding)
         looked_for = {*asked.request_ids}
         waiting, member.waiting = member.waiting, deque()
         for pending in waiting:
@@ -88,6 +88,8 @@ class Loads:
         if anew:
             member.forget()
         member.wallet, member.token = loaded.wallet, loaded.token
+        if asked.states and asked.due_at is not None:
+            member.forget_swept(asked.due_at)
         member.reservations.update(loaded.reservations)
         # Only of what was asked for is it known that it is not there: more may have come to wait meanwhile.
         member.absent = set(asked.reservations) - loaded.reservations.keys()

@@ -1,4 +1,7 @@
-"""Writes what is due by the clock for customers whom no command wakes: starts, expiries of holds and lots."""
+"""Writes what is due by the clock for customers whom no command wakes: starts, expiries of holds and lots.
+
+And takes away the counters of budgets whose windows ended long ago.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ledger.clock import DatabaseClock
 from ledger.engine.cell.cell import Cell
 from ledger.engine.command import Asked, Pending, Underway
 from ledger.engine.limits import EngineLimits
+from ledger.store.cells.sweep import sweep_counters
 from ledger.store.directory import due_customers
 from ledger.store.postgres.database import Database
 
@@ -46,6 +50,7 @@ class Sweeper:
         while True:
             try:
                 swept = await self.step()
+                counters = await self.sweep_counters()
             except (
                 OSError,
                 asyncpg.PostgresError,
@@ -53,9 +58,13 @@ class Sweeper:
                 TimeoutError,
             ) as error:
                 _log.warning("sweeper.waits", cell=self._cell.name, error=repr(error))
-                swept = 0
-            if swept < self._limits.swept_max:
+                swept = counters = 0
+            if swept < self._limits.swept_max and counters < self._limits.swept_counters_max:
                 await asyncio.sleep(self._limits.sweep_seconds)
+
+    async def sweep_counters(self) -> int:
+        """Takes away some counters of budgets whose windows ended long ago; says how many."""
+        return await sweep_counters(self._database.writer, self._cell.name, self._limits.swept_counters_max)
 
     async def step(self) -> int:
         """Writes what is due for some customers, of those who are due for longest; says for how many."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ledger.books.limits import COUNTERS_STORED
 from ledger.books.model.amounts import Credits, Dollars
 from ledger.books.tallies import MAX_TALLIES
 from ledger.store.finance.rollups import MEMOS, OF_LINES, OF_LINES_ALONE
@@ -38,6 +39,7 @@ _SQL = statements_of(
     of_lines=_quoted((*OF_LINES, *OF_LINES_ALONE)),
     of_lines_alone=_quoted(OF_LINES_ALONE),
     tallies_max=MAX_TALLIES,
+    stored_seconds=int(COUNTERS_STORED.total_seconds()),
 )
 
 

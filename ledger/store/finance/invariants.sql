@@ -404,3 +404,8 @@ FULL JOIN (
     GROUP BY 1, 2
 ) j USING (customer, key)
 WHERE counted IS DISTINCT FROM coalesce(due, 0)
+  -- What may have been swept: its window began so long ago that it has ended, however short the clock made it.
+  AND (counted IS NULL AND now() - interval '{stored_seconds} seconds' >=
+      (nullif(replace(split_part(key, ':', 4), '.', ':'), '') || 'Z')::timestamptz
+      + CASE split_part(key, ':', 3) WHEN 'HOUR' THEN interval '30 minutes' WHEN 'DAY' THEN interval '22 hours'
+             WHEN 'WEEK' THEN interval '166 hours' ELSE interval '670 hours' END) IS NOT TRUE

@@ -63,7 +63,7 @@ CELL: Final[Mapping[str, Relation]] = {
         _CHANGE, "customer sequence n external_reference note ended refunded rolled_over recurring"
     ),
     "renewals": Relation(_CHANGE, ALL),
-    "states": Relation(_CHANGE),
+    "states": Relation(_ALL),
     "budgeted": Relation(_APPEND, ALL),
     "rollup_lines": Relation(_CHANGE),
     "rollup_accounts": Relation(_CHANGE),

@@ -159,6 +159,8 @@ class Spendable:
     credits: Credits
     free_micros: Mapping[str | None, int]
     """What is available in lots of each scope; None stands for those without."""
+    finding: str | None
+    """Why the customer takes no writes; None: it does."""
     as_of: datetime
 
 
@@ -296,6 +298,7 @@ class Reads:
             plan_overrides=row["plan_overrides"],
             credits=_credits_of(row),
             free_micros=dict(row["free"]),
+            finding=row["finding"],
             as_of=row["as_of"],
         )
 

@@ -45,7 +45,8 @@ FROM {cell}.wallets WHERE customer = ANY($1::bigint[])
 
 -- name: spendable
 -- What new work of a customer would be judged by: policies, and what is available in lots of each scope.
-SELECT now() AS as_of, w.plan, w.card, w.multiplier_nanos, o.plan_overrides, w.pending, w.available, w.held, w.debt, scopes.free
+SELECT now() AS as_of, w.plan, w.card, w.multiplier_nanos, o.plan_overrides, w.pending, w.available, w.held, w.debt, scopes.free,
+       {cell}.stopping_finding(w.customer) AS finding
 FROM {cell}.wallets w
 LEFT JOIN {cell}.own_fields o USING (customer)
 CROSS JOIN (

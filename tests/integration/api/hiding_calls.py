@@ -289,6 +289,9 @@ async def be_stopped(world, urls: DatabaseUrls) -> str:
     assert await world.owner.fetchval(stops)
     for call in (world.reserve(amount_micros=1), world.charge(usage=HIDDEN, labels=LABELS)):
         assert (await refusal(call)).reason == "BOOKS_DO_NOT_VERIFY"
+    checked = await world.credit.Check(pb.CheckRequest(customer_id=world.customer_id, amount_micros=1))
+    refused = await refusal(world.reserve(amount_micros=1))
+    assert (checked.allowed, checked.refusal.SerializeToString()) == (False, refused.raw)
     await world.wallet.GetBalance(wallet.GetBalanceRequest(customer_id=world.customer_id))
     await world.owner.execute(tamper, world.customer_id, -1)
     await watch.verify_all()

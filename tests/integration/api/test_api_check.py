@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from api_world import CREDIT, Refused, refusal, sandbox, searches, ticket, tokens, usage
 
+from ledger.books.limits import BUDGET_VALUES_MAX
 from ledger.v1 import credit_service_pb2 as pb
 from ledger.v1 import usage_pb2 as use
 from tests.calling import fresh
@@ -52,6 +53,40 @@ async def test_it_is_what_a_reserve_meets(world, asked, reason):
     else:
         assert not found.HasField("refusal")
         assert (await world.reserve(**asked)).reservation.held_micros == found.credits_micros
+
+
+BUDGETED = [
+    # What is asked of a customer with budgets of 30 credits, of 12 for an agent and of 5 for a team; which of
+    # them refuses it.
+    ({"amount_micros": 12 * CREDIT, "labels": pb.Labels(agent="a7")}, None),
+    ({"amount_micros": 12 * CREDIT + 1, "labels": pb.Labels(agent="a7")}, "each"),
+    ({"amount_micros": 6 * CREDIT, "labels": pb.Labels(other={"team": "a"})}, "team"),
+    ({"amount_micros": 31 * CREDIT}, "all"),
+    ({"amount_micros": CREDIT, "labels": pb.Labels(agent="one too many")}, "each"),
+]
+
+
+@pytest.mark.parametrize(("asked", "budget"), BUDGETED)
+async def test_budgets_refuse_it_as_they_do_a_reserve(world, asked, budget):
+    """For what they leave, and for one combination of labels more than they count for."""
+    await world.new_customer(fresh(), plan="budgeted")
+    if "too many" in asked.get("labels", pb.Labels()).agent:
+        await world.owner.execute(
+            "INSERT INTO cell_00.states"
+            " (customer, key, state, surplus, collected, uncollected, revenue_nanousd)"
+            " SELECT customer, 'budget_values:each:TOTAL:', $2, 0, 0, 0, 0 FROM ledger.customers"
+            " WHERE customer_id = $1",
+            world.customer_id,
+            str(BUDGET_VALUES_MAX),
+        )
+    found = await check(world, **asked)
+    if budget is None:
+        assert found.allowed
+        assert (await world.reserve(**asked)).reservation.held_micros == found.credits_micros
+        return
+    refused = await refusal(world.reserve(**asked))
+    assert (found.allowed, refused.raw) == (False, found.refusal.SerializeToString())
+    assert refused.metadata["budget"] == budget
 
 
 async def test_each_item_with_its_price_and_what_a_unit_costs(world, customer):

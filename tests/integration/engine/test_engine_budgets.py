@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import asyncpg
 import pytest
-from engine_world import Config, World, assert_books_hold, fingerprint
+from engine_world import Config, World, assert_books_hold, entry_of, fingerprint
 
 from ledger import books
 from ledger.books import RefusalReason
 from ledger.books.limits import BUDGET_VALUES_MAX
 from ledger.engine.command import Committed, UnavailableError, all_done
 from tests.amounts import CREDIT
+from tests.waiting import until
 
+OLD = "2026-01-05T09.00"
+"""The hour of counters that are made older than they are."""
 TRIES = 10_000
 AT_ONCE = 250
 PLANS = """
@@ -24,6 +28,9 @@ plans:
     budgets:
       team: {limit: "100", window: TOTAL}
       each: {by: [agent], limit: "0.5", window: TOTAL}
+  hourly:
+    over_capture: ALLOW_IF_AVAILABLE
+    budgets: {each: {by: [agent], limit: "5", window: HOUR}, all: {limit: "50", window: TOTAL}}
 """
 Start = Callable[..., Awaitable[World]]
 Outcome = Committed | books.Refusal
@@ -165,3 +172,66 @@ async def test_a_hold_that_expires_is_counted_no_more(world: World, start: Start
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.05)
     assert await counts(world) == {"each": CREDIT // 2, "team": CREDIT // 2}
+
+
+async def test_counters_are_swept_two_days_after_their_window(
+    world: World, start: Start, owner: asyncpg.Connection
+) -> None:
+    """Whichever server comes to it. The rest of the window's work counts nowhere, and nothing refuses it.
+
+    Others, of windows that ended a little later or never do, are left.
+    """
+    customers = [await world.customer(name, 100 * CREDIT, plan="hourly") for name in ("acme", "later")]
+    held = [entry_of(await world.execute(name, reserve("r", CREDIT, "a1"))) for name in customers]
+    undone = entry_of(await world.execute("acme", reserve("undone", CREDIT, "a1")))
+    entry_of(await world.commit("acme", "paid", undone.sequence, 1))
+    await make_old(owner, "acme", timedelta(hours=49))
+    await make_old(owner, "later", timedelta(hours=47))
+    other = await start()
+    await until(lambda: is_swept(world))
+    stored = {("acme", "all"), ("later", "all"), ("later", "each")}
+    assert await counters_of_customers(world) == stored
+    await assert_books_hold(world)
+    reverse = books.Reverse("gone", fingerprint("gone"), None, undone.sequence, "")
+    entry_of(await other.execute("acme", reverse))
+    parts = [
+        entry_of(await other.commit(name, "more", entry.sequence, 7))
+        for name, entry in zip(customers, held, strict=True)
+    ]
+    assert [part.uncollected_micros for part in parts] == [0, 2 * CREDIT]
+    assert await counters_of_customers(world) == stored
+    await assert_books_hold(world)
+
+
+async def make_old(owner: asyncpg.Connection, customer_id: str, ago: timedelta) -> None:
+    """Lets the customer's counters of an hour be of one of January, which ended so long ago."""
+    for table, column, kind in (("states", "key", "text"), ("budgeted", "counters", "json")):
+        await owner.execute(
+            f"UPDATE cell_00.{table} t"
+            f" SET {column} = regexp_replace({column}::text, '(HOUR:)[-0-9T.]+', '\\1{OLD}', 'g')::{kind}"
+            " FROM ledger.customers c WHERE c.customer = t.customer AND c.customer_id = $1",
+            customer_id,
+        )
+    await owner.execute(
+        "UPDATE cell_00.states s SET closes_at = now() - $2::interval FROM ledger.customers c"
+        " WHERE c.customer = s.customer AND c.customer_id = $1 AND s.key LIKE '%:HOUR:%'",
+        customer_id,
+        ago,
+    )
+
+
+async def counters_of_customers(world: World) -> set[tuple[str, str]]:
+    """The customers' counters that are stored, by their budgets."""
+    rows = await world.database.finance.fetch(
+        "SELECT c.customer_id, split_part(s.key, ':', 2) AS name FROM cell_00.states s"
+        " JOIN ledger.customers c USING (customer) WHERE s.key LIKE 'budget:%'"
+    )
+    return {(row["customer_id"], row["name"]) for row in rows}
+
+
+async def is_swept(world: World) -> bool:
+    """Whether nothing of acme's hour is stored: neither the counter nor how many there are."""
+    return not await world.database.finance.fetchval(
+        "SELECT count(*) FROM cell_00.states s JOIN ledger.customers c USING (customer)"
+        " WHERE c.customer_id = 'acme' AND s.key LIKE '%:HOUR:%'"
+    )

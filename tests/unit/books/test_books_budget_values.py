@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from books_world import World
 
@@ -16,6 +18,8 @@ from ledger.books import (
     IssueGrant,
     Plan,
     Refusal,
+    Reservation,
+    ReservationState,
     Reserve,
     State,
     budgets,
@@ -80,3 +84,61 @@ def test_work_already_done_is_not_refused_for_its_labels() -> None:
     assert [key.split(":")[1] for key in outcome.states] == ["all"]
     assert outcome.entry.budgets is not None
     assert [key.split(":")[1] for key in outcome.entry.budgets.counters] == ["all"]
+
+
+AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+SWEPT = [
+    # A state's key, when its window ended before now; whether it is swept.
+    ("budget:all:HOUR:2026-03-01T09.00", timedelta(days=2), True),
+    ("budget_values:each:HOUR:2026-03-01T09.00", timedelta(days=2), True),
+    ("budget:all:HOUR:2026-03-01T09.00", timedelta(days=2, microseconds=-1), False),
+    ("budget:all:TOTAL:", None, False),
+    ("run/budget:", timedelta(days=9), False),
+]
+
+
+@pytest.mark.parametrize(("key", "ago", "swept"), SWEPT)
+def test_only_counters_of_windows_that_ended_long_ago_are_swept(
+    key: str, ago: timedelta | None, swept: bool
+) -> None:
+    """What work may still count in stays, and so does what prices remember."""
+    state = State("1", None if ago is None else AT - ago)
+    assert budgets.is_swept(key, state, AT) is swept
+
+
+def test_work_that_has_begun_counts_in_no_counter_that_was_swept() -> None:
+    """New work begins one where there is none."""
+    budget = (EACH, ALL)
+    new = budgets.places_of_new(budget, LABELS, AT, "UTC")
+    assert [counter.used_micros for counter in budgets.read(new, {})] == [0, 0]
+    begun = Reservation(
+        sequence=1,
+        state=ReservationState.OPEN,
+        terms=World().terms,
+        created_at=AT,
+        expires_at=AT,
+        pins=(),
+        labels=LABELS,
+        counters=tuple(place.key for place in new),
+    )
+    states = {new[1].key: State("3", new[1].ends_at)}
+    [left] = budgets.read(budgets.places_of_reservation(begun, budget), states)
+    assert (left.key, left.used_micros, left.left_micros) == (new[1].key, 3, ALL.limit_micros - 3)
+
+
+def test_new_work_counts_in_the_window_of_its_instant() -> None:
+    """Of its zone, whatever instants, zones and labels were asked for before."""
+    asked = [
+        (AT, "UTC", LABELS),
+        (AT + timedelta(hours=1), "UTC", LABELS),
+        (AT, "Asia/Kolkata", LABELS),
+        (AT, "UTC", {}),
+        (AT, "UTC", {"agent": "b"}),
+        (AT, "UTC", LABELS),
+    ]
+    found = [
+        [place.ends_at for place in budgets.places_of_new((EACH, ALL), labels, at, zone)]
+        for at, zone, labels in asked
+    ]
+    ten, eleven = AT.replace(hour=10, minute=0), AT.replace(hour=11, minute=0)
+    assert found == [[ten] * 2, [eleven] * 2, [AT.replace(hour=10)] * 2, [ten], [ten] * 2, [ten] * 2]
