@@ -183,7 +183,7 @@ async def test_counters_are_swept_two_days_after_their_window(
     """
     customers = [await world.customer(name, 100 * CREDIT, plan="hourly") for name in ("acme", "later")]
     held = [entry_of(await world.execute(name, reserve("r", CREDIT, "a1"))) for name in customers]
-    undone = entry_of(await world.execute("acme", reserve("undone", CREDIT, "a1")))
+    undone = entry_of(await world.execute("acme", reserve("undone", CREDIT, "a2")))
     entry_of(await world.commit("acme", "paid", undone.sequence, 1))
     await make_old(owner, "acme", timedelta(hours=49))
     await make_old(owner, "later", timedelta(hours=47))
@@ -204,12 +204,16 @@ async def test_counters_are_swept_two_days_after_their_window(
 
 
 async def make_old(owner: asyncpg.Connection, customer_id: str, ago: timedelta) -> None:
-    """Lets the customer's counters of an hour be of one of January, which ended so long ago."""
+    """Lets the customer's counters of an hour be of one of January, which ended so long ago.
+
+    Each is of another agent: were they of two hours, they would still be two.
+    """
     for table, column, kind in (("states", "key", "text"), ("budgeted", "counters", "json")):
         await owner.execute(
             f"UPDATE cell_00.{table} t"
             f" SET {column} = regexp_replace({column}::text, '(HOUR:)[-0-9T.]+', '\\1{OLD}', 'g')::{kind}"
-            " FROM ledger.customers c WHERE c.customer = t.customer AND c.customer_id = $1",
+            " FROM ledger.customers c WHERE c.customer = t.customer AND c.customer_id = $1"
+            f" AND {column}::text LIKE '%budget:each:%'",
             customer_id,
         )
     await owner.execute(
