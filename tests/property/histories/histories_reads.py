@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
-from books_model import NEVER
+from books_model import DAY_MINUTES, NEVER
 from histories_mirror import Mirror
 from histories_requests import timestamp
 
@@ -21,6 +22,7 @@ from ledger.v1.wallet_service_pb2_grpc import WalletServiceStub
 NEW_LIFE = timedelta(days=30)
 SETTLED = timedelta(seconds=17)
 """How long ago an instant is as of which a server answers, by its estimate of the database's clock."""
+_TOTALS = ("granted", "used", "expired", "voided", "refunded", "rolled_over")
 CREDIT_PLACES, DOLLAR_PLACES = 6, 9
 
 
@@ -42,6 +44,7 @@ class Reads:
         self.grants(mirror, page_size)
         self.trial_balance(mirror)
         self.budgets(mirror)
+        self.months(mirror)
         for reservation_id in mirror.holds:
             self.reservation(mirror, reservation_id)
             self.charges(mirror, page_size, reservation_id)
@@ -104,6 +107,29 @@ class Reads:
     def _lines(self, mirror: Mirror, page_size: int) -> list[wallet.Transaction]:
         request = wallet.ListTransactionsRequest(customer_id=mirror.customer_id, page_size=page_size)
         return list(_pages(self._wallet.ListTransactions, request, "transactions"))
+
+    def months(self, mirror: Mirror) -> None:
+        """Compare what the statements of all months add up to, and that each begins as the last one ended."""
+        figures, closing = mirror.account.figures(), pb.Balance()
+        totals: Counter[str] = Counter()
+        days = mirror.account.minute // DAY_MINUTES
+        months = dict.fromkeys(f"{mirror.began + timedelta(days=day):%Y-%m}" for day in range(days + 1))
+        for month in months:
+            read = self._wallet.GetStatement(
+                wallet.GetStatementRequest(customer_id=mirror.customer_id, month=month)
+            )
+            assert read.opening == closing
+            closing = read.closing
+            totals.update({name: getattr(read, f"{name}_micros") for name in _TOTALS})
+        assert closing == mirror.balance()
+        assert totals == {
+            "granted": figures.granted,
+            "used": figures.consumed,
+            "expired": figures.expired,
+            "voided": figures.voided,
+            "refunded": figures.refunded,
+            "rolled_over": mirror.account.rolled_over.total(),
+        }
 
     def reservation(self, mirror: Mirror, reservation_id: str) -> None:
         """Compare one reservation."""
