@@ -57,7 +57,7 @@ SLOW = ("VerifyJournal",)
 """Reads the whole journal at each call: sent rarely."""
 MESSAGE_BYTES_MAX = 4 << 20
 WALLET_BYTES_MAX = 64 << 10
-WAIT_SECONDS = 0.3
+WAIT_SECONDS = 1.0
 """For a status; a server owes none to a stream that does not go on."""
 GROWTH_MAX = 1.05
 """Of the last quarter over the third: in the first half each thread takes what it will keep."""
