@@ -10,11 +10,12 @@ import pytest
 from store_world import CELL
 
 import ledger.store
-from ledger.store.cells.columns import ENTRY, RENEWAL, WALLET
+from ledger.store.cells.columns import AUDIT, ENTRY, RENEWAL, WALLET
 
 STORE = Path(ledger.store.__file__).parent
 FILES = sorted(file for file in STORE.rglob("*.sql") if "migrations" not in file.parts)
 GIVEN = {
+    "audit_rows": AUDIT.rows(CELL, 3),
     "cell": CELL,
     "breaks": "SELECT 1::bigint AS customer, 'it breaks' AS description",
     "columns": "plan, ",
