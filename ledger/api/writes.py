@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from ledger.access.caller import Caller, current
 from ledger.admin.v1 import admin_service_pb2 as admin
-from ledger.api.errors import StatusError, refusal_status
+from ledger.api.errors import StatusError, refusal_status, refused
 from ledger.api.messages import decode, decode_grants, encode
 from ledger.api.messages.validation import InvalidArgumentError
 from ledger.api.messages.write import Write
@@ -185,14 +185,17 @@ class Writes:
     async def repeat(self, write: Write[Any], error: Exception) -> Committed:
         """The entry of a write that can no longer be carried out, if it was booked while it could.
 
-        Raises the error if it was not: a request that had an effect is answered from it for ever.
+        Raises the error if it was not: a request that had an effect is answered from it for ever. Raises
+        StatusError if another request was booked under its id.
         """
         try:
             entry = await self._reads.entry_of_request(write.customer_id, write.command.request_id)
         except CustomerNotFoundError:
             entry = None
-        if entry is None or entry.fingerprint != write.command.fingerprint:
+        if entry is None:
             raise error
+        if entry.fingerprint != write.command.fingerprint:
+            raise refused(RefusalReason.REQUEST_ID_REUSED, request_id=write.command.request_id)
         return Committed(entry, replayed=True)
 
 

@@ -118,6 +118,18 @@ async def test_an_update_changes_what_its_mask_names(world, customer):
     assert again.customer == cleared.customer
 
 
+async def test_another_request_under_an_id_is_said_to_be_that_whatever_it_asks_for(world, customer):
+    """A plan that is unknown is not what is wrong with it."""
+    request = pb.UpdateCustomerRequest(
+        request_id=fresh(),
+        customer=pb.Customer(customer_id=customer, plan="capped"),
+        update_mask=FieldMask(paths=["plan"]),
+    )
+    await world.admin.UpdateCustomer(request)
+    request.customer.plan = "platinum"
+    assert (await refusal(world.admin.UpdateCustomer(request))).reason == "REQUEST_ID_REUSED"
+
+
 async def test_an_update_reaches_the_next_price(world, customer):
     """A customer's new card prices its next charge; a reservation keeps the card that it was made on."""
     named = await world.reservation(amount_micros=30 * CREDIT)

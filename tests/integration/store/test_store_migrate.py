@@ -19,7 +19,7 @@ LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = $1::regnamespace ORDER BY 1, a.attnum
 """
 SHARED = ["ledger: shared_0001", "ledger: shared_0002", "ledger: shared_0003", "ledger: shared_0004"]
-OF_A_CELL = [f"cell_{number:04}" for number in range(1, 13)]
+OF_A_CELL = [f"cell_{number:04}" for number in range(1, 14)]
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY indexname"
 CONSTRAINTS = """
 SELECT conrelid::regclass::text || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint

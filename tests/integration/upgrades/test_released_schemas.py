@@ -25,7 +25,7 @@ RELEASED = Path(__file__).parent / "released"
 RELEASE = RELEASED / "0.1.0"
 NEW = [
     *("ledger: shared_0002", "ledger: shared_0003", "ledger: shared_0004"),
-    *(f"cell_00: cell_{number:04}" for number in range(2, 13)),
+    *(f"cell_00: cell_{number:04}" for number in range(2, 14)),
 ]
 """What a database of the release has not."""
 REVERSED = 5

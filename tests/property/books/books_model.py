@@ -44,6 +44,13 @@ class ModelLot:
     """Credits of it that came back and are in another lot now: it has given them."""
     is_unpaid_for: bool = False
     """Of credits that came back of no lot: nobody is known to have paid for it."""
+    given_up: int = 0
+    """Used credits of it whose price nobody claims any more."""
+
+    @property
+    def claimable(self) -> int:
+        """Count what was used of it, what came back and moved on included, and was not given up."""
+        return max(0, self.count("consumed") + self.moved_on - self.given_up)
 
     @property
     def is_used_up(self) -> bool:
@@ -276,9 +283,9 @@ class Model:
 
     def void(self, lot: ModelLot, *, owed: bool) -> str:
         """Take back what is not held; what was used is owed, if it is to be."""
-        if lot.status in ("EXPIRED", "VOIDED") or (lot.is_used_up and not owed):
+        used = lot.claimable if owed else 0
+        if lot.status in ("EXPIRED", "VOIDED") or (lot.is_used_up and not used):
             return "GRANT_CLOSED"
-        used = lot.count("consumed") + lot.moved_on if owed else 0
         if used and lot.is_unpaid_for:
             return "INVALID_ARGUMENT"
         lot.status = "VOIDED"
@@ -288,6 +295,10 @@ class Model:
         self.debt += used
         self.voided_as_used += used
         return "ok"
+
+    def give_up(self, lot: ModelLot) -> None:
+        """Claim nothing more for what was used."""
+        lot.given_up += lot.claimable
 
     def dispute(self, lot: ModelLot) -> str:
         """Set aside what nobody holds."""

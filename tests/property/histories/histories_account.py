@@ -150,7 +150,7 @@ class Account(Model):
 
     def void(self, lot: ModelLot, *, owed: bool) -> str:
         """Take note of what is owed; what was stated alone is voided as a whole."""
-        used = self.used_of(lot) if owed and lot.status != "UNPAID" else 0
+        used = lot.claimable if owed and lot.status != "UNPAID" else 0
         is_plain = price_of(lot) == DEBT_PRICE and not (
             lot.moved_on or self.written_off[lot] or self.less_paid_back[lot]
         )
@@ -176,6 +176,7 @@ class Account(Model):
         if claim <= 0:
             return "WRITE_OFF_EXCEEDS_CLAIM"
         self.written_off[lot] += claim
+        self.give_up(lot)
         return "ok"
 
     def write_off_debt(self, amount: int | None) -> str:

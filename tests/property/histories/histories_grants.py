@@ -65,7 +65,8 @@ def void(mirror: Mirror, request: admin.VoidGrantRequest, reply: Any) -> Any:
     if lot is None:
         return Refusal("GRANT_NOT_FOUND")
     if request.only_pending_payment and lot.status in ("PENDING", "ACTIVE", "DISPUTED"):
-        is_closed = lot.is_used_up and request.used != admin.USED_CREDITS_BECOME_DEBT
+        is_owed = request.used == admin.USED_CREDITS_BECOME_DEBT and lot.claimable
+        is_closed = lot.is_used_up and not is_owed
         return Refusal("GRANT_CLOSED" if is_closed else "GRANT_NOT_PENDING_PAYMENT")
     return _voided(mirror, admin.VoidGrantResponse, request, number, lot, reply)
 
