@@ -154,7 +154,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.caller = caller
         self.customer_id = f"customer-{fresh()}"
-        self.mirror = _at_a_whole_minute(caller, self.customer_id)
+        self.mirror = _at_noon(caller, self.customer_id)
         self.sent: list[Any] = []
         self.steps = 0
         self.agrees = True
@@ -464,14 +464,14 @@ class Histories(RuleBasedStateMachine):
         return [number for number, grant in enumerate(self.mirror.grants) if grant.grant_id]
 
 
-def _at_a_whole_minute(caller: Caller, customer_id: str) -> Mirror:
-    """Begin as a minute has begun: minutes are those of the day, so that credits recur at one."""
+def _at_noon(caller: Caller, customer_id: str) -> Mirror:
+    """Begin at the next noon: a history does the same at whatever time it is run, midnights included."""
     now = caller.now()
-    minute = now.replace(second=0, microsecond=0) + 2 * MINUTE
-    caller.move_clock(minute + CLOCKS_APART - now)
-    midnight = datetime.combine(minute, time_of_day.min, UTC)
+    midnight = datetime.combine(now.date() + timedelta(days=1), time_of_day.min, UTC)
+    noon = midnight + timedelta(hours=12)
+    caller.move_clock(noon + CLOCKS_APART - now)
     mirror = Mirror(customer_id, midnight)
-    mirror.account.minute = (minute - midnight) // MINUTE
+    mirror.account.minute = (noon - midnight) // MINUTE
     return mirror
 
 
