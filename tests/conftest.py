@@ -91,7 +91,21 @@ def _memory_with_room() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres(clusters: Path) -> Iterator[EmbeddedPostgres]:
     """The session's server, with a migrated database to copy."""
-    server = EmbeddedPostgres.start(clusters / "session")
+    yield from _cluster(clusters / "session")
+
+
+@pytest.fixture(scope="session")
+def postgres_apart(clusters: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of those services that live for the whole session in the test's process.
+
+    They stand still while no test of their loop runs. A transaction that is open then stays open, and holds
+    up whoever follows the journal of any other database of the same server.
+    """
+    yield from _cluster(clusters / "apart")
+
+
+def _cluster(directory: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres.start(directory)
     asyncio.run(make_template(server))
     yield server
     server.stop()

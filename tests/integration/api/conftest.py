@@ -21,9 +21,9 @@ _numbers = count(1)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def service(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
+async def service(postgres_apart: EmbeddedPostgres) -> AsyncIterator[World]:
     """The whole service on a database of its own, reached through real channels."""
-    async with _served(postgres, "api") as world:
+    async with _served(postgres_apart, "api") as world:
         yield world
 
 

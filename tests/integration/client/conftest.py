@@ -20,10 +20,10 @@ _numbers = count(1)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shop(postgres: EmbeddedPostgres) -> AsyncIterator[Shop]:
+async def shop(postgres_apart: EmbeddedPostgres) -> AsyncIterator[Shop]:
     """A server on a database of its own."""
     # A worker may come to the tests more than once, and make its fixtures anew.
-    urls = await new_database(postgres, f"client_{next(_numbers)}")
+    urls = await new_database(postgres_apart, f"client_{next(_numbers)}")
     async with running(settings_on(urls, config_dir=CONFIG), UNHURRIED) as stack:
         yield Shop(stack.public_target, stack.back_office_target)
 

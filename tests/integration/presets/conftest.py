@@ -17,9 +17,9 @@ from tests.stubs import connect
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def presets(postgres: EmbeddedPostgres) -> AsyncIterator[Presets]:
+async def presets(postgres_apart: EmbeddedPostgres) -> AsyncIterator[Presets]:
     """The whole service on a database of its own, reached through real channels."""
-    settings = settings_on(await new_database(postgres, "presets"), config_dir=SAMPLE_CONFIG)
+    settings = settings_on(await new_database(postgres_apart, "presets"), config_dir=SAMPLE_CONFIG)
     async with running(settings, UNHURRIED) as stack:
         targets = stack.public_target, stack.back_office_target
         async with connect(*targets) as ledger, services.connect(*targets) as seller:
