@@ -9,32 +9,41 @@ LEFT JOIN {cell}.budgeted b ON b.customer = r.customer AND b.sequence = r.sequen
 
 -- name: load
 -- $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
+-- Each is looked up by itself: joined, all rows of a table would be read and compared with what is asked for, if
+-- the table was small when the statement was planned.
 SELECT 'stopped' AS kind, ROW(f.customer, f.finding) AS fields
 FROM unnest($1::bigint[]) AS x(customer)
-JOIN {cell}.findings f ON f.customer = x.customer AND f.stops AND f.ended_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.findings o
+    WHERE o.customer = x.customer AND o.stops AND o.ended_at IS NULL OFFSET 0) AS f
 UNION ALL
 SELECT 'wallet', ROW({wallet_columns}, coalesce(d.unbilled_nanousd, 0), w.token)
 FROM unnest($1::bigint[]) AS x(customer)
-JOIN {cell}.wallets w ON w.customer = x.customer
+CROSS JOIN LATERAL (SELECT o.* FROM {cell}.wallets o WHERE o.customer = x.customer OFFSET 0) AS w
 LEFT JOIN {cell}.debts d ON d.customer = x.customer
 UNION ALL
 SELECT 'lot', ROW({lot_columns}, v.value_nanousd)
 FROM unnest($1::bigint[]) AS x(customer)
-JOIN {cell}.lots t ON t.customer = x.customer AND t.live
+CROSS JOIN LATERAL (SELECT o.* FROM {cell}.lots o WHERE o.customer = x.customer AND o.live OFFSET 0) AS t
 LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
 UNION ALL
 SELECT 'reservation', {reservation_row}
 FROM unnest($3::bigint[], $4::bigint[]) AS x(customer, sequence)
-JOIN {cell}.reservations r ON r.customer = x.customer AND r.sequence = x.sequence
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.reservations o
+    WHERE o.customer = x.customer AND o.sequence = x.sequence OFFSET 0) AS r
 {with_r}
 UNION ALL
 SELECT 'state', ROW({state_columns})
 FROM unnest($5::bigint[], $6::text[]) AS x(customer, key)
-JOIN {cell}.states u ON u.customer = x.customer AND u.key = x.key
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.states o WHERE o.customer = x.customer AND o.key = x.key OFFSET 0) AS u
 UNION ALL
 SELECT 'entry', ROW({entry_columns})
 FROM unnest($7::bigint[], $8::text[]) AS x(customer, request_id)
-JOIN {cell}.entries e ON e.customer = x.customer AND e.request_id = x.request_id
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.entries o
+    WHERE o.customer = x.customer AND o.request_id = x.request_id OFFSET 0) AS e
 UNION ALL
 SELECT 'due', {reservation_row}
 FROM unnest($1::bigint[], $2::timestamptz[]) AS x(customer, due_at)
@@ -69,7 +78,8 @@ CROSS JOIN LATERAL (
 UNION ALL
 SELECT 'renewal', ROW({renewal_columns})
 FROM unnest($1::bigint[]) AS x(customer)
-JOIN {cell}.renewals n ON n.customer = x.customer AND n.next_at IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.renewals o WHERE o.customer = x.customer AND o.next_at IS NOT NULL OFFSET 0) AS n
 
 -- fragment: subject
 -- What is to be undone: $2 the charge's sequence or $3 the reservation's, the other is NULL.
