@@ -229,7 +229,8 @@ WHERE t.customer = $1 AND t.sequence = $2 AND t.n = $3
 -- name: load_states
 SELECT {state_columns}
 FROM unnest($1::bigint[], $2::text[]) AS x(customer, key)
-JOIN {cell}.states u ON u.customer = x.customer AND u.key = x.key
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.states o WHERE o.customer = x.customer AND o.key = x.key OFFSET 0) AS u
 
 -- name: lock_wallets
 SELECT w.customer FROM {cell}.wallets w WHERE w.customer = ANY($1::bigint[])
@@ -238,4 +239,6 @@ ORDER BY w.customer FOR UPDATE
 -- name: find_entries
 SELECT {entry_columns}
 FROM unnest($1::bigint[], $2::text[]) AS x(customer, request_id)
-JOIN {cell}.entries e ON e.customer = x.customer AND e.request_id = x.request_id
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.entries o
+    WHERE o.customer = x.customer AND o.request_id = x.request_id OFFSET 0) AS e

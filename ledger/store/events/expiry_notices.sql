@@ -4,12 +4,13 @@
 INSERT INTO {cell}.expiry_notices (customer, sequence, n, look_at)
 SELECT DISTINCT l.customer, l.sequence, l.n, greatest(now(), l.expires_at - $3::interval)
 FROM {cell}.entries e
-JOIN {cell}.lots l
-  ON l.customer = e.customer AND (l.sequence = e.sequence OR e.kind IN ('GRANT', 'GRANT_EXTENDED')
-                                  AND (l.sequence, l.n) = (e.subject, e.subject_n))
+CROSS JOIN LATERAL (
+    SELECT o.* FROM {cell}.lots o
+    WHERE o.customer = e.customer AND o.live AND (o.sequence = e.sequence OR e.kind IN ('GRANT', 'GRANT_EXTENDED')
+                                                  AND (o.sequence, o.n) = (e.subject, e.subject_n)) OFFSET 0) AS l
 WHERE e.xid >= $1::text::xid8 AND e.xid < $2::text::xid8
   AND e.kind NOT IN ({of_no_lot})
-  AND l.live AND l.expires_at IS NOT NULL AND l.status IN ('PENDING_START', 'ACTIVE')
+  AND l.expires_at IS NOT NULL AND l.status IN ('PENDING_START', 'ACTIVE')
 ON CONFLICT (customer, sequence, n) DO UPDATE SET look_at = excluded.look_at
 
 -- name: wake
