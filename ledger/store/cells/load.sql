@@ -3,9 +3,12 @@ ROW({reservation_columns}, {reservation_costs_columns}, b.counters)
 
 -- fragment: with_r
 -- What a closed reservation's parts cost stands in its entries. In which budgets it counts stands with its own.
-LEFT JOIN {cell}.reservation_costs c
-    ON c.customer = r.customer AND c.sequence = r.sequence AND r.state IN ('OPEN', 'EXPIRED')
-LEFT JOIN {cell}.budgeted b ON b.customer = r.customer AND b.sequence = r.sequence
+LEFT JOIN LATERAL (
+    SELECT o.* FROM {cell}.reservation_costs o
+    WHERE o.customer = r.customer AND o.sequence = r.sequence AND r.state IN ('OPEN', 'EXPIRED') OFFSET 0) AS c ON true
+LEFT JOIN LATERAL (
+    SELECT o.* FROM {cell}.budgeted o
+    WHERE o.customer = r.customer AND o.sequence = r.sequence OFFSET 0) AS b ON true
 
 -- name: load
 -- $1 customers, $2 their instants (due_at); pairs: $3, $4 reservations; $5, $6 states; $7, $8 request ids.
@@ -20,12 +23,14 @@ UNION ALL
 SELECT 'wallet', ROW({wallet_columns}, coalesce(d.unbilled_nanousd, 0), w.token)
 FROM unnest($1::bigint[]) AS x(customer)
 CROSS JOIN LATERAL (SELECT o.* FROM {cell}.wallets o WHERE o.customer = x.customer OFFSET 0) AS w
-LEFT JOIN {cell}.debts d ON d.customer = x.customer
+LEFT JOIN LATERAL (SELECT o.* FROM {cell}.debts o WHERE o.customer = x.customer OFFSET 0) AS d ON true
 UNION ALL
 SELECT 'lot', ROW({lot_columns}, v.value_nanousd)
 FROM unnest($1::bigint[]) AS x(customer)
 CROSS JOIN LATERAL (SELECT o.* FROM {cell}.lots o WHERE o.customer = x.customer AND o.live OFFSET 0) AS t
-LEFT JOIN {cell}.lot_values v ON v.customer = t.customer AND v.sequence = t.sequence AND v.n = t.n
+LEFT JOIN LATERAL (
+    SELECT o.* FROM {cell}.lot_values o
+    WHERE o.customer = t.customer AND o.sequence = t.sequence AND o.n = t.n OFFSET 0) AS v ON true
 UNION ALL
 SELECT 'reservation', {reservation_row}
 FROM unnest($3::bigint[], $4::bigint[]) AS x(customer, sequence)

@@ -23,6 +23,7 @@ STATEMENTS = {
     "write and probe": write_text(probe=True),
     "check": write_statement.CHECK.format(cell=CELL),
     "load": load.LOAD.format(cell=CELL),
+    "load states": load.LOAD_STATES.format(cell=CELL),
     "load a reversal": load.LOAD_REVERSAL.format(cell=CELL),
     "lock wallets": load.LOCK_WALLETS.format(cell=CELL),
     "find entries": load.FIND_ENTRIES.format(cell=CELL),
@@ -96,3 +97,18 @@ async def test_plans_on_full_tables(database, database_url, connection):
     async with database.writer.acquire() as pooled:
         nodes = await nodes_of(pooled, directory.DUE.format(cell=CELL))
     assert not {node["Node Type"] for node in nodes} & FORBIDDEN
+
+
+async def test_loads_on_tables_that_were_small_when_they_were_analyzed(database, database_url, connection):
+    """No index is read from end to end: the plan stays while the tables grow."""
+    world = World()
+    customer = await world.new_customer(database)
+    sequence = world.reserve(customer, CREDIT)
+    world.commit(customer, sequence, priced(1, states={"run": State("s")}), final=False)
+    world.commit(customer, world.reserve(customer), priced(1_004 * CREDIT))
+    await write(connection, CELL, world.take())
+    await fill(database_url, customer, copies=0)
+    for name in ("load", "load states", "find entries"):
+        nodes = await nodes_of(connection, STATEMENTS[name])
+        scans = [node["Index Name"] for node in nodes if "Index Name" in node and "Index Cond" not in node]
+        assert not scans, name
